@@ -1,0 +1,20 @@
+//! Every constant limit of the data path in one place, each with its reason.
+//!
+//! Limits that a user can set live in the `Proxy` document; these are the ones that only the code knows.
+
+/// Bytes of a fresh head buffer: nearly every request and response head fits, and it is one page.
+pub const HEAD_BUFFER_BYTES: usize = 4096;
+
+/// Bytes of a body buffer. Larger ones gain little on loopback (a syscall is amortised already at 16 KiB) and cost
+/// memory per streaming connection.
+pub const BODY_BUFFER_BYTES: usize = 16 * 1024;
+
+/// Default of `limits.maxHeaderBytes`: Envoy's 60 KiB, the request line included.
+pub const MAX_HEADER_BYTES: usize = 60 * 1024;
+
+/// Default of `limits.maxHeaders`: Envoy's 100 lines, `Host` counted.
+pub const MAX_HEADERS: usize = 100;
+
+/// Largest size line of a chunk, extensions included, and largest trailer section. Both are discarded, so the only
+/// use of a longer one is to make a proxy work for nothing.
+pub const MAX_CHUNK_LINE_BYTES: usize = 4096;

@@ -1,0 +1,22 @@
+//! ringway: a thread-per-core proxy on io_uring that reads Istio's networking YAML and enforces it itself.
+//!
+//! The modules are layers, and an arrow means "may use"; `tests/layering.rs` holds them to it:
+//!
+//! ```text
+//! base  <-  h1, istio, policy, observe, io     (siblings: none uses another)
+//! plan      ->  istio, policy, h1
+//! upstream  ->  plan, policy, h1, io, observe
+//! proxy     ->  upstream and below
+//! worker    ->  proxy and below
+//! control   ->  worker, plan, istio, observe
+//! ```
+//!
+//! Pure layers (`h1`, `istio`, `policy`, `plan`) take time and randomness as arguments and own no socket;
+//! `io` alone names the runtime and alone may hold `unsafe`.
+
+pub mod base;
+pub mod h1;
+pub mod istio;
+pub mod observe;
+pub mod plan;
+pub mod policy;
