@@ -6,7 +6,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::head::{Facts, HeaderLine, Known, Method, Present, RequestHead, ResponseHead, Span, Version, list};
+use super::head::{Facts, HeaderLine, Index, Known, Method, RequestHead, ResponseHead, Span, Version, list};
 use super::target;
 use crate::base::limits;
 
@@ -336,18 +336,17 @@ fn other_version(rest: &[u8]) -> Result<Parsed, BadMessage> {
 
 /// Turns httparse's slices into positions, and notes on the way what `encode` and the lookups want to know.
 fn collect(buf: &[u8], raw: &[httparse::Header<'_>], lines: &mut Vec<HeaderLine>) -> Facts {
-    let mut present = Present::default();
+    let mut index = Index::default();
     let mut canonical = true;
-    lines.reserve(raw.len());
-    for header in raw {
+    lines.extend(raw.iter().enumerate().map(|(at, header)| {
         let name = span(buf, header.name.as_bytes());
         let value = span(buf, header.value);
         let id = Known::of(header.name.as_bytes());
-        present.insert(id);
+        index.note(id, at);
         canonical &= is_canonical(buf, name, value);
-        lines.push(HeaderLine { id, name, value });
-    }
-    Facts { present, canonical, seen: 0 }
+        HeaderLine { id, name, value }
+    }));
+    Facts { index, canonical, seen: 0 }
 }
 
 /// Whether the line is `name: value\r\n` to the byte.
