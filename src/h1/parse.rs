@@ -186,9 +186,7 @@ pub fn request(buf: &[u8], limits: &HeadLimits, head: &mut RequestHead) -> Resul
         return Ok(Parsed::NeedMore);
     }
     head.clear();
-    if buf.iter().take(MOST_LEADING_NEWLINES + 1).take_while(|byte| matches!(byte, b'\r' | b'\n')).count()
-        > MOST_LEADING_NEWLINES
-    {
+    if leading_newlines(buf) > MOST_LEADING_NEWLINES {
         return Err(BadMessage::RequestLine);
     }
     let parsed = if limits.max_headers <= USUAL_HEADERS {
@@ -235,6 +233,19 @@ fn worth_reading(buf: &[u8], seen: usize, limits: &HeadLimits) -> bool {
     const SMALL: usize = 256;
     let Some(fresh) = buf.get(seen..) else { return true };
     seen < SMALL || buf.len() >= limits.max_bytes || fresh.len() >= seen / 8 || memchr::memchr(b'\n', fresh).is_some()
+}
+
+/// Bytes of empty lines before the request line; no need to count far beyond the limit.
+fn leading_newlines(buf: &[u8]) -> usize {
+    let mut count = 0;
+    while count <= MOST_LEADING_NEWLINES {
+        match &buf[count..] {
+            [b'\n', ..] => count += 1,
+            [b'\r', b'\n', ..] => count += 2,
+            _ => break,
+        }
+    }
+    count
 }
 
 fn read_request<const SLOTS: usize>(

@@ -58,6 +58,15 @@ fn hostile(pieces: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
     vec(piece, 0..24).prop_map(|pieces| pieces.concat())
 }
 
+/// How a hostile head may begin, so that what follows is looked at.
+const STARTS: &[&str] = &[
+    "",
+    "GET /a/../b?c HTTP/1.1\r\nHost: h\r\n",
+    "POST http://h HTTP/1.1\r\n",
+    "GET /{} HTTP/1.0\r\nX: ",
+    "HTTP/1.1 200 OK\r\nX: ",
+];
+
 const HEAD_PIECES: &[&str] = &[
     "GET ",
     "POST ",
@@ -86,6 +95,9 @@ const HEAD_PIECES: &[&str] = &[
     "\0",
     "Upgrade: websocket\r\n",
     "x-forwarded-for: 1\r\n",
+    "A: b\r\n",
+    "X:y\n",
+    "c\r\n",
 ];
 
 const CHUNK_PIECES: &[&str] = &[
@@ -204,7 +216,8 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic_and_no_cut_changes_the_verdict(message in hostile(HEAD_PIECES)) {
+    fn no_bytes_panic_and_no_cut_changes_the_verdict(start in proptest::sample::select(STARTS), rest in hostile(HEAD_PIECES), end in any::<bool>()) {
+        let message = [start.as_bytes(), &rest, if end { b"\r\n\r\n" } else { b"" }].concat();
         if let Ok(Some(head)) = request_of(&message, &HeadLimits { max_bytes: 200, max_headers: 5 }) {
             let body = framing::request_body(&head, &message);
             let parts = target::split(&head, &message);
