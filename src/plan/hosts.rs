@@ -98,10 +98,123 @@ impl HostTable {
 /// What is before the last colon, unless that one is inside the brackets of an IPv6 address (Envoy's
 /// `HeaderUtility::getPortStart`).
 fn without_port(authority: &[u8]) -> &[u8] {
-    // Ports have up to five digits; the short look from the end serves nearly every request.
     let colon = authority.iter().rposition(|b| matches!(b, b':' | b']'));
     match colon.and_then(|at| authority.split_at_checked(at)) {
         Some((host, [b':', ..])) => host,
         _ => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The rules once more, slowly: every host is tried, and the best one is kept.
+    fn scan(hosts: &[String], authority: &str) -> Option<u32> {
+        let lower = authority.to_ascii_lowercase();
+        let host = match lower.rfind(':') {
+            Some(colon) if lower.rfind(']').is_none_or(|bracket| bracket < colon) => &lower[..colon],
+            _ => &lower,
+        };
+        let mut best: Option<(usize, u32)> = None;
+        for (pattern, number) in hosts.iter().zip(0..) {
+            let pattern = pattern.to_ascii_lowercase();
+            let rank = match pattern.strip_prefix('*') {
+                Some("") => 1,
+                Some(suffix) if host.len() > suffix.len() && host.ends_with(suffix) => 1 + suffix.len(),
+                None if pattern == host => usize::MAX,
+                _ => continue,
+            };
+            if best.is_none_or(|(other, _)| other < rank) {
+                best = Some((rank, number));
+            }
+        }
+        best.map(|(_, number)| number)
+    }
+
+    fn table(hosts: &[&str]) -> HostTable {
+        HostTable::new(hosts.iter().copied().zip(0..))
+    }
+
+    #[test]
+    fn specific_before_general() {
+        let hosts =
+            ["*", "*.example.com", "a.example.com", "*.b.example.com", "*-bar.com", "*r.com", "[::1]", "10.0.0.1", ""];
+        let table = table(&hosts);
+        for (authority, expected) in [
+            ("a.example.com", "a.example.com"),
+            ("A.Example.COM", "a.example.com"),
+            ("a.example.com:8080", "a.example.com"),
+            ("a.example.com:", "a.example.com"),
+            ("x.example.com", "*.example.com"),
+            ("x.y.example.com:80", "*.example.com"),
+            ("x.b.example.com", "*.b.example.com"),
+            ("b.example.com", "*.example.com"),
+            ("example.com", "*"),
+            (".example.com", "*"),
+            // Istio leaves Envoy's strip_trailing_host_dot off.
+            ("a.example.com.", "*"),
+            ("foo-bar.com", "*-bar.com"),
+            ("-bar.com", "*r.com"),
+            ("foobar.com", "*r.com"),
+            ("[::1]", "[::1]"),
+            ("[::1]:8080", "[::1]"),
+            ("10.0.0.1:80", "10.0.0.1"),
+            ("", ""),
+            (":80", ""),
+            ("\u{ff}", "*"),
+        ] {
+            let found = table.find(authority.as_bytes()).map(|number| hosts[number as usize]);
+            assert_eq!(found, Some(expected), "{authority:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_star_there_may_be_nothing() {
+        assert_eq!(table(&["a.com", "*.b.com"]).find(b"b.com"), None);
+        assert_eq!(table(&[]).find(b"a.com"), None);
+    }
+
+    #[test]
+    fn first_of_equal_hosts_stays() {
+        assert_eq!(table(&["a.com", "A.com", "a.com"]).find(b"a.com"), Some(0));
+        assert_eq!(table(&["*.a.com", "*.A.com"]).find(b"x.a.com"), Some(0));
+        assert_eq!(table(&["*", "*"]).find(b"x"), Some(0));
+    }
+
+    #[test]
+    fn the_end_of_a_monstrous_host_decides() {
+        let table = table(&["*.Example.com", "a.com"]);
+        for start in ["a", "A"] {
+            assert_eq!(table.find(format!("{}.example.com", start.repeat(9000)).as_bytes()), Some(0));
+            assert_eq!(table.find(format!("{}a.com", start.repeat(9000)).as_bytes()), None);
+        }
+    }
+
+    /// Few letters, so that hosts share suffixes and requests hit them.
+    fn name() -> impl Strategy<Value = String> {
+        "[abA]{0,3}([.-][abB]{1,2}){0,3}"
+    }
+
+    fn host() -> impl Strategy<Value = String> {
+        prop_oneof![name(), name().prop_map(|name| format!("*{name}")), name().prop_map(|name| format!("*.{name}"))]
+    }
+
+    proptest! {
+        #[test]
+        fn finds_what_a_scan_finds(
+            hosts in prop::collection::vec(host(), 0..24),
+            authority in prop_oneof![name(), name().prop_map(|name| format!("{name}:80")), "[ab.:\\[\\]A]{0,8}"],
+        ) {
+            let table = HostTable::new(hosts.iter().map(String::as_str).zip(0..));
+            prop_assert_eq!(table.find(authority.as_bytes()), scan(&hosts, &authority));
+        }
+
+        #[test]
+        fn any_bytes_will_do(authority: Vec<u8>) {
+            let _ = table(&["*.a", "b"]).find(&authority);
+        }
     }
 }

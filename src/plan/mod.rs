@@ -9,6 +9,7 @@
 //! Regexes keep a pool of scratch space that belongs to the first thread that uses it. A worker that clones the plan
 //! once at install has its own pools, and never meets another core in one.
 
+mod compile;
 mod hosts;
 mod matcher;
 mod pattern;
@@ -23,6 +24,7 @@ use crate::base::rng::Rng;
 use crate::h1::head::RequestHead;
 use crate::policy::balance;
 
+pub use compile::compile;
 pub use hosts::HostTable;
 pub use matcher::{Condition, HeaderCondition, Matcher};
 pub use pattern::{BadPattern, Pattern};
@@ -34,7 +36,7 @@ pub use settings::{Cpus, Driver, Limits, Overrides, ProxySettings, ServerHeader}
 pub struct Plan {
     /// What to listen on, in order of Gateway port; a [`ListenerId`] is a position here.
     pub listeners: Vec<Listener>,
-    /// Where requests can go, sorted by name; a [`ClusterId`] is a position here.
+    /// Where requests can go, in the order in which routes first name them; a [`ClusterId`] is a position here.
     pub clusters: Vec<Cluster>,
     /// The settings of the process.
     pub proxy: ProxySettings,

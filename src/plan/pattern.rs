@@ -171,3 +171,121 @@ fn from_re2(re2: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn regex(re2: &str) -> Pattern {
+        Pattern::regex(re2).unwrap_or_else(|bad| panic!("`{re2}` {bad}"))
+    }
+
+    #[test]
+    fn text() {
+        let rows = [
+            (Pattern::Any, "", true),
+            (Pattern::Any, "x", true),
+            (Pattern::exact("/a"), "/a", true),
+            (Pattern::exact("/a"), "/a/", false),
+            (Pattern::exact("/a"), "/A", false),
+            (Pattern::exact("/a").ignoring_case(), "/A", true),
+            (Pattern::exact("/a").ignoring_case(), "/A/", false),
+            (Pattern::prefix("/a"), "/abc", true),
+            (Pattern::prefix("/a"), "/", false),
+            (Pattern::prefix(""), "", true),
+            (Pattern::prefix("/a").ignoring_case(), "/ABC", true),
+            (Pattern::prefix("/a").ignoring_case(), "/", false),
+            (regex("/a").ignoring_case(), "/A", false),
+        ];
+        for (pattern, value, expected) in rows {
+            assert_eq!(pattern.matches(value.as_bytes()), expected, "{pattern:?} on {value:?}");
+        }
+    }
+
+    #[test]
+    fn a_regex_matches_the_whole_value() {
+        for (re2, value, expected) in [
+            ("/rx/[a-z]+", "/rx/abc", true),
+            ("/rx/[a-z]+", "/rx/abc1", false),
+            ("/rx/[a-z]+", "x/rx/abc", false),
+            // An alternative must not escape the anchors.
+            ("a|bc", "a", true),
+            ("a|bc", "ac", false),
+            ("a|bc", "xbc", false),
+            // `$` is the end of the value, not of a line.
+            ("a", "a\n", false),
+            (".*", "a\nb", false),
+            ("(?i)abc", "ABC", true),
+            ("(?s).*", "a\nb", true),
+            ("", "", true),
+            ("^/a$", "/a", true),
+        ] {
+            assert_eq!(regex(re2).matches(value.as_bytes()), expected, "`{re2}` on {value:?}");
+        }
+    }
+
+    #[test]
+    fn as_re2_reads_it() {
+        for (re2, value, expected) in [
+            // Classes by letter know ASCII only.
+            (r"\d+", "42", true),
+            (r"\d+", "\u{663}", false),
+            (r"\w+", "\u{e9}", false),
+            // Characters beyond ASCII where they are asked for.
+            ("[\u{e9}]", "\u{e9}", true),
+            (r"\pL+", "\u{e9}", true),
+            ("/\u{e9}.*", "/\u{e9}x", true),
+            // Quotation.
+            (r"\Qa.b\E.", "a.bc", true),
+            (r"\Qa.b\E.", "axbc", false),
+            (r"\Qa.b", "a.b", true),
+            (r"\Q]\E[a]", "]a", true),
+            // Plain characters in a class.
+            ("[a&&b]", "&", true),
+            ("[a&&b]", "a", true),
+            ("[a~~b]", "~", true),
+            ("[[a]", "[", true),
+            ("[a[b]]", "[]", true),
+            ("[a[b]]", "a]", true),
+            ("[a[b]]", "a", false),
+            ("[]a]", "]", true),
+            ("[^]a]", "b", true),
+            ("[^]a]", "]", false),
+            ("[--/]", ".", true),
+            (r"[\]a]", "]", true),
+            (r"[\d&&]", "&", true),
+            // Named classes stay.
+            ("[[:alpha:]-]+", "a-b", true),
+            ("[[:alpha:]]", ":", false),
+            ("[[:^alpha:]]", "1", true),
+        ] {
+            assert_eq!(regex(re2).matches(value.as_bytes()), expected, "`{re2}` on {value:?}");
+        }
+    }
+
+    #[test]
+    fn bad_ones_say_why() {
+        for (re2, why) in [
+            ("(", "is not a valid regular expression: unclosed group"),
+            ("a)(b", "is not a valid regular expression: unopened group"),
+            ("[b-a]", "is not a valid regular expression: invalid character class range, the start must be <= the end"),
+            ("a{1000}{1000}{1000}", "is too large when compiled (more than 1 MiB); repeat less"),
+        ] {
+            assert_eq!(Pattern::regex(re2).map_err(|bad| bad.to_string()).err().as_deref(), Some(why), "`{re2}`");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(re2: String, classy in "[\\[\\]^&~:\\\\QEa-]{0,12}") {
+            let _ = Pattern::regex(&re2);
+            let _ = Pattern::regex(&classy);
+        }
+
+        #[test]
+        fn quoted_text_matches_itself(text in "[^\\\\]{0,20}") {
+            let quoted = regex(&format!(r"\Q{text}\E"));
+            proptest::prop_assert!(quoted.matches(text.as_bytes()));
+        }
+    }
+}

@@ -39,8 +39,8 @@ pub struct Route {
 pub struct Origin {
     /// The file, as it was named on the command line.
     pub file: Arc<str>,
-    /// The line of the document (or of the rule, if known), from 1.
-    pub line: usize,
+    /// The line of the rule, from 1.
+    pub line: u32,
     /// `VirtualService/namespace/name`.
     pub resource: Arc<str>,
     /// Position in `spec.http`, from 0.

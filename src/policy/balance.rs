@@ -214,3 +214,6 @@ impl PartialEq for Turn {
 }
 
 impl Eq for Turn {}
+
+#[cfg(test)]
+mod tests;
