@@ -15,6 +15,8 @@ mod matcher;
 mod pattern;
 mod route;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::time::Duration;
