@@ -10,7 +10,10 @@
 //! Knows nothing of sockets, routing tables or HTTP: `plan` compiles the world into what a worker runs on. Whatever
 //! Istio has and ringway does not enforce is an error by name here; nothing is dropped in silence. No input panics.
 
-mod locate;
+mod kinds;
+mod load;
 pub mod model;
 pub mod problem;
+pub mod reader;
+mod tree;
 pub mod world;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::locate;
+use super::tree::Node;
 
 /// Whether the configuration can be served in spite of the problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -81,33 +81,31 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Where a resource was written. Cheap to clone; keeps the document's text so that a field's line can be found when
-/// somebody complains about it.
+/// Where a resource was written. Cheap to clone; keeps the document, so that whoever complains about a field later can
+/// name its line.
 #[derive(Debug, Clone)]
 pub struct Source {
     /// The file as named by the user.
     pub file: Arc<str>,
-    /// The line on which the document starts, from 1.
+    /// The line on which the resource starts, from 1.
     pub line: u32,
     /// `Kind/namespace/name`.
     pub resource: Arc<str>,
-    /// The document's text, and the path inside it to the resource (`items[3].` in a `kind: List`, else empty).
-    pub(super) text: Arc<str>,
-    pub(super) base: Arc<str>,
+    /// The resource as it was parsed; `None` for settings that no file holds.
+    pub(super) root: Option<Arc<Node>>,
 }
 
 impl Source {
-    /// A source without text: every field is said to be on `line`. For settings that no file holds.
+    /// A source without a document: every field is said to be on `line`.
     #[must_use]
     pub fn bare(file: &str, line: u32, resource: &str) -> Self {
-        Self { file: file.into(), line, resource: resource.into(), text: "".into(), base: "".into() }
+        Self { file: file.into(), line, resource: resource.into(), root: None }
     }
 
-    /// The line in the file of the field at `path`, or of its nearest ancestor that can be found.
+    /// The line in the file of the field at `path`, or of its nearest ancestor that is written.
     #[must_use]
     pub fn line_of(&self, path: &str) -> u32 {
-        let whole = format!("{}{path}", self.base);
-        self.line + locate::line_of(&self.text, &whole)
+        self.root.as_ref().map_or(self.line, |root| root.line_of(path))
     }
 
     /// An error about the field at `path`.

@@ -39,3 +39,18 @@ pub struct Meta {
     /// File, line and `Kind/namespace/name`.
     pub source: Source,
 }
+
+/// All resources as they were read, each kind in the order of the files and documents.
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    pub(super) gateways: Vec<gateway::Gateway>,
+    pub(super) virtual_services: Vec<virtual_service::VirtualService>,
+    pub(super) destination_rules: Vec<destination_rule::DestinationRule>,
+    pub(super) service_entries: Vec<service_entry::ServiceEntry>,
+    pub(super) workload_entries: Vec<workload_entry::WorkloadEntry>,
+    pub(super) kube_services: Vec<kube::KubeService>,
+    pub(super) endpoint_slices: Vec<kube::Slice>,
+    pub(super) endpoints: Vec<kube::Slice>,
+    pub(super) pods: Vec<kube::Pod>,
+    pub(super) proxy: Option<proxy::Proxy>,
+}
