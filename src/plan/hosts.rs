@@ -44,7 +44,7 @@ impl HostTable {
                 _ => {}
             }
         }
-        table.lengths.sort_by(|a, b| b.bytes.cmp(&a.bytes));
+        table.lengths.sort_by_key(|length| std::cmp::Reverse(length.bytes));
         table
     }
 

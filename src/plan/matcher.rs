@@ -11,7 +11,51 @@ use super::pattern::Pattern;
 /// The conditions of one `match` block, all of which must hold; none: everything matches.
 #[derive(Debug, Clone, Default)]
 pub struct Matcher {
+    glance: Glance,
     conditions: Box<[Condition]>,
+}
+
+/// Eight bytes of the path that tell most routes apart without a look at their conditions: the last ones of a literal
+/// path, because the first ones (`/api/v1/`) are often the same in all rules.
+#[derive(Debug, Clone, Copy, Default)]
+struct Glance {
+    /// Where in the path the eight bytes begin.
+    start: u32,
+    /// Whether a path that ends before the eight bytes do can still match.
+    may_end_before: bool,
+    want: u64,
+    /// Which of the bytes count; 0 lets everything through.
+    mask: u64,
+}
+
+impl Glance {
+    fn of(conditions: &[Condition]) -> Self {
+        let text = conditions.iter().find_map(|condition| match condition {
+            Condition::Path(Pattern::Exact(text) | Pattern::Prefix(text)) => Some(text),
+            _ => None,
+        });
+        let Some(text) = text else { return Self { may_end_before: true, ..Self::default() } };
+        let start = text.len().saturating_sub(8);
+        let (mut want, mut mask) = ([0; 8], [0; 8]);
+        for ((want, mask), byte) in want.iter_mut().zip(&mut mask).zip(&text[start..]) {
+            (*want, *mask) = (*byte, 0xff);
+        }
+        Self {
+            start: start as u32,
+            may_end_before: text.len() < 8,
+            want: u64::from_le_bytes(want),
+            mask: u64::from_le_bytes(mask),
+        }
+    }
+
+    /// Whether a request for this path may match; `false` is certain.
+    #[inline]
+    fn passes(&self, path: &[u8]) -> bool {
+        match path.get(self.start as usize..).and_then(|rest| rest.first_chunk::<8>()) {
+            Some(bytes) => u64::from_le_bytes(*bytes) & self.mask == self.want,
+            None => self.may_end_before,
+        }
+    }
 }
 
 /// One condition on a request.
@@ -42,13 +86,19 @@ impl Matcher {
     #[must_use]
     pub fn new(mut conditions: Vec<Condition>) -> Self {
         conditions.sort_by_key(Condition::cost);
-        Self { conditions: conditions.into() }
+        Self { glance: Glance::of(&conditions), conditions: conditions.into() }
     }
 
     /// In the order in which they are tested.
     #[must_use]
     pub fn conditions(&self) -> &[Condition] {
         &self.conditions
+    }
+
+    /// Whether all conditions may hold: `false` is certain, and far cheaper than [`Matcher::holds`].
+    #[inline]
+    pub(super) fn may_hold(&self, request: &Request<'_>) -> bool {
+        self.glance.passes(request.path)
     }
 
     /// Whether all conditions hold; `tested` is told of each one tested.

@@ -169,6 +169,10 @@ impl Listener {
         let host = self.hosts.find(request.authority).and_then(|at| self.virtual_hosts.get(at as usize));
         witness.host(host);
         host?.routes.iter().find(|route| {
+            // A witness wants to hear of the conditions themselves.
+            if !W::LOOKS && !route.matcher.may_hold(request) {
+                return false;
+            }
             let taken = route.matcher.holds(request, |condition, held| witness.condition(route, condition, held));
             witness.route(route, taken);
             taken

@@ -145,6 +145,9 @@ impl Destinations {
 
 /// Looks on while a request is routed. Every method does nothing by itself, so that [`NoWitness`] costs nothing.
 pub trait Witness {
+    /// Whether anybody looks on at all; without, routes are passed over by the fastest test that tells.
+    const LOOKS: bool = true;
+
     /// The virtual host that the request's authority belongs to; `None` if it belongs to none.
     #[inline]
     fn host(&mut self, _host: Option<&VirtualHost>) {}
@@ -162,7 +165,9 @@ pub trait Witness {
 #[derive(Debug, Clone, Copy)]
 pub struct NoWitness;
 
-impl Witness for NoWitness {}
+impl Witness for NoWitness {
+    const LOOKS: bool = false;
+}
 
 #[cfg(test)]
 mod tests {

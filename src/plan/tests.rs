@@ -305,8 +305,15 @@ proptest! {
         let plan = plan(vec![("*", routes.collect())]);
         let lines: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-        let found = goes_to(&plan, &Sample::new(method, "a", path, &lines));
+        let sample = Sample::new(method, "a", path, &lines);
         let expected = wishes.iter().position(|all| all.iter().all(|wish| wish.holds(method, path, &headers)));
-        prop_assert_eq!(found.map(|n| n as usize), expected);
+        prop_assert_eq!(goes_to(&plan, &sample).map(|n| n as usize), expected);
+        // Being watched changes the way, not the outcome.
+        let watched = plan.route_with(ListenerId(0), &sample.request(), &mut Rng::seeded(1), &mut Diary::default());
+        let rule = match watched {
+            Decision::Forward { route, .. } => Some(route.origin.rule),
+            Decision::NotFound => None,
+        };
+        prop_assert_eq!(rule, expected);
     }
 }
