@@ -21,6 +21,8 @@ const STDIN: &str = "<stdin>";
 /// What was found under the paths, in a fixed order: as named, and in a folder by name.
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
+    /// Everything that was opened or could not be, as it is called in problems.
+    pub(super) names: Vec<Arc<str>>,
     pub(super) documents: Vec<Document>,
     pub(super) problems: Vec<Problem>,
 }
@@ -152,6 +154,7 @@ impl Loader {
 
     fn text(&mut self, name: &str, text: &str) {
         let file: Arc<str> = name.into();
+        self.loaded.names.push(file.clone());
         for (first_line, text) in split(text) {
             let (root, faults) = tree::parse(text, first_line);
             self.loaded.problems.extend(faults.into_iter().map(|fault| Problem {
@@ -207,9 +210,11 @@ impl Loader {
     }
 
     fn complain(&mut self, file: &str, line: u32, what: &str, instead: &str) {
+        let file: Arc<str> = file.into();
+        self.loaded.names.push(file.clone());
         self.loaded.problems.push(Problem {
             severity: Severity::Error,
-            file: file.into(),
+            file,
             line,
             resource: "".into(),
             path: String::new(),

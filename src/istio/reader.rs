@@ -68,7 +68,7 @@ pub(super) const fn ignored(name: &'static str, reason: &'static str) -> Field {
 }
 
 /// What is written for a field that ringway does not enforce.
-const NOT_ENFORCED_HINT: &str = "remove it, or pass --permissive to serve without it";
+pub(super) const NOT_ENFORCED_HINT: &str = "remove it, or pass --permissive to serve without it";
 
 /// The reading of one resource.
 pub(super) struct Reader<'a> {

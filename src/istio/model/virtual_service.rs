@@ -21,11 +21,14 @@ pub struct VirtualService {
 /// The reserved gateway name of sidecars, and the default of `gateways`.
 pub const MESH: &str = "mesh";
 
-/// One rule of `http`. Its path in the document is `spec.http[index]`.
+/// One rule of `http`.
 #[derive(Debug, Clone)]
 pub struct HttpRoute {
     /// `name`; empty when absent.
     pub name: String,
+    /// Position in the document's `http`: its path is `spec.http[index]`. With `--permissive` rules may be missing
+    /// before it.
+    pub index: u32,
     /// Line of the rule in the file.
     pub line: u32,
     /// `match`: any of these blocks suffices; empty: every request.
@@ -165,7 +168,8 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<VirtualServi
     if !object.has_any(&["http", "tls", "tcp"]) {
         spec.error("has no rules", "write at least one under \"http\"");
     }
-    let http = object.list("http").iter().filter_map(|item| http_route(item, &meta.namespace)).collect();
+    let rules = object.list("http");
+    let http = (0..).zip(&rules).filter_map(|(index, item)| http_route(index, item, &meta.namespace)).collect();
     Some(VirtualService { meta, hosts, gateways, http })
 }
 
@@ -229,7 +233,7 @@ fn hosts(object: &Object<'_>, namespace: &str, mesh: bool) -> Vec<String> {
     hosts
 }
 
-fn http_route(item: &Item<'_>, namespace: &str) -> Option<HttpRoute> {
+fn http_route(index: u32, item: &Item<'_>, namespace: &str) -> Option<HttpRoute> {
     let object = item.object(&HTTP_ROUTE)?;
     let matches = object.list("match").iter().filter_map(http_match).collect();
     let destinations = object.list("route");
@@ -244,7 +248,7 @@ fn http_route(item: &Item<'_>, namespace: &str) -> Option<HttpRoute> {
     if route.is_empty() {
         return None;
     }
-    Some(HttpRoute { name: object.text("name"), line: item.line(), matches, route })
+    Some(HttpRoute { name: object.text("name"), index, line: item.line(), matches, route })
 }
 
 fn http_match(item: &Item<'_>) -> Option<HttpMatch> {

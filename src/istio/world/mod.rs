@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Bound;
 
 use super::model::destination_rule::DestinationRule;
 use super::model::gateway::Gateway;
@@ -13,8 +14,11 @@ use super::model::kube::TargetPort;
 use super::model::proxy::Proxy;
 use super::model::scalar::Protocol;
 use super::model::virtual_service::VirtualService;
-use super::model::{Labels, selects};
-use super::problem::Source;
+use super::model::{Labels, Model, selects};
+use super::problem::{Problem, Source};
+
+mod references;
+mod registry;
 
 /// The whole configuration, resolved.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +33,23 @@ pub struct World {
     pub destination_rules: Vec<DestinationRule>,
     /// The registry.
     pub services: Services,
+}
+
+impl World {
+    /// Puts the resources together and says which references lead nowhere.
+    pub(super) fn build(mut model: Model, permissive: bool) -> (Self, Vec<Problem>) {
+        let mut problems = Vec::new();
+        let services = registry::build(&mut model, &mut problems);
+        let world = Self {
+            proxy: model.proxy.unwrap_or_default(),
+            gateways: model.gateways,
+            virtual_services: model.virtual_services,
+            destination_rules: model.destination_rules,
+            services,
+        };
+        references::check(&world, permissive, &mut problems);
+        (world, problems)
+    }
 }
 
 /// The registry of services, by host name.
@@ -54,6 +75,12 @@ impl Services {
             at += 1 + dot;
         }
         None
+    }
+
+    /// The first service whose host name begins with `prefix`.
+    fn starting_with(&self, prefix: &str) -> Option<&Service> {
+        let (name, service) = self.0.range::<str, _>((Bound::Included(prefix), Bound::Unbounded)).next()?;
+        name.starts_with(prefix).then_some(service)
     }
 
     /// All services, by host name.
@@ -146,3 +173,6 @@ impl Workload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
