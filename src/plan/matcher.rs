@@ -16,13 +16,13 @@ pub struct Matcher {
 }
 
 /// Eight bytes of the path that tell most routes apart without a look at their conditions: the last ones of a literal
-/// path, because the first ones (`/api/v1/`) are often the same in all rules.
+/// path, because the first ones (`/api/v1/`) are often the same in all rules. The default lets everything through.
 #[derive(Debug, Clone, Copy, Default)]
 struct Glance {
     /// Where in the path the eight bytes begin.
     start: u32,
-    /// Whether a path that ends before the eight bytes do can still match.
-    may_end_before: bool,
+    /// Whether a path that ends before the eight bytes do cannot match.
+    needs_all: bool,
     want: u64,
     /// Which of the bytes count; 0 lets everything through.
     mask: u64,
@@ -34,7 +34,7 @@ impl Glance {
             Condition::Path(Pattern::Exact(text) | Pattern::Prefix(text)) => Some(text),
             _ => None,
         });
-        let Some(text) = text else { return Self { may_end_before: true, ..Self::default() } };
+        let Some(text) = text else { return Self::default() };
         let start = text.len().saturating_sub(8);
         let (mut want, mut mask) = ([0; 8], [0; 8]);
         for ((want, mask), byte) in want.iter_mut().zip(&mut mask).zip(&text[start..]) {
@@ -42,7 +42,7 @@ impl Glance {
         }
         Self {
             start: start as u32,
-            may_end_before: text.len() < 8,
+            needs_all: text.len() >= 8,
             want: u64::from_le_bytes(want),
             mask: u64::from_le_bytes(mask),
         }
@@ -53,7 +53,7 @@ impl Glance {
     fn passes(&self, path: &[u8]) -> bool {
         match path.get(self.start as usize..).and_then(|rest| rest.first_chunk::<8>()) {
             Some(bytes) => u64::from_le_bytes(*bytes) & self.mask == self.want,
-            None => self.may_end_before,
+            None => !self.needs_all,
         }
     }
 }

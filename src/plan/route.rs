@@ -43,7 +43,7 @@ pub struct Origin {
     pub line: u32,
     /// `VirtualService/namespace/name`.
     pub resource: Arc<str>,
-    /// Position in `spec.http`, from 0.
+    /// Position in the document's `spec.http`, from 0.
     pub rule: usize,
     /// Position in that rule's `match`, from 0; `None` if it has none.
     pub block: Option<usize>,

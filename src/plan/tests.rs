@@ -180,6 +180,16 @@ fn all_conditions_of_a_route_and_the_first_of_the_routes() {
 }
 
 #[test]
+fn no_conditions_match_everything() {
+    for matcher in [Matcher::default(), Matcher::new(vec![])] {
+        let any = Route { matcher, ..route(0, vec![]) };
+        let plan = plan(vec![("*", vec![any])]);
+        assert_eq!(goes_to(&plan, &Sample::get("h", "/", &[])), Some(0));
+        assert_eq!(goes_to(&plan, &Sample::get("h", "/a/longer/path", &[])), Some(0));
+    }
+}
+
+#[test]
 fn no_way_back_from_the_most_specific_host() {
     let plan = plan(vec![
         ("*", vec![route(0, vec![])]),

@@ -34,7 +34,6 @@ impl<'w> Compiler<'w> {
                     continue;
                 }
                 let shared = hosts.intersection(service);
-                *self.met.entry((number, served.number)).or_default() |= !shared.is_empty();
                 if shared.is_empty() {
                     continue;
                 }
@@ -50,31 +49,6 @@ impl<'w> Compiler<'w> {
         }
         drafts.into_iter().map(|(name, draft)| VirtualHost { name, routes: catch_alls_last(draft.routes) }).collect()
     }
-
-    /// IST0132: VirtualServices bound to a Gateway that opens none of their hosts.
-    pub(super) fn no_shared_host(&mut self) {
-        for ((service, gateway), _) in self.met.iter().filter(|(_, met)| !**met) {
-            let (service, gateway) = (&self.world.virtual_services[*service], &self.world.gateways[*gateway]);
-            let open: BTreeSet<&str> =
-                gateway.servers.iter().flat_map(|server| &server.hosts).map(|host| host.host.as_str()).collect();
-            self.problems.push(service.meta.source.warning(
-                "spec.hosts",
-                format!(
-                    "none of these hosts is open on Gateway {}/{}: requests for them get 404 there",
-                    gateway.meta.namespace, gateway.meta.name
-                ),
-                format!("that Gateway's hosts: {}", some_of(open)),
-            ));
-        }
-    }
-}
-
-/// The first few of a long list.
-fn some_of(names: BTreeSet<&str>) -> String {
-    const SHOWN: usize = 5;
-    let left = names.len().saturating_sub(SHOWN);
-    let shown = names.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ");
-    if left == 0 { shown } else { format!("{shown} and {left} more") }
 }
 
 /// The `hosts` of one server, ready to be looked up by name.
@@ -101,18 +75,17 @@ impl<'w> ServerHosts<'w> {
     /// more specific one. A server's host with a namespace is only for VirtualServices of that namespace.
     fn intersection(&self, service: &VirtualService) -> BTreeSet<String> {
         let allows = |namespace: &Option<&str>| namespace.is_none_or(|own| own == service.meta.namespace);
+        let wildcards = || self.wildcards.iter().filter(|(_, namespace)| allows(namespace)).map(|(name, _)| *name);
+        let exact = || self.exact.iter().filter(|(_, namespaces)| namespaces.iter().any(allows)).map(|(name, _)| *name);
         let mut shared = BTreeSet::new();
         for host in &service.hosts {
             let open = self.exact.get(host.as_str()).is_some_and(|namespaces| namespaces.iter().any(allows));
-            let mut wildcards = self.wildcards.iter().filter(|(_, namespace)| allows(namespace)).map(|(name, _)| *name);
-            if open || wildcards.clone().any(|wildcard| hostname::covers(wildcard, host)) {
+            if open || wildcards().any(|wildcard| hostname::covers(wildcard, host)) {
                 shared.insert(bracketed(host));
-            } else if hostname::wildcard(host).is_some() {
-                shared.extend(wildcards.by_ref().filter(|name| hostname::covers(host, name)).map(bracketed));
             }
             if hostname::wildcard(host).is_some() {
-                let exact = self.exact.iter().filter(|(_, namespaces)| namespaces.iter().any(allows));
-                shared.extend(exact.map(|(name, _)| *name).filter(|name| hostname::covers(host, name)).map(bracketed));
+                let covered = wildcards().chain(exact()).filter(|name| hostname::covers(host, name));
+                shared.extend(covered.map(bracketed));
             }
         }
         shared

@@ -12,8 +12,6 @@ use super::Compiler;
 /// One server of a Gateway that is served here.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Served<'w> {
-    /// Position of `gateway` in the world.
-    pub(super) number: usize,
     pub(super) gateway: &'w Gateway,
     pub(super) server: &'w Server,
 }
@@ -22,14 +20,15 @@ impl Compiler<'_> {
     /// One listener for each address and Gateway port, in that order; servers that share them share the listener.
     pub(super) fn listeners(&mut self) -> Vec<Listener> {
         let mut places: BTreeMap<(u16, IpAddr), Vec<Served<'_>>> = BTreeMap::new();
-        for (number, gateway) in self.world.gateways.iter().enumerate().filter(|(_, gateway)| self.selector(gateway)) {
+        for gateway in self.world.gateways.iter().filter(|gateway| self.selector(gateway)) {
             for server in &gateway.servers {
                 let place = (server.port, server.bind.unwrap_or(self.settings.bind));
-                places.entry(place).or_default().push(Served { number, gateway, server });
+                places.entry(place).or_default().push(Served { gateway, server });
             }
         }
-        if places.is_empty() {
-            self.nothing_served();
+        if self.world.gateways.is_empty() {
+            let what = "there is no Gateway, so nothing is listened on";
+            self.problems.push(self.world.proxy.source.warning("", what, "add a Gateway with a server"));
         }
         let mut taken = BTreeMap::new();
         let mut listeners = Vec::with_capacity(places.len());
@@ -68,20 +67,6 @@ impl Compiler<'_> {
             hosts: HostTable::new(names),
             virtual_hosts,
         }
-    }
-
-    fn nothing_served(&mut self) {
-        let proxy = &self.world.proxy;
-        let problem = if self.world.gateways.is_empty() {
-            proxy.source.warning("", "there is no Gateway, so nothing is listened on", "add a Gateway with a server")
-        } else {
-            proxy.source.warning(
-                "metadata.labels",
-                "the selector of no Gateway matches the labels of this proxy, so nothing is listened on",
-                "give the proxy the labels of a Gateway's `selector`, or none at all to serve every Gateway",
-            )
-        };
-        self.problems.push(problem);
     }
 }
 

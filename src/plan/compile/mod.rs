@@ -37,11 +37,9 @@ pub fn compile(world: &World, settings: ProxySettings) -> (Plan, Vec<Problem>) {
         rules: cluster::by_namespace(&world.destination_rules),
         clusters: Vec::new(),
         targets: BTreeMap::new(),
-        met: BTreeMap::new(),
         problems: Vec::new(),
     };
     let listeners = compiler.listeners();
-    compiler.no_shared_host();
     let (clusters, mut problems) = (compiler.clusters, compiler.problems);
     // A VirtualService on two ports is compiled twice, and says what is wrong with it twice.
     let mut seen = HashSet::new();
@@ -59,7 +57,5 @@ struct Compiler<'w> {
     clusters: Vec<Cluster>,
     /// What each cluster name seen so far stands for.
     targets: BTreeMap<String, Target>,
-    /// For each VirtualService and Gateway that it is bound to, by position: whether they have a host in common.
-    met: BTreeMap<(usize, usize), bool>,
     problems: Vec<Problem>,
 }

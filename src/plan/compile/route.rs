@@ -7,11 +7,10 @@ use crate::plan::{Action, Matcher, Origin, Route};
 
 use super::Compiler;
 
-/// One rule of a VirtualService, with its place in the document.
+/// One rule of a VirtualService, being compiled for a listener.
 #[derive(Clone, Copy)]
 pub(super) struct Rule<'w> {
     pub(super) service: &'w VirtualService,
-    pub(super) number: usize,
     pub(super) rule: &'w HttpRoute,
     /// Port of the listener, by the Gateway's numbering.
     pub(super) port: u16,
@@ -22,8 +21,8 @@ impl<'w> Compiler<'w> {
     /// takes every request.
     pub(super) fn routes(&mut self, service: &'w VirtualService, port: u16) -> Vec<Route> {
         let mut routes = Vec::new();
-        for (number, rule) in service.http.iter().enumerate() {
-            let rule = Rule { service, number, rule, port };
+        for (at, rule) in service.http.iter().enumerate() {
+            let rule = Rule { service, rule, port };
             let blocks = &rule.rule.matches;
             if !blocks.is_empty() && !blocks.iter().any(|block| matches_port(block, port)) {
                 continue;
@@ -31,7 +30,6 @@ impl<'w> Compiler<'w> {
             let Some(action) = self.action(rule) else { continue };
             if blocks.is_empty() {
                 routes.push(rule.route(Matcher::default(), action, None));
-                self.unreachable_after(rule);
                 break;
             }
             for (block, conditions) in blocks.iter().enumerate() {
@@ -41,7 +39,7 @@ impl<'w> Compiler<'w> {
                 let Some(matcher) = self.matcher(rule, block, conditions) else { continue };
                 routes.push(rule.route(matcher, action.clone(), Some((block, conditions))));
                 if routes.last().is_some_and(is_catch_all) {
-                    self.unreachable_after(rule);
+                    self.unreachable(rule, service.http.get(at + 1));
                     return routes;
                 }
             }
@@ -49,16 +47,14 @@ impl<'w> Compiler<'w> {
         routes
     }
 
-    /// IST0130: rules behind one that takes everything.
-    fn unreachable_after(&mut self, rule: Rule<'_>) {
-        let next = rule.number + 1;
-        if next < rule.service.http.len() {
-            self.problems.push(rule.service.meta.source.warning(
-                &format!("spec.http[{next}]"),
-                format!("is never reached: http[{}] matches every request", rule.number),
-                "put the rule that matches every request last",
-            ));
-        }
+    /// IST0130: a rule behind one whose conditions take everything. (`istio` tells of one behind a rule without any.)
+    fn unreachable(&mut self, all: Rule<'_>, next: Option<&HttpRoute>) {
+        let Some(next) = next else { return };
+        self.problems.push(all.service.meta.source.warning(
+            &format!("spec.http[{}]", next.index),
+            format!("no request gets here: spec.http[{}] takes everything (IST0130)", all.rule.index),
+            "put the rule that takes everything last",
+        ));
     }
 }
 
@@ -73,7 +69,7 @@ impl Rule<'_> {
             file: source.file.clone(),
             line: self.rule.line,
             resource: source.resource.clone(),
-            rule: self.number,
+            rule: self.rule.index as usize,
             block: block.map(|(block, _)| block),
         };
         Route { name, origin, matcher, action }
@@ -81,7 +77,7 @@ impl Rule<'_> {
 
     /// The path of one of the rule's fields in the document.
     pub(super) fn path(self, field: &str) -> String {
-        format!("spec.http[{}].{field}", self.number)
+        format!("spec.http[{}].{field}", self.rule.index)
     }
 }
 
