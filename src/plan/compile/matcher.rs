@@ -8,28 +8,9 @@ use crate::plan::{Matcher, Pattern};
 use super::Compiler;
 use super::route::Rule;
 
-/// Headers by which a client could give itself the rights of an internal one. Envoy removes them from the requests of
-/// external clients before it routes (`ConnectionManagerUtility::mutateRequestHeaders`), so no rule can see them.
-const REMOVED_AT_THE_EDGE: [&str; 18] = [
-    "x-envoy-downstream-service-cluster",
-    "x-envoy-downstream-service-node",
-    "x-envoy-expected-rq-timeout-ms",
-    "x-envoy-force-trace",
-    "x-envoy-hedge-on-per-try-timeout",
-    "x-envoy-internal",
-    "x-envoy-ip-tags",
-    "x-envoy-max-retries",
-    "x-envoy-original-url",
-    "x-envoy-retriable-header-names",
-    "x-envoy-retriable-status-codes",
-    "x-envoy-retry-grpc-on",
-    "x-envoy-retry-on",
-    "x-envoy-upstream-alt-stat-name",
-    "x-envoy-upstream-rq-per-try-timeout-ms",
-    "x-envoy-upstream-rq-timeout-alt-response",
-    "x-envoy-upstream-rq-timeout-ms",
-    "x-envoy-decorator-operation",
-];
+/// Beginning of the headers by which proxies talk among themselves. What a client sends of them is removed, and must
+/// not open a rule to it either: Envoy removes them before it routes (`ConnectionManagerUtility`).
+const AMONG_PROXIES: &str = "x-envoy-";
 
 impl Compiler<'_> {
     /// A block as a matcher; `None` if one of its conditions is wrong, which has then been reported.
@@ -70,7 +51,7 @@ impl Compiler<'_> {
                 ));
                 return None;
             }
-            removed if REMOVED_AT_THE_EDGE.contains(&removed) => {
+            _ if lower.starts_with(AMONG_PROXIES) => {
                 self.problems.push(rule.service.meta.source.warning(
                     path,
                     format!("`{name}` is removed from what clients send before rules are tried: this never matches"),

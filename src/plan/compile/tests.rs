@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use crate::base::id::ListenerId;
 use crate::base::rng::Rng;
@@ -13,7 +14,7 @@ use crate::policy::balance::Policy;
 
 use super::compile;
 
-/// The plan of these documents, with the problems of reading and compiling them.
+/// The plan of these documents, in which reading finds no error, with the problems of compiling them.
 fn compiled(yaml: &str) -> (Plan, Vec<String>) {
     compiled_with(yaml, &Overrides::default())
 }
@@ -21,16 +22,17 @@ fn compiled(yaml: &str) -> (Plan, Vec<String>) {
 fn compiled_with(yaml: &str, flags: &Overrides) -> (Plan, Vec<String>) {
     let mut file = tempfile::Builder::new().suffix(".yaml").tempfile().expect("a temporary file");
     file.write_all(yaml.as_bytes()).expect("room for the file");
-    let paths = [file.path().to_owned()];
-    let (world, mut problems) = read(&paths, &mut std::io::empty(), Options { permissive: false });
+    let (plan, problems) = compiled_path(file.path(), flags);
+    let name = file.path().display().to_string();
+    (plan, problems.into_iter().map(|problem| problem.replace(&name, "t.yaml")).collect())
+}
+
+fn compiled_path(path: &Path, flags: &Overrides) -> (Plan, Vec<String>) {
+    let (world, problems) = read(&[path.to_owned()], &mut std::io::empty(), Options { permissive: false });
     let errors: Vec<String> = problems.iter().filter(|problem| problem.is_error()).map(Problem::to_string).collect();
     assert!(errors.is_empty(), "{errors:#?}");
-    problems.clear();
-    let settings = ProxySettings::resolve(&world.proxy, flags);
-    let (plan, found) = compile(&world, settings);
-    problems.extend(found);
-    let name = file.path().display().to_string();
-    (plan, problems.iter().map(|problem| problem.to_string().replace(&name, "t.yaml")).collect())
+    let (plan, problems) = compile(&world, ProxySettings::resolve(&world.proxy, flags));
+    (plan, problems.iter().map(Problem::to_string).collect())
 }
 
 /// The plan of documents in which nothing is wrong.
@@ -174,6 +176,30 @@ spec: {ports: {80: 8080}}
     let origin = &listener.virtual_hosts[0].routes[1].origin;
     assert_eq!((&*origin.resource, origin.rule, origin.block), ("VirtualService/default/httpbin", 0, Some(1)));
     assert_eq!(origin.line, 18);
+}
+
+/// The examples that we ship do what their READMEs say.
+#[test]
+fn the_shipped_configurations() {
+    let shipped = |folder: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(folder);
+        let (plan, problems) = compiled_path(&path, &Overrides::default());
+        assert!(problems.is_empty(), "{problems:#?}");
+        assert_eq!(plan.listeners[0].bind.port(), 8080);
+        plan
+    };
+    let cluster = |version: &str| format!("outbound|8000|{version}|httpbin.default.svc.cluster.local");
+    let ingress = shipped("ingress");
+    assert_eq!(get(&ingress, "httpbin.example.com", "/status/200"), [format!(" -> {}", cluster(""))]);
+    assert_eq!(get(&ingress, "httpbin.example.com", "/headers"), ["404"]);
+    assert_eq!(addresses(&ingress, &cluster("")), [("127.0.0.1:8000".to_owned(), 1)]);
+    let quickstart = shipped("quickstart");
+    let both = [format!("split -> {}", cluster("v1")), format!("split -> {}", cluster("v2"))];
+    assert_eq!(get(&quickstart, "httpbin.example.com", "/get"), both);
+    let tester = goes(&quickstart, "GET", "httpbin.example.com", "/get", &["X-Version: v2"]);
+    assert_eq!(tester, [format!("testers -> {}", cluster("v2"))]);
+    assert_eq!(addresses(&quickstart, &cluster("v1")), [("127.0.0.1:9001".to_owned(), 1)]);
+    assert_eq!(policy(&quickstart, &cluster("v2")), Policy::RoundRobin);
 }
 
 #[test]
