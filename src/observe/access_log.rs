@@ -258,8 +258,11 @@ impl Lookup {
         }
     }
 
-    fn find<'a>(&self, get: impl Fn(&str) -> Option<&'a [u8]>) -> &'a [u8] {
-        get(&self.name).or_else(|| get(self.or.as_deref()?)).unwrap_or_default()
+    fn write<'a>(&self, out: &mut Vec<u8>, get: impl Fn(&str) -> Option<&'a [u8]>) {
+        match get(&self.name).or_else(|| get(self.or.as_deref()?)) {
+            Some(value) => escaped(out, value),
+            None => out.push(b'-'),
+        }
     }
 }
 
@@ -271,8 +274,8 @@ impl Op {
             Self::Method => text(out, record.method),
             Self::Path => text(out, record.path),
             Self::Authority => text(out, record.authority),
-            Self::RequestHeader(lookup) => text(out, lookup.find(|name| record.headers.request(name))),
-            Self::ResponseHeader(lookup) => text(out, lookup.find(|name| record.headers.response(name))),
+            Self::RequestHeader(lookup) => lookup.write(out, |name| record.headers.request(name)),
+            Self::ResponseHeader(lookup) => lookup.write(out, |name| record.headers.response(name)),
             Self::ServiceTime => match record.upstream_service_time {
                 Some(time) => millis(out, time),
                 None => out.push(b'-'),
@@ -324,13 +327,13 @@ fn reason(out: &mut Vec<u8>, words: &str) {
     out.iter_mut().skip(start).filter(|byte| **byte == b' ').for_each(|byte| *byte = b'_');
 }
 
-/// Appends `bytes` with everything but printable ASCII, the quote and the backslash as `\xNN` (nginx's form), or `-`
-/// if there are none.
-fn text(out: &mut Vec<u8>, mut bytes: &[u8]) {
+fn text(out: &mut Vec<u8>, bytes: &[u8]) {
+    if bytes.is_empty() { out.push(b'-') } else { escaped(out, bytes) }
+}
+
+/// Appends `bytes` with everything but printable ASCII, the quote and the backslash as `\xNN` (nginx's form).
+fn escaped(out: &mut Vec<u8>, mut bytes: &[u8]) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    if bytes.is_empty() {
-        out.push(b'-');
-    }
     while let Some(odd) = bytes.iter().position(|byte| !matches!(byte, b' '..=b'~') || matches!(byte, b'"' | b'\\')) {
         let (plain, rest) = bytes.split_at(odd);
         out.extend_from_slice(plain);

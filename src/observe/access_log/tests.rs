@@ -127,7 +127,7 @@ fn a_client_cannot_forge_fields_or_lines() {
 #[test]
 fn formats_compile_to_what_they_say() {
     let headers = Table {
-        request: HashMap::from([("x-b", b"second".to_vec())]),
+        request: HashMap::from([("x-b", b"second".to_vec()), ("x-empty", Vec::new())]),
         response: HashMap::from([("content-type", b"text/plain".to_vec())]),
     };
     let record = Record { path: b"/p", authority: b"h", ..empty(&headers) };
@@ -137,6 +137,7 @@ fn formats_compile_to_what_they_say() {
         ("100%%", "100%"),
         ("%REQ(X-A?X-B)%", "second"),
         ("%REQ(X-A)%", "-"),
+        ("%REQ(X-EMPTY)%", ""),
         ("%RESP(Content-Type)%;", "text/plain;"),
         ("%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%%REQ(:authority)%", "/ph"),
         ("%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "10.1.2.3"),

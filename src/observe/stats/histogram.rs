@@ -85,16 +85,16 @@ impl Buckets {
         Buckets(self.0.iter().zip(before).map(|(now, before)| now.saturating_sub(before)).collect())
     }
 
-    /// The value below which `quantile` (0 to 1) of the samples lie, interpolated in its bin; NaN without samples.
+    /// The smallest sample that at least `quantile` (0 to 1) of the samples do not exceed; NaN without samples. The
+    /// samples of a bin count as spread evenly in it, so that a lone one lies in the middle.
     #[must_use]
     pub fn quantile(&self, quantile: f64) -> f64 {
-        let wanted = self.count() as f64 * quantile;
-        let mut below = 0.0;
-        for (bin, &count) in self.0.iter().enumerate().filter(|(_, count)| **count > 0) {
-            let count = count as f64;
-            if wanted <= below + count {
+        let rank = ((self.count() as f64 * quantile).ceil() as u64).max(1);
+        let mut below = 0;
+        for (bin, &count) in self.0.iter().enumerate() {
+            if rank <= below + count {
                 let (start, width) = bin_range(bin);
-                return start + (wanted - below) / count * width;
+                return start + width * ((rank - below) as f64 / (count + 1) as f64);
             }
             below += count;
         }
@@ -115,12 +115,12 @@ impl Buckets {
     }
 }
 
-/// A number as Envoy prints it: `nan` in lower case, no binary dust (`1.025`, not `1.0249999999999999`).
+/// A number as Envoy prints it: `nan` in lower case.
 struct Shown(f64);
 
 impl std::fmt::Display for Shown {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.0.is_nan() { f.write_str("nan") } else { write!(f, "{}", (self.0 * 1e6).round() / 1e6) }
+        if self.0.is_nan() { f.write_str("nan") } else { write!(f, "{}", self.0) }
     }
 }
 
@@ -158,13 +158,32 @@ mod tests {
         assert_eq!(bin_of(u64::MAX), BINS - 1);
     }
 
+    /// What Envoy 1.40 printed for the same samples.
     #[test]
     fn text_is_envoys() {
-        let mut text = String::new();
-        of(&[1]).write_text(&Buckets::default(), &mut text);
-        let expected = "P0(nan,1) P25(nan,1.025) P50(nan,1.05) P75(nan,1.075) P90(nan,1.09) P95(nan,1.095) \
-                        P99(nan,1.099) P99.5(nan,1.0995) P99.9(nan,1.0999) P100(nan,1.1)";
-        assert_eq!(text, expected);
+        for (samples, expected) in [
+            (
+                vec![18],
+                "P0(nan,18.5) P25(nan,18.5) P50(nan,18.5) P75(nan,18.5) P90(nan,18.5) P95(nan,18.5) P99(nan,18.5) \
+                 P99.5(nan,18.5) P99.9(nan,18.5) P100(nan,18.5)",
+            ),
+            (
+                vec![0],
+                "P0(nan,0) P25(nan,0) P50(nan,0) P75(nan,0) P90(nan,0) P95(nan,0) P99(nan,0) P99.5(nan,0) P99.9(nan,0) \
+                 P100(nan,0)",
+            ),
+            (
+                vec![1; 14],
+                "P0(nan,1.0066666666666666) P25(nan,1.0266666666666666) P50(nan,1.0466666666666666) \
+                 P75(nan,1.0733333333333333) P90(nan,1.0866666666666667) P95(nan,1.0933333333333333) \
+                 P99(nan,1.0933333333333333) P99.5(nan,1.0933333333333333) P99.9(nan,1.0933333333333333) \
+                 P100(nan,1.0933333333333333)",
+            ),
+        ] {
+            let mut text = String::new();
+            of(&samples).write_text(&Buckets::default(), &mut text);
+            assert_eq!(text, expected);
+        }
     }
 
     #[test]
@@ -183,10 +202,10 @@ mod tests {
 
     #[test]
     fn quantiles_walk_the_bins() {
-        let samples: Vec<u64> = (0..100).collect();
+        let samples: Vec<u64> = (1..=100).collect();
         let buckets = of(&samples);
-        assert_eq!(buckets.quantile(0.0), 0.0);
-        assert!((buckets.quantile(0.5) - 50.0).abs() < 1.1);
-        assert_eq!(buckets.quantile(1.0), 100.0);
+        for (quantile, sample) in [(0.0, 1), (0.01, 1), (0.011, 2), (0.5, 50), (0.99, 99), (1.0, 100)] {
+            assert_eq!(buckets.quantile(quantile), of(&[sample]).quantile(0.5), "{quantile}");
+        }
     }
 }

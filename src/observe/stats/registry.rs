@@ -236,7 +236,8 @@ impl Registry {
         }
     }
 
-    /// The statistics whose name `keep` accepts, summed over the cores and sorted by name.
+    /// The statistics whose name `keep` accepts, summed over the cores, in Envoy's order: counters and gauges by name,
+    /// then histograms by name.
     #[must_use]
     pub fn snapshot(&self, keep: &dyn Fn(&str) -> bool) -> Vec<Stat> {
         let rolled = self.rolled.lock().unwrap_or_else(PoisonError::into_inner);
@@ -255,7 +256,8 @@ impl Registry {
             };
             stats.push(Stat { name, value });
         });
-        stats.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let place = |stat: &Stat| matches!(stat.value, Value::Histogram { .. });
+        stats.sort_unstable_by(|a, b| (place(a), &a.name).cmp(&(place(b), &b.name)));
         stats
     }
 
