@@ -17,6 +17,7 @@
 //! `io` alone names the runtime and alone may hold `unsafe`.
 
 pub mod base;
+pub mod control;
 pub mod demo;
 pub mod h1;
 pub mod httpd;

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::base::rng::Rng;
 use crate::h1::head::Method;
-use crate::httpd::{Content, Request, Response, Server, Settings, pairs};
+use crate::httpd::{Content, Plus, Request, Response, Server, Settings, pairs};
 
 /// Connections served at once. A proxy in front keeps many open.
 const CONNECTIONS: usize = 512;
@@ -130,11 +130,11 @@ fn echo(request: &Request, parts: &[&str]) -> Value {
         .header("content-type")
         .is_some_and(|value| value.trim_start().to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"));
     let part = |name: &str| match name {
-        "args" => grouped(request.arguments()),
+        "args" => grouped(request.arguments(Plus::Space)),
         "data" => if is_form { String::new() } else { body() }.into(),
         "form" => {
             if is_form {
-                grouped(pairs(&body()))
+                grouped(pairs(&body(), Plus::Space))
             } else {
                 json!({})
             }
@@ -209,7 +209,7 @@ fn delay(seconds: &str) -> Option<Duration> {
 }
 
 fn bytes(request: &Request, count: &str) -> Response {
-    let argument = request.arguments().into_iter().find(|(name, _)| name == "seed").map(|(_, value)| value);
+    let argument = request.arguments(Plus::Space).into_iter().find(|(name, _)| name == "seed").map(|(_, value)| value);
     let (Ok(count), Ok(seed)) = (count.parse::<usize>(), argument.as_deref().unwrap_or("0").parse()) else {
         return Response::text(400, "Invalid number\n");
     };

@@ -70,8 +70,8 @@ impl Request {
 
     /// The query's pairs, decoded, in order. A name without `=` has an empty value.
     #[must_use]
-    pub fn arguments(&self) -> Vec<(String, String)> {
-        pairs(&self.query)
+    pub fn arguments(&self, plus: Plus) -> Vec<(String, String)> {
+        pairs(&self.query, plus)
     }
 }
 
@@ -115,18 +115,27 @@ impl Response {
     }
 }
 
-/// Decodes `name=value&…` (`application/x-www-form-urlencoded`).
+/// What a `+` means in a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plus {
+    /// A plus, as in any other part of a URI (and as in Envoy's admin: it is common in a regex).
+    Itself,
+    /// A space, as HTML forms write it.
+    Space,
+}
+
+/// Decodes `name=value&…`.
 #[must_use]
-pub fn pairs(text: &str) -> Vec<(String, String)> {
+pub fn pairs(text: &str, plus: Plus) -> Vec<(String, String)> {
     let pair = |part: &str| {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        (decoded(name), decoded(value))
+        (decoded(name, plus), decoded(value, plus))
     };
     text.split('&').filter(|part| !part.is_empty()).map(pair).collect()
 }
 
-/// `+` is a space and `%41` an `A`; what is not a proper escape stays as it is.
-fn decoded(text: &str) -> String {
+/// `%41` is an `A`; what is not a proper escape stays as it is.
+fn decoded(text: &str, plus: Plus) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
@@ -140,7 +149,8 @@ fn decoded(text: &str) -> String {
                 bytes.push(byte);
                 rest = after.get(2..).unwrap_or_default();
             }
-            None => bytes.push(if first == b'+' { b' ' } else { first }),
+            None if first == b'+' && plus == Plus::Space => bytes.push(b' '),
+            None => bytes.push(first),
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()

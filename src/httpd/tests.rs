@@ -267,6 +267,7 @@ fn pairs_are_decoded() {
         ("&&=v&", vec![("", "v")]),
     ] {
         let expected: Vec<_> = expected.into_iter().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
-        assert_eq!(pairs(text), expected, "{text}");
+        assert_eq!(pairs(text, Plus::Space), expected, "{text}");
     }
+    assert_eq!(pairs("x=a+%2B", Plus::Itself), [("x".to_owned(), "a++".to_owned())]);
 }
