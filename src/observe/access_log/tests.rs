@@ -140,6 +140,9 @@ fn formats_compile_to_what_they_say() {
         ("%REQ(X-EMPTY)%", ""),
         ("%RESP(Content-Type)%;", "text/plain;"),
         ("%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%%REQ(:authority)%", "/ph"),
+        ("%REQ(X-A?:PATH)%", "/p"),
+        ("%REQ(X-B):3%|%REQ(X-B):99%|%REQ(:PATH):1%", "sec|second|/"),
+        ("%RESP(:PATH)%", "-"),
         ("%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "10.1.2.3"),
     ] {
         assert_eq!(line(format, &record), expected, "{format}");
@@ -153,6 +156,8 @@ fn wrong_formats_are_named() {
         ("%RESPONSE_FLAG%", "unknown command `%RESPONSE_FLAG%`, did you mean `%RESPONSE_FLAGS%`?"),
         ("%NO_SUCH_THING_AT_ALL%", "unknown command `%NO_SUCH_THING_AT_ALL%`"),
         ("%REQ%", "unknown command `%REQ%`"),
+        ("%REQ()%", "unknown command `%REQ()%`"),
+        ("%REQ(A):x%", "unknown command `%REQ(A):x%`"),
     ] {
         assert_eq!(AccessLog::compile(format).unwrap_err().to_string(), message);
     }
@@ -162,6 +167,15 @@ fn wrong_formats_are_named() {
 fn addresses_of_both_families() {
     let record = Record { upstream_host: Some("[::1]:80".parse().unwrap()), ..empty(&NoHeaders) };
     assert_eq!(line("%UPSTREAM_HOST%", &record), "[::1]:80");
+    let record = Record { downstream_remote: "[::1]:80".parse().unwrap(), ..empty(&NoHeaders) };
+    assert_eq!(line("%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", &record), "::1");
+}
+
+#[test]
+fn mesh_config_means_the_default_or_a_line() {
+    assert_eq!(AccessLog::of_mesh_config(""), Ok(AccessLog::istio_default()));
+    assert_eq!(AccessLog::of_mesh_config("a"), AccessLog::compile("a\n"));
+    assert_eq!(AccessLog::of_mesh_config("a\n"), AccessLog::compile("a\n"));
 }
 
 proptest! {
