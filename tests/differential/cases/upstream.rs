@@ -1,0 +1,60 @@
+//! Origins that fail.
+
+use super::WORLD;
+use crate::bench::compare;
+use crate::case::Step::{self, AtOrigin, Leave, Read, Send};
+use crate::case::{Case, Reply};
+
+#[test]
+fn failures() {
+    compare(WORLD, 1, FAILURES);
+}
+
+const GET: &[Step] = &[Send(b"GET /x HTTP/1.1\r\nHost: a.example.com\r\n\r\n"), Read("GET")];
+
+const LEAVE: &[Step] = &[Send(b"GET /x HTTP/1.1\r\nHost: a.example.com\r\n\r\n"), AtOrigin, Leave];
+
+const FAILURES: &[Case] = &[
+    Case::get(
+        "connection refused",
+        &[Send(b"GET /x HTTP/1.1\r\nHost: refusing.example.com\r\n\r\n"), Read("GET")],
+        &["?"],
+    ),
+    Case::get(
+        "HEAD, connection refused",
+        &[Send(b"HEAD /x HTTP/1.1\r\nHost: refusing.example.com\r\n\r\n"), Read("HEAD")],
+        &["?"],
+    ),
+    Case::get(
+        "POST, connection refused",
+        &[Send(b"POST /x HTTP/1.1\r\nHost: refusing.example.com\r\nContent-Length: 2\r\n\r\nab"), Read("POST")],
+        &["?"],
+    ),
+    Case::get("closed without a response", GET, &["?"]).origin(Reply::ThenClose(b"")),
+    Case::get("reset without a response", GET, &["?"]).origin(Reply::ThenReset(b"")),
+    Case::get("closed within the head", GET, &["?"]).origin(Reply::ThenClose(b"HTTP/1.1 200 OK\r\nContent-Le")),
+    Case::get("not HTTP", GET, &["?"]).origin(Reply::ThenClose(b"220 mail.example.com ESMTP\r\n\r\n")),
+    Case::get("bad header line", GET, &["?"]).origin(Reply::ThenClose(b"HTTP/1.1 200 OK\r\nX A: 1\r\n\r\n")),
+    Case::get("two lengths", GET, &["?"])
+        .origin(Reply::ThenClose(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nabc")),
+    Case::get("length and chunked", GET, &["?"]).origin(Reply::ThenClose(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    )),
+    Case::get("NUL in a header", GET, &["?"])
+        .origin(Reply::ThenClose(b"HTTP/1.1 200 OK\r\nX-A: a\x00b\r\nContent-Length: 0\r\n\r\n")),
+    Case::get("closed within the body", GET, &["?"])
+        .origin(Reply::ThenClose(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")),
+    Case::get("reset within the body", GET, &["?"])
+        .origin(Reply::ThenReset(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello")),
+    Case::get("closed within a chunk", GET, &["?"])
+        .origin(Reply::ThenClose(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel")),
+    Case::get("bad chunk size", GET, &["?"])
+        .origin(Reply::ThenClose(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n")),
+    Case::get("more than the length", GET, &["?"])
+        .origin(Reply::ThenClose(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokextra")),
+    Case::get("101 that nobody asked for", GET, &["?"]).origin(Reply::ThenClose(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+    )),
+    Case::get("fine again after all that", GET, &["?"]),
+    Case::get("client leaves", LEAVE, &["?"]).origin(Reply::Bytes(b"")),
+];
