@@ -20,8 +20,8 @@ pub(crate) enum Reply {
 pub(crate) enum Step {
     /// Sends these bytes in one write.
     Send(&'static [u8]),
-    /// Sends these bytes, then this many of the byte `x`, then these bytes.
-    Fill(&'static [u8], usize, &'static [u8]),
+    /// Sends these bytes, then the next ones so many times, then the last ones.
+    Fill(&'static [u8], &'static [u8], usize, &'static [u8]),
     /// Reads one response to a request of this method; interim ones count.
     Read(&'static str),
     /// Reads so many bytes as they are.

@@ -13,7 +13,10 @@ pub(crate) struct Observation {
 
 impl Observation {
     pub(crate) fn set(&mut self, place: impl Into<String>, value: impl Into<String>) {
-        self.places.insert(place.into(), value.into());
+        let value: String = value.into();
+        // A limit's worth of `x` is no pleasure to read in a report.
+        let value = if value.len() > 400 { format!("{} bytes", value.len()) } else { value };
+        self.places.insert(place.into(), value);
     }
 
     /// A response that the client read.
@@ -33,11 +36,7 @@ impl Observation {
     }
 
     fn body(&mut self, at: &str, body: &crate::support::message::Body) {
-        let text = match body.bytes.len() {
-            0..=400 => String::from_utf8_lossy(&body.bytes).into_owned(),
-            length => format!("{length} bytes"),
-        };
-        self.set(format!("{at}.body"), text);
+        self.set(format!("{at}.body"), String::from_utf8_lossy(&body.bytes));
         self.set(format!("{at}.complete"), body.complete.to_string());
         if !body.trailers.is_empty() {
             self.set(format!("{at}.trailers"), format!("{:?}", body.trailers));

@@ -188,6 +188,8 @@ pub(crate) fn bootstrap(yaml: &str, place: &Place<'_>) -> Value {
 fn connection_manager(world: &World, log: &str) -> Value {
     json!({
         "@type": kind("filters.network.http_connection_manager.v3.HttpConnectionManager"),
+        // istiod says AUTO; ringway does not speak HTTP/2 to clients, and its preface is then one more bad request.
+        "codec_type": "HTTP1",
         "stat_prefix": "outbound_0.0.0.0_8080",
         "server_name": "ringway",
         "use_remote_address": true,
