@@ -16,6 +16,7 @@
 
 pub mod base;
 pub mod h1;
+pub mod io;
 pub mod istio;
 pub mod observe;
 pub mod plan;
