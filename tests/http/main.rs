@@ -1,6 +1,8 @@
 //! The binary on loopback, seen from both sides: clients that send exact bytes, origins that misbehave. Everything runs
 //! on both drivers, and every test ends with nothing left behind: no active gauge, no descriptor, exit code 0.
 
+#![allow(clippy::disallowed_methods, reason = "a test drives real processes and reads the real clock")]
+
 mod bodies;
 mod connections;
 mod drain;
