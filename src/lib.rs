@@ -10,7 +10,7 @@
 //! worker    ->  proxy and below
 //! control   ->  worker, plan, istio, observe, httpd
 //! httpd     ->  h1                              (blocking sockets: the admin page, the demo's origins)
-//! demo      ->  httpd
+//! demo      ->  httpd, plan, io
 //! ```
 //!
 //! Pure layers (`h1`, `istio`, `policy`, `plan`) take time and randomness as arguments and own no socket;
@@ -21,7 +21,11 @@ pub mod control;
 pub mod demo;
 pub mod h1;
 pub mod httpd;
+pub mod io;
 pub mod istio;
 pub mod observe;
 pub mod plan;
 pub mod policy;
+pub mod proxy;
+pub mod upstream;
+pub mod worker;
