@@ -213,7 +213,8 @@ fn is_normal(path: &[u8]) -> bool {
         Class::Look => {
             let rest = &path[at + 1..];
             match byte {
-                b'%' => decoded(rest).is_none_or(|code| code != 0 && !is_unreserved(code)),
+                b'%' => decoded(rest)
+                    .is_none_or(|code| code != 0 && (!is_unreserved(code) || completes_escape(&path[..at], code))),
                 b'.' => !path[..at].ends_with(b"/") || !ends_dot_segment(rest),
                 _ => false,
             }
@@ -275,11 +276,11 @@ fn resolve_dots(out: &mut Vec<u8>, segment: usize) -> bool {
     true
 }
 
-/// Whether `code` behind `out` would make an escape that the client did not write: `%2%65` must not become `%2e`,
+/// Whether `code` behind `before` would make an escape that the client did not write: `%2%65` must not become `%2e`,
 /// which the upstream would decode to a dot that no rule here has seen.
-fn completes_escape(out: &[u8], code: u8) -> bool {
+fn completes_escape(before: &[u8], code: u8) -> bool {
     code.is_ascii_hexdigit()
-        && match out {
+        && match before {
             [.., b'%'] => true,
             [.., b'%', digit] => digit.is_ascii_hexdigit(),
             _ => false,
