@@ -1,0 +1,357 @@
+//! A TCP connection: a reader whose read outlives whoever waits for it, a writer, and a handle for the rest.
+//!
+//! This is the only place that issues reads and writes. Buffers move in and always come back with the result, also
+//! with an error.
+
+#![allow(unsafe_code)]
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use monoio::BufResult;
+use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
+use monoio::net::TcpStream;
+use socket2::SockRef;
+
+use super::buf::Buf;
+use super::race::within;
+
+/// A connection, downstream or upstream.
+#[derive(Debug)]
+pub struct Conn {
+    /// What comes in.
+    pub reader: Reader,
+    /// What goes out.
+    pub writer: Writer,
+    /// Addresses, peeks and shutdowns.
+    pub handle: Handle,
+}
+
+impl Conn {
+    /// Takes a connected stream; Nagle's delay is switched off, because every write here is a whole message or a full
+    /// buffer.
+    pub(super) fn new(stream: TcpStream) -> io::Result<Self> {
+        // A peer that is gone already fails here; its read will say so.
+        let _ = stream.set_nodelay(true);
+        let fd = stream.as_raw_fd();
+        let (read, write) = stream.into_split();
+        let handle = Handle { keeps_open: OwnedReadHalf(read.0.clone()), fd };
+        Ok(Self { reader: Reader::new(read), writer: Writer { half: write }, handle })
+    }
+}
+
+/// Connects to `address`.
+///
+/// # Errors
+/// The connect's own, or `TimedOut` after `deadline`.
+pub async fn connect(address: SocketAddr, deadline: Instant) -> io::Result<Conn> {
+    match within(deadline, TcpStream::connect_addr(address)).await {
+        Some(stream) => Conn::new(stream?),
+        None => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// The connection's socket, for what is neither read nor write. It keeps the descriptor open as long as it lives.
+pub struct Handle {
+    keeps_open: OwnedReadHalf<TcpStream>,
+    fd: RawFd,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").field("fd", &self.fd).finish()
+    }
+}
+
+impl Clone for Handle {
+    fn clone(&self) -> Self {
+        Self { keeps_open: OwnedReadHalf(self.keeps_open.0.clone()), fd: self.fd }
+    }
+}
+
+impl Handle {
+    fn socket(&self) -> BorrowedFd<'_> {
+        // SAFETY: `keeps_open` shares the stream that owns this descriptor, so it is open while `self` is borrowed.
+        unsafe { BorrowedFd::borrow_raw(self.fd) }
+    }
+
+    /// Our own address on this connection.
+    ///
+    /// # Errors
+    /// When the socket is no longer connected.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.keeps_open.local_addr()
+    }
+
+    /// Whether the peer has sent nothing, not even its end: what an idle upstream connection must be to be used again.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        const PEEK: i32 = 0x2 | 0x40; // MSG_PEEK | MSG_DONTWAIT
+        let mut byte = [MaybeUninit::uninit()];
+        let socket = self.socket();
+        matches!(
+            SockRef::from(&socket).recv_with_flags(&mut byte, PEEK),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock
+        )
+    }
+
+    /// Makes the read in flight, and all later ones, end: with what has already arrived, then with 0 bytes.
+    pub fn shutdown_read(&self) {
+        let socket = self.socket();
+        let _ = SockRef::from(&socket).shutdown(Shutdown::Read);
+    }
+
+    /// Makes every operation in flight end.
+    pub fn shutdown_both(&self) {
+        let socket = self.socket();
+        let _ = SockRef::from(&socket).shutdown(Shutdown::Both);
+    }
+
+    /// Sends our end of the stream; the peer may go on sending.
+    pub fn shutdown_write(&self) {
+        let socket = self.socket();
+        let _ = SockRef::from(&socket).shutdown(Shutdown::Write);
+    }
+
+    /// Makes the coming close a reset, so that the peer cannot take a cut body for a whole one.
+    pub fn reset_on_close(&self) {
+        let socket = self.socket();
+        let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
+    }
+}
+
+type ReadDone = (OwnedReadHalf<TcpStream>, Buf, io::Result<usize>);
+
+async fn read_op(mut half: OwnedReadHalf<TcpStream>, buf: Buf) -> ReadDone {
+    let (result, buf): BufResult<usize, Buf> = half.read(buf).await;
+    (half, buf, result)
+}
+
+/// The slot in which one read lives from [`Reader::arm`] to its result. Boxed once per connection, so that the type
+/// of the future stays in here.
+trait Slot {
+    fn arm(&mut self, buf: Buf);
+    fn armed(&self) -> bool;
+    fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<(io::Result<usize>, Buf)>;
+}
+
+struct ReadSlot<S, F> {
+    start: S,
+    half: Option<OwnedReadHalf<TcpStream>>,
+    op: Pin<Box<Option<F>>>,
+}
+
+impl<S, F> Slot for ReadSlot<S, F>
+where
+    S: Fn(OwnedReadHalf<TcpStream>, Buf) -> F,
+    F: Future<Output = ReadDone>,
+{
+    fn arm(&mut self, buf: Buf) {
+        debug_assert!(buf.room() > 0, "a read into a full buffer looks like the end of the stream");
+        if let Some(half) = self.half.take() {
+            self.op.set(Some((self.start)(half, buf)));
+        }
+    }
+
+    fn armed(&self) -> bool {
+        self.half.is_none()
+    }
+
+    fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<(io::Result<usize>, Buf)> {
+        let Some(op) = self.op.as_mut().as_pin_mut() else {
+            return Poll::Ready((Err(io::Error::other("no read is armed")), Buf::default()));
+        };
+        let Poll::Ready((half, buf, result)) = op.poll(cx) else { return Poll::Pending };
+        self.op.set(None);
+        self.half = Some(half);
+        Poll::Ready((result, buf))
+    }
+}
+
+/// The receiving side. One read at a time, and it is never lost: [`Reader::done`] may be dropped and called again.
+pub struct Reader {
+    slot: Box<dyn Slot>,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("armed", &self.armed()).finish()
+    }
+}
+
+impl Reader {
+    fn new(half: OwnedReadHalf<TcpStream>) -> Self {
+        Self { slot: Box::new(ReadSlot { start: read_op, half: Some(half), op: Box::pin(None) }) }
+    }
+
+    /// Prepares a read that appends to `buf`, which must have room. It starts when [`Reader::done`] is first polled.
+    /// Without effect while a read is armed.
+    pub fn arm(&mut self, buf: Buf) {
+        self.slot.arm(buf);
+    }
+
+    /// Whether a read is armed and not yet done.
+    #[must_use]
+    pub fn armed(&self) -> bool {
+        self.slot.armed()
+    }
+
+    /// The armed read's result and its buffer; 0 bytes is the end of the stream. Dropping this future leaves the read
+    /// where it is.
+    pub async fn done(&mut self) -> (io::Result<usize>, Buf) {
+        poll_fn(|cx| self.slot.poll_done(cx)).await
+    }
+
+    /// Arms a read and waits for it.
+    pub async fn read(&mut self, buf: Buf) -> (io::Result<usize>, Buf) {
+        self.arm(buf);
+        self.done().await
+    }
+}
+
+/// The sending side.
+#[derive(Debug)]
+pub struct Writer {
+    half: OwnedWriteHalf<TcpStream>,
+}
+
+impl Writer {
+    /// Sends all bytes in use and gives the emptied buffer back. Dropped half-way, the connection must be closed:
+    /// nobody can tell how much went out.
+    pub async fn write_all(&mut self, mut buf: Buf) -> (io::Result<()>, Buf) {
+        while !buf.is_empty() {
+            let (result, back) = self.half.write(buf).await;
+            buf = back;
+            match result {
+                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buf),
+                Ok(n) => buf.consume(n),
+                Err(error) => return (Err(error), buf),
+            }
+        }
+        (Ok(()), buf)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use super::super::{Driver, Listener, bind_reuseport, block_on, now, race, race::Either};
+    use super::*;
+
+    const DRIVERS: [Driver; 2] = [Driver::Auto, Driver::Epoll];
+
+    fn soon() -> Instant {
+        now() + Duration::from_secs(5)
+    }
+
+    #[test]
+    fn a_read_survives_the_future_that_waited_for_it() {
+        for driver in DRIVERS {
+            let origin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = origin.local_addr().unwrap();
+            let peer = std::thread::spawn(move || {
+                let (mut stream, _) = origin.accept().unwrap();
+                let mut go = [0; 1];
+                for i in 0..200u8 {
+                    stream.read_exact(&mut go).unwrap();
+                    stream.write_all(&[i]).unwrap();
+                }
+            });
+            let got = block_on(driver, |_| async {
+                let mut conn = connect(address, soon()).await.unwrap();
+                let mut got = Vec::new();
+                for _ in 0..200 {
+                    conn.reader.arm(Buf::with_capacity(16));
+                    // The write wins the race, so the read's future is dropped while the peer answers.
+                    let mut go = Buf::with_capacity(1);
+                    go.extend(b"g");
+                    {
+                        let done = std::pin::pin!(conn.reader.done());
+                        let write = std::pin::pin!(conn.writer.write_all(go));
+                        if let Either::Left((result, buf)) = race(done, write).await {
+                            panic!("read before it was asked for: {result:?} {buf:?}");
+                        }
+                    }
+                    let (result, buf) = conn.reader.done().await;
+                    result.unwrap();
+                    got.extend_from_slice(buf.bytes());
+                }
+                got
+            })
+            .unwrap();
+            peer.join().unwrap();
+            assert_eq!(got, (0..200u8).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn quiet_until_the_peer_speaks_or_leaves() {
+        for driver in DRIVERS {
+            let origin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = origin.local_addr().unwrap();
+            block_on(driver, |_| async {
+                let conn = connect(address, soon()).await.unwrap();
+                let (stream, _) = origin.accept().unwrap();
+                assert!(conn.handle.is_quiet());
+                drop(stream);
+                while conn.handle.is_quiet() {
+                    super::super::sleep_until(now() + Duration::from_millis(1)).await;
+                }
+            })
+            .unwrap();
+        }
+    }
+
+    #[test]
+    fn shutdown_ends_the_read_in_flight() {
+        for driver in DRIVERS {
+            let origin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = origin.local_addr().unwrap();
+            let read = block_on(driver, |_| async {
+                let mut conn = connect(address, soon()).await.unwrap();
+                let handle = conn.handle.clone();
+                super::super::spawn(async move {
+                    super::super::sleep_until(now() + Duration::from_millis(5)).await;
+                    handle.shutdown_read();
+                });
+                within(soon(), conn.reader.read(Buf::with_capacity(16))).await.map(|(result, _)| result.unwrap())
+            })
+            .unwrap();
+            assert_eq!(read, Some(0));
+        }
+    }
+
+    #[test]
+    fn a_connect_to_a_closed_port_is_refused() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        for driver in DRIVERS {
+            let error = block_on(driver, |_| async { connect(free, soon()).await.unwrap_err() }).unwrap();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        }
+    }
+
+    #[test]
+    fn a_stopped_listener_ends_its_accept_and_leaks_nothing() {
+        for driver in DRIVERS {
+            block_on(driver, |_| async {
+                let listener =
+                    std::rc::Rc::new(Listener::from_std(bind_reuseport(([127, 0, 0, 1], 0).into()).unwrap()).unwrap());
+                let stopper = listener.clone();
+                super::super::spawn(async move {
+                    super::super::sleep_until(now() + Duration::from_millis(5)).await;
+                    stopper.stop();
+                });
+                assert!(listener.accept().await.unwrap().is_none());
+                assert!(listener.accept().await.unwrap().is_none());
+            })
+            .unwrap();
+        }
+    }
+}

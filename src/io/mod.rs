@@ -1,0 +1,32 @@
+//! The ring: the only module that names the runtime, and the only one that may hold `unsafe`.
+//!
+//! It owns sockets, timers and buffers, and turns the five laws of completion I/O into types that cannot break them:
+//!
+//! 1. an operation is live when it is called, so [`Reader::arm`] stores and [`Reader::done`] starts it;
+//! 2. a read in flight is never dropped on a connection that lives on: it stays in its [`Reader`], and the future that
+//!    waits for it may be dropped at will;
+//! 3. dropping a connection drops its operations with it;
+//! 4. an accept is cancelled and awaited, never dropped ([`Listener::accept`], [`Listener::stop`]);
+//! 5. nothing here wakes itself.
+//!
+//! It must never know HTTP, a plan or a policy. Its callers are `upstream`, `proxy` and `worker`.
+
+mod buf;
+mod clock;
+mod conn;
+mod doorbell;
+mod guard;
+mod listen;
+mod notify;
+mod race;
+mod ring;
+
+pub use buf::{Buf, BufPool};
+pub use clock::{now, sleep_until, unix_time};
+pub use conn::{Conn, Handle, Reader, Writer, connect};
+pub use doorbell::{Bell, Ringer, doorbell};
+pub use guard::{Caught, catch_panic};
+pub use listen::{Listener, bind_probe, bind_reuseport};
+pub use notify::Notify;
+pub use race::{Either, race, within};
+pub use ring::{Driver, Started, block_on, spawn};

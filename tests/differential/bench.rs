@@ -1,0 +1,374 @@
+//! Runs the cases of a world against one proxy, and compares what was seen at two of them.
+
+use std::fmt::Write as _;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tempfile::TempDir;
+
+use crate::case::{Case, OK, Reply, Step};
+use crate::observe::{Observation, is_for, summary};
+use crate::support::client::{Client, Response};
+use crate::support::envoy::Envoy;
+use crate::support::message::{Body, Framing};
+use crate::support::origin::{Origin, Peer};
+use crate::support::ports;
+use crate::support::ringway::{DRIVERS, Driver, Ringway, Setup};
+use crate::support::wait::eventually;
+use crate::translate::{Place, bootstrap};
+
+/// The origins of a world and the script that they follow at the moment.
+pub(crate) struct Origins {
+    script: Arc<Mutex<Reply>>,
+    origins: Vec<Origin>,
+    /// A port that nobody listens on.
+    refusing: u16,
+}
+
+impl Origins {
+    pub(crate) fn start(count: usize) -> Self {
+        let script = Arc::new(Mutex::new(OK));
+        let origins = (0..count)
+            .map(|_| {
+                let script = Arc::clone(&script);
+                Origin::start(move |peer| follow(peer, &script))
+            })
+            .collect();
+        Self { script, origins, refusing: ports::free() }
+    }
+
+    /// The YAML with `@0`, `@1`, … replaced by the ports of the origins and `@refusing` by a closed one.
+    fn fill_in(&self, yaml: &str) -> String {
+        let mut yaml = yaml.replace("@refusing", &self.refusing.to_string());
+        for (number, origin) in self.origins.iter().enumerate() {
+            yaml = yaml.replace(&format!("@{number}"), &origin.port().to_string());
+        }
+        yaml
+    }
+
+    /// The log's upstream addresses by the names that the YAML gives them.
+    fn name_ports(&self, line: &str) -> String {
+        let mut line = line.replace(&format!("127.0.0.1:{}\"", self.refusing), "@refusing\"");
+        for (number, origin) in self.origins.iter().enumerate() {
+            line = line.replace(&format!("\"{}\"", origin.address), &format!("\"@{number}\""));
+        }
+        line
+    }
+
+    fn forget(&self) {
+        for origin in &self.origins {
+            origin.take();
+        }
+    }
+}
+
+/// One connection of an origin: each request is answered as the script says by then.
+fn follow(peer: &mut Peer, script: &Mutex<Reply>) -> io::Result<()> {
+    while let Some(head) = peer.head()? {
+        let reply = *script.lock().expect("a Reply is never left half written");
+        match reply {
+            Reply::Bytes(bytes) => {
+                peer.body(head)?;
+                peer.send(bytes)?;
+            }
+            Reply::ThenClose(bytes) => {
+                peer.body(head)?;
+                return peer.send(bytes);
+            }
+            Reply::ThenReset(bytes) => {
+                peer.body(head)?;
+                peer.send(bytes)?;
+                return peer.reset();
+            }
+            Reply::Continue => {
+                peer.send("HTTP/1.1 100 Continue\r\n\r\n")?;
+                let request = peer.body(head)?;
+                let start = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", request.body.bytes.len());
+                peer.send([start.as_bytes(), &request.body.bytes].concat())?;
+            }
+            Reply::Tunnel(bytes) => {
+                let none = Body { bytes: Vec::new(), framing: Framing::None, complete: true, trailers: Vec::new() };
+                peer.record(head, none);
+                peer.send(bytes)?;
+                loop {
+                    let byte = peer.raw(1)?;
+                    if byte.is_empty() {
+                        return Ok(());
+                    }
+                    peer.send(byte)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A proxy under test.
+trait Proxy {
+    fn name(&self) -> String;
+    fn address(&self) -> SocketAddr;
+    fn log(&self) -> Vec<String>;
+    fn said(&self) -> String;
+}
+
+struct EnvoyProxy {
+    envoy: Envoy,
+    address: SocketAddr,
+    log: std::path::PathBuf,
+    _dir: TempDir,
+}
+
+impl EnvoyProxy {
+    fn start(yaml: &str) -> Self {
+        let dir = TempDir::new().expect("a temporary folder");
+        let log = dir.path().join("access.log");
+        let address = ports::loopback(ports::free());
+        let admin = ports::loopback(ports::free());
+        let place = Place { listener: address, admin, log: log.to_str().expect("a path in UTF-8") };
+        let envoy = Envoy::start(&bootstrap(yaml, &place), admin);
+        Self { envoy, address, log, _dir: dir }
+    }
+}
+
+impl Proxy for EnvoyProxy {
+    fn name(&self) -> String {
+        "Envoy".to_owned()
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn log(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn said(&self) -> String {
+        self.envoy.said()
+    }
+}
+
+struct RingwayProxy {
+    ringway: Ringway,
+    driver: Driver,
+}
+
+impl Proxy for RingwayProxy {
+    fn name(&self) -> String {
+        format!("ringway on {}", self.driver.name())
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.ringway.address()
+    }
+
+    fn log(&self) -> Vec<String> {
+        self.ringway.log()
+    }
+
+    fn said(&self) -> String {
+        self.ringway.process.said()
+    }
+}
+
+/// Runs every case at Envoy and then at ringway on each driver, one proxy after the other before the same origins, and
+/// fails with a list of all the differences that the cases do not state.
+pub(crate) fn compare(yaml: &str, origin_count: usize, cases: &[Case]) {
+    if let Err(why) = Envoy::binary() {
+        // A skip that nobody can overlook; CI has the registry and never comes here.
+        println!("\n*** SKIPPED: {} differential cases, because Envoy cannot be had: {why}\n", cases.len());
+        return;
+    }
+    let origins = Origins::start(origin_count);
+    let yaml = origins.fill_in(yaml);
+    let mut report = String::new();
+
+    let oracle = run(&EnvoyProxy::start(&yaml), &origins, cases);
+    for (case, seen) in cases.iter().zip(&oracle) {
+        let expected: Vec<String> = case.envoy.iter().map(|line| (*line).to_owned()).collect();
+        if seen.summaries != expected {
+            let _ = writeln!(report, "{}: Envoy logs {:?}, the case says {expected:?}", case.name, seen.summaries);
+        }
+    }
+    if std::env::var_os("DIFFERENTIAL_SHOW").is_some() {
+        show(cases, &oracle);
+    }
+    for driver in DRIVERS {
+        let ringway = RingwayProxy { ringway: Setup::new(driver).yaml(&yaml).start(), driver };
+        let seen = run(&ringway, &origins, cases);
+        for ((case, oracle), seen) in cases.iter().zip(&oracle).zip(&seen) {
+            differences(&mut report, driver, case, &oracle.observation, &seen.observation);
+        }
+    }
+    assert!(report.is_empty(), "\n{report}");
+}
+
+/// Prints what Envoy did, for whoever writes a case.
+fn show(cases: &[Case], seen: &[Seen]) {
+    for (case, seen) in cases.iter().zip(seen) {
+        println!("== {} {:?}", case.name, seen.summaries);
+        for (place, value) in &seen.observation.places {
+            println!("   {place}: {value}");
+        }
+    }
+}
+
+/// What was seen of one case.
+struct Seen {
+    observation: Observation,
+    summaries: Vec<String>,
+}
+
+fn marker(number: usize) -> String {
+    format!("/marker/{number}")
+}
+
+/// Runs the cases in order. A marker request after each one divides the access log.
+fn run(proxy: &dyn Proxy, origins: &Origins, cases: &[Case]) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    for (number, case) in cases.iter().enumerate() {
+        *origins.script.lock().expect("a Reply is never left half written") = case.origin;
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play(proxy.address(), origins, case)));
+        let mut observation =
+            outcome.unwrap_or_else(|_| panic!("{} at {}:\n{}", case.name, proxy.name(), proxy.said()));
+        let mut count = 0;
+        for (name, origin) in origins.origins.iter().enumerate() {
+            // When the origin notices that a request was cut off is up to chance; what it has got of it by then too.
+            for request in origin.take().iter().filter(|request| request.body.complete) {
+                observation.request(count, request);
+                observation.set(format!("origin.{count}.at"), format!("@{name}"));
+                count += 1;
+            }
+        }
+        *origins.script.lock().expect("a Reply is never left half written") = OK;
+        mark(proxy.address(), &marker(number));
+        origins.forget();
+        seen.push(Seen { observation, summaries: Vec::new() });
+    }
+    let last = marker(cases.len() - 1);
+    let log = eventually(&format!("the access log of {} up to {last}", proxy.name()), || {
+        let log = proxy.log();
+        log.iter().any(|line| is_for(line, &last)).then_some(log)
+    });
+    let mut lines = log.iter();
+    for (number, seen) in seen.iter_mut().enumerate() {
+        let own = lines.by_ref().take_while(|line| !is_for(line, &marker(number)));
+        let own = own.filter(|line| !is_for(line, AFTER));
+        for (count, line) in own.enumerate() {
+            let line = origins.name_ports(line);
+            seen.observation.log_line(count, &line);
+            seen.summaries.push(summary(&line));
+        }
+    }
+    seen
+}
+
+/// The path of the request that finds out whether a connection is still open.
+const AFTER: &str = "/after";
+
+/// A request to a host that no world routes, with a path of its own in the log.
+fn mark(address: SocketAddr, path: &str) {
+    let response =
+        crate::support::client::once(address, format!("GET {path} HTTP/1.1\r\nHost: marker.example.com\r\n\r\n"));
+    assert_eq!(response.status, 404, "the marker is routed: {response:?}");
+}
+
+/// Plays the client's part of a case and notes what came back.
+fn play(address: SocketAddr, origins: &Origins, case: &Case) -> Observation {
+    let mut observation = Observation::default();
+    let mut client = Client::connect(address);
+    let mut responses = 0;
+    let mut last: Option<Response> = None;
+    for step in case.steps {
+        match *step {
+            Step::Send(bytes) => drop(client.try_send(bytes)), // refused early: the answer says why
+            Step::Fill(before, piece, count, after) => {
+                let bytes = [before, &piece.repeat(count), after].concat();
+                drop(client.try_send(bytes)); // as above
+            }
+            Step::Read(method) => {
+                match client.try_response_to(method) {
+                    Ok(Some(response)) => {
+                        observation.response(responses, &response);
+                        last = Some(response);
+                    }
+                    Ok(None) => observation.set(format!("client.{responses}.start"), "<closed>"),
+                    Err(error) => panic!("reading response {responses}: {error}"),
+                }
+                responses += 1;
+            }
+            Step::Raw(length) => {
+                let bytes = client.raw(length);
+                observation.set(format!("client.{responses}.raw"), String::from_utf8_lossy(&bytes).into_owned());
+                responses += 1;
+            }
+            Step::AtOrigin => eventually("the request at an origin", || {
+                origins.origins.iter().any(|origin| !origin.requests().is_empty()).then_some(())
+            }),
+            Step::Leave => {
+                client.reset();
+                return observation;
+            }
+        }
+    }
+    let tunnel = last.as_ref().is_some_and(|response| response.status == 101);
+    if !tunnel {
+        observation.set("client.after", if still_open(&mut client) { "open" } else { "closed" });
+    }
+    observation
+}
+
+/// Whether the proxy answers another request on this connection. No timing in it: a proxy that has decided to close
+/// does not answer, however long the close takes.
+fn still_open(client: &mut Client) -> bool {
+    if client.try_send(format!("GET {AFTER} HTTP/1.1\r\nHost: marker.example.com\r\n\r\n")).is_err() {
+        return false;
+    }
+    matches!(client.try_response_to("GET"), Ok(Some(response)) if response.status == 404)
+}
+
+/// Adds the differences that the case does not state, and the statements that are not true.
+fn differences(report: &mut String, driver: Driver, case: &Case, envoy: &Observation, ringway: &Observation) {
+    let mut used = vec![false; case.stated.len()];
+    let mut places: Vec<&String> = envoy.places.keys().chain(ringway.places.keys()).collect();
+    places.sort();
+    places.dedup();
+    for place in places {
+        let (theirs, ours) = (envoy.places.get(place), ringway.places.get(place));
+        if theirs == ours {
+            continue;
+        }
+        let stated = case.stated.iter().position(|stated| covers(stated.place, place));
+        if let Some(number) = stated {
+            used[number] = true;
+        } else {
+            let (theirs, ours) = (text(theirs), text(ours));
+            let name = driver.name();
+            let _ = writeln!(report, "{}: {place}:\n    Envoy:   {theirs}\n    ringway: {ours} ({name})", case.name);
+        }
+    }
+    for (stated, used) in case.stated.iter().zip(used) {
+        if !used {
+            let _ = writeln!(report, "{}: no difference at {} ({})", case.name, stated.place, stated.why);
+        }
+        let ours = text(ringway.places.get(stated.place));
+        if !stated.ringway.is_empty() && ours != stated.ringway {
+            let _ = writeln!(
+                report,
+                "{}: {}: ringway has {ours}, the case says {}",
+                case.name, stated.place, stated.ringway
+            );
+        }
+    }
+}
+
+/// `client.0` covers `client.0.start`, but not `client.01`.
+fn covers(stated: &str, place: &str) -> bool {
+    place.strip_prefix(stated).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+fn text(value: Option<&String>) -> &str {
+    value.map_or("<absent>", String::as_str)
+}

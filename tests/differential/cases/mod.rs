@@ -1,0 +1,108 @@
+//! The tables, one file a subject. A world is the YAML that a table runs on; `@0` in it is the first origin's port.
+
+mod forwarding;
+mod refusals;
+mod routing;
+mod upstream;
+
+/// One service behind `a.example.com`; `/status` only is exposed on `paths.example.com`; hosts whose service refuses
+/// connections, has no endpoint, or does not exist.
+const WORLD: &str = r"
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  servers:
+  - port: {number: 80, name: http, protocol: HTTP}
+    hosts: ['*']
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: a}
+spec:
+  hosts: [a.example.com]
+  gateways: [edge]
+  http:
+  - name: a
+    route:
+    - destination: {host: origin}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: paths}
+spec:
+  hosts: [paths.example.com]
+  gateways: [edge]
+  http:
+  - match:
+    - uri: {prefix: /status}
+    route:
+    - destination: {host: origin, port: {number: 8000}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: refusing}
+spec:
+  hosts: [refusing.example.com]
+  gateways: [edge]
+  http:
+  - route:
+    - destination: {host: refusing}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: empty}
+spec:
+  hosts: [empty.example.com]
+  gateways: [edge]
+  http:
+  - route:
+    - destination: {host: empty}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: unknown}
+spec:
+  hosts: [unknown.example.com]
+  gateways: [edge]
+  http:
+  - route:
+    - destination: {host: unknown, port: {number: 8000}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: origin}
+spec:
+  selector: {app: origin}
+  ports: [{name: http, port: 8000}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: refusing}
+spec:
+  selector: {app: refusing}
+  ports: [{name: http, port: 8000}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: empty}
+spec:
+  selector: {app: empty}
+  ports: [{name: http, port: 8000}]
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: origin}
+spec:
+  address: 127.0.0.1
+  ports: {http: @0}
+  labels: {app: origin}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: refusing}
+spec:
+  address: 127.0.0.1
+  ports: {http: @refusing}
+  labels: {app: refusing}
+";

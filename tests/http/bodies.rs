@@ -1,0 +1,215 @@
+//! Bodies stream: whole, in bounded memory, at the pace of the slower side.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::client::Client;
+use crate::support::message::Framing;
+use crate::support::origin::Origin;
+use crate::support::ringway::Driver;
+use crate::support::wait::eventually;
+use crate::{Bench, get, on_each_driver};
+
+on_each_driver![
+    a_large_upload_and_download_stay_within_memory,
+    large_chunked_bodies_stay_within_memory,
+    a_client_that_does_not_read_stops_the_origin,
+    an_origin_that_does_not_read_stops_the_client,
+    a_response_before_the_end_of_the_request_arrives,
+    an_upload_cut_off_ends_the_upstream_request,
+    a_chunked_upload_that_goes_wrong_is_refused,
+];
+
+const LARGE: usize = 64 * 1024 * 1024;
+
+/// More than two directions of buffers of one connection need, far less than a body.
+const ALLOWED_KIB: u64 = 16 * 1024;
+
+/// Byte `at` of every large body here.
+fn pattern(at: usize) -> u8 {
+    (at / 251 + at) as u8
+}
+
+/// Writes `length` bytes of the pattern, as they are or as chunks, and counts them.
+fn write_pattern(to: &mut impl Write, length: usize, chunked: bool, count: &AtomicU64) -> io::Result<()> {
+    let mut at = 0;
+    while at < length {
+        let size = (length - at).min(40_000);
+        let mut piece: Vec<u8> = Vec::with_capacity(size + 16);
+        if chunked {
+            piece.extend_from_slice(format!("{size:x}\r\n").as_bytes());
+        }
+        piece.extend((at..at + size).map(pattern));
+        if chunked {
+            piece.extend_from_slice(b"\r\n");
+        }
+        to.write_all(&piece)?;
+        at += size;
+        count.fetch_add(size as u64, Ordering::Relaxed);
+    }
+    if chunked { to.write_all(b"0\r\n\r\n") } else { Ok(()) }
+}
+
+#[track_caller]
+fn check_pattern(bytes: &[u8], length: usize) {
+    assert_eq!(bytes.len(), length);
+    let wrong = bytes.iter().enumerate().position(|(at, byte)| *byte != pattern(at));
+    assert_eq!(wrong, None, "the first wrong byte");
+}
+
+fn framing_line(length: usize, chunked: bool) -> String {
+    if chunked { "transfer-encoding: chunked".to_owned() } else { format!("content-length: {length}") }
+}
+
+/// An origin that reads a request whole and answers with as many bytes of the pattern.
+fn gives_back(chunked: bool) -> Origin {
+    Origin::start(move |peer| {
+        while let Some(request) = peer.request()? {
+            check_pattern(&request.body.bytes, LARGE);
+            peer.send(format!("HTTP/1.1 200 OK\r\n{}\r\n\r\n", framing_line(LARGE, chunked)))?;
+            write_pattern(&mut peer.stream()?, LARGE, chunked, &AtomicU64::new(0))?;
+        }
+        Ok(())
+    })
+}
+
+fn there_and_back(driver: Driver, chunked: bool) {
+    let bench = Bench::new(driver, gives_back(chunked));
+    let before = bench.ringway.process.memory_kib("VmRSS");
+    let mut client = bench.client();
+    client.send(format!("POST /x HTTP/1.1\r\nHost: a.example.com\r\n{}\r\n\r\n", framing_line(LARGE, chunked)));
+    write_pattern(&mut client.stream(), LARGE, chunked, &AtomicU64::new(0)).expect("the upload");
+    let response = client.response();
+    assert!(response.body.complete);
+    check_pattern(&response.body.bytes, LARGE);
+    let expected = if chunked { Framing::Chunked } else { Framing::Length(LARGE) };
+    assert_eq!(response.body.framing, expected);
+    let peak = bench.ringway.process.memory_kib("VmHWM");
+    assert!(peak < before + ALLOWED_KIB, "{peak} KiB at the peak, {before} KiB before");
+    drop(client);
+    bench.finish();
+}
+
+fn a_large_upload_and_download_stay_within_memory(driver: Driver) {
+    there_and_back(driver, false);
+}
+
+fn large_chunked_bodies_stay_within_memory(driver: Driver) {
+    there_and_back(driver, true);
+}
+
+/// Waits until `count` has stood still for a while: whoever counts there is blocked.
+fn blocked(count: &AtomicU64) -> u64 {
+    let mut last = (0, Instant::now());
+    eventually("a blocked writer", || {
+        let now = count.load(Ordering::Relaxed);
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        (now > 0 && last.1.elapsed() > Duration::from_millis(500)).then_some(now)
+    })
+}
+
+fn a_client_that_does_not_read_stops_the_origin(driver: Driver) {
+    let sent = Arc::new(AtomicU64::new(0));
+    let origin = Origin::start({
+        let sent = Arc::clone(&sent);
+        move |peer| {
+            peer.request()?;
+            peer.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {LARGE}\r\n\r\n"))?;
+            write_pattern(&mut peer.stream()?, LARGE, false, &sent)
+        }
+    });
+    let bench = Bench::new(driver, origin);
+    let before = bench.ringway.process.memory_kib("VmRSS");
+    let mut client = bench.client();
+    client.send(get("/x"));
+    let stopped_at = blocked(&sent);
+    assert!(stopped_at < LARGE as u64, "the whole body went somewhere");
+    let peak = bench.ringway.process.memory_kib("VmHWM");
+    assert!(peak < before + ALLOWED_KIB, "{peak} KiB at the peak, {before} KiB before");
+    // The worker has not been held up by it.
+    assert_eq!(bench.ringway.admin("/ready").status, 200);
+    check_pattern(&client.response().body.bytes, LARGE);
+    drop(client);
+    bench.finish();
+}
+
+fn an_origin_that_does_not_read_stops_the_client(driver: Driver) {
+    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let may_go_on = std::sync::Mutex::new(may_go_on);
+    let origin = Origin::start(move |peer| {
+        let Some(head) = peer.head()? else { return Ok(()) };
+        let _ = may_go_on.lock().expect("nobody panics while waiting").recv(); // the end of the test releases too
+        let request = peer.body(head)?;
+        check_pattern(&request.body.bytes, LARGE);
+        peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    });
+    let bench = Bench::new(driver, origin);
+    let before = bench.ringway.process.memory_kib("VmRSS");
+    let mut client = bench.client();
+    client.send(format!("POST /x HTTP/1.1\r\nHost: a.example.com\r\ncontent-length: {LARGE}\r\n\r\n"));
+    let sent = Arc::new(AtomicU64::new(0));
+    let upload = std::thread::spawn({
+        let mut stream = client.stream().try_clone().expect("a copy of a socket");
+        let sent = Arc::clone(&sent);
+        move || write_pattern(&mut stream, LARGE, false, &sent)
+    });
+    assert!(blocked(&sent) < LARGE as u64, "the whole body went somewhere");
+    let peak = bench.ringway.process.memory_kib("VmHWM");
+    assert!(peak < before + ALLOWED_KIB, "{peak} KiB at the peak, {before} KiB before");
+    // Others are served meanwhile.
+    assert_eq!(Client::connect(bench.ringway.admin).ask("GET /ready HTTP/1.1\r\nHost: a\r\n\r\n").status, 200);
+    go_on.send(()).expect("the origin waits");
+    upload.join().expect("no panic").expect("the rest of the upload");
+    assert_eq!(client.response().status, 200);
+    drop(client);
+    bench.finish();
+}
+
+fn a_response_before_the_end_of_the_request_arrives(driver: Driver) {
+    let origin = Origin::start(|peer| {
+        peer.head()?;
+        peer.send("HTTP/1.1 413 Payload Too Large\r\ncontent-length: 3\r\nconnection: close\r\n\r\nbig")
+    });
+    let bench = Bench::new(driver, origin);
+    let mut client = bench.client();
+    client.send("POST /x HTTP/1.1\r\nHost: a.example.com\r\ncontent-length: 1000000\r\n\r\npart");
+    let response = client.response();
+    assert_eq!((response.status, response.text()), (413, "big".to_owned()));
+    drop(client);
+    bench.finish();
+}
+
+fn an_upload_cut_off_ends_the_upstream_request(driver: Driver) {
+    let bench = Bench::new(driver, Origin::echo());
+    let mut client = bench.client();
+    client.send("POST /cut HTTP/1.1\r\nHost: a.example.com\r\ncontent-length: 10\r\n\r\n12345");
+    eventually("the upload at the origin", || (bench.origin.open() == 1).then_some(()));
+    drop(client);
+    let line = bench.ringway.logged(&["POST /cut"]);
+    assert!(line.contains(" 0 DC downstream_remote_disconnect "), "{line}");
+    eventually("the upstream connection closed", || (bench.origin.open() == 0).then_some(()));
+    let requests = bench.origin.requests();
+    assert!(requests.iter().all(|request| !request.body.complete), "{requests:?}");
+    bench.finish();
+}
+
+fn a_chunked_upload_that_goes_wrong_is_refused(driver: Driver) {
+    let bench = Bench::new(driver, Origin::echo());
+    for bad in
+        ["zz\r\nhello\r\n0\r\n\r\n", "5\r\nhelloX\r\n0\r\n\r\n", "5\nhello\r\n0\r\n\r\n", "11111111111111111\r\n"]
+    {
+        let mut client = bench.client();
+        client.send("POST /x HTTP/1.1\r\nHost: a.example.com\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n");
+        let _ = client.try_send(bad); // may be refused by then
+        let response = client.response();
+        assert_eq!((response.status, response.header("connection")), (400, Some("close")), "{bad:?}");
+        client.expect_closed();
+    }
+    let requests = bench.origin.requests();
+    assert!(requests.iter().all(|request| !request.body.complete), "{requests:?}");
+    bench.finish();
+}

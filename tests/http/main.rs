@@ -1,0 +1,88 @@
+//! The binary on loopback, seen from both sides: clients that send exact bytes, origins that misbehave. Everything runs
+//! on both drivers, and every test ends with nothing left behind: no active gauge, no descriptor, exit code 0.
+
+#![allow(clippy::disallowed_methods, reason = "a test drives real processes and reads the real clock")]
+
+mod bodies;
+mod connections;
+mod drain;
+mod limits;
+mod refusals;
+#[path = "../support/mod.rs"]
+mod support;
+mod tunnels;
+
+use support::client::Client;
+use support::origin::Origin;
+use support::ringway::{Driver, Ringway, Setup, Stopped, everything_to};
+use support::wait::eventually;
+
+/// Makes two tests of a function that takes a driver.
+macro_rules! on_each_driver {
+    ($($test:ident),* $(,)?) => {
+        $(mod $test {
+            #[test]
+            fn io_uring() {
+                super::$test(crate::support::ringway::Driver::IoUring);
+            }
+
+            #[test]
+            fn epoll() {
+                super::$test(crate::support::ringway::Driver::Epoll);
+            }
+        })*
+    };
+}
+pub(crate) use on_each_driver;
+
+/// A ringway that sends everything to one origin.
+pub(crate) struct Bench {
+    pub(crate) ringway: Ringway,
+    pub(crate) origin: Origin,
+    descriptors: usize,
+}
+
+impl Bench {
+    pub(crate) fn new(driver: Driver, origin: Origin) -> Self {
+        Self::with(driver, origin, |setup| setup)
+    }
+
+    /// With more said about the process.
+    pub(crate) fn with(driver: Driver, origin: Origin, more: impl FnOnce(Setup) -> Setup) -> Self {
+        let ringway = more(Setup::new(driver).yaml(everything_to(&[origin.port()]))).start();
+        let descriptors = ringway.process.descriptors();
+        Self { ringway, origin, descriptors }
+    }
+
+    /// A connection to the proxy.
+    #[track_caller]
+    pub(crate) fn client(&self) -> Client {
+        self.ringway.client()
+    }
+
+    /// Asserts that nothing is left once the clients and the origin have gone, and stops the process.
+    #[track_caller]
+    pub(crate) fn finish(self) -> Stopped {
+        self.ringway.quiet();
+        drop(self.origin); // its end of the pooled connections
+        let (ringway, before) = (self.ringway, self.descriptors);
+        eventually("every descriptor closed", || (ringway.process.descriptors() <= before).then_some(()));
+        ringway.stop()
+    }
+}
+
+/// A GET of `path`.
+pub(crate) fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: a.example.com\r\n\r\n")
+}
+
+/// An origin that answers each request with its path as the body.
+pub(crate) fn says_path() -> Origin {
+    Origin::start(|peer| {
+        while let Some(request) = peer.request()? {
+            let path = request.line().split(' ').nth(1).unwrap_or_default().to_owned();
+            peer.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{path}", path.len()))?;
+        }
+        Ok(())
+    })
+}

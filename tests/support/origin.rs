@@ -1,0 +1,240 @@
+//! Origins on a loopback port that do as a script says and remember what they were asked.
+
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use super::client::reset;
+use super::message::{Body, Framing, Head, Reader};
+use super::wait::PATIENCE;
+
+/// A request as an origin received it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Recorded {
+    /// The number of the connection it came on, from 0.
+    pub(crate) connection: usize,
+    pub(crate) head: Head,
+    pub(crate) body: Body,
+}
+
+impl Recorded {
+    /// `GET /path HTTP/1.1`.
+    pub(crate) fn line(&self) -> &str {
+        &self.head.start
+    }
+
+    /// The first value of the header `name`.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.head.header(name)
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    requests: Mutex<Vec<Recorded>>,
+    accepted: AtomicUsize,
+    open: AtomicUsize,
+    stopping: AtomicBool,
+    streams: Mutex<Vec<TcpStream>>,
+}
+
+/// A listener with a thread for each connection; gone, with its connections, when dropped.
+pub(crate) struct Origin {
+    pub(crate) address: SocketAddr,
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl Origin {
+    /// Runs `script` once for each connection. An error that it returns ends that connection, no more: proxies close
+    /// on origins all the time.
+    pub(crate) fn start(script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port for an origin");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let shared = Arc::new(Shared::default());
+        let acceptor = std::thread::spawn({
+            let shared = Arc::clone(&shared);
+            let script = Arc::new(script);
+            move || accept(&listener, &shared, &script)
+        });
+        Self { address, shared, acceptor: Some(acceptor) }
+    }
+
+    /// Answers every request of every connection with the same bytes.
+    pub(crate) fn replying(reply: impl Into<Vec<u8>>) -> Self {
+        let reply = reply.into();
+        Self::start(move |peer| {
+            while peer.request()?.is_some() {
+                peer.send(&reply)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Answers every request with 200 and its own body.
+    pub(crate) fn echo() -> Self {
+        Self::start(|peer| {
+            while let Some(request) = peer.request()? {
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", request.body.bytes.len());
+                peer.send([head.as_bytes(), &request.body.bytes].concat())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The port to write into an endpoint.
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Every request received so far.
+    pub(crate) fn requests(&self) -> Vec<Recorded> {
+        self.shared.requests.lock().expect("no script panicked").clone()
+    }
+
+    /// Every request since the last call.
+    pub(crate) fn take(&self) -> Vec<Recorded> {
+        std::mem::take(&mut *self.shared.requests.lock().expect("no script panicked"))
+    }
+
+    /// Connections accepted so far.
+    pub(crate) fn accepted(&self) -> usize {
+        self.shared.accepted.load(Ordering::SeqCst)
+    }
+
+    /// Connections whose script is still running.
+    pub(crate) fn open(&self) -> usize {
+        self.shared.open.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Origin {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.address); // wakes the accept call; a failure means that it is gone already
+        if let Some(acceptor) = self.acceptor.take() {
+            let _ = acceptor.join(); // a panic there has been printed; this may run while unwinding from another one
+        }
+    }
+}
+
+fn accept<F>(listener: &TcpListener, shared: &Arc<Shared>, script: &Arc<F>)
+where
+    F: Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static,
+{
+    let mut peers = Vec::new();
+    for stream in listener.incoming() {
+        if shared.stopping.load(Ordering::SeqCst) {
+            break;
+        }
+        let Ok(stream) = stream else { continue };
+        stream.set_nodelay(true).expect("TCP_NODELAY");
+        let number = shared.accepted.fetch_add(1, Ordering::SeqCst);
+        shared.open.fetch_add(1, Ordering::SeqCst);
+        let copy = stream.try_clone().expect("a copy of a socket");
+        shared.streams.lock().expect("no script panicked").push(copy);
+        let (shared, script) = (Arc::clone(shared), Arc::clone(script));
+        peers.push(std::thread::spawn(move || {
+            let key = stream.peer_addr().ok();
+            let mut peer = Peer { number, reader: Some(Reader::new(stream)), shared: Arc::clone(&shared) };
+            let _ = script(&mut peer); // see `Origin::start`
+            // The copy goes first, so that dropping the peer's socket is what closes (or resets) the connection.
+            let mut streams = shared.streams.lock().expect("no script panicked");
+            streams.retain(|stream| stream.peer_addr().ok() != key || key.is_none());
+            drop(streams);
+            drop(peer);
+            shared.open.fetch_sub(1, Ordering::SeqCst);
+        }));
+    }
+    for stream in shared.streams.lock().expect("no script panicked").drain(..) {
+        let _ = stream.shutdown(Shutdown::Both); // ends scripts that wait for bytes
+    }
+    for peer in peers {
+        let _ = peer.join(); // its panic has been printed, and the test misses the reply
+    }
+}
+
+/// One connection, seen from the origin's script.
+pub(crate) struct Peer {
+    /// The number of this connection, from 0.
+    pub(crate) number: usize,
+    reader: Option<Reader>,
+    shared: Arc<Shared>,
+}
+
+impl Peer {
+    fn reader(&mut self) -> io::Result<&mut Reader> {
+        self.reader.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// The socket itself.
+    pub(crate) fn stream(&mut self) -> io::Result<&TcpStream> {
+        Ok(&self.reader()?.stream)
+    }
+
+    /// Reads one request with its body and records it; `None` when the proxy closed.
+    pub(crate) fn request(&mut self) -> io::Result<Option<Recorded>> {
+        let Some(head) = self.head()? else { return Ok(None) };
+        self.body(head).map(Some)
+    }
+
+    /// Reads the head of a request only.
+    pub(crate) fn head(&mut self) -> io::Result<Option<Head>> {
+        self.reader()?.head()
+    }
+
+    /// Reads the body that belongs to `head` and records the request, also when the body was cut off.
+    pub(crate) fn body(&mut self, head: Head) -> io::Result<Recorded> {
+        let framing = head.framing(Framing::None);
+        let body = self.reader()?.body(framing)?;
+        Ok(self.record(head, body))
+    }
+
+    /// Records a request of which only the head is wanted.
+    pub(crate) fn record(&mut self, head: Head, body: Body) -> Recorded {
+        let recorded = Recorded { connection: self.number, head, body };
+        self.shared.requests.lock().expect("no script panicked").push(recorded.clone());
+        recorded
+    }
+
+    /// Sends `bytes` in one write.
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.reader()?.stream.write_all(bytes.as_ref())
+    }
+
+    /// Sends each byte in a segment of its own.
+    pub(crate) fn send_bytewise(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        bytes.as_ref().iter().try_for_each(|byte| self.send([*byte]))
+    }
+
+    /// The next `length` raw bytes; fewer when the proxy closed.
+    pub(crate) fn raw(&mut self, length: usize) -> io::Result<Vec<u8>> {
+        Ok(self.reader()?.up_to(length)?.0)
+    }
+
+    /// Sends FIN and stays readable.
+    pub(crate) fn half_close(&mut self) -> io::Result<()> {
+        self.reader()?.stream.shutdown(Shutdown::Write)
+    }
+
+    /// Ends the connection with RST.
+    pub(crate) fn reset(&mut self) -> io::Result<()> {
+        if let Some(reader) = self.reader.take() {
+            let key = reader.stream.peer_addr().ok();
+            let mut streams = self.shared.streams.lock().expect("no script panicked");
+            streams.retain(|stream| stream.peer_addr().ok() != key);
+            drop(streams);
+            reset(reader.stream);
+        }
+        Ok(())
+    }
+
+    /// Waits until the proxy ends this connection and says how many bytes came before that.
+    pub(crate) fn wait_closed(&mut self) -> io::Result<usize> {
+        let reader = self.reader()?;
+        reader.stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(reader.rest()?.len())
+    }
+}

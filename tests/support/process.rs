@@ -1,0 +1,121 @@
+//! A child process whose standard error is kept, and which never outlives its test.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::wait::{PATIENCE, within};
+
+/// A running child.
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    said: Arc<Mutex<String>>,
+    listener: Option<JoinHandle<()>>,
+}
+
+impl Process {
+    /// Starts `command` with no standard input; standard output is dropped, standard error kept.
+    pub(crate) fn start(name: &str, command: &mut Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("start {name} ({command:?}): {error}"));
+        let errors = child.stderr.take().expect("standard error is piped");
+        let said = Arc::new(Mutex::new(String::new()));
+        let listener = std::thread::spawn({
+            let said = Arc::clone(&said);
+            move || {
+                for line in BufReader::new(errors).split(b'\n').map_while(Result::ok) {
+                    let mut said = said.lock().expect("a string is never left half written");
+                    said.push_str(&String::from_utf8_lossy(&line));
+                    said.push('\n');
+                }
+            }
+        });
+        Self { name: name.to_owned(), child, said, listener: Some(listener) }
+    }
+
+    /// The process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it wrote on standard error so far.
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().expect("a string is never left half written").clone()
+    }
+
+    /// Its exit status, if it has ended.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("wait for a child")
+    }
+
+    /// Polls `ready` until it is true; panics with standard error when the child ends or the time runs out.
+    #[track_caller]
+    pub(crate) fn wait_until(&mut self, what: &str, mut ready: impl FnMut() -> bool) {
+        let outcome = within(PATIENCE, || match self.ended() {
+            Some(status) => Some(Err(status)),
+            None => ready().then_some(Ok(())),
+        });
+        match outcome {
+            Some(Ok(())) => {}
+            Some(Err(status)) => {
+                let said = self.finish();
+                panic!("{} ended ({status}) before it was {what}:\n{said}", self.name)
+            }
+            None => panic!("{} was not {what} within {PATIENCE:?}:\n{}", self.name, self.said()),
+        }
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = Pid::from_raw(self.child.id().cast_signed()).expect("a child has a process id");
+        kill_process(id, signal).unwrap_or_else(|error| panic!("signal {signal:?} to {}: {error}", self.name));
+    }
+
+    /// Waits for the child to end by itself.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        match within(PATIENCE, || self.ended()) {
+            Some(status) => status,
+            None => panic!("{} did not end within {PATIENCE:?}:\n{}", self.name, self.said()),
+        }
+    }
+
+    /// All of standard error, once the child has ended.
+    pub(crate) fn finish(&mut self) -> String {
+        if let Some(listener) = self.listener.take() {
+            listener.join().expect("the reader of standard error does not panic");
+        }
+        self.said()
+    }
+
+    /// Descriptors that the child has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
+    }
+
+    /// A memory figure of /proc/PID/status in KiB: `VmRSS`, `VmHWM`.
+    pub(crate) fn memory_kib(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        let figure = line.and_then(|rest| rest.trim().strip_suffix(" kB"));
+        figure.and_then(|kib| kib.parse().ok()).unwrap_or_else(|| panic!("{field} of {}", self.name))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|status| status.is_some()) {
+            return;
+        }
+        // Asked first: a master with worker processes takes them along only when it may clean up.
+        self.signal(Signal::TERM);
+        if within(std::time::Duration::from_secs(3), || self.child.try_wait().ok().flatten()).is_none() {
+            let _ = self.child.kill(); // fails only when it has ended meanwhile
+            let _ = self.child.wait();
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The real `ringway` binary on loopback: made configuration, kernel-checked ports, admin, log, exit code.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::client::{Client, Response, once};
+use super::envoy::ready;
+use super::ports;
+use super::process::Process;
+use super::wait::eventually;
+
+/// Which of ringway's I/O drivers a test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Driver {
+    IoUring,
+    Epoll,
+}
+
+impl Driver {
+    /// Its name in `spec.driver`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::IoUring => "io_uring",
+            Self::Epoll => "epoll",
+        }
+    }
+}
+
+/// Every driver; black-box tests run on all of them.
+pub(crate) const DRIVERS: [Driver; 2] = [Driver::IoUring, Driver::Epoll];
+
+/// What a test says about the process it wants; [`Setup::start`] runs it.
+pub(crate) struct Setup {
+    driver: Driver,
+    cpus: Vec<usize>,
+    gateway_ports: Vec<u16>,
+    labels: String,
+    limits: String,
+    mesh_config: String,
+    documents: Vec<String>,
+    paths: Vec<PathBuf>,
+}
+
+impl Setup {
+    /// One worker on the first CPU, a Gateway port 80, an access log, defaults for the rest.
+    pub(crate) fn new(driver: Driver) -> Self {
+        Self {
+            driver,
+            cpus: vec![0],
+            gateway_ports: vec![80],
+            labels: String::new(),
+            limits: String::new(),
+            mesh_config: String::new(),
+            documents: Vec::new(),
+            paths: Vec::new(),
+        }
+    }
+
+    /// The CPUs to have a worker on.
+    pub(crate) fn cpus(mut self, cpus: &[usize]) -> Self {
+        self.cpus = cpus.to_vec();
+        self
+    }
+
+    /// The Gateway ports that the YAML opens; each gets a free port of the machine.
+    pub(crate) fn gateway_ports(mut self, ports: &[u16]) -> Self {
+        self.gateway_ports = ports.to_vec();
+        self
+    }
+
+    /// A label of the proxy, for Gateway selectors.
+    pub(crate) fn label(mut self, key: &str, value: &str) -> Self {
+        let _ = writeln!(self.labels, "    {key}: {value}"); // a String takes everything
+        self
+    }
+
+    /// One of `spec.limits`, in the contract's words.
+    pub(crate) fn limit(mut self, field: &str, value: &str) -> Self {
+        let _ = writeln!(self.limits, "    {field}: {value}");
+        self
+    }
+
+    /// One field of `spec.meshConfig`; `value` may be flow YAML.
+    pub(crate) fn mesh_config(mut self, field: &str, value: &str) -> Self {
+        let _ = writeln!(self.mesh_config, "    {field}: {value}");
+        self
+    }
+
+    /// Istio and Kubernetes documents.
+    pub(crate) fn yaml(mut self, documents: impl Into<String>) -> Self {
+        self.documents.push(documents.into());
+        self
+    }
+
+    /// A file or folder to read besides.
+    pub(crate) fn path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.paths.push(path.into());
+        self
+    }
+
+    /// Starts ringway; ready when `/ready` says so.
+    pub(crate) fn start(self) -> Ringway {
+        let dir = TempDir::new().expect("a temporary folder");
+        let log = dir.path().join("access.log");
+        let admin = ports::loopback(ports::free());
+        let ports: BTreeMap<u16, u16> = self.gateway_ports.iter().map(|port| (*port, ports::free())).collect();
+        let config = dir.path().join("config");
+        std::fs::create_dir(&config).expect("a folder for the configuration");
+        let proxy = self.proxy_document(&ports, admin, &log);
+        std::fs::write(config.join("proxy.yaml"), proxy).expect("write proxy.yaml");
+        for (number, text) in self.documents.iter().enumerate() {
+            std::fs::write(config.join(format!("{number}.yaml")), text).expect("write YAML");
+        }
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+        command.arg("run").arg("-c").arg(&config);
+        for path in &self.paths {
+            command.arg("-c").arg(path);
+        }
+        let mut process = Process::start("ringway", &mut command);
+        process.wait_until("ready", || ready(admin));
+        Ringway { process, admin, ports, log, dir }
+    }
+
+    fn proxy_document(&self, ports: &BTreeMap<u16, u16>, admin: SocketAddr, log: &Path) -> String {
+        let mut text = "apiVersion: ringway.dev/v1\nkind: Proxy\nmetadata:\n  name: test\n".to_owned();
+        let ports: Vec<String> = ports.iter().map(|(gateway, bound)| format!("{gateway}: {bound}")).collect();
+        if !self.labels.is_empty() {
+            let _ = write!(text, "  labels:\n{}", self.labels);
+        }
+        let _ = writeln!(text, "spec:\n  cpus: {:?}\n  driver: {}", self.cpus, self.driver.name());
+        let _ = writeln!(text, "  bind: 127.0.0.1\n  admin: {admin}\n  ports: {{{}}}", ports.join(", "));
+        if !self.limits.is_empty() {
+            let _ = write!(text, "  limits:\n{}", self.limits);
+        }
+        let _ = write!(text, "  meshConfig:\n    accessLogFile: {}\n{}", log.display(), self.mesh_config);
+        text
+    }
+}
+
+/// A running ringway.
+pub(crate) struct Ringway {
+    pub(crate) process: Process,
+    pub(crate) admin: SocketAddr,
+    ports: BTreeMap<u16, u16>,
+    log: PathBuf,
+    dir: TempDir,
+}
+
+impl Ringway {
+    /// Where the listener of Gateway port 80 is.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listener(80)
+    }
+
+    /// Where the listener of a Gateway port is.
+    pub(crate) fn listener(&self, gateway_port: u16) -> SocketAddr {
+        ports::loopback(self.ports[&gateway_port])
+    }
+
+    /// A connection to Gateway port 80.
+    #[track_caller]
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.address())
+    }
+
+    /// What the admin answers to a GET.
+    pub(crate) fn admin(&self, path: &str) -> Response {
+        once(self.admin, format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n"))
+    }
+
+    /// The value of a counter or gauge; 0 when it is not there.
+    pub(crate) fn stat(&self, name: &str) -> u64 {
+        let stats = self.admin("/stats").text();
+        let value = stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        value.map_or(0, |value| value.parse().unwrap_or_else(|_| panic!("{name}: {value}")))
+    }
+
+    /// The sum of every counter or gauge whose name ends so: over listeners, clusters, workers.
+    pub(crate) fn sum_of(&self, ending: &str) -> u64 {
+        let stats = self.admin("/stats").text();
+        let pairs = stats.lines().filter_map(|line| line.rsplit_once(": "));
+        pairs.filter(|(name, _)| name.ends_with(ending)).filter_map(|(_, value)| value.parse::<u64>().ok()).sum()
+    }
+
+    /// The lines of the access log so far.
+    pub(crate) fn log(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Waits for a line of the access log that holds all of `parts`.
+    #[track_caller]
+    pub(crate) fn logged(&self, parts: &[&str]) -> String {
+        eventually(&format!("an access log line with {parts:?}"), || {
+            self.log().into_iter().find(|line| parts.iter().all(|part| line.contains(part)))
+        })
+    }
+
+    /// Waits until nothing is in flight any more: no downstream connection, no active request.
+    #[track_caller]
+    pub(crate) fn quiet(&self) {
+        eventually("no active connection or request", || {
+            let active = ["downstream_cx_active", "downstream_rq_active", "upstream_rq_active"];
+            active.iter().all(|gauge| self.sum_of(gauge) == 0).then_some(())
+        });
+    }
+
+    /// Sends SIGTERM and asserts a clean end.
+    #[track_caller]
+    pub(crate) fn stop(mut self) -> Stopped {
+        self.process.signal(Signal::TERM);
+        self.ended()
+    }
+
+    /// Waits for the end after a signal sent by the test, and asserts exit code 0.
+    #[track_caller]
+    pub(crate) fn ended(&mut self) -> Stopped {
+        let status = self.process.wait();
+        let said = self.process.finish();
+        assert_eq!(status.code(), Some(0), "ringway ended with {status}:\n{said}");
+        Stopped { said, log: self.log() }
+    }
+}
+
+/// What a ringway that ended well left behind.
+pub(crate) struct Stopped {
+    /// Its standard error.
+    pub(crate) said: String,
+    /// Its access log.
+    pub(crate) log: Vec<String>,
+}
+
+/// Documents that expose one service with the origins on these ports as its endpoints, to every host and path.
+pub(crate) fn everything_to(ports: &[u16]) -> String {
+    let mut text = r"
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  servers:
+  - port: {number: 80, name: http, protocol: HTTP}
+    hosts: ['*']
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: all}
+spec:
+  hosts: ['*']
+  gateways: [edge]
+  http:
+  - route:
+    - destination: {host: origin, port: {number: 8000}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: origin}
+spec:
+  selector: {app: origin}
+  ports:
+  - {name: http, port: 8000}
+"
+    .to_owned();
+    for (number, port) in ports.iter().enumerate() {
+        let _ = write!(
+            text,
+            "---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: origin-{number}}}\n\
+             spec:\n  address: 127.0.0.1\n  ports: {{http: {port}}}\n  labels: {{app: origin}}\n"
+        );
+    }
+    text
+}
+
+/// The cluster of [`everything_to`], as statistics and logs name it.
+pub(crate) const ORIGIN_CLUSTER: &str = "outbound|8000||origin.default.svc.cluster.local";
