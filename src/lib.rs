@@ -8,16 +8,24 @@
 //! upstream  ->  plan, policy, h1, io, observe
 //! proxy     ->  upstream and below
 //! worker    ->  proxy and below
-//! control   ->  worker, plan, istio, observe
+//! control   ->  worker, plan, istio, observe, httpd
+//! httpd     ->  h1                              (blocking sockets: the admin page, the demo's origins)
+//! demo      ->  httpd, plan, io
 //! ```
 //!
 //! Pure layers (`h1`, `istio`, `policy`, `plan`) take time and randomness as arguments and own no socket;
 //! `io` alone names the runtime and alone may hold `unsafe`.
 
 pub mod base;
+pub mod control;
+pub mod demo;
 pub mod h1;
+pub mod httpd;
 pub mod io;
 pub mod istio;
 pub mod observe;
 pub mod plan;
 pub mod policy;
+pub mod proxy;
+pub mod upstream;
+pub mod worker;

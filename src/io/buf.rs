@@ -18,13 +18,15 @@ use crate::base::limits::{BODY_BUFFER_BYTES, HEAD_BUFFER_BYTES};
 pub struct Buf {
     data: Vec<u8>,
     start: usize,
+    /// Bytes at the end of the capacity that no read fills.
+    tailroom: usize,
 }
 
 impl Buf {
     /// An empty buffer with room for `bytes`.
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
-        Self { data: Vec::with_capacity(bytes), start: 0 }
+        Self { data: Vec::with_capacity(bytes), start: 0, tailroom: 0 }
     }
 
     /// The bytes in use.
@@ -53,7 +55,7 @@ impl Buf {
     /// How many bytes can be read before the buffer must grow.
     #[must_use]
     pub fn room(&self) -> usize {
-        self.data.capacity() - self.data.len()
+        (self.data.capacity() - self.data.len()).saturating_sub(self.tailroom)
     }
 
     /// All it could hold.
@@ -79,6 +81,7 @@ impl Buf {
     pub fn clear(&mut self) {
         self.data.clear();
         self.start = 0;
+        self.tailroom = 0;
     }
 
     /// Appends a copy of `bytes`.
@@ -109,12 +112,13 @@ impl Buf {
         &mut self.data
     }
 
-    /// Empties the buffer and leaves `bytes` unused in front, so that a chunk's size line can later be put before
-    /// what is read behind ([`Buf::prepend`]).
-    pub fn clear_with_headroom(&mut self, bytes: usize) {
+    /// Empties the buffer and leaves `front` bytes unused before, and `back` behind, what is read: room for framing to
+    /// be put around it without a copy ([`Buf::prepend`], [`Buf::extend`]).
+    pub fn clear_with_margins(&mut self, front: usize, back: usize) {
         self.clear();
-        self.data.resize(bytes, 0);
-        self.start = bytes;
+        self.data.resize(front, 0);
+        self.start = front;
+        self.tailroom = back;
     }
 
     /// Puts `bytes` directly before those in use, in headroom left for it. False (and nothing done) without the room.
@@ -221,9 +225,10 @@ mod tests {
     }
 
     #[test]
-    fn prepend_uses_headroom_only() {
+    fn prepend_uses_its_margin_only() {
         let mut buf = Buf::with_capacity(64);
-        buf.clear_with_headroom(4);
+        buf.clear_with_margins(4, 8);
+        assert_eq!(buf.room(), 64 - 4 - 8);
         buf.extend(b"body");
         assert!(buf.prepend(b"4\r\n"));
         assert_eq!(buf.bytes(), b"4\r\nbody");

@@ -1,0 +1,141 @@
+//! What routing and load balancing cost: the host table as it grows, a long list of rules, one pick of each policy.
+
+use std::hint::black_box;
+use std::net::SocketAddr;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use ringway::base::rng::Rng;
+use ringway::h1::head::RequestHead;
+use ringway::h1::parse::{self, HeadLimits, Parsed};
+use ringway::istio::model::proxy::Proxy;
+use ringway::plan::{
+    Action, ClusterId, Condition, Decision, Destination, Destinations, HeaderCondition, HostTable, Listener,
+    ListenerId, Matcher, Origin, Overrides, Pattern, Plan, ProxySettings, Request, Route, Target, VirtualHost,
+};
+use ringway::policy::balance::{Balancer, Policy};
+
+/// A rule that sends requests with this path prefix, and these further conditions, to the only cluster.
+fn route(prefix: &str, mut conditions: Vec<Condition>) -> Route {
+    conditions.push(Condition::Path(Pattern::prefix(prefix)));
+    let to = Destination { target: Target::Known(ClusterId(0)), weight: 1 };
+    Route {
+        name: String::new(),
+        origin: Origin { file: "bench.yaml".into(), line: 1, resource: "".into(), rule: 0, block: None },
+        matcher: Matcher::new(conditions),
+        action: Action::Forward(Destinations::new(vec![to]).expect("one destination")),
+    }
+}
+
+fn plan(virtual_hosts: Vec<VirtualHost>) -> Plan {
+    let bind = SocketAddr::from(([127, 0, 0, 1], 8080));
+    let listener = Listener {
+        name: "127.0.0.1_8080".to_owned(),
+        bind,
+        gateway_port: 80,
+        stat_prefix: "outbound_127.0.0.1_8080".to_owned(),
+        hosts: HostTable::new(virtual_hosts.iter().map(|host| host.name.as_str()).zip(0..)),
+        virtual_hosts,
+    };
+    let proxy = ProxySettings::resolve(&Proxy::default(), &Overrides::default());
+    Plan { listeners: vec![listener], clusters: Vec::new(), proxy }
+}
+
+/// A request as curl sends it, parsed.
+struct Sample {
+    buf: Vec<u8>,
+    head: RequestHead,
+    authority: String,
+    path: String,
+}
+
+impl Sample {
+    fn new(authority: &str, path: &str) -> Self {
+        let text = format!(
+            "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\nX-Team: blue\r\n\r\n"
+        );
+        let mut head = RequestHead::default();
+        let parsed = parse::request(text.as_bytes(), &HeadLimits::default(), &mut head);
+        assert!(matches!(parsed, Ok(Parsed::Complete)));
+        Self { buf: text.into_bytes(), head, authority: authority.to_owned(), path: path.to_owned() }
+    }
+
+    fn request(&self) -> Request<'_> {
+        Request {
+            head: &self.head,
+            buf: &self.buf,
+            path: self.path.as_bytes(),
+            query: b"",
+            authority: self.authority.as_bytes(),
+            scheme: b"http",
+            peer: SocketAddr::from(([127, 0, 0, 1], 40000)),
+        }
+    }
+}
+
+/// Routes `samples` in turn.
+fn measure(c: &mut Criterion, id: &str, plan: &Plan, samples: &[Sample]) {
+    let mut rng = Rng::seeded(1);
+    let mut turn = samples.iter().cycle();
+    c.bench_function(id, |b| {
+        b.iter(|| {
+            let sample = turn.next().expect("a cycle of some has no end");
+            let decision = plan.route(ListenerId(0), black_box(&sample.request()), &mut rng);
+            assert!(matches!(decision, Decision::Forward { .. }));
+            decision
+        });
+    });
+}
+
+/// Ten hosts asked for in turn, among ever more: the number must not matter.
+fn hosts(c: &mut Criterion) {
+    for (kind, prefix) in [("exact", ""), ("wildcard", "*.")] {
+        for count in [10, 1_000, 10_000] {
+            let name = |at: usize| format!("tenant-{at}.example.com");
+            let virtual_hosts = (0..count)
+                .map(|at| VirtualHost { name: format!("{prefix}{}", name(at)), routes: vec![route("/", vec![])] })
+                .collect();
+            let asked = |at: usize| if prefix.is_empty() { name(at) } else { format!("www.{}", name(at)) };
+            let samples: Vec<Sample> =
+                (0..10).map(|at| Sample::new(&asked(at * (count / 10)), "/status/200")).collect();
+            measure(c, &format!("route/{kind}_hosts/{count}"), &plan(virtual_hosts), &samples);
+        }
+    }
+}
+
+/// The last of a hundred rules.
+fn rules(c: &mut Criterion) {
+    let header = |at: usize| vec![Condition::Header(HeaderCondition::new("x-team", Pattern::exact(&at.to_string())))];
+    let regex = |at: usize| {
+        let pattern = Pattern::regex(&format!("/service/{at}/v[0-9]+/.*")).expect("a sound expression");
+        vec![Condition::Path(pattern)]
+    };
+    let sets: [(&str, Vec<Route>); 3] = [
+        ("prefix", (0..99).map(|at| route(&format!("/service/{at}/"), vec![])).collect()),
+        ("header", (0..99).map(|at| route("/", header(at))).collect()),
+        ("regex", (0..99).map(|at| route("/", regex(at))).collect()),
+    ];
+    for (kind, mut routes) in sets {
+        routes.push(route("/status", vec![]));
+        let host = VirtualHost { name: "*".to_owned(), routes };
+        let sample = [Sample::new("example.com", "/status/200")];
+        measure(c, &format!("route/100_rules/{kind}"), &plan(vec![host]), &sample);
+    }
+}
+
+fn picks(c: &mut Criterion) {
+    for (name, policy, weights) in [
+        ("least_request", Policy::LeastRequest, [1; 16]),
+        ("round_robin", Policy::RoundRobin, [1; 16]),
+        ("random", Policy::Random, [1; 16]),
+        ("weighted", Policy::RoundRobin, std::array::from_fn(|at| 1 + at as u32)),
+    ] {
+        let mut rng = Rng::seeded(1);
+        let mut balancer = Balancer::new(&weights, policy, &mut rng);
+        c.bench_function(&format!("pick/{name}"), |b| {
+            b.iter(|| balancer.pick(|at| black_box(at as u32) & 3, |at| black_box(at) != 5, &mut rng));
+        });
+    }
+}
+
+criterion_group!(benches, hosts, rules, picks);
+criterion_main!(benches);

@@ -1,0 +1,199 @@
+//! Chunked bodies (RFC 9112 §7.1): taking the framing off, and putting it on.
+//!
+//! Stricter than Envoy's parser where two readers could differ: every line ends in CRLF, a size is hex digits and
+//! nothing else, a chunk's data ends where its size says. Extensions and trailers are checked, bounded and dropped.
+
+use super::parse::BadMessage;
+use super::target::hex;
+use crate::base::limits::MAX_CHUNK_LINE_BYTES;
+
+/// What ends a chunked body without trailers.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// Digits of the largest size; more, even zeros, are refused.
+const MOST_DIGITS: u8 = 16;
+
+/// Extension bytes that one body may have beyond twice its payload: tiny chunks with long extensions make a proxy
+/// read much to forward nothing.
+const MOST_EXTENSION_SURPLUS: u64 = 4 * MAX_CHUNK_LINE_BYTES as u64;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum State {
+    /// In the size, after this many digits.
+    #[default]
+    Size,
+    /// White space after the size.
+    Padding,
+    /// After the `;`.
+    Extension,
+    /// After the CR of a size line.
+    SizeLf,
+    /// In the data.
+    Data,
+    /// After the data.
+    DataCr,
+    DataLf,
+    /// At the start of a trailer line, or at the blank line.
+    Trailer,
+    TrailerName,
+    TrailerValue,
+    TrailerLf,
+    /// After the CR of the blank line.
+    EndLf,
+    Done,
+}
+
+/// Where a chunked body is; one per message, [`Default`] at its start.
+#[derive(Debug, Clone, Default)]
+pub struct Decoder {
+    state: State,
+    digits: u8,
+    /// Of the size while it is read, then of the data still to come.
+    remaining: u64,
+    /// Bytes of the current line, or of the trailer section so far.
+    line: usize,
+    surplus: u64,
+}
+
+/// What one call of [`Decoder::decode`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decoded {
+    /// Bytes of the input that belong to the body: all of them, unless `done`.
+    pub consumed: usize,
+    /// Bytes of payload, now at the start of the buffer.
+    pub payload: usize,
+    /// The body has ended; what follows `consumed` is the next message.
+    pub done: bool,
+}
+
+impl Decoder {
+    /// Takes the framing out of the next bytes of a body, moving the payload together at the start of `buf`.
+    ///
+    /// # Errors
+    /// The framing is malformed or beyond its limits. Payload before that place is lost: the message is broken.
+    pub fn decode(&mut self, buf: &mut [u8]) -> Result<Decoded, BadMessage> {
+        let (mut at, mut payload) = (0, 0);
+        while self.state != State::Done && at < buf.len() {
+            if self.state == State::Data {
+                let rest = buf.len() - at;
+                let take = usize::try_from(self.remaining).map_or(rest, |remaining| remaining.min(rest));
+                if payload != at {
+                    buf.copy_within(at..at + take, payload);
+                }
+                at += take;
+                payload += take;
+                self.remaining -= take as u64;
+                if self.remaining == 0 {
+                    self.state = State::DataCr;
+                }
+            } else {
+                self.state = self.frame(buf[at])?;
+                at += 1;
+            }
+        }
+        Ok(Decoded { consumed: at, payload, done: self.state == State::Done })
+    }
+
+    /// Whether the body has ended.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// The state after one byte of framing.
+    fn frame(&mut self, byte: u8) -> Result<State, BadMessage> {
+        match self.state {
+            State::Size => match hex(byte) {
+                Some(digit) if self.digits < MOST_DIGITS => {
+                    self.digits += 1;
+                    self.remaining = self.remaining << 4 | u64::from(digit);
+                    Ok(State::Size)
+                }
+                None if self.digits > 0 => self.after_size(byte),
+                _ => Err(BadMessage::ChunkSize),
+            },
+            State::Padding => self.after_size(byte),
+            State::Extension => match byte {
+                b'\r' => Ok(State::SizeLf),
+                _ if is_text(byte) => {
+                    self.surplus += 1;
+                    self.count(State::Extension, BadMessage::ChunkSize)
+                }
+                _ => Err(BadMessage::ChunkSize),
+            },
+            State::SizeLf if byte == b'\n' => self.start_chunk(),
+            State::SizeLf => Err(BadMessage::ChunkSize),
+            State::DataCr if byte == b'\r' => Ok(State::DataLf),
+            State::DataLf if byte == b'\n' => {
+                (self.digits, self.line) = (0, 0);
+                Ok(State::Size)
+            }
+            State::DataCr | State::DataLf => Err(BadMessage::ChunkEnd),
+            State::Trailer if byte == b'\r' => Ok(State::EndLf),
+            State::Trailer if is_token(byte) => self.count(State::TrailerName, BadMessage::Trailer),
+            State::TrailerName if byte == b':' => self.count(State::TrailerValue, BadMessage::Trailer),
+            State::TrailerName if is_token(byte) => self.count(State::TrailerName, BadMessage::Trailer),
+            State::TrailerValue if byte == b'\r' => Ok(State::TrailerLf),
+            State::TrailerValue if is_text(byte) => self.count(State::TrailerValue, BadMessage::Trailer),
+            State::TrailerLf if byte == b'\n' => self.count(State::Trailer, BadMessage::Trailer),
+            State::EndLf if byte == b'\n' => Ok(State::Done),
+            // `decode` handles the data and stops at the end: only trailers are left.
+            _ => Err(BadMessage::Trailer),
+        }
+    }
+
+    /// What may stand behind the digits: white space (some servers pad), an extension, the end of the line.
+    fn after_size(&mut self, byte: u8) -> Result<State, BadMessage> {
+        match byte {
+            b'\r' => Ok(State::SizeLf),
+            b' ' | b'\t' => self.count(State::Padding, BadMessage::ChunkSize),
+            b';' => self.count(State::Extension, BadMessage::ChunkSize),
+            _ => Err(BadMessage::ChunkSize),
+        }
+    }
+
+    fn start_chunk(&mut self) -> Result<State, BadMessage> {
+        self.line = 0;
+        if self.remaining == 0 {
+            return Ok(State::Trailer);
+        }
+        if i64::try_from(self.remaining).is_err() {
+            return Err(BadMessage::ChunkSize);
+        }
+        self.surplus = self.surplus.saturating_sub(self.remaining.saturating_mul(2));
+        if self.surplus > MOST_EXTENSION_SURPLUS { Err(BadMessage::ChunkSize) } else { Ok(State::Data) }
+    }
+
+    /// Counts a byte of a line that is thrown away.
+    fn count(&mut self, next: State, too_long: BadMessage) -> Result<State, BadMessage> {
+        self.line += 1;
+        if self.line > MAX_CHUNK_LINE_BYTES { Err(too_long) } else { Ok(next) }
+    }
+}
+
+/// What a field value or an extension may hold: visible characters, white space, obs-text.
+fn is_text(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
+}
+
+/// tchar of RFC 9110 §5.6.2.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// The line before a chunk of `len` bytes: the size in hex and CRLF. The data and another CRLF must follow. A `len`
+/// of 0 would end the body, which is for [`LAST_CHUNK`] to do.
+pub fn chunk_size_line(len: usize, out: &mut [u8; 18]) -> &[u8] {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut at = out.len() - 2;
+    out[at..].copy_from_slice(b"\r\n");
+    let mut rest = len as u64;
+    loop {
+        at -= 1; // 16 digits at most, so this ends at 0
+        out[at] = HEX[(rest & 15) as usize];
+        rest >>= 4;
+        if rest == 0 {
+            return &out[at..];
+        }
+    }
+}

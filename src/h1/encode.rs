@@ -1,0 +1,543 @@
+//! Heads to bytes: one pass over the lines that came in, copying what passes and writing what is ours.
+//!
+//! Lines that pass unchanged are copied in the largest pieces that lie together in the buffer, so a usual head costs
+//! a handful of copies. Everything is appended to a `Vec` that the connection keeps. What is written always parses
+//! back: values that come from outside the parsed head are written without control characters.
+//!
+//! Which lines go, change and come is behaviour.md 3.2; the order of the new ones is Envoy's.
+
+use super::framing::Body;
+use super::head::{HeaderLine, Known, RequestHead, ResponseHead, Version, list};
+use super::status;
+
+/// The framing of a message that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutBody {
+    /// No body. A request of a method that usually has one still says `content-length: 0`; a response to HEAD and a
+    /// 304 keep the length that the upstream announced.
+    None,
+    /// `content-length` with this many bytes.
+    Length(u64),
+    /// `transfer-encoding: chunked`.
+    Chunked,
+    /// The connection turns into a tunnel: the `Upgrade` line stays.
+    Upgrade,
+    /// A response that ends with the connection: HTTP/1.0 clients cannot read chunks.
+    UntilClose,
+}
+
+impl OutBody {
+    /// How to pass on a body of a request.
+    #[must_use]
+    pub fn of_request(body: Body) -> Self {
+        match body {
+            Body::None => Self::None,
+            Body::Length(length) => Self::Length(length),
+            Body::Chunked | Body::UntilClose => Self::Chunked,
+        }
+    }
+
+    /// How to pass on a body of a response to a client of this version.
+    #[must_use]
+    pub fn of_response(body: Body, client: Version) -> Self {
+        match (body, client) {
+            (Body::None, _) => Self::None,
+            (Body::Length(length), _) => Self::Length(length),
+            (Body::Chunked | Body::UntilClose, Version::Http11) => Self::Chunked,
+            (Body::Chunked | Body::UntilClose, Version::Http10) => Self::UntilClose,
+        }
+    }
+}
+
+/// What the proxy says about the client and itself in a request. An edge proxy never believes what a client says of
+/// these, so the client's own lines are replaced; only `x-forwarded-for` is appended to.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Forwarded<'a> {
+    /// Address of the client, appended to `x-forwarded-for`.
+    pub peer: &'a [u8],
+    /// Scheme of the client's connection, for `x-forwarded-proto`.
+    pub proto: &'a [u8],
+    /// The new `x-request-id`.
+    pub request_id: &'a [u8],
+    /// `x-envoy-external-address`, for clients from outside.
+    pub external_address: Option<&'a [u8]>,
+    /// `x-envoy-attempt-count`, from 1.
+    pub attempt: u32,
+    /// `x-envoy-original-path`, when the path was rewritten.
+    pub original_path: Option<&'a [u8]>,
+}
+
+/// A request to an upstream.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestOut<'a> {
+    /// Path and query, as they go into the request line.
+    pub path: &'a [u8],
+    /// Replaces the value of `Host`. Must be `Some` if the target had an authority of its own.
+    pub authority: Option<&'a [u8]>,
+    /// The framing.
+    pub body: OutBody,
+    /// What is said about the client.
+    pub forward: Forwarded<'a>,
+    /// Whether `expect: 100-continue` is kept back, because the proxy answers it itself.
+    pub drop_expect: bool,
+}
+
+/// Appends the head of a request to an upstream: always HTTP/1.1.
+pub fn request(out: &mut Vec<u8>, head: &RequestHead, buf: &[u8], what: &RequestOut<'_>) {
+    out.reserve(head.len + 512);
+    out.extend_from_slice(head.method_span.of(buf));
+    out.push(b' ');
+    put_target(out, what.path);
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+
+    let nominates = nominates(head, buf);
+    let (mut authority, mut proto, mut id) = (what.authority, Some(what.forward.proto), Some(what.forward.request_id));
+    let (mut forwarded_for, mut length_kept) = (false, false);
+    let mut lines = Lines::new(out, buf, head.facts.canonical);
+    for line in &head.headers {
+        match line.id {
+            Known::Other | Known::UserAgent | Known::Server | Known::Date => {
+                if nominates && is_nominated(head, buf, line) {
+                    continue;
+                }
+                lines.keep(line);
+            }
+            Known::XForwardedHost => lines.keep(line),
+            Known::Host => match authority.take() {
+                None => lines.keep(line),
+                Some(authority) => lines.write(b"host", authority),
+            },
+            Known::XForwardedFor if forwarded_for => {}
+            Known::XForwardedFor => {
+                forwarded_for = true;
+                lines.append_to(line, head.all(Known::XForwardedFor), what.forward.peer);
+            }
+            Known::XForwardedProto => {
+                if let Some(proto) = proto.take() {
+                    lines.write(b"x-forwarded-proto", proto);
+                }
+            }
+            Known::XRequestId => {
+                if let Some(id) = id.take() {
+                    lines.write(b"x-request-id", id);
+                }
+            }
+            Known::ContentLength => {
+                if matches!(what.body, OutBody::Length(length) if says(line, buf, length)) {
+                    length_kept = true;
+                    lines.keep(line);
+                }
+            }
+            Known::Te => {
+                if list(line.value.of(buf)).any(|coding| coding.eq_ignore_ascii_case(b"trailers")) {
+                    lines.write(b"te", b"trailers");
+                }
+            }
+            Known::Upgrade if what.body == OutBody::Upgrade => lines.keep(line),
+            Known::Expect => {
+                if !(what.drop_expect && line.value.of(buf).eq_ignore_ascii_case(b"100-continue")) {
+                    lines.keep(line);
+                }
+            }
+            Known::Connection
+            | Known::KeepAlive
+            | Known::ProxyConnection
+            | Known::TransferEncoding
+            | Known::Upgrade
+            | Known::XEnvoyUpstreamServiceTime
+            | Known::XEnvoy => {}
+        }
+    }
+    lines.finish();
+
+    if !head.has(Known::Host) {
+        // HTTP/1.0 clients need not send it, HTTP/1.1 servers must have it, empty if need be (RFC 9112 §3.2).
+        put(out, b"host", authority.unwrap_or_default());
+    }
+    if !forwarded_for && !what.forward.peer.is_empty() {
+        put(out, b"x-forwarded-for", what.forward.peer);
+    }
+    if let Some(proto) = proto {
+        put(out, b"x-forwarded-proto", proto);
+    }
+    if let Some(address) = what.forward.external_address {
+        put(out, b"x-envoy-external-address", address);
+    }
+    if let Some(id) = id {
+        put(out, b"x-request-id", id);
+    }
+    put_number(out, b"x-envoy-attempt-count", u64::from(what.forward.attempt));
+    if let Some(path) = what.forward.original_path {
+        put(out, b"x-envoy-original-path", path);
+    }
+    match what.body {
+        OutBody::None if head.method.announces_empty_body() => put_number(out, b"content-length", 0),
+        OutBody::None => {}
+        OutBody::Length(_) if length_kept => {}
+        OutBody::Length(length) => put_number(out, b"content-length", length),
+        // A request cannot end with its connection (RFC 9112 §6.3): chunks are the way to send an unknown length.
+        OutBody::Chunked | OutBody::UntilClose => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        OutBody::Upgrade => out.extend_from_slice(b"connection: upgrade\r\n"),
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Whether `Connection` names anything besides its usual options, so that lines must be compared with it.
+fn nominates(head: &RequestHead, buf: &[u8]) -> bool {
+    const OPTIONS: [&[u8]; 4] = [b"keep-alive", b"close", b"upgrade", b"te"];
+    head.all(Known::Connection)
+        .flat_map(|line| list(line.value.of(buf)))
+        .any(|option| !OPTIONS.iter().any(|usual| option.eq_ignore_ascii_case(usual)))
+}
+
+/// Whether the client asked for this line to go no further. What a proxy in front of us may have said about the
+/// client goes on all the same.
+fn is_nominated(head: &RequestHead, buf: &[u8], line: &HeaderLine) -> bool {
+    const NOT_THE_CLIENTS: [&[u8]; 2] = [b"forwarded", b"x-real-ip"];
+    let name = line.name.of(buf);
+    let is_ours = NOT_THE_CLIENTS.iter().any(|ours| name.eq_ignore_ascii_case(ours))
+        || name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"));
+    !is_ours
+        && head
+            .all(Known::Connection)
+            .flat_map(|connection| list(connection.value.of(buf)))
+            .any(|option| option.eq_ignore_ascii_case(name))
+}
+
+/// What becomes of the `server` line of a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Server<'a> {
+    /// The proxy's name, in place of the upstream's.
+    Overwrite(&'a [u8]),
+    /// The upstream's own, if it sent one.
+    PassThrough,
+}
+
+/// What the client is told about its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connection {
+    /// It stays open.
+    KeepAlive,
+    /// It is closed after this message.
+    Close,
+}
+
+/// A response to a client.
+#[derive(Debug, Clone, Copy)]
+pub struct ResponseOut<'a> {
+    /// The `server` line.
+    pub server: Server<'a>,
+    /// `date`, if the upstream sent none.
+    pub date: &'a [u8],
+    /// `x-envoy-upstream-service-time`, in milliseconds.
+    pub service_time_ms: Option<u64>,
+    /// The framing.
+    pub body: OutBody,
+    /// What happens to the connection; [`OutBody::UntilClose`] closes it whatever this says.
+    pub connection: Connection,
+    /// The version that the client speaks.
+    pub client: Version,
+}
+
+/// Appends the head of a final response, or of a 101.
+pub fn response(out: &mut Vec<u8>, head: &ResponseHead, buf: &[u8], what: &ResponseOut<'_>) {
+    out.reserve(head.len + 256);
+    status_line(out, head.status, what.client);
+    let (mut server, mut service_time) = (what.server, what.service_time_ms);
+    let (mut length_kept, mut server_sent) = (false, false);
+    let mut lines = Lines::new(out, buf, head.facts.canonical);
+    for line in &head.headers {
+        match line.id {
+            Known::Server => match server {
+                Server::PassThrough => lines.keep(line),
+                Server::Overwrite(_) if server_sent => {}
+                Server::Overwrite(name) => {
+                    server_sent = true;
+                    lines.write(b"server", name);
+                }
+            },
+            Known::XEnvoyUpstreamServiceTime => {
+                if let Some(milliseconds) = service_time.take() {
+                    lines.write_number(b"x-envoy-upstream-service-time", milliseconds);
+                }
+            }
+            Known::ContentLength => {
+                let keep = match what.body {
+                    OutBody::Length(length) => says(line, buf, length),
+                    OutBody::None => announces_length(head.status),
+                    OutBody::Chunked | OutBody::Upgrade | OutBody::UntilClose => false,
+                };
+                if keep && !length_kept {
+                    length_kept = true;
+                    lines.keep(line);
+                }
+            }
+            Known::Upgrade if what.body == OutBody::Upgrade => lines.keep(line),
+            Known::Connection
+            | Known::KeepAlive
+            | Known::ProxyConnection
+            | Known::TransferEncoding
+            | Known::Upgrade => {}
+            Known::XEnvoy if is_mesh_internal(line.name.of(buf)) => {}
+            _ => lines.keep(line),
+        }
+    }
+    lines.finish();
+
+    if let Some(milliseconds) = service_time {
+        put_number(out, b"x-envoy-upstream-service-time", milliseconds);
+    }
+    if !head.has(Known::Date) {
+        put(out, b"date", what.date);
+    }
+    if let (Server::Overwrite(name), false) = (&mut server, server_sent) {
+        put(out, b"server", name);
+    }
+    put_connection(out, what);
+    match what.body {
+        OutBody::Length(length) if !length_kept => put_number(out, b"content-length", length),
+        OutBody::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        // The answer to a HEAD whose length the upstream does not know: what the GET would have said.
+        OutBody::None if !length_kept && announces_body(head.status) && what.client == Version::Http11 => {
+            out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        }
+        _ => {}
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends an interim (1xx) response: the upstream's end-to-end lines, nothing of ours. Not for HTTP/1.0 clients.
+pub fn interim(out: &mut Vec<u8>, head: &ResponseHead, buf: &[u8]) {
+    status_line(out, head.status, Version::Http11);
+    let mut lines = Lines::new(out, buf, head.facts.canonical);
+    for line in &head.headers {
+        match line.id {
+            Known::Connection
+            | Known::KeepAlive
+            | Known::ProxyConnection
+            | Known::TransferEncoding
+            | Known::ContentLength
+            | Known::Upgrade => {}
+            _ => lines.keep(line),
+        }
+    }
+    lines.finish();
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The interim response of a proxy that answers `Expect: 100-continue` itself.
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// A response that the proxy makes itself.
+#[derive(Debug, Clone, Copy)]
+pub struct LocalReply<'a> {
+    /// The status.
+    pub status: u16,
+    /// The body, as `text/plain`; may be empty.
+    pub body: &'a str,
+    /// Whether it answers a HEAD: headers as for GET, no body.
+    pub head_request: bool,
+    /// Whether the connection is closed after it.
+    pub close: bool,
+    /// The version that the client speaks.
+    pub client: Version,
+    /// The `server` line, if there is one.
+    pub server: Option<&'a [u8]>,
+    /// The `date` line.
+    pub date: &'a [u8],
+    /// Further lines, written first.
+    pub extra: &'a [(&'a str, &'a str)],
+}
+
+/// Appends a whole local reply, head and body, in Envoy's order of lines.
+pub fn local_reply(out: &mut Vec<u8>, reply: &LocalReply<'_>) {
+    status_line(out, reply.status, reply.client);
+    for (name, value) in reply.extra {
+        put(out, name.as_bytes(), value.as_bytes());
+    }
+    let bodiless = !announces_body(reply.status);
+    if !reply.body.is_empty() && !bodiless {
+        put_number(out, b"content-length", reply.body.len() as u64);
+        if !reply.extra.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+            put(out, b"content-type", b"text/plain");
+        }
+    }
+    put(out, b"date", reply.date);
+    if let Some(server) = reply.server {
+        put(out, b"server", server);
+    }
+    match (reply.close, reply.client) {
+        (true, _) => out.extend_from_slice(b"connection: close\r\n"),
+        (false, Version::Http10) => out.extend_from_slice(b"connection: keep-alive\r\n"),
+        (false, Version::Http11) => {}
+    }
+    if reply.body.is_empty() && !bodiless {
+        // Envoy does not know the length of what it does not send; `curl -I` shows it.
+        if reply.head_request && reply.client == Version::Http11 {
+            out.extend_from_slice(b"transfer-encoding: chunked\r\n");
+        } else {
+            put_number(out, b"content-length", 0);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+    if !reply.head_request && !bodiless {
+        out.extend_from_slice(reply.body.as_bytes());
+    }
+}
+
+fn put_connection(out: &mut Vec<u8>, what: &ResponseOut<'_>) {
+    let line: &[u8] = match (what.body, what.connection, what.client) {
+        (OutBody::Upgrade, _, _) => b"connection: upgrade\r\n",
+        (OutBody::UntilClose, _, _) | (_, Connection::Close, _) => b"connection: close\r\n",
+        (_, Connection::KeepAlive, Version::Http10) => b"connection: keep-alive\r\n",
+        (_, Connection::KeepAlive, Version::Http11) => b"",
+    };
+    out.extend_from_slice(line);
+}
+
+/// Whether a response of this status may say `content-length` (RFC 9110 §8.6).
+fn announces_length(status: u16) -> bool {
+    !matches!(status, 100..=199 | 204)
+}
+
+/// Whether a response of this status has a body, if it does not answer a HEAD.
+fn announces_body(status: u16) -> bool {
+    !matches!(status, 100..=199 | 204 | 304)
+}
+
+/// Istio's metadata exchange between sidecars, which is nobody's business outside the mesh.
+fn is_mesh_internal(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 3] = [b"x-envoy-peer-metadata", b"x-envoy-peer-metadata-id", b"x-envoy-decorator-operation"];
+    NAMES.iter().any(|internal| name.eq_ignore_ascii_case(internal))
+}
+
+/// Whether a `Content-Length` line says this number, written the usual way.
+fn says(line: &HeaderLine, buf: &[u8], length: u64) -> bool {
+    line.value.of(buf) == itoa::Buffer::new().format(length).as_bytes()
+}
+
+fn status_line(out: &mut Vec<u8>, status: u16, client: Version) {
+    out.extend_from_slice(match client {
+        Version::Http10 => b"HTTP/1.0 ",
+        Version::Http11 => b"HTTP/1.1 ",
+    });
+    out.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(status::reason(status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the lines of a head in order, gathering neighbours that pass unchanged into one copy.
+struct Lines<'o, 'b> {
+    out: &'o mut Vec<u8>,
+    buf: &'b [u8],
+    /// See `head::Facts::canonical`: if not, each line is written anew.
+    canonical: bool,
+    /// The piece of `buf` that is to be copied next.
+    run: std::ops::Range<usize>,
+}
+
+impl<'o, 'b> Lines<'o, 'b> {
+    fn new(out: &'o mut Vec<u8>, buf: &'b [u8], canonical: bool) -> Self {
+        Self { out, buf, canonical, run: 0..0 }
+    }
+
+    #[inline]
+    fn keep(&mut self, line: &HeaderLine) {
+        if self.canonical {
+            let (start, end) = (line.name.start as usize, line.value.end as usize + 2);
+            if self.run.end != start {
+                self.copy_run();
+                self.run.start = start;
+            }
+            self.run.end = end;
+        } else {
+            put_raw(self.out, line.name.of(self.buf), line.value.of(self.buf));
+        }
+    }
+
+    fn write(&mut self, name: &[u8], value: &[u8]) {
+        self.copy_run();
+        put(self.out, name, value);
+    }
+
+    fn write_number(&mut self, name: &[u8], value: u64) {
+        self.copy_run();
+        put_number(self.out, name, value);
+    }
+
+    /// The line with the values of `all` joined, and one more value (if any), as Envoy joins lists: comma, no space.
+    fn append_to<'a>(&mut self, line: &HeaderLine, all: impl Iterator<Item = &'a HeaderLine>, value: &[u8]) {
+        self.copy_run();
+        self.out.extend_from_slice(line.name.of(self.buf));
+        self.out.extend_from_slice(b": ");
+        let start = self.out.len();
+        for value in all.map(|line| line.value.of(self.buf)).chain([value]).filter(|value| !value.is_empty()) {
+            if self.out.len() > start {
+                self.out.push(b',');
+            }
+            put_value(self.out, value);
+        }
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    #[inline]
+    fn copy_run(&mut self) {
+        self.out.extend_from_slice(self.buf.get(self.run.clone()).unwrap_or_default());
+        self.run = 0..0;
+    }
+
+    fn finish(mut self) {
+        self.copy_run();
+    }
+}
+
+/// A line whose parts come from a parsed head, which cannot hold what must not be written.
+fn put_raw(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn put(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    put_value(out, value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn put_number(out: &mut Vec<u8>, name: &[u8], value: u64) {
+    put_raw(out, name, itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// A value from outside the head: whoever made it, it cannot begin another line.
+#[inline]
+fn put_value(out: &mut Vec<u8>, value: &[u8]) {
+    let is_legal = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
+    if value.iter().all(is_legal) {
+        out.extend_from_slice(value);
+    } else {
+        out.extend(value.iter().filter(|byte| is_legal(byte)));
+    }
+}
+
+/// A request target: a rewrite may have put bytes into it that would end it early, so those are percent-encoded.
+#[inline]
+fn put_target(out: &mut Vec<u8>, target: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let is_legal = |byte: &u8| (0x21..0x7f).contains(byte);
+    if target.is_empty() {
+        out.push(b'/');
+    } else if target.iter().all(is_legal) {
+        out.extend_from_slice(target);
+    } else {
+        for byte in target {
+            if is_legal(byte) {
+                out.push(*byte);
+            } else {
+                out.extend([b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            }
+        }
+    }
+}

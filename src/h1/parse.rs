@@ -1,0 +1,393 @@
+//! Bytes to heads: httparse does the scanning, this module holds it to our limits and our strictness.
+//!
+//! A head that comes out [`Parsed::Complete`] has a method that Envoy knows, at most one `Host` line with a legal
+//! value, names and values without control characters, and a `Connection` line that strips nothing it must not.
+//! What body follows is [`super::framing`]'s question, what the target means is [`super::target`]'s.
+
+use std::mem::MaybeUninit;
+
+use super::head::{Facts, HeaderLine, Known, Method, Present, RequestHead, ResponseHead, Span, Version, list};
+use super::target;
+use crate::base::limits;
+
+/// Most header lines that any configuration can allow: the table of lines lives on the stack.
+pub const MOST_HEADERS: usize = 1024;
+
+/// The table of lines that the usual limits need; [`MOST_HEADERS`] only where a listener asks for more.
+const USUAL_HEADERS: usize = 128;
+
+/// Bytes of empty lines that are skipped before a request (RFC 9112 §2.2 asks for at least one line).
+const MOST_LEADING_NEWLINES: usize = 8;
+
+/// Limits of one listener or one upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// Bytes of a whole head, request line included. Above: 431.
+    pub max_bytes: usize,
+    /// Header lines, `Host` counted; at most [`MOST_HEADERS`]. Above: 431.
+    pub max_headers: usize,
+}
+
+impl Default for HeadLimits {
+    /// Envoy's: 60 KiB and 100 lines.
+    fn default() -> Self {
+        Self { max_bytes: limits::MAX_HEADER_BYTES, max_headers: limits::MAX_HEADERS }
+    }
+}
+
+/// What a look at the buffer found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parsed {
+    /// The head is whole; `head.len` bytes of the buffer are its own.
+    Complete,
+    /// Nothing is wrong so far; call again with more bytes behind these.
+    NeedMore,
+}
+
+/// Why a message is refused: one variant a reason. Every one of them ends the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadMessage {
+    /// The first line is not a request line.
+    #[error("the request line is malformed")]
+    RequestLine,
+    /// The first line is not a status line, or the status is below 100.
+    #[error("the status line is malformed")]
+    StatusLine,
+    /// A method that Envoy's parser does not know.
+    #[error("the method is unknown")]
+    Method,
+    /// A well-formed version that is neither 1.0 nor 1.1.
+    #[error("the HTTP version is not supported")]
+    Version,
+    /// A name that is not a token: a space before the colon, a folded line, a control character.
+    #[error("a header name is malformed")]
+    HeaderName,
+    /// A control character or a bare CR in a value.
+    #[error("a header value holds a control character")]
+    HeaderValue,
+    /// CR without LF at the end of a line.
+    #[error("a line does not end in CRLF")]
+    LineEnd,
+    /// More bytes than `HeadLimits::max_bytes`.
+    #[error("the head is too large")]
+    TooLarge,
+    /// More lines than `HeadLimits::max_headers`.
+    #[error("the head has too many header lines")]
+    TooManyHeaders,
+    /// HTTP/1.1 without `Host`, and no authority in the target (RFC 9112 §3.2).
+    #[error("the Host header is missing")]
+    HostMissing,
+    /// More than one `Host` line.
+    #[error("there is more than one Host header")]
+    HostDuplicate,
+    /// A `Host` value or an authority that RFC 3986 §3.2 does not allow, user information included.
+    #[error("the authority is malformed")]
+    Authority,
+    /// A `Connection` line that would strip `Host` or an `X-Forwarded-*` line.
+    #[error("Connection names a header that it must not")]
+    Connection,
+    /// A target in no form of RFC 9112 §3.2, or with a byte that a URI cannot hold.
+    #[error("the request target is malformed")]
+    Target,
+    /// An absolute target whose scheme is not `http` or `https`.
+    #[error("the scheme of the request target is not supported")]
+    Scheme,
+    /// `https://` in the target of a plaintext connection.
+    #[error("an https target on a plaintext connection")]
+    HttpsTarget,
+    /// A path that cannot be normalised: `#`, or an encoded NUL.
+    #[error("the path cannot be normalised")]
+    Path,
+    /// Both `Content-Length` and `Transfer-Encoding` (RFC 9112 §6.3 calls it an attack).
+    #[error("both Content-Length and Transfer-Encoding")]
+    LengthAndCoding,
+    /// A `Content-Length` that is repeated, a list, signed, empty, padded with zeros or too large.
+    #[error("Content-Length is not one plain number")]
+    Length,
+    /// A `Transfer-Encoding` other than a single `chunked`.
+    #[error("Transfer-Encoding is not a single chunked")]
+    Coding,
+    /// `Transfer-Encoding` in an HTTP/1.0 request (RFC 9112 §6.1: faulty framing).
+    #[error("Transfer-Encoding in an HTTP/1.0 message")]
+    CodingHttp10,
+    /// A 204 that announces a body.
+    #[error("a response that has no body announces one")]
+    ForbiddenBody,
+    /// A chunk size line that is malformed or too long, or chunks that are nearly all extension.
+    #[error("a chunk size line is malformed")]
+    ChunkSize,
+    /// A chunk that is not followed by CRLF.
+    #[error("a chunk does not end in CRLF")]
+    ChunkEnd,
+    /// A trailer section that is malformed or too long.
+    #[error("the trailer section is malformed")]
+    Trailer,
+}
+
+impl BadMessage {
+    /// The status to answer a client with. (A bad message from an upstream is always a 502.)
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::HttpsTarget => 403,
+            Self::Version => 426,
+            Self::TooLarge | Self::TooManyHeaders => 431,
+            Self::Coding => 501,
+            _ => 400,
+        }
+    }
+
+    /// The body of that answer; empty where Envoy's connection manager, not its codec, refuses.
+    #[must_use]
+    pub fn body(self) -> &'static str {
+        match self {
+            Self::HostMissing | Self::Path => "",
+            _ => super::status::reason(self.status()),
+        }
+    }
+
+    /// Envoy's `%RESPONSE_CODE_DETAILS%` for the refusal.
+    #[must_use]
+    pub fn details(self) -> &'static str {
+        match self {
+            Self::Version => "low_version",
+            Self::HeaderValue => "http1.invalid_characters",
+            Self::TooLarge => "http1.headers_too_large",
+            Self::TooManyHeaders => "http1.too_many_headers",
+            Self::HostMissing => "missing_host_header",
+            Self::HostDuplicate | Self::Authority => "http.invalid_authority",
+            Self::Connection => "http1.connection_header_rejected",
+            Self::Scheme => "http1.invalid_scheme",
+            Self::HttpsTarget => "http1.https_url_on_plaintext_connection",
+            Self::Path => "path_normalization_failed",
+            Self::LengthAndCoding => "http1.content_length_and_chunked_not_allowed",
+            Self::Coding | Self::CodingHttp10 => "http1.invalid_transfer_encoding",
+            _ => "http1.codec_error",
+        }
+    }
+
+    /// Whether Envoy flags the refusal `DPE` (its codec did it) or not at all (its connection manager did).
+    #[must_use]
+    pub fn is_protocol_error(self) -> bool {
+        !matches!(self, Self::HostMissing | Self::Path)
+    }
+}
+
+/// Reads a request head at the start of `buf`.
+///
+/// After [`Parsed::NeedMore`] call again with the same `head` and the same bytes with more behind them: the head
+/// remembers how far it looked, so a client that sends one byte at a time does not make us read the rest each time.
+/// `head.clear()` starts afresh. After an error `head` holds what could be read (for the log), perhaps nothing.
+///
+/// # Errors
+/// The message breaks the grammar of RFC 9112, a limit, or one of our refusals; see [`BadMessage`].
+pub fn request(buf: &[u8], limits: &HeadLimits, head: &mut RequestHead) -> Result<Parsed, BadMessage> {
+    if !worth_reading(buf, head.facts.seen, limits) {
+        return Ok(Parsed::NeedMore);
+    }
+    head.clear();
+    if buf.iter().take(MOST_LEADING_NEWLINES + 1).take_while(|byte| matches!(byte, b'\r' | b'\n')).count()
+        > MOST_LEADING_NEWLINES
+    {
+        return Err(BadMessage::RequestLine);
+    }
+    let parsed = if limits.max_headers <= USUAL_HEADERS {
+        read_request::<USUAL_HEADERS>(buf, limits, head)
+    } else {
+        read_request::<MOST_HEADERS>(buf, limits, head)
+    }?;
+    if parsed == Parsed::NeedMore {
+        head.facts.seen = buf.len();
+        return Ok(Parsed::NeedMore);
+    }
+    check_host(head, buf)?;
+    check_connection(head, buf)?;
+    Ok(Parsed::Complete)
+}
+
+/// Reads a response head at the start of `buf`, interim (1xx) ones like any other. Calls repeat as with [`request`].
+///
+/// # Errors
+/// The message breaks the grammar of RFC 9112 or a limit; see [`BadMessage`].
+pub fn response(buf: &[u8], limits: &HeadLimits, head: &mut ResponseHead) -> Result<Parsed, BadMessage> {
+    if !worth_reading(buf, head.facts.seen, limits) {
+        return Ok(Parsed::NeedMore);
+    }
+    head.clear();
+    if matches!(buf.first(), Some(b'\r' | b'\n')) {
+        return Err(BadMessage::StatusLine);
+    }
+    let parsed = if limits.max_headers <= USUAL_HEADERS {
+        read_response::<USUAL_HEADERS>(buf, limits, head)
+    } else {
+        read_response::<MOST_HEADERS>(buf, limits, head)
+    }?;
+    if parsed == Parsed::NeedMore {
+        head.facts.seen = buf.len();
+    }
+    Ok(parsed)
+}
+
+/// Whether bytes that came after `seen` can change the verdict: a line ended, the head grew by an eighth, or a limit
+/// is reached. Reading at those points only makes the whole cost linear in lines and logarithmic in bytes, however
+/// small the pieces that a peer sends.
+fn worth_reading(buf: &[u8], seen: usize, limits: &HeadLimits) -> bool {
+    const SMALL: usize = 256;
+    let Some(fresh) = buf.get(seen..) else { return true };
+    seen < SMALL || buf.len() >= limits.max_bytes || fresh.len() >= seen / 8 || memchr::memchr(b'\n', fresh).is_some()
+}
+
+fn read_request<const SLOTS: usize>(
+    buf: &[u8],
+    limits: &HeadLimits,
+    head: &mut RequestHead,
+) -> Result<Parsed, BadMessage> {
+    let window = &buf[..buf.len().min(limits.max_bytes)];
+    let mut slots = [const { MaybeUninit::uninit() }; SLOTS];
+    let mut raw = httparse::Request::new(&mut []);
+    let result = raw.parse_with_uninit_headers(window, &mut slots[..limits.max_headers.min(SLOTS)]);
+    // The request line is known before the headers are: keep it for the log even if they turn out bad.
+    if let Some(method) = raw.method {
+        head.method_span = span(buf, method.as_bytes());
+        let known = Method::of(method.as_bytes());
+        head.method = known.unwrap_or(Method::Other);
+        // Not before the version: `PRI * HTTP/2.0` is a version that we do not speak.
+        if known.is_none() && raw.version.is_some() {
+            return Err(BadMessage::Method);
+        }
+    }
+    if let Some(target) = raw.path {
+        head.target = span(buf, target.as_bytes());
+    }
+    match result {
+        Ok(httparse::Status::Complete(len)) => {
+            head.len = len;
+            head.version = version(raw.version);
+            head.facts = collect(buf, raw.headers, &mut head.headers);
+            Ok(Parsed::Complete)
+        }
+        Ok(httparse::Status::Partial) if buf.len() >= limits.max_bytes => Err(BadMessage::TooLarge),
+        Ok(httparse::Status::Partial) => Ok(Parsed::NeedMore),
+        Err(httparse::Error::Version) => other_version(&buf[head.target.end as usize..]),
+        Err(httparse::Error::NewLine) => Err(BadMessage::LineEnd),
+        Err(error) => Err(header_error(error).unwrap_or(BadMessage::RequestLine)),
+    }
+}
+
+fn read_response<const SLOTS: usize>(
+    buf: &[u8],
+    limits: &HeadLimits,
+    head: &mut ResponseHead,
+) -> Result<Parsed, BadMessage> {
+    let window = &buf[..buf.len().min(limits.max_bytes)];
+    let mut slots = [const { MaybeUninit::uninit() }; SLOTS];
+    let mut raw = httparse::Response::new(&mut []);
+    let result = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut raw,
+        window,
+        &mut slots[..limits.max_headers.min(SLOTS)],
+    );
+    if let Some(status) = raw.code {
+        head.status = status;
+        if status < 100 {
+            return Err(BadMessage::StatusLine);
+        }
+    }
+    match result {
+        Ok(httparse::Status::Complete(len)) => {
+            head.len = len;
+            head.version = version(raw.version);
+            head.facts = collect(buf, raw.headers, &mut head.headers);
+            Ok(Parsed::Complete)
+        }
+        Ok(httparse::Status::Partial) if buf.len() >= limits.max_bytes => Err(BadMessage::TooLarge),
+        Ok(httparse::Status::Partial) => Ok(Parsed::NeedMore),
+        Err(httparse::Error::NewLine) => Err(BadMessage::LineEnd),
+        Err(error) => Err(header_error(error).unwrap_or(BadMessage::StatusLine)),
+    }
+}
+
+fn header_error(error: httparse::Error) -> Option<BadMessage> {
+    match error {
+        httparse::Error::HeaderName => Some(BadMessage::HeaderName),
+        httparse::Error::HeaderValue => Some(BadMessage::HeaderValue),
+        httparse::Error::TooManyHeaders => Some(BadMessage::TooManyHeaders),
+        _ => None,
+    }
+}
+
+fn version(minor: Option<u8>) -> Version {
+    if minor == Some(0) { Version::Http10 } else { Version::Http11 }
+}
+
+/// Tells a version that we do not speak (426) from bytes that are none (400). `rest` begins at the space before it.
+fn other_version(rest: &[u8]) -> Result<Parsed, BadMessage> {
+    const SHAPE: &[u8] = b" HTTP/d.d";
+    let fits = |(byte, shape): (&u8, &u8)| if *shape == b'd' { byte.is_ascii_digit() } else { byte == shape };
+    if !rest.iter().zip(SHAPE).all(fits) {
+        return Err(BadMessage::RequestLine);
+    }
+    match rest.get(SHAPE.len()) {
+        None => Ok(Parsed::NeedMore),
+        Some(b'\r' | b'\n') => Err(BadMessage::Version),
+        Some(_) => Err(BadMessage::RequestLine),
+    }
+}
+
+/// Turns httparse's slices into positions, and notes on the way what `encode` and the lookups want to know.
+fn collect(buf: &[u8], raw: &[httparse::Header<'_>], lines: &mut Vec<HeaderLine>) -> Facts {
+    let mut present = Present::default();
+    let mut canonical = true;
+    lines.reserve(raw.len());
+    for header in raw {
+        let name = span(buf, header.name.as_bytes());
+        let value = span(buf, header.value);
+        let id = Known::of(header.name.as_bytes());
+        present.insert(id);
+        canonical &= is_canonical(buf, name, value);
+        lines.push(HeaderLine { id, name, value });
+    }
+    Facts { present, canonical, seen: 0 }
+}
+
+/// Whether the line is `name: value\r\n` to the byte.
+#[inline]
+fn is_canonical(buf: &[u8], name: Span, value: Span) -> bool {
+    value.start == name.end + 2
+        && buf.get(name.end as usize + 1) == Some(&b' ')
+        && buf.get(value.end as usize) == Some(&b'\r')
+}
+
+/// Where in `buf` a part of it lies.
+#[inline]
+fn span(buf: &[u8], part: &[u8]) -> Span {
+    // `part` is a slice of `buf`, and heads are far below 4 GiB, so neither step can wrap.
+    let start = part.as_ptr().addr().wrapping_sub(buf.as_ptr().addr());
+    Span { start: start as u32, end: (start + part.len()) as u32 }
+}
+
+fn check_host(head: &RequestHead, buf: &[u8]) -> Result<(), BadMessage> {
+    let mut hosts = head.all(Known::Host);
+    let Some(host) = hosts.next() else { return Ok(()) };
+    if hosts.next().is_some() {
+        return Err(BadMessage::HostDuplicate);
+    }
+    // An empty value is legal (RFC 9112 §3.2) and routes to `*`.
+    if host.value.is_empty() || target::is_authority(host.value.of(buf)) { Ok(()) } else { Err(BadMessage::Authority) }
+}
+
+/// A client may name its own headers in `Connection` to keep them from the upstream, but not the ones that say who
+/// it is and what it asked for: stripping those is a known attack on the proxies in front of us, and Envoy's 400.
+fn check_connection(head: &RequestHead, buf: &[u8]) -> Result<(), BadMessage> {
+    for name in head.all(Known::Connection).flat_map(|line| list(line.value.of(buf))) {
+        let forbidden = name.starts_with(b":")
+            || matches!(
+                Known::of(name),
+                Known::Host | Known::XForwardedFor | Known::XForwardedHost | Known::XForwardedProto
+            );
+        if forbidden {
+            return Err(BadMessage::Connection);
+        }
+    }
+    Ok(())
+}

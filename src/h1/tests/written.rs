@@ -1,0 +1,415 @@
+use super::super::encode::{self, Connection, Forwarded, LocalReply, OutBody, RequestOut, ResponseOut, Server};
+use super::super::framing::Body;
+use super::*;
+
+const FORWARD: Forwarded<'_> = Forwarded {
+    peer: b"10.0.0.1",
+    proto: b"http",
+    request_id: b"id-1",
+    external_address: None,
+    attempt: 1,
+    original_path: None,
+};
+
+/// What is always said of the client, for a request that said nothing of it.
+const SAID: &str =
+    "x-forwarded-for: 10.0.0.1\r\nx-forwarded-proto: http\r\nx-request-id: id-1\r\nx-envoy-attempt-count: 1\r\n";
+
+fn out(path: &'static str, body: OutBody) -> RequestOut<'static> {
+    RequestOut { path: path.as_bytes(), authority: None, body, forward: FORWARD, drop_expect: false }
+}
+
+fn sent(message: &str, what: &RequestOut<'_>) -> String {
+    let mut written = b"before|".to_vec();
+    encode::request(&mut written, &good_request(message.as_bytes()), message.as_bytes(), what);
+    String::from_utf8(written).expect("text").strip_prefix("before|").expect("appended").to_owned()
+}
+
+fn answered(message: &str, what: &ResponseOut<'_>) -> String {
+    let mut written = Vec::new();
+    encode::response(&mut written, &good_response(message.as_bytes()), message.as_bytes(), what);
+    String::from_utf8(written).expect("text")
+}
+
+const ANSWER: ResponseOut<'_> = ResponseOut {
+    server: Server::Overwrite(b"ringway"),
+    date: b"NOW",
+    service_time_ms: Some(7),
+    body: OutBody::Length(2),
+    connection: Connection::KeepAlive,
+    client: Version::Http11,
+};
+
+#[test]
+fn a_plain_request() {
+    assert_eq!(
+        sent("GET /a?b HTTP/1.1\r\nHost: h\r\nUser-Agent: curl/8\r\nAccept: */*\r\n\r\n", &out("/a?b", OutBody::None)),
+        format!("GET /a?b HTTP/1.1\r\nHost: h\r\nUser-Agent: curl/8\r\nAccept: */*\r\n{SAID}\r\n")
+    );
+}
+
+#[test]
+fn lines_that_are_not_canonical_are_written_anew() {
+    assert_eq!(
+        sent("GET / HTTP/1.1\nHost:h\nA:\t b \r\nC:\n\n", &out("/", OutBody::None)),
+        format!("GET / HTTP/1.1\r\nHost: h\r\nA: b\r\nC: \r\n{SAID}\r\n")
+    );
+}
+
+/// Each row: lines of the request after `Host`, what becomes of them, then what is written last for this framing.
+#[test]
+fn request_lines() {
+    let table: &[(&str, OutBody, &str, &str)] = &[
+        ("Connection: keep-alive\r\nA: b\r\n", OutBody::None, "A: b\r\n", ""),
+        ("A: b\r\nConnection: close\r\nC: d\r\n", OutBody::None, "A: b\r\nC: d\r\n", ""),
+        ("Connection: X-A, x-b\r\nX-A: 1\r\nX-B: 2\r\nX-C: 3\r\n", OutBody::None, "X-C: 3\r\n", ""),
+        (
+            "Connection: forwarded, x-real-ip, x-forwarded-port\r\nForwarded: a\r\nX-Real-IP: b\r\nX-Forwarded-Port: 1\r\n",
+            OutBody::None,
+            "Forwarded: a\r\nX-Real-IP: b\r\nX-Forwarded-Port: 1\r\n",
+            "",
+        ),
+        ("Connection: content-length\r\nContent-Length: 2\r\n", OutBody::Length(2), "Content-Length: 2\r\n", ""),
+        ("Keep-Alive: 5\r\nProxy-Connection: x\r\nUpgrade: h2c\r\n", OutBody::None, "", ""),
+        (
+            "Proxy-Authorization: a\r\nTrailer: b\r\nVia: c\r\n",
+            OutBody::None,
+            "Proxy-Authorization: a\r\nTrailer: b\r\nVia: c\r\n",
+            "",
+        ),
+        ("TE: trailers, deflate\r\n", OutBody::None, "te: trailers\r\n", ""),
+        ("TE: gzip\r\n", OutBody::None, "", ""),
+        ("Content-Length: 2\r\nA: b\r\n", OutBody::Length(2), "Content-Length: 2\r\nA: b\r\n", ""),
+        ("Content-Length: 2\r\nA: b\r\n", OutBody::Length(3), "A: b\r\n", "content-length: 3\r\n"),
+        ("Content-Length: 2\r\nA: b\r\n", OutBody::Chunked, "A: b\r\n", "transfer-encoding: chunked\r\n"),
+        ("Content-Length: 0\r\n", OutBody::Length(0), "Content-Length: 0\r\n", ""),
+        ("Transfer-Encoding: CHUNKED\r\nA: b\r\n", OutBody::Chunked, "A: b\r\n", "transfer-encoding: chunked\r\n"),
+        ("Transfer-Encoding: chunked\r\nA: b\r\n", OutBody::Length(9), "A: b\r\n", "content-length: 9\r\n"),
+        (
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nA: b\r\n",
+            OutBody::Upgrade,
+            "Upgrade: websocket\r\nA: b\r\n",
+            "connection: upgrade\r\n",
+        ),
+        ("Expect: 100-continue\r\nA: b\r\n", OutBody::None, "Expect: 100-continue\r\nA: b\r\n", ""),
+        (
+            "X-Envoy-Max-Retries: 9\r\nA: b\r\nx-envoy-internal: true\r\nx-envoy-peer-metadata: m\r\n",
+            OutBody::None,
+            "A: b\r\n",
+            "",
+        ),
+    ];
+    for (lines, body, kept, last) in table {
+        let message = format!("GET / HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
+        let expected = format!("GET / HTTP/1.1\r\nHost: h\r\n{kept}{SAID}{last}\r\n");
+        assert_eq!(sent(&message, &out("/", *body)), expected, "{lines:?}");
+    }
+}
+
+#[test]
+fn requests_without_a_body_say_so_where_envoy_does() {
+    let table = [
+        ("GET", ""),
+        ("HEAD", ""),
+        ("DELETE", ""),
+        ("TRACE", ""),
+        ("POST", "content-length: 0\r\n"),
+        ("PUT", "content-length: 0\r\n"),
+        ("PATCH", "content-length: 0\r\n"),
+        ("OPTIONS", "content-length: 0\r\n"),
+        ("PROPFIND", "content-length: 0\r\n"),
+    ];
+    for (method, last) in table {
+        let message = format!("{method} / HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!(
+            sent(&message, &out("/", OutBody::None)),
+            format!("{method} / HTTP/1.1\r\nHost: h\r\n{SAID}{last}\r\n")
+        );
+    }
+}
+
+#[test]
+fn what_clients_say_of_themselves_is_replaced() {
+    let message = "GET / HTTP/1.1\r\nX-Forwarded-For: 1.1.1.1\r\nHost: h\r\nX-Request-Id: mine\r\nA: b\r\n\
+                   x-forwarded-for: 2.2.2.2, 3.3.3.3\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: w\r\nX-Request-ID: 2\r\n\
+                   X-Forwarded-Proto: ftp\r\nX-Envoy-External-Address: 9.9.9.9\r\nX-Envoy-Attempt-Count: 5\r\n\r\n";
+    let forward =
+        Forwarded { external_address: Some(b"10.0.0.1"), attempt: 3, original_path: Some(b"/old?q"), ..FORWARD };
+    let what = RequestOut { authority: Some(b"new:81"), forward, ..out("/new", OutBody::None) };
+    assert_eq!(
+        sent(message, &what),
+        "GET /new HTTP/1.1\r\nX-Forwarded-For: 1.1.1.1,2.2.2.2, 3.3.3.3,10.0.0.1\r\nhost: new:81\r\nx-request-id: id-1\r\nA: b\r\n\
+         x-forwarded-proto: http\r\nX-Forwarded-Host: w\r\nx-envoy-external-address: 10.0.0.1\r\nx-envoy-attempt-count: 3\r\n\
+         x-envoy-original-path: /old?q\r\n\r\n"
+    );
+}
+
+#[test]
+fn a_host_is_always_sent() {
+    let message = "GET / HTTP/1.0\r\n\r\n";
+    assert_eq!(sent(message, &out("/", OutBody::None)), format!("GET / HTTP/1.1\r\nhost: \r\n{SAID}\r\n"));
+    let what = RequestOut { authority: Some(b"a"), ..out("/", OutBody::None) };
+    assert_eq!(sent(message, &what), format!("GET / HTTP/1.1\r\nhost: a\r\n{SAID}\r\n"));
+}
+
+#[test]
+fn expect_is_kept_back_on_demand() {
+    let what = RequestOut { drop_expect: true, ..out("/", OutBody::None) };
+    let message = "GET / HTTP/1.1\r\nHost: h\r\nExpect: 100-Continue\r\nA: b\r\nExpect: foo\r\n\r\n";
+    assert_eq!(sent(message, &what), format!("GET / HTTP/1.1\r\nHost: h\r\nA: b\r\nExpect: foo\r\n{SAID}\r\n"));
+}
+
+#[test]
+fn nothing_from_outside_the_head_begins_a_line() {
+    let evil = b"x\r\nEvil: 1\0\n\x7f";
+    let forward = Forwarded {
+        peer: evil,
+        proto: evil,
+        request_id: evil,
+        external_address: Some(evil),
+        original_path: Some(evil),
+        attempt: 1,
+    };
+    let message = "GET / HTTP/1.1\r\nHost: h\r\nX-Request-Id: 1\r\nX-Forwarded-For: 1\r\n\r\n";
+    let what = RequestOut {
+        path: b"/a b\r\nEvil: 1",
+        authority: Some(evil),
+        body: OutBody::None,
+        forward,
+        drop_expect: false,
+    };
+    assert_eq!(
+        sent(message, &what),
+        "GET /a%20b%0D%0AEvil:%201 HTTP/1.1\r\nhost: xEvil: 1\r\nx-request-id: xEvil: 1\r\nX-Forwarded-For: 1,xEvil: 1\r\n\
+         x-forwarded-proto: xEvil: 1\r\nx-envoy-external-address: xEvil: 1\r\nx-envoy-attempt-count: 1\r\n\
+         x-envoy-original-path: xEvil: 1\r\n\r\n"
+    );
+    let what = ResponseOut { server: Server::Overwrite(evil), date: evil, ..ANSWER };
+    let answer = answered("HTTP/1.1 200 OK\r\nServer: a\r\n\r\n", &what);
+    assert!(!answer.contains("\nEvil"), "{answer:?}");
+    let mut reply = Vec::new();
+    encode::local_reply(&mut reply, &LocalReply { extra: &[("location", "/a\r\nEvil: 1")], ..LOCAL });
+    assert!(!text(&reply).contains("\\nEvil"), "{}", text(&reply));
+    assert_eq!(
+        sent(message, &RequestOut { path: b"", ..out("", OutBody::None) }).lines().next(),
+        Some("GET / HTTP/1.1")
+    );
+}
+
+#[test]
+fn a_plain_response() {
+    assert_eq!(
+        answered("HTTP/1.1 200 Fine\r\nA: b\r\nContent-Length: 2\r\nC: d\r\n\r\n", &ANSWER),
+        "HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 2\r\nC: d\r\nx-envoy-upstream-service-time: 7\r\ndate: NOW\r\nserver: ringway\r\n\r\n"
+    );
+}
+
+#[test]
+fn ours_replace_the_upstreams_in_place() {
+    let message = "HTTP/1.1 200 OK\r\nServer: nginx\r\nA: b\r\nDate: THEN\r\nX-Envoy-Upstream-Service-Time: 99\r\nB: c\r\n\
+                   Server: again\r\nContent-Length: 2\r\n\r\n";
+    assert_eq!(
+        answered(message, &ANSWER),
+        "HTTP/1.1 200 OK\r\nserver: ringway\r\nA: b\r\nDate: THEN\r\nx-envoy-upstream-service-time: 7\r\nB: c\r\nContent-Length: 2\r\n\r\n"
+    );
+    let what = ResponseOut { server: Server::PassThrough, service_time_ms: None, ..ANSWER };
+    assert_eq!(
+        answered(message, &what),
+        "HTTP/1.1 200 OK\r\nServer: nginx\r\nA: b\r\nDate: THEN\r\nB: c\r\nServer: again\r\nContent-Length: 2\r\n\r\n"
+    );
+}
+
+/// Each row: the response, framing and client, then what is written between the status line and `date`, and after.
+#[test]
+fn response_lines() {
+    use Version::{Http10, Http11};
+    let table: &[(&str, OutBody, Connection, Version, &str, &str)] = &[
+        (
+            "200 OK\r\nConnection: Upgrade, X-A\r\nUpgrade: h2\r\nX-A: 1\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\nVia: v\r\nTrailer: t",
+            OutBody::Length(2),
+            Connection::KeepAlive,
+            Http11,
+            "200 OK\r\nX-A: 1\r\nVia: v\r\nTrailer: t",
+            "content-length: 2\r\n",
+        ),
+        (
+            "200 OK\r\nTransfer-Encoding: chunked",
+            OutBody::Chunked,
+            Connection::KeepAlive,
+            Http11,
+            "200 OK",
+            "transfer-encoding: chunked\r\n",
+        ),
+        (
+            "200 OK",
+            OutBody::Chunked,
+            Connection::Close,
+            Http11,
+            "200 OK",
+            "connection: close\r\ntransfer-encoding: chunked\r\n",
+        ),
+        ("200 OK", OutBody::UntilClose, Connection::KeepAlive, Http10, "200 OK", "connection: close\r\n"),
+        (
+            "200 OK\r\nContent-Length: 2",
+            OutBody::Length(2),
+            Connection::KeepAlive,
+            Http10,
+            "200 OK\r\nContent-Length: 2",
+            "connection: keep-alive\r\n",
+        ),
+        (
+            "200 OK\r\nContent-Length: 2",
+            OutBody::Length(2),
+            Connection::Close,
+            Http10,
+            "200 OK\r\nContent-Length: 2",
+            "connection: close\r\n",
+        ),
+        (
+            "200 OK\r\nContent-Length: 002",
+            OutBody::Length(2),
+            Connection::KeepAlive,
+            Http11,
+            "200 OK",
+            "content-length: 2\r\n",
+        ),
+        (
+            "200 OK\r\nContent-Length: 5",
+            OutBody::None,
+            Connection::KeepAlive,
+            Http11,
+            "200 OK\r\nContent-Length: 5",
+            "",
+        ),
+        ("200 OK", OutBody::None, Connection::KeepAlive, Http11, "200 OK", "transfer-encoding: chunked\r\n"),
+        ("200 OK", OutBody::None, Connection::KeepAlive, Http10, "200 OK", "connection: keep-alive\r\n"),
+        (
+            "304 Nope\r\nContent-Length: 5",
+            OutBody::None,
+            Connection::KeepAlive,
+            Http11,
+            "304 Not Modified\r\nContent-Length: 5",
+            "",
+        ),
+        (
+            "304 Nope\r\nTransfer-Encoding: chunked",
+            OutBody::None,
+            Connection::KeepAlive,
+            Http11,
+            "304 Not Modified",
+            "",
+        ),
+        ("204 Nope\r\nContent-Length: 0", OutBody::None, Connection::KeepAlive, Http11, "204 No Content", ""),
+        (
+            "418 I'm a teapot\r\nContent-Length: 0",
+            OutBody::Length(0),
+            Connection::KeepAlive,
+            Http11,
+            "418 Unknown\r\nContent-Length: 0",
+            "",
+        ),
+        (
+            "101 X\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nA: b",
+            OutBody::Upgrade,
+            Connection::KeepAlive,
+            Http11,
+            "101 Switching Protocols\r\nUpgrade: websocket\r\nA: b",
+            "connection: upgrade\r\n",
+        ),
+        (
+            "200 OK\r\nx-envoy-decorator-operation: a\r\nx-envoy-peer-metadata: b\r\nX-Envoy-Peer-Metadata-Id: c\r\nx-envoy-overloaded: true",
+            OutBody::Chunked,
+            Connection::KeepAlive,
+            Http11,
+            "200 OK\r\nx-envoy-overloaded: true",
+            "transfer-encoding: chunked\r\n",
+        ),
+    ];
+    for (response, body, connection, client, kept, last) in table {
+        let what =
+            ResponseOut { service_time_ms: None, body: *body, connection: *connection, client: *client, ..ANSWER };
+        let expected = format!("HTTP/{} {kept}\r\ndate: NOW\r\nserver: ringway\r\n{last}\r\n", number(*client));
+        assert_eq!(answered(&format!("HTTP/1.1 {response}\r\n\r\n"), &what), expected, "{response:?}");
+    }
+}
+
+#[test]
+fn interim_responses_pass_without_additions() {
+    let message = b"HTTP/1.1 103 Hints\r\nLink: a\r\nConnection: x\r\nContent-Length: 5\r\nB: c\r\n\r\n";
+    let mut written = Vec::new();
+    encode::interim(&mut written, &good_response(message), message);
+    assert_eq!(text(&written), "HTTP/1.1 103 Early Hints\\r\\nLink: a\\r\\nB: c\\r\\n\\r\\n");
+    assert_eq!(good_response(encode::CONTINUE).status, 100);
+}
+
+const LOCAL: LocalReply<'_> = LocalReply {
+    status: 404,
+    body: "",
+    head_request: false,
+    close: false,
+    client: Version::Http11,
+    server: Some(b"ringway"),
+    date: b"NOW",
+    extra: &[],
+};
+
+#[test]
+fn local_replies_look_like_envoys() {
+    let table: &[(LocalReply<'_>, &str)] = &[
+        (LOCAL, "HTTP/1.1 404 Not Found\r\ndate: NOW\r\nserver: ringway\r\ncontent-length: 0\r\n\r\n"),
+        (
+            LocalReply { head_request: true, ..LOCAL },
+            "HTTP/1.1 404 Not Found\r\ndate: NOW\r\nserver: ringway\r\ntransfer-encoding: chunked\r\n\r\n",
+        ),
+        (
+            LocalReply { head_request: true, client: Version::Http10, close: true, ..LOCAL },
+            "HTTP/1.0 404 Not Found\r\ndate: NOW\r\nserver: ringway\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+        ),
+        (
+            LocalReply { status: 400, body: "Bad Request", close: true, ..LOCAL },
+            "HTTP/1.1 400 Bad Request\r\ncontent-length: 11\r\ncontent-type: text/plain\r\ndate: NOW\r\nserver: ringway\r\nconnection: close\r\n\r\nBad Request",
+        ),
+        (
+            LocalReply { status: 503, body: "no", head_request: true, server: None, ..LOCAL },
+            "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\ncontent-type: text/plain\r\ndate: NOW\r\n\r\n",
+        ),
+        (
+            LocalReply { status: 503, body: "no", extra: &[("x-envoy-overloaded", "true")], ..LOCAL },
+            "HTTP/1.1 503 Service Unavailable\r\nx-envoy-overloaded: true\r\ncontent-length: 2\r\ncontent-type: text/plain\r\ndate: NOW\r\nserver: ringway\r\n\r\nno",
+        ),
+        (
+            LocalReply {
+                status: 200,
+                body: "{}",
+                extra: &[("Content-Type", "application/json")],
+                client: Version::Http10,
+                ..LOCAL
+            },
+            "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\ncontent-length: 2\r\ndate: NOW\r\nserver: ringway\r\nconnection: keep-alive\r\n\r\n{}",
+        ),
+        (
+            LocalReply { status: 204, body: "ignored", ..LOCAL },
+            "HTTP/1.1 204 No Content\r\ndate: NOW\r\nserver: ringway\r\n\r\n",
+        ),
+    ];
+    for (reply, expected) in table {
+        let mut written = Vec::new();
+        encode::local_reply(&mut written, reply);
+        assert_eq!(String::from_utf8_lossy(&written), *expected);
+    }
+}
+
+#[test]
+fn how_bodies_are_passed_on() {
+    use Version::{Http10, Http11};
+    let table = [
+        (Body::None, OutBody::None, OutBody::None, OutBody::None),
+        (Body::Length(3), OutBody::Length(3), OutBody::Length(3), OutBody::Length(3)),
+        (Body::Chunked, OutBody::Chunked, OutBody::Chunked, OutBody::UntilClose),
+        (Body::UntilClose, OutBody::Chunked, OutBody::Chunked, OutBody::UntilClose),
+    ];
+    for (body, request, response, response_10) in table {
+        assert_eq!(OutBody::of_request(body), request);
+        assert_eq!((OutBody::of_response(body, Http11), OutBody::of_response(body, Http10)), (response, response_10));
+    }
+}

@@ -1,0 +1,294 @@
+//! From documents to typed resources: which kind each document is, its metadata, and who reads it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use super::load::Document;
+use super::model::scalar::host;
+use super::model::{
+    Meta, Model, destination_rule, gateway, kube, proxy, service_entry, virtual_service, workload_entry,
+};
+use super::problem::{Problem, Source};
+use super::reader::{Item, Message, Object, Reader, did_you_mean, enforced, ignored};
+use super::tree::{Node, Value};
+
+/// The versions of networking.istio.io that are the same.
+const ISTIO_VERSIONS: &[&str] =
+    &["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
+
+const RINGWAY_VERSION: &str = "ringway.dev/v1";
+
+/// Istio's kinds that are read.
+const ISTIO_KINDS: &[&str] = &["Gateway", "VirtualService", "DestinationRule", "ServiceEntry", "WorkloadEntry"];
+
+/// Istio's networking kinds that change traffic and are not enforced.
+const ISTIO_KINDS_NOT_YET: &[&str] = &["Sidecar", "EnvoyFilter", "ProxyConfig"];
+
+/// Top level of Istio's kinds and of the Proxy.
+const RESOURCE: Message = Message {
+    name: "the document",
+    fields: &[
+        enforced("apiVersion"),
+        enforced("kind"),
+        enforced("metadata"),
+        enforced("spec"),
+        ignored("status", "written by Istio, not by users"),
+    ],
+};
+
+/// All tables, for the reference of fields.
+pub fn messages() -> impl Iterator<Item = &'static Message> {
+    [
+        &[&RESOURCE][..],
+        gateway::MESSAGES,
+        virtual_service::MESSAGES,
+        destination_rule::MESSAGES,
+        service_entry::MESSAGES,
+        workload_entry::MESSAGES,
+        proxy::MESSAGES,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+}
+
+/// Reads all documents. The problems are in the order of the documents.
+pub(super) fn read(documents: Vec<Document>, permissive: bool) -> (Model, Vec<Problem>) {
+    let mut kinds = Kinds { model: Model::default(), first: HashMap::new(), permissive, problems: RefCell::default() };
+    for document in documents {
+        kinds.document(document);
+    }
+    (kinds.model, kinds.problems.into_inner())
+}
+
+struct Kinds {
+    model: Model,
+    /// `Kind/namespace/name` to the place where it was written first.
+    first: HashMap<String, String>,
+    permissive: bool,
+    problems: RefCell<Vec<Problem>>,
+}
+
+/// Who reads a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    /// networking.istio.io, and read.
+    Istio,
+    /// A kind that moves traffic and is not enforced.
+    NotEnforced,
+    /// Kubernetes, and read.
+    Kubernetes,
+    /// The Proxy.
+    Ringway,
+    /// A Secret: of use for TLS only.
+    Secret,
+    /// A WorkloadGroup: makes no endpoints by itself.
+    Template,
+    /// Nothing that a proxy would enforce.
+    NoMeaning,
+}
+
+impl Kinds {
+    fn document(&mut self, Document { file, root }: Document) {
+        let text = |name| match root.get(name).map(|node| &node.value) {
+            Some(Value::Text(text)) => Some(text.clone()),
+            _ => None,
+        };
+        let (kind, api_version) = (text("kind").unwrap_or_default(), text("apiVersion").unwrap_or_default());
+        let (name, namespace) = names(&root);
+        let shown = |part: &str| if part.is_empty() { "?".to_owned() } else { part.to_owned() };
+        let resource = match (kind.is_empty(), name.is_empty()) {
+            (true, true) => String::new(),
+            _ => format!("{}/{namespace}/{}", shown(&kind), shown(&name)),
+        };
+        let source = Source { file, line: root.line, resource: resource.as_str().into(), root: Some(root.clone()) };
+        let problems = std::mem::take(&mut self.problems);
+        {
+            let reader = Reader::new(&source, self.permissive, &problems);
+            self.resource(&reader.root(&root), &kind, &api_version);
+        }
+        self.problems = problems;
+    }
+
+    fn resource(&mut self, item: &Item<'_>, kind: &str, api_version: &str) {
+        let Some(document) = item.open() else { return };
+        let (Some(_), Some(_)) = (required_text(&document, "apiVersion"), required_text(&document, "kind")) else {
+            return;
+        };
+        let Some(family) = family(&document, kind, api_version) else { return };
+        match family {
+            Family::NoMeaning => {
+                item.warn(format!("{kind} has no meaning for a proxy and is passed over"), near_kind(kind));
+                return;
+            }
+            Family::Template => return item.warn(format!("{kind} is a template: it makes no endpoints"), ""),
+            Family::Secret => return item.warn("Secret is not used by anything here", ""),
+            Family::NotEnforced => return item.not_enforced(&format!("kind {kind} ({api_version})")),
+            Family::Istio | Family::Ringway => {
+                item.object(&RESOURCE);
+            }
+            Family::Kubernetes => {}
+        }
+        let Some(meta) = meta(&document, item) else { return };
+        if !self.is_first(item, kind, &meta) {
+            return;
+        }
+        if family == Family::Kubernetes {
+            self.kubernetes(kind, meta, &document)
+        } else {
+            self.istio(kind, meta, &document)
+        }
+    }
+
+    fn istio(&mut self, kind: &str, meta: Meta, document: &Object<'_>) {
+        let model = &mut self.model;
+        if kind == "Proxy" {
+            if let Some(other) = &model.proxy {
+                let place = format!("{}:{}", other.source.file, other.source.line);
+                document.item.error(format!("a second Proxy (first at {place})"), "one process has one Proxy");
+            } else {
+                model.proxy = proxy::read(meta, document.get("spec").as_ref());
+            }
+            return;
+        }
+        let Some(spec) = document.required("spec") else { return };
+        match kind {
+            "Gateway" => model.gateways.extend(gateway::read(meta, &spec)),
+            "VirtualService" => model.virtual_services.extend(virtual_service::read(meta, &spec)),
+            "DestinationRule" => model.destination_rules.extend(destination_rule::read(meta, &spec)),
+            "ServiceEntry" => model.service_entries.extend(service_entry::read(meta, &spec)),
+            _ => model.workload_entries.extend(workload_entry::read(meta, &spec)),
+        }
+    }
+
+    fn kubernetes(&mut self, kind: &str, meta: Meta, document: &Object<'_>) {
+        let model = &mut self.model;
+        match kind {
+            "Service" => model.kube_services.extend(kube::read_service(meta, document)),
+            "EndpointSlice" => model.endpoint_slices.extend(kube::read_endpoint_slice(meta, document)),
+            "Endpoints" => model.endpoints.extend(kube::read_endpoints(&meta, document)),
+            _ => model.pods.push(kube::read_pod(meta, document)),
+        }
+    }
+
+    fn is_first(&mut self, item: &Item<'_>, kind: &str, meta: &Meta) -> bool {
+        let key = format!("{kind}/{}/{}", meta.namespace, meta.name);
+        let place = format!("{}:{}", meta.source.file, meta.source.line);
+        if let Some(first) = self.first.get(&key) {
+            item.error(format!("a second {kind} of this name (first at {first})"), "rename or remove one of them");
+            return false;
+        }
+        self.first.insert(key, place);
+        true
+    }
+}
+
+/// Which family a kind belongs to; reports what cannot be one.
+fn family(document: &Object<'_>, kind: &str, api_version: &str) -> Option<Family> {
+    let (group, _) = api_version.split_once('/').unwrap_or(("", api_version));
+    let version = |expected: &[&str], family| {
+        if expected.contains(&api_version) {
+            return Some(family);
+        }
+        if let Some(item) = document.get("apiVersion") {
+            let what = format!("\"{api_version}\" is not an apiVersion of {kind}");
+            item.error(what, format!("write \"{}\"", expected.first().unwrap_or(&"")));
+        }
+        None
+    };
+    match (group, kind) {
+        ("networking.istio.io", "WorkloadGroup") => version(ISTIO_VERSIONS, Family::Template),
+        ("networking.istio.io", kind) if ISTIO_KINDS.contains(&kind) => version(ISTIO_VERSIONS, Family::Istio),
+        ("networking.istio.io", kind) if ISTIO_KINDS_NOT_YET.contains(&kind) => Some(Family::NotEnforced),
+        ("networking.istio.io", unknown) => {
+            if let Some(item) = document.get("kind") {
+                let known: Vec<_> = [ISTIO_KINDS, ISTIO_KINDS_NOT_YET].concat();
+                item.error(
+                    format!("\"{unknown}\" is not a kind of networking.istio.io"),
+                    did_you_mean(unknown, &known),
+                );
+            }
+            None
+        }
+        ("ringway.dev", "Proxy") => version(&[RINGWAY_VERSION], Family::Ringway),
+        ("ringway.dev", unknown) => {
+            if let Some(item) = document.get("kind") {
+                item.error(format!("\"{unknown}\" is not a kind of ringway.dev"), "write \"Proxy\"");
+            }
+            None
+        }
+        // Security, telemetry and extensions of Istio, the Gateway API, and Ingress: all of them move or stop traffic.
+        (group, _) if group.ends_with(".istio.io") || group == "gateway.networking.k8s.io" => Some(Family::NotEnforced),
+        ("networking.k8s.io" | "extensions", "Ingress") => Some(Family::NotEnforced),
+        ("", "Service" | "Endpoints" | "Pod") => version(&["v1"], Family::Kubernetes),
+        ("", "Secret") => version(&["v1"], Family::Secret),
+        ("discovery.k8s.io", "EndpointSlice") => version(&["discovery.k8s.io/v1"], Family::Kubernetes),
+        // Kinds of these names exist nowhere else: the apiVersion is a slip.
+        (_, "VirtualService" | "DestinationRule" | "ServiceEntry" | "WorkloadEntry" | "Sidecar") => {
+            version(ISTIO_VERSIONS, Family::Istio)
+        }
+        ("" | "networking", "Gateway") => version(ISTIO_VERSIONS, Family::Istio),
+        (_, "EndpointSlice") => version(&["discovery.k8s.io/v1"], Family::Kubernetes),
+        _ => Some(Family::NoMeaning),
+    }
+}
+
+fn near_kind(kind: &str) -> String {
+    const KINDS: &[&str] = &[
+        "Gateway",
+        "VirtualService",
+        "DestinationRule",
+        "ServiceEntry",
+        "WorkloadEntry",
+        "Service",
+        "Endpoints",
+        "EndpointSlice",
+        "Proxy",
+    ];
+    // Distances beyond a slip of a letter or two are other kinds of Kubernetes.
+    let near = KINDS.iter().find(|known| strsim::osa_distance(kind, known) <= 2);
+    near.map(|known| format!("did you mean \"{known}\"?")).unwrap_or_default()
+}
+
+/// `metadata.name` and `.namespace` for the head of a problem's line, before anything has been checked.
+fn names(root: &Node) -> (String, String) {
+    let text = |name| match root.get("metadata").and_then(|metadata| metadata.get(name)).map(|node| &node.value) {
+        Some(Value::Text(text)) => text.clone(),
+        Some(Value::Number(number)) => number.raw.clone(),
+        _ => String::new(),
+    };
+    let namespace = text("namespace");
+    (text("name"), if namespace.is_empty() { "default".to_owned() } else { namespace })
+}
+
+fn required_text<'a>(document: &Object<'a>, name: &str) -> Option<&'a str> {
+    document.required(name)?.nonempty_string()
+}
+
+/// Reads `metadata`. Kubernetes has many more fields there, none of which matters here.
+fn meta(document: &Object<'_>, item: &Item<'_>) -> Option<Meta> {
+    let metadata = document.required("metadata")?.open()?;
+    let name = metadata.required("name").and_then(|item| {
+        let name = item.nonempty_string()?;
+        if !host::is_resource_name(name) {
+            item.error(
+                format!("\"{name}\" is not a resource's name"),
+                "lower-case letters, digits, \"-\" and \".\", with a letter or digit at both ends",
+            );
+        }
+        Some(name.to_owned())
+    });
+    let namespace = match metadata.get("namespace") {
+        None => Some("default".to_owned()),
+        Some(item) => {
+            let namespace = item.nonempty_string();
+            if let Some(namespace) = namespace.filter(|namespace| !host::is_dns_label(namespace)) {
+                item.error(format!("\"{namespace}\" is not a namespace"), "lower-case letters, digits and \"-\"");
+            }
+            namespace.map(str::to_owned)
+        }
+    };
+    let labels = metadata.get("labels").map(|item| item.labels()).unwrap_or_default();
+    let annotations = metadata.get("annotations").map(|item| item.string_map()).unwrap_or_default();
+    Some(Meta { name: name?, namespace: namespace?, labels, annotations, source: item.source().clone() })
+}

@@ -1,0 +1,260 @@
+//! Files, folders and standard input to documents.
+//!
+//! Reads what the user named, splits it into documents, unwraps `kind: List`, and leaves each resource with its place.
+//! What the documents mean is `model`'s business.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::problem::{Problem, Severity};
+use super::tree::{self, Node, Value};
+
+/// Largest file. A mesh of ten thousand services is a few MB; a device file or a log named by mistake has no end.
+const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Name of standard input in problems.
+const STDIN: &str = "<stdin>";
+
+/// What was found under the paths, in a fixed order: as named, and in a folder by name.
+#[derive(Debug, Default)]
+pub(super) struct Loaded {
+    /// Everything that was opened or could not be, as it is called in problems.
+    pub(super) names: Vec<Arc<str>>,
+    pub(super) documents: Vec<Document>,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// One resource as it was written, `List`s unwrapped.
+#[derive(Debug, Clone)]
+pub(super) struct Document {
+    pub(super) file: Arc<str>,
+    pub(super) root: Arc<Node>,
+}
+
+/// Reads everything that `paths` name: files, folders (`*.yaml`, `*.yml`, `*.json`, recursively), `-` for `stdin`.
+pub(super) fn load(paths: &[PathBuf], stdin: &mut dyn Read) -> Loaded {
+    let mut loader = Loader { loaded: Loaded::default(), seen: HashSet::new(), stdin_read: false };
+    for path in paths {
+        loader.path(path, stdin);
+    }
+    loader.loaded
+}
+
+struct Loader {
+    loaded: Loaded,
+    /// Canonical names of the files and folders that were read: a file may be named itself and through its folder,
+    /// and a link may lead back to its own folder.
+    seen: HashSet<PathBuf>,
+    stdin_read: bool,
+}
+
+impl Loader {
+    fn path(&mut self, path: &Path, stdin: &mut dyn Read) {
+        if path.as_os_str() == "-" {
+            if std::mem::replace(&mut self.stdin_read, true) {
+                self.complain(STDIN, 0, "standard input can be read only once", "name '-' once");
+            } else {
+                self.read(STDIN, stdin);
+            }
+            return;
+        }
+        match fs::metadata(path) {
+            Err(error) => self.unreadable(path, &error),
+            Ok(about) if about.is_dir() => {
+                let mut files = Vec::new();
+                let first_time = self.folder(path, &mut files);
+                if first_time && files.is_empty() {
+                    self.complain(
+                        &path.to_string_lossy(),
+                        0,
+                        "no YAML files in this folder",
+                        "their names must end in .yaml, .yml or .json",
+                    );
+                }
+                for file in files {
+                    self.file(&file);
+                }
+            }
+            Ok(_) => self.file(path),
+        }
+    }
+
+    /// Collects the YAML files below a folder, sorted by name; `false`: the folder was read before. Names that begin
+    /// with a dot are passed over: editors' backups, and the `..data` links through which Kubernetes mounts a ConfigMap.
+    fn folder(&mut self, folder: &Path, files: &mut Vec<PathBuf>) -> bool {
+        if !self.first_time(folder) {
+            return false;
+        }
+        let entries = fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
+        let mut entries = match entries {
+            Ok(entries) => entries,
+            Err(error) => {
+                self.unreadable(folder, &error);
+                return false;
+            }
+        };
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let path = entry.path();
+            let yaml = path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
+            match fs::metadata(&path) {
+                Ok(about) if about.is_dir() => {
+                    self.folder(&path, files);
+                }
+                Ok(_) if yaml => files.push(path),
+                Err(error) if yaml => self.unreadable(&path, &error),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        true
+    }
+
+    fn first_time(&mut self, path: &Path) -> bool {
+        // A pipe (`<(...)` of a shell) has no canonical name: it is read.
+        path.canonicalize().map_or(true, |canonical| self.seen.insert(canonical))
+    }
+
+    fn file(&mut self, path: &Path) {
+        if !self.first_time(path) {
+            return;
+        }
+        match File::open(path) {
+            Ok(mut file) => self.read(&path.to_string_lossy(), &mut file),
+            Err(error) => self.unreadable(path, &error),
+        }
+    }
+
+    fn read(&mut self, name: &str, from: &mut dyn Read) {
+        let mut bytes = Vec::new();
+        if let Err(error) = from.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes) {
+            return self.unreadable(Path::new(name), &error);
+        }
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            let what = format!("larger than {} MiB", MAX_FILE_BYTES / (1024 * 1024));
+            return self.complain(name, 0, &what, "split it, or name another file");
+        }
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => self.text(name, text),
+            Err(error) => {
+                let (good, bad) = bytes.split_at(error.valid_up_to());
+                let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
+                let column = 1 + good.iter().rev().take_while(|byte| **byte != b'\n').count();
+                let byte = bad.first().copied().unwrap_or_default();
+                let what = format!("not UTF-8: byte 0x{byte:02X} at column {column}");
+                self.complain(name, u32::try_from(line).unwrap_or(u32::MAX), &what, "save the file as UTF-8");
+            }
+        }
+    }
+
+    fn text(&mut self, name: &str, text: &str) {
+        let file: Arc<str> = name.into();
+        self.loaded.names.push(file.clone());
+        for (first_line, text) in split(text) {
+            let (root, faults) = tree::parse(text, first_line);
+            self.loaded.problems.extend(faults.into_iter().map(|fault| Problem {
+                severity: Severity::Error,
+                file: file.clone(),
+                line: fault.line,
+                resource: "".into(),
+                path: fault.path,
+                what: fault.what,
+                instead: String::new(),
+            }));
+            if let Some(root) = root {
+                self.unwrap_list(&file, root);
+            }
+        }
+    }
+
+    /// Adds a document, or the items of a `kind: List` (also `ServiceList` and its like, which kubectl prints).
+    fn unwrap_list(&mut self, file: &Arc<str>, mut root: Node) {
+        if let Value::Null = root.value {
+            return;
+        }
+        let is_list =
+            matches!(root.get("kind").map(|kind| &kind.value), Some(Value::Text(kind)) if kind.ends_with("List"));
+        if is_list
+            && let Value::Map(entries) = &mut root.value
+            && let Some(items) = entries.iter_mut().find(|entry| entry.key == "items")
+        {
+            match std::mem::replace(&mut items.node.value, Value::Null) {
+                Value::List(items) => {
+                    for item in items {
+                        self.unwrap_list(file, item);
+                    }
+                }
+                Value::Null => {}
+                other => {
+                    let (line, what) = (items.line, format!("items: must be a list, not {}", other.kind()));
+                    self.complain(file, line, &what, "");
+                }
+            }
+            return;
+        }
+        self.loaded.documents.push(Document { file: file.clone(), root: Arc::new(root) });
+    }
+
+    fn unreadable(&mut self, path: &Path, error: &io::Error) {
+        let what = match error.kind() {
+            io::ErrorKind::NotFound => "no such file or folder".to_owned(),
+            io::ErrorKind::PermissionDenied => "not readable: permission denied".to_owned(),
+            _ => format!("not readable: {error}"),
+        };
+        self.complain(&path.to_string_lossy(), 0, &what, "");
+    }
+
+    fn complain(&mut self, file: &str, line: u32, what: &str, instead: &str) {
+        let file: Arc<str> = file.into();
+        self.loaded.names.push(file.clone());
+        self.loaded.problems.push(Problem {
+            severity: Severity::Error,
+            file,
+            line,
+            resource: "".into(),
+            path: String::new(),
+            what: what.to_owned(),
+            instead: instead.to_owned(),
+        });
+    }
+}
+
+/// Cuts a file at its document markers (`---` and `...` on a line of their own, or `---` before content), so that a
+/// syntax error in one document does not hide the others. YAML forbids these at the start of a line inside a scalar.
+/// Yields each part's first line and text.
+fn split(text: &str) -> impl Iterator<Item = (u32, &str)> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut parts = Vec::new();
+    let (mut start, mut start_line, mut at) = (0, 1, 0);
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        let number = u32::try_from(index).unwrap_or(u32::MAX - 1) + 1;
+        if is_marker(line, "---") {
+            parts.push((start_line, &text[start..at]));
+            (start, start_line) = (at, number);
+        } else if is_marker(line, "...") {
+            parts.push((start_line, &text[start..at]));
+            (start, start_line) = (at + line.len(), number + 1);
+        }
+        at += line.len();
+    }
+    parts.push((start_line, &text[start..]));
+    parts.into_iter().filter(|(_, part)| !part.lines().all(is_blank))
+}
+
+fn is_marker(line: &str, marker: &str) -> bool {
+    line.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+}
+
+/// Whether a line has no content: empty, a comment, a directive (`%YAML 1.2`), or a bare marker.
+fn is_blank(line: &str) -> bool {
+    let line = line.strip_prefix("---").unwrap_or(line).trim();
+    line.is_empty() || line.starts_with('#') || line.starts_with('%')
+}
+
+#[cfg(test)]
+mod tests;

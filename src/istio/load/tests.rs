@@ -1,0 +1,130 @@
+use std::io::empty;
+
+use super::*;
+
+fn load_text(text: &[u8]) -> Loaded {
+    let mut stdin = text;
+    load(&[PathBuf::from("-")], &mut stdin)
+}
+
+fn kinds(loaded: &Loaded) -> Vec<(u32, String)> {
+    loaded
+        .documents
+        .iter()
+        .map(|document| {
+            let kind = match document.root.get("kind").map(|kind| &kind.value) {
+                Some(Value::Text(kind)) => kind.clone(),
+                _ => "?".to_owned(),
+            };
+            (document.root.line, kind)
+        })
+        .collect()
+}
+
+fn lines(loaded: &Loaded) -> Vec<String> {
+    loaded.problems.iter().map(ToString::to_string).collect()
+}
+
+fn owned(pairs: &[(u32, &str)]) -> Vec<(u32, String)> {
+    pairs.iter().map(|(line, kind)| (*line, (*kind).to_owned())).collect()
+}
+
+#[test]
+fn documents_are_split_and_know_their_lines() {
+    for (text, expected) in [
+        ("kind: A\n", &[(1, "A")][..]),
+        ("---\nkind: A\n---\n# nothing\n---\n\nkind: B\n", &[(2, "A"), (7, "B")]),
+        ("%YAML 1.2\n---\nkind: A\n...\n---\nkind: B\n", &[(3, "A"), (6, "B")]),
+        ("--- {kind: A}\n--- # note\nkind: B\n", &[(1, "A"), (3, "B")]),
+        ("\u{feff}kind: A\r\n---\r\nkind: B\r\n", &[(1, "A"), (3, "B")]),
+        ("kind: A\ntext: |\n  ---\n  x\n----\n", &[]),
+        ("# only a comment\n", &[]),
+        ("", &[]),
+        ("kind: List\nitems:\n- kind: A\n- kind: List\n  items: [{kind: B}]\n", &[(3, "A"), (5, "B")]),
+        ("kind: ServiceList\nitems: []\n", &[]),
+        ("{\"kind\": \"A\"}", &[(1, "A")]),
+    ] {
+        assert_eq!(kinds(&load_text(text.as_bytes())), owned(expected), "{text:?}");
+    }
+}
+
+#[test]
+fn a_broken_document_does_not_hide_the_others() {
+    let loaded = load_text(b"kind: A\n---\nkind: [\n---\nkind: B\n");
+    assert_eq!(kinds(&loaded), owned(&[(1, "A"), (5, "B")]));
+    assert_eq!(loaded.problems.len(), 1);
+    assert_eq!(loaded.problems[0].line, 4);
+}
+
+#[test]
+fn unreadable_input_is_named() {
+    for (text, expected) in [
+        (&b"kind: A\nname: caf\xe9\n"[..], "<stdin>:2: not UTF-8: byte 0xE9 at column 10 (save the file as UTF-8)"),
+        (b"\xff\xfek\0", "<stdin>:1: not UTF-8: byte 0xFF at column 1 (save the file as UTF-8)"),
+        (b"kind: List\nitems: 3\n", "<stdin>:2: items: must be a list, not a number"),
+    ] {
+        assert_eq!(lines(&load_text(text)), [expected]);
+    }
+}
+
+#[test]
+fn standard_input_is_read_once() {
+    let mut stdin = &b"kind: A\n"[..];
+    let loaded = load(&["-".into(), "-".into()], &mut stdin);
+    assert_eq!(kinds(&loaded), owned(&[(1, "A")]));
+    assert_eq!(lines(&loaded), ["<stdin>: standard input can be read only once (name '-' once)"]);
+}
+
+#[test]
+fn endless_input_ends() {
+    let loaded = load(&["-".into()], &mut std::io::repeat(b' '));
+    assert_eq!(lines(&loaded), ["<stdin>: larger than 64 MiB (split it, or name another file)"]);
+}
+
+#[test]
+fn folders_are_read_in_order_and_files_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("b")).expect("a folder");
+    fs::create_dir(at("..data")).expect("a folder");
+    for (name, text) in [
+        ("c.json", "{kind: C}"),
+        ("a.yaml", "kind: A"),
+        ("b/x.yml", "kind: B"),
+        ("n.txt", "no"),
+        ("..data/h.yaml", "no"),
+    ] {
+        fs::write(at(name), text).expect("a file");
+    }
+    std::os::unix::fs::symlink(at("a.yaml"), at("z.yaml")).expect("a link");
+    let loaded = load(&[folder.path().to_owned(), at("a.yaml")], &mut empty());
+    assert_eq!(lines(&loaded), [""; 0]);
+    assert_eq!(kinds(&loaded), owned(&[(1, "A"), (1, "B"), (1, "C")]));
+}
+
+#[test]
+fn missing_and_empty_paths_are_errors() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let nowhere = folder.path().join("nowhere.yaml");
+    let loaded = load(&[nowhere.clone(), folder.path().to_owned()], &mut empty());
+    assert_eq!(
+        lines(&loaded),
+        [
+            format!("{}: no such file or folder", nowhere.display()),
+            format!(
+                "{}: no YAML files in this folder (their names must end in .yaml, .yml or .json)",
+                folder.path().display()
+            ),
+        ]
+    );
+}
+
+#[test]
+fn a_folder_that_contains_itself_ends() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::os::unix::fs::symlink(folder.path(), folder.path().join("again")).expect("a link");
+    fs::write(folder.path().join("a.yaml"), "kind: A").expect("a file");
+    let loaded = load(&[folder.path().to_owned()], &mut empty());
+    assert_eq!(kinds(&loaded), owned(&[(1, "A")]));
+    assert_eq!(lines(&loaded), [""; 0]);
+}

@@ -1,0 +1,173 @@
+//! `Gateway` (Istio `networking/v1alpha3/gateway.proto`): which ports are opened, and for which hosts.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::scalar::{Protocol, host};
+use super::{Labels, Meta};
+use crate::istio::reader::{Item, Message, did_you_mean, enforced, not_yet, removed};
+
+/// A Gateway document.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    /// Name, namespace, place.
+    pub meta: Meta,
+    /// `selector`: labels that the proxy must have; empty: every proxy.
+    pub selector: Labels,
+    /// `servers`, in order.
+    pub servers: Vec<Server>,
+}
+
+/// One entry of `servers`. Only plain HTTP servers get here: other protocols are refused by name.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// `name`: for statistics; empty when absent.
+    pub name: String,
+    /// `port.number`.
+    pub port: u16,
+    /// `port.name`.
+    pub port_name: String,
+    /// `bind`: address to listen on instead of the proxy's.
+    pub bind: Option<IpAddr>,
+    /// `hosts`, in order; at least one.
+    pub hosts: Vec<ServerHost>,
+}
+
+/// One entry of a server's `hosts`: `[namespace/]dnsName`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerHost {
+    /// Namespace of the VirtualServices that may use this host (`.` is resolved); `None`: any (`*`, or none written).
+    pub namespace: Option<String>,
+    /// Lower-case exact name, `*.suffix`, `*`, or an IP address.
+    pub host: String,
+}
+
+const GATEWAY: Message = Message { name: "Gateway", fields: &[enforced("selector"), enforced("servers")] };
+
+const SERVER: Message = Message {
+    name: "Server",
+    fields: &[
+        enforced("port"),
+        enforced("bind"),
+        enforced("hosts"),
+        not_yet("tls"),
+        enforced("name"),
+        removed("defaultEndpoint", "Istio never implemented it"),
+    ],
+};
+
+const PORT: Message = Message {
+    name: "Port",
+    fields: &[
+        enforced("number"),
+        enforced("protocol"),
+        enforced("name"),
+        removed("targetPort", "the Proxy document's spec.ports says where a Gateway port is bound"),
+    ],
+};
+
+/// The tables of this kind.
+pub(in crate::istio) const MESSAGES: &[&Message] = &[&GATEWAY, &SERVER, &PORT];
+
+/// Reads `spec`.
+pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<Gateway> {
+    let gateway = spec.object(&GATEWAY)?;
+    let selector = gateway.get("selector").map(|item| item.labels()).unwrap_or_default();
+    let mut port_names = BTreeSet::new();
+    let mut servers = Vec::new();
+    if let Some(list) = gateway.required("servers") {
+        let items = list.list();
+        if items.is_empty() {
+            list.error("needs at least one server", "");
+        }
+        servers.extend(items.iter().filter_map(|item| server(item, &meta.namespace, &mut port_names)));
+    }
+    Some(Gateway { meta, selector, servers })
+}
+
+fn server(item: &Item<'_>, namespace: &str, port_names: &mut BTreeSet<String>) -> Option<Server> {
+    let server = item.object(&SERVER)?;
+    let bind = server.get("bind").and_then(|item| bind(&item));
+    let hosts = hosts(&server.required("hosts")?, namespace);
+    let port = server.required("port")?.object(&PORT)?;
+    let number = port.required("number").and_then(|item| item.port());
+    let port_name = port.required("name").and_then(|item| item.nonempty_string().map(str::to_owned))?;
+    if !port_names.insert(port_name.clone()) {
+        port.item.error(format!("a second port named \"{port_name}\" in this Gateway"), "give each port its own name");
+    }
+    let protocol = port.required("protocol").and_then(|item| protocol(&item));
+    Some(Server { name: server.text("name"), port: number?, port_name, bind, hosts: protocol.and(Some(hosts))? })
+}
+
+fn bind(item: &Item<'_>) -> Option<IpAddr> {
+    let text = item.string()?;
+    if text.starts_with("unix://") {
+        item.not_enforced("a unix socket");
+        return None;
+    }
+    let address = text.parse().ok();
+    if address.is_none() {
+        item.error(format!("\"{text}\" is not an IP address"), "");
+    }
+    address
+}
+
+/// Only plain HTTP is served; other protocols that Istio has are refused by name.
+fn protocol(item: &Item<'_>) -> Option<Protocol> {
+    let text = item.nonempty_string()?;
+    match Protocol::parse(text) {
+        Some(Protocol::Http) => Some(Protocol::Http),
+        Some(other) => {
+            item.not_enforced(&format!("protocol {} of a Gateway server", other.name()));
+            None
+        }
+        None => {
+            let known = ["HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "MONGO", "TCP", "TLS"];
+            item.error(format!("\"{text}\" is not one of {}", known.join(", ")), did_you_mean(text, &known));
+            None
+        }
+    }
+}
+
+fn hosts(list: &Item<'_>, namespace: &str) -> Vec<ServerHost> {
+    let items = list.list();
+    if items.is_empty() {
+        list.error("needs at least one host", "write \"*\" for every host");
+    }
+    items.iter().filter_map(|item| server_host(item, namespace)).collect()
+}
+
+fn server_host(item: &Item<'_>, own_namespace: &str) -> Option<ServerHost> {
+    let text = item.nonempty_string()?;
+    let (namespace, name) = match text.split_once('/') {
+        Some((namespace, name)) => (namespace, name),
+        None => ("*", text),
+    };
+    let namespace = match namespace {
+        "*" => None,
+        "." => Some(own_namespace.to_owned()),
+        name if host::is_dns_label(name) => Some(name.to_owned()),
+        other => {
+            item.error(format!("\"{other}\" is not a namespace"), "write a name, \".\" or \"*\" before the \"/\"");
+            return None;
+        }
+    };
+    if let Err(why) = check_server_name(name) {
+        item.error(format!("host \"{name}\" {why}"), "write a full name, \"*.example.com\" or \"*\"");
+        return None;
+    }
+    Some(ServerHost { namespace, host: name.to_ascii_lowercase() })
+}
+
+/// A Gateway's hosts are narrower than a VirtualService's: whole labels as wildcards, and no short names.
+fn check_server_name(name: &str) -> Result<(), &'static str> {
+    if name == "*" || host::is_ip(name) {
+        return Ok(());
+    }
+    host::check_wildcard_name(name)?;
+    match name.strip_prefix('*') {
+        Some(rest) if !rest.starts_with('.') => Err("has a wildcard for a part of a label"),
+        None if !name.contains('.') => Err("is a short name"),
+        _ => Ok(()),
+    }
+}

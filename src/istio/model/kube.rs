@@ -1,0 +1,189 @@
+//! The Kubernetes kinds that say where services live: `Service`, `EndpointSlice`, `Endpoints`, `Pod`.
+//!
+//! Only the fields that move traffic are kept. Kubernetes itself has validated these documents, and they carry many
+//! fields of no meaning here (affinity, probes, status): unlike in Istio's kinds, other fields are passed over.
+
+use std::net::IpAddr;
+
+use super::scalar::Protocol;
+use super::{Labels, Meta};
+use crate::istio::reader::{Item, Object};
+
+/// The label that names an EndpointSlice's Service.
+const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+
+/// A core/v1 Service.
+#[derive(Debug, Clone)]
+pub struct KubeService {
+    /// Name, namespace, place.
+    pub meta: Meta,
+    /// `spec.ports`, without UDP and SCTP.
+    pub ports: Vec<KubePort>,
+    /// `spec.selector`; empty: endpoints come from EndpointSlice or Endpoints alone.
+    pub selector: Labels,
+}
+
+/// One entry of a Service's `ports`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KubePort {
+    /// `port`: what clients address.
+    pub number: u16,
+    /// `name`; empty when absent.
+    pub name: String,
+    /// From `appProtocol`, or the part of the name before the first `-`.
+    pub protocol: Protocol,
+    /// `targetPort`; absent: `port`.
+    pub target: TargetPort,
+}
+
+/// A port by number, or by a name that the workload maps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TargetPort {
+    /// The port itself.
+    Number(u16),
+    /// Name of a port of the workload.
+    Name(String),
+}
+
+/// A discovery.k8s.io/v1 EndpointSlice, or one subset of a core/v1 Endpoints document: addresses of one Service.
+#[derive(Debug, Clone)]
+pub struct Slice {
+    /// Name, namespace, place.
+    pub meta: Meta,
+    /// The Service: label `kubernetes.io/service-name`, or the name of the Endpoints document.
+    pub service: String,
+    /// Service port name (empty for the only, unnamed port) to the port on every address.
+    pub ports: Vec<(String, u16)>,
+    /// The ready ones.
+    pub addresses: Vec<SliceAddress>,
+}
+
+/// One address of a slice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SliceAddress {
+    /// The address.
+    pub address: IpAddr,
+    /// `targetRef.name` when it names a Pod: whose labels these are.
+    pub pod: Option<String>,
+}
+
+/// A core/v1 Pod: the labels of an address.
+#[derive(Debug, Clone)]
+pub struct Pod {
+    /// Name, namespace, labels, place.
+    pub meta: Meta,
+    /// `status.podIP`, if it has one.
+    pub address: Option<IpAddr>,
+}
+
+/// Reads a Service.
+pub(in crate::istio) fn read_service(meta: Meta, document: &Object<'_>) -> Option<KubeService> {
+    let spec = document.required("spec")?.open()?;
+    if let Some(kind) = spec.get("type")
+        && kind.string() == Some("ExternalName")
+    {
+        kind.not_enforced("a Service of type ExternalName");
+        return None;
+    }
+    let selector = spec.get("selector").map(|item| item.string_map()).unwrap_or_default();
+    let mut ports: Vec<KubePort> = Vec::new();
+    for item in spec.list("ports") {
+        let Some(port) = service_port(&item) else { continue };
+        if ports.iter().any(|other| other.number == port.number) {
+            item.error(format!("a second port {}", port.number), "give each port its own number");
+        } else {
+            ports.push(port);
+        }
+    }
+    Some(KubeService { meta, ports, selector })
+}
+
+/// `None` also for UDP and SCTP, which no HTTP proxy serves.
+fn service_port(item: &Item<'_>) -> Option<KubePort> {
+    let port = item.open()?;
+    let number = port.required("port")?.port()?;
+    let name = port.text("name");
+    let transport = port.get("protocol").and_then(|item| item.string()).unwrap_or("TCP");
+    if transport != "TCP" {
+        return None;
+    }
+    let app_protocol = port.get("appProtocol").and_then(|item| item.string());
+    let target = match port.get("targetPort") {
+        None => TargetPort::Number(number),
+        Some(item) if item.is_number() => TargetPort::Number(item.port()?),
+        Some(item) => TargetPort::Name(item.nonempty_string()?.to_owned()),
+    };
+    let protocol = Protocol::of_kube_port(number, &name, transport, app_protocol);
+    Some(KubePort { number, name, protocol, target })
+}
+
+/// Reads an EndpointSlice.
+pub(in crate::istio) fn read_endpoint_slice(meta: Meta, document: &Object<'_>) -> Option<Slice> {
+    let Some(service) = meta.labels.get(SERVICE_LABEL).cloned() else {
+        let what = format!("belongs to no Service: it has no label \"{SERVICE_LABEL}\"");
+        document.item.warn(what, "give it the Service's name");
+        return None;
+    };
+    if let Some(kind) = document.get("addressType")
+        && kind.one_of(&["IPv4", "IPv6", "FQDN"])? == "FQDN"
+    {
+        kind.not_enforced("an EndpointSlice of host names");
+        return None;
+    }
+    let mut addresses = Vec::new();
+    for item in document.list("endpoints") {
+        let Some(endpoint) = item.open() else { continue };
+        let ready = endpoint.get("conditions").and_then(|item| item.open()?.get("ready")?.bool()).unwrap_or(true);
+        let pod = pod_reference(&endpoint);
+        // Kubernetes: the addresses of one endpoint are interchangeable, and clients use the first.
+        let address = endpoint.list("addresses").first().and_then(address);
+        if let (true, Some(address)) = (ready, address) {
+            addresses.push(SliceAddress { address, pod });
+        }
+    }
+    let ports = document.list("ports").iter().filter_map(slice_port).collect();
+    Some(Slice { meta, service, ports, addresses })
+}
+
+/// Reads an Endpoints document: a slice for each of its subsets.
+pub(in crate::istio) fn read_endpoints(meta: &Meta, document: &Object<'_>) -> Vec<Slice> {
+    let subset = |item: &Item<'_>| {
+        let subset = item.open()?;
+        let addresses = subset.list("addresses").iter().filter_map(endpoints_address).collect();
+        let ports = subset.list("ports").iter().filter_map(slice_port).collect();
+        Some(Slice { meta: meta.clone(), service: meta.name.clone(), ports, addresses })
+    };
+    document.list("subsets").iter().filter_map(subset).collect()
+}
+
+fn endpoints_address(item: &Item<'_>) -> Option<SliceAddress> {
+    let object = item.open()?;
+    Some(SliceAddress { address: address(&object.required("ip")?)?, pod: pod_reference(&object) })
+}
+
+fn slice_port(item: &Item<'_>) -> Option<(String, u16)> {
+    let port = item.open()?;
+    let transport = port.get("protocol").and_then(|item| item.string()).unwrap_or("TCP");
+    let number = port.required("port")?.port()?;
+    (transport == "TCP").then(|| (port.text("name"), number))
+}
+
+fn pod_reference(endpoint: &Object<'_>) -> Option<String> {
+    let target = endpoint.get("targetRef")?.open()?;
+    (target.text("kind") == "Pod").then(|| target.text("name"))
+}
+
+fn address(item: &Item<'_>) -> Option<IpAddr> {
+    let text = item.string()?;
+    let address = text.parse().ok();
+    if address.is_none() {
+        item.error(format!("\"{text}\" is not an IP address"), "");
+    }
+    address
+}
+
+/// Reads a Pod.
+pub(in crate::istio) fn read_pod(meta: Meta, document: &Object<'_>) -> Pod {
+    let address = document.get("status").and_then(|item| address(&item.open()?.get("podIP")?));
+    Pod { meta, address }
+}

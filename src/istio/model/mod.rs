@@ -1,0 +1,56 @@
+//! The resources of a configuration as typed values, field for field Istio's, before anything is resolved.
+//!
+//! Each kind has one file: its types, the table of *all* fields that Istio gives it (enforced here or not), and the
+//! function that reads it. `world` is the only user of what is read; `plan` sees the same types with names resolved.
+
+use std::collections::BTreeMap;
+
+use super::problem::Source;
+
+pub mod destination_rule;
+pub mod gateway;
+pub mod kube;
+pub mod proxy;
+pub mod scalar;
+pub mod service_entry;
+pub mod virtual_service;
+pub mod workload_entry;
+
+/// Labels or a selector: sorted, so that everything derived from them is deterministic.
+pub type Labels = BTreeMap<String, String>;
+
+/// Whether `labels` has every pair of `selector` (an empty selector is in everything).
+#[must_use]
+pub fn selects(selector: &Labels, labels: &Labels) -> bool {
+    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+/// A resource's `metadata`, with the place it was read from.
+#[derive(Debug, Clone)]
+pub struct Meta {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.namespace`; `default` when absent.
+    pub namespace: String,
+    /// `metadata.labels`.
+    pub labels: Labels,
+    /// `metadata.annotations`.
+    pub annotations: Labels,
+    /// File, line and `Kind/namespace/name`.
+    pub source: Source,
+}
+
+/// All resources as they were read, each kind in the order of the files and documents.
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    pub(super) gateways: Vec<gateway::Gateway>,
+    pub(super) virtual_services: Vec<virtual_service::VirtualService>,
+    pub(super) destination_rules: Vec<destination_rule::DestinationRule>,
+    pub(super) service_entries: Vec<service_entry::ServiceEntry>,
+    pub(super) workload_entries: Vec<workload_entry::WorkloadEntry>,
+    pub(super) kube_services: Vec<kube::KubeService>,
+    pub(super) endpoint_slices: Vec<kube::Slice>,
+    pub(super) endpoints: Vec<kube::Slice>,
+    pub(super) pods: Vec<kube::Pod>,
+    pub(super) proxy: Option<proxy::Proxy>,
+}

@@ -1,0 +1,13 @@
+//! The small types that Istio's messages share: durations, string matches, host names, labels, protocols.
+//!
+//! Each takes text and says what is wrong with it; where in the document that was is the reader's business.
+
+mod duration;
+pub(in crate::istio) mod host;
+pub(in crate::istio) mod labels;
+mod protocol;
+pub(in crate::istio) mod string_match;
+
+pub(in crate::istio) use duration::parse as parse_duration;
+pub use protocol::Protocol;
+pub use string_match::StringMatch;

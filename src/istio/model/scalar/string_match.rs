@@ -1,0 +1,96 @@
+//! `StringMatch`: how a value of a request is compared.
+
+use regex::bytes::RegexBuilder;
+
+use crate::istio::reader::{Item, Message, enforced};
+
+/// Longest regex (Istio's validation).
+const MAX_REGEX_BYTES: usize = 1024;
+
+/// Memory that one compiled regex may take: `a{1000}{1000}` is short to write.
+const MAX_REGEX_MEMORY: usize = 1024 * 1024;
+
+/// Istio's `StringMatch`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StringMatch {
+    /// No condition on the value (`{}`, and regex `*` for a header): it only has to be there.
+    Present,
+    /// `exact`.
+    Exact(String),
+    /// `prefix`.
+    Prefix(String),
+    /// `regex`: RE2, must match the whole value. It has been compiled once, so it is valid.
+    Regex(String),
+}
+
+/// The table of this message.
+pub(in crate::istio) const STRING_MATCH: Message =
+    Message { name: "StringMatch", fields: &[enforced("exact"), enforced("prefix"), enforced("regex")] };
+
+/// What a matched value is: the rules differ a little.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::istio) enum Subject {
+    /// The path, where an empty prefix means every path.
+    Uri,
+    /// A header, where the regex `*` means presence.
+    Header,
+    /// Method or authority.
+    Other,
+}
+
+/// Reads a StringMatch.
+pub(in crate::istio) fn read(item: &Item<'_>, subject: Subject) -> Option<StringMatch> {
+    if item.is_text() {
+        item.error("must be a mapping, not a string", "write \"exact:\", \"prefix:\" or \"regex:\" before the value");
+        return None;
+    }
+    let object = item.object(&STRING_MATCH)?;
+    let written: Vec<_> =
+        ["exact", "prefix", "regex"].into_iter().filter_map(|name| Some((name, object.get(name)?))).collect();
+    match written.as_slice() {
+        [] => Some(StringMatch::Present),
+        [("exact", value)] => Some(StringMatch::Exact(value.string()?.to_owned())),
+        [("prefix", value)] => {
+            let prefix = value.string()?;
+            if prefix.is_empty() && subject != Subject::Uri {
+                value.error("must not be empty", "write {} to match any value");
+                return None;
+            }
+            Some(StringMatch::Prefix(prefix.to_owned()))
+        }
+        [(_, value)] => {
+            let regex = value.nonempty_string()?;
+            if regex == "*" && subject == Subject::Header {
+                return Some(StringMatch::Present);
+            }
+            check_regex(value, regex).then(|| StringMatch::Regex(regex.to_owned()))
+        }
+        [(first, _), (second, _), ..] => {
+            item.error(format!("has both \"{first}\" and \"{second}\""), "keep one of them");
+            None
+        }
+    }
+}
+
+fn check_regex(value: &Item<'_>, regex: &str) -> bool {
+    if regex.len() > MAX_REGEX_BYTES {
+        value.error(format!("a regex may have {MAX_REGEX_BYTES} bytes, not {}", regex.len()), "");
+        return false;
+    }
+    // As it will run: around the whole value.
+    let whole = format!("^(?:{regex})$");
+    match RegexBuilder::new(&whole).size_limit(MAX_REGEX_MEMORY).build() {
+        Ok(_) => true,
+        Err(regex::Error::CompiledTooBig(_)) => {
+            value.error("the regex is too big", "its repetitions multiply: make them smaller");
+            false
+        }
+        Err(error) => {
+            // The parser's message is a drawing of several lines; the last one says what is wrong.
+            let text = error.to_string();
+            let why = text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ");
+            value.error(format!("\"{regex}\" is not a regex: {why}"), "RE2 syntax, as in Istio");
+            false
+        }
+    }
+}

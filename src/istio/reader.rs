@@ -1,0 +1,505 @@
+//! Walks one resource's tree, field by field, and reports everything that is wrong with it.
+//!
+//! Each message type of the model has a [`Message`]: the table of *all* its fields in Istio, enforced or not. Opening
+//! an object checks its keys against the table at once, so no field can be dropped in silence; what then reads the
+//! fields only deals with values. A reading function returns `None` when it has reported why, and its callers go on
+//! with the next field: one run shows every problem.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::model::Labels;
+use super::model::scalar::{labels, parse_duration};
+use super::problem::{Problem, Severity, Source};
+use super::tree::{Entry, Node, Value};
+
+/// The fields of one message type.
+#[derive(Debug)]
+pub struct Message {
+    /// What it is called in Istio's reference, as `HTTPMatchRequest`.
+    pub name: &'static str,
+    /// Every field that Istio's schema has.
+    pub fields: &'static [Field],
+}
+
+/// One field of a message.
+#[derive(Debug)]
+pub struct Field {
+    /// lowerCamelCase; documents may also use snake_case.
+    pub name: &'static str,
+    /// What ringway does with it.
+    pub state: State,
+}
+
+/// What ringway does with a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Read and enforced.
+    Enforced,
+    /// Istio has it and ringway does not enforce it yet: an error by name.
+    NotYet,
+    /// Istio had it once and refuses it now: an error that says what to write instead.
+    Removed(&'static str),
+    /// Enforced, with a warning that says what to write instead.
+    Deprecated(&'static str),
+    /// Accepted: it says nothing that a proxy would enforce. The reason goes into the field reference.
+    Ignored(&'static str),
+}
+
+/// An enforced field, for tables.
+pub(super) const fn enforced(name: &'static str) -> Field {
+    Field { name, state: State::Enforced }
+}
+
+/// A field that is not enforced yet, for tables.
+pub(super) const fn not_yet(name: &'static str) -> Field {
+    Field { name, state: State::NotYet }
+}
+
+/// A removed field, for tables.
+pub(super) const fn removed(name: &'static str, instead: &'static str) -> Field {
+    Field { name, state: State::Removed(instead) }
+}
+
+/// A field without meaning here, for tables.
+pub(super) const fn ignored(name: &'static str, reason: &'static str) -> Field {
+    Field { name, state: State::Ignored(reason) }
+}
+
+/// What is written for a field that ringway does not enforce.
+pub(super) const NOT_ENFORCED_HINT: &str = "remove it, or pass --permissive to serve without it";
+
+/// The reading of one resource.
+pub(super) struct Reader<'a> {
+    source: &'a Source,
+    /// Turns unknown fields and those not enforced into warnings.
+    permissive: bool,
+    problems: &'a RefCell<Vec<Problem>>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(source: &'a Source, permissive: bool, problems: &'a RefCell<Vec<Problem>>) -> Self {
+        Self { source, permissive, problems }
+    }
+
+    /// The resource itself.
+    pub(super) fn root(&'a self, node: &'a Node) -> Item<'a> {
+        Item { reader: self, node, line: node.line, path: String::new() }
+    }
+
+    fn report(&self, severity: Severity, line: u32, path: &str, what: String, instead: String) {
+        self.problems.borrow_mut().push(Problem {
+            severity,
+            file: self.source.file.clone(),
+            line,
+            resource: self.source.resource.clone(),
+            path: path.to_owned(),
+            what,
+            instead,
+        });
+    }
+}
+
+/// A value at its place.
+#[derive(Clone)]
+pub(super) struct Item<'a> {
+    reader: &'a Reader<'a>,
+    node: &'a Node,
+    /// The line of its key, if it has one.
+    line: u32,
+    path: String,
+}
+
+impl<'a> Item<'a> {
+    pub(super) fn line(&self) -> u32 {
+        self.line
+    }
+
+    /// The place of the whole resource.
+    pub(super) fn source(&self) -> &'a Source {
+        self.reader.source
+    }
+
+    pub(super) fn error(&self, what: impl Into<String>, instead: impl Into<String>) {
+        self.reader.report(Severity::Error, self.line, &self.path, what.into(), instead.into());
+    }
+
+    pub(super) fn warn(&self, what: impl Into<String>, instead: impl Into<String>) {
+        self.reader.report(Severity::Warning, self.line, &self.path, what.into(), instead.into());
+    }
+
+    /// Istio has this value and ringway does not enforce it: an error, with `--permissive` a warning.
+    pub(super) fn not_enforced(&self, what: &str) {
+        let severity = self.lenient();
+        let what = format!("{what} is not enforced by ringway yet");
+        self.reader.report(severity, self.line, &self.path, what, NOT_ENFORCED_HINT.to_owned());
+    }
+
+    fn lenient(&self) -> Severity {
+        if self.reader.permissive { Severity::Warning } else { Severity::Error }
+    }
+
+    fn wrong_type(&self, wanted: &str) {
+        let instead = match &self.node.value {
+            Value::Number(number) if wanted == "a string" => format!("quote it: \"{}\"", number.raw),
+            Value::Bool(truth) if wanted == "a string" => format!("quote it: \"{truth}\""),
+            Value::Text(text) if wanted == "a whole number" && text.parse::<i64>().is_ok() => {
+                format!("write {text} without quotes")
+            }
+            _ => String::new(),
+        };
+        let what = match &self.node.value {
+            Value::Number(number) if wanted == "a whole number" => {
+                format!("must be a whole number, not {}", number.raw)
+            }
+            value => format!("must be {wanted}, not {}", value.kind()),
+        };
+        self.error(what, instead);
+    }
+
+    /// Whether the value is written and not `null`.
+    pub(super) fn is_null(&self) -> bool {
+        matches!(self.node.value, Value::Null)
+    }
+
+    /// Whether the value is a string.
+    pub(super) fn is_text(&self) -> bool {
+        matches!(self.node.value, Value::Text(_))
+    }
+
+    /// Whether the value is `false`, as which older YAML reads an unquoted `off`.
+    pub(super) fn is_false(&self) -> bool {
+        matches!(self.node.value, Value::Bool(false))
+    }
+
+    /// Whether the value is a number.
+    pub(super) fn is_number(&self) -> bool {
+        matches!(self.node.value, Value::Number(_))
+    }
+
+    pub(super) fn string(&self) -> Option<&'a str> {
+        match &self.node.value {
+            Value::Text(text) => Some(text),
+            _ => {
+                self.wrong_type("a string");
+                None
+            }
+        }
+    }
+
+    pub(super) fn nonempty_string(&self) -> Option<&'a str> {
+        let text = self.string()?;
+        if text.is_empty() {
+            self.error("must not be empty", "");
+            return None;
+        }
+        Some(text)
+    }
+
+    pub(super) fn bool(&self) -> Option<bool> {
+        match &self.node.value {
+            Value::Bool(truth) => Some(*truth),
+            _ => {
+                self.wrong_type("true or false");
+                None
+            }
+        }
+    }
+
+    /// A whole number between `min` and `max`.
+    pub(super) fn whole(&self, min: u32, max: u32) -> Option<u32> {
+        match &self.node.value {
+            Value::Number(number) => match number.whole {
+                Some(whole) => match u32::try_from(whole) {
+                    Ok(whole) if (min..=max).contains(&whole) => Some(whole),
+                    _ => {
+                        self.error(format!("must be between {min} and {max}, not {whole}"), "");
+                        None
+                    }
+                },
+                None => {
+                    self.wrong_type("a whole number");
+                    None
+                }
+            },
+            _ => {
+                self.wrong_type("a whole number");
+                None
+            }
+        }
+    }
+
+    /// A TCP port: 1 to 65535.
+    pub(super) fn port(&self) -> Option<u16> {
+        self.whole(1, u32::from(u16::MAX)).and_then(|port| u16::try_from(port).ok())
+    }
+
+    /// The position of the value in `names`. protojson also takes an enum's number; nobody writes it, so we do not.
+    pub(super) fn one_of(&self, names: &[&'static str]) -> Option<&'static str> {
+        let text = self.string()?;
+        let found = names.iter().find(|name| **name == text);
+        if found.is_none() {
+            self.error(format!("\"{text}\" is not one of {}", names.join(", ")), did_you_mean(text, names));
+        }
+        found.copied()
+    }
+
+    /// A duration of at least a millisecond, in whole milliseconds: Istio's rule for nearly every field.
+    pub(super) fn duration(&self) -> Option<Duration> {
+        let text = match &self.node.value {
+            Value::Text(text) => text,
+            Value::Number(number) => {
+                self.error("must be a duration, not a number", format!("give it a unit: {}s", number.raw));
+                return None;
+            }
+            _ => {
+                self.wrong_type("a duration");
+                return None;
+            }
+        };
+        let example = "write it like 1h, 1m30s, 1.5s or 100ms";
+        match parse_duration(text) {
+            Err(why) => self.error(format!("\"{text}\" {why}"), example),
+            Ok(duration) if duration < Duration::from_millis(1) => {
+                self.error(format!("\"{text}\" is shorter than 1ms"), "leave the field out for its default");
+            }
+            Ok(duration) if duration.subsec_nanos() % 1_000_000 != 0 => {
+                self.error(format!("\"{text}\" is not a whole number of milliseconds"), example);
+            }
+            Ok(duration) => return Some(duration),
+        }
+        None
+    }
+
+    /// The items of a list; nothing, with a report, if it is not a list.
+    pub(super) fn list(&self) -> Vec<Item<'a>> {
+        let Value::List(items) = &self.node.value else {
+            self.wrong_type("a list");
+            return Vec::new();
+        };
+        let item = |(index, node): (usize, &'a Node)| Item {
+            reader: self.reader,
+            node,
+            line: node.line,
+            path: format!("{}[{index}]", self.path),
+        };
+        items.iter().enumerate().map(item).collect()
+    }
+
+    /// The strings of a list.
+    pub(super) fn strings(&self) -> Vec<String> {
+        self.list().iter().filter_map(Item::string).map(str::to_owned).collect()
+    }
+
+    /// The entries of a map whose keys are data, such as labels and header names: never rewritten.
+    pub(super) fn data_map(&self) -> Vec<(&'a str, Item<'a>)> {
+        let Some(entries) = self.entries() else { return Vec::new() };
+        let value = |entry: &'a Entry| {
+            let path = format!("{}[{}]", self.path, entry.key);
+            (entry.key.as_str(), Item { reader: self.reader, node: &entry.node, line: entry.line, path })
+        };
+        entries.iter().map(value).collect()
+    }
+
+    /// Labels, with their syntax checked.
+    pub(super) fn labels(&self) -> Labels {
+        let mut found = Labels::new();
+        for (key, value) in self.data_map() {
+            if let Err(why) = labels::check_key(key) {
+                value.error(format!("label name \"{key}\" {why}"), "");
+            }
+            if let Some(text) = value.string() {
+                if let Err(why) = labels::check_value(text) {
+                    value.error(format!("label value \"{text}\" {why}"), "");
+                }
+                found.insert(key.to_owned(), text.to_owned());
+            }
+        }
+        found
+    }
+
+    /// A map of strings whose syntax does not matter here.
+    pub(super) fn string_map(&self) -> BTreeMap<String, String> {
+        let value = |(key, value): (&str, Item<'_>)| Some((key.to_owned(), value.string()?.to_owned()));
+        self.data_map().into_iter().filter_map(value).collect()
+    }
+
+    fn entries(&self) -> Option<&'a [Entry]> {
+        match &self.node.value {
+            Value::Map(entries) => Some(entries),
+            _ => {
+                self.wrong_type("a mapping");
+                None
+            }
+        }
+    }
+
+    /// Opens an object of Istio's: every key is checked against the message's table.
+    pub(super) fn object(&self, message: &'static Message) -> Option<Object<'a>> {
+        let entries = self.entries()?;
+        let object = Object { item: self.clone(), entries };
+        for (index, entry) in entries.iter().enumerate() {
+            object.check(entry, &entries[..index], message);
+        }
+        Some(object)
+    }
+
+    /// Opens an object of a Kubernetes kind: other keys than the ones looked up are passed over.
+    pub(super) fn open(&self) -> Option<Object<'a>> {
+        Some(Object { item: self.clone(), entries: self.entries()? })
+    }
+}
+
+/// An object whose fields can be looked up by their camelCase names.
+pub(super) struct Object<'a> {
+    pub(super) item: Item<'a>,
+    entries: &'a [Entry],
+}
+
+impl<'a> Object<'a> {
+    /// The field's value; `None` if it is absent or `null`.
+    pub(super) fn get(&self, name: &str) -> Option<Item<'a>> {
+        self.written(name).filter(|item| !item.is_null())
+    }
+
+    /// The field's value; reports its absence.
+    pub(super) fn required(&self, name: &str) -> Option<Item<'a>> {
+        let found = self.get(name);
+        if found.is_none() {
+            self.item.error(format!("\"{name}\" is required"), "");
+        }
+        found
+    }
+
+    /// Whether no field is written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether any of the fields is written.
+    pub(super) fn has_any(&self, names: &[&str]) -> bool {
+        names.iter().any(|name| self.get(name).is_some())
+    }
+
+    /// The items of a list field; empty when absent.
+    pub(super) fn list(&self, name: &str) -> Vec<Item<'a>> {
+        self.get(name).map(|item| item.list()).unwrap_or_default()
+    }
+
+    /// A string field; empty when absent.
+    pub(super) fn text(&self, name: &str) -> String {
+        self.get(name).and_then(|item| item.string()).unwrap_or_default().to_owned()
+    }
+
+    /// `exportTo`: only what is true here, that everything is visible to everyone, can be said so far.
+    pub(super) fn export_to_all(&self) {
+        if let Some(item) = self.get("exportTo")
+            && item.strings().iter().any(|scope| scope != "*")
+        {
+            item.not_enforced("an \"exportTo\" other than [\"*\"]");
+        }
+    }
+
+    fn written(&self, name: &str) -> Option<Item<'a>> {
+        let entry = self.entries.iter().find(|entry| spells(&entry.key, name))?;
+        Some(self.at(entry))
+    }
+
+    fn at(&self, entry: &'a Entry) -> Item<'a> {
+        let dot = if self.item.path.is_empty() { "" } else { "." };
+        let path = format!("{}{dot}{}", self.item.path, entry.key);
+        Item { reader: self.item.reader, node: &entry.node, line: entry.line, path }
+    }
+
+    fn check(&self, entry: &'a Entry, before: &[Entry], message: &'static Message) {
+        let item = self.at(entry);
+        let Some(field) = message.fields.iter().find(|field| spells(&entry.key, field.name)) else {
+            return self.unknown(&item, &entry.key, message);
+        };
+        if let Some(twin) = before.iter().find(|twin| spells(&twin.key, field.name)) {
+            return item
+                .error(format!("\"{}\" and \"{}\" are the same field", twin.key, entry.key), "keep one of them");
+        }
+        match field.state {
+            State::Enforced | State::Ignored(_) => {}
+            State::Deprecated(instead) => item.warn(format!("\"{}\" is deprecated", entry.key), instead),
+            State::Removed(instead) => item.error(format!("\"{}\" was removed from Istio", entry.key), instead),
+            State::NotYet if item.is_null() => {}
+            State::NotYet => item.not_enforced(&format!("\"{}\"", entry.key)),
+        }
+    }
+
+    fn unknown(&self, item: &Item<'_>, key: &str, message: &'static Message) {
+        let names: Vec<_> = message.fields.iter().map(|field| field.name).collect();
+        let what = format!("unknown field \"{key}\" in {}", message.name);
+        item.reader.report(item.lenient(), item.line, &item.path, what, did_you_mean(key, &names));
+    }
+}
+
+/// Whether `written` is `name` (lowerCamelCase) in either of protojson's spellings.
+fn spells(written: &str, name: &str) -> bool {
+    if written == name {
+        return true;
+    }
+    let mut written = written.bytes();
+    for byte in name.bytes() {
+        if byte.is_ascii_uppercase() {
+            if written.next() != Some(b'_') || written.next() != Some(byte.to_ascii_lowercase()) {
+                return false;
+            }
+        } else if written.next() != Some(byte) {
+            return false;
+        }
+    }
+    written.next().is_none()
+}
+
+/// `did you mean "x"?` for the nearest of `names`; empty when none is near.
+pub(super) fn did_you_mean<S: AsRef<str>>(written: &str, names: &[S]) -> String {
+    // Neither a long word nor a long list may make this slow: nothing near is that long.
+    if written.len() > 100 {
+        return String::new();
+    }
+    let lower = written.to_ascii_lowercase();
+    let near = names
+        .iter()
+        .map(|name| (strsim::osa_distance(&lower, &name.as_ref().to_ascii_lowercase()), name.as_ref()))
+        .min_by_key(|(distance, _)| *distance);
+    match near {
+        Some((distance, name)) if distance <= 1 + written.len() / 4 => format!("did you mean \"{name}\"?"),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_spellings_name_a_field() {
+        for (written, name, same) in [
+            ("hosts", "hosts", true),
+            ("trafficPolicy", "trafficPolicy", true),
+            ("traffic_policy", "trafficPolicy", true),
+            ("TrafficPolicy", "trafficPolicy", false),
+            ("traffic_Policy", "trafficPolicy", false),
+            ("trafficpolicy", "trafficPolicy", false),
+            ("traffic_policy_", "trafficPolicy", false),
+            ("host", "hosts", false),
+        ] {
+            assert_eq!(spells(written, name), same, "{written} {name}");
+        }
+    }
+
+    #[test]
+    fn near_words_are_offered_and_far_ones_are_not() {
+        let names = ["hosts", "gateways", "http", "exportTo"];
+        assert_eq!(did_you_mean("host", &names), "did you mean \"hosts\"?");
+        assert_eq!(did_you_mean("gatewyas", &names), "did you mean \"gateways\"?");
+        assert_eq!(did_you_mean("HTTP", &names), "did you mean \"http\"?");
+        assert_eq!(did_you_mean("exportto", &names), "did you mean \"exportTo\"?");
+        assert_eq!(did_you_mean("retries", &names), "");
+        assert_eq!(did_you_mean("x", &[""; 0]), "");
+    }
+}

@@ -1,0 +1,452 @@
+//! One YAML document as a tree that knows the line of every key and item.
+//!
+//! The parser (saphyr-parser) gives events with exact places, so a problem names the line of the field that is wrong.
+//! What a hostile document could blow up is bounded here: depth, and what aliases may expand to.
+
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Tag};
+
+/// Deepest nesting of a document: Istio's own messages need a dozen levels, and dropping a tree recurses.
+const MAX_DEPTH: usize = 64;
+
+/// Aliases may add at most this many times the document's own bytes ...
+const ALIAS_GROWTH: usize = 10;
+
+/// ... or this many bytes, if that is more. A list of a few anchored labels must work in a tiny file.
+const ALIAS_FLOOR_BYTES: usize = 64 * 1024;
+
+/// A value and the line in the file on which it starts.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    /// From 1.
+    pub(super) line: u32,
+    pub(super) value: Value,
+}
+
+/// YAML 1.2's core schema, which is what Kubernetes' JSON can express.
+#[derive(Debug, Clone)]
+pub(super) enum Value {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(String),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// A number, with the way it was written: `1.10` is a version as often as a number.
+#[derive(Debug, Clone)]
+pub(super) struct Number {
+    pub(super) raw: String,
+    /// `None` for a fraction, and for what does not fit.
+    pub(super) whole: Option<i64>,
+}
+
+/// One `key: value` of a map. Keys are kept as written, whatever type YAML gives them.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) key: String,
+    /// The line of the key.
+    pub(super) line: u32,
+    pub(super) node: Node,
+}
+
+/// Something wrong with the text itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) line: u32,
+    /// Path of the field, if the text could be understood that far.
+    pub(super) path: String,
+    pub(super) what: String,
+}
+
+impl Value {
+    /// The type in the words of a message: "must be a list, not a string".
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "nothing",
+            Self::Bool(_) => "true or false",
+            Self::Number(_) => "a number",
+            Self::Text(_) => "a string",
+            Self::List(_) => "a list",
+            Self::Map(_) => "a mapping",
+        }
+    }
+}
+
+impl Node {
+    /// The value of a map's key, if this is a map and has it.
+    pub(super) fn get(&self, key: &str) -> Option<&Node> {
+        match &self.value {
+            Value::Map(entries) => entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node),
+            _ => None,
+        }
+    }
+
+    /// The line of the field at `path`, or of its nearest ancestor that is written.
+    /// A field's name may be in either spelling, `targetPort` or `target_port`.
+    pub(super) fn line_of(&self, path: &str) -> u32 {
+        let (mut line, mut node) = (self.line, self);
+        for segment in segments(path) {
+            let next = match (&node.value, segment) {
+                (Value::List(items), Segment::Bracketed(index)) => {
+                    index.parse().ok().and_then(|index: usize| items.get(index)).map(|item| (item.line, item))
+                }
+                (Value::Map(entries), Segment::Bracketed(key)) => {
+                    entries.iter().find(|entry| entry.key == key).map(|entry| (entry.line, &entry.node))
+                }
+                (Value::Map(entries), Segment::Field(name)) => {
+                    entries.iter().find(|entry| same_field(&entry.key, name)).map(|entry| (entry.line, &entry.node))
+                }
+                _ => None,
+            };
+            let Some((at, below)) = next else { break };
+            (line, node) = (at, below);
+        }
+        line
+    }
+}
+
+/// One step of a path: `.name`, or `[3]` and `[key]`.
+enum Segment<'p> {
+    Field(&'p str),
+    Bracketed(&'p str),
+}
+
+fn segments(path: &str) -> impl Iterator<Item = Segment<'_>> {
+    let mut rest = path;
+    std::iter::from_fn(move || {
+        rest = rest.strip_prefix('.').unwrap_or(rest);
+        if rest.is_empty() {
+            return None;
+        }
+        if let Some(inside) = rest.strip_prefix('[') {
+            let (key, after) = inside.split_once(']')?;
+            rest = after;
+            return Some(Segment::Bracketed(key));
+        }
+        let end = rest.find(['.', '[']).unwrap_or(rest.len());
+        let (name, after) = rest.split_at(end);
+        rest = after;
+        Some(Segment::Field(name))
+    })
+}
+
+/// Whether two spellings name the same field: protojson takes `targetPort` and `target_port`.
+fn same_field(a: &str, b: &str) -> bool {
+    fn letters(name: &str) -> impl Iterator<Item = u8> {
+        name.bytes().filter(|byte| *byte != b'_').map(|byte| byte.to_ascii_lowercase())
+    }
+    letters(a).eq(letters(b))
+}
+
+/// Parses the text of one document, which starts on line `first_line` of its file. A document without content is
+/// `Value::Null`. Duplicate keys are reported and the first is kept; any other fault ends the document.
+pub(super) fn parse(text: &str, first_line: u32) -> (Option<Node>, Vec<Fault>) {
+    let mut builder = Builder {
+        first_line,
+        frames: Vec::new(),
+        anchors: HashMap::new(),
+        alias_budget: (text.len() * ALIAS_GROWTH).max(ALIAS_FLOOR_BYTES),
+        root: None,
+        faults: Vec::new(),
+    };
+    for event in Parser::new_from_str(text) {
+        let step = match event {
+            Ok((event, span)) => builder.event(event, line_number(span.start.line())),
+            Err(error) => Err(builder.syntax(&error)),
+        };
+        if let Err(fault) = step {
+            builder.faults.push(fault);
+            return (None, builder.faults);
+        }
+    }
+    let root = builder.root.unwrap_or(Node { line: first_line, value: Value::Null });
+    (Some(root), builder.faults)
+}
+
+fn line_number(line: usize) -> u32 {
+    u32::try_from(line).unwrap_or(u32::MAX)
+}
+
+struct Builder {
+    first_line: u32,
+    frames: Vec<Frame>,
+    /// Finished anchored values with their weight.
+    anchors: HashMap<usize, (Node, usize)>,
+    alias_budget: usize,
+    root: Option<Node>,
+    faults: Vec<Fault>,
+}
+
+/// A list or map that is being read.
+struct Frame {
+    line: u32,
+    anchor: usize,
+    kind: FrameKind,
+}
+
+enum FrameKind {
+    List(Vec<Node>),
+    /// `key` is the one whose value comes next.
+    Map {
+        entries: Vec<Entry>,
+        seen: HashMap<String, u32>,
+        key: Option<(String, u32)>,
+    },
+}
+
+impl Builder {
+    fn event(&mut self, event: Event<'_>, line: u32) -> Result<(), Fault> {
+        let line = line.max(1) - 1 + self.first_line;
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let value = self.scalar(&text, style, tag.as_deref(), line)?;
+                self.finish(Node { line, value }, anchor)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.check_tag(tag.as_deref(), "seq", line)?;
+                self.open(line, anchor, FrameKind::List(Vec::new()))
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.check_tag(tag.as_deref(), "map", line)?;
+                self.open(line, anchor, FrameKind::Map { entries: Vec::new(), seen: HashMap::new(), key: None })
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                let Some(frame) = self.frames.pop() else { return Ok(()) };
+                let value = match frame.kind {
+                    FrameKind::List(items) => Value::List(items),
+                    FrameKind::Map { entries, .. } => Value::Map(self.merged(entries)?),
+                };
+                self.finish(Node { line: frame.line, value }, frame.anchor)
+            }
+            Event::Alias(id) => match self.anchors.get(&id) {
+                Some((node, weight)) => {
+                    let (node, weight) = (node.clone(), *weight);
+                    if self.frames.len() + depth(&node) > MAX_DEPTH {
+                        return Err(self.fault(line, too_deep()));
+                    }
+                    self.charge(weight, line)?;
+                    self.finish(Node { line, ..node }, 0)
+                }
+                None => Err(self.fault(line, "an alias inside the value that it stands for".to_owned())),
+            },
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {
+                Ok(())
+            }
+        }
+    }
+
+    fn open(&mut self, line: u32, anchor: usize, kind: FrameKind) -> Result<(), Fault> {
+        if self.frames.len() >= MAX_DEPTH {
+            return Err(self.fault(line, too_deep()));
+        }
+        self.frames.push(Frame { line, anchor, kind });
+        Ok(())
+    }
+
+    /// Puts a complete value where it belongs: into the open list or map, or as the root.
+    fn finish(&mut self, node: Node, anchor: usize) -> Result<(), Fault> {
+        if anchor != 0 {
+            let weight = weigh(&node);
+            self.charge(weight, node.line)?;
+            self.anchors.insert(anchor, (node.clone(), weight));
+        }
+        let line = node.line;
+        match self.frames.last_mut() {
+            None if self.root.is_some() => return Err(self.fault(line, "a second value in one document".to_owned())),
+            None => self.root = Some(node),
+            Some(Frame { kind: FrameKind::List(items), .. }) => items.push(node),
+            Some(Frame { kind: FrameKind::Map { entries, seen, key }, .. }) => match key.take() {
+                None => match key_text(node.value) {
+                    Some(text) => *key = Some((text, line)),
+                    None => return Err(self.fault(line, "a key must be a scalar, not a list or a mapping".to_owned())),
+                },
+                Some((name, key_line)) => match seen.get(&name) {
+                    Some(first) => {
+                        let what = format!("duplicate key \"{name}\" (first on line {first})");
+                        self.faults.push(Fault { line: key_line, path: self.path(Some(&name)), what });
+                    }
+                    None => {
+                        seen.insert(name.clone(), key_line);
+                        entries.push(Entry { key: name, line: key_line, node });
+                    }
+                },
+            },
+        }
+        Ok(())
+    }
+
+    /// Counts what an anchor or alias copies.
+    fn charge(&mut self, weight: usize, line: u32) -> Result<(), Fault> {
+        match self.alias_budget.checked_sub(weight) {
+            Some(left) => self.alias_budget = left,
+            None => {
+                let what = format!("aliases expand to more than {ALIAS_GROWTH} times the document");
+                return Err(self.fault(line, what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies `<<: *defaults`: keys of the merged map that the map itself does not have.
+    fn merged(&self, entries: Vec<Entry>) -> Result<Vec<Entry>, Fault> {
+        if !entries.iter().any(|entry| entry.key == "<<") {
+            return Ok(entries);
+        }
+        let (merges, mut own): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.key == "<<");
+        for merge in merges {
+            let sources = match merge.node.value {
+                Value::List(items) => items,
+                value => vec![Node { line: merge.line, value }],
+            };
+            for source in sources {
+                let Value::Map(more) = source.value else {
+                    return Err(self.fault(merge.line, "\"<<\" merges mappings only".to_owned()));
+                };
+                for entry in more {
+                    if !own.iter().any(|mine| mine.key == entry.key) {
+                        own.push(entry);
+                    }
+                }
+            }
+        }
+        Ok(own)
+    }
+
+    fn scalar(&self, text: &str, style: ScalarStyle, tag: Option<&Tag>, line: u32) -> Result<Value, Fault> {
+        let plain = style == ScalarStyle::Plain;
+        match tag {
+            None if plain => Ok(resolve(text)),
+            None => Ok(Value::Text(text.to_owned())),
+            Some(tag) if tag.is_yaml_core_schema() => match tag.suffix.as_str() {
+                "str" => Ok(Value::Text(text.to_owned())),
+                "null" | "bool" | "int" | "float" => Ok(resolve(text)),
+                other => Err(self.fault(line, format!("the tag !!{other} has no meaning here"))),
+            },
+            // "!" alone: a string, whatever it looks like.
+            Some(tag) if tag.handle.is_empty() && tag.suffix == "!" => Ok(Value::Text(text.to_owned())),
+            Some(tag) => Err(self.fault(line, format!("the tag {}{} has no meaning here", tag.handle, tag.suffix))),
+        }
+    }
+
+    fn check_tag(&self, tag: Option<&Tag>, native: &str, line: u32) -> Result<(), Fault> {
+        match tag {
+            Some(tag) if !(tag.is_yaml_core_schema() && tag.suffix == native) => {
+                Err(self.fault(line, format!("the tag {}{} has no meaning here", tag.handle, tag.suffix)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn syntax(&self, error: &ScanError) -> Fault {
+        let line = line_number(error.marker().line()).max(1) - 1 + self.first_line;
+        let column = error.marker().col() + 1;
+        Fault { line, path: String::new(), what: format!("not valid YAML: {}, at column {column}", error.info()) }
+    }
+
+    fn fault(&self, line: u32, what: String) -> Fault {
+        Fault { line, path: self.path(None), what }
+    }
+
+    /// Path of the value that is being read; `key` is a last step that the innermost frame does not hold.
+    fn path(&self, key: Option<&str>) -> String {
+        let mut path = String::new();
+        for frame in &self.frames {
+            match &frame.kind {
+                FrameKind::List(items) => path.push_str(&format!("[{}]", items.len())),
+                FrameKind::Map { key: Some((name, _)), .. } => push_key(&mut path, name),
+                FrameKind::Map { key: None, .. } => {}
+            }
+        }
+        if let Some(key) = key {
+            push_key(&mut path, key);
+        }
+        path
+    }
+}
+
+fn push_key(path: &mut String, key: &str) {
+    if !path.is_empty() {
+        path.push('.');
+    }
+    path.push_str(key);
+}
+
+fn too_deep() -> String {
+    format!("nested more than {MAX_DEPTH} levels deep")
+}
+
+/// Bytes that a copy of the node costs, roughly.
+fn weigh(node: &Node) -> usize {
+    const NODE: usize = 8;
+    NODE + match &node.value {
+        Value::Null | Value::Bool(_) => 0,
+        Value::Number(number) => number.raw.len(),
+        Value::Text(text) => text.len(),
+        Value::List(items) => items.iter().map(weigh).sum(),
+        Value::Map(entries) => entries.iter().map(|entry| entry.key.len() + weigh(&entry.node)).sum(),
+    }
+}
+
+fn depth(node: &Node) -> usize {
+    match &node.value {
+        Value::List(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Map(entries) => 1 + entries.iter().map(|entry| depth(&entry.node)).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+fn key_text(value: Value) -> Option<String> {
+    match value {
+        Value::Null => Some("null".to_owned()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::Number(number) => Some(number.raw),
+        Value::Text(text) => Some(text),
+        Value::List(_) | Value::Map(_) => None,
+    }
+}
+
+/// The core schema's reading of an unquoted scalar (YAML 1.2.2, section 10.3.2).
+fn resolve(text: &str) -> Value {
+    match text {
+        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
+        "true" | "True" | "TRUE" => return Value::Bool(true),
+        "false" | "False" | "FALSE" => return Value::Bool(false),
+        _ => {}
+    }
+    match number(text) {
+        Some(whole) => Value::Number(Number { raw: text.to_owned(), whole }),
+        None => Value::Text(text.to_owned()),
+    }
+}
+
+/// `None`: not a number; `Some(None)`: one that is not whole, or does not fit.
+fn number(text: &str) -> Option<Option<i64>> {
+    for (prefix, radix) in [("0x", 16), ("0o", 8)] {
+        if let Some(digits) = text.strip_prefix(prefix)
+            && !digits.is_empty()
+            && digits.chars().all(|digit| digit.is_digit(radix))
+        {
+            return Some(i64::from_str_radix(digits, radix).ok());
+        }
+    }
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if matches!(unsigned, ".inf" | ".Inf" | ".INF" | ".nan" | ".NaN" | ".NAN") {
+        return Some(None);
+    }
+    // Rust's parser takes the core schema's numbers, and words ("inf", "nan", "infinity") that are strings in YAML.
+    let numeric = unsigned.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'))
+        && unsigned.starts_with(|first: char| first.is_ascii_digit() || first == '.');
+    if !numeric {
+        return None;
+    }
+    let value: f64 = text.parse().ok()?;
+    // protojson takes 1e3 and 80.0 for integers; above 2^53 a fraction's absence proves nothing.
+    let exact = value.fract() == 0.0 && value.abs() < 9e15;
+    Some(text.parse().ok().or_else(|| exact.then_some(value as i64)))
+}
+
+#[cfg(test)]
+mod tests;

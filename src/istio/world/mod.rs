@@ -1,0 +1,178 @@
+//! All resources together, with every name resolved: what `plan` compiles.
+//!
+//! Short names are expanded, gateway references are `namespace/name`, and Kubernetes Services, ServiceEntries,
+//! WorkloadEntries, EndpointSlices and Pods have become one registry of [`Service`]s. Everything is in a fixed order,
+//! so the same files give the same world.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Bound;
+
+use super::model::destination_rule::DestinationRule;
+use super::model::gateway::Gateway;
+use super::model::kube::TargetPort;
+use super::model::proxy::Proxy;
+use super::model::scalar::Protocol;
+use super::model::virtual_service::VirtualService;
+use super::model::{Labels, Model, selects};
+use super::problem::{Problem, Source};
+
+mod references;
+mod registry;
+
+/// The whole configuration, resolved.
+#[derive(Debug, Clone, Default)]
+pub struct World {
+    /// Settings of the process.
+    pub proxy: Proxy,
+    /// All Gateways, also those whose selector does not match the proxy, in file and document order.
+    pub gateways: Vec<Gateway>,
+    /// All VirtualServices, in file and document order (Istio's creation order).
+    pub virtual_services: Vec<VirtualService>,
+    /// All DestinationRules, in file and document order.
+    pub destination_rules: Vec<DestinationRule>,
+    /// The registry.
+    pub services: Services,
+}
+
+impl World {
+    /// Puts the resources together and says which references lead nowhere.
+    pub(super) fn build(mut model: Model, permissive: bool) -> (Self, Vec<Problem>) {
+        let mut problems = Vec::new();
+        let services = registry::build(&mut model, &mut problems);
+        let world = Self {
+            proxy: model.proxy.unwrap_or_default(),
+            gateways: model.gateways,
+            virtual_services: model.virtual_services,
+            destination_rules: model.destination_rules,
+            services,
+        };
+        references::check(&world, permissive, &mut problems);
+        (world, problems)
+    }
+}
+
+/// The registry of services, by host name.
+#[derive(Debug, Clone, Default)]
+pub struct Services(BTreeMap<String, Service>);
+
+impl Services {
+    /// The service with this lower-case full host name: exactly, else the longest wildcard (`*.suffix`) over it.
+    #[must_use]
+    pub fn get(&self, hostname: &str) -> Option<&Service> {
+        if let Some(service) = self.0.get(hostname) {
+            return Some(service);
+        }
+        // Every wildcard that covers the name is `*` plus a suffix of it; the first hit is the longest.
+        let mut at = 0;
+        while let Some(suffix) = hostname.get(at..) {
+            if suffix.starts_with('.')
+                && let Some(service) = self.0.get(&format!("*{suffix}"))
+            {
+                return Some(service);
+            }
+            let Some(dot) = hostname.get(at + 1..).and_then(|rest| rest.find('.')) else { break };
+            at += 1 + dot;
+        }
+        None
+    }
+
+    /// The first service whose host name begins with `prefix`.
+    fn starting_with(&self, prefix: &str) -> Option<&Service> {
+        let (name, service) = self.0.range::<str, _>((Bound::Included(prefix), Bound::Unbounded)).next()?;
+        name.starts_with(prefix).then_some(service)
+    }
+
+    /// All services, by host name.
+    pub fn iter(&self) -> impl Iterator<Item = &Service> {
+        self.0.values()
+    }
+}
+
+/// Something that requests can be sent to: a Kubernetes Service or a host of a ServiceEntry.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// `httpbin.default.svc.cluster.local`, or the ServiceEntry's host; lower-case.
+    pub hostname: String,
+    /// Namespace of the resource.
+    pub namespace: String,
+    /// Ports that clients may address, by number.
+    pub ports: Vec<ServicePort>,
+    /// Who answers, in a fixed order.
+    pub workloads: Vec<Workload>,
+    /// Where it was written.
+    pub source: Source,
+}
+
+/// A port of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServicePort {
+    /// What clients address.
+    pub number: u16,
+    /// Its name; empty when it has none.
+    pub name: String,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// What the workloads listen on, unless they say otherwise.
+    pub target: TargetPort,
+}
+
+/// One process that answers for a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workload {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its labels, which subsets select on.
+    pub labels: Labels,
+    /// Its share of the load; at least 1.
+    pub weight: u32,
+    /// Its own ports.
+    pub ports: WorkloadPorts,
+}
+
+/// What a workload says about its ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkloadPorts {
+    /// A WorkloadEntry: by service port name, or by the name that `targetPort` says; others follow the service.
+    Overrides(BTreeMap<String, u16>),
+    /// An EndpointSlice: by service port name, and there are no others.
+    Exactly(BTreeMap<String, u16>),
+}
+
+impl Service {
+    /// The port with this number.
+    #[must_use]
+    pub fn port(&self, number: u16) -> Option<&ServicePort> {
+        self.ports.iter().find(|port| port.number == number)
+    }
+
+    /// The addresses that answer on `port` among the workloads with all of `labels` (empty: all), each with its
+    /// weight, in the order of the workloads.
+    pub fn endpoints<'a>(
+        &'a self,
+        port: &'a ServicePort,
+        labels: &'a Labels,
+    ) -> impl Iterator<Item = (SocketAddr, u32)> + 'a {
+        self.workloads.iter().filter(move |workload| selects(labels, &workload.labels)).filter_map(move |workload| {
+            Some((SocketAddr::new(workload.address, workload.listens_on(port)?), workload.weight))
+        })
+    }
+}
+
+impl Workload {
+    /// The port on which this workload serves `port` of its service; `None`: it does not.
+    #[must_use]
+    pub fn listens_on(&self, port: &ServicePort) -> Option<u16> {
+        match (&self.ports, &port.target) {
+            (WorkloadPorts::Exactly(ports), _) => ports.get(&port.name).copied(),
+            (WorkloadPorts::Overrides(ports), target) => match (ports.get(&port.name), target) {
+                (Some(own), _) => Some(*own),
+                (None, TargetPort::Number(number)) => Some(*number),
+                (None, TargetPort::Name(name)) => ports.get(name).copied(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+//! Kubernetes Services, ServiceEntries and everything that names an address, as one registry.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use super::{Service, ServicePort, Services, Workload, WorkloadPorts};
+use crate::istio::model::kube::{KubeService, Pod, Slice, SliceAddress, TargetPort};
+use crate::istio::model::scalar::host;
+use crate::istio::model::service_entry::ServiceEntry;
+use crate::istio::model::workload_entry::{WorkloadEntry, WorkloadSpec};
+use crate::istio::model::{Labels, Model, selects};
+use crate::istio::problem::Problem;
+
+/// Takes the services and endpoints out of the model.
+pub(super) fn build(model: &mut Model, problems: &mut Vec<Problem>) -> Services {
+    let entries = EntryIndex::new(std::mem::take(&mut model.workload_entries));
+    let pods = PodIndex::new(&model.pods);
+    let slices = by_service(&model.endpoint_slices);
+    let endpoints = by_service(&model.endpoints);
+    let mut services = BTreeMap::new();
+    for service in std::mem::take(&mut model.kube_services) {
+        let key = (service.meta.namespace.as_str(), service.meta.name.as_str());
+        // Kubernetes mirrors Endpoints into EndpointSlices; where both are written down, the slices are the whole.
+        let listed = slices.get(&key).or_else(|| endpoints.get(&key)).map(Vec::as_slice).unwrap_or_default();
+        let service = kube_service(&service, listed, &pods, &entries);
+        services.insert(service.hostname.clone(), service);
+    }
+    for entry in std::mem::take(&mut model.service_entries) {
+        for (index, hostname) in entry.hosts.iter().enumerate() {
+            if let Some(other) = services.get(hostname) {
+                let what = format!("host \"{hostname}\" is already declared by {}", place(other));
+                let instead = "its ports and endpoints there are used, these are not";
+                problems.push(entry.meta.source.warning(&format!("spec.hosts[{index}]"), what, instead));
+            } else {
+                services.insert(hostname.clone(), entry_service(&entry, hostname, &entries));
+            }
+        }
+    }
+    for service in services.values() {
+        check_ports(service, problems);
+    }
+    Services(services)
+}
+
+fn place(service: &Service) -> String {
+    format!("{} ({}:{})", service.source.resource, service.source.file, service.source.line)
+}
+
+/// A port that no workload serves is a slip in a named `targetPort`, mostly.
+fn check_ports(service: &Service, problems: &mut Vec<Problem>) {
+    for port in &service.ports {
+        let served = service.workloads.iter().any(|workload| workload.listens_on(port).is_some());
+        if !served && !service.workloads.is_empty() {
+            let instead = match &port.target {
+                TargetPort::Name(name) => format!("give their \"ports\" the name \"{name}\""),
+                TargetPort::Number(_) => "name the port in the EndpointSlice as in the Service".to_owned(),
+            };
+            let what = format!("no workload says where it serves port {}", port.number);
+            problems.push(service.source.warning("spec.ports", what, instead));
+        }
+    }
+}
+
+fn kube_service(service: &KubeService, slices: &[&Slice], pods: &PodIndex<'_>, entries: &EntryIndex) -> Service {
+    let port = |port: &crate::istio::model::kube::KubePort| ServicePort {
+        number: port.number,
+        name: port.name.clone(),
+        protocol: port.protocol,
+        target: port.target.clone(),
+    };
+    let mut workloads: Vec<Workload> = Vec::new();
+    let mut known: HashMap<IpAddr, usize> = HashMap::new();
+    for slice in slices {
+        for address in &slice.addresses {
+            let at = *known.entry(address.address).or_insert_with(|| {
+                workloads.push(Workload {
+                    address: address.address,
+                    labels: pods.labels_of(&slice.meta.namespace, address),
+                    weight: 1,
+                    ports: WorkloadPorts::Exactly(BTreeMap::new()),
+                });
+                workloads.len() - 1
+            });
+            // An address in several slices has the ports of all of them.
+            if let WorkloadPorts::Exactly(ports) = &mut workloads[at].ports {
+                ports.extend(slice.ports.iter().cloned());
+            }
+        }
+    }
+    if !service.selector.is_empty() {
+        workloads.extend(entries.selected(&service.meta.namespace, &service.selector).map(from_spec));
+    }
+    Service {
+        hostname: host::service_name(&service.meta.name, &service.meta.namespace),
+        namespace: service.meta.namespace.clone(),
+        ports: service.ports.iter().map(port).collect(),
+        workloads,
+        source: service.meta.source.clone(),
+    }
+}
+
+fn entry_service(entry: &ServiceEntry, hostname: &str, entries: &EntryIndex) -> Service {
+    let ports = entry.ports.iter().map(|port| ServicePort {
+        number: port.number,
+        name: port.name.clone(),
+        protocol: port.protocol,
+        target: TargetPort::Number(port.target_port.unwrap_or(port.number)),
+    });
+    let workloads = match &entry.workload_selector {
+        Some(selector) => entries.selected(&entry.meta.namespace, selector).map(from_spec).collect(),
+        None => entry.endpoints.iter().map(from_spec).collect(),
+    };
+    Service {
+        hostname: hostname.to_owned(),
+        namespace: entry.meta.namespace.clone(),
+        ports: ports.collect(),
+        workloads,
+        source: entry.meta.source.clone(),
+    }
+}
+
+fn from_spec(spec: &WorkloadSpec) -> Workload {
+    Workload {
+        address: spec.address,
+        labels: spec.labels.clone(),
+        weight: spec.weight,
+        ports: WorkloadPorts::Overrides(spec.ports.clone()),
+    }
+}
+
+fn by_service(slices: &[Slice]) -> HashMap<(&str, &str), Vec<&Slice>> {
+    let mut found: HashMap<_, Vec<_>> = HashMap::new();
+    for slice in slices {
+        found.entry((slice.meta.namespace.as_str(), slice.service.as_str())).or_default().push(slice);
+    }
+    found
+}
+
+/// WorkloadEntries by namespace and by each of their labels: ten thousand Services that select among ten thousand
+/// entries must not compare all with all.
+struct EntryIndex {
+    entries: Vec<WorkloadEntry>,
+    by_label: HashMap<(String, String, String), Vec<usize>>,
+}
+
+impl EntryIndex {
+    fn new(entries: Vec<WorkloadEntry>) -> Self {
+        let mut by_label: HashMap<_, Vec<_>> = HashMap::new();
+        for (index, entry) in entries.iter().enumerate() {
+            for (key, value) in &entry.spec.labels {
+                by_label.entry((entry.meta.namespace.clone(), key.clone(), value.clone())).or_default().push(index);
+            }
+        }
+        Self { entries, by_label }
+    }
+
+    /// The entries of `namespace` with all labels of `selector`, in the order they were written.
+    fn selected<'a>(&'a self, namespace: &'a str, selector: &'a Labels) -> impl Iterator<Item = &'a WorkloadSpec> {
+        let candidates = match selector.first_key_value() {
+            Some((key, value)) => {
+                self.by_label.get(&(namespace.to_owned(), key.clone(), value.clone())).cloned().unwrap_or_default()
+            }
+            None => (0..self.entries.len()).collect(),
+        };
+        candidates
+            .into_iter()
+            .filter_map(|index| self.entries.get(index))
+            .filter(move |entry| entry.meta.namespace == namespace && selects(selector, &entry.spec.labels))
+            .map(|entry| &entry.spec)
+    }
+}
+
+/// Pods by name and by address, for the labels of EndpointSlice addresses.
+struct PodIndex<'a> {
+    by_name: HashMap<(&'a str, &'a str), &'a Labels>,
+    by_address: HashMap<IpAddr, &'a Labels>,
+}
+
+impl<'a> PodIndex<'a> {
+    fn new(pods: &'a [Pod]) -> Self {
+        let by_name =
+            pods.iter().map(|pod| ((pod.meta.namespace.as_str(), pod.meta.name.as_str()), &pod.meta.labels)).collect();
+        let by_address = pods.iter().filter_map(|pod| Some((pod.address?, &pod.meta.labels))).collect();
+        Self { by_name, by_address }
+    }
+
+    fn labels_of(&self, namespace: &str, address: &SliceAddress) -> Labels {
+        let named = address.pod.as_deref().and_then(|pod| self.by_name.get(&(namespace, pod)));
+        named.or_else(|| self.by_address.get(&address.address)).map(|labels| (*labels).clone()).unwrap_or_default()
+    }
+}

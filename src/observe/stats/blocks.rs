@@ -1,0 +1,482 @@
+//! The blocks: which numbers exist, and Envoy's name of each. A field stands here only if something can count it.
+
+use std::sync::OnceLock;
+
+use super::cell::{Counter, Gauge};
+use super::histogram::Histogram;
+
+/// One number of one core, as a block shows it to the registry.
+pub(super) enum Sample<'a> {
+    Counter(&'a Counter),
+    Gauge(&'a Gauge),
+    Histogram(&'a Histogram),
+}
+
+impl<'a> From<&'a Counter> for Sample<'a> {
+    fn from(cell: &'a Counter) -> Self {
+        Self::Counter(cell)
+    }
+}
+
+impl<'a> From<&'a Gauge> for Sample<'a> {
+    fn from(cell: &'a Gauge) -> Self {
+        Self::Gauge(cell)
+    }
+}
+
+impl<'a> From<&'a Histogram> for Sample<'a> {
+    fn from(cell: &'a Histogram) -> Self {
+        Self::Histogram(cell)
+    }
+}
+
+/// A set of numbers that the registry can sum over the cores.
+pub(super) trait Block {
+    /// Calls `see` with each number and its name below the block's prefix.
+    fn each<'a>(&'a self, see: &mut dyn FnMut(&str, Sample<'a>));
+}
+
+/// Declares a block: fields, their Envoy names (the field's own unless another is given), and `Block`.
+/// The alignment keeps blocks of different cores off each other's cache lines (and the prefetched neighbours).
+macro_rules! block {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $kind:ident $(= $text:literal)?,)* }) => {
+        $(#[$about])*
+        #[derive(Debug, Default)]
+        #[repr(align(128))]
+        pub struct $name {
+            $($(#[$doc])* pub $field: $kind,)*
+        }
+
+        impl Block for $name {
+            fn each<'a>(&'a self, see: &mut dyn FnMut(&str, Sample<'a>)) {
+                $(see(block!(@name $field $($text)?), (&self.$field).into());)*
+            }
+        }
+    };
+    (@name $field:ident) => { stringify!($field) };
+    (@name $field:ident $text:literal) => { $text };
+}
+
+block! {
+    /// What one core counts of one upstream cluster; shown as `cluster.<name>.<field>`.
+    ClusterCells {
+        /// Connections opened or tried.
+        upstream_cx_total: Counter,
+        /// Connections that are open.
+        upstream_cx_active: Gauge,
+        /// HTTP/1.1 connections opened or tried.
+        upstream_cx_http1_total: Counter,
+        /// Connections that could not be established, time-outs included.
+        upstream_cx_connect_fail: Counter,
+        /// Connections not established within the connect timeout.
+        upstream_cx_connect_timeout: Counter,
+        /// Connections closed.
+        upstream_cx_destroy: Counter,
+        /// Connections closed by this side.
+        upstream_cx_destroy_local: Counter,
+        /// Connections closed by the upstream.
+        upstream_cx_destroy_remote: Counter,
+        /// Connections closed with a request under way.
+        upstream_cx_destroy_with_active_rq: Counter,
+        /// Connections closed by this side with a request under way.
+        upstream_cx_destroy_local_with_active_rq: Counter,
+        /// Connections closed by the upstream with a request under way.
+        upstream_cx_destroy_remote_with_active_rq: Counter,
+        /// Connections closed because what came was not HTTP.
+        upstream_cx_protocol_error: Counter,
+        /// Connections closed because they lay idle for too long.
+        upstream_cx_idle_timeout: Counter,
+        /// Connections closed because they had served their number of requests.
+        upstream_cx_max_requests: Counter,
+        /// Times that the limit of connections was met.
+        upstream_cx_overflow: Counter,
+        /// Times that no healthy endpoint could be chosen.
+        upstream_cx_none_healthy: Counter,
+        /// Bytes received.
+        upstream_cx_rx_bytes_total: Counter,
+        /// Bytes sent.
+        upstream_cx_tx_bytes_total: Counter,
+        /// Requests that got a connection, each try counted.
+        upstream_rq_total: Counter,
+        /// Requests under way.
+        upstream_rq_active: Gauge,
+        /// Requests that waited for a connection.
+        upstream_rq_pending_total: Counter,
+        /// Requests waiting for a connection.
+        upstream_rq_pending_active: Gauge,
+        /// Requests refused because too many waited, or too many were under way.
+        upstream_rq_pending_overflow: Counter,
+        /// Requests that failed because the connection they waited for was not established.
+        upstream_rq_pending_failure_eject: Counter,
+        /// Requests given up before they got a connection.
+        upstream_rq_cancelled: Counter,
+        /// Requests that the upstream reset.
+        upstream_rq_rx_reset: Counter,
+        /// Requests that this side reset.
+        upstream_rq_tx_reset: Counter,
+        /// Requests that took longer than the route's timeout.
+        upstream_rq_timeout: Counter,
+        /// Tries that took longer than the timeout per try.
+        upstream_rq_per_try_timeout: Counter,
+        /// Tries after the first.
+        upstream_rq_retry: Counter,
+        /// Retries after a back-off that grew.
+        upstream_rq_retry_backoff_exponential: Counter,
+        /// Requests not retried because their retries were used up.
+        upstream_rq_retry_limit_exceeded: Counter,
+        /// Requests not retried because of the limit of concurrent retries.
+        upstream_rq_retry_overflow: Counter,
+        /// Requests that a retry saved.
+        upstream_rq_retry_success: Counter,
+        /// Milliseconds from the end of a request to the end of its response.
+        upstream_rq_time: Histogram,
+        /// Milliseconds that connecting took.
+        upstream_cx_connect_ms: Histogram,
+        /// Milliseconds that connections were open.
+        upstream_cx_length_ms: Histogram,
+    }
+}
+
+/// What one core counts of one upstream cluster; shown as `cluster.<name>.…`. Its fields are those of
+/// [`ClusterCells`]; responses go through [`ClusterStats::response`].
+#[derive(Debug, Default)]
+pub struct ClusterStats {
+    cells: ClusterCells,
+    /// Made by the first response, so that ten thousand clusters without traffic cost little.
+    responses: OnceLock<Box<Responses>>,
+}
+
+impl std::ops::Deref for ClusterStats {
+    type Target = ClusterCells;
+
+    fn deref(&self) -> &ClusterCells {
+        &self.cells
+    }
+}
+
+/// The codes with a counter each are 100 to 599, as in Envoy; others count as unknown.
+const FIRST_CODE: u16 = 100;
+const CODES: usize = 500;
+
+#[derive(Debug)]
+struct Responses {
+    completed: Counter,
+    classes: [Counter; 5],
+    codes: [Counter; CODES],
+    unknown: Counter,
+}
+
+impl Default for Responses {
+    fn default() -> Self {
+        Self {
+            completed: Counter::default(),
+            classes: Default::default(),
+            codes: std::array::from_fn(|_| Counter::default()),
+            unknown: Counter::default(),
+        }
+    }
+}
+
+impl ClusterStats {
+    /// Counts the response that a request ended with, the proxy's own included: `upstream_rq_completed`,
+    /// `upstream_rq_<N>xx` and `upstream_rq_<code>`. Not for responses that a retry replaced.
+    pub fn response(&self, status: u16) {
+        let responses = self.responses.get_or_init(Box::default);
+        responses.completed.inc();
+        let code = status.checked_sub(FIRST_CODE).map(usize::from).and_then(|index| {
+            let class = responses.classes.get(index / 100)?;
+            Some((class, responses.codes.get(index)?))
+        });
+        match code {
+            Some((class, code)) => {
+                class.inc();
+                code.inc();
+            }
+            None => responses.unknown.inc(),
+        }
+    }
+}
+
+impl Block for ClusterStats {
+    fn each<'a>(&'a self, see: &mut dyn FnMut(&str, Sample<'a>)) {
+        self.cells.each(see);
+        // Envoy counts every response once more as internal or external by the client's address, and no address is
+        // internal unless configured: the external numbers are the same ones.
+        see("external.upstream_rq_time", (&self.cells.upstream_rq_time).into());
+        let Some(responses) = self.responses.get() else { return };
+        let mut twice = |name: &str, counter: &'a Counter| {
+            see(name, counter.into());
+            see(&format!("external.{name}"), counter.into());
+        };
+        twice("upstream_rq_completed", &responses.completed);
+        for (class, counter) in responses.classes.iter().enumerate().filter(|(_, counter)| counter.get() > 0) {
+            twice(&format!("upstream_rq_{}xx", class + 1), counter);
+        }
+        for (index, counter) in responses.codes.iter().enumerate().filter(|(_, counter)| counter.get() > 0) {
+            twice(&format!("upstream_rq_{}", usize::from(FIRST_CODE) + index), counter);
+        }
+        if responses.unknown.get() > 0 {
+            twice("upstream_rq_unknown", &responses.unknown);
+        }
+    }
+}
+
+block! {
+    /// What all cores share of one cluster; set by whoever learns of it, shown as `cluster.<name>.<field>`.
+    ClusterShared {
+        /// Endpoints.
+        membership_total: Gauge,
+        /// Endpoints that may be chosen.
+        membership_healthy: Gauge,
+        /// 1 while no further connection may be opened.
+        default_cx_open: Gauge = "circuit_breakers.default.cx_open",
+        /// 1 while no further request may wait.
+        default_rq_pending_open: Gauge = "circuit_breakers.default.rq_pending_open",
+        /// 1 while no further request may be sent.
+        default_rq_open: Gauge = "circuit_breakers.default.rq_open",
+        /// 1 while no further retry may be made.
+        default_rq_retry_open: Gauge = "circuit_breakers.default.rq_retry_open",
+        /// As `default_cx_open`, of the high priority, which Istio never uses.
+        high_cx_open: Gauge = "circuit_breakers.high.cx_open",
+        /// As `default_rq_pending_open`, of the high priority.
+        high_rq_pending_open: Gauge = "circuit_breakers.high.rq_pending_open",
+        /// As `default_rq_open`, of the high priority.
+        high_rq_open: Gauge = "circuit_breakers.high.rq_open",
+        /// As `default_rq_retry_open`, of the high priority.
+        high_rq_retry_open: Gauge = "circuit_breakers.high.rq_retry_open",
+    }
+}
+
+block! {
+    /// What one core counts of one endpoint of one cluster; shown in `/clusters`.
+    EndpointStats {
+        /// Connections opened or tried.
+        cx_total: Counter,
+        /// Connections that are open.
+        cx_active: Gauge,
+        /// Connections that could not be established.
+        cx_connect_fail: Counter,
+        /// Requests sent, each try counted.
+        rq_total: Counter,
+        /// Requests under way.
+        rq_active: Gauge,
+        /// Requests answered with a status below 500.
+        rq_success: Counter,
+        /// Requests answered with a status of 500 or more, or not at all.
+        rq_error: Counter,
+        /// Requests that timed out.
+        rq_timeout: Counter,
+    }
+}
+
+block! {
+    /// What one core counts of the HTTP of one listener; shown as `http.<stat_prefix>.<field>`.
+    HttpStats {
+        /// Connections accepted.
+        downstream_cx_total: Counter,
+        /// Connections that are open.
+        downstream_cx_active: Gauge,
+        /// HTTP/1.x connections accepted.
+        downstream_cx_http1_total: Counter,
+        /// HTTP/1.x connections that are open.
+        downstream_cx_http1_active: Gauge,
+        /// Connections closed.
+        downstream_cx_destroy: Counter,
+        /// Connections closed by this side.
+        downstream_cx_destroy_local: Counter,
+        /// Connections closed by the client.
+        downstream_cx_destroy_remote: Counter,
+        /// Connections closed with a request under way.
+        downstream_cx_destroy_active_rq: Counter,
+        /// Connections closed by this side with a request under way.
+        downstream_cx_destroy_local_active_rq: Counter,
+        /// Connections closed by the client with a request under way.
+        downstream_cx_destroy_remote_active_rq: Counter,
+        /// Connections closed because what came was not HTTP.
+        downstream_cx_protocol_error: Counter,
+        /// Connections closed because they lay idle for too long.
+        downstream_cx_idle_timeout: Counter,
+        /// Connections closed because the listener drains.
+        downstream_cx_drain_close: Counter,
+        /// Connections that became a tunnel.
+        downstream_cx_upgrades_total: Counter,
+        /// Connections that are a tunnel.
+        downstream_cx_upgrades_active: Gauge,
+        /// Bytes received.
+        downstream_cx_rx_bytes_total: Counter,
+        /// Bytes sent.
+        downstream_cx_tx_bytes_total: Counter,
+        /// Requests.
+        downstream_rq_total: Counter,
+        /// HTTP/1.x requests.
+        downstream_rq_http1_total: Counter,
+        /// Requests under way.
+        downstream_rq_active: Gauge,
+        /// Requests that were answered.
+        downstream_rq_completed: Counter,
+        /// Requests answered with 1xx (101).
+        downstream_rq_1xx: Counter,
+        /// Requests answered with 2xx.
+        downstream_rq_2xx: Counter,
+        /// Requests answered with 3xx.
+        downstream_rq_3xx: Counter,
+        /// Requests answered with 4xx.
+        downstream_rq_4xx: Counter,
+        /// Requests answered with 5xx.
+        downstream_rq_5xx: Counter,
+        /// Requests that the client gave up.
+        downstream_rq_rx_reset: Counter,
+        /// Requests that this side cut off after their response had begun.
+        downstream_rq_tx_reset: Counter,
+        /// Requests whose head or body did not arrive in time.
+        downstream_rq_timeout: Counter,
+        /// Requests whose head did not arrive in time.
+        downstream_rq_header_timeout: Counter,
+        /// Requests that asked for an upgrade that is not allowed.
+        downstream_rq_ws_on_non_ws_route: Counter,
+        /// Milliseconds from the first byte of a request to the last of its response.
+        downstream_rq_time: Histogram,
+        /// Milliseconds that connections were open.
+        downstream_cx_length_ms: Histogram,
+        /// Requests that reached the router.
+        rq_total: Counter,
+        /// Requests without a matching route.
+        no_route: Counter,
+        /// Requests whose route names a cluster that does not exist.
+        no_cluster: Counter,
+    }
+}
+
+impl HttpStats {
+    /// Counts the response that a request ended with: `downstream_rq_completed` and `downstream_rq_<N>xx`.
+    pub fn response(&self, status: u16) {
+        self.downstream_rq_completed.inc();
+        match status {
+            100..200 => self.downstream_rq_1xx.inc(),
+            200..300 => self.downstream_rq_2xx.inc(),
+            300..400 => self.downstream_rq_3xx.inc(),
+            400..500 => self.downstream_rq_4xx.inc(),
+            500..600 => self.downstream_rq_5xx.inc(),
+            _ => {}
+        }
+    }
+}
+
+block! {
+    /// What one core counts of one listener; shown as `listener.<name>.<field>`, and the connections accepted also by
+    /// worker, because the kernel may spread them unevenly.
+    ListenerStats {
+        /// Connections accepted.
+        downstream_cx_total: Counter,
+        /// Connections that are open.
+        downstream_cx_active: Gauge,
+        /// Connections closed.
+        downstream_cx_destroy: Counter,
+        /// Connections refused because there were too many.
+        downstream_cx_overflow: Counter,
+        /// Milliseconds that connections were open.
+        downstream_cx_length_ms: Histogram,
+    }
+}
+
+block! {
+    /// What the control side says of the process; shown as `server.<field>`.
+    ServerStats {
+        /// Seconds since the start.
+        uptime: Gauge,
+        /// 1 while the process serves and does not drain.
+        live: Gauge,
+        /// Worker threads.
+        concurrency: Gauge,
+        /// 0 live, 1 draining, 2 pre-initializing, 3 initializing (Envoy's `ServerInfo.State`).
+        state: Gauge,
+    }
+}
+
+block! {
+    /// What happened to access log lines, counted by each core's buffer and by the writer thread; shown as
+    /// `access_log.<field>`.
+    LogStats {
+        /// Lines written.
+        written_lines: Counter,
+        /// Lines thrown away because the writer could not keep up, or could not write.
+        dropped_lines: Counter,
+        /// Writes that failed.
+        write_errors: Counter,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(block: &dyn Block) -> Vec<(String, u64)> {
+        let mut all = Vec::new();
+        block.each(&mut |name, sample| {
+            if let Sample::Counter(counter) = sample {
+                all.push((name.to_owned(), counter.get()));
+            }
+        });
+        all
+    }
+
+    fn value(block: &dyn Block, name: &str) -> Option<u64> {
+        shown(block).into_iter().find(|(each, _)| each == name).map(|(_, value)| value)
+    }
+
+    #[test]
+    fn a_response_counts_by_code_class_and_origin() {
+        let stats = ClusterStats::default();
+        for status in [200, 200, 503] {
+            stats.response(status);
+        }
+        for (name, expected) in [
+            ("upstream_rq_completed", Some(3)),
+            ("upstream_rq_200", Some(2)),
+            ("upstream_rq_2xx", Some(2)),
+            ("upstream_rq_503", Some(1)),
+            ("upstream_rq_5xx", Some(1)),
+            ("external.upstream_rq_503", Some(1)),
+            ("upstream_rq_404", None),
+            ("upstream_rq_4xx", None),
+        ] {
+            assert_eq!(value(&stats, name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn odd_codes_are_unknown_not_a_panic() {
+        let stats = ClusterStats::default();
+        for status in [0, 99, 600, 999, u16::MAX] {
+            stats.response(status);
+        }
+        assert_eq!(value(&stats, "upstream_rq_unknown"), Some(5));
+        stats.response(100);
+        stats.response(599);
+        assert_eq!((value(&stats, "upstream_rq_100"), value(&stats, "upstream_rq_599")), (Some(1), Some(1)));
+    }
+
+    #[test]
+    fn an_idle_cluster_is_small() {
+        let size = size_of::<ClusterStats>();
+        assert!(size <= 512, "a cluster without traffic takes {size} bytes a core");
+    }
+
+    #[test]
+    fn downstream_classes() {
+        let stats = HttpStats::default();
+        for status in [101, 204, 404, 404, 503, 0] {
+            stats.response(status);
+        }
+        for (name, expected) in [
+            ("downstream_rq_completed", 6),
+            ("downstream_rq_1xx", 1),
+            ("downstream_rq_2xx", 1),
+            ("downstream_rq_3xx", 0),
+            ("downstream_rq_4xx", 2),
+            ("downstream_rq_5xx", 1),
+        ] {
+            assert_eq!(value(&stats, name), Some(expected), "{name}");
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! All blocks of the process by name, and their sums.
+//!
+//! Workers come here when a plan is installed, to fetch the blocks of their core; the control side comes to read.
+//! Nothing on the data path does: there is a lock here.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::blocks::{
+    Block, ClusterShared, ClusterStats, EndpointStats, HttpStats, ListenerStats, LogStats, Sample, ServerStats,
+};
+use super::histogram::Buckets;
+
+/// The blocks of every core. A name that was registered keeps its numbers, so a new plan that has the same cluster goes
+/// on counting where the old one stopped.
+#[derive(Debug)]
+pub struct Registry {
+    cores: usize,
+    server: ServerStats,
+    /// One for each core's log buffer, and one more for the writer thread.
+    log: Vec<Arc<LogStats>>,
+    tables: Mutex<Tables>,
+    rolled: Mutex<HashMap<String, Rolled>>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    clusters: BTreeMap<String, ClusterEntry>,
+    http: BTreeMap<String, Shards<HttpStats>>,
+    listeners: BTreeMap<String, Shards<ListenerStats>>,
+}
+
+/// One block a core.
+type Shards<T> = Vec<Arc<T>>;
+
+#[derive(Debug)]
+struct ClusterEntry {
+    shared: Arc<ClusterShared>,
+    cores: Shards<ClusterStats>,
+    endpoints: BTreeMap<SocketAddr, Shards<EndpointStats>>,
+}
+
+/// A histogram at the last two rolls.
+#[derive(Debug, Default)]
+struct Rolled {
+    at_roll: Buckets,
+    interval: Buckets,
+}
+
+/// One statistic, summed over the cores.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stat {
+    /// Envoy's full name.
+    pub name: String,
+    /// Its value.
+    pub value: Value,
+}
+
+/// The value of a statistic.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// A number that only grows.
+    Counter(u64),
+    /// A number that rises and falls.
+    Gauge {
+        /// The number; cores that are ahead of others can make it negative for a moment, then it is 0.
+        value: u64,
+        /// Whether it was ever set.
+        used: bool,
+    },
+    /// A distribution.
+    Histogram {
+        /// Every sample so far.
+        all: Buckets,
+        /// The samples between the last two rolls (see [`Registry::roll`]).
+        interval: Buckets,
+    },
+}
+
+impl Value {
+    /// Whether anything was ever counted: what Envoy's `?usedonly` keeps.
+    #[must_use]
+    pub fn used(&self) -> bool {
+        match self {
+            Self::Counter(value) => *value > 0,
+            Self::Gauge { used, .. } => *used,
+            Self::Histogram { all, .. } => all.count() > 0,
+        }
+    }
+}
+
+/// The numbers of an endpoint, summed over the cores.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EndpointTotals {
+    /// Connections opened or tried.
+    pub cx_total: u64,
+    /// Connections that are open.
+    pub cx_active: u64,
+    /// Connections that could not be established.
+    pub cx_connect_fail: u64,
+    /// Requests sent, each try counted.
+    pub rq_total: u64,
+    /// Requests under way.
+    pub rq_active: u64,
+    /// Requests answered with a status below 500.
+    pub rq_success: u64,
+    /// Requests answered with a status of 500 or more, or not at all.
+    pub rq_error: u64,
+    /// Requests that timed out.
+    pub rq_timeout: u64,
+}
+
+impl Registry {
+    /// A registry for `cores` workers, numbered from 0.
+    #[must_use]
+    pub fn new(cores: usize) -> Self {
+        Self {
+            cores,
+            server: ServerStats::default(),
+            log: shards(cores + 1),
+            tables: Mutex::default(),
+            rolled: Mutex::default(),
+        }
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub fn cores(&self) -> usize {
+        self.cores
+    }
+
+    /// The process's own gauges.
+    #[must_use]
+    pub fn server(&self) -> &ServerStats {
+        &self.server
+    }
+
+    /// The block of the log lines of `core`.
+    ///
+    /// # Panics
+    /// If there is no such core.
+    #[must_use]
+    pub fn log_buffer(&self, core: usize) -> Arc<LogStats> {
+        assert!(core < self.cores, "core {core} of {}", self.cores);
+        Arc::clone(&self.log[core])
+    }
+
+    /// The block of the log-writing thread.
+    #[must_use]
+    pub fn log_writer(&self) -> Arc<LogStats> {
+        Arc::clone(&self.log[self.cores])
+    }
+
+    /// The block of `core` for the cluster `name`.
+    ///
+    /// # Panics
+    /// If there is no such core, as for the other blocks: the caller started the cores it counted.
+    #[must_use]
+    pub fn cluster(&self, core: usize, name: &str) -> Arc<ClusterStats> {
+        Arc::clone(&self.tables().cluster(name, self.cores).cores[core])
+    }
+
+    /// What all cores share of the cluster `name`.
+    #[must_use]
+    pub fn cluster_shared(&self, name: &str) -> Arc<ClusterShared> {
+        Arc::clone(&self.tables().cluster(name, self.cores).shared)
+    }
+
+    /// The block of `core` for one endpoint of the cluster `name`.
+    ///
+    /// # Panics
+    /// If there is no such core.
+    #[must_use]
+    pub fn endpoint(&self, core: usize, cluster: &str, address: SocketAddr) -> Arc<EndpointStats> {
+        let mut tables = self.tables();
+        let endpoints = &mut tables.cluster(cluster, self.cores).endpoints;
+        Arc::clone(&endpoints.entry(address).or_insert_with(|| shards(self.cores))[core])
+    }
+
+    /// The block of `core` for the HTTP statistics named `stat_prefix` (`outbound_0.0.0.0_8080`).
+    ///
+    /// # Panics
+    /// If there is no such core.
+    #[must_use]
+    pub fn http(&self, core: usize, stat_prefix: &str) -> Arc<HttpStats> {
+        Arc::clone(&self.tables().http.entry(stat_prefix.to_owned()).or_insert_with(|| shards(self.cores))[core])
+    }
+
+    /// The block of `core` for the listener `name` (`0.0.0.0_8080`).
+    ///
+    /// # Panics
+    /// If there is no such core.
+    #[must_use]
+    pub fn listener(&self, core: usize, name: &str) -> Arc<ListenerStats> {
+        Arc::clone(&self.tables().listeners.entry(name.to_owned()).or_insert_with(|| shards(self.cores))[core])
+    }
+
+    /// The sums of one endpoint's blocks; zeros for an endpoint nobody registered.
+    #[must_use]
+    pub fn endpoint_totals(&self, cluster: &str, address: SocketAddr) -> EndpointTotals {
+        let tables = self.tables();
+        let Some(cores) = tables.clusters.get(cluster).and_then(|cluster| cluster.endpoints.get(&address)) else {
+            return EndpointTotals::default();
+        };
+        let gauge = |of: fn(&EndpointStats) -> i64| u64::try_from(cores.iter().map(|core| of(core)).sum::<i64>());
+        let counter = |of: fn(&EndpointStats) -> u64| cores.iter().map(|core| of(core)).sum();
+        EndpointTotals {
+            cx_total: counter(|core| core.cx_total.get()),
+            cx_active: gauge(|core| core.cx_active.signed()).unwrap_or(0),
+            cx_connect_fail: counter(|core| core.cx_connect_fail.get()),
+            rq_total: counter(|core| core.rq_total.get()),
+            rq_active: gauge(|core| core.rq_active.signed()).unwrap_or(0),
+            rq_success: counter(|core| core.rq_success.get()),
+            rq_error: counter(|core| core.rq_error.get()),
+            rq_timeout: counter(|core| core.rq_timeout.get()),
+        }
+    }
+
+    /// Ends an interval of the histograms. Envoy does so every 5 s; the control side calls this as often.
+    pub fn roll(&self) {
+        let mut now = HashMap::new();
+        self.tables().sum(&self.server, &self.log, &mut |name, sum| {
+            if let Sum::Histogram(buckets) = sum
+                && buckets.count() > 0
+            {
+                now.insert(name, buckets);
+            }
+        });
+        let mut rolled = self.rolled.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, at_roll) in now {
+            let last = rolled.entry(name).or_default();
+            last.interval = at_roll.since(&last.at_roll);
+            last.at_roll = at_roll;
+        }
+    }
+
+    /// The statistics whose name `keep` accepts, summed over the cores, in Envoy's order: counters and gauges by name,
+    /// then histograms by name.
+    #[must_use]
+    pub fn snapshot(&self, keep: &dyn Fn(&str) -> bool) -> Vec<Stat> {
+        let rolled = self.rolled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stats = Vec::new();
+        self.tables().sum(&self.server, &self.log, &mut |name, sum| {
+            if !keep(&name) {
+                return;
+            }
+            let value = match sum {
+                Sum::Counter(value) => Value::Counter(value),
+                Sum::Gauge { value, used } => Value::Gauge { value: u64::try_from(value).unwrap_or(0), used },
+                Sum::Histogram(all) => {
+                    let interval = rolled.get(&name).map(|rolled| rolled.interval.clone()).unwrap_or_default();
+                    Value::Histogram { all, interval }
+                }
+            };
+            stats.push(Stat { name, value });
+        });
+        let place = |stat: &Stat| matches!(stat.value, Value::Histogram { .. });
+        stats.sort_unstable_by(|a, b| (place(a), &a.name).cmp(&(place(b), &b.name)));
+        stats
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        // Nothing that holds the lock leaves a table half changed: a poisoned lock is as good as another.
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes statistics in Envoy's text form, `name: value` a line.
+pub fn write_text(stats: &[Stat], out: &mut String) {
+    for Stat { name, value } in stats {
+        let _ = write!(out, "{name}: "); // a String takes every write
+        match value {
+            Value::Counter(value) | Value::Gauge { value, .. } => {
+                let _ = write!(out, "{value}");
+            }
+            Value::Histogram { all, interval } => all.write_text(interval, out),
+        }
+        out.push('\n');
+    }
+}
+
+/// A sum over cores, on its way.
+enum Sum {
+    Counter(u64),
+    Gauge { value: i64, used: bool },
+    Histogram(Buckets),
+}
+
+impl Sum {
+    fn add(&mut self, sample: &Sample<'_>) {
+        match (self, sample) {
+            (Self::Counter(sum), Sample::Counter(counter)) => *sum = sum.wrapping_add(counter.get()),
+            (Self::Gauge { value, used }, Sample::Gauge(gauge)) => {
+                *value = value.wrapping_add(gauge.signed());
+                *used |= gauge.written();
+            }
+            (Self::Histogram(buckets), Sample::Histogram(histogram)) => histogram.add_to(buckets),
+            // A name has one kind: `Block` implementations are the only callers.
+            (Self::Counter(_) | Self::Gauge { .. } | Self::Histogram(_), _) => {}
+        }
+    }
+
+    fn of(sample: &Sample<'_>) -> Self {
+        let mut sum = match sample {
+            Sample::Counter(_) => Self::Counter(0),
+            Sample::Gauge(_) => Self::Gauge { value: 0, used: false },
+            Sample::Histogram(_) => Self::Histogram(Buckets::default()),
+        };
+        sum.add(sample);
+        sum
+    }
+}
+
+impl Tables {
+    fn cluster(&mut self, name: &str, cores: usize) -> &mut ClusterEntry {
+        self.clusters.entry(name.to_owned()).or_insert_with(|| ClusterEntry {
+            shared: Arc::default(),
+            cores: shards(cores),
+            endpoints: BTreeMap::new(),
+        })
+    }
+
+    /// Calls `see` with the full name and the sum of every number there is.
+    fn sum(&self, server: &ServerStats, log: &[Arc<LogStats>], see: &mut dyn FnMut(String, Sum)) {
+        for (name, cluster) in &self.clusters {
+            let prefix = format!("cluster.{name}.");
+            sum_blocks(&prefix, cluster.cores.iter().map(AsRef::as_ref), see);
+            sum_blocks(&prefix, std::iter::once(cluster.shared.as_ref()), see);
+        }
+        for (name, cores) in &self.http {
+            sum_blocks(&format!("http.{name}."), cores.iter().map(AsRef::as_ref), see);
+        }
+        let mut connections = 0;
+        for (name, cores) in &self.listeners {
+            sum_blocks(&format!("listener.{name}."), cores.iter().map(AsRef::as_ref), see);
+            for (core, stats) in cores.iter().enumerate() {
+                let worker = format!("listener.{name}.worker_{core}.");
+                see(format!("{worker}downstream_cx_total"), Sum::Counter(stats.downstream_cx_total.get()));
+                see(format!("{worker}downstream_cx_active"), Sum::of(&(&stats.downstream_cx_active).into()));
+                connections += stats.downstream_cx_active.signed();
+            }
+        }
+        sum_blocks("server.", std::iter::once(server), see);
+        let used = !self.listeners.is_empty();
+        see("server.total_connections".to_owned(), Sum::Gauge { value: connections, used });
+        sum_blocks("access_log.", log.iter().map(AsRef::as_ref), see);
+    }
+}
+
+fn sum_blocks<'a, B: Block + 'a>(prefix: &str, cores: impl Iterator<Item = &'a B>, see: &mut dyn FnMut(String, Sum)) {
+    // A core shows its numbers in the order of the first one, with some left out or added: look at the expected place first.
+    let mut sums: Vec<(String, Sum)> = Vec::new();
+    for block in cores {
+        let mut next = 0;
+        block.each(&mut |name, sample| {
+            let expected = sums.get(next).is_some_and(|(known, _)| known == name);
+            let place = if expected { Some(next) } else { sums.iter().position(|(known, _)| known == name) };
+            match place.and_then(|place| sums.get_mut(place).map(|(_, sum)| (place, sum))) {
+                Some((place, sum)) => {
+                    sum.add(&sample);
+                    next = place + 1;
+                }
+                None => sums.push((name.to_owned(), Sum::of(&sample))),
+            }
+        });
+    }
+    for (name, sum) in sums {
+        see(format!("{prefix}{name}"), sum);
+    }
+}
+
+fn shards<T: Default>(count: usize) -> Shards<T> {
+    (0..count).map(|_| Arc::default()).collect()
+}
+
+#[cfg(test)]
+mod tests;

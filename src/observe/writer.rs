@@ -1,0 +1,227 @@
+//! The thread that writes the access log, and the buffers through which workers reach it.
+//!
+//! A worker appends lines to its own buffer and hands the buffer over when it is full, or at its tick. It never waits: if
+//! the writer has all of a worker's buffers in hand, the worker throws its lines away and counts them. The number of
+//! buffers bounds the memory. The writer never stops for an error; it counts, reports once, and goes on.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::stats::{LogStats, Registry};
+
+/// A buffer with this much in it is handed over: one write call, as Envoy's.
+const FULL_BYTES: usize = 64 * 1024;
+
+/// Room for the line that fills a buffer up, so that usual lines never make it grow.
+const LINE_ROOM_BYTES: usize = 4 * 1024;
+
+/// Buffers of one worker: one that it fills, the others on their way. At most 272 KiB a worker.
+const BUFFERS: usize = 4;
+
+/// How long a destination that would block (a terminal or pipe that another process set non-blocking) is left alone
+/// before the next try.
+const WOULD_BLOCK_PAUSE: Duration = Duration::from_millis(5);
+
+/// A buffer on its way to the writer.
+struct Filled {
+    core: usize,
+    lines: u64,
+    bytes: Vec<u8>,
+}
+
+/// A worker's end of the access log.
+#[derive(Debug)]
+pub struct LogSink {
+    core: usize,
+    buffer: Vec<u8>,
+    lines: u64,
+    full: SyncSender<Filled>,
+    empty: Receiver<Vec<u8>>,
+    stats: Arc<LogStats>,
+}
+
+impl LogSink {
+    /// Where to append the next line, its newline included; then call [`LogSink::line_done`].
+    #[inline]
+    pub fn line_buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Ends a line, and hands the buffer over if it is full.
+    #[inline]
+    pub fn line_done(&mut self) {
+        self.lines += 1;
+        if self.buffer.len() >= FULL_BYTES {
+            self.flush();
+        }
+    }
+
+    /// Hands over what there is. Called by the worker's tick, and before the worker ends.
+    pub fn flush(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        let lines = std::mem::take(&mut self.lines);
+        let Ok(empty) = self.empty.try_recv() else {
+            self.stats.dropped_lines.add(lines);
+            self.buffer.clear();
+            return;
+        };
+        let bytes = std::mem::replace(&mut self.buffer, empty);
+        // Never full: the channel has room for every buffer there is. Closed only if the writer is gone.
+        if self.full.try_send(Filled { core: self.core, lines, bytes }).is_err() {
+            self.stats.dropped_lines.add(lines);
+        }
+    }
+}
+
+/// The running writer thread.
+#[derive(Debug)]
+pub struct Writer {
+    thread: JoinHandle<()>,
+    ended: Receiver<()>,
+}
+
+impl Writer {
+    /// Opens `path` for appending (`/dev/stdout` and `/dev/stderr` mean this process's own), starts the thread, and
+    /// gives a sink to each core of `registry`.
+    ///
+    /// # Errors
+    /// If the file cannot be opened or the thread not be started.
+    pub fn start(path: &Path, registry: &Registry) -> io::Result<(Writer, Vec<LogSink>)> {
+        Self::start_with(open(path)?, path.display().to_string(), registry)
+    }
+
+    /// As [`Writer::start`], with a destination that is open already and a name for it in messages.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub fn start_with(
+        destination: impl Write + Send + 'static,
+        name: String,
+        registry: &Registry,
+    ) -> io::Result<(Writer, Vec<LogSink>)> {
+        let (full, filled) = sync_channel(registry.cores() * BUFFERS);
+        let (mut sinks, mut back) = (Vec::new(), Vec::new());
+        for core in 0..registry.cores() {
+            let (give, empty) = sync_channel(BUFFERS);
+            // All made now: memory that is not touched costs nothing, and workers shall not allocate later.
+            for _ in 1..BUFFERS {
+                let _ = give.try_send(new_buffer()); // there is room, and the receiver is in our hand
+            }
+            back.push(give);
+            sinks.push(LogSink {
+                core,
+                buffer: new_buffer(),
+                lines: 0,
+                full: full.clone(),
+                empty,
+                stats: registry.log_buffer(core),
+            });
+        }
+        let stats = registry.log_writer();
+        let (end, ended) = sync_channel(1);
+        let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
+            Destination { to: destination, name, failing: false, torn: false }.run(&filled, &back, &stats);
+            drop(end); // the receiver wakes: nothing is sent
+        })?;
+        Ok((Writer { thread, ended }, sinks))
+    }
+
+    /// Waits until every line is written: to be called when all sinks are dropped. A destination that blocks (a pipe
+    /// nobody reads) must not keep the process from ending, so it waits no longer than `patience`.
+    ///
+    /// Returns whether the writer ended.
+    #[must_use]
+    pub fn finish(self, patience: Duration) -> bool {
+        match self.ended.recv_timeout(patience) {
+            Err(RecvTimeoutError::Timeout) => false,
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => self.thread.join().is_ok(),
+        }
+    }
+}
+
+fn new_buffer() -> Vec<u8> {
+    Vec::with_capacity(FULL_BYTES + LINE_ROOM_BYTES)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    // By descriptor, not by path: a socket cannot be opened, and a redirected file would be overwritten from its start.
+    match path.to_str() {
+        Some("/dev/stdout") => Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
+        Some("/dev/stderr") => Ok(File::from(io::stderr().as_fd().try_clone_to_owned()?)),
+        _ => OpenOptions::new().append(true).create(true).open(path),
+    }
+}
+
+struct Destination<W> {
+    to: W,
+    name: String,
+    /// The last write failed, and was reported.
+    failing: bool,
+    /// The last write ended inside a line.
+    torn: bool,
+}
+
+impl<W: Write> Destination<W> {
+    fn run(mut self, filled: &Receiver<Filled>, back: &[SyncSender<Vec<u8>>], stats: &LogStats) {
+        for Filled { core, lines, mut bytes } in filled {
+            match self.write(&bytes) {
+                Ok(()) => {
+                    stats.written_lines.add(lines);
+                    if std::mem::replace(&mut self.failing, false) {
+                        tracing::info!(log = self.name, dropped = stats.dropped_lines.get(), "access log writes again");
+                    }
+                }
+                Err(error) => {
+                    stats.write_errors.inc();
+                    stats.dropped_lines.add(lines);
+                    if !std::mem::replace(&mut self.failing, true) {
+                        tracing::error!(log = self.name, %error, "access log cannot be written; lines are dropped");
+                    }
+                }
+            }
+            bytes.clear();
+            bytes.shrink_to(FULL_BYTES + LINE_ROOM_BYTES); // a monstrous line must not hold its memory for ever
+            if let Some(back) = back.get(core) {
+                // Refused only if the worker is gone; then nobody needs the buffer.
+                let _ = back.try_send(bytes);
+            }
+        }
+        let _ = self.to.flush();
+    }
+
+    /// Writes all of `bytes`, on a new line if the last ones broke off within one.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.torn {
+            self.write_all(b"\n")?;
+            self.torn = false;
+        }
+        self.write_all(bytes)
+    }
+
+    fn write_all(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.to.write(bytes) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.torn = bytes.get(written.wrapping_sub(1)) != Some(&b'\n');
+                    bytes = bytes.get(written..).unwrap_or_default();
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(WOULD_BLOCK_PAUSE),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

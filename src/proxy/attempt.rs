@@ -1,0 +1,358 @@
+//! One try: choose an endpoint, get a connection to it, send the request, and bring the response to the client.
+//!
+//! The request's body and the response move at the same time, as two futures raced in this one task; neither is ever
+//! dropped on a connection that lives on.
+
+use std::cell::Cell;
+use std::pin::pin;
+use std::sync::Arc;
+
+use super::conn::Session;
+use super::core::{Core, Live, Phase};
+use super::record::Story;
+use super::relay::{self, Client, Incoming, Progress, Relayed, Response, Sent};
+use super::reply::Ended;
+use super::request::{self, Asked};
+use super::tunnel::{self, End};
+use crate::h1::encode::{self, Connection, Forwarded, OutBody, RequestOut, ResponseOut, Server};
+use crate::h1::framing::{self, Body};
+use crate::h1::head::{Span, Version};
+use crate::io::{self, Buf, Either, race};
+use crate::observe::stats::{ClusterStats, EndpointStats};
+use crate::plan::{Cluster, ServerHeader};
+use crate::upstream::{
+    Closed, ConnectError, HeadError, Installed, LocalCluster, LocalEndpoint, Upstream, open, read_head,
+};
+
+/// What came of a try.
+pub(super) struct Run {
+    pub(super) ended: Ended,
+    /// Whether anything of a response went to the client.
+    pub(super) began: bool,
+    /// Whether the client's connection can be used again.
+    pub(super) keep: bool,
+}
+
+impl Run {
+    fn failed(ended: Ended, keep: bool) -> Self {
+        Self { ended, began: false, keep }
+    }
+}
+
+/// Counts a request as active for as long as it lives.
+struct Active(Arc<ClusterStats>, Arc<EndpointStats>);
+
+impl Active {
+    fn begin(cluster: &LocalCluster, endpoint: &LocalEndpoint) -> Self {
+        cluster.stats.upstream_rq_active.inc();
+        endpoint.stats.rq_active.inc();
+        endpoint.stats.rq_total.inc();
+        Self(cluster.stats.clone(), endpoint.stats.clone())
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.upstream_rq_active.dec();
+        self.1.rq_active.dec();
+    }
+}
+
+/// Makes the try. Where it fails before a response began, the caller answers.
+pub(super) async fn run(
+    session: &mut Session,
+    installed: &Installed,
+    story: &mut Story<'_>,
+    cluster: &Cluster,
+    local: &LocalCluster,
+    asked: &Asked,
+) -> Run {
+    let picked = session.core.with_rng(|rng| local.pick(rng));
+    let chosen = picked.and_then(|id| Some((cluster.endpoints.get(id.index())?, local.endpoint(id)?)));
+    let Some((address, endpoint)) = chosen.map(|(plan, endpoint)| (plan.address, endpoint)) else {
+        local.stats.upstream_cx_none_healthy.inc();
+        return Run::failed(Ended::NoEndpoint, asked.keep_alive && request::skip_buffered_body(session, asked.body));
+    };
+    story.upstream_host = Some(address);
+    let active = Active::begin(local, endpoint);
+    let core = session.core.clone();
+    let mut upstream = match endpoint.check_out(&core.buffers) {
+        Some(upstream) => upstream,
+        None => {
+            local.stats.upstream_rq_pending_total.inc();
+            local.stats.upstream_rq_pending_active.inc();
+            let opened = open(cluster, local, endpoint, address, &core.buffers).await;
+            local.stats.upstream_rq_pending_active.dec();
+            match opened {
+                Ok(upstream) => upstream,
+                Err(error) => {
+                    local.stats.upstream_rq_pending_failure_eject.inc();
+                    endpoint.stats.rq_error.inc();
+                    let ended = match error {
+                        ConnectError::Failed(error) => Ended::ConnectFailed(error),
+                        ConnectError::TimedOut => Ended::ConnectTimedOut,
+                    };
+                    return Run::failed(ended, asked.keep_alive && request::skip_buffered_body(session, asked.body));
+                }
+            }
+        }
+    };
+    local.stats.upstream_rq_total.inc();
+    story.upstream_local = upstream.local();
+    upstream.begin_request();
+    let notes = Notes::default();
+    let run = exchange(session, installed, story, asked, &mut upstream, &notes).await;
+    if notes.tunnel.get() {
+        run_tunnel(session, story, &mut upstream).await;
+    }
+    story.received += notes.progress.received.get();
+    story.sent += notes.sent.payload.get();
+    session.stats.http.downstream_cx_tx_bytes_total.add(notes.sent.wire.get());
+    local.stats.upstream_cx_tx_bytes_total.add(notes.progress.written.get());
+    local.stats.upstream_cx_rx_bytes_total.add(notes.received.get() + notes.sent.received.get());
+    drop(active);
+    if count(&run.ended, story.status, local, &mut upstream) {
+        endpoint.stats.rq_success.inc();
+    } else {
+        endpoint.stats.rq_error.inc();
+    }
+    if notes.reusable.get() {
+        let now = io::now();
+        let took = now.duration_since(notes.progress.sent.get().unwrap_or(now));
+        local.stats.upstream_rq_time.record(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        endpoint.check_in(upstream, &core.buffers, now);
+    }
+    run
+}
+
+/// Counts how an exchange ended for its cluster; true if the endpoint did well.
+fn count(ended: &Ended, status: u16, local: &LocalCluster, upstream: &mut Upstream) -> bool {
+    match ended {
+        Ended::Answered => return status < 500,
+        Ended::UpstreamReset | Ended::UpstreamCut { .. } => {
+            upstream.closed_by(Closed::Remote);
+            local.stats.upstream_rq_rx_reset.inc();
+        }
+        Ended::UpstreamProtocol | Ended::UpstreamCorrupt => local.stats.upstream_cx_protocol_error.inc(),
+        _ => local.stats.upstream_rq_tx_reset.inc(),
+    }
+    false
+}
+
+/// What is noted of an exchange while it runs, whichever future it runs in.
+#[derive(Default)]
+struct Notes {
+    progress: Progress,
+    sent: Sent,
+    /// Bytes of heads, and of what came with them, received from the upstream.
+    received: Cell<u64>,
+    /// The upstream connection has nothing of this exchange left on it.
+    reusable: Cell<bool>,
+    /// The upstream agreed to an upgrade: raw bytes follow both ways.
+    tunnel: Cell<bool>,
+}
+
+/// Turns the two connections into a tunnel until one of them ends.
+async fn run_tunnel(session: &mut Session, story: &mut Story<'_>, upstream: &mut Upstream) {
+    let http = session.stats.http.clone();
+    http.downstream_cx_upgrades_total.inc();
+    http.downstream_cx_upgrades_active.inc();
+    let mut early = std::mem::take(&mut session.input);
+    let head = session.rest;
+    let core = session.core.clone();
+    let mut behind = core.buffers.head();
+    behind.extend(early.bytes().get(head..).unwrap_or_default());
+    early.truncate(head);
+    session.input = early;
+    session.entered.enter(Phase::Busy, None);
+    let client = End { reader: &mut session.reader, writer: &mut session.writer };
+    let upstream = End { reader: &mut upstream.reader, writer: &mut upstream.writer };
+    // Boxed, because tunnels are rare and their state must not weigh on every connection's task.
+    let passed = Box::pin(tunnel::run(&core, client, upstream, behind)).await;
+    http.downstream_cx_upgrades_active.dec();
+    story.received += passed.up;
+    story.sent += passed.down;
+}
+
+/// The request's head, and what of its body has arrived, ready to be sent; the rest of the body is still `Incoming`.
+fn outgoing(
+    session: &mut Session,
+    story: &mut Story<'_>,
+    asked: &Asked,
+    notes: &Notes,
+) -> Result<(Buf, Incoming), Ended> {
+    let mut incoming = Incoming::from(asked.body);
+    let body = request::out_body(asked);
+    let request_id = session.core.request_id();
+    story.request_id = Some(request_id);
+    if asked.normalised && asked.has_query {
+        session.path.push(b'?');
+        session.path.extend_from_slice(asked.query.of(session.input.bytes()));
+    }
+    let mut out = session.core.buffers.head();
+    let buf = session.input.bytes();
+    let as_sent = Span { start: asked.path.start, end: if asked.has_query { asked.query.end } else { asked.path.end } };
+    encode::request(
+        out.cleared_vec(),
+        &session.head,
+        buf,
+        &RequestOut {
+            path: if asked.normalised { &session.path } else { as_sent.of(buf) },
+            authority: asked.authority.map(|authority| authority.of(buf)),
+            body,
+            forward: Forwarded {
+                peer: session.forwarded_for.as_bytes(),
+                proto: b"http",
+                request_id: &request_id,
+                external_address: Some(session.external_address.as_bytes()),
+                attempt: 1,
+                original_path: None,
+            },
+            drop_expect: false,
+        },
+    );
+    let behind = session.input.bytes_mut().get_mut(session.head.len..).unwrap_or_default();
+    let (payload, consumed) =
+        relay::first_piece(&mut incoming, behind, body == OutBody::Chunked, &mut out).map_err(Ended::BadRequest)?;
+    session.rest = session.head.len + consumed;
+    notes.progress.received.set(payload as u64);
+    Ok((out, incoming))
+}
+
+async fn exchange(
+    session: &mut Session,
+    installed: &Installed,
+    story: &mut Story<'_>,
+    asked: &Asked,
+    upstream: &mut Upstream,
+    notes: &Notes,
+) -> Run {
+    let (first, incoming) = match outgoing(session, story, asked, notes) {
+        Ok(ready) => ready,
+        Err(ended) => return Run::failed(ended, false),
+    };
+    let limits = &installed.plan.proxy.limits;
+    let head_limits = Session::head_limits(installed);
+    let pipelined = session.input.len() > session.rest;
+    let chunked = request::out_body(asked) == OutBody::Chunked;
+    let (method, version) = (session.head.method, session.head.version);
+    let Session { core, reader, writer, entered, input, response, .. } = session;
+    let (core, live): (&Core, &Live) = (core, entered);
+    let Upstream { reader: up_reader, writer: up_writer, buf: up_buf, .. } = upstream;
+    let client = Client { core, live, reader, input, body_timeout: limits.body_timeout, pipelined };
+    let mut feed = pin!(relay::feed(client, up_writer, first, incoming, chunked, &notes.progress));
+    let mut feeding = true;
+
+    // Until the final head is there, interim ones are passed on as they come.
+    let body = loop {
+        let read = {
+            let mut read = pin!(read_head(up_reader, up_buf, &head_limits, response));
+            loop {
+                if !feeding {
+                    break read.await;
+                }
+                match race(feed.as_mut(), read.as_mut()).await {
+                    Either::Left(fed) => {
+                        feeding = false;
+                        if let Some(ended) = fed.ends() {
+                            return Run::failed(ended, false);
+                        }
+                    }
+                    Either::Right(read) => break read,
+                }
+            }
+        };
+        let keep = asked.keep_alive && notes.progress.sent.get().is_some();
+        match read {
+            Ok(()) => {}
+            Err(HeadError::Reset) => return Run::failed(Ended::UpstreamReset, keep),
+            Err(HeadError::Bad(_)) => return Run::failed(Ended::UpstreamProtocol, keep),
+        }
+        notes.received.set(notes.received.get() + up_buf.len() as u64);
+        let switching = response.status == 101;
+        if switching && !asked.upgrade {
+            return Run::failed(Ended::UpstreamProtocol, keep);
+        }
+        if switching || response.status >= 200 {
+            match framing::response_body(response, up_buf.bytes(), method) {
+                Ok(body) => break body,
+                Err(_) => return Run::failed(Ended::UpstreamProtocol, keep),
+            }
+        }
+        if version == Version::Http11 {
+            let mut out = core.buffers.head();
+            encode::interim(out.cleared_vec(), response, up_buf.bytes());
+            let (sent, out) = writer.write_all(out).await;
+            core.buffers.put(out);
+            if sent.is_err() {
+                return Run::failed(Ended::ClientGone, false);
+            }
+        }
+        up_buf.consume(response.len);
+    };
+
+    let now = io::now();
+    let service_time = now.duration_since(notes.progress.sent.get().unwrap_or(now));
+    story.service_time = Some(service_time);
+    story.status = response.status;
+    story.details = "via_upstream".into();
+    let tunnelled = response.status == 101;
+    let out_body = if tunnelled { OutBody::Upgrade } else { OutBody::of_response(body, version) };
+    let sent = notes.progress.sent.get().is_some();
+    let keep = asked.keep_alive && sent && out_body != OutBody::UntilClose && !core.draining() && !tunnelled;
+    let mut out = core.buffers.body();
+    encode::response(
+        out.cleared_vec(),
+        response,
+        up_buf.bytes(),
+        &ResponseOut {
+            server: match &installed.plan.proxy.server_header {
+                ServerHeader::Overwrite(name) => Server::Overwrite(name.as_bytes()),
+                ServerHeader::PassThrough => Server::PassThrough,
+            },
+            date: &core.date(),
+            service_time_ms: Some(u64::try_from(service_time.as_millis()).unwrap_or(u64::MAX)),
+            body: out_body,
+            connection: if keep { Connection::KeepAlive } else { Connection::Close },
+            client: version,
+        },
+    );
+    up_buf.consume(response.len);
+    let reusable = framing::response_keep_alive(response, up_buf.bytes());
+    if tunnelled {
+        out.extend(up_buf.bytes());
+        up_buf.clear();
+    }
+    let relayed = {
+        let response =
+            Response { core, live, reader: up_reader, buf: up_buf, client: writer, patience: limits.idle_timeout };
+        let chunked = out_body == OutBody::Chunked;
+        let mut relay = pin!(relay::response(response, out, Incoming::from(body), chunked, &notes.sent));
+        loop {
+            if !feeding {
+                break relay.await;
+            }
+            match race(relay.as_mut(), feed.as_mut()).await {
+                Either::Left(relayed) => break relayed,
+                Either::Right(fed) => {
+                    feeding = false;
+                    if let Some(ended) = fed.ends() {
+                        return Run { ended, began: true, keep: false };
+                    }
+                }
+            }
+        }
+    };
+    let ended = match relayed {
+        Relayed::Whole { clean } => {
+            let finished = clean && notes.progress.sent.get().is_some() && body != Body::UntilClose;
+            notes.reusable.set(finished && reusable && !tunnelled);
+            notes.tunnel.set(tunnelled);
+            Ended::Answered
+        }
+        Relayed::UpstreamCut => Ended::UpstreamCut { length: matches!(body, Body::Length(_)) },
+        Relayed::UpstreamCorrupt => Ended::UpstreamCorrupt,
+        Relayed::ClientGone => Ended::ClientGone,
+    };
+    Run { ended, began: true, keep }
+}

@@ -1,0 +1,262 @@
+//! A client's connection: reading one head after the other, and closing in a way that the client understands.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::core::{Core, Entered, Phase};
+use super::record::{self, Story};
+use super::reply::Ended;
+use super::request;
+use crate::base::id::ListenerId;
+use crate::h1::head::{RequestHead, ResponseHead};
+use crate::h1::parse::{self, BadMessage, HeadLimits, Parsed};
+use crate::io::{self, Buf, Conn, Reader, Writer, within};
+use crate::observe::stats::{HttpStats, ListenerStats};
+use crate::plan::Limits;
+use crate::upstream::Installed;
+
+/// One client connection and the memory that its requests reuse, one after the other.
+pub(super) struct Session {
+    pub(super) core: Rc<Core>,
+    pub(super) listener: ListenerId,
+    pub(super) reader: Reader,
+    pub(super) writer: Writer,
+    pub(super) entered: Entered,
+    pub(super) peer: SocketAddr,
+    /// The peer's address as `x-forwarded-for` says it.
+    pub(super) forwarded_for: String,
+    /// The peer's address as `x-envoy-external-address` says it.
+    pub(super) external_address: String,
+    pub(super) local: SocketAddr,
+    /// What was received: the head under way at the front, what follows it behind.
+    pub(super) input: Buf,
+    /// Where in `input` the request under way ends and the next one begins.
+    pub(super) rest: usize,
+    /// The head at the front of `input`.
+    pub(super) head: RequestHead,
+    /// Scratch for the response's head.
+    pub(super) response: ResponseHead,
+    /// Scratch for the path after normalisation.
+    pub(super) path: Vec<u8>,
+    pub(super) stats: SessionStats,
+    opened: Instant,
+    requests: u64,
+}
+
+/// The counters of the listener that accepted the connection; they outlive its plan.
+pub(super) struct SessionStats {
+    pub(super) http: Arc<HttpStats>,
+    listener: Arc<ListenerStats>,
+}
+
+/// What next_head came to.
+enum Next {
+    Request {
+        began: Instant,
+    },
+    /// The client left, or was idle for too long, or the core drains: nothing to answer.
+    Closed,
+    /// To be answered before closing.
+    Refused {
+        began: Instant,
+        ended: Ended,
+    },
+}
+
+/// Serves one client connection to its end.
+pub async fn serve(core: Rc<Core>, listener: ListenerId, conn: Conn, peer: SocketAddr) {
+    let Some(mut session) = Session::open(core, listener, conn, peer) else { return };
+    loop {
+        let keep = match session.next_head().await {
+            Next::Request { began } => request::answer(&mut session, began).await,
+            Next::Closed => return,
+            Next::Refused { began, ended } => {
+                session.refuse(began, ended).await;
+                false
+            }
+        };
+        if !keep {
+            break;
+        }
+    }
+    session.close().await;
+}
+
+impl Session {
+    fn open(core: Rc<Core>, listener: ListenerId, conn: Conn, peer: SocketAddr) -> Option<Self> {
+        let installed = core.installed();
+        let listener_stats = installed.stats.listeners.get(listener.index())?.clone();
+        let http = installed.stats.http.get(listener.index())?.clone();
+        let Some(entered) = core.enter(conn.handle.clone()) else {
+            listener_stats.downstream_cx_overflow.inc();
+            return None;
+        };
+        listener_stats.downstream_cx_total.inc();
+        listener_stats.downstream_cx_active.inc();
+        http.downstream_cx_total.inc();
+        http.downstream_cx_active.inc();
+        http.downstream_cx_http1_total.inc();
+        http.downstream_cx_http1_active.inc();
+        let local = conn.handle.local_addr().unwrap_or(peer);
+        Some(Self {
+            forwarded_for: core.forwarded_for(peer).to_string(),
+            external_address: peer.ip().to_canonical().to_string(),
+            core,
+            listener,
+            reader: conn.reader,
+            writer: conn.writer,
+            entered,
+            peer,
+            local,
+            input: Buf::default(),
+            rest: 0,
+            head: RequestHead::default(),
+            response: ResponseHead::default(),
+            path: Vec::new(),
+            stats: SessionStats { http, listener: listener_stats },
+            opened: io::now(),
+            requests: 0,
+        })
+    }
+
+    /// Waits for the next head and leaves it parsed in `self.head`, its bytes at the front of `self.input`.
+    async fn next_head(&mut self) -> Next {
+        let installed = self.core.installed();
+        let limits = &installed.plan.proxy.limits;
+        let head_limits = head_limits(limits);
+        self.head.clear();
+        let mut began = None;
+        let mut fresh = self.input.len();
+        loop {
+            if fresh > 0 {
+                let began = *began.get_or_insert_with(io::now);
+                match self.parse(&head_limits, fresh) {
+                    Ok(Parsed::Complete) => {
+                        self.requests += 1;
+                        self.entered.enter(Phase::Busy, None);
+                        return Next::Request { began };
+                    }
+                    Ok(Parsed::NeedMore) => self.entered.enter(Phase::Head, Some(began + limits.headers_timeout)),
+                    Err(bad) => return Next::Refused { began, ended: Ended::BadRequest(bad) },
+                }
+            } else if self.core.draining() {
+                return Next::Closed;
+            } else {
+                // The first head is due from the connect on, later ones may take their time to begin.
+                let patience = if self.requests == 0 { limits.headers_timeout } else { limits.idle_timeout };
+                self.entered.enter(Phase::Idle, Some(io::now() + patience));
+            }
+            let read = self.read_input().await;
+            match read {
+                Ok(n) if n > 0 => fresh = n,
+                _ if self.entered.expired() => {
+                    let Some(began) = began else {
+                        self.stats.http.downstream_cx_idle_timeout.inc();
+                        return Next::Closed;
+                    };
+                    self.stats.http.downstream_rq_header_timeout.inc();
+                    return Next::Refused { began, ended: Ended::HeadTimedOut };
+                }
+                _ => {
+                    self.stats.http.downstream_cx_destroy_remote.inc();
+                    return Next::Closed;
+                }
+            }
+        }
+    }
+
+    /// Reads more into `input`. A connection that waits holds one head buffer: the armed read's.
+    async fn read_input(&mut self) -> std::io::Result<usize> {
+        if !self.reader.armed() {
+            let mut buf = std::mem::take(&mut self.input);
+            if buf.is_empty() {
+                self.core.buffers.put(buf);
+                buf = self.core.buffers.head();
+            }
+            buf.make_room(buf.capacity() / 4);
+            self.reader.arm(buf);
+        }
+        let (read, buf) = self.reader.done().await;
+        self.input = buf;
+        if let Ok(n) = read {
+            self.stats.http.downstream_cx_rx_bytes_total.add(n as u64);
+        }
+        read
+    }
+
+    /// Parses the head at the front of `input`, of which the last `fresh` bytes are new. Without a line end among them
+    /// nothing can have been completed, so that a head sent byte by byte is not parsed at every byte.
+    fn parse(&mut self, limits: &HeadLimits, fresh: usize) -> Result<Parsed, BadMessage> {
+        let bytes = self.input.bytes();
+        let new = &bytes[bytes.len().saturating_sub(fresh)..];
+        if bytes.len() > fresh && bytes.len() <= limits.max_bytes && memchr::memchr(b'\n', new).is_none() {
+            return Ok(Parsed::NeedMore);
+        }
+        parse::request(bytes, limits, &mut self.head)
+    }
+
+    /// Answers what never became a request; the connection is to be closed.
+    async fn refuse(&mut self, began: Instant, ended: Ended) {
+        self.stats.http.downstream_rq_total.inc();
+        self.stats.http.downstream_rq_http1_total.inc();
+        self.stats.http.downstream_rq_active.inc();
+        self.head.clear();
+        if matches!(ended, Ended::BadRequest(_)) {
+            self.stats.http.downstream_cx_protocol_error.inc();
+        }
+        let installed = self.core.installed();
+        let mut story = Story::new(began);
+        request::reply(self, &installed, &mut story, ended, true).await;
+        record::finish(self, &story);
+    }
+
+    /// The limits that heads from this session's upstreams and client are held to.
+    pub(super) fn head_limits(installed: &Installed) -> HeadLimits {
+        head_limits(&installed.plan.proxy.limits)
+    }
+
+    /// Closes so that the client gets the last answer: a close with unread bytes would reset the connection and destroy
+    /// an answer that the client has not read yet. So our end goes first, and what the client still sends is read and
+    /// dropped for a moment (RFC 9112 §9.6; Envoy's delayed close).
+    async fn close(&mut self) {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        const MOST_BYTES: usize = 1 << 20;
+        if self.entered.expired() {
+            return;
+        }
+        self.stats.http.downstream_cx_destroy_local.inc();
+        self.entered.enter(Phase::Busy, None);
+        self.entered.handle().shutdown_write();
+        let deadline = io::now() + PATIENCE;
+        let mut dropped = 0;
+        while dropped < MOST_BYTES {
+            self.input.clear();
+            match within(deadline, self.read_input()).await {
+                Some(Ok(n)) if n > 0 => dropped += n,
+                _ => return,
+            }
+        }
+    }
+}
+
+fn head_limits(limits: &Limits) -> HeadLimits {
+    HeadLimits { max_bytes: limits.max_header_bytes as usize, max_headers: limits.max_headers as usize }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let open = io::now().duration_since(self.opened);
+        let open_ms = u64::try_from(open.as_millis()).unwrap_or(u64::MAX);
+        let (http, listener) = (&self.stats.http, &self.stats.listener);
+        http.downstream_cx_active.dec();
+        http.downstream_cx_http1_active.dec();
+        http.downstream_cx_destroy.inc();
+        http.downstream_cx_length_ms.record(open_ms);
+        listener.downstream_cx_active.dec();
+        listener.downstream_cx_destroy.inc();
+        listener.downstream_cx_length_ms.record(open_ms);
+        self.core.buffers.put(std::mem::take(&mut self.input));
+    }
+}

@@ -1,0 +1,321 @@
+//! What all requests of one core share, and the table of its client connections.
+//!
+//! Nothing here is reachable from another thread. Every method takes values out of its cells and gives them back before
+//! it returns, so no borrow lives across an await.
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use crate::base::request_id;
+use crate::base::rng::Rng;
+use crate::io::{self, BufPool, Handle, Notify};
+use crate::observe::access_log::{AccessLog, Record};
+use crate::observe::date::DateCache;
+use crate::observe::writer::LogSink;
+use crate::plan::Plan;
+use crate::upstream::{CoreStats, Installed};
+
+/// The downstream connections that the process may hold, over all cores (`limits.maxConnections`).
+///
+/// Exact: a core takes a place before it serves a connection, and gives it back when the connection has ended.
+#[derive(Debug)]
+pub struct Budget {
+    open: AtomicUsize,
+    most: usize,
+}
+
+impl Budget {
+    /// Room for `most` connections.
+    #[must_use]
+    pub fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { open: AtomicUsize::new(0), most })
+    }
+
+    fn take(&self) -> bool {
+        self.open
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < self.most).then_some(open + 1))
+            .is_ok()
+    }
+
+    fn give_back(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Where a core writes its access log.
+pub struct Log {
+    /// The compiled format.
+    pub format: Arc<AccessLog>,
+    /// This core's buffer on the way to the writer thread.
+    pub sink: LogSink,
+}
+
+/// What a core is made of.
+pub struct CoreParts {
+    /// The core's number, from 0.
+    pub index: usize,
+    /// The first plan.
+    pub plan: Arc<Plan>,
+    /// This core's counters for it.
+    pub stats: CoreStats,
+    /// The core's generator.
+    pub rng: Rng,
+    /// The access log, if there is one.
+    pub log: Option<Log>,
+    /// The places for client connections, shared by all cores.
+    pub budget: Arc<Budget>,
+    /// What stands in `x-forwarded-for` for a client on this host (Envoy writes the host's first address that is not a
+    /// loopback one); `None` leaves the loopback address.
+    pub stands_for_loopback: Option<IpAddr>,
+}
+
+/// One core's shared state.
+pub struct Core {
+    /// The core's number, from 0.
+    pub index: usize,
+    /// Free buffers.
+    pub buffers: BufPool,
+    /// Raised when the last client connection of a draining core has ended.
+    pub emptied: Notify,
+    installed: RefCell<Rc<Installed>>,
+    rng: RefCell<Rng>,
+    date: RefCell<DateCache>,
+    log: RefCell<Option<Log>>,
+    budget: Arc<Budget>,
+    stands_for_loopback: Option<IpAddr>,
+    live: RefCell<Slab<Rc<Live>>>,
+    draining: Cell<bool>,
+    swept_to: Cell<usize>,
+}
+
+/// Idle upstream connections looked at in one sweep: 250 µs of peeking at most.
+const SWEEP_CONNECTIONS: usize = 256;
+
+impl Core {
+    /// A core with no connections.
+    #[must_use]
+    pub fn new(mut parts: CoreParts) -> Rc<Self> {
+        // Cloned here, so that the scratch space of its regexes belongs to this thread.
+        let installed = Installed::new(Plan::clone(&parts.plan), parts.stats, &mut parts.rng);
+        Rc::new(Self {
+            index: parts.index,
+            buffers: BufPool::default(),
+            emptied: Notify::default(),
+            installed: RefCell::new(Rc::new(installed)),
+            rng: RefCell::new(parts.rng),
+            date: RefCell::default(),
+            log: RefCell::new(parts.log),
+            budget: parts.budget,
+            stands_for_loopback: parts.stands_for_loopback,
+            live: RefCell::default(),
+            draining: Cell::new(false),
+            swept_to: Cell::new(0),
+        })
+    }
+
+    /// The plan to answer the next request by.
+    #[must_use]
+    pub fn installed(&self) -> Rc<Installed> {
+        self.installed.borrow().clone()
+    }
+
+    /// Draws from the core's generator.
+    pub(super) fn with_rng<T>(&self, draw: impl FnOnce(&mut Rng) -> T) -> T {
+        draw(&mut self.rng.borrow_mut())
+    }
+
+    /// A fresh `x-request-id`.
+    pub(super) fn request_id(&self) -> [u8; 36] {
+        self.with_rng(request_id::generate)
+    }
+
+    /// The `date` header of now.
+    pub(super) fn date(&self) -> [u8; 29] {
+        *self.date.borrow_mut().at(io::unix_time())
+    }
+
+    /// Writes a line of the access log, if there is one.
+    pub(super) fn log(&self, record: &Record<'_>) {
+        if let Some(log) = self.log.borrow_mut().as_mut() {
+            log.format.line(log.sink.line_buffer(), record);
+            log.sink.line_done();
+        }
+    }
+
+    /// Whether the core finishes what it has and takes nothing new.
+    #[must_use]
+    pub fn draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Client connections that are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.live.borrow().len()
+    }
+
+    /// Begins to drain: idle connections end at once, the others with their request.
+    pub fn drain(&self) {
+        self.draining.set(true);
+        for (_, live) in self.live.borrow().iter() {
+            if live.phase.get() == Phase::Idle {
+                live.handle.shutdown_read();
+            }
+        }
+        if self.connections() == 0 {
+            self.emptied.raise();
+        }
+    }
+
+    /// Ends every connection now, whatever it does.
+    pub fn abort(&self) {
+        for (_, live) in self.live.borrow().iter() {
+            live.handle.shutdown_both();
+        }
+    }
+
+    /// The periodic work: ends connections that are past their deadline, closes stale idle upstream connections, hands
+    /// the log over.
+    pub fn tick(&self, now: Instant) {
+        for (_, live) in self.live.borrow().iter() {
+            live.expire(now);
+        }
+        let installed = self.installed();
+        self.swept_to.set(installed.sweep(self.swept_to.get(), SWEEP_CONNECTIONS, now));
+        self.flush_log();
+    }
+
+    /// Hands the log lines over that are waiting.
+    pub fn flush_log(&self) {
+        if let Some(log) = self.log.borrow_mut().as_mut() {
+            log.sink.flush();
+        }
+    }
+
+    /// The address that `x-forwarded-for` names for `peer`.
+    pub(super) fn forwarded_for(&self, peer: SocketAddr) -> IpAddr {
+        let address = peer.ip().to_canonical();
+        match self.stands_for_loopback {
+            Some(own) if address.is_loopback() => own,
+            _ => address,
+        }
+    }
+
+    /// Enters a connection into the table; `None` when the budget is used up.
+    pub(super) fn enter(self: &Rc<Self>, handle: Handle) -> Option<Entered> {
+        if !self.budget.take() {
+            return None;
+        }
+        let live = Rc::new(Live {
+            handle,
+            phase: Cell::new(Phase::Idle),
+            deadline: Cell::new(None),
+            expired: Cell::new(false),
+        });
+        let key = self.live.borrow_mut().insert(live.clone());
+        Some(Entered { core: self.clone(), live, key })
+    }
+}
+
+/// What a client connection is doing, as far as its deadline is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Between requests.
+    Idle,
+    /// Receiving a head.
+    Head,
+    /// Receiving a body.
+    Body,
+    /// Waiting for the upstream, or sending.
+    Busy,
+}
+
+/// A client connection as the tick sees it.
+///
+/// Deadlines of clients are coarse (seconds to an hour), so they are two cells that the tick looks at, not a timer for
+/// every read: a request sets them for nothing.
+#[derive(Debug)]
+pub(super) struct Live {
+    handle: Handle,
+    phase: Cell<Phase>,
+    deadline: Cell<Option<Instant>>,
+    expired: Cell<bool>,
+}
+
+impl Live {
+    pub(super) fn enter(&self, phase: Phase, deadline: Option<Instant>) {
+        self.phase.set(phase);
+        self.deadline.set(deadline);
+    }
+
+    /// Whether the tick ended this connection for being late.
+    pub(super) fn expired(&self) -> bool {
+        self.expired.get()
+    }
+
+    fn expire(&self, now: Instant) {
+        if self.deadline.get().is_some_and(|deadline| now >= deadline) {
+            self.deadline.set(None);
+            self.expired.set(true);
+            match self.phase.get() {
+                // The read ends, and an answer can still be sent.
+                Phase::Idle | Phase::Head | Phase::Body => self.handle.shutdown_read(),
+                Phase::Busy => self.handle.shutdown_both(),
+            }
+        }
+    }
+}
+
+/// A place in the table and in the budget, given back on drop.
+pub(super) struct Entered {
+    core: Rc<Core>,
+    live: Rc<Live>,
+    key: usize,
+}
+
+impl std::ops::Deref for Entered {
+    type Target = Live;
+
+    fn deref(&self) -> &Live {
+        &self.live
+    }
+}
+
+impl Entered {
+    pub(super) fn handle(&self) -> &Handle {
+        &self.live.handle
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.core.live.borrow_mut().remove(self.key);
+        self.core.budget.give_back();
+        if self.core.draining() && self.core.connections() == 0 {
+            self.core.emptied.raise();
+        }
+    }
+}
+
+/// How often [`Core::tick`] is to be called.
+pub const TICK: Duration = Duration::from_millis(250);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_is_exact() {
+        let budget = Budget::new(2);
+        assert!(budget.take() && budget.take());
+        assert!(!budget.take());
+        budget.give_back();
+        assert!(budget.take());
+    }
+}

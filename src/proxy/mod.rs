@@ -1,0 +1,19 @@
+//! The life of a request on one core, from the first byte of its head to its line in the log.
+//!
+//! `conn` owns the client's connection and reads heads; `request` routes and answers; `attempt` makes one try on one
+//! upstream connection; `relay` moves bodies; `tunnel` takes over after a 101; `reply` says what the proxy answers
+//! itself; `record` counts and logs, in one place. `core` is what the requests of one core share.
+//!
+//! It must never know how workers are started, or where a plan comes from. Its caller is `worker`.
+
+mod attempt;
+mod conn;
+mod core;
+mod record;
+mod relay;
+mod reply;
+mod request;
+mod tunnel;
+
+pub use self::conn::serve;
+pub use self::core::{Budget, Core, CoreParts, Log, TICK};

@@ -1,0 +1,361 @@
+//! Moving bodies: the client's to the upstream while its answer is awaited, the upstream's to the client.
+//!
+//! A body is never held whole. What is read is turned in place into what is sent (chunk framing is always our own, so
+//! a chunk extension or a trailer never passes), and the next read is issued after the write, so a slow receiver slows
+//! its sender down.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use super::core::{Core, Live, Phase};
+use super::reply::Ended;
+use crate::h1::chunked::{Decoder, LAST_CHUNK, chunk_size_line};
+use crate::h1::framing::Body;
+use crate::h1::parse::BadMessage;
+use crate::io::{self, Buf, Reader, Writer};
+
+/// Room for a chunk's size line before a piece, and for its end and the last chunk behind it.
+const CHUNK_FRONT: usize = 18;
+const CHUNK_BACK: usize = 2 + LAST_CHUNK.len();
+
+/// What is still to come of a body.
+#[derive(Debug)]
+pub(super) enum Incoming {
+    /// Nothing.
+    Done,
+    /// So many bytes.
+    Length(u64),
+    /// Chunks.
+    Chunked(Decoder),
+    /// Everything until the sender closes.
+    UntilClose,
+}
+
+impl From<Body> for Incoming {
+    fn from(body: Body) -> Self {
+        match body {
+            Body::None | Body::Length(0) => Self::Done,
+            Body::Length(n) => Self::Length(n),
+            Body::Chunked => Self::Chunked(Decoder::default()),
+            Body::UntilClose => Self::UntilClose,
+        }
+    }
+}
+
+/// What a piece of a body came to.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    /// Payload bytes, compacted to the front of what was given.
+    payload: usize,
+    /// Bytes that belonged to the body; those behind it are the next message's.
+    consumed: usize,
+}
+
+impl Incoming {
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self, Self::Done)
+    }
+
+    fn take(&mut self, bytes: &mut [u8]) -> Result<Piece, BadMessage> {
+        match self {
+            Self::Done => Ok(Piece { payload: 0, consumed: 0 }),
+            Self::UntilClose => Ok(Piece { payload: bytes.len(), consumed: bytes.len() }),
+            Self::Length(left) => {
+                let n = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                *left -= n as u64;
+                if *left == 0 {
+                    *self = Self::Done;
+                }
+                Ok(Piece { payload: n, consumed: n })
+            }
+            Self::Chunked(decoder) => {
+                let decoded = decoder.decode(bytes)?;
+                if decoded.done {
+                    *self = Self::Done;
+                }
+                Ok(Piece { payload: decoded.payload, consumed: decoded.consumed })
+            }
+        }
+    }
+}
+
+/// Appends to `out` what of a body is already there, in the framing it is sent on with. Returns the payload bytes and
+/// how many of `bytes` belonged to the body.
+pub(super) fn first_piece(
+    incoming: &mut Incoming,
+    bytes: &mut [u8],
+    chunked: bool,
+    out: &mut Buf,
+) -> Result<(usize, usize), BadMessage> {
+    let was_done = incoming.is_done();
+    let Piece { payload, consumed } = incoming.take(bytes)?;
+    if chunked && payload > 0 {
+        out.extend(chunk_size_line(payload, &mut [0; 18]));
+    }
+    out.extend(&bytes[..payload]);
+    if chunked {
+        if payload > 0 {
+            out.extend(b"\r\n");
+        }
+        if incoming.is_done() && !was_done {
+            out.extend(LAST_CHUNK);
+        }
+    }
+    Ok((payload, consumed))
+}
+
+/// Turns a buffer of received bytes into one of bytes to send. What lies behind the body's end goes to `surplus`.
+fn reframe(incoming: &mut Incoming, buf: &mut Buf, chunked: bool, surplus: &mut Buf) -> Result<usize, BadMessage> {
+    let Piece { payload, consumed } = incoming.take(buf.bytes_mut())?;
+    if consumed < buf.len() && incoming.is_done() {
+        surplus.extend(&buf.bytes()[consumed..]);
+    }
+    buf.truncate(payload);
+    if chunked {
+        if payload > 0 {
+            let fits = buf.prepend(chunk_size_line(payload, &mut [0; 18]));
+            debug_assert!(fits, "the margin is as long as the longest size line");
+            buf.extend(b"\r\n");
+        }
+        if incoming.is_done() {
+            buf.extend(LAST_CHUNK);
+        }
+    }
+    Ok(payload)
+}
+
+fn prepare(buf: &mut Buf, chunked: bool) {
+    if chunked { buf.clear_with_margins(CHUNK_FRONT, CHUNK_BACK) } else { buf.clear() }
+}
+
+/// How far the request has got; written by [`feed`], read by whoever races it.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// When the last byte of the request was sent.
+    pub(super) sent: Cell<Option<Instant>>,
+    /// Payload bytes received from the client.
+    pub(super) received: Cell<u64>,
+    /// Bytes written to the upstream.
+    pub(super) written: Cell<u64>,
+}
+
+/// Why [`feed`] has nothing more to do.
+#[derive(Debug)]
+pub(super) enum Fed {
+    /// The request is sent, and the client has begun its next one: nothing more is read for now.
+    NextBegan,
+    /// The upstream takes no more. Its answer may still be on the way.
+    UpstreamClosed,
+    /// The client is gone.
+    ClientGone,
+    /// The client's body stalled for longer than `bodyTimeout`.
+    TimedOut,
+    /// The client's chunks are malformed.
+    Bad(BadMessage),
+}
+
+impl Fed {
+    /// How the request ends with this, if it does.
+    pub(super) fn ends(self) -> Option<Ended> {
+        match self {
+            Self::NextBegan | Self::UpstreamClosed => None,
+            Self::ClientGone => Some(Ended::ClientGone),
+            Self::TimedOut => Some(Ended::BodyTimedOut),
+            Self::Bad(bad) => Some(Ended::BadRequest(bad)),
+        }
+    }
+}
+
+/// The client's side of an exchange.
+pub(super) struct Client<'a> {
+    pub(super) core: &'a Core,
+    pub(super) live: &'a Live,
+    pub(super) reader: &'a mut Reader,
+    /// Where the bytes of a next, pipelined request are kept, behind those already there.
+    pub(super) input: &'a mut Buf,
+    pub(super) body_timeout: Duration,
+    /// Whether a next request is in `input` already, so that nothing need be read to see the client leave.
+    pub(super) pipelined: bool,
+}
+
+/// Sends `first` (the head and what of the body was there), then the rest of the body as it comes, then watches the
+/// client: its next bytes are kept, its end is told.
+///
+/// May be dropped at any point: once the request is sent nothing is lost, and before that the upstream connection is
+/// closed by the caller.
+pub(super) async fn feed(
+    client: Client<'_>,
+    upstream: &mut Writer,
+    first: Buf,
+    mut incoming: Incoming,
+    chunked: bool,
+    progress: &Progress,
+) -> Fed {
+    let Client { core, live, reader, input, body_timeout, pipelined } = client;
+    let first_bytes = first.len() as u64;
+    let (sent, buf) = upstream.write_all(first).await;
+    core.buffers.put(buf);
+    if sent.is_err() {
+        return Fed::UpstreamClosed;
+    }
+    progress.written.set(first_bytes);
+    let mut next_began = pipelined;
+    if !incoming.is_done() {
+        let before = input.len();
+        let mut buf = core.buffers.body();
+        while !incoming.is_done() {
+            live.enter(Phase::Body, Some(io::now() + body_timeout));
+            prepare(&mut buf, chunked);
+            let (read, filled) = reader.read(buf).await;
+            buf = filled;
+            match read {
+                Ok(n) if n > 0 => {}
+                _ if live.expired() => return Fed::TimedOut,
+                _ => return Fed::ClientGone,
+            }
+            let payload = match reframe(&mut incoming, &mut buf, chunked, input) {
+                Ok(payload) => payload,
+                Err(bad) => return Fed::Bad(bad),
+            };
+            progress.received.set(progress.received.get() + payload as u64);
+            let bytes = buf.len() as u64;
+            let (sent, emptied) = upstream.write_all(buf).await;
+            buf = emptied;
+            if sent.is_err() {
+                return Fed::UpstreamClosed;
+            }
+            progress.written.set(progress.written.get() + bytes);
+        }
+        core.buffers.put(buf);
+        live.enter(Phase::Busy, None);
+        next_began = input.len() > before;
+    }
+    progress.sent.set(Some(io::now()));
+    if next_began { Fed::NextBegan } else { watch(core, reader, input).await }
+}
+
+/// Waits until the client sends more or leaves. The read stays armed if this is dropped: it is the next request's.
+pub(super) async fn watch(core: &Core, reader: &mut Reader, input: &mut Buf) -> Fed {
+    if !reader.armed() {
+        reader.arm(core.buffers.head());
+    }
+    let (read, buf) = reader.done().await;
+    let fed = match read {
+        Ok(n) if n > 0 => {
+            input.extend(buf.bytes());
+            Fed::NextBegan
+        }
+        _ => Fed::ClientGone,
+    };
+    core.buffers.put(buf);
+    fed
+}
+
+/// How a response's way to the client ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Relayed {
+    /// Whole. `clean` if the upstream sent nothing behind it.
+    Whole {
+        /// Whether the upstream sent nothing behind the response.
+        clean: bool,
+    },
+    /// The upstream ended the connection inside its body.
+    UpstreamCut,
+    /// The upstream's chunks are malformed.
+    UpstreamCorrupt,
+    /// The client takes no more.
+    ClientGone,
+}
+
+/// The counters of one response, in bytes.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    /// Payload sent to the client.
+    pub(super) payload: Cell<u64>,
+    /// All that was sent to the client.
+    pub(super) wire: Cell<u64>,
+    /// Received from the upstream behind the first read.
+    pub(super) received: Cell<u64>,
+}
+
+/// A response on its way to the client.
+pub(super) struct Response<'a> {
+    pub(super) core: &'a Core,
+    pub(super) live: &'a Live,
+    /// The upstream's receiving side, and what was received already behind the head.
+    pub(super) reader: &'a mut Reader,
+    pub(super) buf: &'a mut Buf,
+    pub(super) client: &'a mut Writer,
+    /// How long the client may take nothing before it is given up.
+    pub(super) patience: Duration,
+}
+
+/// Sends `out` (the encoded head), then the body as it comes.
+pub(super) async fn response(
+    response: Response<'_>,
+    mut out: Buf,
+    mut incoming: Incoming,
+    chunked: bool,
+    sent: &Sent,
+) -> Relayed {
+    let Response { core, live, reader, buf, client, patience } = response;
+    let Ok((payload, consumed)) = first_piece(&mut incoming, buf.bytes_mut(), chunked, &mut out) else {
+        // The head has not gone out yet, but the client gets what Envoy would send: a head and then a cut.
+        let (_, out) = client.write_all(out).await;
+        core.buffers.put(out);
+        return Relayed::UpstreamCorrupt;
+    };
+    buf.consume(consumed);
+    let mut payload = payload;
+    loop {
+        live.enter(Phase::Busy, Some(io::now() + patience));
+        let bytes = out.len() as u64;
+        let (written, emptied) = client.write_all(out).await;
+        out = emptied;
+        if written.is_err() {
+            return Relayed::ClientGone;
+        }
+        sent.payload.set(sent.payload.get() + payload as u64);
+        sent.wire.set(sent.wire.get() + bytes);
+        if incoming.is_done() {
+            core.buffers.put(out);
+            return Relayed::Whole { clean: buf.is_empty() };
+        }
+        live.enter(Phase::Busy, None);
+        loop {
+            prepare(&mut out, chunked);
+            let (read, filled) = reader.read(out).await;
+            out = filled;
+            match read {
+                Ok(n) if n > 0 => sent.received.set(sent.received.get() + n as u64),
+                Ok(_) if matches!(incoming, Incoming::UntilClose) => incoming = Incoming::Done,
+                _ => return Relayed::UpstreamCut,
+            }
+            match reframe_response(&mut incoming, &mut out, chunked, buf) {
+                Ok(taken) => payload = taken,
+                Err(_) => return Relayed::UpstreamCorrupt,
+            }
+            // A read that held only framing leaves nothing to send.
+            if !out.is_empty() || incoming.is_done() {
+                break;
+            }
+        }
+    }
+}
+
+fn reframe_response(
+    incoming: &mut Incoming,
+    out: &mut Buf,
+    chunked: bool,
+    surplus: &mut Buf,
+) -> Result<usize, BadMessage> {
+    // The end of a close-delimited body is known only here, with nothing received.
+    if incoming.is_done() {
+        out.clear();
+        if chunked {
+            out.extend(LAST_CHUNK);
+        }
+        return Ok(0);
+    }
+    reframe(incoming, out, chunked, surplus)
+}

@@ -1,0 +1,148 @@
+//! How a request can end, and what the proxy then says itself: one function maps each end to a status, a body, a
+//! response flag and the words of the log.
+
+use std::borrow::Cow;
+use std::io;
+
+use crate::h1::parse::BadMessage;
+use crate::observe::flags::Flags;
+
+/// Every way in which a request can end.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The upstream's response went to the client, whole.
+    Answered,
+    /// No virtual host or route: 404 NR.
+    NotFound,
+    /// The route's cluster does not exist: 503 NC.
+    NoCluster,
+    /// The cluster has no endpoint to choose: 503 UH.
+    NoEndpoint,
+    /// No connection could be made: 503 UF.
+    ConnectFailed(io::Error),
+    /// No connection within the connect timeout: 503 UF.
+    ConnectTimedOut,
+    /// The upstream ended the connection before its response began: 503 UC.
+    UpstreamReset,
+    /// The upstream did not speak HTTP/1: 502 UPE.
+    UpstreamProtocol,
+    /// The upstream ended the connection inside its response; `length` if it still owed a stated length.
+    UpstreamCut {
+        /// Whether the response had a Content-Length.
+        length: bool,
+    },
+    /// The upstream's chunks were malformed after its response had begun.
+    UpstreamCorrupt,
+    /// The client's message was malformed.
+    BadRequest(BadMessage),
+    /// The head did not arrive within `headersTimeout`: 408.
+    HeadTimedOut,
+    /// The body stalled for longer than `bodyTimeout`: 408.
+    BodyTimedOut,
+    /// An upgrade to something that is not tunnelled: 403.
+    UpgradeRefused,
+    /// The client left before its answer was complete.
+    ClientGone,
+}
+
+/// What the log says of an end, and what the client gets if nothing was sent to it yet.
+#[derive(Debug)]
+pub(super) struct Verdict {
+    /// The status of a local reply; 0 where none can be sent any more.
+    pub(super) status: u16,
+    /// Its body.
+    pub(super) body: Cow<'static, str>,
+    /// The response flag.
+    pub(super) flags: Flags,
+    /// RESPONSE_CODE_DETAILS.
+    pub(super) details: Cow<'static, str>,
+    /// UPSTREAM_TRANSPORT_FAILURE_REASON, or "".
+    pub(super) transport_failure: Cow<'static, str>,
+}
+
+impl Ended {
+    /// The verdict of behaviour as Envoy has it.
+    pub(super) fn verdict(&self) -> Verdict {
+        let plain = |status, body: &'static str, flags, details: &'static str| Verdict {
+            status,
+            body: body.into(),
+            flags,
+            details: details.into(),
+            transport_failure: "".into(),
+        };
+        match self {
+            Self::Answered => plain(200, "", Flags::NONE, "via_upstream"),
+            Self::NotFound => plain(404, "", Flags::NR, "route_not_found"),
+            Self::NoCluster => plain(503, "", Flags::NC, "cluster_not_found"),
+            Self::NoEndpoint => plain(503, "no healthy upstream", Flags::UH, "no_healthy_upstream"),
+            Self::ConnectFailed(error) => {
+                let failure = format!("delayed_connect_error:_{}", underscored(error));
+                Verdict {
+                    details: format!("upstream_reset_before_response_started{{remote_connection_failure|{failure}}}")
+                        .into(),
+                    transport_failure: failure.into(),
+                    ..reset(503, "remote connection failure", Flags::UF)
+                }
+            }
+            Self::ConnectTimedOut => reset(503, "connection timeout", Flags::UF),
+            Self::UpstreamReset => reset(503, "connection termination", Flags::UC),
+            Self::UpstreamProtocol => reset(502, "protocol error", Flags::UPE),
+            Self::UpstreamCut { length: true } => {
+                plain(0, "", Flags::UPE, "upstream_reset_after_response_started{protocol_error}")
+            }
+            Self::UpstreamCut { length: false } => {
+                plain(0, "", Flags::UC, "upstream_reset_after_response_started{connection_termination}")
+            }
+            Self::UpstreamCorrupt => plain(0, "", Flags::UPE, "upstream_reset_after_response_started{protocol_error}"),
+            Self::BadRequest(bad) => plain(bad.status(), bad.body(), Flags::DPE, bad.details()),
+            Self::HeadTimedOut => plain(408, "request timeout", Flags::NONE, "request_header_timeout"),
+            Self::BodyTimedOut => plain(408, "stream timeout", Flags::SI, "stream_idle_timeout"),
+            Self::UpgradeRefused => plain(403, "", Flags::NONE, "upgrade_failed"),
+            Self::ClientGone => plain(0, "", Flags::DC, "downstream_remote_disconnect"),
+        }
+    }
+}
+
+/// The reply to a response that never began, in Envoy's words.
+fn reset(status: u16, reason: &str, flags: Flags) -> Verdict {
+    Verdict {
+        status,
+        body: format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}").into(),
+        flags,
+        details: format!("upstream_reset_before_response_started{{{}}}", reason.replace(' ', "_")).into(),
+        transport_failure: "".into(),
+    }
+}
+
+/// An OS error as Envoy's logs have it: `Connection_refused`.
+fn underscored(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    text.replace(' ', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_have_the_lengths_that_envoy_sends() {
+        let refused = || Ended::ConnectFailed(io::Error::from_raw_os_error(111));
+        for (ended, status, length) in [
+            (Ended::NotFound, 404, 0),
+            (Ended::NoCluster, 503, 0),
+            (Ended::NoEndpoint, 503, 19),
+            (refused(), 503, 98),
+            (Ended::ConnectTimedOut, 503, 91),
+            (Ended::UpstreamReset, 503, 95),
+            (Ended::UpstreamProtocol, 502, 87),
+        ] {
+            let verdict = ended.verdict();
+            assert_eq!((verdict.status, verdict.body.len()), (status, length), "{ended:?}");
+        }
+        assert_eq!(
+            refused().verdict().details,
+            "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}"
+        );
+    }
+}

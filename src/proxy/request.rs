@@ -1,0 +1,254 @@
+//! A request from its parsed head to its end: framing, target, route, and either a forward or an answer of our own.
+
+use std::time::Instant;
+
+use super::attempt;
+use super::conn::Session;
+use super::record::{self, Story};
+use super::reply::Ended;
+use crate::h1::encode::{LocalReply, OutBody, local_reply};
+use crate::h1::framing::{self, Body, Upgrade};
+use crate::h1::head::{Method, Span};
+use crate::h1::target::{self, Normal};
+use crate::observe::flags::Flags;
+use crate::plan::{ClusterId, ClusterRef, Decision, Request, ServerHeader};
+use crate::upstream::Installed;
+
+/// What the head of a request says, beyond its lines.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    /// The body that follows.
+    pub(super) body: Body,
+    /// Whether it asks for a WebSocket.
+    pub(super) upgrade: bool,
+    /// Whether the client wants to go on after it.
+    pub(super) keep_alive: bool,
+    /// Path as sent, without query.
+    pub(super) path: Span,
+    /// Whether `session.path` holds the normalised path in its place.
+    pub(super) normalised: bool,
+    /// The query, without its `?`.
+    pub(super) query: Span,
+    /// Whether there is a `?`.
+    pub(super) has_query: bool,
+    /// The authority of an absolute-form target, to be sent as Host.
+    pub(super) authority: Option<Span>,
+    /// What routing goes by.
+    pub(super) host: Span,
+}
+
+/// Answers the request whose head is parsed in `session`. True if the connection is to be kept for another.
+pub(super) async fn answer(session: &mut Session, began: Instant) -> bool {
+    let installed = session.core.installed();
+    let http = &session.stats.http;
+    http.downstream_rq_total.inc();
+    http.downstream_rq_http1_total.inc();
+    http.downstream_rq_active.inc();
+    let mut story = Story::new(began);
+    session.rest = session.head.len;
+    let keep = run(session, &installed, &mut story).await;
+    record::finish(session, &story);
+    if keep {
+        session.input.consume(session.rest);
+    }
+    keep
+}
+
+async fn run<'p>(session: &mut Session, installed: &'p Installed, story: &mut Story<'p>) -> bool {
+    let asked = match read(session) {
+        Ok(asked) => asked,
+        Err(ended) => return reply(session, installed, story, ended, true).await,
+    };
+    session.stats.http.rq_total.inc();
+    let close = !asked.keep_alive || !skip_buffered_body(session, asked.body);
+    let (route, cluster) = match find(session, installed, &asked) {
+        Some(found) => found,
+        None => {
+            session.stats.http.no_route.inc();
+            // CONNECT has no route by nature; what follows it is not HTTP.
+            let close = close || session.head.method == Method::Connect;
+            return reply(session, installed, story, Ended::NotFound, close).await;
+        }
+    };
+    story.route = route;
+    let id = match cluster {
+        ClusterRef::Known(id) => id,
+        ClusterRef::Missing(_) => {
+            session.stats.http.no_cluster.inc();
+            return reply(session, installed, story, Ended::NoCluster, close).await;
+        }
+    };
+    forward(session, installed, story, id, &asked).await
+}
+
+async fn forward<'p>(
+    session: &mut Session,
+    installed: &'p Installed,
+    story: &mut Story<'p>,
+    id: ClusterId,
+    asked: &Asked,
+) -> bool {
+    let Some((cluster, local)) = installed.cluster(id) else {
+        return reply(session, installed, story, Ended::NoCluster, true).await;
+    };
+    story.cluster = &cluster.name;
+    // The exchange moves `rest` over the body as it is sent.
+    session.rest = session.head.len;
+    let run = attempt::run(session, installed, story, cluster, local, asked).await;
+    let keep = match run.ended {
+        Ended::Answered => run.keep,
+        ended if run.began => {
+            // Too late to say anything: the client must see that the answer is cut.
+            tell(story, &ended);
+            if !matches!(ended, Ended::ClientGone) {
+                session.stats.http.downstream_rq_tx_reset.inc();
+                session.entered.handle().reset_on_close();
+            }
+            false
+        }
+        ended => reply(session, installed, story, ended, !run.keep).await,
+    };
+    if story.status > 0 {
+        local.stats.response(story.status);
+    }
+    keep
+}
+
+/// What the head says of framing and target, or how it must be refused.
+fn read(session: &mut Session) -> Result<Asked, Ended> {
+    let (head, buf) = (&session.head, session.input.bytes());
+    let body = framing::request_body(head, buf).map_err(Ended::BadRequest)?;
+    let parts = target::split(head, buf).map_err(Ended::BadRequest)?;
+    let upgrade = match framing::upgrade(head, buf) {
+        Upgrade::None => false,
+        Upgrade::WebSocket => true,
+        Upgrade::Refused => return Err(Ended::UpgradeRefused),
+    };
+    let normal = target::normalize(parts.path.of(buf), &mut session.path).map_err(Ended::BadRequest)?;
+    Ok(Asked {
+        body,
+        upgrade: upgrade && body == Body::None,
+        keep_alive: framing::request_keep_alive(head, buf),
+        path: parts.path,
+        normalised: matches!(normal, Normal::Rewritten),
+        query: parts.query,
+        has_query: parts.has_query,
+        authority: parts.authority,
+        host: parts.host,
+    })
+}
+
+/// The route of the request and the cluster drawn from it.
+fn find<'p>(session: &Session, installed: &'p Installed, asked: &Asked) -> Option<(&'p str, ClusterRef<'p>)> {
+    // `OPTIONS *` and CONNECT name no path; no rule of a VirtualService can mean them.
+    if session.head.method == Method::Connect || asked.path.of(session.input.bytes()) == b"*" {
+        return None;
+    }
+    let buf = session.input.bytes();
+    let request = Request {
+        head: &session.head,
+        buf,
+        path: path(session, asked),
+        query: asked.query.of(buf),
+        authority: asked.host.of(buf),
+        scheme: b"http",
+        peer: session.peer,
+    };
+    match session.core.with_rng(|rng| installed.plan.route(session.listener, &request, rng)) {
+        Decision::NotFound => None,
+        Decision::Forward { route, cluster } => Some((&route.name, cluster)),
+    }
+}
+
+/// The path that rules and upstreams see.
+pub(super) fn path<'s>(session: &'s Session, asked: &Asked) -> &'s [u8] {
+    if asked.normalised { &session.path } else { asked.path.of(session.input.bytes()) }
+}
+
+/// Steps over a body that has arrived whole with its head. False if some of it is still to come: then an answer of our
+/// own ends the connection, because waiting for a body only to drop it would serve nobody.
+pub(super) fn skip_buffered_body(session: &mut Session, body: Body) -> bool {
+    match body {
+        Body::None => true,
+        Body::Length(n) => {
+            let end = usize::try_from(n).ok().and_then(|n| session.head.len.checked_add(n));
+            match end {
+                Some(end) if end <= session.input.len() => {
+                    session.rest = end;
+                    true
+                }
+                _ => false,
+            }
+        }
+        Body::Chunked | Body::UntilClose => false,
+    }
+}
+
+/// Takes the verdict of an end over into the story.
+pub(super) fn tell(story: &mut Story<'_>, ended: &Ended) -> (u16, std::borrow::Cow<'static, str>) {
+    let verdict = ended.verdict();
+    story.flags.insert(verdict.flags);
+    story.details = verdict.details;
+    story.transport_failure = verdict.transport_failure;
+    (verdict.status, verdict.body)
+}
+
+/// Answers with the proxy's own words. True if the connection is to be kept.
+pub(super) async fn reply(
+    session: &mut Session,
+    installed: &Installed,
+    story: &mut Story<'_>,
+    ended: Ended,
+    close: bool,
+) -> bool {
+    let (status, body) = tell(story, &ended);
+    if status == 0 {
+        return false;
+    }
+    let close = close || session.core.draining();
+    if matches!(ended, Ended::BodyTimedOut) {
+        session.stats.http.downstream_rq_timeout.inc();
+    }
+    let head_request = session.head.method == Method::Head;
+    let mut out = session.core.buffers.head();
+    local_reply(
+        out.cleared_vec(),
+        &LocalReply {
+            status,
+            body: &body,
+            head_request,
+            close,
+            client: session.head.version,
+            server: server(&installed.plan.proxy.server_header),
+            date: &session.core.date(),
+            extra: &[],
+        },
+    );
+    story.status = status;
+    let bytes = out.len() as u64;
+    let (sent, out) = session.writer.write_all(out).await;
+    session.core.buffers.put(out);
+    if sent.is_err() {
+        story.flags.insert(Flags::DC);
+        return false;
+    }
+    session.stats.http.downstream_cx_tx_bytes_total.add(bytes);
+    story.sent = if head_request { 0 } else { body.len() as u64 };
+    if close && session.core.draining() {
+        session.stats.http.downstream_cx_drain_close.inc();
+    }
+    !close
+}
+
+/// The name that goes into `server:` of our own answers; none with `passthrough`.
+fn server(header: &ServerHeader) -> Option<&[u8]> {
+    match header {
+        ServerHeader::Overwrite(name) => Some(name.as_bytes()),
+        ServerHeader::PassThrough => None,
+    }
+}
+
+/// The framing of the request as it goes upstream.
+pub(super) fn out_body(asked: &Asked) -> OutBody {
+    if asked.upgrade { OutBody::Upgrade } else { OutBody::of_request(asked.body) }
+}

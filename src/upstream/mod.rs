@@ -1,0 +1,15 @@
+//! The upstream side of one core: connections to endpoints, the pools they rest in, and one exchange over one of them.
+//!
+//! Everything here belongs to a single core (`Rc`, `Cell`), so nothing locks. It knows the plan's clusters and what a
+//! response head is, and must never know a route, a downstream connection or how often a request is tried: that is
+//! `proxy`'s, its only caller beside `worker`'s sweep.
+
+mod connect;
+mod exchange;
+mod installed;
+mod pool;
+
+pub use connect::{ConnectError, open};
+pub use exchange::{HeadError, read_head};
+pub use installed::{CoreStats, Installed, LocalCluster, LocalEndpoint};
+pub use pool::{Closed, Upstream};

@@ -1,0 +1,114 @@
+//! An upstream connection, in use or idle, and what its end counts.
+//!
+//! Two connections are the same if they go to the same endpoint of the same cluster on the same core. An idle one has
+//! no operation in flight, so that it can be peeked at, swept, and (with connection limits) moved.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::io::{Buf, Conn, Handle, Reader, Writer};
+use crate::observe::stats::{ClusterStats, EndpointStats};
+
+/// Who ended a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// This side.
+    Local,
+    /// The upstream.
+    Remote,
+}
+
+/// A connection at rest.
+#[derive(Debug)]
+pub(super) struct Idle {
+    pub(super) upstream: Upstream,
+    pub(super) since: Instant,
+}
+
+/// An open connection to an endpoint.
+#[derive(Debug)]
+pub struct Upstream {
+    /// The receiving side.
+    pub reader: Reader,
+    /// The sending side.
+    pub writer: Writer,
+    /// What was received and not yet consumed.
+    pub buf: Buf,
+    handle: Handle,
+    local: Option<SocketAddr>,
+    opened: Instant,
+    requests: u64,
+    closed: Closed,
+    in_use: bool,
+    cluster: Arc<ClusterStats>,
+    endpoint: Arc<EndpointStats>,
+}
+
+impl Upstream {
+    pub(super) fn new(
+        conn: Conn,
+        buf: Buf,
+        opened: Instant,
+        cluster: Arc<ClusterStats>,
+        endpoint: Arc<EndpointStats>,
+    ) -> Self {
+        cluster.upstream_cx_active.inc();
+        endpoint.cx_active.inc();
+        let local = conn.handle.local_addr().ok();
+        let Conn { reader, writer, handle } = conn;
+        let (requests, closed, in_use) = (0, Closed::Local, true);
+        Self { reader, writer, buf, handle, local, opened, requests, closed, in_use, cluster, endpoint }
+    }
+
+    /// Our address on this connection.
+    #[must_use]
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.local
+    }
+
+    /// Counts a request onto the connection; true if it is not the first.
+    pub fn begin_request(&mut self) -> bool {
+        self.requests += 1;
+        self.requests > 1
+    }
+
+    /// Remembers who ended the connection, for the statistics; this side, if nobody says otherwise.
+    pub fn closed_by(&mut self, closed: Closed) {
+        self.closed = closed;
+    }
+
+    pub(super) fn is_quiet(&self) -> bool {
+        self.handle.is_quiet()
+    }
+
+    pub(super) fn give_buffer(&mut self, buf: Buf) {
+        self.buf = buf;
+        self.in_use = true;
+    }
+
+    pub(super) fn take_buffer(&mut self) -> Buf {
+        self.in_use = false;
+        std::mem::take(&mut self.buf)
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        let stats = &self.cluster;
+        stats.upstream_cx_active.dec();
+        self.endpoint.cx_active.dec();
+        stats.upstream_cx_destroy.inc();
+        let (side, side_active) = match self.closed {
+            Closed::Local => (&stats.upstream_cx_destroy_local, &stats.upstream_cx_destroy_local_with_active_rq),
+            Closed::Remote => (&stats.upstream_cx_destroy_remote, &stats.upstream_cx_destroy_remote_with_active_rq),
+        };
+        side.inc();
+        if self.in_use {
+            stats.upstream_cx_destroy_with_active_rq.inc();
+            side_active.inc();
+        }
+        let open = crate::io::now().duration_since(self.opened);
+        stats.upstream_cx_length_ms.record(u64::try_from(open.as_millis()).unwrap_or(u64::MAX));
+    }
+}

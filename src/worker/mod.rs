@@ -1,0 +1,178 @@
+//! A worker: one thread, pinned to one CPU, with its own ring, listeners, connections and pools.
+//!
+//! Control starts it, sends it messages and hears its reports; nothing else crosses the thread's border. A worker never
+//! resolves a name, opens a file, takes a lock or waits for another one.
+
+mod accept;
+
+use std::net::TcpListener;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+
+use core_affinity::CoreId;
+
+use crate::base::id::ListenerId;
+use crate::io::{self, Bell, Driver, Listener, Notify, Ringer, Started, race};
+use crate::proxy::{Core, CoreParts, TICK};
+
+/// What control asks of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Message {
+    /// Accept nothing new, finish what is under way, then end.
+    Drain,
+    /// End now.
+    Stop,
+}
+
+/// What a worker tells control.
+#[derive(Debug)]
+pub enum Report {
+    /// It accepts connections.
+    Serving {
+        /// Which worker.
+        worker: usize,
+        /// How its ring was built.
+        started: Started,
+    },
+    /// A connection's task panicked and was closed; the worker goes on.
+    Panicked {
+        /// Which worker.
+        worker: usize,
+    },
+    /// It has ended; with the reason if nobody asked it to.
+    Ended {
+        /// Which worker.
+        worker: usize,
+        /// Why it could not go on.
+        error: Option<String>,
+    },
+}
+
+/// Where a worker's reports go. Called on the worker's thread, so it must not block.
+pub type Reporter = Arc<dyn Fn(Report) + Send + Sync>;
+
+/// What a worker is started with.
+pub struct Start {
+    /// The CPU to pin it to.
+    pub cpu: CoreId,
+    /// The driver wanted.
+    pub driver: Driver,
+    /// What its core is made of.
+    pub parts: CoreParts,
+    /// One bound socket for each listener of the plan, in its order.
+    pub listeners: Vec<TcpListener>,
+    /// Its messages.
+    pub mailbox: Receiver<Message>,
+    /// Rung when there are messages.
+    pub bell: Bell,
+    /// Where its reports go.
+    pub reports: Reporter,
+}
+
+/// Control's hold on a running worker.
+#[derive(Debug)]
+pub struct Handle {
+    mailbox: Sender<Message>,
+    ringer: Ringer,
+}
+
+impl Handle {
+    /// For a worker that reads `mailbox` and is woken through `ringer`.
+    #[must_use]
+    pub fn new(mailbox: Sender<Message>, ringer: Ringer) -> Self {
+        Self { mailbox, ringer }
+    }
+
+    /// Sends a message; one that has ended already does not hear it.
+    pub fn send(&self, message: Message) {
+        if self.mailbox.send(message).is_ok() {
+            self.ringer.ring();
+        }
+    }
+}
+
+/// Reports the end of a worker however it comes: also when a panic unwinds its thread.
+struct EndReport {
+    worker: usize,
+    reports: Reporter,
+    error: Option<String>,
+}
+
+impl Drop for EndReport {
+    fn drop(&mut self) {
+        let error = if std::thread::panicking() { Some("its thread panicked".to_owned()) } else { self.error.take() };
+        (self.reports)(Report::Ended { worker: self.worker, error });
+    }
+}
+
+/// The thread's whole life.
+pub fn main(start: Start) {
+    let mut end = EndReport { worker: start.parts.index, reports: start.reports.clone(), error: None };
+    // Pinned before the ring is built and the first buffer allocated, so that both are this CPU's.
+    if !core_affinity::set_for_current(start.cpu) {
+        end.error = Some(format!("cannot be pinned to CPU {}", start.cpu.id));
+        return;
+    }
+    let driver = start.driver;
+    match io::block_on(driver, |started| serve(start, started)) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) | Err(error) => end.error = Some(error.to_string()),
+    }
+}
+
+async fn serve(start: Start, started: Started) -> std::io::Result<()> {
+    let Start { parts, listeners, mailbox, bell, reports, .. } = start;
+    let worker = parts.index;
+    let core = Core::new(parts);
+    let mut rings = bell.listen()?;
+    let rung = Rc::new(Notify::default());
+    let raise = rung.clone();
+    io::spawn(async move {
+        while rings.next().await {
+            raise.raise();
+        }
+        raise.raise();
+    });
+    let mut accepting = Vec::new();
+    for (at, listener) in listeners.into_iter().enumerate() {
+        let listener = Rc::new(Listener::from_std(listener)?);
+        accepting.push(listener.clone());
+        io::spawn(accept::run(core.clone(), ListenerId(at as u32), listener, reports.clone()));
+    }
+    let ticking = core.clone();
+    io::spawn(async move {
+        loop {
+            let now = io::now();
+            ticking.tick(now);
+            io::sleep_until(now + TICK).await;
+        }
+    });
+    reports(Report::Serving { worker, started });
+    loop {
+        {
+            let rung = pin!(rung.raised());
+            let emptied = pin!(core.emptied.raised());
+            race(rung, emptied).await;
+        }
+        loop {
+            match mailbox.try_recv() {
+                Ok(Message::Drain) => {
+                    accepting.drain(..).for_each(|listener| listener.stop());
+                    core.drain();
+                }
+                Ok(Message::Stop) | Err(std::sync::mpsc::TryRecvError::Disconnected) => {
+                    core.abort();
+                    core.flush_log();
+                    return Ok(());
+                }
+                Err(std::sync::mpsc::TryRecvError::Empty) => break,
+            }
+        }
+        if core.draining() && core.connections() == 0 {
+            core.flush_log();
+            return Ok(());
+        }
+    }
+}
