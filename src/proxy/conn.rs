@@ -181,7 +181,8 @@ impl Session {
             self.reader.arm(buf);
         }
         let (read, buf) = self.reader.done().await;
-        self.input = buf;
+        let emptied = std::mem::replace(&mut self.input, buf);
+        self.core.buffers.put(emptied);
         if let Ok(n) = read {
             self.stats.http.downstream_cx_rx_bytes_total.add(n as u64);
         }
