@@ -124,8 +124,8 @@ fn permissive_turns_unknown_and_unenforced_into_warnings_and_nothing_else() {
             "8: VirtualService/default/v: spec.http[0].timeout: warning: \"timeout\" is not enforced by ringway yet (it is \
              left out)",
             "9: VirtualService/default/v: spec.http[0].colour: warning: unknown field \"colour\" in HTTPRoute",
-            "10: VirtualService/default/v: spec.http[0].match[0].uri.regex: \"(\" is not a regex: unclosed group (RE2 \
-             syntax, as in Istio)",
+            "10: VirtualService/default/v: spec.http[0].match[0].uri.regex: \"(\" is not a valid regular expression: \
+             unclosed group (RE2 syntax, as in Istio)",
         ]
     );
     let yaml = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s}\n";

@@ -6,6 +6,10 @@ use super::{both, check, destination, proxy, rule, service, virtual_service, vir
 fn yaml_that_cannot_be_parsed() {
     check(&[
         ("a: [1".to_owned(), &["1: not valid YAML: while parsing a flow sequence, expected ',' or ']', at column 1"]),
+        (
+            "metadata:\n  name: {{ .Values.name }}\n".to_owned(),
+            &["2: metadata.name: a key must be a scalar (a template has to be rendered first)"],
+        ),
         ("a: b: c\n".to_owned(), &["1: not valid YAML: mapping values are not allowed in this context, at column 5"]),
         (
             "kind: A\n\tname: b\n".to_owned(),
