@@ -1,5 +1,5 @@
-//! What every layer may use: typed indices, the per-core random generator, request ids, regular expressions as Envoy
-//! reads them, and the constant limits.
+//! What every layer may use: typed indices, the per-core random generator, request ids, the constant limits, and the
+//! dialect of regular expressions.
 //!
 //! Nothing here does I/O, reads a clock or knows a protocol.
 

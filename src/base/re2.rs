@@ -46,16 +46,12 @@ enum Unit {
 }
 
 fn build(translated: &str, unit: Unit) -> Result<Regex, BadRegex> {
-    let build = |pattern: &str| {
-        RegexBuilder::new(pattern)
-            .unicode(unit == Unit::Character)
-            .size_limit(COMPILED_BYTES)
-            .dfa_size_limit(COMPILED_BYTES)
-            .build()
-    };
-    // By itself it must be sound as well: `a)(b` is not, though `^(?:a)(b)$` is.
-    let sound = build(translated).and_then(|_| build(&format!("^(?:{translated})$")));
-    sound.map_err(|error| match error {
+    let built = RegexBuilder::new(&format!("^(?:{translated})$"))
+        .unicode(unit == Unit::Character)
+        .size_limit(COMPILED_BYTES)
+        .dfa_size_limit(COMPILED_BYTES)
+        .build();
+    built.map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => BadRegex::TooLarge,
         // The message repeats the expression over several lines; its last line says what is wrong.
         other => {
@@ -81,7 +77,7 @@ struct Translator<'a> {
 
 impl Translator<'_> {
     fn expression(&mut self) -> Result<(), BadRegex> {
-        let mut repeated = false;
+        let (mut repeated, mut groups) = (false, 0_u32);
         while let Some(c) = self.rest.next() {
             let repeats = match c {
                 '*' | '+' | '?' => {
@@ -106,8 +102,15 @@ impl Translator<'_> {
                 '[' => self.class(),
                 // What a group begins with is no repetition: `(?:`, `(?i)`, `(?P<name>`.
                 '(' => {
+                    groups += 1;
                     self.out.push('(');
                     self.out.extend(self.rest.next_if_eq(&'?'));
+                }
+                // Between the anchors `a)(b` would pass: `^(?:a)(b)$`.
+                ')' if groups == 0 => return Err(BadRegex::Syntax("unopened group".to_owned())),
+                ')' => {
+                    groups -= 1;
+                    self.out.push(')');
                 }
                 other => self.literal(other),
             }

@@ -195,6 +195,7 @@ pub(crate) fn compare(yaml: &str, origin_count: usize, cases: &[Case]) {
     if std::env::var_os("DIFFERENTIAL_SHOW").is_some() {
         show(cases, &oracle);
     }
+    assert!(report.is_empty(), "the table is wrong about Envoy:\n{report}");
     for driver in DRIVERS {
         let ringway = RingwayProxy { ringway: Setup::new(driver).yaml(&yaml).start(), driver };
         let seen = run(&ringway, &origins, cases);

@@ -218,7 +218,7 @@ const REQUESTS: &[Case] = &[
             Send(b"ping"),
             Raw(4),
         ],
-        &["101 - via_upstream"],
+        &["101 DC downstream_remote_disconnect"],
     )
     .origin(Reply::Tunnel(
         b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
