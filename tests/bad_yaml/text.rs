@@ -214,7 +214,7 @@ fn fields_that_are_unknown_twice_removed_or_not_enforced() {
             virtual_service("route: []\n    route: []"),
             &[
                 r#"8: VirtualService/default/v: spec.http[0]: has no action (write the destinations under "route")"#,
-                r#"9: spec.http[0].route: duplicate key "route": the first is on line 8"#,
+                r#"9: VirtualService/default/v: spec.http[0].route: duplicate key "route": the first is on line 8"#,
             ],
         ),
         (

@@ -122,6 +122,20 @@ fn rules_left_out_keep_the_numbers_of_the_others() {
 }
 
 #[test]
+fn a_match_that_is_not_wholly_enforced_never_matches() {
+    let yaml = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec:\n  hosts: [a.com]\n  http:\n  \
+                - match: [{uri: {prefix: /a}, withoutHeaders: {x: {}}}, {uri: {prefix: /b}}]\n    route: [{destination: {host: b.com}}]\n  \
+                - match: [{headers: {'@request.auth.claims.sub': {exact: me}}}]\n    route: [{destination: {host: b.com}}]\n  \
+                - match: [{urri: {prefix: /c}}]\n    route: [{destination: {host: b.com}}]\n";
+    let mut stdin = yaml.as_bytes();
+    let (world, problems) = read(&[PathBuf::from("-")], &mut stdin, Options { permissive: true });
+    let [rule] = world.virtual_services[0].http.as_slice() else { panic!("one rule is left: {world:?}") };
+    assert_eq!(rule.matches, [HttpMatch { uri: Some(Prefix("/b".to_owned())), ..HttpMatch::default() }]);
+    let left_out = problems.iter().filter(|problem| problem.what.starts_with("this block is left out")).count();
+    assert_eq!((left_out, problems.iter().any(|problem| problem.is_error())), (3, false));
+}
+
+#[test]
 fn without_gateways_a_virtual_service_is_bound_to_mesh() {
     let world = good(
         "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec: {hosts: [a.com], http: [{route: [{destination: {host: b.com}}]}]}\n",
