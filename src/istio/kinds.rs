@@ -90,22 +90,12 @@ enum Family {
 
 impl Kinds {
     fn document(&mut self, Document { file, root }: Document) {
-        let text = |name| match root.get(name).map(|node| &node.value) {
-            Some(Value::Text(text)) => Some(text.clone()),
-            _ => None,
-        };
-        let (kind, api_version) = (text("kind").unwrap_or_default(), text("apiVersion").unwrap_or_default());
-        let (name, namespace) = names(&root);
-        let shown = |part: &str| if part.is_empty() { "?".to_owned() } else { part.to_owned() };
-        let resource = match (kind.is_empty(), name.is_empty()) {
-            (true, true) => String::new(),
-            _ => format!("{}/{namespace}/{}", shown(&kind), shown(&name)),
-        };
-        let source = Source { file, line: root.line, resource: resource.as_str().into(), root: Some(root.clone()) };
+        let (kind, api_version) = (text(&root, "kind"), text(&root, "apiVersion"));
+        let source = Source { file, line: root.line, resource: resource_name(&root).into(), root: Some(root.clone()) };
         let problems = std::mem::take(&mut self.problems);
         {
             let reader = Reader::new(&source, self.permissive, &problems);
-            self.resource(&reader.root(&root), &kind, &api_version);
+            self.resource(&reader.root(&root), kind, api_version);
         }
         self.problems = problems;
     }
@@ -253,15 +243,28 @@ fn near_kind(kind: &str) -> String {
     near.map(|known| format!("did you mean \"{known}\"?")).unwrap_or_default()
 }
 
-/// `metadata.name` and `.namespace` for the head of a problem's line, before anything has been checked.
-fn names(root: &Node) -> (String, String) {
-    let text = |name| match root.get("metadata").and_then(|metadata| metadata.get(name)).map(|node| &node.value) {
-        Some(Value::Text(text)) => text.clone(),
-        Some(Value::Number(number)) => number.raw.clone(),
-        _ => String::new(),
+/// `Kind/namespace/name` for the head of a problem's line, before anything has been checked: `?` for what is missing,
+/// and nothing at all for what is no resource.
+pub(super) fn resource_name(root: &Node) -> String {
+    let kind = text(root, "kind");
+    let (name, namespace) = match root.get("metadata") {
+        Some(metadata) => (text(metadata, "name"), text(metadata, "namespace")),
+        None => ("", ""),
     };
-    let namespace = text("namespace");
-    (text("name"), if namespace.is_empty() { "default".to_owned() } else { namespace })
+    if kind.is_empty() && name.is_empty() {
+        return String::new();
+    }
+    let or = |part: &'static str, text: &str| if text.is_empty() { part.to_owned() } else { text.to_owned() };
+    format!("{}/{}/{}", or("?", kind), or("default", namespace), or("?", name))
+}
+
+/// A scalar as it was written; empty if there is none.
+fn text<'a>(node: &'a Node, name: &str) -> &'a str {
+    match node.get(name).map(|node| &node.value) {
+        Some(Value::Text(text)) => text,
+        Some(Value::Number(number)) if name == "name" => &number.raw,
+        _ => "",
+    }
 }
 
 fn required_text<'a>(document: &Object<'a>, name: &str) -> Option<&'a str> {

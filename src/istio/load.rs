@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::kinds::resource_name;
 use super::problem::{Problem, Severity};
 use super::tree::{self, Node, Value};
 
@@ -157,11 +158,12 @@ impl Loader {
         self.loaded.names.push(file.clone());
         for (first_line, text) in split(text) {
             let (root, faults) = tree::parse(text, first_line);
+            let resource: Arc<str> = root.as_ref().map(resource_name).unwrap_or_default().into();
             self.loaded.problems.extend(faults.into_iter().map(|fault| Problem {
                 severity: Severity::Error,
                 file: file.clone(),
                 line: fault.line,
-                resource: "".into(),
+                resource: resource.clone(),
                 path: fault.path,
                 what: fault.what,
                 instead: String::new(),

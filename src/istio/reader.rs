@@ -122,6 +122,11 @@ impl<'a> Item<'a> {
         self.line
     }
 
+    /// How many problems there are so far: two counts tell whether reading something found any.
+    pub(super) fn problem_count(&self) -> usize {
+        self.reader.problems.borrow().len()
+    }
+
     /// The place of the whole resource.
     pub(super) fn source(&self) -> &'a Source {
         self.reader.source
@@ -160,7 +165,12 @@ impl<'a> Item<'a> {
         self.error(what, instead);
     }
 
-    /// Whether the value is written and not `null`.
+    /// Whether this reading goes on without what is not enforced.
+    pub(super) fn is_permissive(&self) -> bool {
+        self.reader.permissive
+    }
+
+    /// Whether the value is `null`.
     pub(super) fn is_null(&self) -> bool {
         matches!(self.node.value, Value::Null)
     }

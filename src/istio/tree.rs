@@ -3,9 +3,14 @@
 //! The parser (saphyr-parser) gives events with exact places, so a problem names the line of the field that is wrong.
 //! What a hostile document could blow up is bounded here: depth, and what aliases may expand to.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Tag};
+
+mod outdent;
+
+use outdent::Outdented;
 
 /// Deepest nesting of a document: Istio's own messages need a dozen levels, and dropping a tree recurses.
 const MAX_DEPTH: usize = 64;
@@ -144,27 +149,35 @@ fn same_field(a: &str, b: &str) -> bool {
 /// Parses the text of one document, which starts on line `first_line` of its file. A document without content is
 /// `Value::Null`. Duplicate keys are reported and the first is kept; any other fault ends the document.
 pub(super) fn parse(text: &str, first_line: u32) -> (Option<Node>, Vec<Fault>) {
-    let mut builder = Builder {
-        first_line,
-        lines: line_number(text.lines().count()).max(1),
-        frames: Vec::new(),
-        anchors: HashMap::new(),
-        alias_budget: (text.len() * ALIAS_GROWTH).max(ALIAS_FLOOR_BYTES),
-        root: None,
-        faults: Vec::new(),
-    };
-    for event in Parser::new_from_str(text) {
-        let step = match event {
-            Ok((event, span)) => builder.event(event, line_number(span.start.line())),
-            Err(error) => Err(builder.syntax(&error)),
+    let mut text = Cow::Borrowed(text);
+    let mut outdented = Outdented::new();
+    loop {
+        let mut builder = Builder::new(&text, first_line);
+        let fault = match builder.read(&text) {
+            Ok(()) => {
+                let root = builder.root.unwrap_or(Node { line: first_line, value: Value::Null });
+                return (Some(root), builder.faults);
+            }
+            Err(Stop::Fault(fault)) => fault,
+            Err(Stop::Syntax(error)) => match outdented.mend(&text, &error) {
+                Some(mended) => {
+                    text = Cow::Owned(mended);
+                    continue;
+                }
+                None => builder.syntax(&error, &outdented),
+            },
         };
-        if let Err(fault) = step {
-            builder.faults.push(fault);
-            return (None, builder.faults);
-        }
+        builder.faults.push(fault);
+        return (None, builder.faults);
     }
-    let root = builder.root.unwrap_or(Node { line: first_line, value: Value::Null });
-    (Some(root), builder.faults)
+}
+
+/// Why reading a document ended early.
+enum Stop {
+    /// The text is not YAML.
+    Syntax(ScanError),
+    /// It is, and cannot be taken.
+    Fault(Fault),
 }
 
 fn line_number(line: usize) -> u32 {
@@ -201,6 +214,26 @@ enum FrameKind {
 }
 
 impl Builder {
+    fn new(text: &str, first_line: u32) -> Self {
+        Self {
+            first_line,
+            lines: line_number(text.lines().count()).max(1),
+            frames: Vec::new(),
+            anchors: HashMap::new(),
+            alias_budget: (text.len() * ALIAS_GROWTH).max(ALIAS_FLOOR_BYTES),
+            root: None,
+            faults: Vec::new(),
+        }
+    }
+
+    fn read(&mut self, text: &str) -> Result<(), Stop> {
+        for event in Parser::new_from_str(text) {
+            let (event, span) = event.map_err(Stop::Syntax)?;
+            self.event(event, line_number(span.start.line())).map_err(Stop::Fault)?;
+        }
+        Ok(())
+    }
+
     fn event(&mut self, event: Event<'_>, line: u32) -> Result<(), Fault> {
         let line = line.max(1) - 1 + self.first_line;
         match event {
@@ -264,7 +297,11 @@ impl Builder {
             Some(Frame { kind: FrameKind::Map { entries, seen, key }, .. }) => match key.take() {
                 None => match key_text(node.value) {
                     Some(text) => *key = Some((text, line)),
-                    None => return Err(self.fault(line, "a key must be a scalar, not a list or a mapping".to_owned())),
+                    None => {
+                        return Err(
+                            self.fault(line, "a key must be a scalar (a template has to be rendered first)".to_owned())
+                        );
+                    }
                 },
                 Some((name, key_line)) => match seen.get(&name) {
                     Some(first) => {
@@ -343,10 +380,10 @@ impl Builder {
         }
     }
 
-    fn syntax(&self, error: &ScanError) -> Fault {
+    fn syntax(&self, error: &ScanError, outdented: &Outdented) -> Fault {
         // The end of the text is on a line after the last.
         let line = line_number(error.marker().line()).clamp(1, self.lines) - 1 + self.first_line;
-        let column = error.marker().col() + 1;
+        let column = outdented.column(error.marker().line(), error.marker().col());
         Fault { line, path: String::new(), what: format!("not valid YAML: {}, at column {column}", error.info()) }
     }
 

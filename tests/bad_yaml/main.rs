@@ -124,8 +124,10 @@ fn permissive_turns_unknown_and_unenforced_into_warnings_and_nothing_else() {
             "8: VirtualService/default/v: spec.http[0].timeout: warning: \"timeout\" is not enforced by ringway yet (it is \
              left out)",
             "9: VirtualService/default/v: spec.http[0].colour: warning: unknown field \"colour\" in HTTPRoute",
-            "10: VirtualService/default/v: spec.http[0].match[0].uri.regex: \"(\" is not a regex: unclosed group (RE2 \
-             syntax, as in Istio)",
+            "10: VirtualService/default/v: spec.http[0].match[0].uri.regex: \"(\" is not a valid regular expression: \
+             unclosed group (RE2 syntax, as in Istio)",
+            "10: VirtualService/default/v: spec.http[0].match[0]: warning: this block is left out, since not all of its \
+             conditions are enforced",
         ]
     );
     let yaml = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s}\n";
@@ -182,7 +184,7 @@ fn ten_megabytes_of_mistakes_are_all_reported() {
         .to_owned();
     let mut rules = 0;
     while yaml.len() < 10_000_000 {
-        yaml.push_str(&format!("  - urri: /path{rules}\n    route:\n    - destination: {{host: svc{rules}}}\n"));
+        yaml.push_str(&format!("  - urri: /{rules:0100}\n    route:\n    - destination: {{host: svc{rules}}}\n"));
         rules += 1;
     }
     let found = problems(yaml.as_bytes(), false);

@@ -197,19 +197,25 @@ fn matches() {
         (
             rule(r#"match: [{uri: {regex: "(a"}}]"#),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].match[0].uri.regex: "(a" is not a regex: unclosed group (RE2 syntax, as in Istio)"#,
+                r#"8: VirtualService/default/v: spec.http[0].match[0].uri.regex: "(a" is not a valid regular expression: unclosed group (RE2 syntax, as in Istio)"#,
             ],
         ),
         (
             rule(r#"match: [{uri: {regex: "(?=a)"}}]"#),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].match[0].uri.regex: "(?=a)" is not a regex: look-around, including look-ahead and look-behind, is not supported (RE2 syntax, as in Istio)"#,
+                r#"8: VirtualService/default/v: spec.http[0].match[0].uri.regex: "(?=a)" is not a valid regular expression: look-around, including look-ahead and look-behind, is not supported (RE2 syntax, as in Istio)"#,
             ],
         ),
         (
             rule(r#"match: [{uri: {regex: "a{1000}{1000}"}}]"#),
             &[
-                "8: VirtualService/default/v: spec.http[0].match[0].uri.regex: the regex is too big (its repetitions multiply: make them smaller)",
+                r#"8: VirtualService/default/v: spec.http[0].match[0].uri.regex: "a{1000}{1000}" is not a valid regular expression: a repetition is repeated (RE2 syntax, as in Istio)"#,
+            ],
+        ),
+        (
+            rule(r#"match: [{uri: {regex: "(a{1000}){1000}"}}]"#),
+            &[
+                r#"8: VirtualService/default/v: spec.http[0].match[0].uri.regex: "(a{1000}){1000}" is too large when compiled (more than 1 MiB); repeat less (RE2 syntax, as in Istio)"#,
             ],
         ),
         (
@@ -391,7 +397,7 @@ fn routes_and_destinations() {
                 "route: [{destination: {host: web, port: {number: 80}}}]\n  - match: [{uri: {exact: /late}}]\n    route: [{destination: {host: web, port: {number: 80}}}]",
             ),
             &[
-                "9: VirtualService/default/v: spec.http[1]: warning: no request gets here: spec.http[0] takes everything [IST0130] (put the rule without conditions last)",
+                r#"9: VirtualService/default/v: spec.http[1]: warning: no request gets here: spec.http[0] takes everything [IST0130] (put the rule without "match" last)"#,
             ],
         ),
     ]);

@@ -6,6 +6,10 @@ use super::{both, check, destination, proxy, rule, service, virtual_service, vir
 fn yaml_that_cannot_be_parsed() {
     check(&[
         ("a: [1".to_owned(), &["1: not valid YAML: while parsing a flow sequence, expected ',' or ']', at column 1"]),
+        (
+            "metadata:\n  name: {{ .Values.name }}\n".to_owned(),
+            &["2: metadata.name: a key must be a scalar (a template has to be rendered first)"],
+        ),
         ("a: b: c\n".to_owned(), &["1: not valid YAML: mapping values are not allowed in this context, at column 5"]),
         (
             "kind: A\n\tname: b\n".to_owned(),
@@ -210,7 +214,7 @@ fn fields_that_are_unknown_twice_removed_or_not_enforced() {
             virtual_service("route: []\n    route: []"),
             &[
                 r#"8: VirtualService/default/v: spec.http[0]: has no action (write the destinations under "route")"#,
-                r#"9: spec.http[0].route: duplicate key "route": the first is on line 8"#,
+                r#"9: VirtualService/default/v: spec.http[0].route: duplicate key "route": the first is on line 8"#,
             ],
         ),
         (

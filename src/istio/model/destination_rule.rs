@@ -84,6 +84,7 @@ const LOAD_BALANCER: Message = Message {
         not_yet("consistentHash"),
         not_yet("localityLbSetting"),
         not_yet("zoneAwareLbSetting"),
+        not_yet("backendUtilization"),
         not_yet("warmup"),
         not_yet("warmupDurationSecs"),
     ],

@@ -82,8 +82,6 @@ fn every_form_of_a_match_is_read() {
             HttpMatch { ignore_uri_case: true, ..HttpMatch::default() },
         ]
     );
-    let everything: Vec<_> = route.matches.iter().map(HttpMatch::takes_everything).collect();
-    assert_eq!(everything, [false, true, true, true, true]);
 }
 
 #[test]
@@ -121,6 +119,20 @@ fn rules_left_out_keep_the_numbers_of_the_others() {
     let (world, _) = read(&[PathBuf::from("-")], &mut stdin, Options { permissive: true });
     let routes: Vec<_> = world.virtual_services[0].http.iter().map(|route| (route.index, route.line)).collect();
     assert_eq!(routes, [(1, 8)]);
+}
+
+#[test]
+fn a_match_that_is_not_wholly_enforced_never_matches() {
+    let yaml = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec:\n  hosts: [a.com]\n  http:\n  \
+                - match: [{uri: {prefix: /a}, withoutHeaders: {x: {}}}, {uri: {prefix: /b}}]\n    route: [{destination: {host: b.com}}]\n  \
+                - match: [{headers: {'@request.auth.claims.sub': {exact: me}}}]\n    route: [{destination: {host: b.com}}]\n  \
+                - match: [{urri: {prefix: /c}}]\n    route: [{destination: {host: b.com}}]\n";
+    let mut stdin = yaml.as_bytes();
+    let (world, problems) = read(&[PathBuf::from("-")], &mut stdin, Options { permissive: true });
+    let [rule] = world.virtual_services[0].http.as_slice() else { panic!("one rule is left: {world:?}") };
+    assert_eq!(rule.matches, [HttpMatch { uri: Some(Prefix("/b".to_owned())), ..HttpMatch::default() }]);
+    let left_out = problems.iter().filter(|problem| problem.what.starts_with("this block is left out")).count();
+    assert_eq!((left_out, problems.iter().any(|problem| problem.is_error())), (3, false));
 }
 
 #[test]

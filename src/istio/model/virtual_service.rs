@@ -56,20 +56,6 @@ pub struct HttpMatch {
     pub port: Option<u16>,
 }
 
-impl HttpMatch {
-    /// Whether every request meets it.
-    #[must_use]
-    pub fn takes_everything(&self) -> bool {
-        let any_path = match &self.uri {
-            None | Some(StringMatch::Present) => true,
-            Some(StringMatch::Prefix(prefix)) => prefix.is_empty() || prefix == "/",
-            Some(StringMatch::Regex(regex)) => regex == ".*",
-            Some(StringMatch::Exact(_)) => false,
-        };
-        any_path && self.method.is_none() && self.authority.is_none() && self.headers.is_empty() && self.port.is_none()
-    }
-}
-
 /// One entry of `route`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteDestination {
@@ -249,7 +235,8 @@ fn hosts(object: &Object<'_>, namespace: &str, mesh: bool) -> Vec<String> {
 
 fn http_route(index: u32, item: &Item<'_>, namespace: &str) -> Option<HttpRoute> {
     let object = item.object(&HTTP_ROUTE)?;
-    let matches = object.list("match").iter().filter_map(http_match).collect();
+    let blocks = object.list("match");
+    let matches: Vec<_> = blocks.iter().filter_map(http_match).collect();
     let destinations = object.list("route");
     // Other actions have been refused by name already.
     if destinations.is_empty() && !object.has_any(&["redirect", "directResponse", "delegate"]) {
@@ -259,13 +246,29 @@ fn http_route(index: u32, item: &Item<'_>, namespace: &str) -> Option<HttpRoute>
     if route.len() > 1 && route.iter().all(|destination| destination.weight == 0) {
         item.error("the weights of several destinations sum to 0", "give each destination its \"weight\"");
     }
-    if route.is_empty() {
+    // Without any of its blocks a rule would match everything.
+    let never_matches = matches.is_empty() && !blocks.is_empty();
+    if route.is_empty() || never_matches {
         return None;
     }
     Some(HttpRoute { name: object.text("name"), index, line: item.line(), matches, route })
 }
 
+/// A block of which a condition cannot be enforced is left out as a whole: without the condition it would match more
+/// than its author allows. Only `--permissive` comes to see the difference.
 fn http_match(item: &Item<'_>) -> Option<HttpMatch> {
+    let before = item.problem_count();
+    let block = conditions(item);
+    if item.problem_count() == before {
+        return block;
+    }
+    if item.is_permissive() {
+        item.warn("this block is left out, since not all of its conditions are enforced", "");
+    }
+    None
+}
+
+fn conditions(item: &Item<'_>) -> Option<HttpMatch> {
     let object = item.object(&HTTP_MATCH)?;
     let string = |name, subject| object.get(name).and_then(|item| string_match::read(&item, subject));
     let mut headers: Vec<_> = object

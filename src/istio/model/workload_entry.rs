@@ -57,6 +57,9 @@ pub(in crate::istio) fn read_spec(item: &Item<'_>) -> Option<WorkloadSpec> {
     let object = item.object(&WORKLOAD_ENTRY)?;
     let mut ports = BTreeMap::new();
     for (name, port) in object.get("ports").map(|item| item.data_map()).unwrap_or_default() {
+        if !host::is_dns_label(name) {
+            port.error(format!("\"{name}\" is not a port's name"), "lower-case letters, digits and \"-\"");
+        }
         if let Some(port) = port.port() {
             ports.insert(name.to_owned(), port);
         }

@@ -107,7 +107,7 @@ fn faults_say_where_and_what() {
         ("a:\n- x: 1\n- y: 1\n  y: 2\n", (4, "a[1].y", "duplicate key \"y\": the first is on line 3")),
         ("a: !secret x\n", (1, "a", "the tag !secret has no meaning here")),
         ("a: !!binary aGk=\n", (1, "a", "the tag !!binary has no meaning here")),
-        ("? [a]\n: b\n", (1, "", "a key must be a scalar, not a list or a mapping")),
+        ("? [a]\n: b\n", (1, "", "a key must be a scalar (a template has to be rendered first)")),
         ("a: &x [*x]\n", (1, "a[0]", "an alias inside the value that it stands for")),
         ("a:\n  <<: 3\n", (2, "a", "\"<<\" merges mappings only")),
     ] {
@@ -125,6 +125,31 @@ fn depth_is_bounded_also_through_aliases() {
         text.push_str(&format!("a{level}: &a{level} [*a{}]\n", level - 1));
     }
     assert_eq!(fault(&text).2, "nested more than 64 levels deep");
+}
+
+/// kubectl takes all of these.
+#[test]
+fn brackets_and_quotes_may_end_further_left_than_the_specification_allows() {
+    for (text, expected) in [
+        ("a: [\n  \"x\",\n]\nb: 1\n", "{a:[\"x\"],b:1=Some(1)}"),
+        ("a: [\n\"x\",\ny, z\n]\n", "{a:[\"x\",\"y\",\"z\"]}"),
+        ("c:\n- - n: {\n  x: y,\n}\n  - b\n", "{c:[[{n:{x:\"y\"}},\"b\"]]}"),
+        ("c:\n  a: \"one\n  two\n\nthree\"\n  b: 'one\nfour'\n", "{c:{a:\"one two\\nthree\",b:\"one four\"}}"),
+        ("c:\n  a: [\n  ]\n  b: |\n    ]\n    }\n", "{c:{a:[],b:\"]\\n}\\n\"}}"),
+    ] {
+        assert_eq!(show(&tree(text)), expected, "{text}");
+    }
+    assert_eq!(tree("a: [\n  x,\n]\nb: 1\n").line_of("b"), 4);
+    let (line, _, what) = fault("c:\n  a: [\n  ] ]\n");
+    assert_eq!((line, what.as_str()), (3, "not valid YAML: misplaced bracket, at column 5"));
+}
+
+#[test]
+fn text_that_cannot_be_mended_ends() {
+    let text = format!("a: [\n{}", "x,\n".repeat(1_000));
+    assert_eq!(fault(&text).0, 1001);
+    let large = format!("a: [\n{}]\n", "x,\n".repeat(500_000));
+    assert!(fault(&large).2.contains("invalid indentation"));
 }
 
 #[test]

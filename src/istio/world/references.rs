@@ -9,7 +9,7 @@ use crate::istio::model::destination_rule::{DestinationRule, Subset};
 use crate::istio::model::gateway::Gateway;
 use crate::istio::model::scalar::{Protocol, host};
 use crate::istio::model::selects;
-use crate::istio::model::virtual_service::{Destination, HttpMatch, HttpRoute, MESH, VirtualService};
+use crate::istio::model::virtual_service::{Destination, HttpRoute, MESH, VirtualService};
 use crate::istio::problem::Problem;
 use crate::istio::reader::{did_you_mean, nearest, not_enforced};
 
@@ -252,14 +252,13 @@ impl Checks<'_> {
         nearest(name, &names).map(|near| format!("did you mean \"{near}{rest}\"?")).unwrap_or_default()
     }
 
-    /// Rules after one that takes everything. Only such a rule is looked for: whether one prefix hides another is a
-    /// question that `explain` answers for a given request.
+    /// A rule behind one without conditions. (One behind a rule whose conditions take everything is found where
+    /// rules are compiled.)
     fn unreachable_rules(&mut self, service: &VirtualService) {
-        let all = |route: &HttpRoute| route.matches.is_empty() || route.matches.iter().any(HttpMatch::takes_everything);
-        let mut rules = service.http.iter().skip_while(|route| !all(route));
+        let mut rules = service.http.iter().skip_while(|route| !route.matches.is_empty());
         if let (Some(all), Some(hidden)) = (rules.next(), rules.next()) {
             let what = format!("no request gets here: {} takes everything [IST0130]", rule_path(all));
-            self.warn(service, &rule_path(hidden), what, "put the rule without conditions last");
+            self.warn(service, &rule_path(hidden), what, "put the rule without \"match\" last");
         }
     }
 
@@ -289,15 +288,6 @@ impl Checks<'_> {
         for from in proxy.ports.keys().filter(|from| !ports.contains(from)) {
             let what = format!("no Gateway that is served has a port {from}");
             self.problems.push(proxy.source.warning(&format!("spec.ports[{from}]"), what, ""));
-        }
-        let mut bound = BTreeMap::new();
-        for port in ports {
-            let to = proxy.ports.get(&port).copied().unwrap_or(port);
-            if let Some(other) = bound.insert(to, port) {
-                let what = format!("Gateway ports {other} and {port} would both be bound on {to}");
-                let instead = format!("give port {port} another one: \"{port}: N\"");
-                self.problems.push(proxy.source.error("spec.ports", what, instead));
-            }
         }
         if proxy.mesh_config.access_log_file.is_none() {
             let what = "no access log is written, as in Istio by default";

@@ -1,14 +1,10 @@
 //! `StringMatch`: how a value of a request is compared.
 
-use regex::bytes::RegexBuilder;
-
+use crate::base::re2;
 use crate::istio::reader::{Item, Message, enforced};
 
 /// Longest regex (Istio's validation).
 const MAX_REGEX_BYTES: usize = 1024;
-
-/// Memory that one compiled regex may take: `a{1000}{1000}` is short to write.
-const MAX_REGEX_MEMORY: usize = 1024 * 1024;
 
 /// Istio's `StringMatch`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,19 +73,10 @@ fn check_regex(value: &Item<'_>, regex: &str) -> bool {
         value.error(format!("a regex may have {MAX_REGEX_BYTES} bytes, not {}", regex.len()), "");
         return false;
     }
-    // As it will run: around the whole value.
-    let whole = format!("^(?:{regex})$");
-    match RegexBuilder::new(&whole).size_limit(MAX_REGEX_MEMORY).build() {
+    match re2::full_match(regex) {
         Ok(_) => true,
-        Err(regex::Error::CompiledTooBig(_)) => {
-            value.error("the regex is too big", "its repetitions multiply: make them smaller");
-            false
-        }
-        Err(error) => {
-            // The parser's message is a drawing of several lines; the last one says what is wrong.
-            let text = error.to_string();
-            let why = text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ");
-            value.error(format!("\"{regex}\" is not a regex: {why}"), "RE2 syntax, as in Istio");
+        Err(why) => {
+            value.error(format!("\"{regex}\" {why}"), "RE2 syntax, as in Istio");
             false
         }
     }

@@ -1,0 +1,212 @@
+//! `ringway check` from the outside: where its words go and which exit code it ends with. What the words are for each
+//! kind of mistake is in `bad_yaml`.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+struct Outcome {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs the binary in the repository's root with this standard input.
+fn ringway(arguments: &[&str], stdin: &[u8]) -> Outcome {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ringway"))
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    // It may end without reading: then nobody takes these bytes, which is fine.
+    let _ = child.stdin.take().expect("standard input is piped").write_all(stdin);
+    let output = child.wait_with_output().expect("the binary ends");
+    let text = |bytes| String::from_utf8(bytes).expect("the binary writes UTF-8");
+    Outcome { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+#[track_caller]
+fn expect_error(outcome: &Outcome, stderr: &str) {
+    assert_eq!(outcome.stderr, stderr);
+    assert_eq!(outcome.code, Some(2));
+}
+
+/// Good YAML whose access log is set, so that nothing is said about it.
+const PROXY: &str = "apiVersion: ringway.dev/v1\nkind: Proxy\nmetadata: {name: edge}\n\
+                     spec: {meshConfig: {accessLogFile: /dev/stdout}}\n---\n";
+
+const GATEWAY: &str = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g}\n\
+                       spec: {servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}\n";
+
+#[test]
+fn good_files_end_with_zero() {
+    for folder in ["config/quickstart", "config/ingress"] {
+        let outcome = ringway(&["check", folder], b"");
+        assert_eq!((outcome.stderr.as_str(), outcome.stdout.as_str()), ("", "0 errors, 0 warnings\n"), "{folder}");
+        assert_eq!(outcome.code, Some(0), "{folder}");
+    }
+}
+
+#[test]
+fn standard_input_is_a_path_like_any_other() {
+    let outcome = ringway(&["check", "-"], format!("{PROXY}{GATEWAY}").as_bytes());
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn warnings_alone_end_with_zero() {
+    let yaml = format!("{PROXY}{GATEWAY}---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: d}}\n");
+    let outcome = ringway(&["check", "-"], yaml.as_bytes());
+    assert_eq!(
+        outcome.stderr,
+        "<stdin>:11: Deployment/default/d: warning: Deployment has no meaning for a proxy and is passed over\n"
+    );
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), "0 errors, 1 warnings\n"));
+}
+
+#[test]
+fn errors_end_with_two_for_check_and_run_alike() {
+    let yaml = format!("{PROXY}{}", GATEWAY.replace("servers", "severs"));
+    for command in [&["check", "-"][..], &["run", "-c", "-"]] {
+        expect_error(
+            &ringway(command, yaml.as_bytes()),
+            "<stdin>:9: Gateway/default/g: spec.severs: unknown field \"severs\" in Gateway (did you mean \"servers\"?)\n\
+             <stdin>:9: Gateway/default/g: spec: \"servers\" is required\n",
+        );
+    }
+}
+
+#[test]
+fn json_is_one_object_a_line() {
+    let yaml = format!("{PROXY}{GATEWAY}---\n[\n");
+    let outcome = ringway(&["check", "--output", "json", "-"], yaml.as_bytes());
+    let lines: Vec<serde_json::Value> =
+        outcome.stderr.lines().map(|line| serde_json::from_str(line).expect("a JSON object")).collect();
+    let [problem] = lines.as_slice() else { panic!("one problem, not {lines:?}") };
+    assert_eq!(problem["file"], "<stdin>");
+    assert_eq!(problem["line"], 11);
+    assert_eq!(problem["severity"], "error");
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""));
+}
+
+#[test]
+fn permissive_serves_without_what_is_not_enforced() {
+    let yaml = format!("{PROXY}{}", GATEWAY.replace("hosts", "tls: {httpsRedirect: true}, hosts"));
+    assert_eq!(ringway(&["check", "-"], yaml.as_bytes()).code, Some(2));
+    let outcome = ringway(&["check", "--permissive", "-"], yaml.as_bytes());
+    assert_eq!(
+        outcome.stderr,
+        "<stdin>:9: Gateway/default/g: spec.servers[0].tls: warning: \"tls\" is not enforced by ringway yet (it is left \
+         out)\n"
+    );
+    assert_eq!(outcome.code, Some(0));
+}
+
+#[test]
+fn what_cannot_be_read_is_named() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let shown = |name: &str| folder.path().join(name).display().to_string();
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).expect("a file");
+    fs::create_dir(folder.path().join("empty")).expect("a folder");
+    write("latin-1.yaml", b"# caf\xe9\n");
+    write("good.yaml", format!("{PROXY}{GATEWAY}").as_bytes());
+    // Root may read everything, but nobody the first byte of a process.
+    let cases = [
+        (shown("nowhere.yaml"), "no such file or folder"),
+        (shown("empty"), "no YAML files in this folder (their names must end in .yaml, .yml or .json)"),
+        ("/proc/self/mem".to_owned(), "not readable: Input/output error (os error 5)"),
+    ];
+    for (path, what) in cases {
+        expect_error(&ringway(&["check", &path, &shown("good.yaml")], b""), &format!("{path}: {what}\n"));
+    }
+    let (good, latin) = (shown("good.yaml"), shown("latin-1.yaml"));
+    let what = format!("{latin}:1: not UTF-8: byte 0xE9 at column 6 (save the file as UTF-8)\n");
+    expect_error(&ringway(&["check", &latin, &good], b""), &what);
+}
+
+#[test]
+fn an_unreadable_file_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("secret.yaml");
+    fs::write(&path, format!("{PROXY}{GATEWAY}")).expect("a file");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).expect("permissions");
+    let outcome = ringway(&["check", &path.display().to_string()], b"");
+    // Root reads it all the same.
+    if fs::read(&path).is_ok() {
+        assert_eq!(outcome.code, Some(0));
+    } else {
+        assert_eq!(outcome.code, Some(2));
+        assert!(outcome.stderr.contains(&format!("{}: not readable: permission denied\n", path.display())));
+    }
+}
+
+#[test]
+fn an_alias_bomb_is_refused() {
+    let mut yaml = "a0: &a0 lol\n".to_owned();
+    for level in 1..10 {
+        yaml.push_str(&format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 10].join(", ")));
+    }
+    let outcome = ringway(&["check", "-"], format!("{yaml}---\n{PROXY}{GATEWAY}").as_bytes());
+    assert_eq!(outcome.code, Some(2));
+    assert!(outcome.stderr.contains(": aliases expand to more than 10 times the document\n"), "{}", outcome.stderr);
+    assert_eq!(outcome.stderr.lines().count(), 1);
+}
+
+#[test]
+fn bad_usage_ends_with_two() {
+    for arguments in [&[][..], &["check"], &["run"], &["check", "--output", "xml", "-"], &["serve"]] {
+        let outcome = ringway(arguments, b"");
+        assert_eq!(outcome.code, Some(2), "{arguments:?}");
+        assert!(outcome.stderr.contains("--help"), "{arguments:?}: {}", outcome.stderr);
+    }
+}
+
+/// The documents of Istio's ingress task as published: they are served without a change.
+#[test]
+fn the_ingress_example_is_the_published_one() {
+    let ours = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/ingress/1-ingress.yaml"));
+    assert_eq!(ours.expect("the file is there"), INGRESS);
+}
+
+const INGRESS: &str = r#"apiVersion: networking.istio.io/v1alpha3
+kind: Gateway
+metadata:
+  name: httpbin-gateway
+spec:
+  selector:
+    istio: ingressgateway # use Istio default gateway implementation
+  servers:
+  - port:
+      number: 80
+      name: http
+      protocol: HTTP
+    hosts:
+    - "httpbin.example.com"
+---
+apiVersion: networking.istio.io/v1alpha3
+kind: VirtualService
+metadata:
+  name: httpbin
+spec:
+  hosts:
+  - "httpbin.example.com"
+  gateways:
+  - httpbin-gateway
+  http:
+  - match:
+    - uri:
+        prefix: /status
+    - uri:
+        prefix: /delay
+    route:
+    - destination:
+        port:
+          number: 8000
+        host: httpbin
+"#;
