@@ -134,6 +134,6 @@ fn a_keep_alive_get_allocates_nothing() {
 
         drop(client);
         running.events().send(Event::Stop).expect("control listens");
-        running.serve(&control::State::default()).expect("a clean stop");
+        running.serve().expect("a clean stop");
     }
 }
