@@ -3,7 +3,7 @@
 
 mod cli;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -90,7 +90,8 @@ fn demo(args: &ProxyArgs) -> ExitCode {
     origins.redirect(&mut plan);
     serve(&plan, |running| {
         if let Some(listener) = running.addresses().first() {
-            println!("{}", demo::what_to_type(listener.port(), running.admin_address()));
+            // Nobody reads a closed stdout; that is no reason to stop.
+            let _ = writeln!(std::io::stdout(), "{}", demo::what_to_type(listener.port(), running.admin_address()));
         }
     })
 }

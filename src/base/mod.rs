@@ -1,8 +1,10 @@
-//! What every layer may use: typed indices, the per-core random generator, request ids, and the constant limits.
+//! What every layer may use: typed indices, the per-core random generator, request ids, the constant limits, and the
+//! dialect of regular expressions.
 //!
 //! Nothing here does I/O, reads a clock or knows a protocol.
 
 pub mod id;
 pub mod limits;
+pub mod re2;
 pub mod request_id;
 pub mod rng;

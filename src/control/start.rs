@@ -267,7 +267,7 @@ fn open_log(plan: &Plan, registry: &Registry) -> Result<OpenLog, StartError> {
     let settings = &plan.proxy;
     let Some(path) = &settings.access_log_file else { return Ok((None, None, Vec::new())) };
     let format = match &settings.access_log_format {
-        Some(format) => AccessLog::compile(format)?,
+        Some(format) => AccessLog::of_mesh_config(format)?,
         None => AccessLog::istio_default(),
     };
     let (writer, sinks) = Writer::start(Path::new(path), registry)

@@ -229,7 +229,7 @@ pub struct ResponseOut<'a> {
     pub server: Server<'a>,
     /// `date`, if the upstream sent none.
     pub date: &'a [u8],
-    /// `x-envoy-upstream-service-time`, in milliseconds.
+    /// `x-envoy-upstream-service-time`, in milliseconds. A 101 never has it.
     pub service_time_ms: Option<u64>,
     /// The framing.
     pub body: OutBody,
@@ -243,7 +243,8 @@ pub struct ResponseOut<'a> {
 pub fn response(out: &mut Vec<u8>, head: &ResponseHead, buf: &[u8], what: &ResponseOut<'_>) {
     out.reserve(head.len + 256);
     status_line(out, head.status, what.client);
-    let (mut server, mut service_time) = (what.server, what.service_time_ms);
+    let server = what.server;
+    let mut service_time = what.service_time_ms.filter(|_| what.body != OutBody::Upgrade);
     let (mut length_kept, mut server_sent) = (false, false);
     let mut lines = Lines::new(out, buf, head.facts.canonical);
     for line in &head.headers {
@@ -290,7 +291,7 @@ pub fn response(out: &mut Vec<u8>, head: &ResponseHead, buf: &[u8], what: &Respo
     if !head.has(Known::Date) {
         put(out, b"date", what.date);
     }
-    if let (Server::Overwrite(name), false) = (&mut server, server_sent) {
+    if let (Server::Overwrite(name), false) = (server, server_sent) {
         put(out, b"server", name);
     }
     put_connection(out, what);
@@ -515,7 +516,8 @@ fn put_number(out: &mut Vec<u8>, name: &[u8], value: u64) {
 #[inline]
 fn put_value(out: &mut Vec<u8>, value: &[u8]) {
     let is_legal = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
-    if value.iter().all(is_legal) {
+    // Without an early exit the compiler looks at many bytes at once.
+    if value.iter().fold(true, |legal, byte| legal & is_legal(byte)) {
         out.extend_from_slice(value);
     } else {
         out.extend(value.iter().filter(|byte| is_legal(byte)));
@@ -529,7 +531,7 @@ fn put_target(out: &mut Vec<u8>, target: &[u8]) {
     let is_legal = |byte: &u8| (0x21..0x7f).contains(byte);
     if target.is_empty() {
         out.push(b'/');
-    } else if target.iter().all(is_legal) {
+    } else if target.iter().fold(true, |legal, byte| legal & is_legal(byte)) {
         out.extend_from_slice(target);
     } else {
         for byte in target {

@@ -121,7 +121,7 @@ impl Known {
     #[inline]
     #[must_use]
     pub fn of(name: &[u8]) -> Self {
-        // Length and first letter leave one candidate (seldom two), so an unknown name costs one look at each.
+        // Length and first letter leave one candidate at most, and for most unknown names none.
         let Some(first) = name.first() else { return Self::Other };
         let (id, full): (Self, &[u8]) = match (name.len(), first | 0x20) {
             (2, b't') => (Self::Te, b"te"),
@@ -141,35 +141,62 @@ impl Known {
             (17, b'x') => (Self::XForwardedProto, b"x-forwarded-proto"),
             (17, b't') => (Self::TransferEncoding, b"transfer-encoding"),
             (29, b'x') => (Self::XEnvoyUpstreamServiceTime, b"x-envoy-upstream-service-time"),
-            _ => (Self::Other, b""),
+            (_, b'x') if is_envoys(name) => return Self::XEnvoy,
+            _ => return Self::Other,
         };
         if name.eq_ignore_ascii_case(full) {
             id
-        } else if first | 0x20 == b'x' && name.len() > 8 && name[..8].eq_ignore_ascii_case(b"x-envoy-") {
+        } else if is_envoys(name) {
             Self::XEnvoy
         } else {
             Self::Other
         }
     }
 
-    const fn bit(self) -> u32 {
-        1 << self as u8
+    /// How many ids there are.
+    const COUNT: usize = Self::XEnvoy as usize + 1;
+}
+
+/// Whether a name begins with `x-envoy-` and goes on.
+#[inline]
+fn is_envoys(name: &[u8]) -> bool {
+    // Setting bit 5 of all eight bytes at once lowers the letters and leaves the dashes; it also lowers a few control
+    // characters onto them, hence the second look.
+    const LOWER: u64 = 0x2020_2020_2020_2020;
+    match name.split_first_chunk::<8>() {
+        Some((start, rest)) if !rest.is_empty() => {
+            u64::from_ne_bytes(*start) | LOWER == u64::from_ne_bytes(*b"x-envoy-")
+                && start.eq_ignore_ascii_case(b"x-envoy-")
+        }
+        _ => false,
     }
 }
 
-/// Which known names a head has at all: most questions end here without a walk over its lines.
+/// Where the lines of each known name are, so that no question about one of them walks over all lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Present(u32);
+pub(super) struct Index([(u16, u16); Known::COUNT]);
 
-impl Present {
+impl Index {
+    /// Notes that the line at `at` has this name; lines come in order.
     #[inline]
-    pub(super) fn insert(&mut self, id: Known) {
-        self.0 |= id.bit();
+    pub(super) fn note(&mut self, id: Known, at: usize) {
+        let (first, end) = &mut self.0[id as usize];
+        if *end == 0 {
+            *first = at as u16; // `parse::MOST_HEADERS` is far below
+        }
+        *end = at as u16 + 1;
     }
 
     #[inline]
-    pub(super) fn has(self, id: Known) -> bool {
-        self.0 & id.bit() != 0
+    fn has(&self, id: Known) -> bool {
+        self.0[id as usize].1 != 0
+    }
+
+    /// From the first line of this name to the last one, others between them included.
+    #[inline]
+    fn range(&self, id: Known) -> std::ops::Range<usize> {
+        let (first, end) = self.0[id as usize];
+        first.into()..end.into()
     }
 }
 
@@ -187,7 +214,7 @@ pub struct HeaderLine {
 /// The lines of a head and what was learned of them while parsing.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Facts {
-    pub(super) present: Present,
+    pub(super) index: Index,
     /// Every line is `name: value\r\n` to the byte, so unchanged neighbours can be copied as one piece.
     pub(super) canonical: bool,
     /// Bytes that had been seen when the head was last found incomplete: see `parse::worth_reading`.
@@ -233,7 +260,7 @@ macro_rules! lookups {
             #[inline]
             #[must_use]
             pub fn has(&self, id: Known) -> bool {
-                self.facts.present.has(id)
+                self.facts.index.has(id)
             }
 
             /// The first line of a known name.
@@ -246,7 +273,7 @@ macro_rules! lookups {
             /// Every line of a known name, in order.
             #[inline]
             pub fn all(&self, id: Known) -> impl Iterator<Item = &HeaderLine> {
-                let lines = if self.has(id) { self.headers.as_slice() } else { &[] };
+                let lines = self.headers.get(self.facts.index.range(id)).unwrap_or_default();
                 lines.iter().filter(move |line| line.id == id)
             }
 

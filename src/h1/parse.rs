@@ -6,7 +6,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::head::{Facts, HeaderLine, Known, Method, Present, RequestHead, ResponseHead, Span, Version, list};
+use super::head::{Facts, HeaderLine, Index, Known, Method, RequestHead, ResponseHead, Span, Version, list};
 use super::target;
 use crate::base::limits;
 
@@ -186,9 +186,7 @@ pub fn request(buf: &[u8], limits: &HeadLimits, head: &mut RequestHead) -> Resul
         return Ok(Parsed::NeedMore);
     }
     head.clear();
-    if buf.iter().take(MOST_LEADING_NEWLINES + 1).take_while(|byte| matches!(byte, b'\r' | b'\n')).count()
-        > MOST_LEADING_NEWLINES
-    {
+    if leading_newlines(buf) > MOST_LEADING_NEWLINES {
         return Err(BadMessage::RequestLine);
     }
     let parsed = if limits.max_headers <= USUAL_HEADERS {
@@ -235,6 +233,19 @@ fn worth_reading(buf: &[u8], seen: usize, limits: &HeadLimits) -> bool {
     const SMALL: usize = 256;
     let Some(fresh) = buf.get(seen..) else { return true };
     seen < SMALL || buf.len() >= limits.max_bytes || fresh.len() >= seen / 8 || memchr::memchr(b'\n', fresh).is_some()
+}
+
+/// Bytes of empty lines before the request line; no need to count far beyond the limit.
+fn leading_newlines(buf: &[u8]) -> usize {
+    let mut count = 0;
+    while count <= MOST_LEADING_NEWLINES {
+        match &buf[count..] {
+            [b'\n', ..] => count += 1,
+            [b'\r', b'\n', ..] => count += 2,
+            _ => break,
+        }
+    }
+    count
 }
 
 fn read_request<const SLOTS: usize>(
@@ -336,18 +347,17 @@ fn other_version(rest: &[u8]) -> Result<Parsed, BadMessage> {
 
 /// Turns httparse's slices into positions, and notes on the way what `encode` and the lookups want to know.
 fn collect(buf: &[u8], raw: &[httparse::Header<'_>], lines: &mut Vec<HeaderLine>) -> Facts {
-    let mut present = Present::default();
+    let mut index = Index::default();
     let mut canonical = true;
-    lines.reserve(raw.len());
-    for header in raw {
+    lines.extend(raw.iter().enumerate().map(|(at, header)| {
         let name = span(buf, header.name.as_bytes());
         let value = span(buf, header.value);
         let id = Known::of(header.name.as_bytes());
-        present.insert(id);
+        index.note(id, at);
         canonical &= is_canonical(buf, name, value);
-        lines.push(HeaderLine { id, name, value });
-    }
-    Facts { present, canonical, seen: 0 }
+        HeaderLine { id, name, value }
+    }));
+    Facts { index, canonical, seen: 0 }
 }
 
 /// Whether the line is `name: value\r\n` to the byte.

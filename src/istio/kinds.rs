@@ -145,7 +145,7 @@ impl Kinds {
         if kind == "Proxy" {
             if let Some(other) = &model.proxy {
                 let place = format!("{}:{}", other.source.file, other.source.line);
-                document.item.error(format!("a second Proxy (first at {place})"), "one process has one Proxy");
+                document.item.error(format!("a second Proxy: the first is at {place}"), "one process has one Proxy");
             } else {
                 model.proxy = proxy::read(meta, document.get("spec").as_ref());
             }
@@ -175,7 +175,10 @@ impl Kinds {
         let key = format!("{kind}/{}/{}", meta.namespace, meta.name);
         let place = format!("{}:{}", meta.source.file, meta.source.line);
         if let Some(first) = self.first.get(&key) {
-            item.error(format!("a second {kind} of this name (first at {first})"), "rename or remove one of them");
+            item.error(
+                format!("a second {kind} of this name: the first is at {first}"),
+                "rename or remove one of them",
+            );
             return false;
         }
         self.first.insert(key, place);

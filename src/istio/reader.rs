@@ -67,8 +67,14 @@ pub(super) const fn ignored(name: &'static str, reason: &'static str) -> Field {
     Field { name, state: State::Ignored(reason) }
 }
 
-/// What is written for a field that ringway does not enforce.
-pub(super) const NOT_ENFORCED_HINT: &str = "remove it, or pass --permissive to serve without it";
+/// Severity and hint of something that Istio has and ringway does not enforce.
+pub(super) fn not_enforced(permissive: bool) -> (Severity, &'static str) {
+    if permissive {
+        (Severity::Warning, "it is left out")
+    } else {
+        (Severity::Error, "remove it, or pass --permissive to serve without it")
+    }
+}
 
 /// The reading of one resource.
 pub(super) struct Reader<'a> {
@@ -131,13 +137,9 @@ impl<'a> Item<'a> {
 
     /// Istio has this value and ringway does not enforce it: an error, with `--permissive` a warning.
     pub(super) fn not_enforced(&self, what: &str) {
-        let severity = self.lenient();
+        let (severity, instead) = not_enforced(self.reader.permissive);
         let what = format!("{what} is not enforced by ringway yet");
-        self.reader.report(severity, self.line, &self.path, what, NOT_ENFORCED_HINT.to_owned());
-    }
-
-    fn lenient(&self) -> Severity {
-        if self.reader.permissive { Severity::Warning } else { Severity::Error }
+        self.reader.report(severity, self.line, &self.path, what, instead.to_owned());
     }
 
     fn wrong_type(&self, wanted: &str) {
@@ -433,7 +435,8 @@ impl<'a> Object<'a> {
     fn unknown(&self, item: &Item<'_>, key: &str, message: &'static Message) {
         let names: Vec<_> = message.fields.iter().map(|field| field.name).collect();
         let what = format!("unknown field \"{key}\" in {}", message.name);
-        item.reader.report(item.lenient(), item.line, &item.path, what, did_you_mean(key, &names));
+        let (severity, _) = not_enforced(item.reader.permissive);
+        item.reader.report(severity, item.line, &item.path, what, did_you_mean(key, &names));
     }
 }
 
@@ -457,19 +460,26 @@ fn spells(written: &str, name: &str) -> bool {
 
 /// `did you mean "x"?` for the nearest of `names`; empty when none is near.
 pub(super) fn did_you_mean<S: AsRef<str>>(written: &str, names: &[S]) -> String {
-    // Neither a long word nor a long list may make this slow: nothing near is that long.
+    nearest(written, names).map(|name| format!("did you mean \"{name}\"?")).unwrap_or_default()
+}
+
+/// The nearest of `names`, if any is near: a letter, and another for every four.
+pub(super) fn nearest<'n, S: AsRef<str>>(written: &str, names: &'n [S]) -> Option<&'n str> {
+    // A distance takes time by the product of the lengths: it is only computed for names that can be near, and
+    // nothing of this length is a slip.
     if written.len() > 100 {
-        return String::new();
+        return None;
     }
+    let limit = 1 + written.len() / 4;
     let lower = written.to_ascii_lowercase();
-    let near = names
+    names
         .iter()
-        .map(|name| (strsim::osa_distance(&lower, &name.as_ref().to_ascii_lowercase()), name.as_ref()))
-        .min_by_key(|(distance, _)| *distance);
-    match near {
-        Some((distance, name)) if distance <= 1 + written.len() / 4 => format!("did you mean \"{name}\"?"),
-        _ => String::new(),
-    }
+        .map(AsRef::as_ref)
+        .filter(|name| name.len().abs_diff(written.len()) <= limit)
+        .map(|name| (strsim::osa_distance(&lower, &name.to_ascii_lowercase()), name))
+        .filter(|(distance, _)| *distance <= limit)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
 }
 
 #[cfg(test)]

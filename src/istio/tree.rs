@@ -146,6 +146,7 @@ fn same_field(a: &str, b: &str) -> bool {
 pub(super) fn parse(text: &str, first_line: u32) -> (Option<Node>, Vec<Fault>) {
     let mut builder = Builder {
         first_line,
+        lines: line_number(text.lines().count()).max(1),
         frames: Vec::new(),
         anchors: HashMap::new(),
         alias_budget: (text.len() * ALIAS_GROWTH).max(ALIAS_FLOOR_BYTES),
@@ -172,6 +173,8 @@ fn line_number(line: usize) -> u32 {
 
 struct Builder {
     first_line: u32,
+    /// Number of lines of the text.
+    lines: u32,
     frames: Vec<Frame>,
     /// Finished anchored values with their weight.
     anchors: HashMap<usize, (Node, usize)>,
@@ -265,7 +268,7 @@ impl Builder {
                 },
                 Some((name, key_line)) => match seen.get(&name) {
                     Some(first) => {
-                        let what = format!("duplicate key \"{name}\" (first on line {first})");
+                        let what = format!("duplicate key \"{name}\": the first is on line {first}");
                         self.faults.push(Fault { line: key_line, path: self.path(Some(&name)), what });
                     }
                     None => {
@@ -341,7 +344,8 @@ impl Builder {
     }
 
     fn syntax(&self, error: &ScanError) -> Fault {
-        let line = line_number(error.marker().line()).max(1) - 1 + self.first_line;
+        // The end of the text is on a line after the last.
+        let line = line_number(error.marker().line()).clamp(1, self.lines) - 1 + self.first_line;
         let column = error.marker().col() + 1;
         Fault { line, path: String::new(), what: format!("not valid YAML: {}, at column {column}", error.info()) }
     }

@@ -138,6 +138,7 @@ mod tests {
         HostTable::new(hosts.iter().copied().zip(0..))
     }
 
+    /// Each row but those of the empty host was tried on Envoy 1.40 with `ignore_port_in_host_matching`.
     #[test]
     fn specific_before_general() {
         let hosts =

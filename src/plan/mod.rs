@@ -29,7 +29,7 @@ use crate::policy::balance;
 pub use compile::compile;
 pub use hosts::HostTable;
 pub use matcher::{Condition, HeaderCondition, Matcher};
-pub use pattern::{BadPattern, Pattern};
+pub use pattern::Pattern;
 pub use route::{Action, Destination, Destinations, NoWitness, Origin, Route, Target, VirtualHost, Witness};
 pub use settings::{Cpus, Driver, Limits, Overrides, ProxySettings, ServerHeader};
 

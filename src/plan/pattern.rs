@@ -1,13 +1,10 @@
 //! Istio's `StringMatch`, compiled: exact, prefix, regex or mere presence, on bytes.
 //!
-//! Regexes are RE2's in Istio and this is the one place that knows how RE2 and the `regex` crate differ. Matching
-//! allocates nothing once a thread has used a regex. Called by `plan::matcher`; built by `plan::compile`.
+//! Matching allocates nothing once a thread has used a regex. Called by `plan::matcher`; built by `plan::compile`.
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::Regex;
 
-/// Largest compiled regex, in bytes. Istio bounds the pattern at 1024 bytes; this bounds what repetition can make of
-/// them (`(a{99}){99}`).
-const REGEX_BYTES: usize = 1 << 20;
+use crate::base::re2::{self, BadRegex};
 
 /// What a value must be like.
 #[derive(Debug, Clone)]
@@ -26,17 +23,6 @@ pub enum Pattern {
     Regex(Box<Regex>),
 }
 
-/// Why a regex was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadPattern {
-    /// Not a regular expression; the text says where and why.
-    #[error("is not a valid regular expression: {0}")]
-    Syntax(String),
-    /// It would take too much memory.
-    #[error("is too large when compiled (more than 1 MiB); repeat less")]
-    TooLarge,
-}
-
 impl Pattern {
     /// Equality with `text`.
     #[must_use]
@@ -50,15 +36,12 @@ impl Pattern {
         Self::Prefix(text.as_bytes().into())
     }
 
-    /// A full match of the RE2 expression `re2`.
+    /// A full match of the RE2 expression `text`.
     ///
     /// # Errors
     /// If it is no regular expression, or too large.
-    pub fn regex(re2: &str) -> Result<Self, BadPattern> {
-        let translated = from_re2(re2);
-        // The pattern by itself must be sound: `a)(b` is not, though `^(?:a)(b)$` is.
-        let _ = build(&translated)?;
-        Ok(Self::Regex(Box::new(build(&format!("^(?:{translated})$"))?)))
+    pub fn regex(text: &str) -> Result<Self, BadRegex> {
+        re2::full_match(text).map(|regex| Self::Regex(Box::new(regex)))
     }
 
     /// The same, with ASCII case ignored for exact and prefix; a regex ignores `ignoreUriCase`, as Istio says.
@@ -90,88 +73,6 @@ impl Pattern {
     }
 }
 
-/// RE2's `\d`, `\w`, `\s`, `\b` know ASCII only, so bytes come first; a pattern that names other characters in a
-/// class (`[é]`, `\p{L}`) needs Unicode.
-fn build(pattern: &str) -> Result<Regex, BadPattern> {
-    let with = |unicode| {
-        RegexBuilder::new(pattern).unicode(unicode).size_limit(REGEX_BYTES).dfa_size_limit(REGEX_BYTES).build()
-    };
-    with(false).or_else(|_| with(true)).map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => BadPattern::TooLarge,
-        // The message repeats the pattern over several lines; its last line says what is wrong.
-        other => {
-            let text = other.to_string();
-            let last = text.lines().last().unwrap_or_default();
-            BadPattern::Syntax(last.strip_prefix("error: ").unwrap_or(last).to_owned())
-        }
-    })
-}
-
-/// Rewrites what RE2 and the `regex` crate read differently: `\Q…\E`, and inside a class `[`, `&&`, `~~` and `--`,
-/// which are plain characters to RE2 and set operations to the crate.
-fn from_re2(re2: &str) -> String {
-    let mut out = String::with_capacity(re2.len() + 8);
-    let mut rest = re2.chars().peekable();
-    // In a class: how many of its characters were seen, for a `]` that comes first is a plain character.
-    let mut class: Option<usize> = None;
-    while let Some(c) = rest.next() {
-        match (c, &mut class) {
-            ('\\', _) if rest.peek() == Some(&'Q') => {
-                rest.next();
-                let mut quoted = String::new();
-                while let Some(c) = rest.next() {
-                    if c == '\\' && rest.peek() == Some(&'E') {
-                        rest.next();
-                        break;
-                    }
-                    quoted.push(c);
-                }
-                out.push_str(&regex::escape(&quoted));
-            }
-            ('\\', seen) => {
-                out.push(c);
-                out.extend(rest.next());
-                *seen = seen.map(|n| n + 1);
-            }
-            ('[', None) => {
-                class = Some(0);
-                out.push(c);
-                if rest.peek() == Some(&'^') {
-                    out.extend(rest.next());
-                }
-            }
-            (']', Some(seen)) if *seen > 0 => {
-                class = None;
-                out.push(c);
-            }
-            ('[', Some(seen)) if rest.peek() == Some(&':') => {
-                // `[:alpha:]`: the same in both, up to its own `]`.
-                *seen += 1;
-                out.push(c);
-                for c in rest.by_ref() {
-                    out.push(c);
-                    if c == ']' {
-                        break;
-                    }
-                }
-            }
-            ('[' | ']' | '&' | '~', Some(seen)) => {
-                *seen += 1;
-                out.extend(['\\', c]);
-            }
-            ('-', Some(seen)) if rest.peek() == Some(&'-') => {
-                *seen += 1;
-                out.extend(['\\', c]);
-            }
-            (_, seen) => {
-                *seen = seen.map(|n| n + 1);
-                out.push(c);
-            }
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,93 +100,6 @@ mod tests {
         ];
         for (pattern, value, expected) in rows {
             assert_eq!(pattern.matches(value.as_bytes()), expected, "{pattern:?} on {value:?}");
-        }
-    }
-
-    #[test]
-    fn a_regex_matches_the_whole_value() {
-        for (re2, value, expected) in [
-            ("/rx/[a-z]+", "/rx/abc", true),
-            ("/rx/[a-z]+", "/rx/abc1", false),
-            ("/rx/[a-z]+", "x/rx/abc", false),
-            // An alternative must not escape the anchors.
-            ("a|bc", "a", true),
-            ("a|bc", "ac", false),
-            ("a|bc", "xbc", false),
-            // `$` is the end of the value, not of a line.
-            ("a", "a\n", false),
-            (".*", "a\nb", false),
-            ("(?i)abc", "ABC", true),
-            ("(?s).*", "a\nb", true),
-            ("", "", true),
-            ("^/a$", "/a", true),
-        ] {
-            assert_eq!(regex(re2).matches(value.as_bytes()), expected, "`{re2}` on {value:?}");
-        }
-    }
-
-    #[test]
-    fn as_re2_reads_it() {
-        for (re2, value, expected) in [
-            // Classes by letter know ASCII only.
-            (r"\d+", "42", true),
-            (r"\d+", "\u{663}", false),
-            (r"\w+", "\u{e9}", false),
-            // Characters beyond ASCII where they are asked for.
-            ("[\u{e9}]", "\u{e9}", true),
-            (r"\pL+", "\u{e9}", true),
-            ("/\u{e9}.*", "/\u{e9}x", true),
-            // Quotation.
-            (r"\Qa.b\E.", "a.bc", true),
-            (r"\Qa.b\E.", "axbc", false),
-            (r"\Qa.b", "a.b", true),
-            (r"\Q]\E[a]", "]a", true),
-            // Plain characters in a class.
-            ("[a&&b]", "&", true),
-            ("[a&&b]", "a", true),
-            ("[a~~b]", "~", true),
-            ("[[a]", "[", true),
-            ("[a[b]]", "[]", true),
-            ("[a[b]]", "a]", true),
-            ("[a[b]]", "a", false),
-            ("[]a]", "]", true),
-            ("[^]a]", "b", true),
-            ("[^]a]", "]", false),
-            ("[--/]", ".", true),
-            (r"[\]a]", "]", true),
-            (r"[\d&&]", "&", true),
-            // Named classes stay.
-            ("[[:alpha:]-]+", "a-b", true),
-            ("[[:alpha:]]", ":", false),
-            ("[[:^alpha:]]", "1", true),
-        ] {
-            assert_eq!(regex(re2).matches(value.as_bytes()), expected, "`{re2}` on {value:?}");
-        }
-    }
-
-    #[test]
-    fn bad_ones_say_why() {
-        for (re2, why) in [
-            ("(", "is not a valid regular expression: unclosed group"),
-            ("a)(b", "is not a valid regular expression: unopened group"),
-            ("[b-a]", "is not a valid regular expression: invalid character class range, the start must be <= the end"),
-            ("a{1000}{1000}{1000}", "is too large when compiled (more than 1 MiB); repeat less"),
-        ] {
-            assert_eq!(Pattern::regex(re2).map_err(|bad| bad.to_string()).err().as_deref(), Some(why), "`{re2}`");
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_text_panics(re2: String, classy in "[\\[\\]^&~:\\\\QEa-]{0,12}") {
-            let _ = Pattern::regex(&re2);
-            let _ = Pattern::regex(&classy);
-        }
-
-        #[test]
-        fn quoted_text_matches_itself(text in "[^\\\\]{0,20}") {
-            let quoted = regex(&format!(r"\Q{text}\E"));
-            proptest::prop_assert!(quoted.matches(text.as_bytes()));
         }
     }
 }

@@ -41,7 +41,7 @@ pub struct Balancer {
 enum Method {
     Random,
     LeastOfTwo,
-    Rotation { order: Box<[u32]>, next: usize },
+    Rotation { next: usize },
     Weighted(Schedule),
 }
 
@@ -54,10 +54,7 @@ impl Balancer {
         let method = match (policy, equal) {
             (Policy::Random, _) => Method::Random,
             (Policy::LeastRequest, true) => Method::LeastOfTwo,
-            (Policy::RoundRobin, true) => {
-                let next = rng.below(count as u64) as usize;
-                Method::Rotation { order: (0..count as u32).collect(), next }
-            }
+            (Policy::RoundRobin, true) => Method::Rotation { next: rng.below(count as u64) as usize },
             (Policy::LeastRequest, false) => Method::Weighted(Schedule::new(weights, true, rng)),
             (Policy::RoundRobin, false) => Method::Weighted(Schedule::new(weights, false, rng)),
         };
@@ -81,7 +78,7 @@ impl Balancer {
                 let second = any(count, &usable, rng)?;
                 Some(if active(second) < active(first) { second } else { first })
             }
-            Method::Rotation { order, next } => rotate(order, next, &usable),
+            Method::Rotation { next } => rotate(count, next, &usable),
             Method::Weighted(schedule) => schedule.pick(&active, &usable),
         };
         chosen.map(|at| EndpointId(at as u32))
@@ -101,15 +98,10 @@ fn any(count: usize, usable: impl Fn(usize) -> bool, rng: &mut Rng) -> Option<us
     (0..count).filter(|at| usable(*at)).nth(nth)
 }
 
-/// The next usable one in turn. An unusable one changes places with the one that is taken instead of it and so keeps
-/// waiting at the head of the rotation: the others keep their order and their even shares, and it comes next once it
-/// is usable again.
-fn rotate(order: &mut [u32], next: &mut usize, usable: impl Fn(usize) -> bool) -> Option<usize> {
-    let count = order.len();
-    let ahead = (0..count).find(|ahead| usable(order[(*next + ahead) % count] as usize))?;
-    order.swap(*next, (*next + ahead) % count);
-    let chosen = order[*next] as usize;
-    *next = (*next + 1) % count;
+/// The next usable one in turn. Those passed over wait for the next round, so the others keep even shares.
+fn rotate(count: usize, next: &mut usize, usable: impl Fn(usize) -> bool) -> Option<usize> {
+    let chosen = (*next..count).chain(0..*next).find(|at| usable(*at))?;
+    *next = (chosen + 1) % count;
     Some(chosen)
 }
 

@@ -16,7 +16,7 @@ use super::request::{self, Asked};
 use super::tunnel::{self, End};
 use crate::h1::encode::{self, Connection, Forwarded, OutBody, RequestOut, ResponseOut, Server};
 use crate::h1::framing::{self, Body};
-use crate::h1::head::{Span, Version};
+use crate::h1::head::Version;
 use crate::io::{self, Buf, Either, race};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, ServerHeader};
@@ -172,38 +172,29 @@ async fn run_tunnel(session: &mut Session, story: &mut Story<'_>, upstream: &mut
     http.downstream_cx_upgrades_active.dec();
     story.received += passed.up;
     story.sent += passed.down;
+    if passed.client_ended {
+        request::tell(story, &Ended::ClientGone);
+    }
 }
 
 /// The request's head, and what of its body has arrived, ready to be sent; the rest of the body is still `Incoming`.
-fn outgoing(
-    session: &mut Session,
-    story: &mut Story<'_>,
-    asked: &Asked,
-    notes: &Notes,
-) -> Result<(Buf, Incoming), Ended> {
+fn outgoing(session: &mut Session, story: &Story<'_>, asked: &Asked, notes: &Notes) -> Result<(Buf, Incoming), Ended> {
     let mut incoming = Incoming::from(asked.body);
-    let body = request::out_body(asked);
-    let request_id = session.core.request_id();
-    story.request_id = Some(request_id);
-    if asked.normalised && asked.has_query {
-        session.path.push(b'?');
-        session.path.extend_from_slice(asked.query.of(session.input.bytes()));
-    }
+    let body = asked.out_body();
     let mut out = session.core.buffers.head();
     let buf = session.input.bytes();
-    let as_sent = Span { start: asked.path.start, end: if asked.has_query { asked.query.end } else { asked.path.end } };
     encode::request(
         out.cleared_vec(),
         &session.head,
         buf,
         &RequestOut {
-            path: if asked.normalised { &session.path } else { as_sent.of(buf) },
+            path: asked.target(session),
             authority: asked.authority.map(|authority| authority.of(buf)),
             body,
             forward: Forwarded {
                 peer: session.forwarded_for.as_bytes(),
                 proto: b"http",
-                request_id: &request_id,
+                request_id: story.request_id.as_ref().map_or(&[], <[u8; 36]>::as_slice),
                 external_address: Some(session.external_address.as_bytes()),
                 attempt: 1,
                 original_path: None,
@@ -234,7 +225,7 @@ async fn exchange(
     let limits = &installed.plan.proxy.limits;
     let head_limits = Session::head_limits(installed);
     let pipelined = session.input.len() > session.rest;
-    let chunked = request::out_body(asked) == OutBody::Chunked;
+    let chunked = asked.out_body() == OutBody::Chunked;
     let (method, version) = (session.head.method, session.head.version);
     let Session { core, reader, writer, entered, input, response, .. } = session;
     let (core, live): (&Core, &Live) = (core, entered);
@@ -270,7 +261,7 @@ async fn exchange(
         }
         notes.received.set(notes.received.get() + up_buf.len() as u64);
         let switching = response.status == 101;
-        if switching && !asked.upgrade {
+        if switching && !asked.tunnel() {
             return Run::failed(Ended::UpstreamProtocol, keep);
         }
         if switching || response.status >= 200 {
@@ -293,13 +284,15 @@ async fn exchange(
 
     let now = io::now();
     let service_time = now.duration_since(notes.progress.sent.get().unwrap_or(now));
-    story.service_time = Some(service_time);
+    // A request for a tunnel has no end, so nothing to measure from; Envoy leaves the header out as well.
+    let service_time = (!asked.tunnel()).then_some(service_time);
+    story.service_time = service_time;
     story.status = response.status;
     story.details = "via_upstream".into();
     let tunnelled = response.status == 101;
     let out_body = if tunnelled { OutBody::Upgrade } else { OutBody::of_response(body, version) };
     let sent = notes.progress.sent.get().is_some();
-    let keep = asked.keep_alive && sent && out_body != OutBody::UntilClose && !core.draining() && !tunnelled;
+    let keep = asked.keep_alive && sent && out_body != OutBody::UntilClose && !core.draining() && !asked.tunnel();
     let mut out = core.buffers.body();
     encode::response(
         out.cleared_vec(),
@@ -311,14 +304,14 @@ async fn exchange(
                 ServerHeader::PassThrough => Server::PassThrough,
             },
             date: &core.date(),
-            service_time_ms: Some(u64::try_from(service_time.as_millis()).unwrap_or(u64::MAX)),
+            service_time_ms: service_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
             body: out_body,
             connection: if keep { Connection::KeepAlive } else { Connection::Close },
             client: version,
         },
     );
-    up_buf.consume(response.len);
     let reusable = framing::response_keep_alive(response, up_buf.bytes());
+    up_buf.consume(response.len);
     if tunnelled {
         out.extend(up_buf.bytes());
         up_buf.clear();

@@ -11,7 +11,7 @@ use super::reply::Ended;
 use super::request;
 use crate::base::id::ListenerId;
 use crate::h1::head::{RequestHead, ResponseHead};
-use crate::h1::parse::{self, BadMessage, HeadLimits, Parsed};
+use crate::h1::parse::{self, HeadLimits, Parsed};
 use crate::io::{self, Buf, Conn, Reader, Writer, within};
 use crate::observe::stats::{HttpStats, ListenerStats};
 use crate::plan::Limits;
@@ -38,8 +38,10 @@ pub(super) struct Session {
     pub(super) head: RequestHead,
     /// Scratch for the response's head.
     pub(super) response: ResponseHead,
-    /// Scratch for the path after normalisation.
+    /// Scratch for the path and query after normalisation.
     pub(super) path: Vec<u8>,
+    /// Scratch for the `x-forwarded-for` of the log.
+    pub(super) logged: Vec<u8>,
     pub(super) stats: SessionStats,
     opened: Instant,
     requests: u64,
@@ -115,6 +117,7 @@ impl Session {
             head: RequestHead::default(),
             response: ResponseHead::default(),
             path: Vec::new(),
+            logged: Vec::new(),
             stats: SessionStats { http, listener: listener_stats },
             opened: io::now(),
             requests: 0,
@@ -128,11 +131,10 @@ impl Session {
         let head_limits = head_limits(limits);
         self.head.clear();
         let mut began = None;
-        let mut fresh = self.input.len();
         loop {
-            if fresh > 0 {
+            if !self.input.is_empty() {
                 let began = *began.get_or_insert_with(io::now);
-                match self.parse(&head_limits, fresh) {
+                match parse::request(self.input.bytes(), &head_limits, &mut self.head) {
                     Ok(Parsed::Complete) => {
                         self.requests += 1;
                         self.entered.enter(Phase::Busy, None);
@@ -150,7 +152,7 @@ impl Session {
             }
             let read = self.read_input().await;
             match read {
-                Ok(n) if n > 0 => fresh = n,
+                Ok(n) if n > 0 => {}
                 _ if self.entered.expired() => {
                     let Some(began) = began else {
                         self.stats.http.downstream_cx_idle_timeout.inc();
@@ -186,23 +188,11 @@ impl Session {
         read
     }
 
-    /// Parses the head at the front of `input`, of which the last `fresh` bytes are new. Without a line end among them
-    /// nothing can have been completed, so that a head sent byte by byte is not parsed at every byte.
-    fn parse(&mut self, limits: &HeadLimits, fresh: usize) -> Result<Parsed, BadMessage> {
-        let bytes = self.input.bytes();
-        let new = &bytes[bytes.len().saturating_sub(fresh)..];
-        if bytes.len() > fresh && bytes.len() <= limits.max_bytes && memchr::memchr(b'\n', new).is_none() {
-            return Ok(Parsed::NeedMore);
-        }
-        parse::request(bytes, limits, &mut self.head)
-    }
-
     /// Answers what never became a request; the connection is to be closed.
     async fn refuse(&mut self, began: Instant, ended: Ended) {
         self.stats.http.downstream_rq_total.inc();
         self.stats.http.downstream_rq_http1_total.inc();
         self.stats.http.downstream_rq_active.inc();
-        self.head.clear();
         if matches!(ended, Ended::BadRequest(_)) {
             self.stats.http.downstream_cx_protocol_error.inc();
         }

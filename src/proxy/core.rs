@@ -191,11 +191,17 @@ impl Core {
         self.flush_log();
     }
 
-    /// Hands the log lines over that are waiting.
-    pub fn flush_log(&self) {
+    fn flush_log(&self) {
         if let Some(log) = self.log.borrow_mut().as_mut() {
             log.sink.flush();
         }
+    }
+
+    /// Hands over the log lines that are waiting and gives the sink up: the writer ends when all cores have done so.
+    /// Tasks that are still under way hold the core, so it cannot be left to a drop.
+    pub fn close_log(&self) {
+        self.flush_log();
+        drop(self.log.borrow_mut().take());
     }
 
     /// The address that `x-forwarded-for` names for `peer`.

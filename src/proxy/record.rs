@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::conn::Session;
-use crate::h1::head::{RequestHead, Version};
+use super::request::Asked;
+use crate::h1::head::{Known, RequestHead, Version};
 use crate::io;
 use crate::observe::access_log::{Headers, Record};
 use crate::observe::flags::Flags;
@@ -32,7 +33,10 @@ pub(super) struct Story<'p> {
     pub(super) cluster: &'p str,
     /// The route's name, or "".
     pub(super) route: &'p str,
+    /// The `x-request-id` sent on.
     pub(super) request_id: Option<[u8; 36]>,
+    /// What the request asked for, once that is understood.
+    pub(super) asked: Option<Asked>,
 }
 
 impl Story<'_> {
@@ -51,6 +55,7 @@ impl Story<'_> {
             cluster: "",
             route: "",
             request_id: None,
+            asked: None,
         }
     }
 }
@@ -59,32 +64,43 @@ impl Story<'_> {
 struct LoggedHeaders<'a> {
     head: &'a RequestHead,
     buf: &'a [u8],
-    forwarded_for: &'a str,
+    forwarded_for: Option<&'a [u8]>,
     request_id: Option<&'a [u8]>,
     service_time: Option<&'a str>,
 }
 
 impl Headers for LoggedHeaders<'_> {
     fn request(&self, name: &str) -> Option<&[u8]> {
-        match name {
-            "x-request-id" => self.request_id,
-            "x-forwarded-for" if self.request_id.is_some() && !self.head.has(crate::h1::head::Known::XForwardedFor) => {
-                Some(self.forwarded_for.as_bytes())
-            }
-            _ => self.head.value_of(name, self.buf),
+        if name.eq_ignore_ascii_case("x-request-id") {
+            self.request_id
+        } else if name.eq_ignore_ascii_case("x-forwarded-for") {
+            self.forwarded_for
+        } else {
+            self.head.value_of(name, self.buf)
         }
     }
 
     fn response(&self, name: &str) -> Option<&[u8]> {
-        match name {
-            "x-envoy-upstream-service-time" => self.service_time.map(str::as_bytes),
-            _ => None,
+        if name.eq_ignore_ascii_case("x-envoy-upstream-service-time") {
+            self.service_time.map(str::as_bytes)
+        } else {
+            None
         }
     }
 }
 
+/// Writes `x-forwarded-for` as it goes upstream into `out`: the client's lines joined, the peer appended.
+fn forwarded_for(session: &Session, out: &mut Vec<u8>) {
+    out.clear();
+    for line in session.head.all(Known::XForwardedFor) {
+        out.extend_from_slice(line.value.of(session.input.bytes()));
+        out.push(b',');
+    }
+    out.extend_from_slice(session.forwarded_for.as_bytes());
+}
+
 /// Counts a request that has ended, and writes its line.
-pub(super) fn finish(session: &Session, story: &Story<'_>) {
+pub(super) fn finish(session: &mut Session, story: &Story<'_>) {
     let now = io::now();
     let duration = now.duration_since(story.began);
     let http = &session.stats.http;
@@ -98,6 +114,8 @@ pub(super) fn finish(session: &Session, story: &Story<'_>) {
         http.downstream_cx_destroy_remote_active_rq.inc();
         http.downstream_cx_destroy_active_rq.inc();
     }
+    let mut logged = std::mem::take(&mut session.logged);
+    forwarded_for(session, &mut logged);
     let buf = session.input.bytes();
     let head = &session.head;
     let mut digits = itoa::Buffer::new();
@@ -105,19 +123,23 @@ pub(super) fn finish(session: &Session, story: &Story<'_>) {
     let headers = LoggedHeaders {
         head,
         buf,
-        forwarded_for: &session.forwarded_for,
+        forwarded_for: story.asked.map(|_| logged.as_slice()),
         request_id: story.request_id.as_ref().map(<[u8; 36]>::as_slice),
         service_time,
     };
+    // What the codec refused has no method or path that could be trusted; Envoy shows none either.
+    let refused = story.flags.contains(Flags::DPE);
+    let asked = story.asked;
     session.core.log(&Record {
         start: io::unix_time().checked_sub(duration).unwrap_or(std::time::UNIX_EPOCH),
-        method: head.method_span.of(buf),
-        path: head.target.of(buf),
-        protocol: match (head.len, head.version) {
-            (0, _) => "",
-            (_, Version::Http10) => "HTTP/1.0",
-            (_, Version::Http11) => "HTTP/1.1",
+        method: if refused { &[] } else { head.method_span.of(buf) },
+        path: match asked {
+            Some(asked) => asked.target(session),
+            None if refused => &[],
+            None => head.target.of(buf),
         },
+        authority: asked.map_or(&[], |asked| asked.host.of(buf)),
+        protocol: if !refused && head.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" },
         status: story.status,
         flags: story.flags,
         details: &story.details,
@@ -135,6 +157,6 @@ pub(super) fn finish(session: &Session, story: &Story<'_>) {
         server_name: "",
         route_name: story.route,
         headers: &headers,
-        authority: head.find(crate::h1::head::Known::Host).map_or(&[], |line| line.value.of(buf)),
     });
+    session.logged = logged;
 }

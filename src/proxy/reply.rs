@@ -14,6 +14,8 @@ pub(super) enum Ended {
     Answered,
     /// No virtual host or route: 404 NR.
     NotFound,
+    /// `OPTIONS *`: 404.
+    NoPath,
     /// The route's cluster does not exist: 503 NC.
     NoCluster,
     /// The cluster has no endpoint to choose: 503 UH.
@@ -73,6 +75,7 @@ impl Ended {
         match self {
             Self::Answered => plain(200, "", Flags::NONE, "via_upstream"),
             Self::NotFound => plain(404, "", Flags::NR, "route_not_found"),
+            Self::NoPath => plain(404, "", Flags::NONE, "absolute_path_rejected"),
             Self::NoCluster => plain(503, "", Flags::NC, "cluster_not_found"),
             Self::NoEndpoint => plain(503, "no healthy upstream", Flags::UH, "no_healthy_upstream"),
             Self::ConnectFailed(error) => {
@@ -94,7 +97,10 @@ impl Ended {
                 plain(0, "", Flags::UC, "upstream_reset_after_response_started{connection_termination}")
             }
             Self::UpstreamCorrupt => plain(0, "", Flags::UPE, "upstream_reset_after_response_started{protocol_error}"),
-            Self::BadRequest(bad) => plain(bad.status(), bad.body(), Flags::DPE, bad.details()),
+            Self::BadRequest(bad) => {
+                let flags = if bad.is_protocol_error() { Flags::DPE } else { Flags::NONE };
+                plain(bad.status(), bad.body(), flags, bad.details())
+            }
             Self::HeadTimedOut => plain(408, "request timeout", Flags::NONE, "request_header_timeout"),
             Self::BodyTimedOut => plain(408, "stream timeout", Flags::SI, "stream_idle_timeout"),
             Self::UpgradeRefused => plain(403, "", Flags::NONE, "upgrade_failed"),

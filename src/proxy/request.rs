@@ -11,26 +11,26 @@ use crate::h1::framing::{self, Body, Upgrade};
 use crate::h1::head::{Method, Span};
 use crate::h1::target::{self, Normal};
 use crate::observe::flags::Flags;
-use crate::plan::{ClusterId, ClusterRef, Decision, Request, ServerHeader};
-use crate::upstream::Installed;
+use crate::plan::{Cluster, ClusterRef, Decision, Request, ServerHeader};
+use crate::upstream::{Installed, LocalCluster};
 
 /// What the head of a request says, beyond its lines.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked {
     /// The body that follows.
     pub(super) body: Body,
-    /// Whether it asks for a WebSocket.
-    pub(super) upgrade: bool,
+    /// The upgrade it asks for.
+    upgrade: Upgrade,
     /// Whether the client wants to go on after it.
     pub(super) keep_alive: bool,
-    /// Path as sent, without query.
-    pub(super) path: Span,
-    /// Whether `session.path` holds the normalised path in its place.
-    pub(super) normalised: bool,
-    /// The query, without its `?`.
-    pub(super) query: Span,
-    /// Whether there is a `?`.
-    pub(super) has_query: bool,
+    /// The path, without query.
+    path: Span,
+    /// The path and query.
+    target: Span,
+    /// Whether `path` and `target` are spans of `session.path`, where the normalised form is, and not of the head.
+    normalised: bool,
+    /// The query, without its `?`; a span of the head.
+    query: Span,
     /// The authority of an absolute-form target, to be sent as Host.
     pub(super) authority: Option<Span>,
     /// What routing goes by.
@@ -59,39 +59,44 @@ async fn run<'p>(session: &mut Session, installed: &'p Installed, story: &mut St
         Ok(asked) => asked,
         Err(ended) => return reply(session, installed, story, ended, true).await,
     };
+    story.asked = Some(asked);
+    story.request_id = Some(session.core.request_id());
     session.stats.http.rq_total.inc();
     let close = !asked.keep_alive || !skip_buffered_body(session, asked.body);
-    let (route, cluster) = match find(session, installed, &asked) {
-        Some(found) => found,
-        None => {
-            session.stats.http.no_route.inc();
-            // CONNECT has no route by nature; what follows it is not HTTP.
-            let close = close || session.head.method == Method::Connect;
-            return reply(session, installed, story, Ended::NotFound, close).await;
-        }
+    if asked.path(session) == b"*" {
+        return reply(session, installed, story, Ended::NoPath, close).await;
+    }
+    let Some((route, cluster)) = find(session, installed, &asked) else {
+        session.stats.http.no_route.inc();
+        // What follows a CONNECT is not HTTP.
+        let close = close || session.head.method == Method::Connect;
+        return reply(session, installed, story, Ended::NotFound, close).await;
     };
     story.route = route;
-    let id = match cluster {
-        ClusterRef::Known(id) => id,
-        ClusterRef::Missing(_) => {
-            session.stats.http.no_cluster.inc();
-            return reply(session, installed, story, Ended::NoCluster, close).await;
-        }
+    let found = match cluster {
+        ClusterRef::Known(id) => installed.cluster(id),
+        ClusterRef::Missing(_) => None,
     };
-    forward(session, installed, story, id, &asked).await
-}
-
-async fn forward<'p>(
-    session: &mut Session,
-    installed: &'p Installed,
-    story: &mut Story<'p>,
-    id: ClusterId,
-    asked: &Asked,
-) -> bool {
-    let Some((cluster, local)) = installed.cluster(id) else {
-        return reply(session, installed, story, Ended::NoCluster, true).await;
+    let Some((cluster, local)) = found else {
+        session.stats.http.no_cluster.inc();
+        return reply(session, installed, story, Ended::NoCluster, close).await;
     };
     story.cluster = &cluster.name;
+    if asked.upgrade == Upgrade::Refused {
+        session.stats.http.downstream_rq_ws_on_non_ws_route.inc();
+        return reply(session, installed, story, Ended::UpgradeRefused, true).await;
+    }
+    forward(session, installed, story, cluster, local, &asked).await
+}
+
+async fn forward(
+    session: &mut Session,
+    installed: &Installed,
+    story: &mut Story<'_>,
+    cluster: &Cluster,
+    local: &LocalCluster,
+    asked: &Asked,
+) -> bool {
     // The exchange moves `rest` over the body as it is sent.
     session.rest = session.head.len;
     let run = attempt::run(session, installed, story, cluster, local, asked).await;
@@ -119,36 +124,64 @@ fn read(session: &mut Session) -> Result<Asked, Ended> {
     let (head, buf) = (&session.head, session.input.bytes());
     let body = framing::request_body(head, buf).map_err(Ended::BadRequest)?;
     let parts = target::split(head, buf).map_err(Ended::BadRequest)?;
-    let upgrade = match framing::upgrade(head, buf) {
-        Upgrade::None => false,
-        Upgrade::WebSocket => true,
-        Upgrade::Refused => return Err(Ended::UpgradeRefused),
-    };
     let normal = target::normalize(parts.path.of(buf), &mut session.path).map_err(Ended::BadRequest)?;
+    let normalised = matches!(normal, Normal::Rewritten);
+    let (path, target) = if normalised {
+        let path = Span { start: 0, end: session.path.len() as u32 };
+        if parts.has_query {
+            session.path.push(b'?');
+            session.path.extend_from_slice(parts.query.of(buf));
+        }
+        (path, Span { start: 0, end: session.path.len() as u32 })
+    } else {
+        let end = if parts.has_query { parts.query.end } else { parts.path.end };
+        (parts.path, Span { start: parts.path.start, end })
+    };
     Ok(Asked {
         body,
-        upgrade: upgrade && body == Body::None,
+        upgrade: framing::upgrade(head, buf),
         keep_alive: framing::request_keep_alive(head, buf),
-        path: parts.path,
-        normalised: matches!(normal, Normal::Rewritten),
+        path,
+        target,
+        normalised,
         query: parts.query,
-        has_query: parts.has_query,
         authority: parts.authority,
         host: parts.host,
     })
 }
 
+impl Asked {
+    /// Whether it asks for a WebSocket, and nothing stands in the way of a tunnel.
+    pub(super) fn tunnel(&self) -> bool {
+        self.upgrade == Upgrade::WebSocket && self.body == Body::None
+    }
+
+    /// The path and query as rules and upstreams see them.
+    pub(super) fn target<'s>(&self, session: &'s Session) -> &'s [u8] {
+        self.target.of(if self.normalised { &session.path } else { session.input.bytes() })
+    }
+
+    fn path<'s>(&self, session: &'s Session) -> &'s [u8] {
+        self.path.of(if self.normalised { &session.path } else { session.input.bytes() })
+    }
+
+    /// The framing of the request as it goes upstream.
+    pub(super) fn out_body(&self) -> OutBody {
+        if self.tunnel() { OutBody::Upgrade } else { OutBody::of_request(self.body) }
+    }
+}
+
 /// The route of the request and the cluster drawn from it.
 fn find<'p>(session: &Session, installed: &'p Installed, asked: &Asked) -> Option<(&'p str, ClusterRef<'p>)> {
-    // `OPTIONS *` and CONNECT name no path; no rule of a VirtualService can mean them.
-    if session.head.method == Method::Connect || asked.path.of(session.input.bytes()) == b"*" {
+    // CONNECT names no path; no rule of a VirtualService can mean it.
+    if session.head.method == Method::Connect {
         return None;
     }
     let buf = session.input.bytes();
     let request = Request {
         head: &session.head,
         buf,
-        path: path(session, asked),
+        path: asked.path(session),
         query: asked.query.of(buf),
         authority: asked.host.of(buf),
         scheme: b"http",
@@ -158,11 +191,6 @@ fn find<'p>(session: &Session, installed: &'p Installed, asked: &Asked) -> Optio
         Decision::NotFound => None,
         Decision::Forward { route, cluster } => Some((&route.name, cluster)),
     }
-}
-
-/// The path that rules and upstreams see.
-pub(super) fn path<'s>(session: &'s Session, asked: &Asked) -> &'s [u8] {
-    if asked.normalised { &session.path } else { asked.path.of(session.input.bytes()) }
 }
 
 /// Steps over a body that has arrived whole with its head. False if some of it is still to come: then an answer of our
@@ -246,9 +274,4 @@ fn server(header: &ServerHeader) -> Option<&[u8]> {
         ServerHeader::Overwrite(name) => Some(name.as_bytes()),
         ServerHeader::PassThrough => None,
     }
-}
-
-/// The framing of the request as it goes upstream.
-pub(super) fn out_body(asked: &Asked) -> OutBody {
-    if asked.upgrade { OutBody::Upgrade } else { OutBody::of_request(asked.body) }
 }

@@ -16,20 +16,20 @@ pub(super) struct Passed {
     pub(super) up: u64,
     /// From the upstream.
     pub(super) down: u64,
+    /// Whether the client ended the tunnel, not the upstream.
+    pub(super) client_ended: bool,
 }
 
 /// Pumps both ways. `early` are the client's bytes that came behind its request; the upstream's have been sent already.
 /// Ends with the first side that ends, as Envoy does: a half-open WebSocket is of no use to anyone.
 pub(super) async fn run(core: &Core, client: End<'_>, upstream: End<'_>, early: Buf) -> Passed {
     let (up, down) = (std::cell::Cell::new(early.len() as u64), std::cell::Cell::new(0));
-    {
+    let client_ended = {
         let upwards = std::pin::pin!(pump(core, client.reader, upstream.writer, early, &up));
         let downwards = std::pin::pin!(pump(core, upstream.reader, client.writer, Buf::default(), &down));
-        match race(upwards, downwards).await {
-            Either::Left(()) | Either::Right(()) => {}
-        }
-    }
-    Passed { up: up.get(), down: down.get() }
+        matches!(race(upwards, downwards).await, Either::Left(()))
+    };
+    Passed { up: up.get(), down: down.get(), client_ended }
 }
 
 async fn pump(core: &Core, from: &mut Reader, to: &mut Writer, early: Buf, passed: &std::cell::Cell<u64>) {

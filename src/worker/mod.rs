@@ -164,14 +164,14 @@ async fn serve(start: Start, started: Started) -> std::io::Result<()> {
                 }
                 Ok(Message::Stop) | Err(std::sync::mpsc::TryRecvError::Disconnected) => {
                     core.abort();
-                    core.flush_log();
+                    core.close_log();
                     return Ok(());
                 }
                 Err(std::sync::mpsc::TryRecvError::Empty) => break,
             }
         }
         if core.draining() && core.connections() == 0 {
-            core.flush_log();
+            core.close_log();
             return Ok(());
         }
     }

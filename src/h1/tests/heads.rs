@@ -60,6 +60,7 @@ fn bad_requests() {
         (b"GET / HTTP/1.1\rHost: h\r\n\r\n", B::LineEnd),
         (b"GET / HTTP/1.1\r\nHost: h\r\n\rX", B::LineEnd),
         (b"\rGET / HTTP/1.1\r\n", B::LineEnd),
+        (b"\r\r\r\r\r\r\r\r\r\r\n", B::LineEnd),
         (b"\r\n\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n", B::RequestLine),
         (b"GET / HTTP/1.1 \r\nHost: h\r\n\r\n", B::LineEnd),
         (b"GET / HTTP/1.10\r\nHost: h\r\n\r\n", B::LineEnd),

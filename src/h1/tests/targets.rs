@@ -9,6 +9,10 @@ fn split(method: &str, target: &str, host: &str) -> Result<String, BadMessage> {
     let query = if parts.has_query { format!("?{}", part(parts.query)) } else { String::new() };
     let scheme = parts.scheme.map(|scheme| format!(" {}", part(scheme))).unwrap_or_default();
     assert!(parts.authority.is_none_or(|authority| authority == parts.host));
+    assert!(
+        !parts.has_query || message[parts.path.end as usize..parts.query.start as usize] == *b"?",
+        "they lie together"
+    );
     Ok(format!("{}{query} @{}{scheme}", part(parts.path), part(parts.host)))
 }
 
@@ -31,7 +35,7 @@ fn targets() {
         ("GET", "http://[::1]:81/x", host, Ok("/x @[::1]:81 http")),
         ("GET", "http://a.b/x", "", Ok("/x @a.b http")),
         ("GET", "http://a.b", host, Ok("/ @a.b http")),
-        ("GET", "http://a.b?q", host, Ok("/?q @a.b http")),
+        ("GET", "http://a.b?q", host, Err(B::Target)),
         ("OPTIONS", "http://a.b", host, Ok("/ @a.b http")),
         ("OPTIONS", "*", host, Ok("* @h")),
         ("GET", "*", host, Err(B::Target)),

@@ -334,6 +334,15 @@ fn response_lines() {
 }
 
 #[test]
+fn a_switch_of_protocols_has_no_service_time() {
+    let what = ResponseOut { body: OutBody::Upgrade, ..ANSWER };
+    assert_eq!(
+        answered("HTTP/1.1 101 X\r\nUpgrade: websocket\r\nServer: a\r\n\r\n", &what),
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nserver: ringway\r\ndate: NOW\r\nconnection: upgrade\r\n\r\n"
+    );
+}
+
+#[test]
 fn interim_responses_pass_without_additions() {
     let message = b"HTTP/1.1 103 Hints\r\nLink: a\r\nConnection: x\r\nContent-Length: 5\r\nB: c\r\n\r\n";
     let mut written = Vec::new();

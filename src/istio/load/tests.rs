@@ -53,7 +53,7 @@ fn a_broken_document_does_not_hide_the_others() {
     let loaded = load_text(b"kind: A\n---\nkind: [\n---\nkind: B\n");
     assert_eq!(kinds(&loaded), owned(&[(1, "A"), (5, "B")]));
     assert_eq!(loaded.problems.len(), 1);
-    assert_eq!(loaded.problems[0].line, 4);
+    assert_eq!(loaded.problems[0].line, 3);
 }
 
 #[test]

@@ -88,15 +88,18 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<Gateway> {
 fn server(item: &Item<'_>, namespace: &str, port_names: &mut BTreeSet<String>) -> Option<Server> {
     let server = item.object(&SERVER)?;
     let bind = server.get("bind").and_then(|item| bind(&item));
-    let hosts = hosts(&server.required("hosts")?, namespace);
-    let port = server.required("port")?.object(&PORT)?;
+    let hosts = server.required("hosts").map(|item| hosts(&item, namespace));
+    let port = server.required("port").and_then(|item| item.object(&PORT))?;
     let number = port.required("number").and_then(|item| item.port());
-    let port_name = port.required("name").and_then(|item| item.nonempty_string().map(str::to_owned))?;
-    if !port_names.insert(port_name.clone()) {
-        port.item.error(format!("a second port named \"{port_name}\" in this Gateway"), "give each port its own name");
+    let port_name = port.required("name").and_then(|item| item.nonempty_string().map(str::to_owned));
+    if let Some(name) = &port_name
+        && !port_names.insert(name.clone())
+    {
+        port.item.error(format!("a second port named \"{name}\" in this Gateway"), "give each port its own name");
     }
-    let protocol = port.required("protocol").and_then(|item| protocol(&item));
-    Some(Server { name: server.text("name"), port: number?, port_name, bind, hosts: protocol.and(Some(hosts))? })
+    // Of the protocols only one is served, so nothing has to be kept of it.
+    port.required("protocol").and_then(|item| protocol(&item))?;
+    Some(Server { name: server.text("name"), port: number?, port_name: port_name?, bind, hosts: hosts? })
 }
 
 fn bind(item: &Item<'_>) -> Option<IpAddr> {
@@ -113,10 +116,10 @@ fn bind(item: &Item<'_>) -> Option<IpAddr> {
 }
 
 /// Only plain HTTP is served; other protocols that Istio has are refused by name.
-fn protocol(item: &Item<'_>) -> Option<Protocol> {
+fn protocol(item: &Item<'_>) -> Option<()> {
     let text = item.nonempty_string()?;
     match Protocol::parse(text) {
-        Some(Protocol::Http) => Some(Protocol::Http),
+        Some(Protocol::Http) => Some(()),
         Some(other) => {
             item.not_enforced(&format!("protocol {} of a Gateway server", other.name()));
             None

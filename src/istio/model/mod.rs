@@ -54,3 +54,6 @@ pub(super) struct Model {
     pub(super) pods: Vec<kube::Pod>,
     pub(super) proxy: Option<proxy::Proxy>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -396,7 +396,12 @@ fn admin(item: &Item<'_>) -> Option<Option<SocketAddr>> {
     if item.is_false() || item.is_text() && item.string() == Some("off") {
         return Some(None);
     }
-    parsed(item, "is not an address with a port", "write it like 127.0.0.1:15000, or \"off\"").map(Some)
+    let example = "write it like 127.0.0.1:15000, or \"off\"";
+    if item.is_number() {
+        item.error("must be an address with a port", example);
+        return None;
+    }
+    parsed(item, "is not an address with a port", example).map(Some)
 }
 
 fn server_header(item: &Item<'_>) -> Option<ServerHeader> {

@@ -168,7 +168,7 @@ fn location(item: &Item<'_>) -> Option<Location> {
 /// Only `STATIC` is enforced; others, the default `NONE` among them, are refused by name.
 fn resolution(object: &Object<'_>) -> Option<()> {
     let Some(item) = object.get("resolution") else {
-        object.item.not_enforced("resolution NONE, the default");
+        object.item.not_enforced("resolution NONE (the default)");
         return None;
     };
     match item.one_of(&["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"])? {

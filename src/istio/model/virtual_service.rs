@@ -56,6 +56,20 @@ pub struct HttpMatch {
     pub port: Option<u16>,
 }
 
+impl HttpMatch {
+    /// Whether every request meets it.
+    #[must_use]
+    pub fn takes_everything(&self) -> bool {
+        let any_path = match &self.uri {
+            None | Some(StringMatch::Present) => true,
+            Some(StringMatch::Prefix(prefix)) => prefix.is_empty() || prefix == "/",
+            Some(StringMatch::Regex(regex)) => regex == ".*",
+            Some(StringMatch::Exact(_)) => false,
+        };
+        any_path && self.method.is_none() && self.authority.is_none() && self.headers.is_empty() && self.port.is_none()
+    }
+}
+
 /// One entry of `route`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteDestination {

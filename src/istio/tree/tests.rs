@@ -103,8 +103,8 @@ fn every_field_has_its_line() {
 #[test]
 fn faults_say_where_and_what() {
     for (text, expected) in [
-        ("a: 1\nb:\n  c: 1\n  c: 2\n", (4, "b.c", "duplicate key \"c\" (first on line 3)")),
-        ("a:\n- x: 1\n- y: 1\n  y: 2\n", (4, "a[1].y", "duplicate key \"y\" (first on line 3)")),
+        ("a: 1\nb:\n  c: 1\n  c: 2\n", (4, "b.c", "duplicate key \"c\": the first is on line 3")),
+        ("a:\n- x: 1\n- y: 1\n  y: 2\n", (4, "a[1].y", "duplicate key \"y\": the first is on line 3")),
         ("a: !secret x\n", (1, "a", "the tag !secret has no meaning here")),
         ("a: !!binary aGk=\n", (1, "a", "the tag !!binary has no meaning here")),
         ("? [a]\n: b\n", (1, "", "a key must be a scalar, not a list or a mapping")),

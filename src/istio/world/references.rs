@@ -9,9 +9,9 @@ use crate::istio::model::destination_rule::{DestinationRule, Subset};
 use crate::istio::model::gateway::Gateway;
 use crate::istio::model::scalar::{Protocol, host};
 use crate::istio::model::selects;
-use crate::istio::model::virtual_service::{Destination, HttpRoute, MESH, VirtualService};
-use crate::istio::problem::{Problem, Severity};
-use crate::istio::reader::{NOT_ENFORCED_HINT, did_you_mean};
+use crate::istio::model::virtual_service::{Destination, HttpMatch, HttpRoute, MESH, VirtualService};
+use crate::istio::problem::Problem;
+use crate::istio::reader::{did_you_mean, nearest, not_enforced};
 
 /// Comparisons with other names that may be spent on hints: enough for any human's slips, and ten thousand wrong
 /// names among ten thousand services must not take minutes.
@@ -89,8 +89,12 @@ impl<'a> ServedHosts<'a> {
 
 impl Checks<'_> {
     fn virtual_service(&mut self, service: &VirtualService) {
-        for (index, gateway) in service.gateways.iter().enumerate() {
-            self.gateway_reference(service, &format!("spec.gateways[{index}]"), gateway);
+        if service.gateways == [MESH] {
+            self.gateway_reference(service, "spec.gateways", MESH);
+        } else {
+            for (index, gateway) in service.gateways.iter().enumerate() {
+                self.gateway_reference(service, &format!("spec.gateways[{index}]"), gateway);
+            }
         }
         for route in &service.http {
             for (index, to) in route.route.iter().enumerate() {
@@ -121,7 +125,7 @@ impl Checks<'_> {
                     did_you_mean(gateway, &names)
                 }
             };
-            return self.warn(service, path, format!("there is no Gateway \"{gateway}\" (IST0101)"), instead);
+            return self.warn(service, path, format!("there is no Gateway \"{gateway}\" [IST0101]"), instead);
         };
         let hidden: Vec<_> = service
             .hosts
@@ -140,27 +144,29 @@ impl Checks<'_> {
             .collect();
         let instead = format!("its hosts: {}", offered.join(", "));
         for (index, host) in hidden {
-            let what = format!("Gateway \"{gateway}\" has no host for \"{host}\": no request gets here (IST0132)");
+            let what = format!("Gateway \"{gateway}\" has no host for \"{host}\": no request gets here [IST0132]");
             self.warn(service, &format!("spec.hosts[{index}]"), what, instead.clone());
         }
     }
 
     fn destination(&mut self, from: &VirtualService, path: &str, to: &Destination) {
         let Some(service) = self.world.services.get(&to.host) else {
-            let what = format!("there is no service \"{}\": requests get 503 NC (IST0101)", to.host);
+            let what = format!("there is no service \"{}\": requests get 503 NC [IST0101]", to.host);
             let instead = self.service_hint(&to.host);
             return self.warn(from, &format!("{path}.host"), what, instead);
         };
         self.destination_port(from, path, to, service);
         let Some(subset) = &to.subset else { return };
         let path = format!("{path}.subset");
-        let defined = self.subsets.get(to.host.as_str()).map(Vec::as_slice).unwrap_or_default();
+        let defined = self.subsets_of(&to.host);
         if let Some(found) = defined.iter().find(|defined| defined.name == *subset) {
             if !service.workloads.iter().any(|workload| selects(&found.labels, &workload.labels)) {
                 let labels: Vec<_> = found.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-                let what = format!("no endpoint of {} has the labels of subset \"{subset}\"", service.hostname);
-                let instead = format!("requests get 503 UH; wanted: {}", labels.join(", "));
-                self.warn(from, &path, format!("{what} (IST0173)"), instead);
+                let what = format!(
+                    "no endpoint of {} has the labels of subset \"{subset}\": requests get 503 UH [IST0173]",
+                    service.hostname
+                );
+                self.warn(from, &path, what, format!("give the workloads: {}", labels.join(", ")));
             }
             return;
         }
@@ -170,7 +176,7 @@ impl Checks<'_> {
             (false, near) if near.is_empty() => format!("defined: {}", names.join(", ")),
             (false, near) => near,
         };
-        let what = format!("no DestinationRule gives {} a subset \"{subset}\": requests get 503 NC (IST0101)", to.host);
+        let what = format!("no DestinationRule gives {} a subset \"{subset}\": requests get 503 NC [IST0101]", to.host);
         self.warn(from, &path, what, instead);
     }
 
@@ -187,20 +193,39 @@ impl Checks<'_> {
             },
             (None, [only]) => only,
             (None, _) => {
-                let what = format!("{} has several ports, and the listener's is used (IST0112)", service.hostname);
+                let listened: BTreeSet<u16> = from
+                    .gateways
+                    .iter()
+                    .filter_map(|name| self.gateways.get(name))
+                    .flat_map(|served| served.gateway.servers.iter().map(|server| server.port))
+                    .collect();
+                let Some(missing) = listened.iter().find(|port| service.port(**port).is_none()) else { return };
+                let what = format!(
+                    "{} has several ports, so the listener's is taken, and it has no {missing}: requests get 503 NC \
+                     [IST0112]",
+                    service.hostname
+                );
                 return self.warn(from, path, what, format!("write \"port: {{number: N}}\"; its ports: {}", numbers()));
             }
         };
         if matches!(port.protocol, Protocol::Http2 | Protocol::Grpc) {
-            let severity = if self.permissive { Severity::Warning } else { Severity::Error };
+            let (severity, instead) = not_enforced(self.permissive);
             let what = format!(
                 "port {} of {} speaks {}: HTTP/2 to a destination is not enforced by ringway yet",
                 port.number,
                 service.hostname,
                 port.protocol.name()
             );
-            self.problems.push(from.meta.source.problem(severity, path, what, NOT_ENFORCED_HINT.to_owned()));
+            self.problems.push(from.meta.source.problem(severity, path, what, instead.to_owned()));
         }
+    }
+
+    /// The subsets that any rule for `host` defines, those for wildcards over it included.
+    fn subsets_of(&self, host: &str) -> Vec<&'_ Subset> {
+        let own = self.subsets.get(host).into_iter();
+        let dots = host.match_indices('.').map(|(at, _)| at);
+        let wildcards = dots.filter_map(|at| self.subsets.get(format!("*{}", host.get(at..)?).as_str()));
+        own.chain(wildcards).chain(self.subsets.get("*")).flatten().copied().collect()
     }
 
     /// What the author of an unknown host name may have meant.
@@ -215,25 +240,32 @@ impl Checks<'_> {
         if let Some(other) = services.starting_with(&format!("{name}.")) {
             return format!("did you mean \"{}\"?", other.hostname);
         }
-        let names: Vec<_> =
-            services.iter().map(|service| service.hostname.as_str()).take(self.comparisons_left).collect();
+        // Only the names of one namespace are compared, as names: the rest is the same in all of them.
+        let rest = host.get(name.len()..).unwrap_or_default();
+        let names: Vec<_> = services
+            .iter()
+            .take(self.comparisons_left)
+            .filter_map(|service| service.hostname.strip_suffix(rest))
+            .filter(|name| !name.is_empty())
+            .collect();
         self.comparisons_left -= names.len();
-        did_you_mean(host, &names)
+        nearest(name, &names).map(|near| format!("did you mean \"{near}{rest}\"?")).unwrap_or_default()
     }
 
     /// Rules after one that takes everything. Only such a rule is looked for: whether one prefix hides another is a
     /// question that `explain` answers for a given request.
     fn unreachable_rules(&mut self, service: &VirtualService) {
-        let mut rules = service.http.iter().skip_while(|route| !route.matches.is_empty());
+        let all = |route: &HttpRoute| route.matches.is_empty() || route.matches.iter().any(HttpMatch::takes_everything);
+        let mut rules = service.http.iter().skip_while(|route| !all(route));
         if let (Some(all), Some(hidden)) = (rules.next(), rules.next()) {
-            let what = format!("no request gets here: {} takes everything (IST0130)", rule_path(all));
-            self.warn(service, &rule_path(hidden), what, "put the rule without \"match\" last");
+            let what = format!("no request gets here: {} takes everything [IST0130]", rule_path(all));
+            self.warn(service, &rule_path(hidden), what, "put the rule without conditions last");
         }
     }
 
     fn destination_rule(&mut self, rule: &DestinationRule) {
         if !rule.host.starts_with('*') && self.world.services.get(&rule.host).is_none() {
-            let what = format!("there is no service \"{}\": the rule has no effect (IST0101)", rule.host);
+            let what = format!("there is no service \"{}\": the rule has no effect [IST0101]", rule.host);
             let instead = self.service_hint(&rule.host);
             self.problems.push(rule.meta.source.warning("spec.host", what, instead));
         }

@@ -32,6 +32,11 @@ impl Histogram {
         }
     }
 
+    /// Whether no sample was taken yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.get().is_none()
+    }
+
     /// Adds this core's samples to `into`.
     pub(super) fn add_to(&self, into: &mut Buckets) {
         let Some(bins) = self.0.get() else { return };

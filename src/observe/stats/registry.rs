@@ -220,12 +220,11 @@ impl Registry {
 
     /// Ends an interval of the histograms. Envoy does so every 5 s; the control side calls this as often.
     pub fn roll(&self) {
-        let mut now = HashMap::new();
-        self.tables().sum(&self.server, &self.log, &mut |name, sum| {
-            if let Sum::Histogram(buckets) = sum
-                && buckets.count() > 0
-            {
-                now.insert(name, buckets);
+        let mut now = Vec::new();
+        let recorded = |sample: &Sample<'_>| matches!(sample, Sample::Histogram(histogram) if !histogram.is_empty());
+        self.tables().sum(&self.server, &self.log, &recorded, &mut |name, sum| {
+            if let Sum::Histogram(buckets) = sum {
+                now.push((name, buckets));
             }
         });
         let mut rolled = self.rolled.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,7 +241,7 @@ impl Registry {
     pub fn snapshot(&self, keep: &dyn Fn(&str) -> bool) -> Vec<Stat> {
         let rolled = self.rolled.lock().unwrap_or_else(PoisonError::into_inner);
         let mut stats = Vec::new();
-        self.tables().sum(&self.server, &self.log, &mut |name, sum| {
+        self.tables().sum(&self.server, &self.log, &|_| true, &mut |name, sum| {
             if !keep(&name) {
                 return;
             }
@@ -322,52 +321,66 @@ impl Tables {
         })
     }
 
-    /// Calls `see` with the full name and the sum of every number there is.
-    fn sum(&self, server: &ServerStats, log: &[Arc<LogStats>], see: &mut dyn FnMut(String, Sum)) {
+    /// Calls `see` with the full name and the sum of every number whose samples are `wanted`.
+    fn sum(&self, server: &ServerStats, log: &[Arc<LogStats>], wanted: &Wanted<'_>, see: &mut dyn FnMut(String, Sum)) {
         for (name, cluster) in &self.clusters {
             let prefix = format!("cluster.{name}.");
-            sum_blocks(&prefix, cluster.cores.iter().map(AsRef::as_ref), see);
-            sum_blocks(&prefix, std::iter::once(cluster.shared.as_ref()), see);
+            sum_blocks(&prefix, cluster.cores.iter().map(AsRef::as_ref), wanted, see);
+            sum_blocks(&prefix, std::iter::once(cluster.shared.as_ref()), wanted, see);
         }
         for (name, cores) in &self.http {
-            sum_blocks(&format!("http.{name}."), cores.iter().map(AsRef::as_ref), see);
+            sum_blocks(&format!("http.{name}."), cores.iter().map(AsRef::as_ref), wanted, see);
         }
-        let mut connections = 0;
+        let mut connections = Sum::Gauge { value: 0, used: false };
         for (name, cores) in &self.listeners {
-            sum_blocks(&format!("listener.{name}."), cores.iter().map(AsRef::as_ref), see);
+            sum_blocks(&format!("listener.{name}."), cores.iter().map(AsRef::as_ref), wanted, see);
             for (core, stats) in cores.iter().enumerate() {
-                let worker = format!("listener.{name}.worker_{core}.");
-                see(format!("{worker}downstream_cx_total"), Sum::Counter(stats.downstream_cx_total.get()));
-                see(format!("{worker}downstream_cx_active"), Sum::of(&(&stats.downstream_cx_active).into()));
-                connections += stats.downstream_cx_active.signed();
+                let (total, active) = ((&stats.downstream_cx_total).into(), (&stats.downstream_cx_active).into());
+                connections.add(&active);
+                for (field, sample) in [("downstream_cx_total", total), ("downstream_cx_active", active)] {
+                    if wanted(&sample) {
+                        see(format!("listener.{name}.worker_{core}.{field}"), Sum::of(&sample));
+                    }
+                }
             }
         }
-        sum_blocks("server.", std::iter::once(server), see);
-        let used = !self.listeners.is_empty();
-        see("server.total_connections".to_owned(), Sum::Gauge { value: connections, used });
-        sum_blocks("access_log.", log.iter().map(AsRef::as_ref), see);
+        sum_blocks("server.", std::iter::once(server), wanted, see);
+        see("server.total_connections".to_owned(), connections);
+        sum_blocks("access_log.", log.iter().map(AsRef::as_ref), wanted, see);
     }
 }
 
-fn sum_blocks<'a, B: Block + 'a>(prefix: &str, cores: impl Iterator<Item = &'a B>, see: &mut dyn FnMut(String, Sum)) {
-    // A core shows its numbers in the order of the first one, with some left out or added: look at the expected place first.
+/// Which samples to sum: asked before a name is made, because names are what a sum over many clusters costs.
+type Wanted<'a> = dyn Fn(&Sample<'_>) -> bool + 'a;
+
+fn sum_blocks<'a, B: Block + 'a>(
+    prefix: &str,
+    cores: impl Iterator<Item = &'a B>,
+    wanted: &Wanted<'_>,
+    see: &mut dyn FnMut(String, Sum),
+) {
+    // Each core shows its numbers in the order of the first one, with some left out or added: the expected place is
+    // looked at first.
     let mut sums: Vec<(String, Sum)> = Vec::new();
     for block in cores {
         let mut next = 0;
         block.each(&mut |name, sample| {
-            let expected = sums.get(next).is_some_and(|(known, _)| known == name);
-            let place = if expected { Some(next) } else { sums.iter().position(|(known, _)| known == name) };
-            match place.and_then(|place| sums.get_mut(place).map(|(_, sum)| (place, sum))) {
-                Some((place, sum)) => {
+            if !wanted(&sample) {
+                return;
+            }
+            let is_it = |(known, _): &(String, Sum)| known.get(prefix.len()..) == Some(name);
+            let place = if sums.get(next).is_some_and(is_it) { Some(next) } else { sums.iter().position(is_it) };
+            match place.and_then(|place| Some((place, sums.get_mut(place)?))) {
+                Some((place, (_, sum))) => {
                     sum.add(&sample);
                     next = place + 1;
                 }
-                None => sums.push((name.to_owned(), Sum::of(&sample))),
+                None => sums.push(([prefix, name].concat(), Sum::of(&sample))),
             }
         });
     }
     for (name, sum) in sums {
-        see(format!("{prefix}{name}"), sum);
+        see(name, sum);
     }
 }
 

@@ -68,13 +68,24 @@ impl Compiler<'_> {
             StringMatch::Present => Some(Pattern::Any),
             StringMatch::Exact(text) => Some(Pattern::exact(text)),
             StringMatch::Prefix(text) => Some(Pattern::prefix(text)),
-            StringMatch::Regex(text) => Pattern::regex(text)
-                .map_err(|bad| {
-                    let path = format!("{path}.regex");
-                    let problem = rule.service.meta.source.error(&path, format!("`{text}` {bad}"), "RE2 syntax");
-                    self.problems.push(problem);
-                })
-                .ok(),
+            StringMatch::Regex(text) => self.regex(rule, &format!("{path}.regex"), text),
+        }
+    }
+
+    /// Equal ones share one program: it is the largest thing in a plan, and takes longest to make.
+    fn regex(&mut self, rule: Rule<'_>, path: &str, text: &str) -> Option<Pattern> {
+        if let Some(made) = self.regexes.get(text) {
+            return Some(made.clone());
+        }
+        match Pattern::regex(text) {
+            Ok(made) => {
+                self.regexes.insert(text.to_owned(), made.clone());
+                Some(made)
+            }
+            Err(bad) => {
+                self.problems.push(rule.service.meta.source.error(path, format!("`{text}` {bad}"), "RE2 syntax"));
+                None
+            }
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::istio::problem::Problem;
 use crate::istio::world::World;
 
 use super::route::Target;
-use super::{Cluster, Plan, ProxySettings};
+use super::{Cluster, Pattern, Plan, ProxySettings};
 
 /// Compiles what `world` says into what the workers run on. The problems are in the order of the documents' use, each
 /// once; with an error among them the plan lacks something that was asked for and should not be served.
@@ -37,6 +37,7 @@ pub fn compile(world: &World, settings: ProxySettings) -> (Plan, Vec<Problem>) {
         rules: cluster::by_namespace(&world.destination_rules),
         clusters: Vec::new(),
         targets: BTreeMap::new(),
+        regexes: BTreeMap::new(),
         problems: Vec::new(),
     };
     let listeners = compiler.listeners();
@@ -57,5 +58,7 @@ struct Compiler<'w> {
     clusters: Vec<Cluster>,
     /// What each cluster name seen so far stands for.
     targets: BTreeMap<String, Target>,
+    /// The regexes compiled so far, by their text.
+    regexes: BTreeMap<String, Pattern>,
     problems: Vec<Problem>,
 }

@@ -21,7 +21,7 @@ impl<'w> Compiler<'w> {
     /// takes every request.
     pub(super) fn routes(&mut self, service: &'w VirtualService, port: u16) -> Vec<Route> {
         let mut routes = Vec::new();
-        for (at, rule) in service.http.iter().enumerate() {
+        for rule in &service.http {
             let rule = Rule { service, rule, port };
             let blocks = &rule.rule.matches;
             if !blocks.is_empty() && !blocks.iter().any(|block| matches_port(block, port)) {
@@ -39,22 +39,11 @@ impl<'w> Compiler<'w> {
                 let Some(matcher) = self.matcher(rule, block, conditions) else { continue };
                 routes.push(rule.route(matcher, action.clone(), Some((block, conditions))));
                 if routes.last().is_some_and(is_catch_all) {
-                    self.unreachable(rule, service.http.get(at + 1));
                     return routes;
                 }
             }
         }
         routes
-    }
-
-    /// IST0130: a rule behind one whose conditions take everything. (`istio` tells of one behind a rule without any.)
-    fn unreachable(&mut self, all: Rule<'_>, next: Option<&HttpRoute>) {
-        let Some(next) = next else { return };
-        self.problems.push(all.service.meta.source.warning(
-            &format!("spec.http[{}]", next.index),
-            format!("no request gets here: spec.http[{}] takes everything (IST0130)", all.rule.index),
-            "put the rule that takes everything last",
-        ));
     }
 }
 

@@ -343,16 +343,8 @@ fn rules_end_at_the_first_catch_all() {
       {name: x, match: [{uri: {exact: /x}}], route: [{destination: {host: a}}]},
       {name: all, match: [{name: m, uri: {exact: /m}}, {uri: {prefix: /}}, {uri: {exact: /dead}}], route: [{destination: {host: a}}]},
       {name: dead, route: [{destination: {host: a}}]}]";
-    let (plan, problems) =
-        compiled(&(gateway("g", 80, "['*']") + &virtual_service("v", "[a.com]", "[g]", http) + SERVICE_A));
-    assert_eq!(hosts(&plan, 0), [("a.com", vec!["x", "all.m", "all"])]);
-    assert!(
-        problems.iter().any(|problem| problem.ends_with(
-            "VirtualService/default/v: spec.http[2]: warning: no request gets here: spec.http[1] takes everything \
-             (IST0130) (put the rule that takes everything last)"
-        )),
-        "{problems:#?}"
-    );
+    let yaml = gateway("g", 80, "['*']") + &virtual_service("v", "[a.com]", "[g]", http) + SERVICE_A;
+    assert_eq!(hosts(&plan(&yaml), 0), [("a.com", vec!["x", "all.m", "all"])]);
 }
 
 #[test]
@@ -465,6 +457,37 @@ fn destination_ports() {
 }
 
 #[test]
+fn a_wildcard_service_is_a_destination_by_its_own_name_only() {
+    let entry = "
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: wild}
+spec:
+  hosts: ['*.wild.com']
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 10.0.0.9}]
+";
+    let of = |host: &str| {
+        let http = format!("[{{route: [{{destination: {{host: '{host}'}}}}]}}]");
+        let yaml = gateway("g", 80, "['*']") + &virtual_service("v", "['*']", "[g]", &http) + entry;
+        get(&compiled(&yaml).0, "h", "/").concat()
+    };
+    assert_eq!(of("*.wild.com"), " -> outbound|80||*.wild.com");
+    assert_eq!(of("x.wild.com"), " -> NC outbound|80||x.wild.com");
+}
+
+#[test]
+fn an_address_is_one_endpoint_however_often_it_is_written() {
+    let again = SERVICE_A.replace("name: a-v2", "name: a-v2-again");
+    let again = again.split("---").nth(2).expect("the second document is the workload");
+    let yaml = gateway("g", 80, "['*']") + &virtual_service("v", "['*']", "[g]", TO_A) + SERVICE_A + "---" + again;
+    let both = [("10.0.0.1:9000".to_owned(), 3), ("10.0.0.2:9000".to_owned(), 1)];
+    assert_eq!(addresses(&plan(&yaml), A), both);
+}
+
+#[test]
 fn subsets_choose_endpoints_by_label() {
     let http = "[
       {match: [{uri: {prefix: /v1}}], route: [{destination: {host: a, subset: v1}}]},
@@ -528,6 +551,14 @@ fn load_balancers_by_precedence() {
     let root = rule(full, "istio-system");
     assert_eq!(policies(&root), [random, round, round]);
     assert_eq!(policies(&(root.clone() + &destination_rule("b", "default", "a", &subsets("")))), [least; 3]);
+    // Seen from another namespace: the proxy's own rules, then those of the service's, then the root's.
+    let at_edge = "---\napiVersion: ringway.dev/v1\nkind: Proxy\nmetadata: {name: p, namespace: edge}\n";
+    let simple = |namespace: &str, name: &str| {
+        destination_rule("c", namespace, full, &format!("{}\n  {}", lb(name), subsets("")))
+    };
+    let theirs = simple("default", "ROUND_ROBIN") + &simple("istio-system", "RANDOM") + at_edge;
+    assert_eq!(policies(&theirs), [round; 3]);
+    assert_eq!(policies(&(theirs + &simple("edge", "LEAST_REQUEST"))), [least; 3]);
     let elsewhere = destination_rule("b", "elsewhere", full, &lb("RANDOM"));
     assert_eq!(policies(&(elsewhere + &rule(full, "default"))), [random, round, round]);
 }

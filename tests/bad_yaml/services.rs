@@ -1,0 +1,221 @@
+//! Services, workloads and the Proxy.
+
+use super::{both, check, gateway, proxy, service, service_entry, workload_entry};
+
+#[test]
+fn service_and_workload_entries() {
+    check(&[
+        (
+            service_entry("{}"),
+            &[
+                r#"4: ServiceEntry/default/s: spec: "hosts" is required"#,
+                "4: ServiceEntry/default/s: spec: resolution NONE (the default) is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+            ],
+        ),
+        (
+            service_entry("{hosts: [], resolution: STATIC}"),
+            &["4: ServiceEntry/default/s: spec.hosts: must be 1 to 256 hosts, not 0"],
+        ),
+        (
+            service_entry(r#"{hosts: ["*", a_b.com], resolution: STATIC}"#),
+            &[
+                r#"4: ServiceEntry/default/s: spec.hosts[0]: host "*" must be a name, not "*""#,
+                r#"4: ServiceEntry/default/s: spec.hosts[1]: host "a_b.com" is not a host name"#,
+            ],
+        ),
+        (
+            service_entry("{hosts: [a.com], resolution: DNS}"),
+            &[
+                "4: ServiceEntry/default/s: spec.resolution: resolution DNS is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+            ],
+        ),
+        (
+            service_entry("{hosts: [a.com], resolution: STATC}"),
+            &[
+                r#"4: ServiceEntry/default/s: spec.resolution: "STATC" is not one of NONE, STATIC, DNS, DNS_ROUND_ROBIN, DYNAMIC_DNS (did you mean "STATIC"?)"#,
+            ],
+        ),
+        (
+            service_entry("{hosts: [a.com], location: MESH, resolution: STATIC}"),
+            &[r#"4: ServiceEntry/default/s: spec.location: "MESH" is not one of MESH_EXTERNAL, MESH_INTERNAL"#],
+        ),
+        (
+            service_entry(
+                "{hosts: [a.com], resolution: STATIC, ports: [{number: 80, name: http}, {number: 80, name: b}, {number: 81, name: http}, {number: 82, name: c, protocol: HTPP}, {number: 83, name: C_D}]}",
+            ),
+            &[
+                "4: ServiceEntry/default/s: spec.ports[1]: a second port 80 (give each port its own number)",
+                r#"4: ServiceEntry/default/s: spec.ports[2]: a second port named "http" (give each port its own name)"#,
+                r#"4: ServiceEntry/default/s: spec.ports[3].protocol: "HTPP" is not one of HTTP, HTTPS, GRPC, GRPC-WEB, HTTP2, MONGO, TCP, TLS (did you mean "HTTP"?)"#,
+                r#"4: ServiceEntry/default/s: spec.ports[4].name: "C_D" is not a port's name (lower-case letters, digits and "-")"#,
+            ],
+        ),
+        (
+            service_entry(
+                r#"{hosts: [a.com], resolution: STATIC, ports: [{number: 80, name: http}], endpoints: [{address: b.com}, {address: "unix:///x"}, {address: "1.2.3.4:80"}, {}, {address: 1.2.3.4, ports: {htp: 8080, http: 0}}]}"#,
+            ),
+            &[
+                "4: ServiceEntry/default/s: spec.endpoints[0].address: a host name as address is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                "4: ServiceEntry/default/s: spec.endpoints[1].address: a unix socket as address is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                r#"4: ServiceEntry/default/s: spec.endpoints[2].address: "1.2.3.4:80" is not an address (write an IP address, without a port)"#,
+                r#"4: ServiceEntry/default/s: spec.endpoints[3]: "address" is required"#,
+                "4: ServiceEntry/default/s: spec.endpoints[4].ports[http]: must be between 1 and 65535, not 0",
+                r#"4: ServiceEntry/default/s: spec.endpoints[4]: port "htp" is not a port of this ServiceEntry (did you mean "http"?)"#,
+            ],
+        ),
+        (
+            service_entry(
+                "{hosts: [a.com], resolution: STATIC, endpoints: [{address: 1.2.3.4}], workloadSelector: {labels: {a: b}}}",
+            ),
+            &[r#"4: ServiceEntry/default/s: spec: has both "endpoints" and "workloadSelector" (keep one of them)"#],
+        ),
+        (
+            service_entry("{hosts: [a.com], resolution: STATIC, workloadSelector: {}}"),
+            &[
+                "4: ServiceEntry/default/s: spec.workloadSelector: warning: selects every WorkloadEntry of its namespace (write the labels to select by)",
+            ],
+        ),
+        (
+            both(
+                &service_entry("{hosts: [a.com], resolution: STATIC}"),
+                &service_entry("{hosts: [a.com], resolution: STATIC}").replace("name: s", "name: t"),
+            ),
+            &[
+                r#"9: ServiceEntry/default/t: spec.hosts[0]: warning: host "a.com" is already declared by ServiceEntry/default/s (<stdin>:1) (its ports and endpoints there are used, these are not)"#,
+            ],
+        ),
+        (
+            workload_entry("{address: 1.2.3.4, network: n, weight: -1}"),
+            &[
+                r#"4: WorkloadEntry/default/w: spec.network: "network" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                "4: WorkloadEntry/default/w: spec.weight: must be between 0 and 4294967295, not -1",
+            ],
+        ),
+        (
+            workload_entry("{adress: 1.2.3.4}"),
+            &[
+                r#"4: WorkloadEntry/default/w: spec.adress: unknown field "adress" in WorkloadEntry (did you mean "address"?)"#,
+                r#"4: WorkloadEntry/default/w: spec: "address" is required"#,
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn kubernetes() {
+    check(&[
+        (service("{type: ExternalName, externalName: a.com}"), &["4: Service/default/web: spec.type: a Service of type ExternalName is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"]),
+        (service(r#"{ports: [{name: a}, {port: 80}, {port: 80}, {port: x}, {port: 53, protocol: UDP}, {port: 81, targetPort: 0}, {port: 82, targetPort: ""}]}"#), &[r#"4: Service/default/web: spec.ports[0]: "port" is required"#, "4: Service/default/web: spec.ports[2]: a second port 80 (give each port its own number)", "4: Service/default/web: spec.ports[3].port: must be a whole number, not a string", "4: Service/default/web: spec.ports[5].targetPort: must be between 1 and 65535, not 0", "4: Service/default/web: spec.ports[6].targetPort: must not be empty"]),
+        (both(&service("{ports: [{port: 80, targetPort: web}], selector: {a: b}}"), &workload_entry("{address: 1.2.3.4, labels: {a: b}}")), &[r#"4: Service/default/web: spec.ports: warning: no workload says where it serves port 80 (give their "ports" the name "web")"#]),
+        ("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a}\nendpoints: []\n".to_owned(), &[r#"1: EndpointSlice/default/a: warning: belongs to no Service: it has no label "kubernetes.io/service-name" (give it the Service's name)"#]),
+        ("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a, labels: {kubernetes.io/service-name: web}}\naddressType: IPv5\n".to_owned(), &[r#"4: EndpointSlice/default/a: addressType: "IPv5" is not one of IPv4, IPv6, FQDN (did you mean "IPv4"?)"#]),
+        ("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a, labels: {kubernetes.io/service-name: web}}\naddressType: FQDN\n".to_owned(), &["4: EndpointSlice/default/a: addressType: an EndpointSlice of host names is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"]),
+        ("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a, labels: {kubernetes.io/service-name: web}}\naddressType: IPv4\nendpoints: [{addresses: [x]}]\nports: [{name: http}]\n".to_owned(), &[r#"5: EndpointSlice/default/a: endpoints[0].addresses[0]: "x" is not an IP address"#, r#"6: EndpointSlice/default/a: ports[0]: "port" is required"#]),
+    ]);
+}
+
+#[test]
+fn the_proxy() {
+    check(&[
+        (
+            proxy(r#"{cpus: 0, driver: uring, bind: localhost, admin: 15000, serverHeader: "a\nb", prots: {}}"#),
+            &[
+                r#"4: Proxy/default/edge: spec.prots: unknown field "prots" in Proxy (did you mean "ports"?)"#,
+                r#"4: Proxy/default/edge: spec.driver: "uring" is not one of auto, io_uring, epoll"#,
+                r#"4: Proxy/default/edge: spec.bind: "localhost" is not an IP address (write it like 0.0.0.0)"#,
+                r#"4: Proxy/default/edge: spec.admin: must be an address with a port (write it like 127.0.0.1:15000, or "off")"#,
+                "4: Proxy/default/edge: spec.serverHeader: must be printable ASCII without space at its ends (it is sent as a header's value)",
+                "4: Proxy/default/edge: spec.cpus: must be between 1 and 8192, not 0",
+            ],
+        ),
+        (
+            proxy("{cpus: []}"),
+            &[
+                "4: Proxy/default/edge: spec.cpus: must be a number of CPUs or a list of them (leave it out for all CPUs)",
+            ],
+        ),
+        (
+            proxy("{cpus: [0, 0, -1]}"),
+            &[
+                "4: Proxy/default/edge: spec.cpus[1]: CPU 0 is listed twice (one worker runs on each CPU)",
+                "4: Proxy/default/edge: spec.cpus[2]: must be between 0 and 8191, not -1",
+            ],
+        ),
+        (
+            proxy("{ports: {80: 8080, x: 1, 81: 8080, 82: 0}}"),
+            &[
+                r#"4: Proxy/default/edge: spec.ports[x]: "x" is not a port (write "gateway port: port bound here")"#,
+                "4: Proxy/default/edge: spec.ports[81]: port 8080 is bound for Gateway port 80 already",
+                "4: Proxy/default/edge: spec.ports[82]: must be between 1 and 65535, not 0",
+                "4: Proxy/default/edge: spec.ports[80]: warning: no Gateway that is served has a port 80",
+            ],
+        ),
+        (
+            proxy(r#"{admin: off, mesh: {listen: "127.0.0.1:15001"}}"#),
+            &[
+                r#"4: Proxy/default/edge: spec.mesh: "mesh" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+            ],
+        ),
+        (
+            proxy(
+                "{limits: {headersTimeout: 0s, bodyTimeout: 30, idleTimeout: 1 hour, maxHeaderBytes: 1, maxHeaders: 0, maxConnections: many}}",
+            ),
+            &[
+                "4: Proxy/default/edge: spec.limits.maxConnections: must be a whole number, not a string",
+                r#"4: Proxy/default/edge: spec.limits.headersTimeout: "0s" is shorter than 1ms (leave the field out for its default)"#,
+                "4: Proxy/default/edge: spec.limits.bodyTimeout: must be a duration, not a number (give it a unit: 30s)",
+                r#"4: Proxy/default/edge: spec.limits.idleTimeout: "1 hour" is not a duration (write it like 1h, 1m30s, 1.5s or 100ms)"#,
+                "4: Proxy/default/edge: spec.limits.maxHeaderBytes: must be between 1024 and 16777216, not 1",
+                "4: Proxy/default/edge: spec.limits.maxHeaders: must be between 1 and 10000, not 0",
+            ],
+        ),
+        (
+            proxy("{limits: {headersTimeout: 1500us, bodyTimeout: -1s}}"),
+            &[
+                r#"4: Proxy/default/edge: spec.limits.headersTimeout: "1500us" is not a whole number of milliseconds (write it like 1h, 1m30s, 1.5s or 100ms)"#,
+                r#"4: Proxy/default/edge: spec.limits.bodyTimeout: "-1s" must not be negative (write it like 1h, 1m30s, 1.5s or 100ms)"#,
+            ],
+        ),
+        (
+            proxy(
+                "{meshConfig: {accessLogEncoding: JSON, connectTimeout: 2h, outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}, enableTracing: true, defaultConfig: {concurrency: -1, drainDuration: 5, statusPort: 15020}}}",
+            ),
+            &[
+                r#"4: Proxy/default/edge: spec.meshConfig.enableTracing: "enableTracing" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                "4: Proxy/default/edge: spec.meshConfig.accessLogEncoding: accessLogEncoding JSON is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                r#"4: Proxy/default/edge: spec.meshConfig.defaultConfig.statusPort: "statusPort" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                "4: Proxy/default/edge: spec.meshConfig.defaultConfig.concurrency: must be between 0 and 8192, not -1",
+                "4: Proxy/default/edge: spec.meshConfig.defaultConfig.drainDuration: must be a duration, not a number (give it a unit: 5s)",
+                "4: Proxy/default/edge: spec.meshConfig.connectTimeout: must be at most 1h",
+                "4: Proxy/default/edge: spec.meshConfig.outboundTrafficPolicy.mode: outboundTrafficPolicy ALLOW_ANY_DYNAMIC_DNS is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+            ],
+        ),
+        (
+            r#"apiVersion: ringway.dev/v1
+kind: Proxy
+metadata: {name: edge, labels: {a: b}}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: g}
+spec: {selector: {a: c}, servers: [{port: {number: 80, name: h, protocol: HTTP}, hosts: [a.com]}]}
+"#
+            .to_owned(),
+            &[
+                r#"3: Proxy/default/edge: metadata.labels: warning: no Gateway's selector matches these labels: nothing is served (take the labels of a Gateway's "selector")"#,
+            ],
+        ),
+        (
+            both(
+                &proxy("{ports: {80: 8080, 443: 8443}}"),
+                &gateway(
+                    "{port: {number: 80, name: h, protocol: HTTP}, hosts: [a.com]}\n  - {port: {number: 8080, name: i, protocol: HTTP}, hosts: [a.com]}",
+                ),
+            ),
+            &[
+                "4: Proxy/default/edge: spec.ports[443]: warning: no Gateway that is served has a port 443",
+                r#"4: Proxy/default/edge: spec.ports: Gateway ports 80 and 8080 would both be bound on 8080 (give port 8080 another one: "8080: N")"#,
+            ],
+        ),
+    ]);
+}
