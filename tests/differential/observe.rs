@@ -59,9 +59,12 @@ impl Observation {
     /// The fields of an access log line, but for those that time, ports and random numbers make.
     pub(crate) fn log_line(&mut self, number: usize, line: &str) {
         let fields = log_fields(line);
+        // Envoy's log has none of a head that its codec refused; ringway's has what it could read of it.
+        let refused = fields[4].starts_with("http1.") || fields[4].starts_with("http.") || fields[4] == "low_version";
         for (name, value) in FIELDS.iter().zip(&fields) {
             let value = match *name {
                 "start_time" | "duration" | "upstream_local" | "local" | "remote" | "request_id" => continue,
+                "request" | "authority" | "user_agent" | "x_forwarded_for" if refused => continue,
                 "service_time" if value != "-" => "<ms>".to_owned(),
                 "x_forwarded_for" => normal("x-forwarded-for", value),
                 _ => value.clone(),
@@ -79,6 +82,8 @@ fn normal(name: &str, value: &str) -> String {
             if good { "<date>".to_owned() } else { value.to_owned() }
         }
         "x-envoy-upstream-service-time" if value.parse::<u32>().is_ok() => "<ms>".to_owned(),
+        // `Upgrade` or `upgrade`: Envoy passes it on as received, ringway writes its own.
+        "connection" => value.to_ascii_lowercase(),
         "x-request-id" if is_uuid(value) => "<uuid>".to_owned(),
         // Envoy writes the machine's own address for a peer on loopback; ringway writes the peer.
         "x-forwarded-for" => match value.rsplit_once(',') {

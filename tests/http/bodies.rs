@@ -9,7 +9,7 @@ use crate::support::client::Client;
 use crate::support::message::Framing;
 use crate::support::origin::Origin;
 use crate::support::ringway::Driver;
-use crate::support::wait::eventually;
+use crate::support::wait::{PATIENCE, eventually};
 use crate::{Bench, get, on_each_driver};
 
 on_each_driver![
@@ -142,7 +142,7 @@ fn an_origin_that_does_not_read_stops_the_client(driver: Driver) {
     let may_go_on = std::sync::Mutex::new(may_go_on);
     let origin = Origin::start(move |peer| {
         let Some(head) = peer.head()? else { return Ok(()) };
-        let _ = may_go_on.lock().expect("nobody panics while waiting").recv(); // the end of the test releases too
+        let _ = may_go_on.lock().expect("nobody panics while waiting").recv_timeout(PATIENCE); // the end of the test releases too
         let request = peer.body(head)?;
         check_pattern(&request.body.bytes, LARGE);
         peer.send("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")

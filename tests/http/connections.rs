@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use crate::support::client::Client;
 use crate::support::origin::Origin;
 use crate::support::ringway::{Driver, ORIGIN_CLUSTER};
-use crate::support::wait::eventually;
+use crate::support::wait::{PATIENCE, eventually};
 use crate::{Bench, get, on_each_driver, says_path};
 
 on_each_driver![
@@ -184,7 +184,7 @@ fn gone(driver: Driver, leave: impl FnOnce(Client) -> Option<Client>) {
     client.send(get("/gone"));
     eventually("the request at the origin", || (!bench.origin.requests().is_empty()).then_some(()));
     let kept = leave(client);
-    left.recv_timeout(crate::support::wait::PATIENCE).expect("the upstream connection ends with the client's");
+    left.recv_timeout(PATIENCE).expect("the upstream connection ends with the client's");
     if let Some(mut client) = kept {
         client.expect_closed();
     }
@@ -219,7 +219,7 @@ fn a_pipelined_request_does_not_look_like_a_client_gone(driver: Driver) {
     let released = Mutex::new(released);
     let origin = Origin::start(move |peer| {
         while peer.request()?.is_some() {
-            let _ = released.lock().expect("nobody panics while waiting").recv(); // an end of the test releases too
+            let _ = released.lock().expect("nobody panics while waiting").recv_timeout(PATIENCE); // the end of the test releases too
             peer.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")?;
         }
         Ok(())

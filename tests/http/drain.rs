@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use crate::support::client::Client;
 use crate::support::origin::Origin;
 use crate::support::ringway::Driver;
-use crate::support::wait::eventually;
+use crate::support::wait::{PATIENCE, eventually};
 use crate::{Bench, get, on_each_driver, says_path};
 
 on_each_driver![
@@ -25,7 +25,7 @@ fn on_command() -> (Origin, Sender<()>) {
     let wait = Mutex::new(wait);
     let origin = Origin::start(move |peer| {
         while peer.request()?.is_some() {
-            let _ = wait.lock().expect("nobody panics while waiting").recv(); // the end of the test releases too
+            let _ = wait.lock().expect("nobody panics while waiting").recv_timeout(PATIENCE); // the end of the test releases too
             peer.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ndone")?;
         }
         Ok(())

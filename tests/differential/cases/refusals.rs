@@ -42,6 +42,44 @@ const STRICTER_THAN_200: &[Stated] = &[
     Stated { place: "origin", ringway: "", why: AMBIGUOUS },
 ];
 
+/// The same to an HTTP/1.0 client.
+const STRICTER_1_0: &[Stated] = &[
+    Stated { place: "client.0.start", ringway: "HTTP/1.0 400 Bad Request", why: AMBIGUOUS },
+    Stated { place: "client", ringway: "", why: AMBIGUOUS },
+    Stated { place: "log", ringway: "", why: AMBIGUOUS },
+    Stated { place: "origin", ringway: "", why: AMBIGUOUS },
+];
+
+const NO_HTTP_2: &str = "a version that ringway does not speak is 426, the preface of HTTP/2 too";
+
+const PREFACE: &[Stated] = &[
+    Stated { place: "client.0.start", ringway: "HTTP/1.1 426 Upgrade Required", why: NO_HTTP_2 },
+    Stated { place: "client.0", ringway: "", why: NO_HTTP_2 },
+    Stated { place: "log", ringway: "", why: NO_HTTP_2 },
+];
+
+const NO_HTTP_0_9: &str = "a line without a version is no HTTP request; Envoy takes it for HTTP/1.0 without Host";
+
+const HTTP_0_9: &[Stated] = &[
+    Stated { place: "client.0.start", ringway: "HTTP/1.1 400 Bad Request", why: NO_HTTP_0_9 },
+    Stated { place: "client.0", ringway: "", why: NO_HTTP_0_9 },
+    Stated { place: "log", ringway: "", why: NO_HTTP_0_9 },
+];
+
+const CONNECTION_NAMES: &str = "a client cannot strip what the proxy itself relies on by naming it in Connection";
+
+/// Refused by both, ringway says by name why.
+const NAMES_HOST: &[Stated] = &[
+    Stated { place: "client.0", ringway: "", why: CONNECTION_NAMES },
+    Stated { place: "log", ringway: "", why: CONNECTION_NAMES },
+];
+
+/// Envoy drops the length and sends chunks.
+const NAMES_LENGTH: &[Stated] = &[
+    Stated { place: "origin.0.header.content-length", ringway: "2", why: CONNECTION_NAMES },
+    Stated { place: "origin.0.header.transfer-encoding", ringway: "<absent>", why: CONNECTION_NAMES },
+];
+
 const ONLY_1_0: &str = "decisions.md, HTTP/1.0: accepted as it is; an Envoy that accepts it takes any version for it";
 
 const VERSION: &[Stated] = &[
@@ -71,14 +109,14 @@ const REFUSALS: &[Case] = &[
     refused!("HTTP/1.0 without Host", b"GET /x HTTP/1.0\r\n\r\n", "400 - missing_host_header", NO_HOST),
     refused!("HTTP/1.2", b"GET /x HTTP/1.2\r\nHost: a.example.com\r\n\r\n", "200 - via_upstream", VERSION),
     refused!("HTTP/2.0", b"GET /x HTTP/2.0\r\nHost: a.example.com\r\n\r\n", "200 - via_upstream", VERSION),
-    refused!("HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "400 DPE http1.codec_error"),
-    refused!("HTTP/0.9", b"GET /x\r\n\r\n", "400 - missing_host_header"),
+    refused!("HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "400 DPE http1.codec_error", PREFACE),
+    refused!("HTTP/0.9", b"GET /x\r\n\r\n", "400 - missing_host_header", HTTP_0_9),
     refused!("http in small letters", b"GET /x http/1.1\r\nHost: a.example.com\r\n\r\n", "400 DPE http1.codec_error"),
     refused!("unknown method", b"FOOBAR /x HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "400 DPE http1.codec_error"),
     refused!("method in small letters", b"get /x HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "400 DPE http1.codec_error"),
     refused!("bad byte in the method", b"GE(T /x HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "400 DPE http1.codec_error"),
     refused!("space in the path", b"GET /a b HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "400 DPE http1.codec_error"),
-    refused!("two spaces", b"GET  /x HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "200 - via_upstream"),
+    refused!("two spaces", b"GET  /x HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "200 - via_upstream", STRICTER_THAN_200),
     refused!("control byte in the path", b"GET /a\x01b HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "400 DPE http1.invalid_characters"),
     refused!("byte above ASCII in the path", b"GET /caf\xc3\xa9 HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "400 DPE http1.codec_error"),
     refused!("fragment", b"GET /x#f HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "400 - path_normalization_failed"),
@@ -115,14 +153,14 @@ const REFUSALS: &[Case] = &[
     refused!("chunked, chunked", b"POST /x HTTP/1.1\r\nHost: a.example.com\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", "501 DPE http1.invalid_transfer_encoding"),
     refused!("chunked on two lines", b"POST /x HTTP/1.1\r\nHost: a.example.com\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "501 DPE http1.invalid_transfer_encoding"),
     refused!("xchunked", b"POST /x HTTP/1.1\r\nHost: a.example.com\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", "501 DPE http1.invalid_transfer_encoding"),
-    refused!("chunked on HTTP/1.0", b"POST /x HTTP/1.0\r\nHost: a.example.com\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "200 - via_upstream", STRICTER_THAN_200),
+    refused!("chunked on HTTP/1.0", b"POST /x HTTP/1.0\r\nHost: a.example.com\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "200 - via_upstream", STRICTER_1_0),
     refused!("bad chunk size", b"POST /x HTTP/1.1\r\nHost: a.example.com\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n", "400 DPE http1.codec_error"),
     refused!("chunk longer than its size", b"POST /x HTTP/1.1\r\nHost: a.example.com\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhello\r\n0\r\n\r\n", "200 - via_upstream", STRICTER_THAN_200),
     refused!("chunk size above 64 bits", b"POST /x HTTP/1.1\r\nHost: a.example.com\r\nTransfer-Encoding: chunked\r\n\r\n11111111111111111\r\nhello\r\n0\r\n\r\n", "400 DPE http1.codec_error"),
     refused!("upgrade to something else", b"GET /x HTTP/1.1\r\nHost: a.example.com\r\nConnection: Upgrade\r\nUpgrade: tea\r\n\r\n", "403 - upgrade_failed"),
-    refused!("Connection names Host", b"GET /x HTTP/1.1\r\nHost: a.example.com\r\nConnection: host\r\n\r\n", "400 - missing_host_header"),
+    refused!("Connection names Host", b"GET /x HTTP/1.1\r\nHost: a.example.com\r\nConnection: host\r\n\r\n", "400 - missing_host_header", NAMES_HOST),
     refused!("Connection names X-Forwarded-For", b"GET /x HTTP/1.1\r\nHost: a.example.com\r\nX-Forwarded-For: 1.2.3.4\r\nConnection: x-forwarded-for\r\n\r\n", "400 DPE http1.connection_header_rejected"),
-    refused!("Connection names Content-Length", b"POST /x HTTP/1.1\r\nHost: a.example.com\r\nContent-Length: 2\r\nConnection: content-length\r\n\r\nab", "200 - via_upstream"),
+    refused!("Connection names Content-Length", b"POST /x HTTP/1.1\r\nHost: a.example.com\r\nContent-Length: 2\r\nConnection: content-length\r\n\r\nab", "200 - via_upstream", NAMES_LENGTH),
 ];
 
 const START: &[u8] = b"GET /x HTTP/1.1\r\nHost: a.example.com\r\nX-Long: ";
