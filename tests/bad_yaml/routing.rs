@@ -1,7 +1,7 @@
 //! Gateways, VirtualServices, DestinationRules.
 
 use super::{
-    both, check, destination, destination_rule, destination_rule_alone, gateway, rule, virtual_service,
+    both, check, destination, destination_rule, destination_rule_alone, gateway, rule, service, virtual_service,
     virtual_service_spec,
 };
 
@@ -326,6 +326,15 @@ fn routes_and_destinations() {
             destination("{host: webb}"),
             &[
                 r#"8: VirtualService/default/v: spec.http[0].route[0].destination.host: warning: there is no service "webb.default.svc.cluster.local": requests get 503 NC [IST0101] (did you mean "web.default.svc.cluster.local"?)"#,
+            ],
+        ),
+        (
+            both(
+                &destination("{host: idle}"),
+                &service("{ports: [{port: 80}], selector: {app: idle}}").replace("name: web", "name: idle"),
+            ),
+            &[
+                "8: VirtualService/default/v: spec.http[0].route[0].destination.host: warning: nothing answers for idle.default.svc.cluster.local: it has no endpoints, so requests get 503 (add a WorkloadEntry with the labels that it selects, or an EndpointSlice)",
             ],
         ),
         (

@@ -156,11 +156,17 @@ impl Checks<'_> {
             return self.warn(from, &format!("{path}.host"), what, instead);
         };
         self.destination_port(from, path, to, service);
+        if service.workloads.is_empty() {
+            let what = format!("nothing answers for {}: it has no endpoints, so requests get 503", service.hostname);
+            let instead = "add a WorkloadEntry with the labels that it selects, or an EndpointSlice";
+            self.warn(from, &format!("{path}.host"), what, instead);
+        }
         let Some(subset) = &to.subset else { return };
         let path = format!("{path}.subset");
         let defined = self.subsets_of(&to.host);
         if let Some(found) = defined.iter().find(|defined| defined.name == *subset) {
-            if !service.workloads.iter().any(|workload| selects(&found.labels, &workload.labels)) {
+            let none = !service.workloads.iter().any(|workload| selects(&found.labels, &workload.labels));
+            if none && !service.workloads.is_empty() {
                 let labels: Vec<_> = found.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
                 let what = format!(
                     "no endpoint of {} has the labels of subset \"{subset}\": requests get 503 UH [IST0173]",

@@ -271,7 +271,12 @@ spec: {host: web}
 apiVersion: v1
 kind: Service
 metadata: {name: web, namespace: shop}
-spec: {ports: [{port: 80}]}
+spec: {ports: [{port: 80}], selector: {app: web}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: web, namespace: shop}
+spec: {address: 127.0.0.1, labels: {app: web}}
 ",
     );
     let service = &world.virtual_services[0];
