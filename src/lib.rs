@@ -8,8 +8,8 @@
 //! upstream  ->  plan, policy, h1, io, observe
 //! proxy     ->  upstream and below
 //! worker    ->  proxy and below
-//! control   ->  worker, plan, istio, observe, httpd
 //! httpd     ->  h1                              (blocking sockets: the admin page, the demo's origins)
+//! control   ->  httpd, istio, worker and below
 //! demo      ->  httpd, plan, io
 //! ```
 //!

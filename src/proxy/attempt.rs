@@ -71,7 +71,7 @@ pub(super) async fn run(
     let chosen = picked.and_then(|id| Some((cluster.endpoints.get(id.index())?, local.endpoint(id)?)));
     let Some((address, endpoint)) = chosen.map(|(plan, endpoint)| (plan.address, endpoint)) else {
         local.stats.upstream_cx_none_healthy.inc();
-        return Run::failed(Ended::NoEndpoint, asked.keep_alive && request::skip_buffered_body(session, asked.body));
+        return Run::failed(Ended::NoEndpoint, request::skip_buffered_body(session, story, asked.body));
     };
     story.upstream_host = Some(address);
     let active = Active::begin(local, endpoint);
@@ -92,7 +92,7 @@ pub(super) async fn run(
                         ConnectError::Failed(error) => Ended::ConnectFailed(error),
                         ConnectError::TimedOut => Ended::ConnectTimedOut,
                     };
-                    return Run::failed(ended, asked.keep_alive && request::skip_buffered_body(session, asked.body));
+                    return Run::failed(ended, request::skip_buffered_body(session, story, asked.body));
                 }
             }
         }
@@ -129,7 +129,7 @@ pub(super) async fn run(
 fn count(ended: &Ended, status: u16, local: &LocalCluster, upstream: &mut Upstream) -> bool {
     match ended {
         Ended::Answered => return status < 500,
-        Ended::UpstreamReset | Ended::UpstreamCut { .. } => {
+        Ended::UpstreamReset | Ended::UpstreamCut => {
             upstream.closed_by(Closed::Remote);
             local.stats.upstream_rq_rx_reset.inc();
         }
@@ -257,7 +257,7 @@ async fn exchange(
         match read {
             Ok(()) => {}
             Err(HeadError::Reset) => return Run::failed(Ended::UpstreamReset, keep),
-            Err(HeadError::Bad(_)) => return Run::failed(Ended::UpstreamProtocol, keep),
+            Err(HeadError::Cut | HeadError::Bad(_)) => return Run::failed(Ended::UpstreamProtocol, keep),
         }
         notes.received.set(notes.received.get() + up_buf.len() as u64);
         let switching = response.status == 101;
@@ -343,7 +343,7 @@ async fn exchange(
             notes.tunnel.set(tunnelled);
             Ended::Answered
         }
-        Relayed::UpstreamCut => Ended::UpstreamCut { length: matches!(body, Body::Length(_)) },
+        Relayed::UpstreamCut => Ended::UpstreamCut,
         Relayed::UpstreamCorrupt => Ended::UpstreamCorrupt,
         Relayed::ClientGone => Ended::ClientGone,
     };

@@ -123,7 +123,7 @@ pub(super) fn finish(session: &mut Session, story: &Story<'_>) {
     let headers = LoggedHeaders {
         head,
         buf,
-        forwarded_for: story.asked.map(|_| logged.as_slice()),
+        forwarded_for: story.request_id.map(|_| logged.as_slice()),
         request_id: story.request_id.as_ref().map(<[u8; 36]>::as_slice),
         service_time,
     };
@@ -138,7 +138,11 @@ pub(super) fn finish(session: &mut Session, story: &Story<'_>) {
             None if refused => &[],
             None => head.target.of(buf),
         },
-        authority: asked.map_or(&[], |asked| asked.host.of(buf)),
+        authority: match asked {
+            Some(asked) => asked.host.of(buf),
+            None if refused => &[],
+            None => head.find(Known::Host).map_or(&[], |line| line.value.of(buf)),
+        },
         protocol: if !refused && head.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" },
         status: story.status,
         flags: story.flags,

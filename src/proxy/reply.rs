@@ -28,11 +28,8 @@ pub(super) enum Ended {
     UpstreamReset,
     /// The upstream did not speak HTTP/1: 502 UPE.
     UpstreamProtocol,
-    /// The upstream ended the connection inside its response; `length` if it still owed a stated length.
-    UpstreamCut {
-        /// Whether the response had a Content-Length.
-        length: bool,
-    },
+    /// The upstream ended the connection inside its response.
+    UpstreamCut,
     /// The upstream's chunks were malformed after its response had begun.
     UpstreamCorrupt,
     /// The client's message was malformed.
@@ -90,13 +87,9 @@ impl Ended {
             Self::ConnectTimedOut => reset(503, "connection timeout", Flags::UF),
             Self::UpstreamReset => reset(503, "connection termination", Flags::UC),
             Self::UpstreamProtocol => reset(502, "protocol error", Flags::UPE),
-            Self::UpstreamCut { length: true } => {
+            Self::UpstreamCut | Self::UpstreamCorrupt => {
                 plain(0, "", Flags::UPE, "upstream_reset_after_response_started{protocol_error}")
             }
-            Self::UpstreamCut { length: false } => {
-                plain(0, "", Flags::UC, "upstream_reset_after_response_started{connection_termination}")
-            }
-            Self::UpstreamCorrupt => plain(0, "", Flags::UPE, "upstream_reset_after_response_started{protocol_error}"),
             Self::BadRequest(bad) => {
                 let flags = if bad.is_protocol_error() { Flags::DPE } else { Flags::NONE };
                 plain(bad.status(), bad.body(), flags, bad.details())

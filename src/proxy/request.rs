@@ -60,12 +60,12 @@ async fn run<'p>(session: &mut Session, installed: &'p Installed, story: &mut St
         Err(ended) => return reply(session, installed, story, ended, true).await,
     };
     story.asked = Some(asked);
-    story.request_id = Some(session.core.request_id());
     session.stats.http.rq_total.inc();
-    let close = !asked.keep_alive || !skip_buffered_body(session, asked.body);
+    let close = !asked.keep_alive || asked.body != Body::None;
     if asked.path(session) == b"*" {
         return reply(session, installed, story, Ended::NoPath, close).await;
     }
+    story.request_id = Some(session.core.request_id());
     let Some((route, cluster)) = find(session, installed, &asked) else {
         session.stats.http.no_route.inc();
         // What follows a CONNECT is not HTTP.
@@ -97,8 +97,6 @@ async fn forward(
     local: &LocalCluster,
     asked: &Asked,
 ) -> bool {
-    // The exchange moves `rest` over the body as it is sent.
-    session.rest = session.head.len;
     let run = attempt::run(session, installed, story, cluster, local, asked).await;
     let keep = match run.ended {
         Ended::Answered => run.keep,
@@ -111,7 +109,7 @@ async fn forward(
             }
             false
         }
-        ended => reply(session, installed, story, ended, !run.keep).await,
+        ended => reply(session, installed, story, ended, !(run.keep && asked.keep_alive)).await,
     };
     if story.status > 0 {
         local.stats.response(story.status);
@@ -195,7 +193,7 @@ fn find<'p>(session: &Session, installed: &'p Installed, asked: &Asked) -> Optio
 
 /// Steps over a body that has arrived whole with its head. False if some of it is still to come: then an answer of our
 /// own ends the connection, because waiting for a body only to drop it would serve nobody.
-pub(super) fn skip_buffered_body(session: &mut Session, body: Body) -> bool {
+pub(super) fn skip_buffered_body(session: &mut Session, story: &mut Story<'_>, body: Body) -> bool {
     match body {
         Body::None => true,
         Body::Length(n) => {
@@ -203,6 +201,7 @@ pub(super) fn skip_buffered_body(session: &mut Session, body: Body) -> bool {
             match end {
                 Some(end) if end <= session.input.len() => {
                     session.rest = end;
+                    story.received = n;
                     true
                 }
                 _ => false,

@@ -9,6 +9,8 @@ use crate::io::{Buf, Reader};
 pub enum HeadError {
     /// The upstream closed or reset the connection first.
     Reset,
+    /// The upstream closed the connection inside the head: what came was not HTTP.
+    Cut,
     /// What came was not an HTTP/1 response, or its head was too large.
     Bad(BadMessage),
 }
@@ -40,6 +42,7 @@ pub async fn read_head(
         let (read, filled) = reader.done().await;
         *buf = filled;
         match read {
+            Ok(0) if !buf.is_empty() => return Err(HeadError::Cut),
             Ok(0) | Err(_) => return Err(HeadError::Reset),
             Ok(_) => {}
         }

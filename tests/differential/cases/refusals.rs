@@ -50,6 +50,16 @@ const STRICTER_1_0: &[Stated] = &[
     Stated { place: "origin", ringway: "", why: AMBIGUOUS },
 ];
 
+const WORDS: &str = "the same refusal; the word for it in the log is that of what is wrong";
+
+const CODEC_ERROR: &[Stated] = &[Stated { place: "log.0.details", ringway: "http1.codec_error", why: WORDS }];
+
+const INVALID_AUTHORITY: &[Stated] =
+    &[Stated { place: "log.0.details", ringway: "http.invalid_authority", why: WORDS }];
+
+const EMPTY_IS_NONE: &[Stated] =
+    &[Stated { place: "log.0.authority", ringway: "-", why: "the log shows a missing and an empty value alike" }];
+
 const NO_HTTP_2: &str = "a version that ringway does not speak is 426, the preface of HTTP/2 too";
 
 const PREFACE: &[Stated] = &[
@@ -100,7 +110,7 @@ const REFUSALS: &[Case] = &[
     refused!("not HTTP", b"hello\r\n\r\n", "400 DPE http1.codec_error"),
     refused!("TLS on a plain port", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", "400 DPE http1.codec_error"),
     refused!("no Host", b"GET /x HTTP/1.1\r\n\r\n", "400 - missing_host_header"),
-    refused!("empty Host", b"GET /x HTTP/1.1\r\nHost:\r\n\r\n", "404 NR route_not_found"),
+    refused!("empty Host", b"GET /x HTTP/1.1\r\nHost:\r\n\r\n", "404 NR route_not_found", EMPTY_IS_NONE),
     refused!("two Hosts", b"GET /x HTTP/1.1\r\nHost: a.example.com\r\nHost: b.example.com\r\n\r\n", "404 NR route_not_found", STRICTER),
     refused!("the same Host twice", b"GET /x HTTP/1.1\r\nHost: a.example.com\r\nHost: a.example.com\r\n\r\n", "404 NR route_not_found", STRICTER),
     refused!("Host with a space", b"GET /x HTTP/1.1\r\nHost: a.example.com b\r\n\r\n", "400 DPE http.invalid_authority"),
@@ -117,15 +127,15 @@ const REFUSALS: &[Case] = &[
     refused!("bad byte in the method", b"GE(T /x HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "400 DPE http1.codec_error"),
     refused!("space in the path", b"GET /a b HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "400 DPE http1.codec_error"),
     refused!("two spaces", b"GET  /x HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "200 - via_upstream", STRICTER_THAN_200),
-    refused!("control byte in the path", b"GET /a\x01b HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "400 DPE http1.invalid_characters"),
+    refused!("control byte in the path", b"GET /a\x01b HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "400 DPE http1.invalid_characters", CODEC_ERROR),
     refused!("byte above ASCII in the path", b"GET /caf\xc3\xa9 HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "400 DPE http1.codec_error"),
     refused!("fragment", b"GET /x#f HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "400 - path_normalization_failed"),
     refused!("encoded NUL", b"GET /a%00b HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "400 - path_normalization_failed"),
     refused!("OPTIONS *", b"OPTIONS * HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "404 - absolute_path_rejected"),
-    refused!("GET *", b"GET * HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "400 DPE http1.invalid_url"),
+    refused!("GET *", b"GET * HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "400 DPE http1.invalid_url", CODEC_ERROR),
     refused!("relative target", b"GET x HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "400 DPE http1.codec_error"),
     refused!("absolute form of another scheme", b"GET ftp://a.example.com/x HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "400 DPE http1.invalid_scheme"),
-    refused!("absolute form without a host", b"GET http:///x HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "400 DPE http1.invalid_url"),
+    refused!("absolute form without a host", b"GET http:///x HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "400 DPE http1.invalid_url", INVALID_AUTHORITY),
     refused!("CONNECT", b"CONNECT a.example.com:80 HTTP/1.1\r\nHost: a.example.com\r\n\r\n", "404 NR route_not_found"),
     refused!("space before the colon", b"GET /x HTTP/1.1\r\nHost : a.example.com\r\n\r\n", "400 DPE http1.codec_error"),
     refused!("space in a name", b"GET /x HTTP/1.1\r\nHost: a.example.com\r\nX A: 1\r\n\r\n", "400 DPE http1.codec_error"),
