@@ -47,10 +47,11 @@ fn load(paths: &[PathBuf], stdin: &mut dyn Read, reading: &ReadingArgs, override
     let (plan, more) = plan::compile(&world, ProxySettings::resolve(&world.proxy, overrides));
     problems.extend(more);
     for problem in &problems {
-        match reading.output {
-            Output::Text => eprintln!("{problem}"),
-            Output::Json => eprintln!("{}", problem.to_json()),
-        }
+        // Nobody reads a closed pipe: the exit code still says what there is to say.
+        let _ = match reading.output {
+            Output::Text => writeln!(std::io::stderr(), "{problem}"),
+            Output::Json => writeln!(std::io::stderr(), "{}", problem.to_json()),
+        };
     }
     (plan, problems)
 }
@@ -67,7 +68,7 @@ fn check(args: &CheckArgs) -> ExitCode {
     let (_, problems) = load(&args.paths, &mut std::io::stdin().lock(), &args.reading, &args.proxy.overrides());
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     if args.reading.output == Output::Text {
-        println!("{errors} errors, {} warnings", problems.len() - errors);
+        let _ = writeln!(std::io::stdout(), "{errors} errors, {} warnings", problems.len() - errors); // as above
     }
     if errors > 0 { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::SUCCESS }
 }
