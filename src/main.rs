@@ -99,6 +99,13 @@ fn demo(args: &ProxyArgs) -> ExitCode {
 
 /// Serves a plan until a signal; `ready` is called once every worker accepts.
 fn serve(plan: &Plan, ready: impl FnOnce(&control::Running)) -> ExitCode {
+    let signals = match control::catch_signals() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("ringway: cannot install signal handlers: {error}");
+            return ExitCode::from(FAILED);
+        }
+    };
     let running = match control::start(plan) {
         Ok(running) => running,
         Err(error) => {
@@ -106,8 +113,8 @@ fn serve(plan: &Plan, ready: impl FnOnce(&control::Running)) -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    if let Err(error) = control::forward_signals(running.events()) {
-        eprintln!("ringway: cannot install signal handlers: {error}");
+    if let Err(error) = signals.forward(running.events()) {
+        eprintln!("ringway: cannot start a thread for signals: {error}");
         return ExitCode::from(FAILED);
     }
     ready(&running);

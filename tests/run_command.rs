@@ -288,19 +288,6 @@ fn a_second_signal_ends_the_drain() {
     }
 }
 
-/// A supervisor's restart: the port is free again as soon as the process has ended.
-#[test]
-fn it_can_be_started_again_at_once() {
-    for driver in DRIVERS {
-        let port = ports::free();
-        for _ in 0..5 {
-            let ringway = Setup::new(driver).yaml(everything_to(&[])).bound(80, port).start();
-            assert_eq!(ringway.client().ask(REQUEST).status, 503);
-            ringway.stop();
-        }
-    }
-}
-
 /// Nothing but the command line: no admin, no log, standard input as the configuration.
 #[test]
 fn it_runs_from_standard_input() {
@@ -324,4 +311,26 @@ fn it_runs_from_standard_input() {
     let id = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(id, Signal::TERM).expect("a signal");
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+/// A signal that comes while it starts is not lost, and does not kill it half-way.
+#[test]
+fn a_signal_while_it_starts() {
+    for delay in [0, 1, 2, 4, 8, 16] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+        command.args(["demo", "--ports", "80=0", "--admin", "127.0.0.1:0"]);
+        let mut process = Process::start("ringway demo", &mut command);
+        // Not before it has caught its signals: the kernel ends a process that has not, and rightly so.
+        let file = format!("/proc/{}/status", process.id());
+        process.wait_until("catching SIGTERM", || {
+            let status = std::fs::read_to_string(&file).unwrap_or_default();
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t"));
+            mask.and_then(|mask| u64::from_str_radix(mask, 16).ok()).is_some_and(|mask| mask & (1 << 14) != 0)
+        });
+        std::thread::sleep(Duration::from_millis(delay)); // some point of the start, no matter which
+        process.signal(Signal::TERM);
+        let status = process.wait();
+        let said = process.finish();
+        assert_eq!(status.code(), Some(0), "{delay} ms: {said}");
+    }
 }

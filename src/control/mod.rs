@@ -10,7 +10,7 @@ mod signals;
 mod start;
 
 pub use drain::ServeError;
-pub use signals::forward_signals;
+pub use signals::{CaughtSignals, catch_signals};
 pub use start::{Running, StartError, start};
 
 use crate::worker::Report;
