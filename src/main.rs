@@ -44,9 +44,10 @@ fn start_logging() {
 
 /// The configuration that the command line names.
 fn source(paths: &[PathBuf], reading: &ReadingArgs, overrides: Overrides) -> Source {
+    // Nobody reads a closed pipe: the exit code still says what there is to say.
     let tell: fn(&Problem) = match reading.output {
-        Output::Text => |problem| eprintln!("{problem}"),
-        Output::Json => |problem| eprintln!("{}", problem.to_json()),
+        Output::Text => |problem| drop(writeln!(std::io::stderr(), "{problem}")),
+        Output::Json => |problem| drop(writeln!(std::io::stderr(), "{}", problem.to_json())),
     };
     let options = istio::Options { permissive: reading.permissive };
     Source { paths: paths.to_vec(), options, overrides, tell }
@@ -66,7 +67,7 @@ fn check(args: &CheckArgs) -> ExitCode {
     let problems = source.load(&mut std::io::stdin().lock()).problems;
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     if args.reading.output == Output::Text {
-        println!("{errors} errors, {} warnings", problems.len() - errors);
+        let _ = writeln!(std::io::stdout(), "{errors} errors, {} warnings", problems.len() - errors); // as above
     }
     if errors > 0 { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::SUCCESS }
 }
@@ -97,6 +98,13 @@ fn demo(args: &ProxyArgs) -> ExitCode {
 
 /// Serves a plan until a signal; `ready` is called once every worker accepts.
 fn serve(plan: &Plan, ready: impl FnOnce(&mut control::Running)) -> ExitCode {
+    let signals = match control::catch_signals() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("ringway: cannot install signal handlers: {error}");
+            return ExitCode::from(FAILED);
+        }
+    };
     let mut running = match control::start(plan) {
         Ok(running) => running,
         Err(error) => {
@@ -104,8 +112,8 @@ fn serve(plan: &Plan, ready: impl FnOnce(&mut control::Running)) -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    if let Err(error) = control::forward_signals(running.events()) {
-        eprintln!("ringway: cannot install signal handlers: {error}");
+    if let Err(error) = signals.forward(running.events()) {
+        eprintln!("ringway: cannot start a thread for signals: {error}");
         return ExitCode::from(FAILED);
     }
     ready(&mut running);

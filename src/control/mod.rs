@@ -15,7 +15,7 @@ mod source;
 mod start;
 mod watch;
 
-pub use signals::forward_signals;
+pub use signals::{CaughtSignals, catch_signals};
 pub use source::{Loaded, Source};
 pub use start::{Running, StartError, start};
 pub use watch::Snapshot;

@@ -190,6 +190,9 @@ impl Session {
             }
             buf.make_room(buf.capacity() / 4);
             self.reader.arm(buf);
+        } else if self.input.is_empty() {
+            // Armed while the last request was answered: the buffer of that one is of no more use.
+            self.core.buffers.put(std::mem::take(&mut self.input));
         }
         let (read, buf) = self.reader.done().await;
         let emptied = std::mem::replace(&mut self.input, buf);
