@@ -76,9 +76,12 @@ enum Place {
 }
 
 impl Reloads {
-    /// Watches no more.
+    /// Watches no more, and listens no more on what was about to be closed.
     pub(super) fn stop(&mut self) {
         self.watch = None;
+        if let Step::Installing(installing) = std::mem::take(&mut self.step) {
+            installing.vanished.into_iter().for_each(Bound::close);
+        }
     }
 }
 
