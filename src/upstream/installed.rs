@@ -111,13 +111,6 @@ impl Installed {
         }
         from
     }
-
-    /// Closes every idle upstream connection.
-    pub fn close_idle(&self) {
-        for endpoint in self.clusters.iter().flat_map(|cluster| &cluster.endpoints) {
-            endpoint.close_idle();
-        }
-    }
 }
 
 /// One cluster on one core.
