@@ -44,12 +44,15 @@ impl Default for Algorithm {
 pub struct TableSize(u64);
 
 impl TableSize {
-    /// `None` if it is not a prime, or as large as Envoy refuses.
+    /// What is too large for Envoy.
+    const LIMIT: u64 = 5_000_011;
+
+    /// `None` if it is not a prime (Envoy counts 1 among them), or too large for Envoy.
     #[must_use]
     pub fn new(entries: u64) -> Option<Self> {
         let factors = (2..).take_while(|factor| factor * factor <= entries);
-        let prime = entries >= 2 && entries < 5_000_011 && !factors.into_iter().any(|factor| entries % factor == 0);
-        prime.then_some(Self(entries))
+        let prime = !factors.into_iter().any(|factor| entries.is_multiple_of(factor));
+        (prime && (1..Self::LIMIT).contains(&entries)).then_some(Self(entries))
     }
 }
 

@@ -63,8 +63,15 @@ pub struct Level {
     pub(super) table: Option<Arc<Table>>,
 }
 
-/// How a cluster's requests are spread.
-#[derive(Debug, Clone)]
+/// The table follows from the groups, the policy and the endpoints, and is not compared.
+impl PartialEq for Level {
+    fn eq(&self, other: &Self) -> bool {
+        self.groups == other.groups
+    }
+}
+
+/// How a cluster's requests are spread. Two for the same endpoints are equal if they spread alike.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Spread {
     /// How an endpoint is chosen within a group, or with a hash within a level.
     pub policy: Policy,
@@ -75,6 +82,12 @@ pub struct Spread {
 }
 
 impl Spread {
+    /// Whether requests are spread by what they are hashed by.
+    #[must_use]
+    pub fn hashes(&self) -> bool {
+        matches!(self.policy, Policy::ConsistentHash(_))
+    }
+
     /// Over all `endpoints` (address and weight) alike.
     #[must_use]
     pub fn even(policy: Policy, warmup: Option<Warmup>, endpoints: &[(SocketAddr, u32)]) -> Self {

@@ -22,7 +22,7 @@ struct Filler {
 const EMPTY: u32 = u32::MAX;
 
 impl Maglev {
-    /// `size` must be a prime: only then does every member's walk come by every entry.
+    /// `size` is a prime: only then does every member's walk come by every entry.
     pub(super) fn new(members: &[Member], size: u64) -> Self {
         let mut named: Vec<(String, &Member)> =
             members.iter().map(|member| (member.address.to_string(), member)).collect();
@@ -34,7 +34,7 @@ impl Maglev {
                 share: member.share,
                 due: 0.0,
                 offset: XxHash64::oneshot(0, name.as_bytes()) % size,
-                skip: XxHash64::oneshot(1, name.as_bytes()) % (size - 1) + 1,
+                skip: XxHash64::oneshot(1, name.as_bytes()) % (size - 1).max(1) + 1,
                 next: 0,
             })
             .collect();
