@@ -14,6 +14,7 @@ use super::relay::{self, Client, Incoming, Progress, Relayed, Response, Sent};
 use super::reply::Ended;
 use super::request::{self, Asked};
 use super::tunnel::{self, End};
+use crate::h1::change;
 use crate::h1::encode::{self, Connection, Forwarded, OutBody, RequestOut, ResponseOut, Server};
 use crate::h1::framing::{self, Body};
 use crate::h1::head::Version;
@@ -199,9 +200,10 @@ fn outgoing(session: &mut Session, story: &Story<'_>, asked: &Asked, notes: &Not
                 request_id: story.request_id.as_ref().map_or(&[], <[u8; 36]>::as_slice),
                 external_address: Some(session.external_address.as_bytes()),
                 attempt: 1,
-                original_path: None,
+                ..Forwarded::default()
             },
             drop_expect: false,
+            changes: &change::NONE,
         },
     );
     let behind = session.input.bytes_mut().get_mut(session.head.len..).unwrap_or_default();
@@ -310,6 +312,7 @@ async fn exchange(
             body: out_body,
             connection: if keep { Connection::KeepAlive } else { Connection::Close },
             client: version,
+            changes: &change::NONE,
         },
     );
     let reusable = framing::response_keep_alive(response, up_buf.bytes());

@@ -6,6 +6,7 @@ use super::attempt;
 use super::conn::Session;
 use super::record::{self, Story};
 use super::reply::Ended;
+use crate::h1::change;
 use crate::h1::encode::{LocalReply, OutBody, local_reply};
 use crate::h1::framing::{self, Body, Upgrade};
 use crate::h1::head::{Method, Span};
@@ -242,13 +243,14 @@ pub(super) async fn reply(
         out.cleared_vec(),
         &LocalReply {
             status,
-            body: &body,
+            body: body.as_bytes(),
             head_request,
             close,
             client: session.head.version,
             server: server(&installed.plan.proxy.server_header),
             date: &session.core.date(),
-            extra: &[],
+            location: None,
+            changes: &change::NONE,
         },
     );
     story.status = status;
