@@ -9,16 +9,16 @@ use socket2::SockRef;
 
 use super::start::{StartError, hint};
 use crate::io::{bind_probe, bind_reuseport};
-use crate::plan::Listener;
+use crate::plan::{Listener, ListenerKind};
 
-/// What makes two plans' listeners the same one. Port 0 is another port each time, so there the Gateway's port says
-/// which one is meant.
+/// What makes two plans' listeners the same one. Port 0 is another port each time, so there it says which one is meant
+/// whom it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Key(SocketAddr, Option<u16>);
+pub(super) struct Key(SocketAddr, Option<ListenerKind>);
 
 impl Key {
     pub(super) fn of(listener: &Listener) -> Self {
-        Self(listener.bind, (listener.bind.port() == 0).then_some(listener.gateway_port))
+        Self(listener.bind, (listener.bind.port() == 0).then_some(listener.kind))
     }
 }
 
@@ -41,7 +41,7 @@ impl Bound {
     pub(super) fn bind(listener: &Listener, workers: usize, ours: bool) -> Result<Self, StartError> {
         let fail = |error: std::io::Error| StartError::Listen {
             address: listener.bind,
-            gateway_port: listener.gateway_port,
+            kind: listener.kind,
             hint: hint(&error),
             error,
         };

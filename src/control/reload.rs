@@ -200,7 +200,7 @@ impl Running {
         for (place, listener) in listeners.into_iter().zip(&plan.listeners) {
             match place {
                 Place::New(bound) => {
-                    info!("listening on {} for Gateway port {}", bound.address, listener.gateway_port);
+                    info!("listening on {} for {}", bound.address, listener.kind);
                     self.bound.push(bound);
                 }
                 Place::Kept(at) => self.bound.extend(before.get_mut(at).and_then(Option::take)),

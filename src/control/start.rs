@@ -16,7 +16,7 @@ use crate::io;
 use crate::observe::access_log::{AccessLog, FormatError};
 use crate::observe::stats::Registry;
 use crate::observe::writer::{LogSink, Writer};
-use crate::plan::{Driver, Plan, ProxySettings};
+use crate::plan::{Driver, ListenerKind, Plan, ProxySettings};
 use crate::proxy::Budget;
 use crate::upstream::CoreStats;
 use crate::worker::Report;
@@ -28,12 +28,12 @@ pub enum StartError {
     #[error("{0}")]
     Cpus(String),
     /// A listener's address cannot be had.
-    #[error("cannot listen on {address} for Gateway port {gateway_port}: {error}{hint}")]
+    #[error("cannot listen on {address} for {kind}: {error}{hint}")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// The Gateway's port that it stands for.
-        gateway_port: u16,
+        /// Whom it is for.
+        kind: ListenerKind,
         /// What the system said.
         error: std::io::Error,
         /// What to do about it.
@@ -161,7 +161,7 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
     running.wait_until_serving()?;
     running.state.enter(Stage::Live);
     for (listener, bound) in running.plan.listeners.iter().zip(&running.bound) {
-        info!("listening on {} for Gateway port {}", bound.address, listener.gateway_port);
+        info!("listening on {} for {}", bound.address, listener.kind);
     }
     if let Some(address) = running.admin_address() {
         info!("admin on http://{address}/");

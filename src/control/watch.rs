@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tracing::warn;
 
 use super::Event;
@@ -125,6 +125,14 @@ fn id(about: &Metadata) -> Id {
     (about.dev(), about.ino())
 }
 
+fn is_missing(error: &notify::Error) -> bool {
+    match &error.kind {
+        ErrorKind::PathNotFound => true,
+        ErrorKind::Io(error) => error.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
 /// A reason for the watching thread to wake up.
 enum Hint {
     /// Something has happened in one of the folders.
@@ -146,7 +154,7 @@ impl Watch {
     /// Watches the files under `paths`, which were last read in the state `last`.
     ///
     /// # Errors
-    /// If the kernel gives no more watches, or the thread cannot be started.
+    /// If the kernel gives no watches at all, or the thread cannot be started.
     pub(super) fn start(paths: Vec<PathBuf>, last: Snapshot, events: Sender<Event>) -> notify::Result<Self> {
         let (hints, hinted) = channel();
         let hint = hints.clone();
@@ -159,8 +167,7 @@ impl Watch {
                 Ok(_) | Err(_) => hint.send(Hint::Look),
             };
         })?;
-        let mut watching = Watching { paths, watcher, watched: HashMap::new(), hinted };
-        watching.follow(&last)?;
+        let watching = Watching { paths, watcher, watched: HashMap::new(), hinted };
         let thread = std::thread::Builder::new().name("watch".to_owned());
         let thread = thread.spawn(move || watching.run(last, &events)).map_err(notify::Error::io)?;
         Ok(Self { hints, thread: Some(thread) })
@@ -245,11 +252,14 @@ impl Watching {
         for (id, path) in &snapshot.folders {
             if !self.watched.contains_key(id) {
                 added = true;
-                // Entered also if it fails, to be tried and told of once.
-                self.watched.insert(*id, path.clone());
-                if let Err(error) = watcher.watch(path, RecursiveMode::NonRecursive) {
-                    outcome = Err(error.add_path(path.clone()));
+                match watcher.watch(path, RecursiveMode::NonRecursive) {
+                    // Removed meanwhile: the next look does not find it.
+                    Err(error) if is_missing(&error) => continue,
+                    Err(error) => outcome = Err(error.add_path(path.clone())),
+                    Ok(()) => {}
                 }
+                // Entered also if it failed, to be tried and told of once.
+                self.watched.insert(*id, path.clone());
             }
         }
         outcome.map(|()| added)
