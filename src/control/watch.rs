@@ -25,6 +25,9 @@ const QUIET: Duration = Duration::from_millis(200);
 /// Links on the way to a file after which it is taken for a loop, as by the kernel.
 const MOST_LINKS: usize = 40;
 
+/// Looks in a row at folders that come and go.
+const MOST_LOOKS: usize = 16;
+
 /// A file or folder of the disk: device and inode.
 type Id = (u64, u64);
 
@@ -228,14 +231,17 @@ impl Watching {
 
     /// The files as they are now, with every folder of theirs watched from before they were looked at.
     fn look(&mut self) -> Snapshot {
-        loop {
-            let snapshot = Snapshot::take(&self.paths);
+        let mut snapshot = Snapshot::take(&self.paths);
+        // Twice, as a rule, when folders have come; more often only while others come and go under way.
+        for _ in 0..MOST_LOOKS {
             match self.follow(&snapshot) {
-                Ok(false) => return snapshot,
+                Ok(false) => break,
                 Ok(true) => {}
                 Err(error) => warn!("a part of the configuration cannot be watched for changes: {error}"),
             }
+            snapshot = Snapshot::take(&self.paths);
         }
+        snapshot
     }
 
     /// Watches the folders of `snapshot` and no others. True if one was added.
