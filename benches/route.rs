@@ -9,32 +9,50 @@ use ringway::h1::head::RequestHead;
 use ringway::h1::parse::{self, HeadLimits, Parsed};
 use ringway::istio::model::proxy::Proxy;
 use ringway::plan::{
-    Action, ClusterId, Condition, Decision, Destination, Destinations, HeaderCondition, HostTable, Listener,
-    ListenerId, Matcher, Origin, Overrides, Pattern, Plan, ProxySettings, Request, Route, Target, VirtualHost,
+    Action, ClusterId, Condition, Decision, Destination, Destinations, Forward, HeaderCondition, HeaderEdits,
+    HostTable, Listener, ListenerId, ListenerKind, Matcher, Origin, Overrides, Pattern, Plan, ProxySettings, Request,
+    Route, RouteTable, Target, VirtualHost,
 };
 use ringway::policy::balance::{Balancer, Policy};
 
 /// A rule that sends requests with this path prefix, and these further conditions, to the only cluster.
 fn route(prefix: &str, mut conditions: Vec<Condition>) -> Route {
     conditions.push(Condition::Path(Pattern::prefix(prefix)));
-    let to = Destination { target: Target::Known(ClusterId(0)), weight: 1 };
+    let to = Destination::plain(Target::Known(ClusterId(0)));
     Route {
         name: String::new(),
-        origin: Origin { file: "bench.yaml".into(), line: 1, resource: "".into(), rule: 0, block: None },
+        origin: Origin {
+            file: "bench.yaml".into(),
+            line: 1,
+            resource: "".into(),
+            rule: Some(0),
+            block: None,
+            root: None,
+        },
         matcher: Matcher::new(conditions),
-        action: Action::Forward(Destinations::new(vec![to]).expect("one destination")),
+        action: Action::Forward(Forward {
+            destinations: Destinations::new(vec![to]).expect("one destination"),
+            rewrite: None,
+        }),
+        headers: HeaderEdits::default(),
+        cors: None,
+        stat_prefix: None,
     }
 }
 
 fn plan(virtual_hosts: Vec<VirtualHost>) -> Plan {
     let bind = SocketAddr::from(([127, 0, 0, 1], 8080));
+    let table = RouteTable {
+        port: Some(80),
+        hosts: HostTable::new(virtual_hosts.iter().map(|host| host.name.as_str()).zip(0..)),
+        virtual_hosts,
+    };
     let listener = Listener {
         name: "127.0.0.1_8080".to_owned(),
         bind,
-        gateway_port: 80,
         stat_prefix: "outbound_127.0.0.1_8080".to_owned(),
-        hosts: HostTable::new(virtual_hosts.iter().map(|host| host.name.as_str()).zip(0..)),
-        virtual_hosts,
+        kind: ListenerKind::Gateway(80),
+        tables: vec![table],
     };
     let proxy = ProxySettings::resolve(&Proxy::default(), &Overrides::default());
     Plan { listeners: vec![listener], clusters: Vec::new(), proxy }

@@ -16,7 +16,7 @@ use crate::io::{self, bind_probe, bind_reuseport, doorbell};
 use crate::observe::access_log::{AccessLog, FormatError};
 use crate::observe::stats::Registry;
 use crate::observe::writer::Writer;
-use crate::plan::{Driver, Listener, Plan};
+use crate::plan::{Driver, Listener, ListenerKind, Plan};
 use crate::proxy::{Budget, CoreParts, Log};
 use crate::upstream::CoreStats;
 use crate::worker::{self, Handle, Report, Reporter, Start};
@@ -28,12 +28,12 @@ pub enum StartError {
     #[error("{0}")]
     Cpus(String),
     /// A listener's address cannot be had.
-    #[error("cannot listen on {address} for Gateway port {gateway_port}: {error}{hint}")]
+    #[error("cannot listen on {address} for {kind}: {error}{hint}")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// The Gateway's port that it stands for.
-        gateway_port: u16,
+        /// Whom it is for.
+        kind: ListenerKind,
         /// What the system said.
         error: std::io::Error,
         /// What to do about it.
@@ -164,7 +164,7 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
     running.wait_until_serving()?;
     running.state.enter(Stage::Live);
     for (listener, address) in plan.listeners.iter().zip(&running.addresses) {
-        info!("listening on {address} for Gateway port {}", listener.gateway_port);
+        info!("listening on {address} for {}", listener.kind);
     }
     if let Some(address) = running.admin_address() {
         info!("admin on http://{address}/");
@@ -244,7 +244,7 @@ fn bind(listeners: &[Listener], workers: usize) -> Result<(Vec<SocketAddr>, Vec<
     for listener in listeners {
         let fail = |error: std::io::Error| StartError::Listen {
             address: listener.bind,
-            gateway_port: listener.gateway_port,
+            kind: listener.kind,
             hint: hint(&error),
             error,
         };

@@ -62,6 +62,11 @@ pub(super) const fn removed(name: &'static str, instead: &'static str) -> Field 
     Field { name, state: State::Removed(instead) }
 }
 
+/// A deprecated field that is enforced, for tables.
+pub(super) const fn deprecated(name: &'static str, instead: &'static str) -> Field {
+    Field { name, state: State::Deprecated(instead) }
+}
+
 /// A field without meaning here, for tables.
 pub(super) const fn ignored(name: &'static str, reason: &'static str) -> Field {
     Field { name, state: State::Ignored(reason) }
@@ -257,8 +262,38 @@ impl<'a> Item<'a> {
         found.copied()
     }
 
+    /// A number, whole or not, between `min` and `max`.
+    pub(super) fn decimal(&self, min: f64, max: f64) -> Option<f64> {
+        let Value::Number(number) = &self.node.value else {
+            self.wrong_type("a number");
+            return None;
+        };
+        match number.raw.parse::<f64>() {
+            Ok(value) if (min..=max).contains(&value) => Some(value),
+            _ => {
+                let bounds = match (min > 0.0, max < f64::MAX) {
+                    (false, true) => format!("must be between {min} and {max}"),
+                    (_, true) => format!("must be above 0 and at most {max}"),
+                    (true, false) => "must be above 0".to_owned(),
+                    (false, false) => format!("must be at least {min}"),
+                };
+                self.error(format!("{bounds}, not {}", number.raw), "");
+                None
+            }
+        }
+    }
+
     /// A duration of at least a millisecond, in whole milliseconds: Istio's rule for nearly every field.
     pub(super) fn duration(&self) -> Option<Duration> {
+        self.any_duration(Duration::from_millis(1))
+    }
+
+    /// A duration in whole milliseconds that may be none at all.
+    pub(super) fn duration_or_zero(&self) -> Option<Duration> {
+        self.any_duration(Duration::ZERO)
+    }
+
+    fn any_duration(&self, min: Duration) -> Option<Duration> {
         let text = match &self.node.value {
             Value::Text(text) => text,
             Value::Number(number) => {
@@ -273,7 +308,7 @@ impl<'a> Item<'a> {
         let example = "write it like 1h, 1m30s, 1.5s or 100ms";
         match parse_duration(text) {
             Err(why) => self.error(format!("\"{text}\" {why}"), example),
-            Ok(duration) if duration < Duration::from_millis(1) => {
+            Ok(duration) if duration < min => {
                 self.error(format!("\"{text}\" is shorter than 1ms"), "leave the field out for its default");
             }
             Ok(duration) if duration.subsec_nanos() % 1_000_000 != 0 => {
@@ -402,15 +437,6 @@ impl<'a> Object<'a> {
     /// A string field; empty when absent.
     pub(super) fn text(&self, name: &str) -> String {
         self.get(name).and_then(|item| item.string()).unwrap_or_default().to_owned()
-    }
-
-    /// `exportTo`: only what is true here, that everything is visible to everyone, can be said so far.
-    pub(super) fn export_to_all(&self) {
-        if let Some(item) = self.get("exportTo")
-            && item.strings().iter().any(|scope| scope != "*")
-        {
-            item.not_enforced("an \"exportTo\" other than [\"*\"]");
-        }
     }
 
     fn written(&self, name: &str) -> Option<Item<'a>> {

@@ -1,7 +1,7 @@
 //! The host table: which virtual host a `Host` belongs to, whatever the number of hosts.
 //!
 //! Envoy's order: the exact name, then the longest `*suffix`, then `*`. A look-up is one hash for the name and one
-//! for each distinct length of suffix that could fit; it allocates nothing. Called by `plan::Listener::find`.
+//! for each distinct length of suffix that could fit; it allocates nothing. Called by `plan::listener`.
 
 use std::collections::HashMap;
 
@@ -98,10 +98,19 @@ impl HostTable {
 /// What is before the last colon, unless that one is inside the brackets of an IPv6 address (Envoy's
 /// `HeaderUtility::getPortStart`).
 fn without_port(authority: &[u8]) -> &[u8] {
-    let colon = authority.iter().rposition(|b| matches!(b, b':' | b']'));
-    match colon.and_then(|at| authority.split_at_checked(at)) {
-        Some((host, [b':', ..])) => host,
-        _ => authority,
+    split(authority).map_or(authority, |(host, _)| host)
+}
+
+/// What is after that colon.
+pub(super) fn port(authority: &[u8]) -> Option<&[u8]> {
+    split(authority).map(|(_, port)| port)
+}
+
+fn split(authority: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = authority.iter().rposition(|b| matches!(b, b':' | b']'))?;
+    match authority.split_at_checked(colon) {
+        Some((host, [b':', port @ ..])) => Some((host, port)),
+        _ => None,
     }
 }
 

@@ -64,24 +64,41 @@ fn regex(text: &str) -> Pattern {
 
 /// A route to the cluster of this number.
 fn route(number: u32, conditions: Vec<Condition>) -> Route {
-    let to = Destination { target: Target::Known(ClusterId(number)), weight: 1 };
+    let to = Destination::plain(Target::Known(ClusterId(number)));
     Route {
         name: number.to_string(),
-        origin: Origin { file: "a.yaml".into(), line: 1, resource: "".into(), rule: number as usize, block: None },
+        origin: Origin {
+            file: "a.yaml".into(),
+            line: 1,
+            resource: "".into(),
+            rule: Some(number as usize),
+            block: None,
+            root: None,
+        },
         matcher: Matcher::new(conditions),
-        action: Action::Forward(Destinations::new(vec![to]).expect("one destination")),
+        action: Action::Forward(Forward {
+            destinations: Destinations::new(vec![to]).expect("one destination"),
+            rewrite: None,
+        }),
+        headers: HeaderEdits::default(),
+        cors: None,
+        stat_prefix: None,
     }
 }
 
 fn plan(hosts: Vec<(&str, Vec<Route>)>) -> Plan {
     let bind = SocketAddr::from(([127, 0, 0, 1], 8080));
+    let table = RouteTable {
+        port: Some(80),
+        hosts: HostTable::new(hosts.iter().map(|(name, _)| *name).zip(0..)),
+        virtual_hosts: hosts.into_iter().map(|(name, routes)| VirtualHost { name: name.to_owned(), routes }).collect(),
+    };
     let listener = Listener {
         name: "127.0.0.1_8080".to_owned(),
         bind,
-        gateway_port: 80,
         stat_prefix: "outbound_127.0.0.1_8080".to_owned(),
-        hosts: HostTable::new(hosts.iter().map(|(name, _)| *name).zip(0..)),
-        virtual_hosts: hosts.into_iter().map(|(name, routes)| VirtualHost { name: name.to_owned(), routes }).collect(),
+        kind: ListenerKind::Gateway(80),
+        tables: vec![table],
     };
     let proxy = ProxySettings::resolve(&Proxy::default(), &Overrides::default());
     Plan { listeners: vec![listener], clusters: Vec::new(), proxy }
@@ -90,9 +107,12 @@ fn plan(hosts: Vec<(&str, Vec<Route>)>) -> Plan {
 /// The number of the cluster that a request goes to.
 fn goes_to(plan: &Plan, sample: &Sample) -> Option<u32> {
     match plan.route(ListenerId(0), &sample.request(), &mut Rng::seeded(1)) {
-        Decision::Forward { cluster: ClusterRef::Known(id), .. } => Some(id.0),
-        Decision::Forward { cluster: ClusterRef::Missing(name), .. } => panic!("{name} is missing"),
+        Decision::Forward { destination, .. } => match &destination.target {
+            Target::Known(id) => Some(id.0),
+            Target::Missing(name) => panic!("{name} is missing"),
+        },
         Decision::NotFound => None,
+        other => panic!("{other:?} was not asked for"),
     }
 }
 
@@ -321,8 +341,8 @@ proptest! {
         // Being watched changes the way, not the outcome.
         let watched = plan.route_with(ListenerId(0), &sample.request(), &mut Rng::seeded(1), &mut Diary::default());
         let rule = match watched {
-            Decision::Forward { route, .. } => Some(route.origin.rule),
-            Decision::NotFound => None,
+            Decision::Forward { route, .. } => route.origin.rule,
+            _ => None,
         };
         prop_assert_eq!(rule, expected);
     }

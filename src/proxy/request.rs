@@ -11,7 +11,7 @@ use crate::h1::framing::{self, Body, Upgrade};
 use crate::h1::head::{Method, Span};
 use crate::h1::target::{self, Normal};
 use crate::observe::flags::Flags;
-use crate::plan::{Cluster, ClusterRef, Decision, Request, ServerHeader};
+use crate::plan::{Cluster, Decision, Request, ServerHeader, Target};
 use crate::upstream::{Installed, LocalCluster};
 
 /// What the head of a request says, beyond its lines.
@@ -66,16 +66,16 @@ async fn run<'p>(session: &mut Session, installed: &'p Installed, story: &mut St
         return reply(session, installed, story, Ended::NoPath, close).await;
     }
     story.request_id = Some(session.core.request_id());
-    let Some((route, cluster)) = find(session, installed, &asked) else {
+    let Some((route, target)) = find(session, installed, &asked) else {
         session.stats.http.no_route.inc();
         // What follows a CONNECT is not HTTP.
         let close = close || session.head.method == Method::Connect;
         return reply(session, installed, story, Ended::NotFound, close).await;
     };
     story.route = route;
-    let found = match cluster {
-        ClusterRef::Known(id) => installed.cluster(id),
-        ClusterRef::Missing(_) => None,
+    let found = match target {
+        Target::Known(id) => installed.cluster(*id),
+        Target::Missing(_) => None,
     };
     let Some((cluster, local)) = found else {
         session.stats.http.no_cluster.inc();
@@ -170,7 +170,7 @@ impl Asked {
 }
 
 /// The route of the request and the cluster drawn from it.
-fn find<'p>(session: &Session, installed: &'p Installed, asked: &Asked) -> Option<(&'p str, ClusterRef<'p>)> {
+fn find<'p>(session: &Session, installed: &'p Installed, asked: &Asked) -> Option<(&'p str, &'p Target)> {
     // CONNECT names no path; no rule of a VirtualService can mean it.
     if session.head.method == Method::Connect {
         return None;
@@ -186,8 +186,8 @@ fn find<'p>(session: &Session, installed: &'p Installed, asked: &Asked) -> Optio
         peer: session.peer,
     };
     match session.core.with_rng(|rng| installed.plan.route(session.listener, &request, rng)) {
-        Decision::NotFound => None,
-        Decision::Forward { route, cluster } => Some((&route.name, cluster)),
+        Decision::Forward { route, destination, .. } => Some((&route.name, &destination.target)),
+        Decision::NotFound | Decision::Redirect { .. } | Decision::Direct { .. } | Decision::Passthrough { .. } => None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::base::id::ClusterId;
 use crate::istio::model::Labels;
-use crate::istio::model::destination_rule::{DestinationRule, SimpleLb, Subset, TrafficPolicy};
+use crate::istio::model::destination_rule::{DestinationRule, LbPolicy, Subset, TrafficPolicy};
 use crate::istio::model::virtual_service::Destination;
 use crate::istio::world::Service;
 use crate::plan::{Cluster, Endpoint, Target};
@@ -111,10 +111,11 @@ fn traffic_policy<'w>(rules: &[&'w DestinationRule]) -> Option<&'w TrafficPolicy
 
 /// `loadBalancer`: the subset's block replaces the rule's.
 fn load_balancer(rule: Option<&TrafficPolicy>, subset: Option<&TrafficPolicy>) -> Policy {
-    let block = subset.and_then(|policy| policy.load_balancer).or_else(|| rule.and_then(|policy| policy.load_balancer));
-    match block.unwrap_or_default() {
-        SimpleLb::LeastRequest => Policy::LeastRequest,
-        SimpleLb::RoundRobin => Policy::RoundRobin,
-        SimpleLb::Random => Policy::Random,
+    let block = |policy: Option<&TrafficPolicy>| policy.and_then(|policy| policy.load_balancer.clone());
+    match block(subset).or_else(|| block(rule)).unwrap_or_default().policy {
+        LbPolicy::LeastRequest => Policy::LeastRequest,
+        LbPolicy::RoundRobin => Policy::RoundRobin,
+        // Consistent hashing without a hash draws, too.
+        LbPolicy::Random | LbPolicy::ConsistentHash(_) => Policy::Random,
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::istio::model::gateway::{Gateway, Server};
 use crate::istio::model::selects;
-use crate::plan::{HostTable, Listener};
+use crate::plan::{HostTable, Listener, ListenerKind, RouteTable};
 
 use super::Compiler;
 
@@ -63,9 +63,8 @@ impl Compiler<'_> {
             stat_prefix: format!("outbound_{name}"),
             name,
             bind,
-            gateway_port,
-            hosts: HostTable::new(names),
-            virtual_hosts,
+            kind: ListenerKind::Gateway(gateway_port),
+            tables: vec![RouteTable { port: Some(gateway_port), hosts: HostTable::new(names), virtual_hosts }],
         }
     }
 }

@@ -24,8 +24,7 @@ use crate::istio::model::destination_rule::DestinationRule;
 use crate::istio::problem::Problem;
 use crate::istio::world::World;
 
-use super::route::Target;
-use super::{Cluster, Pattern, Plan, ProxySettings};
+use super::{Cluster, Pattern, Plan, ProxySettings, Target};
 
 /// Compiles what `world` says into what the workers run on. The problems are in the order of the documents' use, each
 /// once; with an error among them the plan lacks something that was asked for and should not be served.

@@ -3,7 +3,7 @@
 use crate::istio::model::virtual_service::{HttpMatch, HttpRoute, VirtualService};
 use crate::plan::matcher::Condition;
 use crate::plan::pattern::Pattern;
-use crate::plan::{Action, Matcher, Origin, Route};
+use crate::plan::{Action, HeaderEdits, Matcher, Origin, Route};
 
 use super::Compiler;
 
@@ -58,10 +58,11 @@ impl Rule<'_> {
             file: source.file.clone(),
             line: self.rule.line,
             resource: source.resource.clone(),
-            rule: self.rule.index as usize,
+            rule: Some(self.rule.index as usize),
             block: block.map(|(block, _)| block),
+            root: None,
         };
-        Route { name, origin, matcher, action }
+        Route { name, origin, matcher, action, headers: HeaderEdits::default(), cors: None, stat_prefix: None }
     }
 
     /// The path of one of the rule's fields in the document.
