@@ -5,7 +5,7 @@
 //! fields only deals with values. A reading function returns `None` when it has reported why, and its callers go on
 //! with the next field: one run shows every problem.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -87,16 +87,24 @@ pub(super) struct Reader<'a> {
     /// Turns unknown fields and those not enforced into warnings.
     permissive: bool,
     problems: &'a RefCell<Vec<Problem>>,
+    /// How much of the resource is not served as it is written.
+    refusals: Cell<usize>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(source: &'a Source, permissive: bool, problems: &'a RefCell<Vec<Problem>>) -> Self {
-        Self { source, permissive, problems }
+        Self { source, permissive, problems, refusals: Cell::new(0) }
     }
 
     /// The resource itself.
     pub(super) fn root(&'a self, node: &'a Node) -> Item<'a> {
         Item { reader: self, node, line: node.line, path: String::new() }
+    }
+
+    /// Reports what is not served as it is written, with `--permissive` perhaps as a warning.
+    fn refuse(&self, severity: Severity, line: u32, path: &str, what: String, instead: String) {
+        self.refusals.set(self.refusals.get() + 1);
+        self.report(severity, line, path, what, instead);
     }
 
     fn report(&self, severity: Severity, line: u32, path: &str, what: String, instead: String) {
@@ -127,9 +135,9 @@ impl<'a> Item<'a> {
         self.line
     }
 
-    /// How many problems there are so far: two counts tell whether reading something found any.
-    pub(super) fn problem_count(&self) -> usize {
-        self.reader.problems.borrow().len()
+    /// How much has been refused so far: two counts tell whether what was read between them is whole.
+    pub(super) fn refusals(&self) -> usize {
+        self.reader.refusals.get()
     }
 
     /// The place of the whole resource.
@@ -138,7 +146,7 @@ impl<'a> Item<'a> {
     }
 
     pub(super) fn error(&self, what: impl Into<String>, instead: impl Into<String>) {
-        self.reader.report(Severity::Error, self.line, &self.path, what.into(), instead.into());
+        self.reader.refuse(Severity::Error, self.line, &self.path, what.into(), instead.into());
     }
 
     pub(super) fn warn(&self, what: impl Into<String>, instead: impl Into<String>) {
@@ -149,7 +157,7 @@ impl<'a> Item<'a> {
     pub(super) fn not_enforced(&self, what: &str) {
         let (severity, instead) = not_enforced(self.reader.permissive);
         let what = format!("{what} is not enforced by ringway yet");
-        self.reader.report(severity, self.line, &self.path, what, instead.to_owned());
+        self.reader.refuse(severity, self.line, &self.path, what, instead.to_owned());
     }
 
     fn wrong_type(&self, wanted: &str) {
@@ -384,10 +392,20 @@ impl<'a> Item<'a> {
 
     /// Opens an object of Istio's: every key is checked against the message's table.
     pub(super) fn object(&self, message: &'static Message) -> Option<Object<'a>> {
+        self.checked(message, true)
+    }
+
+    /// Opens an object inside a field that is not enforced yet, which has been said of the whole: what is wrong inside
+    /// is found all the same.
+    pub(super) fn outline(&self, message: &'static Message) -> Option<Object<'a>> {
+        self.checked(message, false)
+    }
+
+    fn checked(&self, message: &'static Message, tells_not_yet: bool) -> Option<Object<'a>> {
         let entries = self.entries()?;
         let object = Object { item: self.clone(), entries };
         for (index, entry) in entries.iter().enumerate() {
-            object.check(entry, &entries[..index], message);
+            object.check(entry, &entries[..index], message, tells_not_yet);
         }
         Some(object)
     }
@@ -450,7 +468,7 @@ impl<'a> Object<'a> {
         Item { reader: self.item.reader, node: &entry.node, line: entry.line, path }
     }
 
-    fn check(&self, entry: &'a Entry, before: &[Entry], message: &'static Message) {
+    fn check(&self, entry: &'a Entry, before: &[Entry], message: &'static Message, tells_not_yet: bool) {
         let item = self.at(entry);
         let Some(field) = message.fields.iter().find(|field| spells(&entry.key, field.name)) else {
             return self.unknown(&item, &entry.key, message);
@@ -463,7 +481,7 @@ impl<'a> Object<'a> {
             State::Enforced | State::Ignored(_) => {}
             State::Deprecated(instead) => item.warn(format!("\"{}\" is deprecated", entry.key), instead),
             State::Removed(instead) => item.error(format!("\"{}\" was removed from Istio", entry.key), instead),
-            State::NotYet if item.is_null() => {}
+            State::NotYet if item.is_null() || !tells_not_yet => {}
             State::NotYet => item.not_enforced(&format!("\"{}\"", entry.key)),
         }
     }
@@ -472,7 +490,7 @@ impl<'a> Object<'a> {
         let names: Vec<_> = message.fields.iter().map(|field| field.name).collect();
         let what = format!("unknown field \"{key}\" in {}", message.name);
         let (severity, _) = not_enforced(item.reader.permissive);
-        item.reader.report(severity, item.line, &item.path, what, did_you_mean(key, &names));
+        item.reader.refuse(severity, item.line, &item.path, what, did_you_mean(key, &names));
     }
 }
 

@@ -70,9 +70,9 @@ pub(in crate::istio) const MESSAGES: &[&Message] = &[&HTTP_MATCH];
 /// A block of which a condition cannot be enforced is left out as a whole: without the condition it would match more
 /// than its author allows. Only `--permissive` comes to see the difference.
 pub(super) fn read(item: &Item<'_>, namespace: &str) -> Option<HttpMatch> {
-    let before = item.problem_count();
+    let before = item.refusals();
     let block = conditions(item, namespace);
-    if item.problem_count() == before {
+    if item.refusals() == before {
         return block;
     }
     if item.is_permissive() {
