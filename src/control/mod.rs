@@ -6,6 +6,7 @@
 pub mod admin;
 mod cpus;
 mod drain;
+pub mod logging;
 mod signals;
 mod start;
 
@@ -22,6 +23,8 @@ pub enum Event {
     Stop,
     /// SIGHUP.
     Reload,
+    /// `/drain`: finish what is in flight, and stay.
+    Drain,
     /// Word from a worker.
     Worker(Report),
 }

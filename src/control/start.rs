@@ -16,7 +16,7 @@ use crate::io::{self, bind_probe, bind_reuseport, doorbell};
 use crate::observe::access_log::{AccessLog, FormatError};
 use crate::observe::stats::Registry;
 use crate::observe::writer::Writer;
-use crate::plan::{Driver, Listener, ListenerKind, Plan};
+use crate::plan::{AccessLogEncoding, Driver, Listener, ListenerKind, Plan};
 use crate::proxy::{Budget, CoreParts, Log};
 use crate::upstream::CoreStats;
 use crate::worker::{self, Handle, Report, Reporter, Start};
@@ -122,7 +122,7 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
 
     let (sender, events) = channel();
     let shared = Arc::new(plan.clone());
-    let state = Arc::new(State::new(registry.clone(), shared.clone(), io::now()));
+    let state = Arc::new(State::new(registry.clone(), shared.clone(), io::now(), sender.clone()));
     let admin = settings.admin.map(|address| open_admin(address, &state)).transpose()?;
     let (mut workers, mut threads) = (Vec::new(), Vec::new());
     for (index, cpu) in cpus.iter().enumerate() {
@@ -266,9 +266,10 @@ type OpenLog = (Option<Arc<AccessLog>>, Option<Writer>, Vec<crate::observe::writ
 fn open_log(plan: &Plan, registry: &Registry) -> Result<OpenLog, StartError> {
     let settings = &plan.proxy;
     let Some(path) = &settings.access_log_file else { return Ok((None, None, Vec::new())) };
-    let format = match &settings.access_log_format {
-        Some(format) => AccessLog::of_mesh_config(format)?,
-        None => AccessLog::istio_default(),
+    let format = settings.access_log_format.as_deref().unwrap_or_default();
+    let format = match settings.access_log_encoding {
+        AccessLogEncoding::Text => AccessLog::of_mesh_config(format)?,
+        AccessLogEncoding::Json => AccessLog::json_of_mesh_config(format)?,
     };
     let (writer, sinks) = Writer::start(Path::new(path), registry)
         .map_err(|error| StartError::AccessLog { path: path.clone(), error })?;

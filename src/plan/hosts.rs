@@ -48,6 +48,14 @@ impl HostTable {
         table
     }
 
+    /// Every host of the table with its number, in no order; wildcards begin with `*`.
+    pub fn names(&self) -> impl Iterator<Item = (String, u32)> {
+        let text = |star: &str, name: &[u8]| format!("{star}{}", String::from_utf8_lossy(name));
+        let exact = self.exact.iter().map(move |(name, number)| (text("", name), *number));
+        let suffixes = self.suffixes.iter().map(move |(name, number)| (text("*", name), *number));
+        exact.chain(suffixes).chain(self.any.map(|number| ("*".to_owned(), number)))
+    }
+
     fn insert_suffix(&mut self, suffix: &str, number: u32) {
         let dotted = suffix.starts_with('.');
         match self.lengths.iter_mut().find(|length| length.bytes == suffix.len()) {

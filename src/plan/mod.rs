@@ -40,7 +40,7 @@ pub use listener::{Listener, ListenerKind, RouteTable};
 pub use matcher::{Condition, HeaderCondition, Matcher};
 pub use pattern::Pattern;
 pub use route::{NoWitness, Origin, Route, VirtualHost, Witness};
-pub use settings::{Cpus, Driver, Limits, Overrides, ProxySettings, ServerHeader};
+pub use settings::{AccessLogEncoding, Cpus, Driver, Limits, Overrides, ProxySettings, ServerHeader};
 
 /// All that the workers serve, immutable.
 #[derive(Debug, Clone)]
