@@ -208,8 +208,7 @@ impl Methods {
 
 const FILTER: (&str, &str) = ("filter", "Regular expression for filtering by name");
 const FORMAT: (&str, &str) = ("format", "Format to use; One of (text, json)");
-const USED_ONLY: (&str, &str) =
-    ("usedonly", "Only include stats that have been written by the system since restart");
+const USED_ONLY: (&str, &str) = ("usedonly", "Only include stats that have been written by the system since restart");
 const TYPE: (&str, &str) = ("type", "Stat types to include; One of (All, Counters, Gauges, Histograms)");
 
 /// All there is, in the order of the lists that show it.
@@ -275,12 +274,7 @@ const PAGES: &[Page] = &[
         path: "/stats",
         about: "print server stats",
         method: Methods::Get,
-        parameters: &[
-            FILTER,
-            ("format", "Format to use; One of (text, json, prometheus)"),
-            TYPE,
-            USED_ONLY,
-        ],
+        parameters: &[FILTER, ("format", "Format to use; One of (text, json, prometheus)"), TYPE, USED_ONLY],
         answer: stats::stats,
     },
     Page {

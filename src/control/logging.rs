@@ -14,9 +14,8 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Modules that log; `main` is the command.
-const LOGGERS: [&str; 12] = [
-    "control", "demo", "explain", "httpd", "io", "istio", "main", "observe", "plan", "proxy", "upstream", "worker",
-];
+const LOGGERS: [&str; 12] =
+    ["control", "demo", "explain", "httpd", "io", "istio", "main", "observe", "plan", "proxy", "upstream", "worker"];
 
 /// What stands for everything else.
 const OTHER: &str = "other";

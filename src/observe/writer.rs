@@ -63,6 +63,17 @@ pub struct LogSink {
 }
 
 impl LogSink {
+    /// A sink that hands over to `full`, and where to send its buffers back.
+    fn new(core: usize, full: SyncSender<Mail>, registry: &Registry) -> (Self, SyncSender<Vec<u8>>) {
+        let (give, empty) = sync_channel(BUFFERS);
+        // All made now: memory that is not touched costs nothing, and workers shall not allocate later.
+        for _ in 1..BUFFERS {
+            let _ = give.try_send(new_buffer()); // there is room, and the receiver is in our hand
+        }
+        let stats = registry.log_buffer(core);
+        (Self { core, buffer: new_buffer(), lines: 0, full, empty, stats }, give)
+    }
+
     /// Where to append the next line, its newline included; then call [`LogSink::line_done`].
     #[inline]
     pub fn line_buffer(&mut self) -> &mut Vec<u8> {
@@ -105,6 +116,7 @@ pub struct Writer {
     /// Wakes the thread; given up before its end is waited for.
     wake: SyncSender<Mail>,
     next: Arc<Mutex<Next>>,
+    back: Arc<Mutex<Vec<SyncSender<Vec<u8>>>>>,
     /// What to open anew; `None`: the destination was opened by somebody else.
     path: Option<PathBuf>,
 }
@@ -133,31 +145,22 @@ impl Writer {
         let (full, filled) = sync_channel(registry.cores() * BUFFERS + 1); // one more to wake the thread
         let (mut sinks, mut back) = (Vec::new(), Vec::new());
         for core in 0..registry.cores() {
-            let (give, empty) = sync_channel(BUFFERS);
-            // All made now: memory that is not touched costs nothing, and workers shall not allocate later.
-            for _ in 1..BUFFERS {
-                let _ = give.try_send(new_buffer()); // there is room, and the receiver is in our hand
-            }
+            let (sink, give) = LogSink::new(core, full.clone(), registry);
             back.push(give);
-            sinks.push(LogSink {
-                core,
-                buffer: new_buffer(),
-                lines: 0,
-                full: full.clone(),
-                empty,
-                stats: registry.log_buffer(core),
-            });
+            sinks.push(sink);
         }
         let stats = registry.log_writer();
         let (end, ended) = sync_channel(1);
         let next = Arc::<Mutex<Next>>::default();
         let reopened = Arc::clone(&next);
+        let back = Arc::new(Mutex::new(back));
+        let to_workers = Arc::clone(&back);
         let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
             let to: Box<dyn Write> = Box::new(destination);
-            Destination { to, name, next: reopened, failing: false, torn: false }.run(&filled, &back, &stats);
+            Destination { to, name, next: reopened, failing: false, torn: false }.run(&filled, &to_workers, &stats);
             drop(end); // the receiver wakes: nothing is sent
         })?;
-        Ok((Writer { thread, ended, wake: full, next, path: None }, sinks))
+        Ok((Writer { thread, ended, wake: full, next, back, path: None }, sinks))
     }
 
     /// Opens the log's path anew and goes on there: for the one who has renamed the file (logrotate). Lines that are on
@@ -174,6 +177,19 @@ impl Writer {
             let _ = self.wake.try_send(Mail::Reopened); // there is room, and a thread that has ended writes nothing
         }
         Ok(())
+    }
+
+    /// A new sink for a core whose worker has died with the old one, and with the lines in it.
+    ///
+    /// # Panics
+    /// If `registry` has no such core.
+    #[must_use]
+    pub fn new_sink(&self, core: usize, registry: &Registry) -> LogSink {
+        let (sink, give) = LogSink::new(core, self.wake.clone(), registry);
+        if let Some(back) = self.back.lock().unwrap_or_else(PoisonError::into_inner).get_mut(core) {
+            *back = give;
+        }
+        sink
     }
 
     /// Waits until every line is written: to be called when all sinks are dropped. A destination that blocks (a pipe
@@ -214,7 +230,7 @@ struct Destination {
 }
 
 impl Destination {
-    fn run(mut self, mail: &Receiver<Mail>, back: &[SyncSender<Vec<u8>>], stats: &LogStats) {
+    fn run(mut self, mail: &Receiver<Mail>, back: &Mutex<Vec<SyncSender<Vec<u8>>>>, stats: &LogStats) {
         for mail in mail {
             self.take_next(matches!(mail, Mail::Reopened));
             let Mail::Filled(Filled { core, lines, mut bytes }) = mail else { continue };
@@ -235,7 +251,7 @@ impl Destination {
             }
             bytes.clear();
             bytes.shrink_to(FULL_BYTES + LINE_ROOM_BYTES); // a monstrous line must not hold its memory for ever
-            if let Some(back) = back.get(core) {
+            if let Some(back) = back.lock().unwrap_or_else(PoisonError::into_inner).get(core) {
                 // Refused only if the worker is gone; then nobody needs the buffer.
                 let _ = back.try_send(bytes);
             }

@@ -183,7 +183,9 @@ fn route(plan: &Plan, route: &Route) -> Value {
     let Route { name, origin, matcher, action, headers, cors, stat_prefix } = route;
     let mut shown = json!({"origin": origin.to_string(), "match": conditions(matcher.conditions())});
     let root = origin.root.as_ref().map(ToString::to_string);
-    for (key, value) in [("name", Some(name.as_str()).filter(|name| !name.is_empty())), ("delegated_by", root.as_deref())] {
+    for (key, value) in
+        [("name", Some(name.as_str()).filter(|name| !name.is_empty())), ("delegated_by", root.as_deref())]
+    {
         if let Some(value) = value {
             shown[key] = value.into();
         }

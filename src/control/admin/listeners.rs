@@ -21,7 +21,8 @@ pub(super) fn listeners(request: &Request, state: &State) -> Result<Response, Re
             Ok(Response::text(200, text))
         }
         Some("json") => {
-            let statuses = listeners.into_iter().map(|(name, bind)| json!({"name": name, "local_address": address(bind)}));
+            let statuses =
+                listeners.into_iter().map(|(name, bind)| json!({"name": name, "local_address": address(bind)}));
             Ok(json_page(format!("{:#}\n", json!({"listener_statuses": statuses.collect::<Vec<Value>>()}))))
         }
         Some(_) => Err(refuse("usage: /listeners?format=(json|text)\n")),

@@ -11,10 +11,10 @@ mod histogram;
 mod registry;
 
 pub use blocks::{
-    ClusterCells, ClusterShared, ClusterStats, EndpointStats, HttpStats, ListenerStats, LogStats, RouteCells,
-    RouteStats, ServerStats,
+    ClusterCells, ClusterShared, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats,
+    RouteCells, RouteStats, ServerStats,
 };
 pub use cell::{Counter, Gauge};
 pub use formats::{write_json, write_prometheus, write_text};
 pub use histogram::{Buckets, Histogram};
-pub use registry::{EndpointTotals, Registry, Stat, Value};
+pub use registry::{EndpointTotals, Kept, Registry, Stat, Value};

@@ -42,8 +42,7 @@ impl<'w> Compiler<'w> {
         let (addresses, placed): (Vec<SocketAddr>, Vec<Placed<'_>>) = found.into_iter().unzip();
         let mut levels = locality::levels(setting, policy.outlier_detection, here, &placed);
         // What no group has gets nothing, and is not even connected to: it is left out.
-        let mut kept: Vec<u32> =
-            levels.iter().flatten().flat_map(|group| &group.members).copied().collect();
+        let mut kept: Vec<u32> = levels.iter().flatten().flat_map(|group| &group.members).copied().collect();
         kept.sort_unstable();
         for group in levels.iter_mut().flatten() {
             for member in &mut group.members {

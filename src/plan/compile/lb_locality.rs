@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use crate::istio::model::Labels;
-use crate::istio::model::destination_rule::{Distribute, Failover, LocalityLb};
 use crate::istio::model::Locality;
+use crate::istio::model::destination_rule::{Distribute, Failover, LocalityLb};
 use crate::policy::balance::Group;
 
 /// What an endpoint's place in the order follows from.
@@ -147,10 +147,7 @@ fn by_locality(endpoints: &[Placed<'_>], members: impl Iterator<Item = u32>) -> 
         .collect()
 }
 
-fn by_place<'w>(
-    endpoints: &[Placed<'w>],
-    members: impl Iterator<Item = u32>,
-) -> BTreeMap<&'w Locality, Vec<u32>> {
+fn by_place<'w>(endpoints: &[Placed<'w>], members: impl Iterator<Item = u32>) -> BTreeMap<&'w Locality, Vec<u32>> {
     let mut places: BTreeMap<&Locality, Vec<u32>> = BTreeMap::new();
     for at in members {
         if let Some(endpoint) = endpoints.get(at as usize) {

@@ -7,7 +7,8 @@ const OVERPROVISIONING: u64 = 140;
 /// For each level the number up to which a draw from 1 to 100 falls on it or a level before it, from how many of its
 /// endpoints are healthy, and how many there are. With nothing healthy anywhere, the first level gets everything.
 pub(super) fn bounds(levels: impl Iterator<Item = (usize, usize)> + Clone) -> Box<[u8]> {
-    let health = levels.map(|(healthy, all)| (OVERPROVISIONING * healthy as u64).checked_div(all as u64).unwrap_or(0).min(100));
+    let health =
+        levels.map(|(healthy, all)| (OVERPROVISIONING * healthy as u64).checked_div(all as u64).unwrap_or(0).min(100));
     let total = health.clone().sum::<u64>().min(100);
     let first = health.clone().position(|health| health > 0).unwrap_or(0);
     let loads = health.clone().scan(100, |left, health| {

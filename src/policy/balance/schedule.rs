@@ -49,11 +49,7 @@ impl Schedule {
     }
 
     /// Whose turn it is among the usable ones.
-    pub(super) fn pick(
-        &mut self,
-        weight: impl Fn(usize) -> f64,
-        usable: impl Fn(usize) -> bool,
-    ) -> Option<usize> {
+    pub(super) fn pick(&mut self, weight: impl Fn(usize) -> f64, usable: impl Fn(usize) -> bool) -> Option<usize> {
         let chosen = loop {
             match self.turns.pop() {
                 Some(turn) if usable(turn.owner as usize) => break Some(turn),

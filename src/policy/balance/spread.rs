@@ -105,9 +105,7 @@ impl Spread {
     ) -> Self {
         let level = |groups: Vec<Group>| {
             let table = match policy {
-                Policy::ConsistentHash(algorithm) => {
-                    Some(Arc::new(Table::new(algorithm, &shares(&groups, endpoints))))
-                }
+                Policy::ConsistentHash(algorithm) => Some(Arc::new(Table::new(algorithm, &shares(&groups, endpoints)))),
                 _ => None,
             };
             Level { groups: groups.into(), table }
@@ -154,8 +152,7 @@ mod tests {
     fn shares_are_of_the_group_and_in_it() {
         let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let endpoints = [(address(1), 1), (address(2), 3), (address(3), 0)];
-        let groups =
-            [Group { weight: 80, members: [0, 1].into() }, Group { weight: 20, members: [2].into() }];
+        let groups = [Group { weight: 80, members: [0, 1].into() }, Group { weight: 20, members: [2].into() }];
         let shares: Vec<(u32, f64)> = shares(&groups, &endpoints).iter().map(|m| (m.endpoint, m.share)).collect();
         assert_eq!(shares, [(0, 0.2), (1, 3.0 * 0.8 / 4.0), (2, 0.2)]);
     }

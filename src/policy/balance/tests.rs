@@ -352,9 +352,8 @@ fn new_endpoints_warm_up() {
         // A share of s beside one of 1 is s / (1 + s) of the picks.
         for (age, share) in [(0, 0.1), (5, 0.1), (25, 0.25), (50, 0.5), (99, 0.99), (100, 1.0), (500, 1.0)] {
             let ask = Ask { hash: None, now: later + age * second };
-            let count = (0..2_000)
-                .filter(|_| balancer.pick(ask, |_| 0, |_| true, &mut rng) == Some(EndpointId(1)))
-                .count();
+            let count =
+                (0..2_000).filter(|_| balancer.pick(ask, |_| 0, |_| true, &mut rng) == Some(EndpointId(1))).count();
             assert_share(count as u32, 2_000, share / (1.0 + share), &format!("{policy:?} after {age} s"));
         }
         assert!(balancer.members.warming.is_none());

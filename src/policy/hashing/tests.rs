@@ -39,10 +39,7 @@ fn xxhash_as_published() {
     assert_eq!(xxh64(b""), 0xef46_db37_51d8_e999);
     assert_eq!(xxh64(b"a"), 0xd24e_c4f1_a98c_6e5b);
     assert_eq!(xxh64(b"as"), 0x1c33_0fb2_d66b_e179);
-    assert_eq!(
-        xxh64(b"Call me Ishmael. Some years ago--never mind how long precisely-"),
-        0x02a2_e854_70d6_fd96
-    );
+    assert_eq!(xxh64(b"Call me Ishmael. Some years ago--never mind how long precisely-"), 0x02a2_e854_70d6_fd96);
 }
 
 #[test]

@@ -29,12 +29,7 @@ fn with<'a>(lines: &'a [(&'a str, &'a [u8])]) -> Request<'a> {
 }
 
 fn cookie(ttl: Option<u64>) -> Cookie {
-    Cookie {
-        name: "user".into(),
-        path: "".into(),
-        ttl: ttl.map(Duration::from_secs),
-        attributes: Box::default(),
-    }
+    Cookie { name: "user".into(), path: "".into(), ttl: ttl.map(Duration::from_secs), attributes: Box::default() }
 }
 
 /// The value that a request is hashed by, told by its hash.
@@ -100,7 +95,8 @@ fn parameters_as_they_are_written() {
 
 #[test]
 fn addresses_without_their_ports() {
-    for (peer, expected) in [("10.0.0.1:4321", "10.0.0.1"), ("10.0.0.1:1", "10.0.0.1"), ("[2001:db8::1]:80", "2001:db8::1")]
+    for (peer, expected) in
+        [("10.0.0.1:4321", "10.0.0.1"), ("10.0.0.1:1", "10.0.0.1"), ("[2001:db8::1]:80", "2001:db8::1")]
     {
         assert_hashed_by(Key::SourceIp, &Request { peer, ..with(&[]) }, Some(expected.as_bytes()));
     }
