@@ -7,10 +7,10 @@ use std::time::Instant;
 use super::pool::{Closed, Idle, Upstream};
 use crate::base::id::{ClusterId, EndpointId};
 use crate::base::rng::Rng;
-use crate::io::BufPool;
+use crate::io::{self, BufPool};
 use crate::observe::stats::{ClusterStats, EndpointStats, HttpStats, ListenerStats};
 use crate::plan::{Cluster, Plan};
-use crate::policy::balance::Balancer;
+use crate::policy::balance::{Ask, Balancer, Member};
 
 /// One core's counters for a plan, in the plan's order. Control makes them from its registry, so that what a reload
 /// keeps goes on counting.
@@ -96,26 +96,38 @@ pub struct LocalCluster {
 pub struct LocalEndpoint {
     /// This core's counters of the endpoint; its active requests are what LEAST_REQUEST compares.
     pub stats: Arc<EndpointStats>,
+    /// When it came into its cluster, for `warmup`.
+    since: Instant,
     idle: RefCell<Vec<Idle>>,
 }
 
 impl LocalCluster {
     fn new(cluster: &Cluster, stats: Arc<ClusterStats>, endpoints: &[Arc<EndpointStats>], rng: &mut Rng) -> Self {
-        let weights: Vec<u32> = cluster.endpoints.iter().map(|endpoint| endpoint.weight).collect();
-        let endpoints = (0..weights.len())
-            .map(|at| LocalEndpoint { stats: endpoints.get(at).cloned().unwrap_or_default(), idle: RefCell::default() })
+        let now = io::now();
+        let endpoints: Vec<LocalEndpoint> = (0..cluster.endpoints.len())
+            .map(|at| LocalEndpoint {
+                stats: endpoints.get(at).cloned().unwrap_or_default(),
+                since: now,
+                idle: RefCell::default(),
+            })
             .collect();
-        Self { stats, balancer: RefCell::new(Balancer::new(&weights, cluster.policy, rng)), endpoints }
+        let members: Vec<Member> = cluster
+            .endpoints
+            .iter()
+            .zip(&endpoints)
+            .map(|(plan, local)| Member { weight: plan.weight, since: local.since })
+            .collect();
+        Self { stats, balancer: RefCell::new(Balancer::new(&cluster.spread, &members, now, rng)), endpoints }
     }
 
     /// Chooses the endpoint of the next request; `None` if there is none to choose.
-    pub fn pick(&self, rng: &mut Rng) -> Option<EndpointId> {
+    pub fn pick(&self, ask: Ask, rng: &mut Rng) -> Option<EndpointId> {
         let active = |at: usize| {
             self.endpoints
                 .get(at)
                 .map_or(0, |endpoint| u32::try_from(endpoint.stats.rq_active.get()).unwrap_or(u32::MAX))
         };
-        self.balancer.borrow_mut().pick(active, |_| true, rng)
+        self.balancer.borrow_mut().pick(ask, active, |_| true, rng)
     }
 
     /// The core's side of an endpoint that [`LocalCluster::pick`] named.

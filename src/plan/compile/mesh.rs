@@ -232,7 +232,8 @@ impl<'w> Compiler<'w> {
             root: None,
         };
         let destinations = Destinations::only(Destination::plain(target));
-        built_in("default", origin, Action::Forward(Forward { destinations, rewrite: None }))
+        let hash_keys = self.hash_key(&named).into_iter().collect();
+        built_in("default", origin, Action::Forward(Forward { destinations, rewrite: None, hash_keys }))
     }
 }
 

@@ -17,6 +17,9 @@ mod delegate;
 mod headers;
 mod host;
 mod hostname;
+mod lb;
+mod lb_locality;
+mod lb_rules;
 mod listener;
 mod matcher;
 mod mesh;
@@ -24,14 +27,14 @@ mod route;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use crate::istio::model::destination_rule::DestinationRule;
 use crate::istio::problem::Problem;
 use crate::istio::world::World;
 
 use super::{Cluster, Pattern, Plan, ProxySettings, Target};
+use lb_rules::Rules;
 
 /// Compiles what `world` says into what the workers run on. The problems are in the order of the documents' use, each
 /// once; with an error among them the plan lacks something that was asked for and should not be served.
@@ -42,7 +45,7 @@ pub fn compile(world: &World, settings: ProxySettings) -> (Plan, Vec<Problem>) {
         world,
         settings: &settings,
         bound: bound::visible(world, &settings, &mut problems).into(),
-        rules: cluster::by_namespace(&world.destination_rules),
+        rules: Rules::new(world),
         clusters: Vec::new(),
         targets: HashMap::new(),
         regexes: HashMap::new(),
@@ -66,8 +69,7 @@ struct Compiler<'w> {
     settings: &'w ProxySettings,
     /// The VirtualServices that this proxy sees, in the order in which they count.
     bound: Rc<[bound::Bound<'w>]>,
-    /// DestinationRules by namespace, each list in the order of the documents.
-    rules: BTreeMap<&'w str, Vec<&'w DestinationRule>>,
+    rules: Rules<'w>,
     /// Those that a route names, in order of first use.
     clusters: Vec<Cluster>,
     /// What each cluster name seen so far stands for.
