@@ -1,4 +1,4 @@
-//! What routing and load balancing cost: the host table as it grows, a long list of rules, one pick of each policy.
+//! What routing costs: the host table as it grows, a long list of rules.
 
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -9,11 +9,10 @@ use ringway::h1::head::RequestHead;
 use ringway::h1::parse::{self, HeadLimits, Parsed};
 use ringway::istio::model::proxy::Proxy;
 use ringway::plan::{
-    Action, ClusterId, Condition, Decision, Destination, Destinations, Forward, HeaderCondition, HeaderEdits,
-    HostTable, Listener, ListenerId, ListenerKind, Matcher, Origin, Overrides, Pattern, Plan, ProxySettings, Request,
-    Route, RouteTable, Target, VirtualHost,
+    Action, ClusterId, Condition, Decision, Destination, Destinations, Forward, HeaderCondition, HeaderEdits, Listener,
+    ListenerId, ListenerKind, Matcher, Origin, Overrides, Pattern, Plan, ProxySettings, Request, Route, RouteTable,
+    Target, VirtualHost,
 };
-use ringway::policy::balance::{Balancer, Policy};
 
 /// A rule that sends requests with this path prefix, and these further conditions, to the only cluster.
 fn route(prefix: &str, mut conditions: Vec<Condition>) -> Route {
@@ -33,6 +32,7 @@ fn route(prefix: &str, mut conditions: Vec<Condition>) -> Route {
         action: Action::Forward(Forward {
             destinations: Destinations::new(vec![to]).expect("one destination"),
             rewrite: None,
+            hash_keys: Box::default(),
         }),
         headers: HeaderEdits::default(),
         cors: None,
@@ -40,13 +40,13 @@ fn route(prefix: &str, mut conditions: Vec<Condition>) -> Route {
     }
 }
 
+fn virtual_host(name: &str, routes: Vec<Route>) -> VirtualHost {
+    VirtualHost::new(name, [name.into()], routes)
+}
+
 fn plan(virtual_hosts: Vec<VirtualHost>) -> Plan {
     let bind = SocketAddr::from(([127, 0, 0, 1], 8080));
-    let table = RouteTable {
-        port: Some(80),
-        hosts: HostTable::new(virtual_hosts.iter().map(|host| host.name.as_str()).zip(0..)),
-        virtual_hosts,
-    };
+    let table = RouteTable::new(Some(80), virtual_hosts);
     let listener = Listener {
         name: "127.0.0.1_8080".to_owned(),
         bind,
@@ -83,6 +83,7 @@ impl Sample {
             buf: &self.buf,
             path: self.path.as_bytes(),
             query: b"",
+            target: self.path.as_bytes(),
             authority: self.authority.as_bytes(),
             scheme: b"http",
             peer: SocketAddr::from(([127, 0, 0, 1], 40000)),
@@ -109,9 +110,8 @@ fn hosts(c: &mut Criterion) {
     for (kind, prefix) in [("exact", ""), ("wildcard", "*.")] {
         for count in [10, 1_000, 10_000] {
             let name = |at: usize| format!("tenant-{at}.example.com");
-            let virtual_hosts = (0..count)
-                .map(|at| VirtualHost { name: format!("{prefix}{}", name(at)), routes: vec![route("/", vec![])] })
-                .collect();
+            let virtual_hosts =
+                (0..count).map(|at| virtual_host(&format!("{prefix}{}", name(at)), vec![route("/", vec![])])).collect();
             let asked = |at: usize| if prefix.is_empty() { name(at) } else { format!("www.{}", name(at)) };
             let samples: Vec<Sample> =
                 (0..10).map(|at| Sample::new(&asked(at * (count / 10)), "/status/200")).collect();
@@ -134,26 +134,11 @@ fn rules(c: &mut Criterion) {
     ];
     for (kind, mut routes) in sets {
         routes.push(route("/status", vec![]));
-        let host = VirtualHost { name: "*".to_owned(), routes };
+        let host = virtual_host("*", routes);
         let sample = [Sample::new("example.com", "/status/200")];
         measure(c, &format!("route/100_rules/{kind}"), &plan(vec![host]), &sample);
     }
 }
 
-fn picks(c: &mut Criterion) {
-    for (name, policy, weights) in [
-        ("least_request", Policy::LeastRequest, [1; 16]),
-        ("round_robin", Policy::RoundRobin, [1; 16]),
-        ("random", Policy::Random, [1; 16]),
-        ("weighted", Policy::RoundRobin, std::array::from_fn(|at| 1 + at as u32)),
-    ] {
-        let mut rng = Rng::seeded(1);
-        let mut balancer = Balancer::new(&weights, policy, &mut rng);
-        c.bench_function(&format!("pick/{name}"), |b| {
-            b.iter(|| balancer.pick(|at| black_box(at as u32) & 3, |at| black_box(at) != 5, &mut rng));
-        });
-    }
-}
-
-criterion_group!(benches, hosts, rules, picks);
+criterion_group!(benches, hosts, rules);
 criterion_main!(benches);

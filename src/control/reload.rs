@@ -289,7 +289,7 @@ fn kept(plan: &Plan) -> Kept<'_> {
             .iter()
             .flat_map(|listener| &listener.tables)
             .flat_map(|table| &table.virtual_hosts)
-            .flat_map(|host| host.routes.iter().map(move |route| (host.name.as_str(), route.stat_prefix.as_deref())))
+            .flat_map(|host| host.routes().iter().map(|route| (&*host.name, route.stat_prefix.as_deref())))
             .filter_map(|(host, stat_prefix)| Some((host, stat_prefix?)))
             .collect(),
     }

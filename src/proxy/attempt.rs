@@ -9,18 +9,21 @@ use std::sync::Arc;
 
 use super::conn::Session;
 use super::core::{Core, Live, Phase};
+use super::hash::Head;
 use super::record::Story;
 use super::relay::{self, Client, Incoming, Progress, Relayed, Response, Sent};
 use super::reply::Ended;
 use super::request::{self, Asked};
 use super::tunnel::{self, End};
+use crate::h1::change::{self, Changes};
 use crate::h1::encode::{self, Connection, Forwarded, OutBody, RequestOut, ResponseOut, Server};
 use crate::h1::framing::{self, Body};
-use crate::h1::head::Version;
+use crate::h1::head::{Known, Version};
 use crate::io::{self, Buf, Either, race};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, ServerHeader};
 use crate::policy::balance::Ask;
+use crate::policy::hashing::key::{self, Hashed, Key, NewCookie};
 use crate::upstream::{
     Closed, ConnectError, HeadError, Installed, LocalCluster, LocalEndpoint, Upstream, open, read_head,
 };
@@ -64,14 +67,21 @@ pub(super) async fn run(
     session: &mut Session,
     installed: &Installed,
     story: &mut Story<'_>,
-    cluster: &Cluster,
-    local: &LocalCluster,
+    (cluster, local): (&Cluster, &LocalCluster),
     asked: &Asked,
+    keys: &[Key],
 ) -> Run {
-    let ask = Ask { hash: None, now: story.began };
+    // Written before there is an endpoint, because what chooses one may be in it.
+    let head = outgoing(session, story, asked);
+    let hashed = match cluster.spread.hashes() {
+        true => key::hash(keys, &Head::new(head.bytes(), session)),
+        false => Hashed::default(),
+    };
+    let ask = Ask { hash: hashed.hash, now: story.began };
     let picked = session.core.with_rng(|rng| local.pick(ask, rng));
     let chosen = picked.and_then(|id| Some((cluster.endpoints.get(id.index())?, local.endpoint(id)?)));
     let Some((address, endpoint)) = chosen.map(|(plan, endpoint)| (plan.address, endpoint)) else {
+        session.core.buffers.put(head);
         local.stats.upstream_cx_none_healthy.inc();
         return Run::failed(Ended::NoEndpoint, request::skip_buffered_body(session, story, asked.body));
     };
@@ -88,6 +98,7 @@ pub(super) async fn run(
             match opened {
                 Ok(upstream) => upstream,
                 Err(error) => {
+                    core.buffers.put(head);
                     local.stats.upstream_rq_pending_failure_eject.inc();
                     endpoint.stats.rq_error.inc();
                     let ended = match error {
@@ -103,7 +114,7 @@ pub(super) async fn run(
     story.upstream_local = upstream.local();
     upstream.begin_request();
     let notes = Notes::default();
-    let run = exchange(session, installed, story, asked, &mut upstream, &notes).await;
+    let run = exchange(session, installed, story, asked, (head, &hashed.cookies), &mut upstream, &notes).await;
     if notes.tunnel.get() {
         run_tunnel(session, story, &mut upstream).await;
     }
@@ -179,10 +190,8 @@ async fn run_tunnel(session: &mut Session, story: &mut Story<'_>, upstream: &mut
     }
 }
 
-/// The request's head, and what of its body has arrived, ready to be sent; the rest of the body is still `Incoming`.
-fn outgoing(session: &mut Session, story: &Story<'_>, asked: &Asked, notes: &Notes) -> Result<(Buf, Incoming), Ended> {
-    let mut incoming = Incoming::from(asked.body);
-    let body = asked.out_body();
+/// The request's head, ready to be sent.
+fn outgoing(session: &Session, story: &Story<'_>, asked: &Asked) -> Buf {
     let mut out = session.core.buffers.head();
     let buf = session.input.bytes();
     encode::request(
@@ -192,24 +201,31 @@ fn outgoing(session: &mut Session, story: &Story<'_>, asked: &Asked, notes: &Not
         &RequestOut {
             path: asked.target(session),
             authority: asked.authority.map(|authority| authority.of(buf)),
-            body,
+            body: asked.out_body(),
             forward: Forwarded {
                 peer: session.forwarded_for.as_bytes(),
                 proto: b"http",
                 request_id: story.request_id.as_ref().map_or(&[], <[u8; 36]>::as_slice),
                 external_address: Some(session.external_address.as_bytes()),
                 attempt: 1,
-                original_path: None,
+                ..Forwarded::default()
             },
             drop_expect: false,
+            changes: &change::NONE,
         },
     );
+    out
+}
+
+/// Puts behind the head what of the body has arrived with it; the rest is still `Incoming`.
+fn first_piece(session: &mut Session, asked: &Asked, out: &mut Buf, notes: &Notes) -> Result<Incoming, Ended> {
+    let mut incoming = Incoming::from(asked.body);
+    let chunked = asked.out_body() == OutBody::Chunked;
     let behind = session.input.bytes_mut().get_mut(session.head.len..).unwrap_or_default();
-    let (payload, consumed) =
-        relay::first_piece(&mut incoming, behind, body == OutBody::Chunked, &mut out).map_err(Ended::BadRequest)?;
+    let (payload, consumed) = relay::first_piece(&mut incoming, behind, chunked, out).map_err(Ended::BadRequest)?;
     session.rest = session.head.len + consumed;
     notes.progress.received.set(payload as u64);
-    Ok((out, incoming))
+    Ok(incoming)
 }
 
 async fn exchange(
@@ -217,11 +233,12 @@ async fn exchange(
     installed: &Installed,
     story: &mut Story<'_>,
     asked: &Asked,
+    (mut first, cookies): (Buf, &[NewCookie<'_>]),
     upstream: &mut Upstream,
     notes: &Notes,
 ) -> Run {
-    let (first, incoming) = match outgoing(session, story, asked, notes) {
-        Ok(ready) => ready,
+    let incoming = match first_piece(session, asked, &mut first, notes) {
+        Ok(incoming) => incoming,
         Err(ended) => return Run::failed(ended, false),
     };
     let limits = &installed.plan.proxy.limits;
@@ -296,6 +313,11 @@ async fn exchange(
     let sent = notes.progress.sent.get().is_some();
     let draining = core.draining() || door.closed();
     let keep = asked.keep_alive && sent && out_body != OutBody::UntilClose && !draining && !asked.tunnel();
+    // Allocates only when there are cookies to make.
+    let mut changes = Changes::new();
+    for cookie in cookies {
+        changes.add(Known::Other, b"set-cookie", |out| cookie.write(out));
+    }
     let mut out = core.buffers.body();
     encode::response(
         out.cleared_vec(),
@@ -311,6 +333,7 @@ async fn exchange(
             body: out_body,
             connection: if keep { Connection::KeepAlive } else { Connection::Close },
             client: version,
+            changes: &changes,
         },
     );
     let reusable = framing::response_keep_alive(response, up_buf.bytes());

@@ -6,12 +6,14 @@ use super::attempt;
 use super::conn::Session;
 use super::record::{self, Story};
 use super::reply::Ended;
+use crate::h1::change;
 use crate::h1::encode::{LocalReply, OutBody, local_reply};
 use crate::h1::framing::{self, Body, Upgrade};
 use crate::h1::head::{Method, Span};
 use crate::h1::target::{self, Normal};
 use crate::observe::flags::Flags;
 use crate::plan::{Cluster, Decision, Request, ServerHeader, Target};
+use crate::policy::hashing::key::Key;
 use crate::upstream::{Installed, LocalCluster};
 
 /// What the head of a request says, beyond its lines.
@@ -67,7 +69,7 @@ async fn run<'p>(session: &mut Session, installed: &'p Installed, story: &mut St
         return reply(session, installed, story, Ended::NoPath, close).await;
     }
     story.request_id = Some(session.core.request_id());
-    let Some((route, target)) = find(session, installed, &asked) else {
+    let Some((route, target, keys)) = find(session, installed, &asked) else {
         session.stats.http.no_route.inc();
         // What follows a CONNECT is not HTTP.
         let close = close || session.head.method == Method::Connect;
@@ -87,18 +89,18 @@ async fn run<'p>(session: &mut Session, installed: &'p Installed, story: &mut St
         session.stats.http.downstream_rq_ws_on_non_ws_route.inc();
         return reply(session, installed, story, Ended::UpgradeRefused, true).await;
     }
-    forward(session, installed, story, cluster, local, &asked).await
+    forward(session, installed, story, (cluster, local), &asked, keys).await
 }
 
 async fn forward(
     session: &mut Session,
     installed: &Installed,
     story: &mut Story<'_>,
-    cluster: &Cluster,
-    local: &LocalCluster,
+    (cluster, local): (&Cluster, &LocalCluster),
     asked: &Asked,
+    keys: &[Key],
 ) -> bool {
-    let run = attempt::run(session, installed, story, cluster, local, asked).await;
+    let run = attempt::run(session, installed, story, (cluster, local), asked, keys).await;
     let keep = match run.ended {
         Ended::Answered => run.keep,
         ended if run.began => {
@@ -170,8 +172,8 @@ impl Asked {
     }
 }
 
-/// The route of the request and the cluster drawn from it.
-fn find<'p>(session: &Session, installed: &'p Installed, asked: &Asked) -> Option<(&'p str, &'p Target)> {
+/// The route of the request, the cluster drawn from it, and what it hashes by.
+fn find<'p>(session: &Session, installed: &'p Installed, asked: &Asked) -> Option<(&'p str, &'p Target, &'p [Key])> {
     // CONNECT names no path; no rule of a VirtualService can mean it.
     if session.head.method == Method::Connect {
         return None;
@@ -182,12 +184,15 @@ fn find<'p>(session: &Session, installed: &'p Installed, asked: &Asked) -> Optio
         buf,
         path: asked.path(session),
         query: asked.query.of(buf),
+        target: asked.target(session),
         authority: asked.host.of(buf),
         scheme: b"http",
         peer: session.peer,
     };
     match session.core.with_rng(|rng| installed.plan.route(session.listener, &request, rng)) {
-        Decision::Forward { route, destination, .. } => Some((&route.name, &destination.target)),
+        Decision::Forward { route, forward, destination } => {
+            Some((&route.name, &destination.target, &forward.hash_keys))
+        }
         Decision::NotFound | Decision::Redirect { .. } | Decision::Direct { .. } | Decision::Passthrough { .. } => None,
     }
 }
@@ -243,13 +248,14 @@ pub(super) async fn reply(
         out.cleared_vec(),
         &LocalReply {
             status,
-            body: &body,
+            body: body.as_bytes(),
             head_request,
             close,
             client: session.head.version,
             server: server(&installed.plan.proxy.server_header),
             date: &session.core.date(),
-            extra: &[],
+            location: None,
+            changes: &change::NONE,
         },
     );
     story.status = status;

@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 use super::address;
 use crate::plan::{
     AccessLogEncoding, Action, AddressPart, Cluster, Condition, Cors, Cpus, Destination, Driver, Edits, Field, Forward,
-    HeaderEdits, HeaderName, Listener, ListenerKind, Lookup, Operator, PathRewrite, Pattern, Piece, Plan, Redirect,
-    RedirectPath, Route, RouteTable, ServerHeader, Target, Template, UnmatchedPreflights, VirtualHost,
+    HeaderEdits, HeaderName, Listener, ListenerKind, Lookup, Operator, PathNormalization, PathRewrite, Pattern, Piece,
+    Plan, Redirect, RedirectPath, Route, RouteTable, ServerHeader, Target, Template, UnmatchedPreflights, VirtualHost,
 };
 use crate::policy::balance::{Policy, Spread};
 use crate::policy::hashing::Algorithm;
@@ -77,6 +77,12 @@ fn bootstrap(plan: &Plan) -> Value {
         "server_header": match &proxy.server_header {
             ServerHeader::Overwrite(name) => name,
             ServerHeader::PassThrough => "passthrough",
+        },
+        "path_normalization": match proxy.path_normalization {
+            PathNormalization::None => "NONE",
+            PathNormalization::Base => "BASE",
+            PathNormalization::MergeSlashes => "MERGE_SLASHES",
+            PathNormalization::DecodeAndMergeSlashes => "DECODE_AND_MERGE_SLASHES",
         },
         "access_log": log,
         "drain_time": duration(proxy.drain_duration),
@@ -162,21 +168,14 @@ fn table_name(listener: &Listener, table: &RouteTable) -> String {
 }
 
 fn route_table(plan: &Plan, listener: &Listener, table: &RouteTable, keep: &dyn Fn(&str) -> bool) -> Value {
-    let mut domains: Vec<Vec<String>> = vec![Vec::new(); table.virtual_hosts.len()];
-    for (name, host) in table.hosts.names() {
-        if let Some(domains) = domains.get_mut(host as usize) {
-            domains.push(name);
-        }
-    }
-    domains.iter_mut().for_each(|domains| domains.sort());
-    let hosts = table.virtual_hosts.iter().zip(domains).filter(|(host, _)| keep(&host.name));
-    let hosts: Vec<Value> = hosts.map(|(host, domains)| virtual_host(plan, host, &domains)).collect();
+    let hosts = table.virtual_hosts.iter().filter(|host| keep(&host.name));
+    let hosts: Vec<Value> = hosts.map(|host| virtual_host(plan, host)).collect();
     json!({"name": table_name(listener, table), "listener": listener.name, "virtual_hosts": hosts})
 }
 
-fn virtual_host(plan: &Plan, host: &VirtualHost, domains: &[String]) -> Value {
-    let routes: Vec<Value> = host.routes.iter().map(|found| route(plan, found)).collect();
-    json!({"name": host.name, "domains": domains, "routes": routes})
+fn virtual_host(plan: &Plan, host: &VirtualHost) -> Value {
+    let routes: Vec<Value> = host.routes().iter().map(|found| route(plan, found)).collect();
+    json!({"name": *host.name, "domains": host.domains, "routes": routes})
 }
 
 fn route(plan: &Plan, route: &Route) -> Value {
@@ -214,23 +213,45 @@ fn route(plan: &Plan, route: &Route) -> Value {
 
 fn conditions(conditions: &[Condition]) -> Value {
     let mut shown = Map::new();
-    let mut headers = Vec::new();
+    let (mut headers, mut parameters) = (Vec::new(), Vec::new());
     for condition in conditions {
         match condition {
             Condition::Path(pattern) => path_match(&mut shown, pattern),
-            Condition::Method(pattern) => headers.push(header_match(":method", pattern)),
-            Condition::Scheme(pattern) => headers.push(header_match(":scheme", pattern)),
-            Condition::Authority(pattern) => headers.push(header_match(":authority", pattern)),
-            Condition::Header(header) => headers.push(header_match(header.name(), header.value())),
+            Condition::Query(query) => {
+                let name = String::from_utf8_lossy(query.name());
+                parameters.push(value_match(&name, query.value()));
+            }
+            other => headers.push(header_match(other)),
         }
     }
     if !["prefix", "path", "safe_regex"].iter().any(|key| shown.contains_key(*key)) {
         shown.insert("prefix".to_owned(), "/".into());
     }
-    if !headers.is_empty() {
-        shown.insert("headers".to_owned(), headers.into());
+    for (key, list) in [("headers", headers), ("query_parameters", parameters)] {
+        if !list.is_empty() {
+            shown.insert(key.to_owned(), list.into());
+        }
     }
     shown.into()
+}
+
+/// A condition as one on a header: Envoy has names for the parts of a request that are none.
+fn header_match(condition: &Condition) -> Value {
+    let not = |condition| {
+        let mut shown: Value = condition;
+        shown["invert_match"] = true.into();
+        shown
+    };
+    match condition {
+        Condition::Method(pattern) => value_match(":method", pattern),
+        Condition::Scheme(pattern) => value_match(":scheme", pattern),
+        Condition::Authority(pattern) => value_match(":authority", pattern),
+        Condition::Path(pattern) | Condition::Target(pattern) => value_match(":path", pattern),
+        Condition::Header(header) => value_match(header.name(), header.value()),
+        Condition::WithoutHeader(header) => not(value_match(header.name(), header.value())),
+        Condition::Query(query) => value_match(&String::from_utf8_lossy(query.name()), query.value()),
+        Condition::Not(condition) => not(header_match(condition)),
+    }
 }
 
 fn path_match(shown: &mut Map<String, Value>, pattern: &Pattern) {
@@ -248,7 +269,7 @@ fn path_match(shown: &mut Map<String, Value>, pattern: &Pattern) {
     }
 }
 
-fn header_match(name: &str, pattern: &Pattern) -> Value {
+fn value_match(name: &str, pattern: &Pattern) -> Value {
     match pattern {
         Pattern::Any => json!({"name": name, "present_match": true}),
         pattern => json!({"name": name, "string_match": string_match(pattern)}),
