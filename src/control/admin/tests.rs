@@ -206,13 +206,13 @@ fn clusters_as_json() {
 fn listeners_by_name() {
     let running = running();
     running.state.install(read(&["config/quickstart"], "").into());
-    assert_eq!(running.get("/listeners"), "127.0.0.1_8080::127.0.0.1:8080\n");
+    assert_eq!(running.get("/listeners"), "0.0.0.0_8080::0.0.0.0:8080\n");
     let document: Value = serde_json::from_str(&running.get("/listeners?format=json")).unwrap();
     assert_eq!(
         document["listener_statuses"],
         json!([{
-            "name": "127.0.0.1_8080",
-            "local_address": {"socket_address": {"address": "127.0.0.1", "port_value": 8080}},
+            "name": "0.0.0.0_8080",
+            "local_address": {"socket_address": {"address": "0.0.0.0", "port_value": 8080}},
         }])
     );
 }
@@ -263,7 +263,7 @@ fn config_dump_by_name_and_as_yaml() {
     let (head, yaml) = running.ask("GET", "/config_dump?format=yaml");
     assert!(head.contains("\r\ncontent-type: application/yaml"), "{head}");
     assert_eq!(serde_yaml::from_str::<Value>(&yaml).unwrap(), whole);
-    let some: Value = serde_json::from_str(&running.get("/config_dump?name_regex=%7Cv2%7C")).unwrap();
+    let some: Value = serde_json::from_str(&running.get("/config_dump?name_regex=v2")).unwrap();
     let clusters = some["configs"][1]["static_clusters"].as_array().unwrap();
     assert!(!clusters.is_empty());
     let wanted = |value: &Value| value["cluster"]["name"].as_str().is_some_and(|name| name.contains("|v2|"));
