@@ -11,8 +11,8 @@ use super::start::{StartError, hint};
 use crate::io::{bind_probe, bind_reuseport};
 use crate::plan::{Listener, ListenerKind};
 
-/// What makes two plans' listeners the same one. Port 0 is another port each time, so there it says which one is meant
-/// whom it is for.
+/// What makes two plans' listeners the same one. Port 0 is another port each time, so there it matters whom the listener
+/// is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Key(SocketAddr, Option<ListenerKind>);
 
