@@ -112,7 +112,10 @@ impl Running {
 
     fn reload(&mut self, cause: Cause) {
         if !matches!(self.reloads.step, Step::None) {
-            self.reloads.next = Some(cause);
+            // What somebody asked for is done in any case; it reads what has changed, too.
+            if !matches!(self.reloads.next, Some(Cause::Asked)) {
+                self.reloads.next = Some(cause);
+            }
             return;
         }
         let Some(source) = self.reloads.source.clone() else {

@@ -289,3 +289,109 @@ impl Watching {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn dir() -> TempDir {
+        TempDir::new().expect("a temporary folder")
+    }
+
+    fn write(path: &Path, text: &str) {
+        fs::write(path, text).expect("write");
+    }
+
+    fn take(path: &Path) -> Snapshot {
+        Snapshot::take(&[path.to_owned()])
+    }
+
+    fn watches(snapshot: &Snapshot, folder: &Path) -> bool {
+        snapshot.folders.contains_key(&id(&fs::metadata(folder).expect("a folder")))
+    }
+
+    #[test]
+    fn only_what_is_read_counts() {
+        let dir = dir();
+        write(&dir.path().join("a.yaml"), "1");
+        let before = take(dir.path());
+        write(&dir.path().join("notes.txt"), "1");
+        write(&dir.path().join(".a.yaml.swp"), "1");
+        assert_eq!(take(dir.path()), before);
+        fs::create_dir(dir.path().join("more")).expect("a folder");
+        assert_eq!(take(dir.path()), before, "there is nothing in it");
+        for name in ["b.yaml", "b.yml", "b.json", "more/c.yaml"] {
+            let before = take(dir.path());
+            write(&dir.path().join(name), "1");
+            assert_ne!(take(dir.path()), before, "{name} was added");
+        }
+        let before = take(dir.path());
+        fs::remove_file(dir.path().join("b.yml")).expect("remove");
+        assert_ne!(take(dir.path()), before, "one was removed");
+    }
+
+    #[test]
+    fn a_file_that_looks_the_same_is_another_one() {
+        let dir = dir();
+        let (file, other) = (dir.path().join("a.yaml"), dir.path().join("other"));
+        write(&file, "one");
+        let before = take(&file);
+        assert_eq!(take(&file), before);
+        write(&other, "two");
+        let times = fs::metadata(&file).expect("a file").modified().expect("a time");
+        let handle = fs::File::options().write(true).open(&other).expect("open");
+        handle.set_modified(times).expect("set the time");
+        fs::rename(&other, &file).expect("rename over");
+        assert_ne!(take(&file), before, "as long, and as old");
+    }
+
+    #[test]
+    fn every_folder_on_the_way_is_watched() {
+        let dir = dir();
+        let real = dir.path().join("releases/1/etc");
+        fs::create_dir_all(&real).expect("folders");
+        write(&real.join("a.yaml"), "1");
+        symlink("releases/1", dir.path().join("current")).expect("a link");
+        let away = TempDir::new().expect("a temporary folder");
+        symlink(dir.path().join("current/etc/a.yaml"), away.path().join("b.yaml")).expect("a link");
+        let snapshot = take(&away.path().join("b.yaml"));
+        assert!(watches(&snapshot, away.path()), "the link itself can be replaced");
+        assert!(watches(&snapshot, dir.path()), "the link on the way can be replaced");
+        assert!(watches(&snapshot, &real), "the file can be replaced");
+        let snapshot = take(away.path());
+        assert!(watches(&snapshot, &real), "also when the link is found in a folder");
+    }
+
+    #[test]
+    fn loops_of_links_end() {
+        let dir = dir();
+        write(&dir.path().join("a.yaml"), "1");
+        for name in ["x", "y"] {
+            symlink(".", dir.path().join(name)).expect("a link");
+            symlink(format!("{name}.yaml"), dir.path().join(format!("{name}.yaml"))).expect("a link");
+        }
+        assert_eq!(take(dir.path()).files.len(), 1);
+        assert_eq!(take(&dir.path().join("x.yaml")).files.len(), 0);
+    }
+
+    #[test]
+    fn a_change_is_told_once_and_a_watch_ends_at_once() {
+        let dir = dir();
+        let file = dir.path().join("a.yaml");
+        write(&file, "1");
+        let (events, told) = std::sync::mpsc::channel();
+        let watch = Watch::start(vec![file.clone()], take(&file), events).expect("a watch");
+        for text in ["two", "three"] {
+            write(&file, text);
+            let patience = Duration::from_secs(20);
+            let Ok(Event::Changed(snapshot)) = told.recv_timeout(patience) else { panic!("{text} was not seen") };
+            assert_eq!(snapshot, take(&file));
+        }
+        drop(watch);
+        assert!(told.recv().is_err(), "nothing more, and nobody who could tell");
+    }
+}

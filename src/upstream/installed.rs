@@ -244,3 +244,36 @@ impl LocalEndpoint {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::plan::Endpoint;
+    use crate::policy::balance::{Policy, Spread};
+
+    fn cluster(ports: &[u16]) -> Cluster {
+        let endpoints = ports.iter().map(|port| Endpoint { address: ([10, 0, 0, 1], *port).into(), weight: 1 });
+        let endpoints: Vec<Endpoint> = endpoints.collect();
+        let members: Vec<_> = endpoints.iter().map(|endpoint| (endpoint.address, endpoint.weight)).collect();
+        Cluster {
+            name: "c".to_owned(),
+            spread: Spread::even(Policy::RoundRobin, None, &members),
+            endpoints,
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: None,
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_stays_is_the_same_one_whoever_comes_and_goes_beside_it() {
+        let (stats, mut rng) = (CoreStats::default(), Rng::seeded(1));
+        let (old, new) = (cluster(&[1, 3, 5, 7]), cluster(&[2, 3, 4, 7, 8]));
+        let before = LocalCluster::new(&old, &stats, 0, None, &mut rng);
+        let after = LocalCluster::new(&new, &stats, 0, Some((&old, &before)), &mut rng);
+        let kept = |at: usize| after.endpoints.iter().position(|endpoint| Rc::ptr_eq(endpoint, &before.endpoints[at]));
+        assert_eq!([kept(0), kept(1), kept(2), kept(3)], [None, Some(1), None, Some(3)]);
+        assert_eq!(after.endpoints[1].since, before.endpoints[1].since, "it need not warm up again");
+    }
+}
