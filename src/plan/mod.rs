@@ -54,7 +54,7 @@ pub struct Plan {
 }
 
 /// A set of endpoints that a route can name: one service, port and subset.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Cluster {
     /// Istio's cluster name: `outbound|8000|v1|httpbin.default.svc.cluster.local`.
     pub name: String,

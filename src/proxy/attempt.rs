@@ -77,7 +77,7 @@ pub(super) async fn run(
     story.upstream_host = Some(address);
     let active = Active::begin(local, endpoint);
     let core = session.core.clone();
-    let mut upstream = match endpoint.check_out(&core.buffers) {
+    let mut upstream = match endpoint.check_out() {
         Some(upstream) => upstream,
         None => {
             local.stats.upstream_rq_pending_total.inc();
@@ -229,7 +229,7 @@ async fn exchange(
     let pipelined = session.input.len() > session.rest;
     let chunked = asked.out_body() == OutBody::Chunked;
     let (method, version) = (session.head.method, session.head.version);
-    let Session { core, reader, writer, entered, input, response, .. } = session;
+    let Session { core, door, reader, writer, entered, input, response, .. } = session;
     let (core, live): (&Core, &Live) = (core, entered);
     let Upstream { reader: up_reader, writer: up_writer, buf: up_buf, .. } = upstream;
     let client = Client { core, live, reader, input, body_timeout: limits.body_timeout, pipelined };
@@ -294,7 +294,8 @@ async fn exchange(
     let tunnelled = response.status == 101;
     let out_body = if tunnelled { OutBody::Upgrade } else { OutBody::of_response(body, version) };
     let sent = notes.progress.sent.get().is_some();
-    let keep = asked.keep_alive && sent && out_body != OutBody::UntilClose && !core.draining() && !asked.tunnel();
+    let draining = core.draining() || door.closed();
+    let keep = asked.keep_alive && sent && out_body != OutBody::UntilClose && !draining && !asked.tunnel();
     let mut out = core.buffers.body();
     encode::response(
         out.cleared_vec(),

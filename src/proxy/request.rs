@@ -40,7 +40,8 @@ pub(super) struct Asked {
 
 /// Answers the request whose head is parsed in `session`. True if the connection is to be kept for another.
 pub(super) async fn answer(session: &mut Session, began: Instant) -> bool {
-    let installed = session.core.installed();
+    let (installed, listener) = session.door.installed(&session.core);
+    session.listener = listener;
     let http = &session.stats.http;
     http.downstream_rq_total.inc();
     http.downstream_rq_http1_total.inc();
@@ -233,7 +234,7 @@ pub(super) async fn reply(
     if status == 0 {
         return false;
     }
-    let close = close || session.core.draining();
+    let close = close || session.draining();
     if matches!(ended, Ended::BodyTimedOut) {
         session.stats.http.downstream_rq_timeout.inc();
     }
@@ -263,7 +264,7 @@ pub(super) async fn reply(
     }
     session.stats.http.downstream_cx_tx_bytes_total.add(bytes);
     story.sent = if head_request { 0 } else { body.len() as u64 };
-    if close && session.core.draining() {
+    if close && session.draining() {
         session.stats.http.downstream_cx_drain_close.inc();
     }
     !close
