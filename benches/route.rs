@@ -33,6 +33,7 @@ fn route(prefix: &str, mut conditions: Vec<Condition>) -> Route {
         action: Action::Forward(Forward {
             destinations: Destinations::new(vec![to]).expect("one destination"),
             rewrite: None,
+            hash_keys: Box::default(),
         }),
         headers: HeaderEdits::default(),
         cors: None,

@@ -7,6 +7,7 @@ use regex::bytes::Regex;
 
 use crate::base::id::ClusterId;
 use crate::base::rng::Rng;
+use crate::policy::hashing::key::Key;
 
 use super::edits::HeaderEdits;
 use super::pattern::Pattern;
@@ -31,6 +32,9 @@ pub struct Forward {
     pub destinations: Destinations,
     /// `rewrite.uri` or `rewrite.uriRegexRewrite`.
     pub rewrite: Option<PathRewrite>,
+    /// `consistentHash` of the destinations that have it, in their order: Istio hashes by all of them together,
+    /// whichever is drawn.
+    pub hash_keys: Box<[Key]>,
 }
 
 /// A new path for the one that matched. The query is kept and never looked at.

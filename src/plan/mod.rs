@@ -27,7 +27,7 @@ use std::time::Duration;
 pub use crate::base::id::{ClusterId, EndpointId, ListenerId};
 use crate::base::rng::Rng;
 use crate::h1::head::RequestHead;
-use crate::policy::balance;
+use crate::policy::balance::Spread;
 
 pub use action::{
     Action, Cors, Destination, Destinations, DirectResponse, Forward, PathRewrite, Piece, Redirect, RedirectPath,
@@ -58,8 +58,8 @@ pub struct Plan {
 pub struct Cluster {
     /// Istio's cluster name: `outbound|8000|v1|httpbin.default.svc.cluster.local`.
     pub name: String,
-    /// How an endpoint is chosen (`trafficPolicy.loadBalancer.simple`).
-    pub policy: balance::Policy,
+    /// How requests are spread over the endpoints (`trafficPolicy.loadBalancer`).
+    pub spread: Spread,
     /// The members, sorted by address; an [`EndpointId`] is a position here. May be empty: 503, flag UH.
     pub endpoints: Vec<Endpoint>,
     /// Time for a TCP connection to come up (`meshConfig.connectTimeout`, 10 s).

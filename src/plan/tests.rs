@@ -79,6 +79,7 @@ fn route(number: u32, conditions: Vec<Condition>) -> Route {
         action: Action::Forward(Forward {
             destinations: Destinations::new(vec![to]).expect("one destination"),
             rewrite: None,
+            hash_keys: Box::default(),
         }),
         headers: HeaderEdits::default(),
         cors: None,

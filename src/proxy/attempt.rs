@@ -21,6 +21,7 @@ use crate::h1::head::Version;
 use crate::io::{self, Buf, Either, race};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, ServerHeader};
+use crate::policy::balance::Ask;
 use crate::upstream::{
     Closed, ConnectError, HeadError, Installed, LocalCluster, LocalEndpoint, Upstream, open, read_head,
 };
@@ -68,7 +69,8 @@ pub(super) async fn run(
     local: &LocalCluster,
     asked: &Asked,
 ) -> Run {
-    let picked = session.core.with_rng(|rng| local.pick(rng));
+    let ask = Ask { hash: None, now: story.began };
+    let picked = session.core.with_rng(|rng| local.pick(ask, rng));
     let chosen = picked.and_then(|id| Some((cluster.endpoints.get(id.index())?, local.endpoint(id)?)));
     let Some((address, endpoint)) = chosen.map(|(plan, endpoint)| (plan.address, endpoint)) else {
         local.stats.upstream_cx_none_healthy.inc();

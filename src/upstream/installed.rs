@@ -12,10 +12,10 @@ use std::time::Instant;
 use super::pool::{Closed, Idle, Upstream};
 use crate::base::id::{ClusterId, EndpointId};
 use crate::base::rng::Rng;
-use crate::io::BufPool;
+use crate::io::{self, BufPool};
 use crate::observe::stats::{ClusterStats, EndpointStats, HttpStats, ListenerStats};
 use crate::plan::{Cluster, Plan};
-use crate::policy::balance::Balancer;
+use crate::policy::balance::{Ask, Balancer, Member};
 
 /// One core's counters for a plan, in the plan's order. Control makes them from its registry, so that what a reload
 /// keeps goes on counting.
@@ -134,6 +134,8 @@ pub struct LocalCluster {
 pub struct LocalEndpoint {
     /// This core's counters of the endpoint; its active requests are what LEAST_REQUEST compares.
     pub stats: Arc<EndpointStats>,
+    /// When it came into its cluster, for `warmup`.
+    since: Instant,
     idle: RefCell<Vec<Idle>>,
     /// The plan in force has no such endpoint.
     gone: Cell<bool>,
@@ -149,8 +151,8 @@ impl LocalCluster {
         rng: &mut Rng,
     ) -> Rc<Self> {
         let endpoint_stats = stats.endpoints.get(at).map(Vec::as_slice).unwrap_or_default();
-        let weights: Vec<u32> = cluster.endpoints.iter().map(|endpoint| endpoint.weight).collect();
-        let endpoints = cluster
+        let now = io::now();
+        let endpoints: Vec<Rc<LocalEndpoint>> = cluster
             .endpoints
             .iter()
             .enumerate()
@@ -160,21 +162,28 @@ impl LocalCluster {
                         was.endpoints.binary_search_by_key(&member.address, |endpoint| endpoint.address).ok()?;
                     local.endpoints.get(place).cloned()
                 });
-                kept.unwrap_or_else(|| LocalEndpoint::new(endpoint_stats.get(at).cloned().unwrap_or_default()))
+                kept.unwrap_or_else(|| LocalEndpoint::new(endpoint_stats.get(at).cloned().unwrap_or_default(), now))
             })
             .collect();
+        let members: Vec<Member> = cluster
+            .endpoints
+            .iter()
+            .zip(&endpoints)
+            .map(|(plan, local)| Member { weight: plan.weight, since: local.since })
+            .collect();
         let stats = stats.clusters.get(at).cloned().unwrap_or_default();
-        Rc::new(Self { stats, balancer: RefCell::new(Balancer::new(&weights, cluster.policy, rng)), endpoints })
+        let balancer = RefCell::new(Balancer::new(&cluster.spread, &members, now, rng));
+        Rc::new(Self { stats, balancer, endpoints })
     }
 
     /// Chooses the endpoint of the next request; `None` if there is none to choose.
-    pub fn pick(&self, rng: &mut Rng) -> Option<EndpointId> {
+    pub fn pick(&self, ask: Ask, rng: &mut Rng) -> Option<EndpointId> {
         let active = |at: usize| {
             self.endpoints
                 .get(at)
                 .map_or(0, |endpoint| u32::try_from(endpoint.stats.rq_active.get()).unwrap_or(u32::MAX))
         };
-        self.balancer.borrow_mut().pick(active, |_| true, rng)
+        self.balancer.borrow_mut().pick(ask, active, |_| true, rng)
     }
 
     /// The core's side of an endpoint that [`LocalCluster::pick`] named.
@@ -210,8 +219,8 @@ impl LocalCluster {
 }
 
 impl LocalEndpoint {
-    fn new(stats: Arc<EndpointStats>) -> Rc<Self> {
-        Rc::new(Self { stats, idle: RefCell::default(), gone: Cell::new(false) })
+    fn new(stats: Arc<EndpointStats>, since: Instant) -> Rc<Self> {
+        Rc::new(Self { stats, since, idle: RefCell::default(), gone: Cell::new(false) })
     }
 
     fn close_idle(&self) {

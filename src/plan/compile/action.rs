@@ -10,7 +10,7 @@ impl Compiler<'_> {
     /// The rule's action; `None` if it has none that can be served, which has then been reported.
     pub(super) fn action(&mut self, rule: Rule<'_>) -> Option<Action> {
         let destinations = self.route(rule, &rule.rule.route)?;
-        Some(Action::Forward(Forward { destinations, rewrite: None }))
+        Some(Action::Forward(Forward { destinations, rewrite: None, hash_keys: self.hash_keys(&rule.rule.route) }))
     }
 
     /// `route`.

@@ -12,6 +12,9 @@ mod action;
 mod cluster;
 mod host;
 mod hostname;
+mod lb;
+mod lb_locality;
+mod lb_rules;
 mod listener;
 mod matcher;
 mod route;
@@ -20,11 +23,11 @@ mod tests;
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::istio::model::destination_rule::DestinationRule;
 use crate::istio::problem::Problem;
 use crate::istio::world::World;
 
 use super::{Cluster, Pattern, Plan, ProxySettings, Target};
+use lb_rules::Rules;
 
 /// Compiles what `world` says into what the workers run on. The problems are in the order of the documents' use, each
 /// once; with an error among them the plan lacks something that was asked for and should not be served.
@@ -33,7 +36,7 @@ pub fn compile(world: &World, settings: ProxySettings) -> (Plan, Vec<Problem>) {
     let mut compiler = Compiler {
         world,
         settings: &settings,
-        rules: cluster::by_namespace(&world.destination_rules),
+        rules: Rules::new(world),
         clusters: Vec::new(),
         targets: BTreeMap::new(),
         regexes: BTreeMap::new(),
@@ -51,8 +54,7 @@ pub fn compile(world: &World, settings: ProxySettings) -> (Plan, Vec<Problem>) {
 struct Compiler<'w> {
     world: &'w World,
     settings: &'w ProxySettings,
-    /// DestinationRules by namespace, each list in the order of the documents.
-    rules: BTreeMap<&'w str, Vec<&'w DestinationRule>>,
+    rules: Rules<'w>,
     /// Those that a route names, in order of first use.
     clusters: Vec<Cluster>,
     /// What each cluster name seen so far stands for.

@@ -82,7 +82,7 @@ fn addresses(plan: &Plan, cluster: &str) -> Vec<(String, u32)> {
 }
 
 fn policy(plan: &Plan, cluster: &str) -> Policy {
-    plan.clusters.iter().find(|found| found.name == cluster).expect("the cluster is in the plan").policy
+    plan.clusters.iter().find(|found| found.name == cluster).expect("the cluster is in the plan").spread.policy
 }
 
 fn gateway(name: &str, port: u16, hosts: &str) -> String {
