@@ -188,6 +188,12 @@ impl Destinations {
         Some(Self { last, others: list.into(), total })
     }
 
+    /// Everything to one.
+    #[must_use]
+    pub fn only(destination: Destination) -> Self {
+        Self { total: u64::from(destination.weight), last: destination, others: Box::default() }
+    }
+
     /// One of them, each with a probability proportional to its weight.
     #[must_use]
     #[inline]

@@ -24,7 +24,7 @@ pub struct Listener {
     /// Who sends here.
     pub kind: ListenerKind,
     /// For a gateway one. For the mesh one for each port that services or rules name, sorted, and at the end one for
-    /// every other port.
+    /// every port, which also has what is not for a certain one.
     pub tables: Vec<RouteTable>,
 }
 
@@ -49,7 +49,7 @@ impl fmt::Display for ListenerKind {
 /// The virtual hosts for one port (Envoy's `RouteConfiguration`).
 #[derive(Debug, Clone)]
 pub struct RouteTable {
-    /// The port of the Gateway, or the service port that an application addresses; `None`: any that has no table.
+    /// The port of the Gateway, or the service port that an application addresses; `None`: any.
     pub port: Option<u16>,
     /// Which of `virtual_hosts` a `Host` belongs to.
     pub hosts: HostTable,
@@ -68,36 +68,45 @@ impl Listener {
         }
     }
 
-    /// The table for a request with this authority. On a gateway the port that the client writes does not count.
-    #[must_use]
-    pub fn table(&self, authority: &[u8]) -> Option<&RouteTable> {
-        match self.kind {
-            ListenerKind::Gateway(_) => self.tables.first(),
-            ListenerKind::Mesh => {
-                let port = service_port(authority);
-                let own = self.tables.binary_search_by(|table| match (table.port, port) {
-                    (Some(own), Some(wanted)) => own.cmp(&wanted),
-                    (Some(_), None) => std::cmp::Ordering::Less,
-                    (None, _) => std::cmp::Ordering::Greater,
-                });
-                own.ok().and_then(|at| self.tables.get(at)).or(self.tables.last())
-            }
-        }
+    pub(super) fn find<W: Witness>(&self, request: &Request<'_>, witness: &mut W) -> Option<&Route> {
+        let host = match self.kind {
+            // The port that the client writes does not count.
+            ListenerKind::Gateway(_) => self.tables.first().and_then(|table| table.find(request.authority)),
+            ListenerKind::Mesh => self.find_in_mesh(request.authority),
+        };
+        witness.host(host.map(|(table, host, _)| (table, host)));
+        host?.1.find(request, witness)
     }
 
-    pub(super) fn find<W: Witness>(&self, request: &Request<'_>, witness: &mut W) -> Option<&Route> {
-        let table = self.table(request.authority)?;
-        let host = table.hosts.find(request.authority).and_then(|at| table.virtual_hosts.get(at as usize));
-        witness.host(host);
-        host?.routes.iter().find(|route| {
-            // A witness wants to hear of the conditions themselves.
-            if !W::LOOKS && !route.matcher.may_hold(request) {
-                return false;
-            }
-            let taken = route.matcher.holds(request, |condition, held| witness.condition(route, condition, held));
-            witness.route(route, taken);
-            taken
-        })
+    /// The more specific of what the port's own table has and what the one for every port has; of equals the former.
+    fn find_in_mesh(&self, authority: &[u8]) -> Option<(&RouteTable, &VirtualHost, usize)> {
+        let (every, own) = self.tables.split_last()?;
+        let own = service_port(authority).and_then(|port| {
+            let at = own.binary_search_by_key(&Some(port), |table| table.port).ok()?;
+            own.get(at)?.find(authority)
+        });
+        let every = every.find(authority);
+        match (own, every) {
+            (Some((.., own_rank)), Some((.., rank))) if rank > own_rank => every,
+            _ => own.or(every),
+        }
+    }
+}
+
+impl RouteTable {
+    /// A table of these virtual hosts; where two of them have a domain, it is the first one's.
+    #[must_use]
+    pub fn new(port: Option<u16>, virtual_hosts: Vec<VirtualHost>) -> Self {
+        let domains = virtual_hosts.iter().zip(0..).flat_map(|(host, number)| {
+            let domains = host.domains.iter();
+            domains.map(move |domain| (&**domain, number))
+        });
+        Self { port, hosts: HostTable::new(domains), virtual_hosts }
+    }
+
+    fn find(&self, authority: &[u8]) -> Option<(&Self, &VirtualHost, usize)> {
+        let (number, rank) = self.hosts.find_ranked(authority)?;
+        Some((self, self.virtual_hosts.get(number as usize)?, rank))
     }
 }
 
@@ -114,35 +123,62 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_port_of_an_authority_chooses_the_table() {
-        let table = |port| RouteTable { port, hosts: HostTable::default(), virtual_hosts: Vec::new() };
-        let mut listener = Listener {
-            name: String::new(),
-            bind: SocketAddr::from(([127, 0, 0, 1], 15001)),
-            stat_prefix: String::new(),
-            kind: ListenerKind::Mesh,
-            tables: [Some(80), Some(443), Some(8000), None].map(table).into(),
-        };
+    fn the_port_that_an_application_addresses() {
         for (authority, expected) in [
             ("a", Some(80)),
             ("a:", Some(80)),
             ("a:80", Some(80)),
             ("", Some(80)),
             ("a:8000", Some(8000)),
-            ("a:443", Some(443)),
             ("[::1]", Some(80)),
             ("[::1]:8000", Some(8000)),
-            ("a:1", None),
-            ("a:9000", None),
-            ("a:0", None),
+            ("a:0", Some(0)),
             ("a:70000", None),
+            ("a:x", None),
         ] {
-            assert_eq!(listener.table(authority.as_bytes()).map(|table| table.port), Some(expected), "{authority}");
+            assert_eq!(service_port(authority.as_bytes()), expected, "{authority}");
         }
-        listener.kind = ListenerKind::Gateway(80);
-        assert_eq!(listener.table(b"a:8000").map(|table| table.port), Some(Some(80)));
-        assert_eq!(listener.gateway_port(), Some(80));
+    }
+
+    fn table(port: Option<u16>, domains: &[&str]) -> RouteTable {
+        let host = |domain: &&str| VirtualHost::new(domain, [(*domain).into()], Vec::new());
+        RouteTable::new(port, domains.iter().map(host).collect())
+    }
+
+    #[test]
+    fn the_more_specific_of_the_ports_own_table_and_the_one_for_every_port() {
+        let mut listener = Listener {
+            name: String::new(),
+            bind: SocketAddr::from(([127, 0, 0, 1], 15001)),
+            stat_prefix: String::new(),
+            kind: ListenerKind::Mesh,
+            tables: vec![
+                table(Some(80), &["a.com"]),
+                table(Some(8000), &["a.com", "*.b.com", "*.long.c.com"]),
+                table(None, &["a.com", "x.b.com", "*.c.com", "*"]),
+            ],
+        };
+        let find = |listener: &Listener, authority: &str| {
+            let (table, host, _) = listener.find_in_mesh(authority.as_bytes())?;
+            Some((table.port, host.name.to_string()))
+        };
+        for (authority, port, name) in [
+            ("a.com", Some(80), "a.com"),
+            ("a.com:8000", Some(8000), "a.com"),
+            ("a.com:8001", None, "a.com"),
+            ("a.com:99999", None, "a.com"),
+            ("x.b.com:8000", None, "x.b.com"),
+            ("y.b.com:8000", Some(8000), "*.b.com"),
+            ("y.b.com", None, "*"),
+            ("x.c.com:8000", None, "*.c.com"),
+            ("x.long.c.com:8000", Some(8000), "*.long.c.com"),
+            ("d.com:8000", None, "*"),
+        ] {
+            assert_eq!(find(&listener, authority), Some((port, name.to_owned())), "{authority}");
+        }
+        listener.tables.truncate(1);
+        assert_eq!(find(&listener, "b.com"), None);
         listener.tables.clear();
-        assert!(listener.table(b"a").is_none());
+        assert_eq!(find(&listener, "a.com"), None);
     }
 }

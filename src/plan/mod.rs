@@ -37,10 +37,10 @@ pub use compile::compile;
 pub use edits::{AddressPart, BadTemplate, Edits, Field, HeaderEdits, HeaderName, Lookup, Operator, Template};
 pub use hosts::HostTable;
 pub use listener::{Listener, ListenerKind, RouteTable};
-pub use matcher::{Condition, HeaderCondition, Matcher};
+pub use matcher::{Condition, HeaderCondition, Matcher, QueryCondition};
 pub use pattern::Pattern;
 pub use route::{NoWitness, Origin, Route, VirtualHost, Witness};
-pub use settings::{Cpus, Driver, Limits, Overrides, ProxySettings, ServerHeader};
+pub use settings::{Cpus, Driver, Limits, Overrides, PathNormalization, ProxySettings, ServerHeader};
 
 /// All that the workers serve, immutable.
 #[derive(Debug, Clone)]
@@ -52,6 +52,10 @@ pub struct Plan {
     /// The settings of the process.
     pub proxy: ProxySettings,
 }
+
+/// The cluster of requests that go to wherever their authority resolves to ([`Action::Passthrough`]). It has no
+/// endpoints of its own, and it is there only if it is needed.
+pub const PASSTHROUGH_CLUSTER: &str = "PassthroughCluster";
 
 /// A set of endpoints that a route can name: one service, port and subset.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,9 +92,11 @@ pub struct Request<'a> {
     pub path: &'a [u8],
     /// The query without its `?`; empty if there is none.
     pub query: &'a [u8],
+    /// The normalised path with `?` and query.
+    pub target: &'a [u8],
     /// `Host`, or the authority of an absolute-form target, as sent: with its port.
     pub authority: &'a [u8],
-    /// `http` or `https`: how the client reached us.
+    /// `http` or `https`: how the client reached us; on the mesh listener what it says of that in `x-forwarded-proto`.
     pub scheme: &'a [u8],
     /// The client's address.
     pub peer: SocketAddr,

@@ -13,6 +13,7 @@ pub(super) struct Sample {
     authority: String,
     path: String,
     query: String,
+    target: String,
 }
 
 impl Sample {
@@ -38,6 +39,7 @@ impl Sample {
             authority: authority.to_owned(),
             path: path.to_owned(),
             query: query.to_owned(),
+            target: target.to_owned(),
         }
     }
 
@@ -47,6 +49,7 @@ impl Sample {
             buf: &self.buf,
             path: self.path.as_bytes(),
             query: self.query.as_bytes(),
+            target: self.target.as_bytes(),
             authority: self.authority.as_bytes(),
             scheme: b"http",
             peer: SocketAddr::from(([192, 0, 2, 1], 40000)),
@@ -89,11 +92,8 @@ fn route(number: u32, conditions: Vec<Condition>) -> Route {
 
 fn plan(hosts: Vec<(&str, Vec<Route>)>) -> Plan {
     let bind = SocketAddr::from(([127, 0, 0, 1], 8080));
-    let table = RouteTable {
-        port: Some(80),
-        hosts: HostTable::new(hosts.iter().map(|(name, _)| *name).zip(0..)),
-        virtual_hosts: hosts.into_iter().map(|(name, routes)| VirtualHost { name: name.to_owned(), routes }).collect(),
-    };
+    let host = |(name, routes): (&str, _)| VirtualHost::new(name, [name.into()], routes);
+    let table = RouteTable::new(Some(80), hosts.into_iter().map(host).collect());
     let listener = Listener {
         name: "127.0.0.1_8080".to_owned(),
         bind,
@@ -239,8 +239,8 @@ fn no_listener_no_host_no_route() {
 struct Diary(Vec<String>);
 
 impl Witness for Diary {
-    fn host(&mut self, host: Option<&VirtualHost>) {
-        self.0.push(format!("host {}", host.map_or("-", |host| &host.name)));
+    fn host(&mut self, host: Option<(&RouteTable, &VirtualHost)>) {
+        self.0.push(format!("host {}", host.map_or("-", |(_, host)| &host.name)));
     }
 
     fn condition(&mut self, route: &Route, condition: &Condition, held: bool) {

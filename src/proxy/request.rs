@@ -183,6 +183,7 @@ fn find<'p>(session: &Session, installed: &'p Installed, asked: &Asked) -> Optio
         buf,
         path: asked.path(session),
         query: asked.query.of(buf),
+        target: asked.target(session),
         authority: asked.host.of(buf),
         scheme: b"http",
         peer: session.peer,

@@ -13,11 +13,16 @@ use super::lb_rules::{effective, find_subset, traffic_policy};
 const IDLE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3600);
 
 impl<'w> Compiler<'w> {
-    /// The cluster of a destination. One that does not exist keeps its name: requests to it get 503, flag NC.
-    pub(super) fn destination(&mut self, destination: &Destination, listener_port: u16) -> Target {
+    /// The cluster of a destination. One that does not exist, or that this proxy does not see, keeps its name: requests
+    /// to it get 503, flag NC.
+    pub(super) fn destination(&mut self, destination: &Destination, listener_port: Option<u16>) -> Target {
         // A wildcard service is a cluster of its own name only.
         let service = self.world.services.get(&destination.host).filter(|found| found.hostname == destination.host);
-        let port = port(destination, service, listener_port);
+        let port = port(destination, service).unwrap_or_else(|| {
+            self.depends_on_port = true;
+            listener_port.unwrap_or_default()
+        });
+        let service = service.filter(|service| service.export_to.reaches(&self.settings.namespace));
         let subset = destination.subset.as_deref().unwrap_or_default();
         let name = format!("outbound|{port}|{subset}|{}", destination.host);
         if let Some(target) = self.targets.get(&name) {
@@ -57,11 +62,10 @@ impl<'w> Compiler<'w> {
     }
 }
 
-/// `destination.port`, else the only port of the service, else the port of the listener.
-fn port(destination: &Destination, service: Option<&Service>, listener_port: u16) -> u16 {
-    match (destination.port, service.map(|service| service.ports.as_slice())) {
-        (Some(number), _) => number,
-        (None, Some([only])) => only.number,
-        (None, _) => listener_port,
-    }
+/// `destination.port`, else the only port of the service. `None`: the port of the listener.
+fn port(destination: &Destination, service: Option<&Service>) -> Option<u16> {
+    destination.port.or_else(|| match service?.ports.as_slice() {
+        [only] => Some(only.number),
+        _ => None,
+    })
 }

@@ -72,7 +72,7 @@ fn hosts(plan: &Plan, listener: usize) -> Vec<(&str, Vec<&str>)> {
     plan.listeners[listener].tables[0]
         .virtual_hosts
         .iter()
-        .map(|host| (host.name.as_str(), host.routes.iter().map(|route| route.name.as_str()).collect()))
+        .map(|host| (&*host.domains[0], host.routes().iter().map(|route| route.name.as_str()).collect()))
         .collect()
 }
 
@@ -174,7 +174,7 @@ spec: {ports: {80: 8080}}
     assert_eq!(get(&plan, "httpbin.example.com", "/headers"), ["404"]);
     assert_eq!(get(&plan, "other.example.com", "/status/200"), ["404"]);
     assert_eq!(addresses(&plan, A), [("10.0.0.1:9000".to_owned(), 3), ("10.0.0.2:9000".to_owned(), 1)]);
-    let origin = &listener.tables[0].virtual_hosts[0].routes[1].origin;
+    let origin = &listener.tables[0].virtual_hosts[0].routes()[1].origin;
     assert_eq!((&*origin.resource, origin.rule, origin.block), ("VirtualService/default/httpbin", Some(0), Some(1)));
     assert_eq!(origin.line, 18);
 }
@@ -243,7 +243,7 @@ fn no_gateway_is_told() {
     assert_eq!(
         problems,
         [
-            "t.yaml:2: Proxy/default/p: warning: there is no Gateway, so nothing is listened on (add a Gateway with a server)"
+            "t.yaml:2: Proxy/default/p: warning: there is no Gateway, so nothing is listened on (add a Gateway with a server, or spec.mesh.listen to the Proxy document)"
         ]
     );
 }
@@ -416,7 +416,7 @@ fn headers_that_the_edge_removes_never_match() {
     assert!(
         problems
             .iter()
-            .any(|problem| problem.contains("headers.X-Envoy-Internal: warning: `X-Envoy-Internal` is removed")),
+            .any(|problem| problem.contains("headers[X-Envoy-Internal]: warning: \"X-Envoy-Internal\" is removed")),
         "{problems:#?}"
     );
 }
