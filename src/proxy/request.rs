@@ -21,6 +21,7 @@ use crate::plan::{
     Cluster, Decision, Destination, Forward, ListenerKind, PathNormalization, Plan, Redirect, Request, Route,
     ServerHeader, Target,
 };
+use crate::policy::hashing::key::Key;
 use crate::upstream::{Installed, LocalCluster};
 
 /// What the head of a request says, beyond its lines.
@@ -210,18 +211,18 @@ async fn to_destination<'p>(
         let target = asked.target(caller.buf, path);
         core.with_captures(|captures| rewrite::path(rewrite, target, asked.path_len(), captures, rewritten));
     }
-    pass_on(session, installed, story, cluster, local, asked).await
+    pass_on(session, installed, story, (cluster, local), asked, &forward.hash_keys).await
 }
 
 async fn pass_on(
     session: &mut Session,
     installed: &Installed,
     story: &mut Story<'_>,
-    cluster: &Cluster,
-    local: &LocalCluster,
+    (cluster, local): (&Cluster, &LocalCluster),
     asked: &Asked,
+    keys: &[Key],
 ) -> bool {
-    let run = attempt::run(session, installed, story, cluster, local, asked).await;
+    let run = attempt::run(session, installed, story, (cluster, local), asked, keys).await;
     let keep = match run.ended {
         Ended::Answered => run.keep,
         ended if run.began => {
