@@ -37,13 +37,20 @@ impl Running {
 
     /// Waits until all of `running` have ended, `deadline` has passed, or another stop comes. Leaves those that still
     /// run.
-    fn wait_for_end(&self, running: &mut Vec<usize>, deadline: Instant) {
+    fn wait_for_end(&mut self, running: &mut Vec<usize>, deadline: Instant) {
         while !running.is_empty() {
             match self.events.recv_timeout(deadline.saturating_duration_since(now())) {
                 Ok(Event::Worker { life, report: Report::Ended { worker, .. } })
                     if self.crew.is_current(worker, life) =>
                 {
                     running.retain(|alive| *alive != worker);
+                }
+                // What is in flight may have to know yet where it goes.
+                Ok(Event::Worker { report: Report::AsksWhere { worker, authority }, .. }) => {
+                    self.asked_where(worker, authority);
+                }
+                Ok(Event::Resolved { worker, authority, whereabouts }) => {
+                    self.resolved(worker, authority, whereabouts);
                 }
                 Ok(Event::Stop) | Err(_) => return,
                 Ok(_) => {}

@@ -9,6 +9,7 @@ mod crew;
 mod drain;
 mod listeners;
 mod reload;
+mod resolve;
 mod serve;
 mod signals;
 mod source;
@@ -20,6 +21,7 @@ pub use source::{Loaded, Source};
 pub use start::{Running, StartError, start};
 pub use watch::Snapshot;
 
+use crate::proxy::Whereabouts;
 use crate::worker::Report;
 
 /// Something that control reacts to.
@@ -35,6 +37,15 @@ pub enum Event {
     Changed(Snapshot),
     /// The configuration was read again; `None`: whoever read it panicked.
     Loaded(Option<Box<Loaded>>),
+    /// Where an authority is that a worker has asked about.
+    Resolved {
+        /// Which worker.
+        worker: usize,
+        /// The authority, as it was asked.
+        authority: Box<str>,
+        /// The answer.
+        whereabouts: Whereabouts,
+    },
     /// Word from a worker.
     Worker {
         /// Which of the threads that there have been.

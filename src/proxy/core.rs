@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::door::Door;
+use super::names::{AskWhere, Names, Whereabouts};
 use super::rewrite::Captures;
 use crate::base::request_id;
 use crate::base::rng::Rng;
@@ -81,6 +82,8 @@ pub struct CoreParts {
     pub stands_for_loopback: Option<IpAddr>,
     /// The name of this machine, for `%HOSTNAME%`.
     pub hostname: Box<str>,
+    /// How control is asked where undeclared hosts are.
+    pub ask_where: AskWhere,
 }
 
 /// One core's shared state.
@@ -102,6 +105,7 @@ pub struct Core {
     /// The name of this machine.
     pub(super) hostname: Box<str>,
     captures: RefCell<Captures>,
+    pub(super) names: Names,
     live: RefCell<Slab<Rc<Live>>>,
     draining: Cell<bool>,
     swept_to: Cell<usize>,
@@ -128,6 +132,7 @@ impl Core {
             stands_for_loopback: parts.stands_for_loopback,
             hostname: parts.hostname,
             captures: RefCell::default(),
+            names: Names::new(parts.ask_where),
             live: RefCell::default(),
             draining: Cell::new(false),
             swept_to: Cell::new(0),
@@ -171,6 +176,11 @@ impl Core {
     /// A fresh `x-request-id`.
     pub(super) fn request_id(&self) -> [u8; 36] {
         self.with_rng(request_id::generate)
+    }
+
+    /// Control says where an authority is that this core has asked about.
+    pub fn resolved(&self, authority: &str, whereabouts: Whereabouts) {
+        self.names.answered(authority, whereabouts, io::now());
     }
 
     /// Room for the groups of rewriting regexes.
