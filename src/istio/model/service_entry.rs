@@ -70,7 +70,8 @@ const SERVICE_PORT: Message = Message {
     fields: &[enforced("number"), enforced("protocol"), enforced("name"), enforced("targetPort")],
 };
 
-const SELECTOR: Message = Message { name: "WorkloadSelector", fields: &[enforced("labels")] };
+/// The table of this message.
+pub(super) const SELECTOR: Message = Message { name: "WorkloadSelector", fields: &[enforced("labels")] };
 
 /// The tables of this kind.
 pub(in crate::istio) const MESSAGES: &[&Message] = &[&SERVICE_ENTRY, &SERVICE_PORT, &SELECTOR];

@@ -7,6 +7,7 @@ use super::destination_rule::check_connection_pool;
 use super::proxy::OutboundTrafficPolicy;
 use super::scalar::{Protocol, host};
 use super::server_tls;
+use super::service_entry::SELECTOR;
 use super::{Labels, Meta};
 use crate::istio::reader::{Item, Message, Object, did_you_mean, enforced, not_yet, removed};
 
@@ -56,8 +57,6 @@ const SIDECAR: Message = Message {
     ],
 };
 
-const WORKLOAD_SELECTOR: Message = Message { name: "WorkloadSelector", fields: &[enforced("labels")] };
-
 const EGRESS: Message = Message {
     name: "IstioEgressListener",
     fields: &[not_yet("port"), not_yet("bind"), not_yet("captureMode"), enforced("hosts")],
@@ -90,7 +89,7 @@ const OUTBOUND_TRAFFIC_POLICY: Message =
 
 /// The tables of this kind.
 pub(in crate::istio) const MESSAGES: &[&Message] =
-    &[&SIDECAR, &WORKLOAD_SELECTOR, &EGRESS, &INGRESS, &SIDECAR_PORT, &OUTBOUND_TRAFFIC_POLICY];
+    &[&SIDECAR, &EGRESS, &INGRESS, &SIDECAR_PORT, &OUTBOUND_TRAFFIC_POLICY];
 
 /// Reads `spec`.
 pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<Sidecar> {
@@ -99,7 +98,7 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<Sidecar> {
         spec.error("is empty", "write \"egress\" or \"outboundTrafficPolicy\"");
     }
     let workload_selector = object.get("workloadSelector").and_then(|item| {
-        let labels = item.object(&WORKLOAD_SELECTOR)?.get("labels").map(|item| item.labels()).unwrap_or_default();
+        let labels = item.object(&SELECTOR)?.get("labels").map(|item| item.labels()).unwrap_or_default();
         if labels.is_empty() {
             item.warn("selects every workload of its namespace", "write the labels to select by");
         }

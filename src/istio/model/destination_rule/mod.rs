@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::export::{self, ExportTo};
 use super::scalar::host;
+use super::virtual_service::PORT_SELECTOR;
 use super::{Labels, Meta};
 use crate::istio::reader::{Item, Message, enforced, not_yet};
 
@@ -102,13 +103,11 @@ const PORT_TRAFFIC_POLICY: Message = Message {
     ],
 };
 
-const PORT_SELECTOR: Message = Message { name: "PortSelector", fields: &[enforced("number")] };
-
-const WORKLOAD_SELECTOR: Message = Message { name: "WorkloadSelector", fields: &[enforced("matchLabels")] };
+const WORKLOAD_SELECTOR: Message =
+    Message { name: "istio.type.v1beta1.WorkloadSelector", fields: &[enforced("matchLabels")] };
 
 /// The tables of this file.
-const MESSAGES: &[&Message] =
-    &[&DESTINATION_RULE, &SUBSET, &TRAFFIC_POLICY, &PORT_TRAFFIC_POLICY, &PORT_SELECTOR, &WORKLOAD_SELECTOR];
+const MESSAGES: &[&Message] = &[&DESTINATION_RULE, &SUBSET, &TRAFFIC_POLICY, &PORT_TRAFFIC_POLICY, &WORKLOAD_SELECTOR];
 
 /// The tables of this kind, file by file.
 pub(in crate::istio) const MESSAGE_FILES: &[&[&Message]] =

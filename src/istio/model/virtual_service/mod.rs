@@ -2,8 +2,8 @@
 
 use super::Meta;
 use super::export::{self, ExportTo};
-use super::scalar::host;
 use super::scalar::string_match::STRING_MATCH;
+use super::scalar::{StringMatch, host};
 use crate::istio::reader::{Item, Message, Object, enforced, not_yet, removed};
 
 mod action;
@@ -143,7 +143,8 @@ const ROUTE_DESTINATION: Message = Message {
 const DESTINATION: Message =
     Message { name: "Destination", fields: &[enforced("host"), enforced("subset"), enforced("port")] };
 
-const PORT_SELECTOR: Message =
+/// The table of this message.
+pub(in crate::istio) const PORT_SELECTOR: Message =
     Message { name: "PortSelector", fields: &[enforced("number"), removed("name", "write the port's number")] };
 
 const DELEGATE: Message = Message { name: "Delegate", fields: &[enforced("name"), enforced("namespace")] };
@@ -281,6 +282,10 @@ fn http_route(index: u32, item: &Item<'_>, scope: Scope<'_>) -> Option<HttpRoute
     let cors_policy = object.get("corsPolicy").and_then(|item| cors::read(&item));
     let headers = object.get("headers").and_then(|item| headers::read(&item));
     resilience::check(&object, &|item| destination(item, namespace));
+    check_authorities(&object, rewrite.as_ref(), headers.as_ref());
+    if let Some(Redirect { path: Some(RedirectPath::Prefix(_)), .. }) = redirect {
+        check_prefixes(&object, &matches);
+    }
     check_conflicts(&object, !destinations.is_empty(), scope.is_delegate);
     // Without any of its blocks a rule would match everything.
     let never_matches = matches.is_empty() && !blocks.is_empty();
@@ -322,6 +327,29 @@ fn check_conflicts(object: &Object<'_>, has_route: bool, in_delegate: bool) {
     }
     if object.has_any(&["mirror"]) && !object.list("mirrors").is_empty() {
         exclude("mirror", &["mirrors"]);
+    }
+}
+
+/// Only one of `rewrite.authority` and the header operations may write the Host.
+fn check_authorities(rule: &Object<'_>, rewrite: Option<&Rewrite>, headers: Option<&Headers>) {
+    let Some(request) = headers.map(|headers| &headers.request) else { return };
+    let written = request.set.iter().chain(&request.add).filter(|(name, _)| headers::is_host(name)).count();
+    let rewritten = rewrite.is_some_and(|rewrite| rewrite.authority.is_some());
+    if written + usize::from(rewritten) > 1
+        && let Some(item) = rule.get("headers").and_then(|item| item.open()?.get("request"))
+    {
+        item.error("writes the Host, which is written elsewhere, too", "keep one of them");
+    }
+}
+
+/// `prefixRewrite` replaces what a prefix matched.
+fn check_prefixes(rule: &Object<'_>, matches: &[HttpMatch]) {
+    let is_prefix = |uri: &StringMatch| matches!(uri, StringMatch::Prefix(_));
+    let other = matches.iter().position(|block| block.uri.as_ref().is_some_and(|uri| !is_prefix(uri)));
+    if let (Some(index), Some(item)) = (other, rule.get("redirect").and_then(|item| item.open()?.get("prefixRewrite")))
+    {
+        let what = format!("replaces a prefix, and match[{index}] has none");
+        item.error(what, "match every \"uri\" by \"prefix\"");
     }
 }
 

@@ -30,6 +30,9 @@ impl Checks<'_> {
                     owners.insert(name, service);
                     continue;
                 };
+                if std::ptr::eq(*first, service) {
+                    continue;
+                }
                 let what = format!(
                     "{} has the rules for \"{name}\" at the mesh gateway, so those here have no effect [IST0109]",
                     place(&first.meta)
@@ -52,7 +55,8 @@ impl Checks<'_> {
                         owners.insert((gateway, name), service);
                         continue;
                     };
-                    if told {
+                    // One Gateway may be named in two ways.
+                    if told || std::ptr::eq(*first, service) {
                         continue;
                     }
                     told = true;

@@ -11,8 +11,6 @@ mod proxy;
 mod references;
 mod rules;
 mod shadows;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

@@ -242,7 +242,9 @@ impl<'a> Checks<'a> {
                 self.warn(service, &path, format!("{why}: the rule is left out"), instead);
             }
         }
-        for service in world.virtual_services.iter().filter(|service| service.hosts.is_empty()) {
+        let is_delegate =
+            |service: &&VirtualService| service.hosts.is_empty() && !service.meta.source.has("spec.hosts[0]");
+        for service in world.virtual_services.iter().filter(is_delegate) {
             if !asked.contains(service.meta.full_name().as_str()) {
                 let what = "no VirtualService delegates to this one: no effect".to_owned();
                 self.warn(service, "spec", what, "write \"delegate\" in a rule of another, or \"hosts\" here");

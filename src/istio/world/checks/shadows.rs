@@ -7,6 +7,9 @@ use crate::istio::model::scalar::StringMatch;
 use crate::istio::model::selects;
 use crate::istio::model::virtual_service::{HttpMatch, HttpRoute, VirtualService};
 
+/// What to do about a shadowed rule.
+const FIRST: &str = "put the more specific rule first";
+
 /// Comparisons of two blocks that may be spent in all: enough for hundreds of VirtualServices with a hundred rules,
 /// or one with two thousand, and a hostile file must not take minutes.
 const COMPARISONS: usize = 4_000_000;
@@ -37,17 +40,22 @@ impl Checks<'_> {
                     return;
                 }
                 let before = earlier.iter().chain(&mine).find(|(_, _, other)| covers(other, block, &service.gateways));
-                covered.extend(before.map(|(other, at, _)| (*index, block_path(other, *at), other.index)));
+                covered
+                    .extend(before.map(|(other, at, _)| (*index, block_path(other, *at), other.index, at.is_none())));
             }
-            if covered.len() == blocks.len() && covered.iter().all(|(_, _, other)| *other < route.index) {
-                let by: BTreeSet<&str> = covered.iter().map(|(_, path, _)| path.as_str()).collect();
+            if covered.len() == blocks.len() && covered.iter().all(|(_, _, other, _)| *other < route.index) {
+                let by: BTreeSet<&str> = covered.iter().map(|(_, path, ..)| path.as_str()).collect();
                 let by: Vec<_> = by.into_iter().collect();
-                let what = format!("no request gets here: {} takes everything it matches [IST0130]", by.join(" and "));
-                self.warn(service, &rule_path(route), what, "put the more specific rule first");
+                let matchless = covered.iter().find(|(_, _, _, matchless)| *matchless);
+                let (what, instead) = match matchless {
+                    Some((_, path, ..)) => (format!("{path} takes everything"), "put the rule without \"match\" last"),
+                    None => (format!("{} takes everything it matches", by.join(" and ")), FIRST),
+                };
+                self.warn(service, &rule_path(route), format!("no request gets here: {what} [IST0130]"), instead);
             } else {
-                for (index, path, _) in &covered {
+                for (index, path, ..) in &covered {
                     let what = format!("no request gets here: {path} takes everything it matches [IST0131]");
-                    self.warn(service, &block_path(route, *index), what, "put the more specific rule first");
+                    self.warn(service, &block_path(route, *index), what, FIRST);
                 }
             }
             if route.delegate.is_none() {
