@@ -8,6 +8,7 @@ mod cpus;
 mod crew;
 mod drain;
 mod listeners;
+pub mod logging;
 mod reload;
 mod resolve;
 mod serve;
@@ -31,6 +32,8 @@ pub enum Event {
     Stop,
     /// SIGHUP: read the configuration again.
     Reload,
+    /// `/drain`: finish what is in flight, and stay.
+    Drain,
     /// SIGUSR1: the access log's file has been moved away.
     ReopenLog,
     /// The files of the configuration have changed, and are like this now.

@@ -15,13 +15,14 @@ use crate::worker::{Message, Report};
 
 impl Running {
     /// Serves until [`Event::Stop`]; then stops accepting, waits for what is in flight, at most `drainDuration`, and
-    /// returns. A second `Stop` ends the wait.
+    /// returns. A second `Stop` ends the wait. [`Event::Drain`] does the same, but returns only after a `Stop`.
     ///
     /// A worker that dies is replaced; until the new one accepts connections, the proxy is not ready.
     pub fn serve(mut self) {
-        loop {
+        let stay = loop {
             match self.next_event() {
-                Some(Event::Stop) => break,
+                Some(Event::Stop) => break false,
+                Some(Event::Drain) => break true,
                 Some(Event::Worker { life, report }) => self.heard(life, report),
                 Some(Event::Reload) => self.reload_asked(),
                 Some(Event::Changed(snapshot)) => self.files_changed(snapshot),
@@ -32,8 +33,8 @@ impl Running {
                 }
                 None => self.replace_workers(),
             }
-        }
-        self.drain();
+        };
+        self.drain(stay);
     }
 
     /// The next event; `None` when a worker is to be replaced.

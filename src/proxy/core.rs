@@ -21,7 +21,7 @@ use crate::io::{self, BufPool, Handle, Notify};
 use crate::observe::access_log::{AccessLog, Record};
 use crate::observe::date::DateCache;
 use crate::observe::writer::LogSink;
-use crate::plan::Plan;
+use crate::plan::{HeaderName, Plan};
 use crate::upstream::{CoreStats, Installed, Remains};
 
 /// The downstream connections that the process may hold, over all cores (`limits.maxConnections`).
@@ -57,10 +57,22 @@ impl Budget {
 
 /// Where a core writes its access log.
 pub struct Log {
-    /// The compiled format.
-    pub format: Arc<AccessLog>,
-    /// This core's buffer on the way to the writer thread.
-    pub sink: LogSink,
+    format: Arc<AccessLog>,
+    /// The response headers that it shows.
+    wanted: Box<[HeaderName]>,
+    sink: LogSink,
+}
+
+impl Log {
+    /// Writes lines of a compiled format into this core's buffer on the way to the writer thread.
+    #[must_use]
+    pub fn new(format: Arc<AccessLog>, sink: LogSink) -> Self {
+        Self { wanted: wanted(&format), format, sink }
+    }
+}
+
+fn wanted(format: &AccessLog) -> Box<[HeaderName]> {
+    format.response_headers().into_iter().map(HeaderName::new).collect()
 }
 
 /// What a core is made of.
@@ -155,6 +167,7 @@ impl Core {
         self.retired.borrow_mut().push(old.clone());
         self.swept_to.set(0);
         if let (Some(log), Some(format)) = (self.log.borrow_mut().as_mut(), log_format) {
+            log.wanted = wanted(&format);
             log.format = format;
         }
         old
@@ -191,6 +204,13 @@ impl Core {
     /// The `date` header of now.
     pub(super) fn date(&self) -> [u8; 29] {
         *self.date.borrow_mut().at(io::unix_time())
+    }
+
+    /// Lets `note` have a look at the response headers that the log shows, if there are any.
+    pub(super) fn if_logged(&self, note: impl FnOnce(&[HeaderName])) {
+        if let Some(log) = self.log.borrow().as_ref().filter(|log| !log.wanted.is_empty()) {
+            note(&log.wanted);
+        }
     }
 
     /// Writes a line of the access log, if there is one.

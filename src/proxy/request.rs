@@ -465,6 +465,7 @@ async fn send(session: &mut Session, installed: &Installed, story: &mut Story<'_
             changes: &session.draft.response,
         },
     );
+    session.core.if_logged(|names| session.draft.keep_for_log(names, out.bytes()));
     story.status = status;
     let bytes = out.len() as u64;
     let (sent, out) = session.writer.write_all(out).await;
