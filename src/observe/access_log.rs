@@ -59,9 +59,8 @@ pub const ISTIO_DEFAULT_JSON: &str = r#"{
 
 /// The header values that a format asks for, by name (any case).
 pub trait Headers {
-    /// A request header as it went upstream: `x-forwarded-for` with the peer appended, `x-request-id` the one in use.
-    /// Three names are no headers: `:path` and `:authority` are what a rewrite put in place of the client's (none if
-    /// they went upstream as they came), `:scheme` is how the client reached the proxy.
+    /// A request header as it went upstream: `x-forwarded-for` with the peer appended, `x-request-id` the one in use,
+    /// `x-envoy-original-path` the client's path where it was rewritten. `:scheme` is how the client reached the proxy.
     fn request(&self, name: &str) -> Option<&[u8]>;
     /// A response header as it went to the client; only asked for those of [`AccessLog::response_headers`] and for
     /// `x-envoy-upstream-service-time`.
@@ -89,9 +88,9 @@ pub struct Record<'a> {
     pub start: SystemTime,
     /// The method.
     pub method: &'a [u8],
-    /// The request target as the client sent it, query included.
+    /// The request target as it went upstream, query included.
     pub path: &'a [u8],
-    /// The host asked for.
+    /// The host asked for, as it went upstream.
     pub authority: &'a [u8],
     /// `HTTP/1.1` or `HTTP/1.0`.
     pub protocol: &'a str,

@@ -1,7 +1,7 @@
 //! `/config_dump`: the plan in force, in the words of Envoy's configuration where Envoy has the same thing.
 //!
-//! The same plan gives the same text: everything is sorted, and there is no time in it. What headers are set to is left
-//! out where the name says that it is a secret; certificates' keys are never part of a plan's dump.
+//! The same plan gives the same text: everything is sorted, and there is no time in it. What headers are set to or
+//! compared with is left out where the name says that it is a secret; certificates' keys are never part of a plan's dump.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -271,6 +271,8 @@ fn path_match(shown: &mut Map<String, Value>, pattern: &Pattern) {
 
 fn value_match(name: &str, pattern: &Pattern) -> Value {
     match pattern {
+        // Cookies that are routed by say which version somebody gets, not who somebody is.
+        _ if is_secret(name) && !name.contains("cookie") => json!({"name": name, "string_match": REDACTED}),
         Pattern::Any => json!({"name": name, "present_match": true}),
         pattern => json!({"name": name, "string_match": string_match(pattern)}),
     }
@@ -424,9 +426,12 @@ fn header_edits(shown: &mut Value, edits: &HeaderEdits) {
     }
 }
 
+fn is_secret(name: &str) -> bool {
+    SECRET_NAMES.iter().any(|part| name.contains(part))
+}
+
 fn header_value(name: &HeaderName, value: &Template, action: &str) -> Value {
-    let secret = SECRET_NAMES.iter().any(|part| name.as_str().contains(part));
-    let value = if secret { REDACTED.to_owned() } else { template(value) };
+    let value = if is_secret(name.as_str()) { REDACTED.to_owned() } else { template(value) };
     json!({"header": {"key": name.as_str(), "value": value}, "append_action": action})
 }
 

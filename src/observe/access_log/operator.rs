@@ -246,8 +246,6 @@ impl Command<'_> {
         self.lookup(argument, most, |name| match name {
             ":method" => Some(Field::Method),
             ":path" => Some(Field::Path),
-            // A client's own `x-envoy-original-path` is not trusted; the record's path is the original one.
-            "x-envoy-original-path" => Some(Field::OriginalPath),
             ":authority" | "host" => Some(Field::Authority),
             ":scheme" => Some(Field::Header(name.to_owned())),
             _ => None,
@@ -286,13 +284,14 @@ impl Command<'_> {
         Ok(Lookup { field: field(name)?, or, most: most.unwrap_or(usize::MAX) })
     }
 
-    /// `%PATH(QUERY:WHICH)%`: with the query (`WQ`, the default) or without (`NQ`); the client's path, the one sent
-    /// upstream, or (the default) the client's, which the record always has.
+    /// `%PATH(QUERY:WHICH)%`: with the query (`WQ`, the default) or without (`NQ`); the path sent upstream (`PATH`), the
+    /// client's if that is another one (`ORIG`), or the client's in any case (the default).
     fn path(&self, argument: &str, most: Option<usize>) -> Result<Op, FormatError> {
         let (query, which) = argument.split_once(':').unwrap_or((argument, ""));
+        let original = || Field::Header("x-envoy-original-path".to_owned());
         let (field, or) = match which {
-            "" | "ORIG_OR_PATH" => (Field::OriginalPath, Some(Field::Path)),
-            "ORIG" => (Field::OriginalPath, None),
+            "" | "ORIG_OR_PATH" => (original(), Some(Field::Path)),
+            "ORIG" => (original(), None),
             "PATH" => (Field::Path, None),
             _ => return Err(self.refusal()),
         };
@@ -335,11 +334,7 @@ pub(super) struct Lookup {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Field {
     Method,
-    /// The path that was sent upstream.
     Path,
-    /// The client's path, where another one was sent upstream.
-    OriginalPath,
-    /// The host that was sent upstream.
     Authority,
     Header(String),
 }
@@ -356,12 +351,10 @@ impl Lookup {
 
 impl Field {
     fn of_request<'a>(&self, record: &Record<'a>) -> Option<&'a [u8]> {
-        let rewritten = |name: &str| record.headers.request(name);
         let known = match self {
             Self::Method => record.method,
-            Self::Path => rewritten(":path").unwrap_or(record.path),
-            Self::OriginalPath => return rewritten(":path").map(|_| record.path),
-            Self::Authority => rewritten(":authority").unwrap_or(record.authority),
+            Self::Path => record.path,
+            Self::Authority => record.authority,
             Self::Header(name) => return record.headers.request(name),
         };
         Some(known).filter(|known| !known.is_empty())
@@ -370,7 +363,7 @@ impl Field {
     fn of_response<'a>(&self, record: &Record<'a>) -> Option<&'a [u8]> {
         match self {
             Self::Header(name) => record.headers.response(name),
-            Self::Method | Self::Path | Self::OriginalPath | Self::Authority => None,
+            Self::Method | Self::Path | Self::Authority => None,
         }
     }
 }

@@ -191,17 +191,17 @@ fn a_connected_upstream_has_an_address() {
 #[test]
 fn a_rewrite_shows_both_paths() {
     let headers = Table {
-        request: HashMap::from([(":path", b"/new?q=1".to_vec()), (":authority", b"new.com".to_vec())]),
+        request: HashMap::from([("x-envoy-original-path", b"/old?q=2".to_vec()), (":scheme", b"http".to_vec())]),
         ..Table::default()
     };
-    let record = Record { path: b"/old?q=2", authority: b"old.com", ..empty(&headers) };
+    let record = Record { path: b"/new?q=1", ..empty(&headers) };
     assert_eq!(
         line(
             "%REQ(:PATH)% %REQ(X-ENVOY-ORIGINAL-PATH)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PATH(NQ)% %QUERY_PARAM(q)% \
-             %REQ(:AUTHORITY)%",
+             %REQ(:SCHEME)%",
             &record
         ),
-        "/new?q=1 /old?q=2 /old?q=2 /old 1 new.com"
+        "/new?q=1 /old?q=2 /old?q=2 /old 1 http"
     );
 }
 
