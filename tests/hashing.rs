@@ -397,6 +397,23 @@ fn nothing_to_hash_goes_anywhere_and_makes_no_cookie() {
 }
 
 #[test]
+fn rules_treat_a_new_cookie_as_the_upstreams_own() {
+    let origins = origins(1);
+    let case = Case::new(&TABLES[0], "cookie", "httpCookie: {name: user, ttl: 60s}", || Value::Null);
+    for (operation, expected) in [
+        ("remove: [Set-Cookie]", &[][..]),
+        ("set: {set-cookie: a=b}", &["a"]),
+        ("add: {set-cookie: a=b}", &["a", "user"]),
+    ] {
+        let headers = format!("http: [{{headers: {{response: {{{operation}}}}}, route:");
+        let ringway = ringway(case.yaml(&origins).replace("http: [{route:", &headers));
+        let lines = set_cookies(&ringway.client().ask(get(&case.host, "/", "")));
+        let names: BTreeSet<&str> = lines.iter().filter_map(|line| line.split('=').next()).collect();
+        assert!(names.iter().eq(expected), "{operation}: {lines:?}");
+    }
+}
+
+#[test]
 fn several_destinations_hash_by_all_their_keys() {
     if !available() {
         return;
