@@ -216,7 +216,7 @@ fn a_kubernetes_service_wins_over_a_service_entry_of_its_name() {
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: web}
-spec: {hosts: [web.default.svc.cluster.local], resolution: STATIC, ports: [{number: 81, name: http}]}
+spec: {hosts: [web.default.svc.cluster.local], resolution: STATIC, ports: [{number: 81, name: http, protocol: HTTP}]}
 ---
 apiVersion: v1
 kind: Service
