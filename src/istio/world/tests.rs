@@ -175,7 +175,7 @@ metadata: {name: selecting}
 spec:
   hosts: [b.example.com]
   resolution: STATIC
-  ports: [{number: 80, name: http, target_port: 8080}]
+  ports: [{number: 80, name: http, protocol: HTTP, target_port: 8080}]
   workload_selector: {labels: {app: b}}
 ---
 apiVersion: networking.istio.io/v1alpha3
