@@ -3,6 +3,7 @@
 mod actions;
 mod delegates;
 mod mesh;
+mod oracle;
 mod visibility;
 
 use std::io::Write;
