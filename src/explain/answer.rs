@@ -95,6 +95,8 @@ pub enum Verdict {
     Forward {
         /// With their shares.
         destinations: Vec<Destination>,
+        /// What of the request chooses an endpoint, where consistent hashing does; nothing: chance.
+        hashed_by: Vec<String>,
         /// What happens to the path.
         rewrite: Option<String>,
     },
@@ -312,6 +314,7 @@ fn verdict(plan: &Plan, decision: &Decision<'_>, request: &Request<'_>) -> Verdi
         }
         Decision::Forward { forward, .. } => Verdict::Forward {
             destinations: destinations(plan, forward),
+            hashed_by: forward.hash_keys.iter().map(words::hash_key).collect(),
             rewrite: forward.rewrite.as_ref().map(|rewrite| words::rewrite(rewrite, request.path)),
         },
     }

@@ -68,9 +68,12 @@ fn line(f: &mut Formatter<'_>, label: &str, value: impl Display) -> fmt::Result 
 
 fn verdict(f: &mut Formatter<'_>, verdict: &Verdict) -> fmt::Result {
     match verdict {
-        Verdict::Forward { destinations, rewrite } => {
+        Verdict::Forward { destinations, hashed_by, rewrite } => {
             for each in destinations {
                 destination(f, each)?;
+            }
+            if !hashed_by.is_empty() {
+                line(f, "hashed by", hashed_by.join(", "))?;
             }
             line(f, "rewrite", rewrite.as_deref().unwrap_or("none"))
         }

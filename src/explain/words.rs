@@ -3,6 +3,7 @@
 use crate::plan::{Condition, Edits, HeaderEdits, PathRewrite, Pattern, Piece, QueryCondition, RedirectPath, Request};
 use crate::policy::balance::{Policy, Spread};
 use crate::policy::hashing::Algorithm;
+use crate::policy::hashing::key::Key;
 
 /// What a pattern asks for.
 fn wanted(pattern: &Pattern) -> String {
@@ -111,6 +112,16 @@ fn operations(edits: &Edits) -> Vec<String> {
     let set = edits.set.iter().map(|(name, value)| format!("set {name}: {value}"));
     let add = edits.add.iter().map(|(name, value)| format!("add {name}: {value}"));
     remove.chain(set).chain(add).collect()
+}
+
+/// What of a request is hashed.
+pub(super) fn hash_key(key: &Key) -> String {
+    match key {
+        Key::Header(name) => format!("header {name}"),
+        Key::Cookie(cookie) => format!("cookie {}", cookie.name),
+        Key::SourceIp => "the client's address".to_owned(),
+        Key::Query(name) => format!("query parameter {name}"),
+    }
 }
 
 /// How an endpoint is chosen.
