@@ -127,6 +127,46 @@ fn the_access_log_in_a_form_of_ones_own() {
     assert!(line.ends_with(" [x]"), "{line}");
 }
 
+/// What went to the client: of the upstream, of rules, of the proxy itself.
+#[test]
+fn the_access_log_shows_response_headers() {
+    let origin = origin();
+    let format =
+        "'%REQ(:PATH)% %RESP(CONTENT-TYPE)% %RESP(X-RULE)% %RESP(SERVER)% %RESP(CONTENT-LENGTH)% %RESP(X-NONE)%'";
+    let ringway = Setup::new(Driver::Epoll)
+        .mesh_config("accessLogFormat", format)
+        .yaml(everything_to(&[origin.address.port()]))
+        .yaml(
+            "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: own}
+spec:
+  hosts: [own.example.com]
+  gateways: [edge]
+  http:
+  - match: [{uri: {prefix: /direct}}]
+    directResponse: {status: 418, body: {string: tea}}
+    headers: {response: {set: {x-rule: brewed}}}
+  - match: [{uri: {prefix: /rule}}]
+    route: [{destination: {host: origin, port: {number: 8000}}}]
+    rewrite: {uri: /new}
+    headers: {response: {set: {x-rule: '1', content-type: text/even}}}
+",
+        )
+        .start();
+    let mut client = ringway.client();
+    for (host, path, line) in [
+        ("a.example.com", "/plain", "/plain text/odd - ringway 2 -"),
+        ("own.example.com", "/direct", "/direct text/plain brewed ringway 3 -"),
+        ("own.example.com", "/none", "/none - - ringway 0 -"),
+        ("own.example.com", "/rule", "/new text/even 1 ringway 2 -"),
+    ] {
+        client.ask(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        let path = line.split(' ').next().unwrap_or_default();
+        assert_eq!(ringway.logged(&[path]), line);
+    }
+}
+
 #[test]
 fn a_form_that_is_not_enforced_stops_the_start() {
     let (code, said) = Setup::new(Driver::Epoll).mesh_config("accessLogFormat", "'%TRACE_ID%'").fail();

@@ -44,13 +44,20 @@ impl Running {
 
     /// Waits until all of `running` have ended, `deadline` has passed, or a stop comes that does not merely end `stay`.
     /// Leaves those that still run.
-    fn wait_for_end(&self, running: &mut Vec<usize>, deadline: Instant, stay: &mut bool) {
+    fn wait_for_end(&mut self, running: &mut Vec<usize>, deadline: Instant, stay: &mut bool) {
         while !running.is_empty() {
             match self.events.recv_timeout(deadline.saturating_duration_since(now())) {
                 Ok(Event::Worker { life, report: Report::Ended { worker, .. } })
                     if self.crew.is_current(worker, life) =>
                 {
                     running.retain(|alive| *alive != worker);
+                }
+                // What is in flight may have to know yet where it goes.
+                Ok(Event::Worker { report: Report::AsksWhere { worker, authority }, .. }) => {
+                    self.asked_where(worker, authority);
+                }
+                Ok(Event::Resolved { worker, authority, whereabouts }) => {
+                    self.resolved(worker, authority, whereabouts);
                 }
                 Ok(Event::Stop) if *stay => *stay = false,
                 Ok(Event::Stop) | Err(_) => return,

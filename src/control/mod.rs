@@ -10,6 +10,7 @@ mod drain;
 mod listeners;
 pub mod logging;
 mod reload;
+mod resolve;
 mod serve;
 mod signals;
 mod source;
@@ -21,6 +22,7 @@ pub use source::{Loaded, Source};
 pub use start::{Running, StartError, start};
 pub use watch::Snapshot;
 
+use crate::proxy::Whereabouts;
 use crate::worker::Report;
 
 /// Something that control reacts to.
@@ -38,6 +40,15 @@ pub enum Event {
     Changed(Snapshot),
     /// The configuration was read again; `None`: whoever read it panicked.
     Loaded(Option<Box<Loaded>>),
+    /// Where an authority is that a worker has asked about.
+    Resolved {
+        /// Which worker.
+        worker: usize,
+        /// The authority, as it was asked.
+        authority: Box<str>,
+        /// The answer.
+        whereabouts: Whereabouts,
+    },
     /// Word from a worker.
     Worker {
         /// Which of the threads that there have been.

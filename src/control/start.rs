@@ -11,6 +11,7 @@ use super::admin::{Admin, Stage, State};
 use super::crew::{Crew, Outfit};
 use super::listeners::Bound;
 use super::reload::Reloads;
+use super::resolve::Resolver;
 use super::{Event, cpus};
 use crate::io;
 use crate::observe::access_log::{AccessLog, FormatError};
@@ -106,6 +107,7 @@ pub struct Running {
     pub(super) bound: Vec<Bound>,
     pub(super) log: Option<OpenLog>,
     pub(super) reloads: Reloads,
+    pub(super) resolver: Resolver,
     admin: Option<Admin>,
 }
 
@@ -138,6 +140,7 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
     let crew = Crew::new(&cpus, driver, sender.clone(), budget.clone(), first_outward_address());
     let started_with = settings.clone();
     let reloads = Reloads::default();
+    let resolver = Resolver::new(sender.clone());
     let mut running = Running {
         crew,
         events,
@@ -151,6 +154,7 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
         bound,
         log,
         reloads,
+        resolver,
         admin,
     };
     show_members(&running.plan, &running.registry);

@@ -4,18 +4,20 @@
 //! dropped on a connection that lives on.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
 use super::conn::Session;
 use super::core::{Core, Live, Phase};
+use super::draft::Caller;
+use super::edits::Received;
 use super::hash::Head;
 use super::record::Story;
 use super::relay::{self, Client, Incoming, Progress, Relayed, Response, Sent};
 use super::reply::Ended;
 use super::request::{self, Asked};
 use super::tunnel::{self, End};
-use crate::h1::change::{self, Changes};
 use crate::h1::encode::{self, Connection, Forwarded, OutBody, RequestOut, ResponseOut, Server};
 use crate::h1::framing::{self, Body};
 use crate::h1::head::{Known, Version};
@@ -85,36 +87,86 @@ pub(super) async fn run(
         local.stats.upstream_cx_none_healthy.inc();
         return Run::failed(Ended::NoEndpoint, request::skip_buffered_body(session, story, asked.body));
     };
-    story.upstream_host = Some(address);
     let active = Active::begin(local, endpoint);
-    let core = session.core.clone();
-    let mut upstream = match endpoint.check_out() {
-        Some(upstream) => upstream,
-        None => {
-            local.stats.upstream_rq_pending_total.inc();
-            local.stats.upstream_rq_pending_active.inc();
-            let opened = open(cluster, local, endpoint, address, &core.buffers).await;
-            local.stats.upstream_rq_pending_active.dec();
-            match opened {
-                Ok(upstream) => upstream,
-                Err(error) => {
-                    core.buffers.put(head);
-                    local.stats.upstream_rq_pending_failure_eject.inc();
-                    endpoint.stats.rq_error.inc();
-                    let ended = match error {
-                        ConnectError::Failed(error) => Ended::ConnectFailed(error),
-                        ConnectError::TimedOut => Ended::ConnectTimedOut,
-                    };
-                    return Run::failed(ended, request::skip_buffered_body(session, story, asked.body));
-                }
-            }
+    match connection(session, story, (cluster, local), endpoint, address).await {
+        Ok(upstream) => {
+            let head = (head, hashed.cookies.as_slice());
+            carry(session, installed, story, asked, head, (local, endpoint, active), upstream).await
         }
-    };
+        Err(ended) => {
+            session.core.buffers.put(head);
+            Run::failed(ended, request::skip_buffered_body(session, story, asked.body))
+        }
+    }
+}
+
+/// Makes the try at a host that is not declared: at the first of its addresses that takes the connection.
+pub(super) async fn run_undeclared(
+    session: &mut Session,
+    installed: &Installed,
+    story: &mut Story<'_>,
+    (cluster, local): (&Cluster, &LocalCluster),
+    asked: &Asked,
+    addresses: &[SocketAddr],
+) -> Run {
+    let mut ended = Ended::Unresolved;
+    for address in addresses {
+        let endpoint = installed.undeclared(*address, story.began);
+        let active = Active::begin(local, &endpoint);
+        match connection(session, story, (cluster, local), &endpoint, *address).await {
+            Ok(upstream) => {
+                let head = (outgoing(session, story, asked), &[][..]);
+                return carry(session, installed, story, asked, head, (local, &endpoint, active), upstream).await;
+            }
+            Err(failed) => ended = failed,
+        }
+    }
+    Run::failed(ended, request::skip_buffered_body(session, story, asked.body))
+}
+
+/// A connection to the endpoint: one that rests, or a new one.
+async fn connection(
+    session: &Session,
+    story: &mut Story<'_>,
+    (cluster, local): (&Cluster, &LocalCluster),
+    endpoint: &LocalEndpoint,
+    address: SocketAddr,
+) -> Result<Upstream, Ended> {
+    story.upstream_host = Some(address);
+    if let Some(upstream) = endpoint.check_out() {
+        return Ok(upstream);
+    }
+    local.stats.upstream_rq_pending_total.inc();
+    local.stats.upstream_rq_pending_active.inc();
+    let opened = open(cluster, local, endpoint, address, &session.core.buffers).await;
+    local.stats.upstream_rq_pending_active.dec();
+    opened.map_err(|error| {
+        local.stats.upstream_rq_pending_failure_eject.inc();
+        endpoint.stats.rq_error.inc();
+        match error {
+            ConnectError::Failed(error) => Ended::ConnectFailed(error),
+            ConnectError::TimedOut => Ended::ConnectTimedOut,
+        }
+    })
+}
+
+/// Sends the request on a connection and brings back its response.
+async fn carry(
+    session: &mut Session,
+    installed: &Installed,
+    story: &mut Story<'_>,
+    asked: &Asked,
+    head: (Buf, &[NewCookie<'_>]),
+    (local, endpoint, active): (&LocalCluster, &LocalEndpoint, Active),
+    mut upstream: Upstream,
+) -> Run {
     local.stats.upstream_rq_total.inc();
     story.upstream_local = upstream.local();
     upstream.begin_request();
     let notes = Notes::default();
-    let run = exchange(session, installed, story, asked, (head, &hashed.cookies), &mut upstream, &notes).await;
+    let run = exchange(session, installed, story, asked, head, &mut upstream, &notes).await;
+    session.input.extend(session.behind.bytes());
+    session.behind.clear();
     if notes.tunnel.get() {
         run_tunnel(session, story, &mut upstream).await;
     }
@@ -133,7 +185,7 @@ pub(super) async fn run(
         let now = io::now();
         let took = now.duration_since(notes.progress.sent.get().unwrap_or(now));
         local.stats.upstream_rq_time.record(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-        endpoint.check_in(upstream, &core.buffers, now);
+        endpoint.check_in(upstream, &session.core.buffers, now);
     }
     run
 }
@@ -193,25 +245,28 @@ async fn run_tunnel(session: &mut Session, story: &mut Story<'_>, upstream: &mut
 /// The request's head, ready to be sent.
 fn outgoing(session: &Session, story: &Story<'_>, asked: &Asked) -> Buf {
     let mut out = session.core.buffers.head();
-    let buf = session.input.bytes();
+    let (buf, draft) = (session.input.bytes(), &session.draft);
+    let (believed, target) = (asked.believed, asked.target(buf, &draft.path));
     encode::request(
         out.cleared_vec(),
         &session.head,
         buf,
         &RequestOut {
-            path: asked.target(session),
-            authority: asked.authority.map(|authority| authority.of(buf)),
+            path: if story.rewritten { &draft.rewritten } else { target },
+            authority: story.authority.map(str::as_bytes).or(asked.authority.map(|authority| authority.of(buf))),
             body: asked.out_body(),
             forward: Forwarded {
-                peer: session.forwarded_for.as_bytes(),
+                believed,
+                peer: if believed { &[] } else { session.forwarded_for.as_bytes() },
                 proto: b"http",
                 request_id: story.request_id.as_ref().map_or(&[], <[u8; 36]>::as_slice),
-                external_address: Some(session.external_address.as_bytes()),
+                external_address: (!believed).then_some(session.external_address.as_bytes()),
                 attempt: 1,
-                ..Forwarded::default()
+                original_host: story.authority.map(|_| asked.host.of(buf)),
+                original_path: story.rewritten.then_some(target),
             },
             drop_expect: false,
-            changes: &change::NONE,
+            changes: &draft.request,
         },
     );
     out
@@ -246,10 +301,18 @@ async fn exchange(
     let pipelined = session.input.len() > session.rest;
     let chunked = asked.out_body() == OutBody::Chunked;
     let (method, version) = (session.head.method, session.head.version);
-    let Session { core, door, reader, writer, entered, input, response, .. } = session;
+    let Session { core, door, reader, writer, entered, input, behind, head, response, draft, .. } = session;
     let (core, live): (&Core, &Live) = (core, entered);
+    let caller = Caller {
+        head,
+        buf: input.bytes(),
+        peer: session.peer,
+        local: session.local,
+        external_address: &session.external_address,
+        hostname: &core.hostname,
+    };
     let Upstream { reader: up_reader, writer: up_writer, buf: up_buf, .. } = upstream;
-    let client = Client { core, live, reader, input, body_timeout: limits.body_timeout, pipelined };
+    let client = Client { core, live, reader, behind, body_timeout: limits.body_timeout, pipelined };
     let mut feed = pin!(relay::feed(client, up_writer, first, incoming, chunked, &notes.progress));
     let mut feeding = true;
 
@@ -313,10 +376,14 @@ async fn exchange(
     let sent = notes.progress.sent.get().is_some();
     let draining = core.draining() || door.closed();
     let keep = asked.keep_alive && sent && out_body != OutBody::UntilClose && !draining && !asked.tunnel();
-    // Allocates only when there are cookies to make.
-    let mut changes = Changes::new();
+    let received = Received {
+        head: response,
+        buf: up_buf.bytes(),
+        service_time: service_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+    };
+    draft.edit_response(caller, story, Some(received), &installed.plan.proxy.server_header);
     for cookie in cookies {
-        changes.add(Known::Other, b"set-cookie", |out| cookie.write(out));
+        draft.response.add(Known::Other, b"set-cookie", |out| cookie.write(out));
     }
     let mut out = core.buffers.body();
     encode::response(
@@ -329,13 +396,14 @@ async fn exchange(
                 ServerHeader::PassThrough => Server::PassThrough,
             },
             date: &core.date(),
-            service_time_ms: service_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+            service_time_ms: received.service_time,
             body: out_body,
             connection: if keep { Connection::KeepAlive } else { Connection::Close },
             client: version,
-            changes: &changes,
+            changes: &draft.response,
         },
     );
+    core.keep_response(out.bytes(), &mut draft.kept);
     let reusable = framing::response_keep_alive(response, up_buf.bytes());
     up_buf.consume(response.len);
     if tunnelled {

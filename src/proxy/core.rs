@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::door::Door;
+use super::kept::Kept;
+use super::names::{AskWhere, Names, Whereabouts};
+use super::rewrite::Captures;
 use crate::base::request_id;
 use crate::base::rng::Rng;
 use crate::io::{self, BufPool, Handle, Notify};
@@ -78,6 +81,10 @@ pub struct CoreParts {
     /// What stands in `x-forwarded-for` for a client on this host (Envoy writes the host's first address that is not a
     /// loopback one); `None` leaves the loopback address.
     pub stands_for_loopback: Option<IpAddr>,
+    /// The name of this machine, for `%HOSTNAME%`.
+    pub hostname: Box<str>,
+    /// How control is asked where undeclared hosts are.
+    pub ask_where: AskWhere,
 }
 
 /// One core's shared state.
@@ -96,6 +103,10 @@ pub struct Core {
     log: RefCell<Option<Log>>,
     budget: Arc<Budget>,
     stands_for_loopback: Option<IpAddr>,
+    /// The name of this machine.
+    pub(super) hostname: Box<str>,
+    captures: RefCell<Captures>,
+    pub(super) names: Names,
     live: RefCell<Slab<Rc<Live>>>,
     draining: Cell<bool>,
     swept_to: Cell<usize>,
@@ -120,6 +131,9 @@ impl Core {
             log: RefCell::new(parts.log),
             budget: parts.budget,
             stands_for_loopback: parts.stands_for_loopback,
+            hostname: parts.hostname,
+            captures: RefCell::default(),
+            names: Names::new(parts.ask_where),
             live: RefCell::default(),
             draining: Cell::new(false),
             swept_to: Cell::new(0),
@@ -165,9 +179,26 @@ impl Core {
         self.with_rng(request_id::generate)
     }
 
+    /// Control says where an authority is that this core has asked about.
+    pub fn resolved(&self, authority: &str, whereabouts: Whereabouts) {
+        self.names.answered(authority, whereabouts, io::now());
+    }
+
+    /// Room for the groups of rewriting regexes.
+    pub(super) fn with_captures<T>(&self, search: impl FnOnce(&mut Captures) -> T) -> T {
+        search(&mut self.captures.borrow_mut())
+    }
+
     /// The `date` header of now.
     pub(super) fn date(&self) -> [u8; 29] {
         *self.date.borrow_mut().at(io::unix_time())
+    }
+
+    /// Keeps what the access log shows of a response's head, as it was written, if there is a log.
+    pub(super) fn keep_response(&self, head: &[u8], kept: &mut Kept) {
+        if let Some(log) = self.log.borrow().as_ref() {
+            kept.keep(&log.format, head);
+        }
     }
 
     /// Writes a line of the access log, if there is one.
