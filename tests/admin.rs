@@ -173,3 +173,35 @@ fn a_form_that_is_not_enforced_stops_the_start() {
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("spec.meshConfig.accessLogFormat: `%TRACE_ID%` is an operator of Envoy's"), "{said}");
 }
+
+#[test]
+fn a_route_with_a_stat_prefix_counts_for_itself() {
+    let origin = origin();
+    let ringway = Setup::new(Driver::Epoll)
+        .yaml(everything_to(&[origin.address.port()]))
+        .yaml(
+            "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: own}
+spec:
+  hosts: [own.example.com]
+  gateways: [edge]
+  http:
+  - match: [{uri: {prefix: /one}, statPrefix: one}, {uri: {prefix: /two}, statPrefix: two}, {uri: {prefix: /three}}]
+    route: [{destination: {host: origin, port: {number: 8000}}}]
+",
+        )
+        .start();
+    let mut client = ringway.client();
+    for path in ["/one", "/two", "/two", "/three"] {
+        let response = client.ask(format!("GET {path} HTTP/1.1\r\nHost: own.example.com\r\n\r\n"));
+        assert_eq!(response.status, 200, "{path}");
+    }
+    ringway.logged(&["/three"]);
+    let count = |name: &str| ringway.stat(&format!("vhost.own.example.com:80.route.{name}"));
+    for (prefix, requests) in [("one", 1), ("two", 2)] {
+        for field in ["total", "completed", "2xx", "200"] {
+            assert_eq!(count(&format!("{prefix}.upstream_rq_{field}")), requests, "{prefix} {field}");
+        }
+    }
+}
