@@ -57,13 +57,16 @@ pub const ISTIO_DEFAULT_JSON: &str = r#"{
     "upstream_transport_failure_reason": "%UPSTREAM_TRANSPORT_FAILURE_REASON%"
 }"#;
 
+/// The header that says how long the upstream took; the record knows it.
+pub const SERVICE_TIME: &str = "x-envoy-upstream-service-time";
+
 /// The header values that a format asks for, by name (any case).
 pub trait Headers {
     /// A request header as it went upstream: `x-forwarded-for` with the peer appended, `x-request-id` the one in use,
     /// `x-envoy-original-path` the client's path where it was rewritten. `:scheme` is how the client reached the proxy.
     fn request(&self, name: &str) -> Option<&[u8]>;
     /// A response header as it went to the client; only asked for those of [`AccessLog::response_headers`] and for
-    /// `x-envoy-upstream-service-time`.
+    /// [`SERVICE_TIME`].
     fn response(&self, name: &str) -> Option<&[u8]>;
 }
 
@@ -140,7 +143,10 @@ impl std::fmt::Debug for Record<'_> {
 
 /// A compiled format.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessLog(Vec<Step>);
+pub struct AccessLog {
+    steps: Vec<Step>,
+    response_headers: Box<[Box<str>]>,
+}
 
 impl AccessLog {
     /// Istio's default text format.
@@ -172,7 +178,7 @@ impl AccessLog {
     /// # Errors
     /// If it is no JSON object, or as [`AccessLog::compile`] for one of its strings.
     pub fn json_of_mesh_config(format: &str) -> Result<Self, FormatError> {
-        format::json_steps(if format.is_empty() { ISTIO_DEFAULT_JSON } else { format }).map(Self)
+        format::json_steps(if format.is_empty() { ISTIO_DEFAULT_JSON } else { format }).map(Self::new)
     }
 
     /// Compiles a format string of Envoy's syntax to lines of text.
@@ -180,23 +186,27 @@ impl AccessLog {
     /// # Errors
     /// If an operator is not closed, not known, or not enforced.
     pub fn compile(format: &str) -> Result<Self, FormatError> {
-        format::text_steps(format).map(Self)
+        format::text_steps(format).map(Self::new)
+    }
+
+    fn new(steps: Vec<Step>) -> Self {
+        let shown = steps.iter().filter_map(|step| if let Step::Show(_, op) = step { Some(op) } else { None });
+        let mut names: Vec<Box<str>> = shown.flat_map(Op::response_headers).map(Box::from).collect();
+        names.sort_unstable();
+        names.dedup();
+        Self { steps, response_headers: names.into() }
     }
 
     /// The response headers that [`Headers::response`] will be asked for, in lower case, each once. The service time
     /// is not among them: the record has it. Mostly empty, so that responses need not be kept for the log.
     #[must_use]
-    pub fn response_headers(&self) -> Vec<&str> {
-        let shown = self.0.iter().filter_map(|step| if let Step::Show(_, op) = step { Some(op) } else { None });
-        let mut names: Vec<&str> = shown.flat_map(Op::response_headers).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
+    pub fn response_headers(&self) -> &[Box<str>] {
+        &self.response_headers
     }
 
     /// Appends the line of `record`.
     pub fn line(&self, out: &mut Vec<u8>, record: &Record<'_>) {
-        for step in &self.0 {
+        for step in &self.steps {
             match step {
                 Step::Literal(text) => out.extend_from_slice(text.as_bytes()),
                 Step::Show(style, op) => op.write(Out::new(out, *style), record),

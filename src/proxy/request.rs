@@ -107,6 +107,7 @@ async fn run<'p>(session: &mut Session, installed: &'p Installed, story: &mut St
         }
         Decision::Forward { route, forward, destination } => {
             (story.route, story.edits) = (&route.name, Some(&destination.headers.response));
+            story.route_stats = installed.route_stats(route);
             to_destination(session, installed, story, &asked, route, forward, destination).await
         }
         Decision::Passthrough { route } => {
@@ -282,6 +283,9 @@ async fn finish(
     };
     if story.status > 0 {
         local.stats.response(story.status);
+        if let Some(route) = story.route_stats {
+            route.response(story.status);
+        }
     }
     keep
 }
@@ -467,6 +471,7 @@ async fn send(session: &mut Session, installed: &Installed, story: &mut Story<'_
     );
     session.core.if_logged(|names| session.draft.keep_for_log(names, out.bytes()));
     story.status = status;
+    session.core.keep_response(out.bytes(), &mut session.draft.kept);
     let bytes = out.len() as u64;
     let (sent, out) = session.writer.write_all(out).await;
     session.core.buffers.put(out);
