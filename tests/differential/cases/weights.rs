@@ -53,6 +53,8 @@ spec:
     route: [{destination: {host: weighted-round}}]
   - match: [{uri: {prefix: /weighted-random}}]
     route: [{destination: {host: weighted-random}}]
+  - match: [{uri: {prefix: /weighted-least}}]
+    route: [{destination: {host: weighted-least}}]
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -290,6 +292,47 @@ spec:
   ports: {http: @2}
   labels: {app: weighted-random}
   weight: 5
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: weighted-least}
+spec:
+  host: weighted-least
+  trafficPolicy: {loadBalancer: {simple: LEAST_REQUEST}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: weighted-least}
+spec:
+  selector: {app: weighted-least}
+  ports: [{name: http, port: 8000}]
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: weighted-least-0}
+spec:
+  address: 127.0.0.1
+  ports: {http: @0}
+  labels: {app: weighted-least}
+  weight: 1
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: weighted-least-1}
+spec:
+  address: 127.0.0.1
+  ports: {http: @1}
+  labels: {app: weighted-least}
+  weight: 2
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: weighted-least-2}
+spec:
+  address: 127.0.0.1
+  ports: {http: @2}
+  labels: {app: weighted-least}
+  weight: 5
 ",
     3,
 );
@@ -362,7 +405,9 @@ fn endpoints_in_turn() {
     exactly("/weighted-round", 20, [1, 2, 5]);
 }
 
+/// RANDOM knows no weights; LEAST_REQUEST does.
 #[test]
-fn endpoints_at_random_by_weight() {
-    shared("/weighted-random", &[("@0", 1.0), ("@1", 2.0), ("@2", 5.0)]);
+fn endpoints_at_random_with_weights() {
+    shared("/weighted-random", &[("@0", 1.0), ("@1", 1.0), ("@2", 1.0)]);
+    shared("/weighted-least", &[("@0", 1.0), ("@1", 2.0), ("@2", 5.0)]);
 }
