@@ -9,32 +9,51 @@ use ringway::h1::head::RequestHead;
 use ringway::h1::parse::{self, HeadLimits, Parsed};
 use ringway::istio::model::proxy::Proxy;
 use ringway::plan::{
-    Action, ClusterId, Condition, Decision, Destination, Destinations, HeaderCondition, HostTable, Listener,
-    ListenerId, Matcher, Origin, Overrides, Pattern, Plan, ProxySettings, Request, Route, Target, VirtualHost,
+    Action, ClusterId, Condition, Decision, Destination, Destinations, Forward, HeaderCondition, HeaderEdits, Listener,
+    ListenerId, ListenerKind, Matcher, Origin, Overrides, Pattern, Plan, ProxySettings, Request, Route, RouteTable,
+    Target, VirtualHost,
 };
 use ringway::policy::balance::{Balancer, Policy};
 
 /// A rule that sends requests with this path prefix, and these further conditions, to the only cluster.
 fn route(prefix: &str, mut conditions: Vec<Condition>) -> Route {
     conditions.push(Condition::Path(Pattern::prefix(prefix)));
-    let to = Destination { target: Target::Known(ClusterId(0)), weight: 1 };
+    let to = Destination::plain(Target::Known(ClusterId(0)));
     Route {
         name: String::new(),
-        origin: Origin { file: "bench.yaml".into(), line: 1, resource: "".into(), rule: 0, block: None },
+        origin: Origin {
+            file: "bench.yaml".into(),
+            line: 1,
+            resource: "".into(),
+            rule: Some(0),
+            block: None,
+            root: None,
+        },
         matcher: Matcher::new(conditions),
-        action: Action::Forward(Destinations::new(vec![to]).expect("one destination")),
+        action: Action::Forward(Forward {
+            destinations: Destinations::new(vec![to]).expect("one destination"),
+            rewrite: None,
+            hash_keys: Box::default(),
+        }),
+        headers: HeaderEdits::default(),
+        cors: None,
+        stat_prefix: None,
     }
+}
+
+fn virtual_host(name: &str, routes: Vec<Route>) -> VirtualHost {
+    VirtualHost::new(name, [name.into()], routes)
 }
 
 fn plan(virtual_hosts: Vec<VirtualHost>) -> Plan {
     let bind = SocketAddr::from(([127, 0, 0, 1], 8080));
+    let table = RouteTable::new(Some(80), virtual_hosts);
     let listener = Listener {
         name: "127.0.0.1_8080".to_owned(),
         bind,
-        gateway_port: 80,
         stat_prefix: "outbound_127.0.0.1_8080".to_owned(),
-        hosts: HostTable::new(virtual_hosts.iter().map(|host| host.name.as_str()).zip(0..)),
-        virtual_hosts,
+        kind: ListenerKind::Gateway(80),
+        tables: vec![table],
     };
     let proxy = ProxySettings::resolve(&Proxy::default(), &Overrides::default());
     Plan { listeners: vec![listener], clusters: Vec::new(), proxy }
@@ -65,6 +84,7 @@ impl Sample {
             buf: &self.buf,
             path: self.path.as_bytes(),
             query: b"",
+            target: self.path.as_bytes(),
             authority: self.authority.as_bytes(),
             scheme: b"http",
             peer: SocketAddr::from(([127, 0, 0, 1], 40000)),
@@ -91,9 +111,8 @@ fn hosts(c: &mut Criterion) {
     for (kind, prefix) in [("exact", ""), ("wildcard", "*.")] {
         for count in [10, 1_000, 10_000] {
             let name = |at: usize| format!("tenant-{at}.example.com");
-            let virtual_hosts = (0..count)
-                .map(|at| VirtualHost { name: format!("{prefix}{}", name(at)), routes: vec![route("/", vec![])] })
-                .collect();
+            let virtual_hosts =
+                (0..count).map(|at| virtual_host(&format!("{prefix}{}", name(at)), vec![route("/", vec![])])).collect();
             let asked = |at: usize| if prefix.is_empty() { name(at) } else { format!("www.{}", name(at)) };
             let samples: Vec<Sample> =
                 (0..10).map(|at| Sample::new(&asked(at * (count / 10)), "/status/200")).collect();
@@ -116,7 +135,7 @@ fn rules(c: &mut Criterion) {
     ];
     for (kind, mut routes) in sets {
         routes.push(route("/status", vec![]));
-        let host = VirtualHost { name: "*".to_owned(), routes };
+        let host = virtual_host("*", routes);
         let sample = [Sample::new("example.com", "/status/200")];
         measure(c, &format!("route/100_rules/{kind}"), &plan(vec![host]), &sample);
     }

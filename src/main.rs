@@ -3,7 +3,7 @@
 
 mod cli;
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,9 +11,10 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use cli::{CheckArgs, Cli, Command, Output, ProxyArgs, ReadingArgs, RunArgs};
+use ringway::control::{self, Source};
+use ringway::demo;
 use ringway::istio::{self, problem::Problem};
-use ringway::plan::{self, Overrides, Plan, ProxySettings};
-use ringway::{control, demo};
+use ringway::plan::{Overrides, Plan};
 
 /// A failure at run time.
 const FAILED: u8 = 1;
@@ -41,31 +42,29 @@ fn start_logging() {
         .init();
 }
 
-/// Reads and compiles a configuration, and prints every problem.
-fn load(paths: &[PathBuf], stdin: &mut dyn Read, reading: &ReadingArgs, overrides: &Overrides) -> (Plan, Vec<Problem>) {
-    let (world, mut problems) = istio::read(paths, stdin, istio::Options { permissive: reading.permissive });
-    let (plan, more) = plan::compile(&world, ProxySettings::resolve(&world.proxy, overrides));
-    problems.extend(more);
-    for problem in &problems {
-        // Nobody reads a closed pipe: the exit code still says what there is to say.
-        let _ = match reading.output {
-            Output::Text => writeln!(std::io::stderr(), "{problem}"),
-            Output::Json => writeln!(std::io::stderr(), "{}", problem.to_json()),
-        };
-    }
-    (plan, problems)
+/// The configuration that the command line names.
+fn source(paths: &[PathBuf], reading: &ReadingArgs, overrides: Overrides) -> Source {
+    // Nobody reads a closed pipe: the exit code still says what there is to say.
+    let tell: fn(&Problem) = match reading.output {
+        Output::Text => |problem| drop(writeln!(std::io::stderr(), "{problem}")),
+        Output::Json => |problem| drop(writeln!(std::io::stderr(), "{}", problem.to_json())),
+    };
+    let options = istio::Options { permissive: reading.permissive };
+    Source { paths: paths.to_vec(), options, overrides, tell }
 }
 
 fn run(args: &RunArgs) -> ExitCode {
-    let (plan, problems) = load(&args.config, &mut std::io::stdin().lock(), &args.reading, &args.proxy.overrides());
-    if problems.iter().any(Problem::is_error) {
+    let source = source(&args.config, &args.reading, args.proxy.overrides());
+    let loaded = source.load(&mut std::io::stdin().lock());
+    if loaded.has_errors() {
         return ExitCode::from(BAD_CONFIGURATION);
     }
-    serve(&plan, |_| {})
+    serve(&loaded.plan, |running| running.reload_from(source, loaded.snapshot))
 }
 
 fn check(args: &CheckArgs) -> ExitCode {
-    let (_, problems) = load(&args.paths, &mut std::io::stdin().lock(), &args.reading, &args.proxy.overrides());
+    let source = source(&args.paths, &args.reading, args.proxy.overrides());
+    let problems = source.load(&mut std::io::stdin().lock()).problems;
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     if args.reading.output == Output::Text {
         let _ = writeln!(std::io::stdout(), "{errors} errors, {} warnings", problems.len() - errors); // as above
@@ -76,9 +75,9 @@ fn check(args: &CheckArgs) -> ExitCode {
 fn demo(args: &ProxyArgs) -> ExitCode {
     let mut overrides = args.overrides();
     demo::avoid_taken_ports(&mut overrides);
-    let (mut plan, problems) =
-        load(&[PathBuf::from("-")], &mut demo::CONFIGURATION.as_bytes(), &ReadingArgs::default(), &overrides);
-    if problems.iter().any(Problem::is_error) {
+    let source = source(&[PathBuf::from("-")], &ReadingArgs::default(), overrides);
+    let mut loaded = source.load(&mut demo::CONFIGURATION.as_bytes());
+    if loaded.has_errors() {
         return ExitCode::from(BAD_CONFIGURATION);
     }
     let origins = match demo::start_origins() {
@@ -88,8 +87,8 @@ fn demo(args: &ProxyArgs) -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    origins.redirect(&mut plan);
-    serve(&plan, |running| {
+    origins.redirect(&mut loaded.plan);
+    serve(&loaded.plan, |running| {
         if let Some(listener) = running.addresses().first() {
             // Nobody reads a closed stdout; that is no reason to stop.
             let _ = writeln!(std::io::stdout(), "{}", demo::what_to_type(listener.port(), running.admin_address()));
@@ -98,7 +97,7 @@ fn demo(args: &ProxyArgs) -> ExitCode {
 }
 
 /// Serves a plan until a signal; `ready` is called once every worker accepts.
-fn serve(plan: &Plan, ready: impl FnOnce(&control::Running)) -> ExitCode {
+fn serve(plan: &Plan, ready: impl FnOnce(&mut control::Running)) -> ExitCode {
     let signals = match control::catch_signals() {
         Ok(signals) => signals,
         Err(error) => {
@@ -106,7 +105,7 @@ fn serve(plan: &Plan, ready: impl FnOnce(&control::Running)) -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    let running = match control::start(plan) {
+    let mut running = match control::start(plan) {
         Ok(running) => running,
         Err(error) => {
             eprintln!("ringway: {error}");
@@ -117,12 +116,7 @@ fn serve(plan: &Plan, ready: impl FnOnce(&control::Running)) -> ExitCode {
         eprintln!("ringway: cannot start a thread for signals: {error}");
         return ExitCode::from(FAILED);
     }
-    ready(&running);
-    match running.serve() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ringway: {error}");
-            ExitCode::from(FAILED)
-        }
-    }
+    ready(&mut running);
+    running.serve();
+    ExitCode::SUCCESS
 }

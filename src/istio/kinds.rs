@@ -38,18 +38,13 @@ const RESOURCE: Message = Message {
 
 /// All tables, for the reference of fields.
 pub fn messages() -> impl Iterator<Item = &'static Message> {
-    [
-        &[&RESOURCE][..],
-        gateway::MESSAGES,
-        virtual_service::MESSAGES,
-        destination_rule::MESSAGES,
-        service_entry::MESSAGES,
-        workload_entry::MESSAGES,
-        proxy::MESSAGES,
-    ]
-    .into_iter()
-    .flatten()
-    .copied()
+    [&[&RESOURCE][..], gateway::MESSAGES]
+        .into_iter()
+        .chain(virtual_service::MESSAGE_FILES.iter().copied())
+        .chain(destination_rule::MESSAGE_FILES.iter().copied())
+        .chain([service_entry::MESSAGES, workload_entry::MESSAGES, proxy::MESSAGES])
+        .flatten()
+        .copied()
 }
 
 /// Reads all documents. The problems are in the order of the documents.

@@ -5,7 +5,7 @@
 //! fields only deals with values. A reading function returns `None` when it has reported why, and its callers go on
 //! with the next field: one run shows every problem.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -62,6 +62,11 @@ pub(super) const fn removed(name: &'static str, instead: &'static str) -> Field 
     Field { name, state: State::Removed(instead) }
 }
 
+/// A deprecated field that is enforced, for tables.
+pub(super) const fn deprecated(name: &'static str, instead: &'static str) -> Field {
+    Field { name, state: State::Deprecated(instead) }
+}
+
 /// A field without meaning here, for tables.
 pub(super) const fn ignored(name: &'static str, reason: &'static str) -> Field {
     Field { name, state: State::Ignored(reason) }
@@ -82,16 +87,24 @@ pub(super) struct Reader<'a> {
     /// Turns unknown fields and those not enforced into warnings.
     permissive: bool,
     problems: &'a RefCell<Vec<Problem>>,
+    /// How much of the resource is not served as it is written.
+    refusals: Cell<usize>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(source: &'a Source, permissive: bool, problems: &'a RefCell<Vec<Problem>>) -> Self {
-        Self { source, permissive, problems }
+        Self { source, permissive, problems, refusals: Cell::new(0) }
     }
 
     /// The resource itself.
     pub(super) fn root(&'a self, node: &'a Node) -> Item<'a> {
         Item { reader: self, node, line: node.line, path: String::new() }
+    }
+
+    /// Reports what is not served as it is written, with `--permissive` perhaps as a warning.
+    fn refuse(&self, severity: Severity, line: u32, path: &str, what: String, instead: String) {
+        self.refusals.set(self.refusals.get() + 1);
+        self.report(severity, line, path, what, instead);
     }
 
     fn report(&self, severity: Severity, line: u32, path: &str, what: String, instead: String) {
@@ -122,9 +135,9 @@ impl<'a> Item<'a> {
         self.line
     }
 
-    /// How many problems there are so far: two counts tell whether reading something found any.
-    pub(super) fn problem_count(&self) -> usize {
-        self.reader.problems.borrow().len()
+    /// How much has been refused so far: two counts tell whether what was read between them is whole.
+    pub(super) fn refusals(&self) -> usize {
+        self.reader.refusals.get()
     }
 
     /// The place of the whole resource.
@@ -133,7 +146,7 @@ impl<'a> Item<'a> {
     }
 
     pub(super) fn error(&self, what: impl Into<String>, instead: impl Into<String>) {
-        self.reader.report(Severity::Error, self.line, &self.path, what.into(), instead.into());
+        self.reader.refuse(Severity::Error, self.line, &self.path, what.into(), instead.into());
     }
 
     pub(super) fn warn(&self, what: impl Into<String>, instead: impl Into<String>) {
@@ -144,7 +157,7 @@ impl<'a> Item<'a> {
     pub(super) fn not_enforced(&self, what: &str) {
         let (severity, instead) = not_enforced(self.reader.permissive);
         let what = format!("{what} is not enforced by ringway yet");
-        self.reader.report(severity, self.line, &self.path, what, instead.to_owned());
+        self.reader.refuse(severity, self.line, &self.path, what, instead.to_owned());
     }
 
     fn wrong_type(&self, wanted: &str) {
@@ -257,8 +270,38 @@ impl<'a> Item<'a> {
         found.copied()
     }
 
+    /// A number, whole or not, between `min` and `max`.
+    pub(super) fn decimal(&self, min: f64, max: f64) -> Option<f64> {
+        let Value::Number(number) = &self.node.value else {
+            self.wrong_type("a number");
+            return None;
+        };
+        match number.raw.parse::<f64>() {
+            Ok(value) if (min..=max).contains(&value) => Some(value),
+            _ => {
+                let bounds = match (min > 0.0, max < f64::MAX) {
+                    (false, true) => format!("must be between {min} and {max}"),
+                    (_, true) => format!("must be above 0 and at most {max}"),
+                    (true, false) => "must be above 0".to_owned(),
+                    (false, false) => format!("must be at least {min}"),
+                };
+                self.error(format!("{bounds}, not {}", number.raw), "");
+                None
+            }
+        }
+    }
+
     /// A duration of at least a millisecond, in whole milliseconds: Istio's rule for nearly every field.
     pub(super) fn duration(&self) -> Option<Duration> {
+        self.any_duration(Duration::from_millis(1))
+    }
+
+    /// A duration in whole milliseconds that may be none at all.
+    pub(super) fn duration_or_zero(&self) -> Option<Duration> {
+        self.any_duration(Duration::ZERO)
+    }
+
+    fn any_duration(&self, min: Duration) -> Option<Duration> {
         let text = match &self.node.value {
             Value::Text(text) => text,
             Value::Number(number) => {
@@ -273,7 +316,7 @@ impl<'a> Item<'a> {
         let example = "write it like 1h, 1m30s, 1.5s or 100ms";
         match parse_duration(text) {
             Err(why) => self.error(format!("\"{text}\" {why}"), example),
-            Ok(duration) if duration < Duration::from_millis(1) => {
+            Ok(duration) if duration < min => {
                 self.error(format!("\"{text}\" is shorter than 1ms"), "leave the field out for its default");
             }
             Ok(duration) if duration.subsec_nanos() % 1_000_000 != 0 => {
@@ -349,10 +392,20 @@ impl<'a> Item<'a> {
 
     /// Opens an object of Istio's: every key is checked against the message's table.
     pub(super) fn object(&self, message: &'static Message) -> Option<Object<'a>> {
+        self.checked(message, true)
+    }
+
+    /// Opens an object inside a field that is not enforced yet, which has been said of the whole: what is wrong inside
+    /// is found all the same.
+    pub(super) fn outline(&self, message: &'static Message) -> Option<Object<'a>> {
+        self.checked(message, false)
+    }
+
+    fn checked(&self, message: &'static Message, tells_not_yet: bool) -> Option<Object<'a>> {
         let entries = self.entries()?;
         let object = Object { item: self.clone(), entries };
         for (index, entry) in entries.iter().enumerate() {
-            object.check(entry, &entries[..index], message);
+            object.check(entry, &entries[..index], message, tells_not_yet);
         }
         Some(object)
     }
@@ -404,15 +457,6 @@ impl<'a> Object<'a> {
         self.get(name).and_then(|item| item.string()).unwrap_or_default().to_owned()
     }
 
-    /// `exportTo`: only what is true here, that everything is visible to everyone, can be said so far.
-    pub(super) fn export_to_all(&self) {
-        if let Some(item) = self.get("exportTo")
-            && item.strings().iter().any(|scope| scope != "*")
-        {
-            item.not_enforced("an \"exportTo\" other than [\"*\"]");
-        }
-    }
-
     fn written(&self, name: &str) -> Option<Item<'a>> {
         let entry = self.entries.iter().find(|entry| spells(&entry.key, name))?;
         Some(self.at(entry))
@@ -424,7 +468,7 @@ impl<'a> Object<'a> {
         Item { reader: self.item.reader, node: &entry.node, line: entry.line, path }
     }
 
-    fn check(&self, entry: &'a Entry, before: &[Entry], message: &'static Message) {
+    fn check(&self, entry: &'a Entry, before: &[Entry], message: &'static Message, tells_not_yet: bool) {
         let item = self.at(entry);
         let Some(field) = message.fields.iter().find(|field| spells(&entry.key, field.name)) else {
             return self.unknown(&item, &entry.key, message);
@@ -437,7 +481,7 @@ impl<'a> Object<'a> {
             State::Enforced | State::Ignored(_) => {}
             State::Deprecated(instead) => item.warn(format!("\"{}\" is deprecated", entry.key), instead),
             State::Removed(instead) => item.error(format!("\"{}\" was removed from Istio", entry.key), instead),
-            State::NotYet if item.is_null() => {}
+            State::NotYet if item.is_null() || !tells_not_yet => {}
             State::NotYet => item.not_enforced(&format!("\"{}\"", entry.key)),
         }
     }
@@ -446,7 +490,7 @@ impl<'a> Object<'a> {
         let names: Vec<_> = message.fields.iter().map(|field| field.name).collect();
         let what = format!("unknown field \"{key}\" in {}", message.name);
         let (severity, _) = not_enforced(item.reader.permissive);
-        item.reader.report(severity, item.line, &item.path, what, did_you_mean(key, &names));
+        item.reader.refuse(severity, item.line, &item.path, what, did_you_mean(key, &names));
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::istio::model::Labels;
 use crate::istio::model::proxy::Proxy;
-pub use crate::istio::model::proxy::{Cpus, Driver, Limits, ServerHeader};
+pub use crate::istio::model::proxy::{Cpus, Driver, Limits, PathNormalization, ServerHeader};
 
 /// What the process runs with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct ProxySettings {
     pub admin: Option<SocketAddr>,
     /// What `server:` says.
     pub server_header: ServerHeader,
+    /// What is done to a path before rules are tried (`meshConfig.pathNormalization`).
+    pub path_normalization: PathNormalization,
     /// Limits of every downstream connection.
     pub limits: Limits,
     /// How long requests in flight may take after the signal to stop.
@@ -75,6 +77,7 @@ impl ProxySettings {
             ports: flags.ports.clone().unwrap_or_else(|| proxy.ports.clone()),
             admin: flags.admin.unwrap_or(proxy.admin),
             server_header: flags.server_header.clone().unwrap_or_else(|| proxy.server_header.clone()),
+            path_normalization: proxy.mesh_config.path_normalization,
             limits: proxy.limits.clone(),
             drain_duration: proxy.mesh_config.drain_duration,
             connect_timeout: proxy.mesh_config.connect_timeout,

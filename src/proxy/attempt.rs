@@ -14,12 +14,14 @@ use super::relay::{self, Client, Incoming, Progress, Relayed, Response, Sent};
 use super::reply::Ended;
 use super::request::{self, Asked};
 use super::tunnel::{self, End};
+use crate::h1::change;
 use crate::h1::encode::{self, Connection, Forwarded, OutBody, RequestOut, ResponseOut, Server};
 use crate::h1::framing::{self, Body};
 use crate::h1::head::Version;
 use crate::io::{self, Buf, Either, race};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, ServerHeader};
+use crate::policy::balance::Ask;
 use crate::upstream::{
     Closed, ConnectError, HeadError, Installed, LocalCluster, LocalEndpoint, Upstream, open, read_head,
 };
@@ -67,7 +69,8 @@ pub(super) async fn run(
     local: &LocalCluster,
     asked: &Asked,
 ) -> Run {
-    let picked = session.core.with_rng(|rng| local.pick(rng));
+    let ask = Ask { hash: None, now: story.began };
+    let picked = session.core.with_rng(|rng| local.pick(ask, rng));
     let chosen = picked.and_then(|id| Some((cluster.endpoints.get(id.index())?, local.endpoint(id)?)));
     let Some((address, endpoint)) = chosen.map(|(plan, endpoint)| (plan.address, endpoint)) else {
         local.stats.upstream_cx_none_healthy.inc();
@@ -197,9 +200,10 @@ fn outgoing(session: &mut Session, story: &Story<'_>, asked: &Asked, notes: &Not
                 request_id: story.request_id.as_ref().map_or(&[], <[u8; 36]>::as_slice),
                 external_address: Some(session.external_address.as_bytes()),
                 attempt: 1,
-                original_path: None,
+                ..Forwarded::default()
             },
             drop_expect: false,
+            changes: &change::NONE,
         },
     );
     let behind = session.input.bytes_mut().get_mut(session.head.len..).unwrap_or_default();
@@ -227,7 +231,7 @@ async fn exchange(
     let pipelined = session.input.len() > session.rest;
     let chunked = asked.out_body() == OutBody::Chunked;
     let (method, version) = (session.head.method, session.head.version);
-    let Session { core, reader, writer, entered, input, response, .. } = session;
+    let Session { core, door, reader, writer, entered, input, response, .. } = session;
     let (core, live): (&Core, &Live) = (core, entered);
     let Upstream { reader: up_reader, writer: up_writer, buf: up_buf, .. } = upstream;
     let client = Client { core, live, reader, input, body_timeout: limits.body_timeout, pipelined };
@@ -292,7 +296,8 @@ async fn exchange(
     let tunnelled = response.status == 101;
     let out_body = if tunnelled { OutBody::Upgrade } else { OutBody::of_response(body, version) };
     let sent = notes.progress.sent.get().is_some();
-    let keep = asked.keep_alive && sent && out_body != OutBody::UntilClose && !core.draining() && !asked.tunnel();
+    let draining = core.draining() || door.closed();
+    let keep = asked.keep_alive && sent && out_body != OutBody::UntilClose && !draining && !asked.tunnel();
     let mut out = core.buffers.body();
     encode::response(
         out.cleared_vec(),
@@ -308,6 +313,7 @@ async fn exchange(
             body: out_body,
             connection: if keep { Connection::KeepAlive } else { Connection::Close },
             client: version,
+            changes: &change::NONE,
         },
     );
     let reusable = framing::response_keep_alive(response, up_buf.bytes());

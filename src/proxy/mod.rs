@@ -2,13 +2,15 @@
 //!
 //! `conn` owns the client's connection and reads heads; `request` routes and answers; `attempt` makes one try on one
 //! upstream connection; `relay` moves bodies; `tunnel` takes over after a 101; `reply` says what the proxy answers
-//! itself; `record` counts and logs, in one place. `core` is what the requests of one core share.
+//! itself; `record` counts and logs, in one place. `core` is what the requests of one core share; `door` is a listener as
+//! its connections know it.
 //!
 //! It must never know how workers are started, or where a plan comes from. Its caller is `worker`.
 
 mod attempt;
 mod conn;
 mod core;
+mod door;
 mod record;
 mod relay;
 mod reply;
@@ -17,3 +19,4 @@ mod tunnel;
 
 pub use self::conn::serve;
 pub use self::core::{Budget, Core, CoreParts, Log, TICK};
+pub use self::door::Door;

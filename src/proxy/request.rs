@@ -6,12 +6,13 @@ use super::attempt;
 use super::conn::Session;
 use super::record::{self, Story};
 use super::reply::Ended;
+use crate::h1::change;
 use crate::h1::encode::{LocalReply, OutBody, local_reply};
 use crate::h1::framing::{self, Body, Upgrade};
 use crate::h1::head::{Method, Span};
 use crate::h1::target::{self, Normal};
 use crate::observe::flags::Flags;
-use crate::plan::{Cluster, ClusterRef, Decision, Request, ServerHeader};
+use crate::plan::{Cluster, Decision, Request, ServerHeader, Target};
 use crate::upstream::{Installed, LocalCluster};
 
 /// What the head of a request says, beyond its lines.
@@ -39,7 +40,8 @@ pub(super) struct Asked {
 
 /// Answers the request whose head is parsed in `session`. True if the connection is to be kept for another.
 pub(super) async fn answer(session: &mut Session, began: Instant) -> bool {
-    let installed = session.core.installed();
+    let (installed, listener) = session.door.installed(&session.core);
+    session.listener = listener;
     let http = &session.stats.http;
     http.downstream_rq_total.inc();
     http.downstream_rq_http1_total.inc();
@@ -66,16 +68,16 @@ async fn run<'p>(session: &mut Session, installed: &'p Installed, story: &mut St
         return reply(session, installed, story, Ended::NoPath, close).await;
     }
     story.request_id = Some(session.core.request_id());
-    let Some((route, cluster)) = find(session, installed, &asked) else {
+    let Some((route, target)) = find(session, installed, &asked) else {
         session.stats.http.no_route.inc();
         // What follows a CONNECT is not HTTP.
         let close = close || session.head.method == Method::Connect;
         return reply(session, installed, story, Ended::NotFound, close).await;
     };
     story.route = route;
-    let found = match cluster {
-        ClusterRef::Known(id) => installed.cluster(id),
-        ClusterRef::Missing(_) => None,
+    let found = match target {
+        Target::Known(id) => installed.cluster(*id),
+        Target::Missing(_) => None,
     };
     let Some((cluster, local)) = found else {
         session.stats.http.no_cluster.inc();
@@ -170,7 +172,7 @@ impl Asked {
 }
 
 /// The route of the request and the cluster drawn from it.
-fn find<'p>(session: &Session, installed: &'p Installed, asked: &Asked) -> Option<(&'p str, ClusterRef<'p>)> {
+fn find<'p>(session: &Session, installed: &'p Installed, asked: &Asked) -> Option<(&'p str, &'p Target)> {
     // CONNECT names no path; no rule of a VirtualService can mean it.
     if session.head.method == Method::Connect {
         return None;
@@ -181,13 +183,14 @@ fn find<'p>(session: &Session, installed: &'p Installed, asked: &Asked) -> Optio
         buf,
         path: asked.path(session),
         query: asked.query.of(buf),
+        target: asked.target(session),
         authority: asked.host.of(buf),
         scheme: b"http",
         peer: session.peer,
     };
     match session.core.with_rng(|rng| installed.plan.route(session.listener, &request, rng)) {
-        Decision::NotFound => None,
-        Decision::Forward { route, cluster } => Some((&route.name, cluster)),
+        Decision::Forward { route, destination, .. } => Some((&route.name, &destination.target)),
+        Decision::NotFound | Decision::Redirect { .. } | Decision::Direct { .. } | Decision::Passthrough { .. } => None,
     }
 }
 
@@ -232,7 +235,7 @@ pub(super) async fn reply(
     if status == 0 {
         return false;
     }
-    let close = close || session.core.draining();
+    let close = close || session.draining();
     if matches!(ended, Ended::BodyTimedOut) {
         session.stats.http.downstream_rq_timeout.inc();
     }
@@ -242,13 +245,14 @@ pub(super) async fn reply(
         out.cleared_vec(),
         &LocalReply {
             status,
-            body: &body,
+            body: body.as_bytes(),
             head_request,
             close,
             client: session.head.version,
             server: server(&installed.plan.proxy.server_header),
             date: &session.core.date(),
-            extra: &[],
+            location: None,
+            changes: &change::NONE,
         },
     );
     story.status = status;
@@ -261,7 +265,7 @@ pub(super) async fn reply(
     }
     session.stats.http.downstream_cx_tx_bytes_total.add(bytes);
     story.sent = if head_request { 0 } else { body.len() as u64 };
-    if close && session.core.draining() {
+    if close && session.draining() {
         session.stats.http.downstream_cx_drain_close.inc();
     }
     !close

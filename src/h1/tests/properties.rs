@@ -1,6 +1,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::super::change;
 use super::super::chunked::{Decoder, LAST_CHUNK, chunk_size_line};
 use super::super::encode::{self, Connection, Forwarded, OutBody, RequestOut, ResponseOut, Server};
 use super::super::framing::{self, Body};
@@ -135,7 +136,9 @@ proptest! {
         let head = request_at_once(buf);
         let out_body = OutBody::of_request(framing::request_body(&head, buf).expect("a good body"));
         let forward = Forwarded { peer: b"1.2.3.4", proto: b"http", request_id: b"id", attempt: 1, ..Forwarded::default() };
-        let what = RequestOut { path: path.as_bytes(), authority: None, body: out_body, forward, drop_expect: false };
+        let what = RequestOut {
+            path: path.as_bytes(), authority: None, body: out_body, forward, drop_expect: false, changes: &change::NONE,
+        };
         let mut written = Vec::new();
         encode::request(&mut written, &head, buf, &what);
 
@@ -162,6 +165,7 @@ proptest! {
             server: Server::Overwrite(b"ringway"), date: b"NOW", service_time_ms: Some(3), client,
             body: OutBody::of_response(body, client),
             connection: if close { Connection::Close } else { Connection::KeepAlive },
+            changes: &change::NONE,
         };
         let mut written = Vec::new();
         encode::response(&mut written, &head, buf, &what);
@@ -227,7 +231,7 @@ proptest! {
                 let _ = target::normalize(parts.path.of(&message), &mut path);
                 let what = RequestOut {
                     path: &path, authority: Some(parts.host.of(&message)), body: OutBody::of_request(body),
-                    forward: Forwarded::default(), drop_expect: true,
+                    forward: Forwarded::default(), drop_expect: true, changes: &change::NONE,
                 };
                 let mut written = Vec::new();
                 encode::request(&mut written, &head, &message, &what);

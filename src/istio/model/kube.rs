@@ -5,12 +5,16 @@
 
 use std::net::IpAddr;
 
+use super::export::{self, ExportTo};
 use super::scalar::Protocol;
 use super::{Labels, Meta};
 use crate::istio::reader::{Item, Object};
 
 /// The label that names an EndpointSlice's Service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+
+/// The annotation that limits where a Service is visible: like `exportTo`, separated by commas.
+const EXPORT_ANNOTATION: &str = "networking.istio.io/exportTo";
 
 /// A core/v1 Service.
 #[derive(Debug, Clone)]
@@ -21,6 +25,8 @@ pub struct KubeService {
     pub ports: Vec<KubePort>,
     /// `spec.selector`; empty: endpoints come from EndpointSlice or Endpoints alone.
     pub selector: Labels,
+    /// Annotation `networking.istio.io/exportTo`; `None`: `meshConfig.defaultServiceExportTo`.
+    pub export_to: Option<ExportTo>,
 }
 
 /// One entry of a Service's `ports`.
@@ -95,7 +101,8 @@ pub(in crate::istio) fn read_service(meta: Meta, document: &Object<'_>) -> Optio
             ports.push(port);
         }
     }
-    Some(KubeService { meta, ports, selector })
+    let export_to = meta.annotations.get(EXPORT_ANNOTATION).map(|list| export::of_annotation(list, &meta.namespace));
+    Some(KubeService { meta, ports, selector, export_to })
 }
 
 /// `None` also for UDP and SCTP, which no HTTP proxy serves.

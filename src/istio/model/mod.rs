@@ -8,13 +8,17 @@ use std::collections::BTreeMap;
 use super::problem::Source;
 
 pub mod destination_rule;
+pub mod export;
 pub mod gateway;
 pub mod kube;
+mod locality;
 pub mod proxy;
 pub mod scalar;
 pub mod service_entry;
 pub mod virtual_service;
 pub mod workload_entry;
+
+pub use locality::Locality;
 
 /// Labels or a selector: sorted, so that everything derived from them is deterministic.
 pub type Labels = BTreeMap<String, String>;

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::{Labels, Meta};
+use super::destination_rule::{LocalityLb, read_locality_lb};
+use super::export::{self, Scope};
+use super::scalar::host;
+use super::{Labels, Locality, Meta};
 use crate::base::limits;
 use crate::istio::problem::Source;
 use crate::istio::reader::{Item, Message, Object, enforced, not_yet};
@@ -34,6 +37,8 @@ pub struct Proxy {
     pub mirror_host_suffix: String,
     /// `spec.limits`.
     pub limits: Limits,
+    /// `spec.mesh.listen`: the address of the listener for what applications send out; `None`: there is none.
+    pub mesh_listen: Option<SocketAddr>,
     /// `spec.meshConfig`.
     pub mesh_config: MeshConfig,
     /// Where it was written.
@@ -95,14 +100,53 @@ pub struct Limits {
 pub struct MeshConfig {
     /// `accessLogFile`; `None` (absent or ""): no access log.
     pub access_log_file: Option<String>,
-    /// `accessLogFormat`; `None` (absent or ""): Istio's default text format.
+    /// `accessLogFormat`; `None` (absent or ""): Istio's default for the encoding. With `JSON` it is a JSON object, as
+    /// text.
     pub access_log_format: Option<String>,
+    /// `accessLogEncoding`.
+    pub access_log_encoding: AccessLogEncoding,
     /// `connectTimeout` of upstream connections.
     pub connect_timeout: Duration,
-    /// `outboundTrafficPolicy.mode`; of use once there is a mesh listener.
+    /// `outboundTrafficPolicy.mode`: what the mesh listener does with hosts that nobody declared.
     pub outbound_traffic_policy: OutboundTrafficPolicy,
+    /// `pathNormalization.normalization`.
+    pub path_normalization: PathNormalization,
+    /// `localityLbSetting`: where no DestinationRule has one.
+    pub locality_lb: LocalityLb,
+    /// `rootNamespace`: whose DestinationRules are for everyone; `istio-system` when absent.
+    pub root_namespace: String,
+    /// `defaultServiceExportTo`: where neither Service nor ServiceEntry says.
+    pub default_service_export_to: Vec<Scope>,
+    /// `defaultVirtualServiceExportTo`.
+    pub default_virtual_service_export_to: Vec<Scope>,
+    /// `defaultDestinationRuleExportTo`.
+    pub default_destination_rule_export_to: Vec<Scope>,
     /// `defaultConfig.drainDuration`: how long requests in flight may take after SIGTERM.
     pub drain_duration: Duration,
+}
+
+/// `accessLogEncoding`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AccessLogEncoding {
+    /// `TEXT`.
+    #[default]
+    Text,
+    /// `JSON`.
+    Json,
+}
+
+/// `pathNormalization.normalization`: what is done to a request's path before rules are tried.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PathNormalization {
+    /// `NONE`: nothing.
+    None,
+    /// `BASE`, also `DEFAULT`: RFC 3986's normalisation (dot segments, `%41`), and `\\` becomes `/`.
+    #[default]
+    Base,
+    /// `MERGE_SLASHES`: and several slashes become one.
+    MergeSlashes,
+    /// `DECODE_AND_MERGE_SLASHES`: and `%2f` and `%5c` are slashes before that.
+    DecodeAndMergeSlashes,
 }
 
 /// `outboundTrafficPolicy.mode`.
@@ -112,6 +156,14 @@ pub enum OutboundTrafficPolicy {
     AllowAny,
     /// They are refused.
     RegistryOnly,
+}
+
+impl Proxy {
+    /// Where the proxy runs, by its labels; empty if they do not say.
+    #[must_use]
+    pub fn locality(&self) -> Locality {
+        Locality::of_labels(&self.labels)
+    }
 }
 
 impl Default for Proxy {
@@ -128,6 +180,7 @@ impl Default for Proxy {
             server_header: ServerHeader::Overwrite("ringway".to_owned()),
             mirror_host_suffix: "-shadow".to_owned(),
             limits: Limits::default(),
+            mesh_listen: None,
             mesh_config: MeshConfig::default(),
             source: Source::bare("(defaults)", 0, "Proxy/default/ringway"),
         }
@@ -153,8 +206,15 @@ impl Default for MeshConfig {
         Self {
             access_log_file: None,
             access_log_format: None,
+            access_log_encoding: AccessLogEncoding::Text,
             connect_timeout: Duration::from_secs(10),
             outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
+            path_normalization: PathNormalization::Base,
+            locality_lb: LocalityLb { enabled: Some(true), ..LocalityLb::default() },
+            root_namespace: "istio-system".to_owned(),
+            default_service_export_to: vec![Scope::Everyone],
+            default_virtual_service_export_to: vec![Scope::Everyone],
+            default_destination_rule_export_to: vec![Scope::Everyone],
             drain_duration: Duration::from_secs(45),
         }
     }
@@ -171,10 +231,12 @@ const PROXY: Message = Message {
         enforced("serverHeader"),
         enforced("mirrorHostSuffix"),
         enforced("limits"),
-        not_yet("mesh"),
+        enforced("mesh"),
         enforced("meshConfig"),
     ],
 };
+
+const MESH: Message = Message { name: "Mesh", fields: &[enforced("listen")] };
 
 const LIMITS: Message = Message {
     name: "Limits",
@@ -205,13 +267,13 @@ const MESH_CONFIG: Message = Message {
         not_yet("tcpKeepalive"),
         not_yet("defaultHttpRetryPolicy"),
         not_yet("defaultTrafficPolicy"),
-        not_yet("pathNormalization"),
-        not_yet("localityLbSetting"),
+        enforced("pathNormalization"),
+        enforced("localityLbSetting"),
         not_yet("dnsRefreshRate"),
-        not_yet("defaultServiceExportTo"),
-        not_yet("defaultVirtualServiceExportTo"),
-        not_yet("defaultDestinationRuleExportTo"),
-        not_yet("rootNamespace"),
+        enforced("defaultServiceExportTo"),
+        enforced("defaultVirtualServiceExportTo"),
+        enforced("defaultDestinationRuleExportTo"),
+        enforced("rootNamespace"),
         not_yet("h2UpgradePolicy"),
         not_yet("inboundClusterStatName"),
         not_yet("outboundClusterStatName"),
@@ -247,6 +309,8 @@ const MESH_CONFIG: Message = Message {
 
 const OUTBOUND_TRAFFIC_POLICY: Message =
     Message { name: "OutboundTrafficPolicy", fields: &[enforced("mode"), not_yet("egressProxy")] };
+
+const PATH_NORMALIZATION: Message = Message { name: "ProxyPathNormalization", fields: &[enforced("normalization")] };
 
 /// Istio's `mesh/v1alpha1/proxy.proto`.
 const PROXY_CONFIG: Message = Message {
@@ -297,7 +361,7 @@ const PROXY_CONFIG: Message = Message {
 
 /// The tables of this kind.
 pub(in crate::istio) const MESSAGES: &[&Message] =
-    &[&PROXY, &LIMITS, &MESH_CONFIG, &OUTBOUND_TRAFFIC_POLICY, &PROXY_CONFIG];
+    &[&PROXY, &MESH, &LIMITS, &MESH_CONFIG, &OUTBOUND_TRAFFIC_POLICY, &PATH_NORMALIZATION, &PROXY_CONFIG];
 
 /// Smallest `maxHeaderBytes`: a browser's request with a few cookies fits.
 const MIN_HEADER_BYTES: u32 = 1024;
@@ -327,6 +391,7 @@ pub(in crate::istio) fn read(meta: Meta, spec: Option<&Item<'_>>) -> Option<Prox
     on("serverHeader", &mut |item| set(&mut proxy.server_header, server_header(item)));
     on("mirrorHostSuffix", &mut |item| set(&mut proxy.mirror_host_suffix, item.string().map(str::to_owned)));
     on("limits", &mut |item| set(&mut proxy.limits, limits_of(item)));
+    on("mesh", &mut |item| proxy.mesh_listen = mesh_listen(item));
     let mut concurrency = None;
     on("meshConfig", &mut |item| set(&mut proxy.mesh_config, mesh_config(item, &mut concurrency)));
     if let Some(workers) = concurrency {
@@ -411,6 +476,17 @@ fn admin(item: &Item<'_>) -> Option<Option<SocketAddr>> {
     parsed(item, "is not an address with a port", example).map(Some)
 }
 
+/// A block without an address is one that was forgotten to be finished.
+fn mesh_listen(item: &Item<'_>) -> Option<SocketAddr> {
+    let listen = item.object(&MESH)?.required("listen")?;
+    let example = "write it like 127.0.0.1:15001";
+    if listen.is_number() {
+        listen.error("must be an address with a port", example);
+        return None;
+    }
+    parsed(&listen, "is not an address with a port", example)
+}
+
 fn server_header(item: &Item<'_>) -> Option<ServerHeader> {
     let text = item.nonempty_string()?;
     if text == "passthrough" {
@@ -443,11 +519,11 @@ fn limits_of(item: &Item<'_>) -> Option<Limits> {
 fn mesh_config(item: &Item<'_>, concurrency: &mut Option<Cpus>) -> Option<MeshConfig> {
     let object = item.object(&MESH_CONFIG)?;
     let default = MeshConfig::default();
-    if let Some(encoding) = object.get("accessLogEncoding")
-        && encoding.one_of(&["TEXT", "JSON"]) == Some("JSON")
-    {
-        encoding.not_enforced("accessLogEncoding JSON");
-    }
+    let access_log_encoding = match object.get("accessLogEncoding").and_then(|item| item.one_of(&["TEXT", "JSON"])) {
+        Some("JSON") => AccessLogEncoding::Json,
+        _ => AccessLogEncoding::Text,
+    };
+    let export = |name: &str, default| object.get(name).and_then(|item| export::read_default(&item)).unwrap_or(default);
     let nonempty = |name: &str| Some(object.text(name)).filter(|text| !text.is_empty());
     let drain_duration = object.get("defaultConfig").and_then(|item| {
         let config = item.object(&PROXY_CONFIG)?;
@@ -461,6 +537,26 @@ fn mesh_config(item: &Item<'_>, concurrency: &mut Option<Cpus>) -> Option<MeshCo
     Some(MeshConfig {
         access_log_file: nonempty("accessLogFile"),
         access_log_format: nonempty("accessLogFormat"),
+        access_log_encoding,
+        path_normalization: object
+            .get("pathNormalization")
+            .and_then(|item| path_normalization(&item))
+            .unwrap_or_default(),
+        locality_lb: match object.get("localityLbSetting") {
+            // Whether anything finds failing endpoints is each DestinationRule's to say.
+            Some(item) => read_locality_lb(&item, true).unwrap_or(default.locality_lb),
+            None => default.locality_lb,
+        },
+        root_namespace: root_namespace(&object).unwrap_or(default.root_namespace),
+        default_service_export_to: export("defaultServiceExportTo", default.default_service_export_to),
+        default_virtual_service_export_to: export(
+            "defaultVirtualServiceExportTo",
+            default.default_virtual_service_export_to,
+        ),
+        default_destination_rule_export_to: export(
+            "defaultDestinationRuleExportTo",
+            default.default_destination_rule_export_to,
+        ),
         connect_timeout: connect_timeout(&object).unwrap_or(default.connect_timeout),
         outbound_traffic_policy: object
             .get("outboundTrafficPolicy")
@@ -468,6 +564,26 @@ fn mesh_config(item: &Item<'_>, concurrency: &mut Option<Cpus>) -> Option<MeshCo
             .unwrap_or(default.outbound_traffic_policy),
         drain_duration: drain_duration.unwrap_or(default.drain_duration),
     })
+}
+
+fn path_normalization(item: &Item<'_>) -> Option<PathNormalization> {
+    let modes = ["DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"];
+    Some(match item.object(&PATH_NORMALIZATION)?.get("normalization")?.one_of(&modes)? {
+        "NONE" => PathNormalization::None,
+        "MERGE_SLASHES" => PathNormalization::MergeSlashes,
+        "DECODE_AND_MERGE_SLASHES" => PathNormalization::DecodeAndMergeSlashes,
+        _ => PathNormalization::Base,
+    })
+}
+
+fn root_namespace(object: &Object<'_>) -> Option<String> {
+    let item = object.get("rootNamespace")?;
+    let name = item.nonempty_string()?;
+    if !host::is_dns_label(name) {
+        item.error(format!("\"{name}\" is not a namespace"), "lower-case letters, digits and \"-\"");
+        return None;
+    }
+    Some(name.to_owned())
 }
 
 /// Istio allows 1 ms to 1 h.

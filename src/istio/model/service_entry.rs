@@ -1,9 +1,9 @@
 //! `ServiceEntry` (Istio `networking/v1alpha3/service_entry.proto`): a service that Kubernetes does not know.
 
-use super::scalar::Protocol;
 use std::collections::BTreeSet;
 
-use super::scalar::host;
+use super::export::{self, ExportTo};
+use super::scalar::{Protocol, host};
 use super::workload_entry::{self, WorkloadSpec};
 use super::{Labels, Meta};
 use crate::istio::reader::{Item, Message, Object, did_you_mean, enforced, ignored, not_yet};
@@ -23,6 +23,8 @@ pub struct ServiceEntry {
     pub endpoints: Vec<WorkloadSpec>,
     /// `workloadSelector.labels`: WorkloadEntries of the namespace; `None`: use `endpoints`.
     pub workload_selector: Option<Labels>,
+    /// `exportTo`; `None`: `meshConfig.defaultServiceExportTo`.
+    pub export_to: Option<ExportTo>,
 }
 
 /// One entry of `ports`.
@@ -79,7 +81,7 @@ const MAX_HOSTS: usize = 256;
 /// Reads `spec`.
 pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<ServiceEntry> {
     let object = spec.object(&SERVICE_ENTRY)?;
-    object.export_to_all();
+    let export_to = object.get("exportTo").and_then(|item| export::read(&item, &meta.namespace, true));
     let hosts = hosts(&object);
     let ports = ports(&object);
     let location = object.get("location").and_then(|item| location(&item)).unwrap_or_default();
@@ -95,7 +97,7 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<ServiceEntry
         spec.error("has both \"endpoints\" and \"workloadSelector\"", "keep one of them");
     }
     resolution(&object)?;
-    Some(ServiceEntry { meta, hosts, ports, location, endpoints, workload_selector })
+    Some(ServiceEntry { meta, hosts, ports, location, endpoints, workload_selector, export_to })
 }
 
 fn hosts(object: &Object<'_>) -> Vec<String> {

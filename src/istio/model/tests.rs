@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::destination_rule::{SimpleLb, TrafficPolicy};
+use super::destination_rule::{LbPolicy, LoadBalancer, TrafficPolicy};
 use super::proxy::{Cpus, Driver, Limits, MeshConfig, OutboundTrafficPolicy, ServerHeader};
 use super::scalar::StringMatch::{Exact, Prefix, Present, Regex};
 use super::virtual_service::{Destination, HttpMatch, RouteDestination};
@@ -75,6 +75,7 @@ fn every_form_of_a_match_is_read() {
                     ("x-regex".to_owned(), Regex("[a-z]+".to_owned())),
                     ("x-star".to_owned(), Present),
                 ],
+                ..HttpMatch::default()
             },
             HttpMatch { uri: Some(Present), ..HttpMatch::default() },
             HttpMatch { uri: Some(Prefix(String::new())), ..HttpMatch::default() },
@@ -98,6 +99,7 @@ fn destinations_have_subset_port_and_weight_or_not() {
     let to = |subset: Option<&str>, port, weight| RouteDestination {
         destination: Destination { host: "b.com".to_owned(), subset: subset.map(str::to_owned), port },
         weight,
+        headers: None,
     };
     assert_eq!(
         world.virtual_services[0].http[0].route,
@@ -113,18 +115,18 @@ fn a_single_destination_needs_no_weight() {
 
 #[test]
 fn rules_left_out_keep_the_numbers_of_the_others() {
-    let yaml = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec:\n  hosts: [a.com]\n  http:\n  \
-                - redirect: {uri: /}\n  - route: [{destination: {host: b.com}}]\n";
+    let yaml = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec:\n  hosts: [a.com]\n  gateways: [g]\n  http:\n  \
+                - match: [{headers: {'@request.auth.claims.sub': {}}}]\n    redirect: {uri: /}\n  - route: [{destination: {host: b.com}}]\n";
     let mut stdin = yaml.as_bytes();
     let (world, _) = read(&[PathBuf::from("-")], &mut stdin, Options { permissive: true });
     let routes: Vec<_> = world.virtual_services[0].http.iter().map(|route| (route.index, route.line)).collect();
-    assert_eq!(routes, [(1, 8)]);
+    assert_eq!(routes, [(1, 10)]);
 }
 
 #[test]
 fn a_match_that_is_not_wholly_enforced_never_matches() {
-    let yaml = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec:\n  hosts: [a.com]\n  http:\n  \
-                - match: [{uri: {prefix: /a}, withoutHeaders: {x: {}}}, {uri: {prefix: /b}}]\n    route: [{destination: {host: b.com}}]\n  \
+    let yaml = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec:\n  hosts: [a.com]\n  gateways: [g]\n  http:\n  \
+                - match: [{uri: {prefix: /a}, withoutHeaders: {'@request.auth.claims.sub': {}}}, {uri: {prefix: /b}}]\n    route: [{destination: {host: b.com}}]\n  \
                 - match: [{headers: {'@request.auth.claims.sub': {exact: me}}}]\n    route: [{destination: {host: b.com}}]\n  \
                 - match: [{urri: {prefix: /c}}]\n    route: [{destination: {host: b.com}}]\n";
     let mut stdin = yaml.as_bytes();
@@ -162,12 +164,16 @@ spec:
 ",
     );
     let rule = &world.destination_rules[0];
-    let policy = |load_balancer| TrafficPolicy { load_balancer };
+    let policy = |policy: Option<LbPolicy>| TrafficPolicy {
+        load_balancer: policy.map(|policy| LoadBalancer { policy, ..LoadBalancer::default() }),
+        outlier_detection: false,
+        ports: Vec::new(),
+    };
     assert_eq!(rule.host, "*.example.com");
-    assert_eq!(rule.traffic_policy, policy(Some(SimpleLb::RoundRobin)));
+    assert_eq!(rule.traffic_policy, policy(Some(LbPolicy::RoundRobin)));
     let subsets: Vec<_> = rule.subsets.iter().map(|subset| subset.traffic_policy.clone()).collect();
-    let least = policy(Some(SimpleLb::LeastRequest));
-    assert_eq!(subsets, [policy(Some(SimpleLb::Random)), policy(None), least.clone(), least.clone(), least]);
+    let least = policy(Some(LbPolicy::LeastRequest));
+    assert_eq!(subsets, [policy(Some(LbPolicy::Random)), policy(None), least.clone(), least.clone(), least]);
     assert_eq!(rule.subsets[1].labels.get("version").map(String::as_str), Some("v1"));
 }
 
@@ -230,6 +236,7 @@ spec:
             connect_timeout: Duration::from_millis(250),
             outbound_traffic_policy: OutboundTrafficPolicy::RegistryOnly,
             drain_duration: Duration::from_secs(3),
+            ..MeshConfig::default()
         }
     );
 }

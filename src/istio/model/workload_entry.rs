@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::scalar::host;
-use super::{Labels, Meta};
+use super::{Labels, Locality, Meta};
 use crate::istio::reader::{Item, Message, enforced, ignored, not_yet};
 
 /// A WorkloadEntry document.
@@ -27,6 +27,8 @@ pub struct WorkloadSpec {
     pub labels: Labels,
     /// `weight`; 1 when absent or 0.
     pub weight: u32,
+    /// `locality`, or what the labels say; empty when absent.
+    pub locality: Locality,
 }
 
 const WORKLOAD_ENTRY: Message = Message {
@@ -36,7 +38,7 @@ const WORKLOAD_ENTRY: Message = Message {
         enforced("ports"),
         enforced("labels"),
         not_yet("network"),
-        ignored("locality", "Istio uses it only together with outlierDetection or localityLbSetting"),
+        enforced("locality"),
         enforced("weight"),
         ignored("serviceAccount", "an identity for mutual TLS, which is refused where it is asked for"),
     ],
@@ -49,6 +51,9 @@ pub(in crate::istio) const MESSAGES: &[&Message] = &[&WORKLOAD_ENTRY];
 pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<WorkloadEntry> {
     let mut spec = read_spec(spec)?;
     spec.labels.extend(meta.labels.clone());
+    if spec.locality.is_empty() {
+        spec.locality = Locality::of_labels(&spec.labels);
+    }
     Some(WorkloadEntry { meta, spec })
 }
 
@@ -67,7 +72,11 @@ pub(in crate::istio) fn read_spec(item: &Item<'_>) -> Option<WorkloadSpec> {
     let labels = object.get("labels").map(|item| item.labels()).unwrap_or_default();
     let weight = object.get("weight").and_then(|item| item.whole(0, u32::MAX)).unwrap_or_default().max(1);
     let address = address(&object.required("address")?)?;
-    Some(WorkloadSpec { address, ports, labels, weight })
+    let locality = match object.get("locality") {
+        Some(item) => Locality::parse(item.string().unwrap_or_default()),
+        None => Locality::of_labels(&labels),
+    };
+    Some(WorkloadSpec { address, ports, labels, weight, locality })
 }
 
 fn address(item: &Item<'_>) -> Option<IpAddr> {

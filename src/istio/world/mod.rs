@@ -9,12 +9,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Bound;
 
 use super::model::destination_rule::DestinationRule;
+use super::model::export::{self, ExportTo};
 use super::model::gateway::Gateway;
 use super::model::kube::TargetPort;
 use super::model::proxy::Proxy;
 use super::model::scalar::Protocol;
 use super::model::virtual_service::VirtualService;
-use super::model::{Labels, Model, selects};
+use super::model::{Labels, Locality, Model, selects};
 use super::problem::{Problem, Source};
 
 mod references;
@@ -39,9 +40,10 @@ impl World {
     /// Puts the resources together and says which references lead nowhere.
     pub(super) fn build(mut model: Model, permissive: bool) -> (Self, Vec<Problem>) {
         let mut problems = Vec::new();
-        let services = registry::build(&mut model, &mut problems);
+        let proxy = model.proxy.take().unwrap_or_default();
+        let services = registry::build(&mut model, &proxy.mesh_config, &mut problems);
         let world = Self {
-            proxy: model.proxy.unwrap_or_default(),
+            proxy,
             gateways: model.gateways,
             virtual_services: model.virtual_services,
             destination_rules: model.destination_rules,
@@ -49,6 +51,29 @@ impl World {
         };
         references::check(&world, permissive, &mut problems);
         (world, problems)
+    }
+}
+
+impl World {
+    /// Whether a proxy of `namespace` sees this VirtualService.
+    #[must_use]
+    pub fn sees_virtual_service(&self, namespace: &str, service: &VirtualService) -> bool {
+        let default = &self.proxy.mesh_config.default_virtual_service_export_to;
+        sees(namespace, service.export_to.as_ref(), default, &service.meta.namespace)
+    }
+
+    /// Whether a proxy of `namespace` sees this DestinationRule. Its `workload_selector` is another question.
+    #[must_use]
+    pub fn sees_destination_rule(&self, namespace: &str, rule: &DestinationRule) -> bool {
+        let default = &self.proxy.mesh_config.default_destination_rule_export_to;
+        sees(namespace, rule.export_to.as_ref(), default, &rule.meta.namespace)
+    }
+}
+
+fn sees(namespace: &str, written: Option<&ExportTo>, default: &[export::Scope], own: &str) -> bool {
+    match written {
+        Some(export_to) => export_to.reaches(namespace),
+        None => export::resolve(default, own).reaches(namespace),
     }
 }
 
@@ -100,6 +125,8 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// Who answers, in a fixed order.
     pub workloads: Vec<Workload>,
+    /// In which namespaces it is visible.
+    pub export_to: ExportTo,
     /// Where it was written.
     pub source: Source,
 }
@@ -126,6 +153,8 @@ pub struct Workload {
     pub labels: Labels,
     /// Its share of the load; at least 1.
     pub weight: u32,
+    /// Where it runs; empty when nobody says.
+    pub locality: Locality,
     /// Its own ports.
     pub ports: WorkloadPorts,
 }

@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use super::{Service, ServicePort, Services, Workload, WorkloadPorts};
+use crate::istio::model::export::{self, ExportTo};
 use crate::istio::model::kube::{KubeService, Pod, Slice, SliceAddress, TargetPort};
+use crate::istio::model::proxy::MeshConfig;
 use crate::istio::model::scalar::host;
 use crate::istio::model::service_entry::ServiceEntry;
 use crate::istio::model::workload_entry::{WorkloadEntry, WorkloadSpec};
-use crate::istio::model::{Labels, Model, selects};
+use crate::istio::model::{Labels, Locality, Model, selects};
 use crate::istio::problem::Problem;
 
 /// Takes the services and endpoints out of the model.
-pub(super) fn build(model: &mut Model, problems: &mut Vec<Problem>) -> Services {
+pub(super) fn build(model: &mut Model, mesh: &MeshConfig, problems: &mut Vec<Problem>) -> Services {
     let entries = EntryIndex::new(std::mem::take(&mut model.workload_entries));
     let pods = PodIndex::new(&model.pods);
     let slices = by_service(&model.endpoint_slices);
@@ -22,7 +24,7 @@ pub(super) fn build(model: &mut Model, problems: &mut Vec<Problem>) -> Services 
         let key = (service.meta.namespace.as_str(), service.meta.name.as_str());
         // Kubernetes mirrors Endpoints into EndpointSlices; where both are written down, the slices are the whole.
         let listed = slices.get(&key).or_else(|| endpoints.get(&key)).map(Vec::as_slice).unwrap_or_default();
-        let service = kube_service(&service, listed, &pods, &entries);
+        let service = kube_service(&service, listed, &pods, &entries, mesh);
         services.insert(service.hostname.clone(), service);
     }
     for entry in std::mem::take(&mut model.service_entries) {
@@ -32,7 +34,7 @@ pub(super) fn build(model: &mut Model, problems: &mut Vec<Problem>) -> Services 
                 let instead = "its ports and endpoints there are used, these are not";
                 problems.push(entry.meta.source.warning(&format!("spec.hosts[{index}]"), what, instead));
             } else {
-                services.insert(hostname.clone(), entry_service(&entry, hostname, &entries));
+                services.insert(hostname.clone(), entry_service(&entry, hostname, &entries, mesh));
             }
         }
     }
@@ -61,7 +63,13 @@ fn check_ports(service: &Service, problems: &mut Vec<Problem>) {
     }
 }
 
-fn kube_service(service: &KubeService, slices: &[&Slice], pods: &PodIndex<'_>, entries: &EntryIndex) -> Service {
+fn kube_service(
+    service: &KubeService,
+    slices: &[&Slice],
+    pods: &PodIndex<'_>,
+    entries: &EntryIndex,
+    mesh: &MeshConfig,
+) -> Service {
     let port = |port: &crate::istio::model::kube::KubePort| ServicePort {
         number: port.number,
         name: port.name.clone(),
@@ -73,10 +81,13 @@ fn kube_service(service: &KubeService, slices: &[&Slice], pods: &PodIndex<'_>, e
     for slice in slices {
         for address in &slice.addresses {
             let at = *known.entry(address.address).or_insert_with(|| {
+                let labels = pods.labels_of(&slice.meta.namespace, address);
+                let locality = Locality::of_labels(&labels);
                 workloads.push(Workload {
                     address: address.address,
-                    labels: pods.labels_of(&slice.meta.namespace, address),
+                    labels,
                     weight: 1,
+                    locality,
                     ports: WorkloadPorts::Exactly(BTreeMap::new()),
                 });
                 workloads.len() - 1
@@ -95,11 +106,12 @@ fn kube_service(service: &KubeService, slices: &[&Slice], pods: &PodIndex<'_>, e
         namespace: service.meta.namespace.clone(),
         ports: service.ports.iter().map(port).collect(),
         workloads,
+        export_to: export_to(service.export_to.as_ref(), mesh, &service.meta.namespace),
         source: service.meta.source.clone(),
     }
 }
 
-fn entry_service(entry: &ServiceEntry, hostname: &str, entries: &EntryIndex) -> Service {
+fn entry_service(entry: &ServiceEntry, hostname: &str, entries: &EntryIndex, mesh: &MeshConfig) -> Service {
     let ports = entry.ports.iter().map(|port| ServicePort {
         number: port.number,
         name: port.name.clone(),
@@ -115,8 +127,13 @@ fn entry_service(entry: &ServiceEntry, hostname: &str, entries: &EntryIndex) -> 
         namespace: entry.meta.namespace.clone(),
         ports: ports.collect(),
         workloads,
+        export_to: export_to(entry.export_to.as_ref(), mesh, &entry.meta.namespace),
         source: entry.meta.source.clone(),
     }
+}
+
+fn export_to(written: Option<&ExportTo>, mesh: &MeshConfig, own: &str) -> ExportTo {
+    written.cloned().unwrap_or_else(|| export::resolve(&mesh.default_service_export_to, own))
 }
 
 fn from_spec(spec: &WorkloadSpec) -> Workload {
@@ -124,6 +141,7 @@ fn from_spec(spec: &WorkloadSpec) -> Workload {
         address: spec.address,
         labels: spec.labels.clone(),
         weight: spec.weight,
+        locality: spec.locality.clone(),
         ports: WorkloadPorts::Overrides(spec.ports.clone()),
     }
 }

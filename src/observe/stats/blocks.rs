@@ -394,6 +394,18 @@ block! {
 }
 
 block! {
+    /// What control does; shown as `ringway.<field>`.
+    ControlStats {
+        /// Reloads that are in force, or were.
+        config_reload_success: Counter,
+        /// Reloads that were refused: the configuration before stayed in force.
+        config_reload_failure: Counter,
+        /// Workers that died and were replaced.
+        worker_restarts: Counter,
+    }
+}
+
+block! {
     /// What happened to access log lines, counted by each core's buffer and by the writer thread; shown as
     /// `access_log.<field>`.
     LogStats {

@@ -9,7 +9,7 @@ const MAX_REGEX_BYTES: usize = 1024;
 /// Istio's `StringMatch`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StringMatch {
-    /// No condition on the value (`{}`, and regex `*` for a header): it only has to be there.
+    /// No condition on the value (`{}`, and regex `*` for a header or query parameter): it only has to be there.
     Present,
     /// `exact`.
     Exact(String),
@@ -28,9 +28,9 @@ pub(in crate::istio) const STRING_MATCH: Message =
 pub(in crate::istio) enum Subject {
     /// The path, where an empty prefix means every path.
     Uri,
-    /// A header, where the regex `*` means presence.
-    Header,
-    /// Method or authority.
+    /// A header or query parameter, where the regex `*` means presence.
+    Presence,
+    /// Scheme, method or authority.
     Other,
 }
 
@@ -56,7 +56,7 @@ pub(in crate::istio) fn read(item: &Item<'_>, subject: Subject) -> Option<String
         }
         [(_, value)] => {
             let regex = value.nonempty_string()?;
-            if regex == "*" && subject == Subject::Header {
+            if regex == "*" && subject == Subject::Presence {
                 return Some(StringMatch::Present);
             }
             check_regex(value, regex).then(|| StringMatch::Regex(regex.to_owned()))
@@ -68,7 +68,8 @@ pub(in crate::istio) fn read(item: &Item<'_>, subject: Subject) -> Option<String
     }
 }
 
-fn check_regex(value: &Item<'_>, regex: &str) -> bool {
+/// Whether a regex is one of RE2's; reports what is wrong with it.
+pub(in crate::istio) fn check_regex(value: &Item<'_>, regex: &str) -> bool {
     if regex.len() > MAX_REGEX_BYTES {
         value.error(format!("a regex may have {MAX_REGEX_BYTES} bytes, not {}", regex.len()), "");
         return false;

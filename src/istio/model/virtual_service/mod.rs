@@ -1,19 +1,32 @@
 //! `VirtualService` (Istio `networking/v1alpha3/virtual_service.proto`): rules from requests to destinations.
 
 use super::Meta;
-use super::scalar::string_match::{self, STRING_MATCH, Subject};
-use super::scalar::{StringMatch, host};
+use super::export::{self, ExportTo};
+use super::scalar::host;
+use super::scalar::string_match::STRING_MATCH;
 use crate::istio::reader::{Item, Message, Object, enforced, not_yet, removed};
+
+mod action;
+mod cors;
+mod headers;
+mod matching;
+
+pub use action::{DirectResponse, PathRewrite, Redirect, RedirectCode, RedirectPath, RedirectPort, Rewrite};
+pub use cors::{CorsPolicy, UnmatchedPreflights};
+pub use headers::{HeaderOperations, Headers};
+pub use matching::HttpMatch;
 
 /// A VirtualService document, with all names resolved and lower-case.
 #[derive(Debug, Clone)]
 pub struct VirtualService {
     /// Name, namespace, place.
     pub meta: Meta,
-    /// `hosts`: short names are expanded with the resource's namespace.
+    /// `hosts`: short names are expanded with the resource's namespace. Empty: a delegate, whose rules others take in.
     pub hosts: Vec<String>,
-    /// `gateways`: each is `namespace/name` or [`MESH`]; absent has become `[mesh]`.
+    /// `gateways`: each is `namespace/name` or [`MESH`]; absent has become `[mesh]`. Empty for a delegate.
     pub gateways: Vec<String>,
+    /// `exportTo`; `None`: `meshConfig.defaultVirtualServiceExportTo`.
+    pub export_to: Option<ExportTo>,
     /// `http`, in order: the first rule that matches wins.
     pub http: Vec<HttpRoute>,
 }
@@ -33,27 +46,21 @@ pub struct HttpRoute {
     pub line: u32,
     /// `match`: any of these blocks suffices; empty: every request.
     pub matches: Vec<HttpMatch>,
-    /// `route`: at least one.
+    /// `route`. Of this, `redirect`, `direct_response` and `delegate` exactly one is set (a delegating rule may have a
+    /// `direct_response` for those rules of its delegate that have none).
     pub route: Vec<RouteDestination>,
-}
-
-/// One block of `match`: all of its conditions must hold.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HttpMatch {
-    /// `name`; the route is then called `route.match`. Empty when absent.
-    pub name: String,
-    /// `uri`: the path without query.
-    pub uri: Option<StringMatch>,
-    /// `ignoreUriCase`: of exact and prefix `uri` only.
-    pub ignore_uri_case: bool,
-    /// `method`.
-    pub method: Option<StringMatch>,
-    /// `authority`: the Host as sent, its port included.
-    pub authority: Option<StringMatch>,
-    /// `headers`, sorted by name; names as written (they may be `:method`, `:path`, `:authority`, `:scheme`).
-    pub headers: Vec<(String, StringMatch)>,
-    /// `port`: the port the client addressed: for a gateway, its server's number.
-    pub port: Option<u16>,
+    /// `redirect`.
+    pub redirect: Option<Redirect>,
+    /// `directResponse`.
+    pub direct_response: Option<DirectResponse>,
+    /// `delegate`: `namespace/name` of the VirtualService whose rules stand here.
+    pub delegate: Option<String>,
+    /// `rewrite`.
+    pub rewrite: Option<Rewrite>,
+    /// `corsPolicy`.
+    pub cors_policy: Option<CorsPolicy>,
+    /// `headers`.
+    pub headers: Option<Headers>,
 }
 
 /// One entry of `route`.
@@ -63,6 +70,8 @@ pub struct RouteDestination {
     pub destination: Destination,
     /// `weight`; 0 when absent. Meaningless for a single destination, which takes everything.
     pub weight: u32,
+    /// `headers`.
+    pub headers: Option<Headers>,
 }
 
 /// Where requests go.
@@ -94,10 +103,10 @@ const HTTP_ROUTE: Message = Message {
         enforced("name"),
         enforced("match"),
         enforced("route"),
-        not_yet("redirect"),
-        not_yet("directResponse"),
-        not_yet("delegate"),
-        not_yet("rewrite"),
+        enforced("redirect"),
+        enforced("directResponse"),
+        enforced("delegate"),
+        enforced("rewrite"),
         not_yet("timeout"),
         not_yet("retries"),
         not_yet("fault"),
@@ -105,8 +114,8 @@ const HTTP_ROUTE: Message = Message {
         not_yet("mirrors"),
         not_yet("mirrorPercent"),
         not_yet("mirrorPercentage"),
-        not_yet("corsPolicy"),
-        not_yet("headers"),
+        enforced("corsPolicy"),
+        enforced("headers"),
         removed("websocketUpgrade", "remove it: upgrades are always allowed"),
         removed("appendHeaders", "write headers.request.add"),
         removed("appendRequestHeaders", "write headers.request.add"),
@@ -116,32 +125,12 @@ const HTTP_ROUTE: Message = Message {
     ],
 };
 
-const HTTP_MATCH: Message = Message {
-    name: "HTTPMatchRequest",
-    fields: &[
-        enforced("name"),
-        enforced("uri"),
-        enforced("ignoreUriCase"),
-        not_yet("scheme"),
-        enforced("method"),
-        enforced("authority"),
-        enforced("headers"),
-        not_yet("withoutHeaders"),
-        not_yet("queryParams"),
-        enforced("port"),
-        not_yet("sourceLabels"),
-        not_yet("sourceNamespace"),
-        not_yet("gateways"),
-        not_yet("statPrefix"),
-    ],
-};
-
 const ROUTE_DESTINATION: Message = Message {
     name: "HTTPRouteDestination",
     fields: &[
         enforced("destination"),
         enforced("weight"),
-        not_yet("headers"),
+        enforced("headers"),
         removed("appendRequestHeaders", "write headers.request.add"),
         removed("removeRequestHeaders", "write headers.request.remove"),
         removed("appendResponseHeaders", "write headers.response.add"),
@@ -155,26 +144,43 @@ const DESTINATION: Message =
 const PORT_SELECTOR: Message =
     Message { name: "PortSelector", fields: &[enforced("number"), removed("name", "write the port's number")] };
 
-/// The tables of this kind.
-pub(in crate::istio) const MESSAGES: &[&Message] =
-    &[&VIRTUAL_SERVICE, &HTTP_ROUTE, &HTTP_MATCH, &ROUTE_DESTINATION, &DESTINATION, &PORT_SELECTOR, &STRING_MATCH];
+const DELEGATE: Message = Message { name: "Delegate", fields: &[enforced("name"), enforced("namespace")] };
+
+/// The tables of this file.
+const MESSAGES: &[&Message] =
+    &[&VIRTUAL_SERVICE, &HTTP_ROUTE, &ROUTE_DESTINATION, &DESTINATION, &PORT_SELECTOR, &DELEGATE, &STRING_MATCH];
+
+/// The tables of this kind, file by file.
+pub(in crate::istio) const MESSAGE_FILES: &[&[&Message]] =
+    &[MESSAGES, matching::MESSAGES, action::MESSAGES, headers::MESSAGES, cors::MESSAGES];
 
 /// Reads `spec`.
 pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<VirtualService> {
     let object = spec.object(&VIRTUAL_SERVICE)?;
-    object.export_to_all();
-    let gateways = gateways(&object, &meta.namespace);
+    let export_to = object.get("exportTo").and_then(|item| export::read(&item, &meta.namespace, false));
+    let is_delegate = object.list("hosts").is_empty();
+    let gateways = gateways(&object, &meta.namespace, is_delegate);
     let hosts = hosts(&object, &meta.namespace, gateways.iter().any(|gateway| gateway == MESH));
     if !object.has_any(&["http", "tls", "tcp"]) {
         spec.error("has no rules", "write at least one under \"http\"");
     }
     let rules = object.list("http");
-    let http = (0..).zip(&rules).filter_map(|(index, item)| http_route(index, item, &meta.namespace)).collect();
-    Some(VirtualService { meta, hosts, gateways, http })
+    let http =
+        (0..).zip(&rules).filter_map(|(index, item)| http_route(index, item, &meta.namespace, is_delegate)).collect();
+    Some(VirtualService { meta, hosts, gateways, export_to, http })
 }
 
-fn gateways(object: &Object<'_>, namespace: &str) -> Vec<String> {
+fn gateways(object: &Object<'_>, namespace: &str, is_delegate: bool) -> Vec<String> {
     let items = object.list("gateways");
+    if is_delegate {
+        if let Some(item) = object.get("gateways").filter(|_| !items.is_empty()) {
+            item.error(
+                "a VirtualService without hosts (a delegate) has no gateways",
+                "remove them, or write \"hosts\"",
+            );
+        }
+        return Vec::new();
+    }
     if items.is_empty() {
         return vec![MESH.to_owned()];
     }
@@ -206,9 +212,6 @@ fn gateway_reference(item: &Item<'_>, own_namespace: &str) -> Option<String> {
 
 fn hosts(object: &Object<'_>, namespace: &str, mesh: bool) -> Vec<String> {
     let items = object.list("hosts");
-    if items.is_empty() {
-        object.item.not_enforced("a VirtualService without hosts (a delegate)");
-    }
     let mut hosts: Vec<String> = Vec::new();
     let mut places = Vec::new();
     for item in items {
@@ -233,83 +236,71 @@ fn hosts(object: &Object<'_>, namespace: &str, mesh: bool) -> Vec<String> {
     hosts
 }
 
-fn http_route(index: u32, item: &Item<'_>, namespace: &str) -> Option<HttpRoute> {
+fn http_route(index: u32, item: &Item<'_>, namespace: &str, in_delegate: bool) -> Option<HttpRoute> {
     let object = item.object(&HTTP_ROUTE)?;
     let blocks = object.list("match");
-    let matches: Vec<_> = blocks.iter().filter_map(http_match).collect();
+    let matches: Vec<_> = blocks.iter().filter_map(|item| matching::read(item, namespace)).collect();
     let destinations = object.list("route");
-    // Other actions have been refused by name already.
-    if destinations.is_empty() && !object.has_any(&["redirect", "directResponse", "delegate"]) {
-        item.error("has no action", "write the destinations under \"route\"");
-    }
     let route: Vec<_> = destinations.iter().filter_map(|item| route_destination(item, namespace)).collect();
     if route.len() > 1 && route.iter().all(|destination| destination.weight == 0) {
         item.error("the weights of several destinations sum to 0", "give each destination its \"weight\"");
     }
+    let delegate = object.get("delegate").and_then(|item| delegate(&item, namespace));
+    let redirect = object.get("redirect").and_then(|item| action::redirect(&item));
+    let direct_response = object.get("directResponse").and_then(|item| action::direct_response(&item));
+    let rewrite = object.get("rewrite").and_then(|item| action::rewrite(&item));
+    let cors_policy = object.get("corsPolicy").and_then(|item| cors::read(&item));
+    let headers = object.get("headers").and_then(|item| headers::read(&item));
+    check_conflicts(&object, !destinations.is_empty(), in_delegate);
     // Without any of its blocks a rule would match everything.
     let never_matches = matches.is_empty() && !blocks.is_empty();
-    if route.is_empty() || never_matches {
-        return None;
-    }
-    Some(HttpRoute { name: object.text("name"), index, line: item.line(), matches, route })
-}
-
-/// A block of which a condition cannot be enforced is left out as a whole: without the condition it would match more
-/// than its author allows. Only `--permissive` comes to see the difference.
-fn http_match(item: &Item<'_>) -> Option<HttpMatch> {
-    let before = item.problem_count();
-    let block = conditions(item);
-    if item.problem_count() == before {
-        return block;
-    }
-    if item.is_permissive() {
-        item.warn("this block is left out, since not all of its conditions are enforced", "");
-    }
-    None
-}
-
-fn conditions(item: &Item<'_>) -> Option<HttpMatch> {
-    let object = item.object(&HTTP_MATCH)?;
-    let string = |name, subject| object.get(name).and_then(|item| string_match::read(&item, subject));
-    let mut headers: Vec<_> = object
-        .get("headers")
-        .map(|item| item.data_map())
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|(name, value)| header_match(name, &value))
-        .collect();
-    headers.sort_by(|a, b| a.0.cmp(&b.0));
-    Some(HttpMatch {
+    let acts = !route.is_empty() || redirect.is_some() || direct_response.is_some() || delegate.is_some();
+    (acts && !never_matches).then(|| HttpRoute {
         name: object.text("name"),
-        uri: string("uri", Subject::Uri),
-        ignore_uri_case: object.get("ignoreUriCase").and_then(|item| item.bool()).unwrap_or_default(),
-        method: string("method", Subject::Other),
-        authority: string("authority", Subject::Other),
+        index,
+        line: item.line(),
+        matches,
+        route,
+        redirect,
+        direct_response,
+        delegate,
+        rewrite,
+        cors_policy,
         headers,
-        port: object.get("port").and_then(|item| item.port()),
     })
 }
 
-fn header_match(name: &str, value: &Item<'_>) -> Option<(String, StringMatch)> {
-    if name.starts_with('@') {
-        value.not_enforced("a condition on token claims");
-        return None;
+/// Which fields of a rule exclude each other, and that there is an action (Istio's `validateHTTPRouteConflict`).
+fn check_conflicts(object: &Object<'_>, has_route: bool, in_delegate: bool) {
+    let exclude = |one: &str, others: &[&str]| {
+        for other in others.iter().filter(|other| **other != "route" || has_route) {
+            if let Some(item) = object.get(other) {
+                item.error(format!("stands beside \"{one}\", which excludes it"), "keep one of them");
+            }
+        }
+    };
+    if object.has_any(&["delegate"]) && in_delegate {
+        object.item.error("a delegate cannot delegate again", "name the last one where the first is named");
+    } else if object.has_any(&["delegate"]) {
+        exclude("delegate", &["route", "redirect"]);
+    } else if object.has_any(&["redirect"]) {
+        exclude("redirect", &["route", "fault", "rewrite", "directResponse"]);
+    } else if object.has_any(&["directResponse"]) {
+        exclude("directResponse", &["route", "fault", "rewrite"]);
+    } else if !has_route {
+        object.item.error("has no action", "write the destinations under \"route\"");
     }
-    if !is_header_name(name) {
-        value.error(format!("\"{name}\" is not a header name"), "");
-        return None;
+    if object.has_any(&["mirror"]) && !object.list("mirrors").is_empty() {
+        exclude("mirror", &["mirrors"]);
     }
-    if value.is_null() {
-        value.error("has no condition", "write {} to ask for the header's presence");
-        return None;
-    }
-    Some((name.to_owned(), string_match::read(value, Subject::Header)?))
 }
 
-/// A token of RFC 9110, section 5.6.2, or one of the pseudo-headers of HTTP/2 that Istio allows here.
-fn is_header_name(name: &str) -> bool {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    matches!(name, ":method" | ":scheme" | ":authority" | ":path") || (!name.is_empty() && name.bytes().all(token))
+fn delegate(item: &Item<'_>, own_namespace: &str) -> Option<String> {
+    let object = item.object(&DELEGATE)?;
+    let name = object.required("name").and_then(|item| item.nonempty_string())?;
+    let namespace = object.text("namespace");
+    let namespace = if namespace.is_empty() { own_namespace } else { &namespace };
+    Some(format!("{namespace}/{name}"))
 }
 
 fn route_destination(item: &Item<'_>, namespace: &str) -> Option<RouteDestination> {
@@ -319,7 +310,8 @@ fn route_destination(item: &Item<'_>, namespace: &str) -> Option<RouteDestinatio
         None => Some(0),
     };
     let destination = destination(&object.required("destination")?, namespace);
-    Some(RouteDestination { destination: destination?, weight: weight? })
+    let headers = object.get("headers").and_then(|item| headers::read(&item));
+    Some(RouteDestination { destination: destination?, weight: weight?, headers })
 }
 
 fn destination(item: &Item<'_>, namespace: &str) -> Option<Destination> {

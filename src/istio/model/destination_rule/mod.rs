@@ -1,0 +1,192 @@
+//! `DestinationRule` (Istio `networking/v1alpha3/destination_rule.proto`): subsets of a service and how to call it.
+
+use std::collections::BTreeSet;
+
+use super::export::{self, ExportTo};
+use super::scalar::host;
+use super::{Labels, Meta};
+use crate::istio::reader::{Item, Message, enforced, not_yet};
+
+mod load_balancer;
+mod locality;
+
+pub use load_balancer::{ConsistentHash, HashCookie, HashKey, HashTable, LbPolicy, LoadBalancer, Warmup};
+pub(in crate::istio) use locality::read as read_locality_lb;
+pub use locality::{Distribute, Failover, LocalityLb};
+
+/// A DestinationRule document.
+#[derive(Debug, Clone)]
+pub struct DestinationRule {
+    /// Name, namespace, place.
+    pub meta: Meta,
+    /// `host`: expanded and lower-case. May be `*.suffix` or `*`.
+    pub host: String,
+    /// `trafficPolicy`: of every subset that does not override it.
+    pub traffic_policy: TrafficPolicy,
+    /// `subsets`, in order; names are unique.
+    pub subsets: Vec<Subset>,
+    /// `exportTo`; `None`: `meshConfig.defaultDestinationRuleExportTo`.
+    pub export_to: Option<ExportTo>,
+    /// `workloadSelector.matchLabels`: labels that the proxy itself must have, which also must be in the rule's
+    /// namespace. `None`: every proxy.
+    pub workload_selector: Option<Labels>,
+}
+
+/// A named part of a service's endpoints.
+#[derive(Debug, Clone)]
+pub struct Subset {
+    /// `name`.
+    pub name: String,
+    /// `labels` that an endpoint must have; empty: every endpoint.
+    pub labels: Labels,
+    /// `trafficPolicy`: each block that is set here replaces the rule's whole block.
+    pub traffic_policy: TrafficPolicy,
+}
+
+/// `trafficPolicy`: a block that was not written is `None`, which is not the same as its defaults.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TrafficPolicy {
+    /// `loadBalancer`.
+    pub load_balancer: Option<LoadBalancer>,
+    /// Whether there is an `outlierDetection`: `localityLbSetting` fails over only then.
+    pub outlier_detection: bool,
+    /// `portLevelSettings`, in order; each port once.
+    pub ports: Vec<PortPolicy>,
+}
+
+/// One entry of `portLevelSettings`: for its port it stands in place of the whole policy that it is in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PortPolicy {
+    /// `port.number`: of the service.
+    pub port: u16,
+    /// `loadBalancer`; `None`: the default.
+    pub load_balancer: Option<LoadBalancer>,
+    /// Whether there is an `outlierDetection`.
+    pub outlier_detection: bool,
+}
+
+const DESTINATION_RULE: Message = Message {
+    name: "DestinationRule",
+    fields: &[
+        enforced("host"),
+        enforced("trafficPolicy"),
+        enforced("subsets"),
+        enforced("exportTo"),
+        enforced("workloadSelector"),
+    ],
+};
+
+const SUBSET: Message =
+    Message { name: "Subset", fields: &[enforced("name"), enforced("labels"), enforced("trafficPolicy")] };
+
+const TRAFFIC_POLICY: Message = Message {
+    name: "TrafficPolicy",
+    fields: &[
+        enforced("loadBalancer"),
+        not_yet("connectionPool"),
+        not_yet("outlierDetection"),
+        not_yet("tls"),
+        enforced("portLevelSettings"),
+        not_yet("tunnel"),
+        not_yet("proxyProtocol"),
+        not_yet("retryBudget"),
+    ],
+};
+
+const PORT_TRAFFIC_POLICY: Message = Message {
+    name: "PortTrafficPolicy",
+    fields: &[
+        enforced("port"),
+        enforced("loadBalancer"),
+        not_yet("connectionPool"),
+        not_yet("outlierDetection"),
+        not_yet("tls"),
+    ],
+};
+
+const PORT_SELECTOR: Message = Message { name: "PortSelector", fields: &[enforced("number")] };
+
+const WORKLOAD_SELECTOR: Message = Message { name: "WorkloadSelector", fields: &[enforced("matchLabels")] };
+
+/// The tables of this file.
+const MESSAGES: &[&Message] =
+    &[&DESTINATION_RULE, &SUBSET, &TRAFFIC_POLICY, &PORT_TRAFFIC_POLICY, &PORT_SELECTOR, &WORKLOAD_SELECTOR];
+
+/// The tables of this kind, file by file.
+pub(in crate::istio) const MESSAGE_FILES: &[&[&Message]] = &[MESSAGES, load_balancer::MESSAGES, locality::MESSAGES];
+
+/// Reads `spec`.
+pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<DestinationRule> {
+    let object = spec.object(&DESTINATION_RULE)?;
+    let export_to = object.get("exportTo").and_then(|item| export::read(&item, &meta.namespace, false));
+    let workload_selector = object.get("workloadSelector").and_then(|item| {
+        Some(item.object(&WORKLOAD_SELECTOR)?.get("matchLabels").map(|item| item.labels()).unwrap_or_default())
+    });
+    if workload_selector.is_some()
+        && let (Some(item), Some(scope)) = (object.get("exportTo"), &export_to)
+        && !scope.is_only(&meta.namespace)
+    {
+        item.error("a rule with a workloadSelector is for its own namespace only", "write [\".\"]");
+    }
+    let host = object.required("host").and_then(|item| {
+        let text = item.nonempty_string()?;
+        match host::check_wildcard_name(text) {
+            Ok(()) => Some(host::expand(text, &meta.namespace)),
+            Err(why) => {
+                item.error(format!("host \"{text}\" {why}"), "");
+                None
+            }
+        }
+    });
+    let policy = object.get("trafficPolicy").and_then(|item| traffic_policy(&item)).unwrap_or_default();
+    let mut names = BTreeSet::new();
+    let subsets = object.list("subsets").iter().filter_map(|item| subset(item, &mut names)).collect();
+    Some(DestinationRule { meta, host: host?, traffic_policy: policy, subsets, export_to, workload_selector })
+}
+
+fn subset(item: &Item<'_>, names: &mut BTreeSet<String>) -> Option<Subset> {
+    let object = item.object(&SUBSET)?;
+    let labels = object.get("labels").map(|item| item.labels()).unwrap_or_default();
+    let policy = object.get("trafficPolicy").and_then(|item| traffic_policy(&item)).unwrap_or_default();
+    let name_item = object.required("name")?;
+    let name = name_item.string()?;
+    if !host::is_dns_label(name) {
+        name_item.error(format!("\"{name}\" is not a subset's name"), "lower-case letters, digits and \"-\"");
+        return None;
+    }
+    if !names.insert(name.to_owned()) {
+        name_item.error(format!("a second subset named \"{name}\""), "give each subset its own name");
+        return None;
+    }
+    Some(Subset { name: name.to_owned(), labels, traffic_policy: policy })
+}
+
+fn traffic_policy(item: &Item<'_>) -> Option<TrafficPolicy> {
+    let object = item.object(&TRAFFIC_POLICY)?;
+    if object.is_empty() {
+        item.error("is empty", "write a policy, or leave it out");
+    }
+    let outlier_detection = object.has_any(&["outlierDetection"]);
+    let load_balancer = object.get("loadBalancer").and_then(|item| load_balancer::read(&item, outlier_detection));
+    let mut ports: Vec<PortPolicy> = Vec::new();
+    for item in object.list("portLevelSettings") {
+        let Some(policy) = port_policy(&item) else { continue };
+        if ports.iter().any(|other| other.port == policy.port) {
+            item.error(format!("a second entry for port {}", policy.port), "only the first has an effect: merge them");
+        } else {
+            ports.push(policy);
+        }
+    }
+    Some(TrafficPolicy { load_balancer, outlier_detection, ports })
+}
+
+fn port_policy(item: &Item<'_>) -> Option<PortPolicy> {
+    let object = item.object(&PORT_TRAFFIC_POLICY)?;
+    if !object.has_any(&["loadBalancer", "connectionPool", "outlierDetection", "tls"]) {
+        item.error("has no policy", "write one beside \"port\"");
+    }
+    let outlier_detection = object.has_any(&["outlierDetection"]);
+    let load_balancer = object.get("loadBalancer").and_then(|item| load_balancer::read(&item, outlier_detection));
+    let port = object.required("port")?.object(&PORT_SELECTOR)?.required("number")?.port()?;
+    Some(PortPolicy { port, load_balancer, outlier_detection })
+}

@@ -1,0 +1,136 @@
+//! `match`: the conditions of a rule.
+
+use crate::istio::model::Labels;
+use crate::istio::model::scalar::StringMatch;
+use crate::istio::model::scalar::string_match::{self, Subject};
+use crate::istio::reader::{Item, Message, Object, enforced};
+
+use super::gateway_reference;
+use super::headers::is_header_name;
+
+/// One block of `match`: all of its conditions must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HttpMatch {
+    /// `name`; the route is then called `route.match`. Empty when absent.
+    pub name: String,
+    /// `uri`: the path without query.
+    pub uri: Option<StringMatch>,
+    /// `ignoreUriCase`: of exact and prefix `uri` only.
+    pub ignore_uri_case: bool,
+    /// `scheme`: `http` or `https`.
+    pub scheme: Option<StringMatch>,
+    /// `method`.
+    pub method: Option<StringMatch>,
+    /// `authority`: the Host as sent, its port included.
+    pub authority: Option<StringMatch>,
+    /// `headers`, sorted by name; names as written (they may be `:method`, `:path`, `:authority`, `:scheme`).
+    pub headers: Vec<(String, StringMatch)>,
+    /// `withoutHeaders`, sorted by name: none of these may hold. An absent header counts as an empty one, so it
+    /// satisfies all but patterns that match nothing at all. `null` and `{}` are [`StringMatch::Present`]: the header
+    /// must be absent.
+    pub without_headers: Vec<(String, StringMatch)>,
+    /// `queryParams`, sorted by name, names as written: the first occurrence, not percent-decoded.
+    pub query_params: Vec<(String, StringMatch)>,
+    /// `port`: the port the client addressed: for a gateway, its server's number.
+    pub port: Option<u16>,
+    /// `gateways`: in place of the VirtualService's; resolved like those. Empty: the VirtualService's, of which
+    /// [`HttpMatch::source_labels`] and [`HttpMatch::source_namespace`] then have to hold too.
+    pub gateways: Vec<String>,
+    /// `sourceLabels`: labels that the proxy itself must have. Without meaning where `gateways` is set.
+    pub source_labels: Labels,
+    /// `sourceNamespace`: the namespace in which the proxy itself must be. Without meaning where `gateways` is set.
+    pub source_namespace: Option<String>,
+    /// `statPrefix`: of the route's own counters.
+    pub stat_prefix: Option<String>,
+}
+
+const HTTP_MATCH: Message = Message {
+    name: "HTTPMatchRequest",
+    fields: &[
+        enforced("name"),
+        enforced("uri"),
+        enforced("ignoreUriCase"),
+        enforced("scheme"),
+        enforced("method"),
+        enforced("authority"),
+        enforced("headers"),
+        enforced("withoutHeaders"),
+        enforced("queryParams"),
+        enforced("port"),
+        enforced("gateways"),
+        enforced("sourceLabels"),
+        enforced("sourceNamespace"),
+        enforced("statPrefix"),
+    ],
+};
+
+/// The tables of this file.
+pub(in crate::istio) const MESSAGES: &[&Message] = &[&HTTP_MATCH];
+
+/// A block of which a condition cannot be enforced is left out as a whole: without the condition it would match more
+/// than its author allows. Only `--permissive` comes to see the difference.
+pub(super) fn read(item: &Item<'_>, namespace: &str) -> Option<HttpMatch> {
+    let before = item.refusals();
+    let block = conditions(item, namespace);
+    if item.refusals() == before {
+        return block;
+    }
+    if item.is_permissive() {
+        item.warn("this block is left out, since not all of its conditions are enforced", "");
+    }
+    None
+}
+
+fn conditions(item: &Item<'_>, namespace: &str) -> Option<HttpMatch> {
+    let object = item.object(&HTTP_MATCH)?;
+    let string = |name, subject| object.get(name).and_then(|item| string_match::read(&item, subject));
+    let text = |name| Some(object.text(name)).filter(|text| !text.is_empty());
+    Some(HttpMatch {
+        name: object.text("name"),
+        uri: string("uri", Subject::Uri),
+        ignore_uri_case: object.get("ignoreUriCase").and_then(|item| item.bool()).unwrap_or_default(),
+        scheme: string("scheme", Subject::Other),
+        method: string("method", Subject::Other),
+        authority: string("authority", Subject::Other),
+        headers: sorted(&object, "headers", |name, value| header_match(name, value, false)),
+        without_headers: sorted(&object, "withoutHeaders", |name, value| header_match(name, value, true)),
+        query_params: sorted(&object, "queryParams", |_, value| string_match::read(value, Subject::Presence)),
+        port: object.get("port").and_then(|item| item.port()),
+        gateways: object.list("gateways").iter().filter_map(|item| gateway_reference(item, namespace)).collect(),
+        source_labels: object.get("sourceLabels").map(|item| item.labels()).unwrap_or_default(),
+        source_namespace: text("sourceNamespace"),
+        stat_prefix: text("statPrefix"),
+    })
+}
+
+/// A map of conditions, by name.
+fn sorted(
+    object: &Object<'_>,
+    field: &str,
+    read: impl Fn(&str, &Item<'_>) -> Option<StringMatch>,
+) -> Vec<(String, StringMatch)> {
+    let map = object.get(field).map(|item| item.data_map()).unwrap_or_default();
+    let mut found: Vec<_> =
+        map.into_iter().filter_map(|(name, value)| Some((name.to_owned(), read(name, &value)?))).collect();
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found
+}
+
+fn header_match(name: &str, value: &Item<'_>, negated: bool) -> Option<StringMatch> {
+    if name.starts_with('@') {
+        value.not_enforced("a condition on token claims");
+        return None;
+    }
+    if !is_header_name(name) && !matches!(name, ":method" | ":scheme" | ":authority" | ":path") {
+        value.error(format!("\"{name}\" is not a header name"), "");
+        return None;
+    }
+    if value.is_null() {
+        if negated {
+            return Some(StringMatch::Present);
+        }
+        value.error("has no condition", "write {} to ask for the header's presence");
+        return None;
+    }
+    string_match::read(value, Subject::Presence)
+}
