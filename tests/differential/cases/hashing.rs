@@ -1,13 +1,34 @@
 //! `consistentHash`: both proxies send each key to the same endpoint, so that one can take the other's place.
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::LazyLock;
 
 use crate::bench::{Proxy, World, at_each};
 use crate::support::client::{Client, Response};
 
-/// A host for each way of hashing, with a Service of the same name.
-const WORLD: World = World::gateway(
-    r"
+/// Host and Service, its `consistentHash`, and the weights of its endpoints, of which the first is `@0`.
+const WAYS: &[(&str, &str, &[u32])] = &[
+    ("header", "{httpHeaderName: X-User}", &[1; 3]),
+    ("query", "{httpQueryParameterName: user}", &[1; 3]),
+    ("cookie", "{httpCookie: {name: user, ttl: 0s}}", &[1; 3]),
+    ("session", "{httpCookie: {name: session, path: /p, ttl: 60s}}", &[1; 3]),
+    ("never", "{httpCookie: {name: never}}", &[1; 3]),
+    ("source", "{useSourceIp: true}", &[1; 3]),
+    ("one", "{httpHeaderName: X-User}", &[1; 1]),
+    ("two", "{httpHeaderName: X-User}", &[1; 2]),
+    ("seven", "{httpHeaderName: X-User}", &[1; 7]),
+    ("small", "{httpHeaderName: X-User, ringHash: {minimumRingSize: 5}}", &[1; 3]),
+    ("large", "{httpHeaderName: X-User, ringHash: {minimumRingSize: 5000}}", &[1; 7]),
+    ("old", "{httpHeaderName: X-User, minimumRingSize: 64}", &[1; 7]),
+    ("weighted", "{httpHeaderName: X-User}", &[1, 2, 5]),
+    ("maglev", "{httpHeaderName: X-User, maglev: {tableSize: 65537}}", &[1; 7]),
+    ("maglev-small", "{httpHeaderName: X-User, maglev: {tableSize: 101}}", &[1; 7]),
+    ("maglev-weighted", "{httpHeaderName: X-User, maglev: {tableSize: 1009}}", &[1, 2, 5]),
+];
+
+/// A subset with a policy of its own, of four of the service's seven endpoints.
+const SUBSET: &str = r"
 apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {name: edge}
@@ -18,983 +39,48 @@ spec:
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
-metadata: {name: header}
-spec:
-  hosts: [header.example.com]
-  gateways: [edge]
-  http:
-  - route: [{destination: {host: header}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: header}
-spec:
-  host: header
-  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: X-User}}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: header}
-spec:
-  selector: {app: header}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: header-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: header}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: header-1}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: header}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: header-2}
-spec:
-  address: 127.0.0.1
-  ports: {http: @2}
-  labels: {app: header}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: query}
-spec:
-  hosts: [query.example.com]
-  gateways: [edge]
-  http:
-  - route: [{destination: {host: query}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: query}
-spec:
-  host: query
-  trafficPolicy: {loadBalancer: {consistentHash: {httpQueryParameterName: user}}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: query}
-spec:
-  selector: {app: query}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: query-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: query}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: query-1}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: query}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: query-2}
-spec:
-  address: 127.0.0.1
-  ports: {http: @2}
-  labels: {app: query}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: cookie}
-spec:
-  hosts: [cookie.example.com]
-  gateways: [edge]
-  http:
-  - route: [{destination: {host: cookie}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: cookie}
-spec:
-  host: cookie
-  trafficPolicy: {loadBalancer: {consistentHash: {httpCookie: {name: user, ttl: 0s}}}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: cookie}
-spec:
-  selector: {app: cookie}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: cookie-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: cookie}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: cookie-1}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: cookie}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: cookie-2}
-spec:
-  address: 127.0.0.1
-  ports: {http: @2}
-  labels: {app: cookie}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: source}
-spec:
-  hosts: [source.example.com]
-  gateways: [edge]
-  http:
-  - route: [{destination: {host: source}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: source}
-spec:
-  host: source
-  trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true}}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: source}
-spec:
-  selector: {app: source}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: source-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: source}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: source-1}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: source}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: source-2}
-spec:
-  address: 127.0.0.1
-  ports: {http: @2}
-  labels: {app: source}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: one}
-spec:
-  hosts: [one.example.com]
-  gateways: [edge]
-  http:
-  - route: [{destination: {host: one}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: one}
-spec:
-  host: one
-  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: X-User}}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: one}
-spec:
-  selector: {app: one}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: one-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: one}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: two}
-spec:
-  hosts: [two.example.com]
-  gateways: [edge]
-  http:
-  - route: [{destination: {host: two}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: two}
-spec:
-  host: two
-  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: X-User}}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: two}
-spec:
-  selector: {app: two}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: two-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: two}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: two-1}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: two}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: seven}
-spec:
-  hosts: [seven.example.com]
-  gateways: [edge]
-  http:
-  - route: [{destination: {host: seven}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: seven}
-spec:
-  host: seven
-  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: X-User}}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: seven}
-spec:
-  selector: {app: seven}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: seven-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: seven}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: seven-1}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: seven}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: seven-2}
-spec:
-  address: 127.0.0.1
-  ports: {http: @2}
-  labels: {app: seven}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: seven-3}
-spec:
-  address: 127.0.0.1
-  ports: {http: @3}
-  labels: {app: seven}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: seven-4}
-spec:
-  address: 127.0.0.1
-  ports: {http: @4}
-  labels: {app: seven}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: seven-5}
-spec:
-  address: 127.0.0.1
-  ports: {http: @5}
-  labels: {app: seven}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: seven-6}
-spec:
-  address: 127.0.0.1
-  ports: {http: @6}
-  labels: {app: seven}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: small}
-spec:
-  hosts: [small.example.com]
-  gateways: [edge]
-  http:
-  - route: [{destination: {host: small}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: small}
-spec:
-  host: small
-  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: X-User, ringHash: {minimumRingSize: 5}}}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: small}
-spec:
-  selector: {app: small}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: small-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: small}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: small-1}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: small}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: small-2}
-spec:
-  address: 127.0.0.1
-  ports: {http: @2}
-  labels: {app: small}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: large}
-spec:
-  hosts: [large.example.com]
-  gateways: [edge]
-  http:
-  - route: [{destination: {host: large}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: large}
-spec:
-  host: large
-  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: X-User, ringHash: {minimumRingSize: 5000}}}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: large}
-spec:
-  selector: {app: large}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: large-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: large}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: large-1}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: large}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: large-2}
-spec:
-  address: 127.0.0.1
-  ports: {http: @2}
-  labels: {app: large}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: large-3}
-spec:
-  address: 127.0.0.1
-  ports: {http: @3}
-  labels: {app: large}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: large-4}
-spec:
-  address: 127.0.0.1
-  ports: {http: @4}
-  labels: {app: large}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: large-5}
-spec:
-  address: 127.0.0.1
-  ports: {http: @5}
-  labels: {app: large}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: large-6}
-spec:
-  address: 127.0.0.1
-  ports: {http: @6}
-  labels: {app: large}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: old}
-spec:
-  hosts: [old.example.com]
-  gateways: [edge]
-  http:
-  - route: [{destination: {host: old}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: old}
-spec:
-  host: old
-  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: X-User, minimumRingSize: 64}}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: old}
-spec:
-  selector: {app: old}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: old-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: old}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: old-1}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: old}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: old-2}
-spec:
-  address: 127.0.0.1
-  ports: {http: @2}
-  labels: {app: old}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: old-3}
-spec:
-  address: 127.0.0.1
-  ports: {http: @3}
-  labels: {app: old}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: old-4}
-spec:
-  address: 127.0.0.1
-  ports: {http: @4}
-  labels: {app: old}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: old-5}
-spec:
-  address: 127.0.0.1
-  ports: {http: @5}
-  labels: {app: old}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: old-6}
-spec:
-  address: 127.0.0.1
-  ports: {http: @6}
-  labels: {app: old}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: weighted}
-spec:
-  hosts: [weighted.example.com]
-  gateways: [edge]
-  http:
-  - route: [{destination: {host: weighted}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: weighted}
-spec:
-  host: weighted
-  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: X-User}}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: weighted}
-spec:
-  selector: {app: weighted}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: weighted-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: weighted}
-  weight: 1
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: weighted-1}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: weighted}
-  weight: 2
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: weighted-2}
-spec:
-  address: 127.0.0.1
-  ports: {http: @2}
-  labels: {app: weighted}
-  weight: 5
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: maglev}
-spec:
-  hosts: [maglev.example.com]
-  gateways: [edge]
-  http:
-  - route: [{destination: {host: maglev}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: maglev}
-spec:
-  host: maglev
-  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: X-User, maglev: {}}}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: maglev}
-spec:
-  selector: {app: maglev}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: maglev-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: maglev}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: maglev-1}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: maglev}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: maglev-2}
-spec:
-  address: 127.0.0.1
-  ports: {http: @2}
-  labels: {app: maglev}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: maglev-3}
-spec:
-  address: 127.0.0.1
-  ports: {http: @3}
-  labels: {app: maglev}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: maglev-4}
-spec:
-  address: 127.0.0.1
-  ports: {http: @4}
-  labels: {app: maglev}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: maglev-5}
-spec:
-  address: 127.0.0.1
-  ports: {http: @5}
-  labels: {app: maglev}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: maglev-6}
-spec:
-  address: 127.0.0.1
-  ports: {http: @6}
-  labels: {app: maglev}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: maglev-small}
-spec:
-  hosts: [maglev-small.example.com]
-  gateways: [edge]
-  http:
-  - route: [{destination: {host: maglev-small}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: maglev-small}
-spec:
-  host: maglev-small
-  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: X-User, maglev: {tableSize: 101}}}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: maglev-small}
-spec:
-  selector: {app: maglev-small}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: maglev-small-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: maglev-small}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: maglev-small-1}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: maglev-small}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: maglev-small-2}
-spec:
-  address: 127.0.0.1
-  ports: {http: @2}
-  labels: {app: maglev-small}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: maglev-small-3}
-spec:
-  address: 127.0.0.1
-  ports: {http: @3}
-  labels: {app: maglev-small}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: maglev-small-4}
-spec:
-  address: 127.0.0.1
-  ports: {http: @4}
-  labels: {app: maglev-small}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: maglev-small-5}
-spec:
-  address: 127.0.0.1
-  ports: {http: @5}
-  labels: {app: maglev-small}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: maglev-small-6}
-spec:
-  address: 127.0.0.1
-  ports: {http: @6}
-  labels: {app: maglev-small}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: maglev-weighted}
-spec:
-  hosts: [maglev-weighted.example.com]
-  gateways: [edge]
-  http:
-  - route: [{destination: {host: maglev-weighted}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: maglev-weighted}
-spec:
-  host: maglev-weighted
-  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: X-User, maglev: {tableSize: 1009}}}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: maglev-weighted}
-spec:
-  selector: {app: maglev-weighted}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: maglev-weighted-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: maglev-weighted}
-  weight: 1
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: maglev-weighted-1}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: maglev-weighted}
-  weight: 2
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: maglev-weighted-2}
-spec:
-  address: 127.0.0.1
-  ports: {http: @2}
-  labels: {app: maglev-weighted}
-  weight: 5
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: session}
-spec:
-  hosts: [session.example.com]
-  gateways: [edge]
-  http:
-  - route: [{destination: {host: session}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: session}
-spec:
-  host: session
-  trafficPolicy: {loadBalancer: {consistentHash: {httpCookie: {name: session, path: /p, ttl: 60s}}}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: session}
-spec:
-  selector: {app: session}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: session-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: session}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: session-1}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: session}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: session-2}
-spec:
-  address: 127.0.0.1
-  ports: {http: @2}
-  labels: {app: session}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: never}
-spec:
-  hosts: [never.example.com]
-  gateways: [edge]
-  http:
-  - route: [{destination: {host: never}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: never}
-spec:
-  host: never
-  trafficPolicy: {loadBalancer: {consistentHash: {httpCookie: {name: never}}}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: never}
-spec:
-  selector: {app: never}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: never-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: never}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: never-1}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: never}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: never-2}
-spec:
-  address: 127.0.0.1
-  ports: {http: @2}
-  labels: {app: never}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
 metadata: {name: subset}
 spec:
   hosts: [subset.example.com]
   gateways: [edge]
   http:
-  - route: [{destination: {host: subset, subset: v1}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: subset}
-spec:
-  host: subset
-  trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}
-  subsets:
-  - name: v1
-    labels: {version: v1}
-    trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: X-User}}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: subset}
-spec:
-  selector: {app: subset}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: subset-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: subset, version: v1}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: subset-1}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: subset, version: v1}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: subset-2}
-spec:
-  address: 127.0.0.1
-  ports: {http: @2}
-  labels: {app: subset, version: v1}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: subset-3}
-spec:
-  address: 127.0.0.1
-  ports: {http: @3}
-  labels: {app: subset, version: v1}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: subset-4}
-spec:
-  address: 127.0.0.1
-  ports: {http: @4}
-  labels: {app: subset, version: v2}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: subset-5}
-spec:
-  address: 127.0.0.1
-  ports: {http: @5}
-  labels: {app: subset, version: v2}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: subset-6}
-spec:
-  address: 127.0.0.1
-  ports: {http: @6}
-  labels: {app: subset, version: v2}
-",
-    7,
-);
+  - route: [{destination: {host: seven, subset: four}}]
+";
+
+fn world() -> World {
+    static YAML: LazyLock<String> = LazyLock::new(|| {
+        let mut yaml = SUBSET.to_owned();
+        for (name, hash, weights) in WAYS {
+            let subsets = match *name {
+                "seven" => format!(
+                    "  subsets:\n  - name: four\n    labels: {{part: four}}\n    \
+                     trafficPolicy: {{loadBalancer: {{consistentHash: {hash}}}}}\n"
+                ),
+                _ => String::new(),
+            };
+            let _ = write!(
+                yaml,
+                "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec:\n  \
+                 hosts: [{name}.example.com]\n  gateways: [edge]\n  http:\n  - route: [{{destination: {{host: {name}}}}}]\n\
+                 ---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}}}\nspec:\n  \
+                 host: {name}\n  trafficPolicy: {{loadBalancer: {{consistentHash: {hash}}}}}\n{subsets}\
+                 ---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec:\n  selector: {{app: {name}}}\n  \
+                 ports: [{{name: http, port: 8000}}]\n"
+            );
+            for (number, weight) in weights.iter().enumerate() {
+                let part = if number < 4 { "four" } else { "rest" };
+                let _ = write!(
+                    yaml,
+                    "---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: {name}-{number}}}\n\
+                     spec:\n  address: 127.0.0.1\n  ports: {{http: @{number}}}\n  labels: {{app: {name}, part: {part}}}\n  \
+                     weight: {weight}\n"
+                );
+            }
+        }
+        yaml
+    });
+    World::gateway(&YAML, 7)
+}
 
 /// Words of many lengths, some of them alike.
 fn keys() -> Vec<String> {
@@ -1019,7 +105,7 @@ fn origin(response: &Response) -> String {
 /// More than one origin must take part, but where a host has only one.
 fn same_endpoints(host: &str, requests: &[String], endpoints: usize) {
     let mut envoy: Option<Vec<String>> = None;
-    at_each(WORLD, |proxy| {
+    at_each(world(), |proxy| {
         let mut client = Client::connect(proxy.address());
         let answered: Vec<String> = requests.iter().map(|request| origin(&client.ask(request))).collect();
         match &envoy {
@@ -1109,7 +195,7 @@ fn client_at(address: SocketAddr, last: u8) -> Client {
 #[test]
 fn by_the_source() {
     let mut envoy: Option<Vec<String>> = None;
-    at_each(WORLD, |proxy| {
+    at_each(world(), |proxy| {
         let ask =
             |last| origin(&client_at(proxy.address(), last).ask("GET /x HTTP/1.1\r\nHost: source.example.com\r\n\r\n"));
         let answered: Vec<String> = (1..100).map(ask).collect();
@@ -1123,7 +209,7 @@ fn by_the_source() {
 /// Without a key, any endpoint: over many requests all of them.
 #[test]
 fn without_a_key() {
-    at_each(WORLD, |proxy| {
+    at_each(world(), |proxy| {
         for host in ["header", "query", "never"] {
             let mut client = Client::connect(proxy.address());
             let request = format!("GET /x HTTP/1.1\r\nHost: {host}.example.com\r\n\r\n");
@@ -1150,7 +236,7 @@ fn cookie(response: &Response) -> Option<(String, String)> {
 #[test]
 fn a_cookie_is_given() {
     let mut envoy: Option<Vec<Option<String>>> = None;
-    at_each(WORLD, |proxy: &dyn Proxy| {
+    at_each(world(), |proxy: &dyn Proxy| {
         let forms = ["session", "cookie", "never"].map(|host| {
             let request = |cookie: &str| format!("GET /p/x HTTP/1.1\r\nHost: {host}.example.com\r\n{cookie}\r\n");
             let mut client = Client::connect(proxy.address());

@@ -122,7 +122,6 @@ spec:
           x-09-mixed: 'a=%REQ(x-a)%; b=%REQ(x-b)%.'
           x-10-route: '%ROUTE_NAME%'
           x-11-twice: '%REQ(x-twice)%'
-          x-12-start: '%START_TIME(%Y)%'
           x-13-direct: '%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%'
       response:
         set:
@@ -132,7 +131,6 @@ spec:
           x-04-upstream: '%UPSTREAM_CLUSTER%'
           x-05-flags: '%RESPONSE_FLAGS%'
           x-06-missing: '%RESP(x-none)%'
-          x-07-details: '%RESPONSE_CODE_DETAILS%'
     name: named
     route: [{destination: {host: origin}}]
 ---
