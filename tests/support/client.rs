@@ -43,18 +43,6 @@ impl Client {
         Self::try_connect(address).unwrap_or_else(|error| panic!("connect to {address}: {error}"))
     }
 
-    /// Connects from an address of this host.
-    #[track_caller]
-    pub(crate) fn from_address(local: SocketAddr, address: SocketAddr) -> Self {
-        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None);
-        let socket = socket.expect("a socket");
-        socket.bind(&local.into()).unwrap_or_else(|error| panic!("bind {local}: {error}"));
-        socket
-            .connect_timeout(&address.into(), PATIENCE)
-            .unwrap_or_else(|error| panic!("connect to {address}: {error}"));
-        Self::over(socket.into()).expect("options of a socket")
-    }
-
     pub(crate) fn try_connect(address: SocketAddr) -> io::Result<Self> {
         Self::over(TcpStream::connect_timeout(&address, PATIENCE)?)
     }

@@ -2,7 +2,6 @@
 
 mod cors;
 mod forwarding;
-mod hashing;
 mod headers;
 mod matching;
 mod mesh;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{World, array, cluster, kind, matcher, only, qualified, text};
+use super::{World, array, kind, matcher, only, qualified, text};
 
 /// A Route without its name and match, for a listener that stands for this port.
 pub(super) fn translate(world: &World, rule: &Value, port: u64) -> Value {
@@ -42,14 +42,12 @@ fn forward(world: &World, rule: &Value, host: Option<String>, route: &mut Value,
         host = rewrite["authority"].as_str().map(str::to_owned).or(host);
     }
     let destinations = array(rule, "route");
-    let mut hash_policies = Vec::new();
     if let [one] = destinations {
         only(one, &["destination", "headers", "weight"]);
         action["cluster"] = json!(cluster_name(world, &one["destination"], port));
         let (operations, own_host) = headers(&one["headers"]);
         add(route, &operations);
         host = host.or(own_host);
-        hash_policies.extend(cluster::hash_policy(world, &one["destination"]));
     } else {
         let weighted = destinations.iter().filter(|destination| destination["weight"].as_u64().unwrap_or(0) > 0);
         let clusters: Vec<Value> = weighted
@@ -61,7 +59,6 @@ fn forward(world: &World, rule: &Value, host: Option<String>, route: &mut Value,
                 if let Some(host) = own_host {
                     weight["host_rewrite_literal"] = json!(host);
                 }
-                hash_policies.extend(cluster::hash_policy(world, &to["destination"]));
                 weight
             })
             .collect();
@@ -69,9 +66,6 @@ fn forward(world: &World, rule: &Value, host: Option<String>, route: &mut Value,
     }
     if let Some(host) = host {
         action["host_rewrite_literal"] = json!(host);
-    }
-    if !hash_policies.is_empty() {
-        action["hash_policy"] = json!(hash_policies);
     }
     action
 }

@@ -69,7 +69,7 @@ impl World {
         for spec in self.rules_of(host) {
             let of_subset = array(spec, "subsets").iter().find(|of_subset| of_subset["name"] == subset);
             if let Some(block) = of_subset.and_then(policy).or_else(|| policy(spec)) {
-                only(&block, &["simple", "consistentHash"]);
+                only(&block, &["simple"]);
                 return block;
             }
         }
@@ -77,45 +77,8 @@ impl World {
     }
 }
 
-/// What of a request decides on the endpoint, for a destination with `consistentHash`.
-pub(super) fn hash_policy(world: &World, destination: &Value) -> Option<Value> {
-    let host = qualified(text(destination, "host"));
-    let balancer = world.balancer(&host, destination["subset"].as_str().unwrap_or_default());
-    let hash = balancer["consistentHash"].as_object()?;
-    let hash = Value::Object(hash.clone());
-    only(
-        &hash,
-        &[
-            "httpHeaderName",
-            "httpCookie",
-            "useSourceIp",
-            "httpQueryParameterName",
-            "ringHash",
-            "maglev",
-            "minimumRingSize",
-        ],
-    );
-    Some(if let Some(name) = hash["httpHeaderName"].as_str() {
-        json!({"header": {"header_name": name}})
-    } else if let Some(name) = hash["httpQueryParameterName"].as_str() {
-        json!({"query_parameter": {"name": name}})
-    } else if hash["useSourceIp"] == true {
-        json!({"connection_properties": {"source_ip": true}})
-    } else {
-        let cookie = &hash["httpCookie"];
-        only(cookie, &["name", "path", "ttl"]);
-        let mut out = json!({"name": cookie["name"]});
-        for field in ["path", "ttl"] {
-            if !cookie[field].is_null() {
-                out[field] = cookie[field].clone();
-            }
-        }
-        json!({ "cookie": out })
-    })
-}
-
 fn cluster(name: &str, endpoints: &[Value], balancer: &Value) -> Value {
-    let mut cluster = json!({
+    json!({
         "name": name,
         "type": "STATIC",
         "connect_timeout": "10s",
@@ -125,17 +88,5 @@ fn cluster(name: &str, endpoints: &[Value], balancer: &Value) -> Value {
             "max_requests": UNLIMITED, "max_retries": UNLIMITED,
         }]},
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
-    });
-    let hash = &balancer["consistentHash"];
-    if let Some(table) = hash["maglev"].as_object() {
-        cluster["lb_policy"] = json!("MAGLEV");
-        if let Some(size) = table.get("tableSize") {
-            cluster["maglev_lb_config"] = json!({"table_size": size});
-        }
-    } else if !hash.is_null() {
-        let size = hash["ringHash"]["minimumRingSize"].as_u64().or(hash["minimumRingSize"].as_u64());
-        cluster["lb_policy"] = json!("RING_HASH");
-        cluster["ring_hash_lb_config"] = json!({"minimum_ring_size": size.unwrap_or(1024)});
-    }
-    cluster
+    })
 }
