@@ -98,6 +98,7 @@ impl Crew {
                 log: outfit.log.map(|(format, sink)| Log { format, sink }),
                 budget: self.budget.clone(),
                 stands_for_loopback: self.stands_for_loopback,
+                hostname: hostname(),
             },
             listeners: outfit.listeners,
             mailbox,
@@ -181,6 +182,11 @@ impl Member {
             Stage::Alive { .. } => None,
         }
     }
+}
+
+/// The name of this machine; empty if it has none.
+fn hostname() -> Box<str> {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().into()
 }
 
 fn reporter(events: &Sender<Event>, life: u64) -> Reporter {

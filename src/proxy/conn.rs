@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::core::{Core, Entered, Phase};
 use super::door::Door;
+use super::draft::{Caller, Draft};
 use super::record::{self, Story};
 use super::reply::Ended;
 use super::request;
@@ -42,10 +43,10 @@ pub(super) struct Session {
     pub(super) head: RequestHead,
     /// Scratch for the response's head.
     pub(super) response: ResponseHead,
-    /// Scratch for the path and query after normalisation.
-    pub(super) path: Vec<u8>,
-    /// Scratch for the `x-forwarded-for` of the log.
-    pub(super) logged: Vec<u8>,
+    /// Bytes of a next, pipelined request that came while this one was answered.
+    pub(super) behind: Buf,
+    /// Scratch for what rules make of the request and its response.
+    pub(super) draft: Draft,
     pub(super) stats: SessionStats,
     opened: Instant,
     requests: u64,
@@ -121,8 +122,8 @@ impl Session {
             rest: 0,
             head: RequestHead::default(),
             response: ResponseHead::default(),
-            path: Vec::new(),
-            logged: Vec::new(),
+            behind: Buf::default(),
+            draft: Draft::default(),
             stats: SessionStats { http, listener: listener_stats },
             opened: io::now(),
             requests: 0,
@@ -132,6 +133,7 @@ impl Session {
     /// Waits for the next head and leaves it parsed in `self.head`, its bytes at the front of `self.input`.
     async fn next_head(&mut self) -> Next {
         self.head.clear();
+        self.draft.clear();
         let mut began = None;
         loop {
             // Asked for anew after each wait, and not held during one: a connection may lie idle for an hour, and must
@@ -215,6 +217,18 @@ impl Session {
         let mut story = Story::new(began);
         request::reply(self, &installed, &mut story, ended, true).await;
         record::finish(self, &story);
+    }
+
+    /// The client and its request.
+    pub(super) fn caller(&self) -> Caller<'_> {
+        Caller {
+            head: &self.head,
+            buf: self.input.bytes(),
+            peer: self.peer,
+            local: self.local,
+            external_address: &self.external_address,
+            hostname: &self.core.hostname,
+        }
     }
 
     /// Whether the connection ends with its request: the core takes nothing new, or the listener has vanished.

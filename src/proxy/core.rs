@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::door::Door;
+use super::rewrite::Captures;
 use crate::base::request_id;
 use crate::base::rng::Rng;
 use crate::io::{self, BufPool, Handle, Notify};
@@ -78,6 +79,8 @@ pub struct CoreParts {
     /// What stands in `x-forwarded-for` for a client on this host (Envoy writes the host's first address that is not a
     /// loopback one); `None` leaves the loopback address.
     pub stands_for_loopback: Option<IpAddr>,
+    /// The name of this machine, for `%HOSTNAME%`.
+    pub hostname: Box<str>,
 }
 
 /// One core's shared state.
@@ -96,6 +99,9 @@ pub struct Core {
     log: RefCell<Option<Log>>,
     budget: Arc<Budget>,
     stands_for_loopback: Option<IpAddr>,
+    /// The name of this machine.
+    pub(super) hostname: Box<str>,
+    captures: RefCell<Captures>,
     live: RefCell<Slab<Rc<Live>>>,
     draining: Cell<bool>,
     swept_to: Cell<usize>,
@@ -120,6 +126,8 @@ impl Core {
             log: RefCell::new(parts.log),
             budget: parts.budget,
             stands_for_loopback: parts.stands_for_loopback,
+            hostname: parts.hostname,
+            captures: RefCell::default(),
             live: RefCell::default(),
             draining: Cell::new(false),
             swept_to: Cell::new(0),
@@ -163,6 +171,11 @@ impl Core {
     /// A fresh `x-request-id`.
     pub(super) fn request_id(&self) -> [u8; 36] {
         self.with_rng(request_id::generate)
+    }
+
+    /// Room for the groups of rewriting regexes.
+    pub(super) fn with_captures<T>(&self, search: impl FnOnce(&mut Captures) -> T) -> T {
+        search(&mut self.captures.borrow_mut())
     }
 
     /// The `date` header of now.

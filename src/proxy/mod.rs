@@ -2,7 +2,8 @@
 //!
 //! `conn` owns the client's connection and reads heads; `request` routes and answers; `attempt` makes one try on one
 //! upstream connection; `relay` moves bodies; `tunnel` takes over after a 101; `reply` says what the proxy answers
-//! itself; `record` counts and logs, in one place. `core` is what the requests of one core share; `door` is a listener as
+//! itself; `record` counts and logs, in one place. What rules do to a request on its way is worked out in `draft`, from
+//! `edits` (header operations), `rewrite` (paths, redirects) and `cors`. `core` is what the requests of one core share; `door` is a listener as
 //! its connections know it.
 //!
 //! It must never know how workers are started, or where a plan comes from. Its caller is `worker`.
@@ -10,11 +11,15 @@
 mod attempt;
 mod conn;
 mod core;
+mod cors;
 mod door;
+mod draft;
+mod edits;
 mod record;
 mod relay;
 mod reply;
 mod request;
+mod rewrite;
 mod tunnel;
 
 pub use self::conn::serve;
