@@ -1,4 +1,4 @@
-//! What routing and load balancing cost: the host table as it grows, a long list of rules, one pick of each policy.
+//! What routing costs: the host table as it grows, a long list of rules.
 
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -13,7 +13,6 @@ use ringway::plan::{
     ListenerId, ListenerKind, Matcher, Origin, Overrides, Pattern, Plan, ProxySettings, Request, Route, RouteTable,
     Target, VirtualHost,
 };
-use ringway::policy::balance::{Balancer, Policy};
 
 /// A rule that sends requests with this path prefix, and these further conditions, to the only cluster.
 fn route(prefix: &str, mut conditions: Vec<Condition>) -> Route {
@@ -141,20 +140,5 @@ fn rules(c: &mut Criterion) {
     }
 }
 
-fn picks(c: &mut Criterion) {
-    for (name, policy, weights) in [
-        ("least_request", Policy::LeastRequest, [1; 16]),
-        ("round_robin", Policy::RoundRobin, [1; 16]),
-        ("random", Policy::Random, [1; 16]),
-        ("weighted", Policy::RoundRobin, std::array::from_fn(|at| 1 + at as u32)),
-    ] {
-        let mut rng = Rng::seeded(1);
-        let mut balancer = Balancer::new(&weights, policy, &mut rng);
-        c.bench_function(&format!("pick/{name}"), |b| {
-            b.iter(|| balancer.pick(|at| black_box(at as u32) & 3, |at| black_box(at) != 5, &mut rng));
-        });
-    }
-}
-
-criterion_group!(benches, hosts, rules, picks);
+criterion_group!(benches, hosts, rules);
 criterion_main!(benches);

@@ -457,6 +457,18 @@ impl<'a> Object<'a> {
         self.get(name).and_then(|item| item.string()).unwrap_or_default().to_owned()
     }
 
+    /// Reads a field only for what is wrong with it.
+    pub(super) fn verify<T>(&self, name: &str, read: impl Fn(&Item<'a>) -> Option<T>) {
+        let _ = self.get(name).and_then(|item| read(&item));
+    }
+
+    /// Reads the items of a list field only for what is wrong with them.
+    pub(super) fn verify_each<T>(&self, name: &str, read: impl Fn(&Item<'a>) -> Option<T>) {
+        for item in self.list(name) {
+            let _ = read(&item);
+        }
+    }
+
     fn written(&self, name: &str) -> Option<Item<'a>> {
         let entry = self.entries.iter().find(|entry| spells(&entry.key, name))?;
         Some(self.at(entry))

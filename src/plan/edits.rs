@@ -23,9 +23,9 @@ pub struct HeaderEdits {
 pub struct Edits {
     /// Every line of these names goes; sorted.
     pub remove: Box<[HeaderName]>,
-    /// One line in place of all lines of the name; each name once, sorted.
+    /// One line in place of all lines of the name; each name once, the route's before the destination's.
     pub set: Box<[(HeaderName, Template)]>,
-    /// Further lines; the route's before the destination's, each sorted by name.
+    /// Further lines, the route's before the destination's.
     pub add: Box<[(HeaderName, Template)]>,
 }
 
@@ -64,8 +64,7 @@ impl Edits {
         let mut remove = [&*self.remove, &*later.remove].concat();
         remove.sort();
         remove.dedup();
-        let mut set = [kept(&self.set), later.set.to_vec()].concat();
-        set.sort_by(|a, b| a.0.cmp(&b.0));
+        let set = [kept(&self.set), later.set.to_vec()].concat();
         let add = [kept(&self.add), later.add.to_vec()].concat();
         Self { remove: remove.into(), set: set.into(), add: add.into() }
     }
@@ -420,7 +419,7 @@ mod tests {
         let destination = edits(&["both", "also"], &[("a", "destination"), ("d", "only")], &[("c", "destination")]);
         let expected = edits(
             &["also", "both", "gone"],
-            &[("a", "destination"), ("b", "route"), ("d", "only")],
+            &[("b", "route"), ("a", "destination"), ("d", "only")],
             &[("c", "route"), ("c", "destination")],
         );
         assert_eq!(route.and_then(&destination), expected);

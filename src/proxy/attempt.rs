@@ -4,6 +4,7 @@
 //! dropped on a connection that lives on.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use super::conn::Session;
 use super::core::{Core, Live, Phase};
 use super::draft::Caller;
 use super::edits::Received;
+use super::hash::Head;
 use super::record::Story;
 use super::relay::{self, Client, Incoming, Progress, Relayed, Response, Sent};
 use super::reply::Ended;
@@ -18,11 +20,12 @@ use super::request::{self, Asked};
 use super::tunnel::{self, End};
 use crate::h1::encode::{self, Connection, Forwarded, OutBody, RequestOut, ResponseOut, Server};
 use crate::h1::framing::{self, Body};
-use crate::h1::head::Version;
+use crate::h1::head::{Known, Version};
 use crate::io::{self, Buf, Either, race};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, ServerHeader};
 use crate::policy::balance::Ask;
+use crate::policy::hashing::key::{self, Hashed, Key, NewCookie};
 use crate::upstream::{
     Closed, ConnectError, HeadError, Installed, LocalCluster, LocalEndpoint, Upstream, open, read_head,
 };
@@ -66,46 +69,102 @@ pub(super) async fn run(
     session: &mut Session,
     installed: &Installed,
     story: &mut Story<'_>,
-    cluster: &Cluster,
-    local: &LocalCluster,
+    (cluster, local): (&Cluster, &LocalCluster),
     asked: &Asked,
+    keys: &[Key],
 ) -> Run {
-    let ask = Ask { hash: None, now: story.began };
+    // Written before there is an endpoint, because what chooses one may be in it.
+    let head = outgoing(session, story, asked);
+    let hashed = match cluster.spread.hashes() {
+        true => key::hash(keys, &Head::new(head.bytes(), session)),
+        false => Hashed::default(),
+    };
+    let ask = Ask { hash: hashed.hash, now: story.began };
     let picked = session.core.with_rng(|rng| local.pick(ask, rng));
     let chosen = picked.and_then(|id| Some((cluster.endpoints.get(id.index())?, local.endpoint(id)?)));
     let Some((address, endpoint)) = chosen.map(|(plan, endpoint)| (plan.address, endpoint)) else {
+        session.core.buffers.put(head);
         local.stats.upstream_cx_none_healthy.inc();
         return Run::failed(Ended::NoEndpoint, request::skip_buffered_body(session, story, asked.body));
     };
-    story.upstream_host = Some(address);
     let active = Active::begin(local, endpoint);
-    let core = session.core.clone();
-    let mut upstream = match endpoint.check_out() {
-        Some(upstream) => upstream,
-        None => {
-            local.stats.upstream_rq_pending_total.inc();
-            local.stats.upstream_rq_pending_active.inc();
-            let opened = open(cluster, local, endpoint, address, &core.buffers).await;
-            local.stats.upstream_rq_pending_active.dec();
-            match opened {
-                Ok(upstream) => upstream,
-                Err(error) => {
-                    local.stats.upstream_rq_pending_failure_eject.inc();
-                    endpoint.stats.rq_error.inc();
-                    let ended = match error {
-                        ConnectError::Failed(error) => Ended::ConnectFailed(error),
-                        ConnectError::TimedOut => Ended::ConnectTimedOut,
-                    };
-                    return Run::failed(ended, request::skip_buffered_body(session, story, asked.body));
-                }
-            }
+    match connection(session, story, (cluster, local), endpoint, address).await {
+        Ok(upstream) => {
+            let head = (head, hashed.cookies.as_slice());
+            carry(session, installed, story, asked, head, (local, endpoint, active), upstream).await
         }
-    };
+        Err(ended) => {
+            session.core.buffers.put(head);
+            Run::failed(ended, request::skip_buffered_body(session, story, asked.body))
+        }
+    }
+}
+
+/// Makes the try at a host that is not declared: at the first of its addresses that takes the connection.
+pub(super) async fn run_undeclared(
+    session: &mut Session,
+    installed: &Installed,
+    story: &mut Story<'_>,
+    (cluster, local): (&Cluster, &LocalCluster),
+    asked: &Asked,
+    addresses: &[SocketAddr],
+) -> Run {
+    let mut ended = Ended::Unresolved;
+    for address in addresses {
+        let endpoint = installed.undeclared(*address, story.began);
+        let active = Active::begin(local, &endpoint);
+        match connection(session, story, (cluster, local), &endpoint, *address).await {
+            Ok(upstream) => {
+                let head = (outgoing(session, story, asked), &[][..]);
+                return carry(session, installed, story, asked, head, (local, &endpoint, active), upstream).await;
+            }
+            Err(failed) => ended = failed,
+        }
+    }
+    Run::failed(ended, request::skip_buffered_body(session, story, asked.body))
+}
+
+/// A connection to the endpoint: one that rests, or a new one.
+async fn connection(
+    session: &Session,
+    story: &mut Story<'_>,
+    (cluster, local): (&Cluster, &LocalCluster),
+    endpoint: &LocalEndpoint,
+    address: SocketAddr,
+) -> Result<Upstream, Ended> {
+    story.upstream_host = Some(address);
+    if let Some(upstream) = endpoint.check_out() {
+        return Ok(upstream);
+    }
+    local.stats.upstream_rq_pending_total.inc();
+    local.stats.upstream_rq_pending_active.inc();
+    let opened = open(cluster, local, endpoint, address, &session.core.buffers).await;
+    local.stats.upstream_rq_pending_active.dec();
+    opened.map_err(|error| {
+        local.stats.upstream_rq_pending_failure_eject.inc();
+        endpoint.stats.rq_error.inc();
+        match error {
+            ConnectError::Failed(error) => Ended::ConnectFailed(error),
+            ConnectError::TimedOut => Ended::ConnectTimedOut,
+        }
+    })
+}
+
+/// Sends the request on a connection and brings back its response.
+async fn carry(
+    session: &mut Session,
+    installed: &Installed,
+    story: &mut Story<'_>,
+    asked: &Asked,
+    head: (Buf, &[NewCookie<'_>]),
+    (local, endpoint, active): (&LocalCluster, &LocalEndpoint, Active),
+    mut upstream: Upstream,
+) -> Run {
     local.stats.upstream_rq_total.inc();
     story.upstream_local = upstream.local();
     upstream.begin_request();
     let notes = Notes::default();
-    let run = exchange(session, installed, story, asked, &mut upstream, &notes).await;
+    let run = exchange(session, installed, story, asked, head, &mut upstream, &notes).await;
     session.input.extend(session.behind.bytes());
     session.behind.clear();
     if notes.tunnel.get() {
@@ -126,7 +185,7 @@ pub(super) async fn run(
         let now = io::now();
         let took = now.duration_since(notes.progress.sent.get().unwrap_or(now));
         local.stats.upstream_rq_time.record(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-        endpoint.check_in(upstream, &core.buffers, now);
+        endpoint.check_in(upstream, &session.core.buffers, now);
     }
     run
 }
@@ -183,10 +242,8 @@ async fn run_tunnel(session: &mut Session, story: &mut Story<'_>, upstream: &mut
     }
 }
 
-/// The request's head, and what of its body has arrived, ready to be sent; the rest of the body is still `Incoming`.
-fn outgoing(session: &mut Session, story: &Story<'_>, asked: &Asked, notes: &Notes) -> Result<(Buf, Incoming), Ended> {
-    let mut incoming = Incoming::from(asked.body);
-    let body = asked.out_body();
+/// The request's head, ready to be sent.
+fn outgoing(session: &Session, story: &Story<'_>, asked: &Asked) -> Buf {
     let mut out = session.core.buffers.head();
     let (buf, draft) = (session.input.bytes(), &session.draft);
     let (believed, target) = (asked.believed, asked.target(buf, &draft.path));
@@ -197,7 +254,7 @@ fn outgoing(session: &mut Session, story: &Story<'_>, asked: &Asked, notes: &Not
         &RequestOut {
             path: if story.rewritten { &draft.rewritten } else { target },
             authority: story.authority.map(str::as_bytes).or(asked.authority.map(|authority| authority.of(buf))),
-            body,
+            body: asked.out_body(),
             forward: Forwarded {
                 believed,
                 peer: if believed { &[] } else { session.forwarded_for.as_bytes() },
@@ -212,12 +269,18 @@ fn outgoing(session: &mut Session, story: &Story<'_>, asked: &Asked, notes: &Not
             changes: &draft.request,
         },
     );
+    out
+}
+
+/// Puts behind the head what of the body has arrived with it; the rest is still `Incoming`.
+fn first_piece(session: &mut Session, asked: &Asked, out: &mut Buf, notes: &Notes) -> Result<Incoming, Ended> {
+    let mut incoming = Incoming::from(asked.body);
+    let chunked = asked.out_body() == OutBody::Chunked;
     let behind = session.input.bytes_mut().get_mut(session.head.len..).unwrap_or_default();
-    let (payload, consumed) =
-        relay::first_piece(&mut incoming, behind, body == OutBody::Chunked, &mut out).map_err(Ended::BadRequest)?;
+    let (payload, consumed) = relay::first_piece(&mut incoming, behind, chunked, out).map_err(Ended::BadRequest)?;
     session.rest = session.head.len + consumed;
     notes.progress.received.set(payload as u64);
-    Ok((out, incoming))
+    Ok(incoming)
 }
 
 async fn exchange(
@@ -225,11 +288,12 @@ async fn exchange(
     installed: &Installed,
     story: &mut Story<'_>,
     asked: &Asked,
+    (mut first, cookies): (Buf, &[NewCookie<'_>]),
     upstream: &mut Upstream,
     notes: &Notes,
 ) -> Run {
-    let (first, incoming) = match outgoing(session, story, asked, notes) {
-        Ok(ready) => ready,
+    let incoming = match first_piece(session, asked, &mut first, notes) {
+        Ok(incoming) => incoming,
         Err(ended) => return Run::failed(ended, false),
     };
     let limits = &installed.plan.proxy.limits;
@@ -318,6 +382,9 @@ async fn exchange(
         service_time: service_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
     };
     draft.edit_response(caller, story, Some(received), &installed.plan.proxy.server_header);
+    for cookie in cookies {
+        draft.response.add(Known::Other, b"set-cookie", |out| cookie.write(out));
+    }
     let mut out = core.buffers.body();
     encode::response(
         out.cleared_vec(),
@@ -336,6 +403,7 @@ async fn exchange(
             changes: &draft.response,
         },
     );
+    core.if_logged(|names| draft.keep_for_log(names, out.bytes()));
     let reusable = framing::response_keep_alive(response, up_buf.bytes());
     up_buf.consume(response.len);
     if tunnelled {

@@ -9,6 +9,8 @@ use proptest::prelude::*;
 use ringway::istio::problem::Problem;
 use ringway::istio::{Options, messages, read};
 
+mod actions;
+mod policies;
 mod routing;
 mod services;
 mod text;
@@ -130,11 +132,11 @@ fn permissive_turns_unknown_and_unenforced_into_warnings_and_nothing_else() {
              conditions are enforced",
         ]
     );
-    let yaml = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s}\n";
+    let yaml = "apiVersion: networking.istio.io/v1\nkind: EnvoyFilter\nmetadata: {name: s}\n";
     assert_eq!(
         lines(&problems(yaml.as_bytes(), true)),
         [
-            "1: Sidecar/default/s: warning: kind Sidecar (networking.istio.io/v1) is not enforced by ringway yet (it is left out)"
+            "1: EnvoyFilter/default/s: warning: kind EnvoyFilter (networking.istio.io/v1) is not enforced by ringway yet (it is left out)"
         ]
     );
 }

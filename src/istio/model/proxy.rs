@@ -308,7 +308,7 @@ const MESH_CONFIG: Message = Message {
 };
 
 const OUTBOUND_TRAFFIC_POLICY: Message =
-    Message { name: "OutboundTrafficPolicy", fields: &[enforced("mode"), not_yet("egressProxy")] };
+    Message { name: "MeshConfig.OutboundTrafficPolicy", fields: &[enforced("mode"), not_yet("tls")] };
 
 const PATH_NORMALIZATION: Message = Message { name: "ProxyPathNormalization", fields: &[enforced("normalization")] };
 

@@ -32,7 +32,8 @@ impl<'w> Compiler<'w> {
             // What it replaces is each block's to say.
             Some(virtual_service::PathRewrite::Matched(_)) | None => None,
         };
-        Some(Action::Forward(Forward { destinations, rewrite, hash_keys: self.hash_keys(&rule.rule.route) }))
+        let hash_keys = self.hash_keys(&rule.rule.route);
+        Some(Action::Forward(Forward { destinations, rewrite, hash_keys }))
     }
 
     /// `route`.

@@ -81,7 +81,7 @@ pub(super) fn authority(headers: Option<&Headers>) -> Option<&str> {
         (Some(at), _) => &request.set[at].1,
         (None, at) => &request.add[at?].1,
     };
-    Some(value).map(String::as_str).filter(|value| !value.is_empty())
+    (!value.is_empty()).then_some(value)
 }
 
 fn is_host(name: &str) -> bool {

@@ -32,15 +32,14 @@ impl Compiler<'_> {
             let pattern = self.pattern(rule, || field("uri"), uri)?;
             all.push(Condition::Path(if block.ignore_uri_case { pattern.ignoring_case() } else { pattern }));
         }
-        let singles: [(&str, &Option<StringMatch>, fn(Pattern) -> Condition); 3] = [
-            ("method", &block.method, Condition::Method),
-            ("authority", &block.authority, Condition::Authority),
-            ("scheme", &block.scheme, Condition::Scheme),
-        ];
-        for (name, value, condition) in singles {
-            if let Some(value) = value {
-                all.push(condition(self.pattern(rule, || field(name), value)?));
-            }
+        if let Some(method) = &block.method {
+            all.push(Condition::Method(self.pattern(rule, || field("method"), method)?));
+        }
+        if let Some(authority) = &block.authority {
+            all.push(Condition::Authority(self.pattern(rule, || field("authority"), authority)?));
+        }
+        if let Some(scheme) = &block.scheme {
+            all.push(Condition::Scheme(self.pattern(rule, || field("scheme"), scheme)?));
         }
         for (name, value) in &block.headers {
             let path = || field(&format!("headers[{name}]"));

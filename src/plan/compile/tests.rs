@@ -1,5 +1,10 @@
 //! YAML in, plan out: each rule of istiod that this module follows, once.
 
+mod actions;
+mod delegates;
+mod mesh;
+mod visibility;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -399,6 +404,34 @@ fn conditions_of_a_match_block() {
         // The client's own word on how it came does not count.
         ("headers: {x-forwarded-proto: {exact: https}}", "GET", "h", "/", &["x-forwarded-proto: https"], false),
         ("headers: {x-forwarded-proto: {exact: http}}", "GET", "h", "/", &["x-forwarded-proto: https"], true),
+        ("uri: {}, headers: {':path': {exact: '/a?b'}}", "GET", "h", "/a?b", &[], true),
+        ("headers: {':path': {exact: /a}}", "GET", "h", "/a?b", &[], false),
+        ("scheme: {exact: http}", "GET", "h", "/", &[], true),
+        ("scheme: {exact: https}", "GET", "h", "/", &[], false),
+        ("withoutHeaders: {x: {exact: a}}", "GET", "h", "/", &[], true),
+        ("withoutHeaders: {x: {exact: a}}", "GET", "h", "/", &["x: b"], true),
+        ("withoutHeaders: {x: {exact: a}}", "GET", "h", "/", &["X: b", "x: a"], false),
+        ("withoutHeaders: {x: {exact: ''}}", "GET", "h", "/", &[], false),
+        ("withoutHeaders: {x: {exact: ''}}", "GET", "h", "/", &["x: a"], true),
+        ("withoutHeaders: {x: {regex: 'a*'}}", "GET", "h", "/", &[], false),
+        ("withoutHeaders: {x: {}}", "GET", "h", "/", &[], true),
+        ("withoutHeaders: {x: null}", "GET", "h", "/", &["x:"], false),
+        ("withoutHeaders: {':method': {exact: GET}}", "GET", "h", "/", &[], false),
+        ("withoutHeaders: {':method': {exact: GET}}", "PUT", "h", "/", &[], true),
+        ("queryParams: {a: {exact: b}}", "GET", "h", "/?a=b", &[], true),
+        ("queryParams: {a: {exact: b}}", "GET", "h", "/?x&a=b&a=c", &[], true),
+        ("queryParams: {a: {exact: b}}", "GET", "h", "/?a=c&a=b", &[], false),
+        ("queryParams: {a: {exact: b}}", "GET", "h", "/?a=%62", &[], false),
+        ("queryParams: {a: {exact: b}}", "GET", "h", "/?A=b", &[], false),
+        ("queryParams: {a: {exact: 'b=c'}}", "GET", "h", "/?a=b=c", &[], true),
+        ("queryParams: {a: {exact: ''}}", "GET", "h", "/?a", &[], true),
+        ("queryParams: {a: {exact: ''}}", "GET", "h", "/?b", &[], false),
+        ("queryParams: {a: {}}", "GET", "h", "/?a=", &[], true),
+        ("queryParams: {a: {regex: '*'}}", "GET", "h", "/?a=x", &[], true),
+        ("queryParams: {a: {}}", "GET", "h", "/", &[], false),
+        ("queryParams: {a: {regex: '[0-9]+$'}}", "GET", "h", "/?a=12", &[], true),
+        ("queryParams: {a: {regex: '[0-9]+$'}}", "GET", "h", "/?a=a12", &[], false),
+        ("queryParams: {a: {prefix: b}, c: {exact: d}}", "GET", "h", "/?c=d&a=bx", &[], true),
         ("uri: {prefix: /}, headers: {x: {exact: '1'}}, method: {exact: GET}", "GET", "h", "/", &["x: 1"], true),
         ("uri: {prefix: /}, headers: {x: {exact: '1'}}, method: {exact: GET}", "GET", "h", "/", &["x: 2"], false),
     ] {
