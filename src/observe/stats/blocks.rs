@@ -406,6 +406,12 @@ block! {
         no_route: Counter,
         /// Requests whose route names a cluster that does not exist.
         no_cluster: Counter,
+        /// Requests that a route answered itself, with a redirect or with a direct response.
+        rq_direct_response: Counter,
+        /// Requests with an `origin` that the route's CORS policy allows.
+        cors_origin_valid: Counter = "cors.origin_valid",
+        /// Requests with an `origin` that the route's CORS policy does not allow.
+        cors_origin_invalid: Counter = "cors.origin_invalid",
     }
 }
 
