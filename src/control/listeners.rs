@@ -11,7 +11,7 @@ use super::start::{StartError, hint};
 use crate::io::{bind_probe, bind_reuseport};
 use crate::plan::{Listener, ListenerKind};
 
-/// What makes two plans' listeners the same one. Port 0 is another port each time, so there the Gateway's port says
+/// What makes two plans' listeners the same one. Port 0 is another port each time, so there whom it serves says
 /// which one is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Key(SocketAddr, Option<ListenerKind>);

@@ -76,9 +76,12 @@ enum Place {
 }
 
 impl Reloads {
-    /// Watches no more.
+    /// Watches no more, and listens no more on what was about to be closed.
     pub(super) fn stop(&mut self) {
         self.watch = None;
+        if let Step::Installing(installing) = std::mem::take(&mut self.step) {
+            installing.vanished.into_iter().for_each(Bound::close);
+        }
     }
 }
 
@@ -281,5 +284,13 @@ fn kept(plan: &Plan) -> Kept<'_> {
             .collect(),
         listeners: plan.listeners.iter().map(|listener| listener.name.as_str()).collect(),
         http: plan.listeners.iter().map(|listener| listener.stat_prefix.as_str()).collect(),
+        routes: plan
+            .listeners
+            .iter()
+            .flat_map(|listener| &listener.tables)
+            .flat_map(|table| &table.virtual_hosts)
+            .flat_map(|host| host.routes().iter().map(|route| (&*host.name, route.stat_prefix.as_deref())))
+            .filter_map(|(host, stat_prefix)| Some((host, stat_prefix?)))
+            .collect(),
     }
 }

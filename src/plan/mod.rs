@@ -40,7 +40,9 @@ pub use listener::{Listener, ListenerKind, RouteTable};
 pub use matcher::{Condition, HeaderCondition, Matcher, QueryCondition};
 pub use pattern::Pattern;
 pub use route::{NoWitness, Origin, Route, VirtualHost, Witness};
-pub use settings::{Cpus, Driver, Limits, Overrides, PathNormalization, ProxySettings, ServerHeader};
+pub use settings::{
+    AccessLogEncoding, Cpus, Driver, Limits, Overrides, PathNormalization, ProxySettings, ServerHeader,
+};
 
 /// All that the workers serve, immutable.
 #[derive(Debug, Clone)]

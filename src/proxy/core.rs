@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::door::Door;
+use super::names::{AskWhere, Names, Whereabouts};
 use super::rewrite::Captures;
 use crate::base::request_id;
 use crate::base::rng::Rng;
@@ -20,7 +21,7 @@ use crate::io::{self, BufPool, Handle, Notify};
 use crate::observe::access_log::{AccessLog, Record};
 use crate::observe::date::DateCache;
 use crate::observe::writer::LogSink;
-use crate::plan::Plan;
+use crate::plan::{HeaderName, Plan};
 use crate::upstream::{CoreStats, Installed, Remains};
 
 /// The downstream connections that the process may hold, over all cores (`limits.maxConnections`).
@@ -56,10 +57,22 @@ impl Budget {
 
 /// Where a core writes its access log.
 pub struct Log {
-    /// The compiled format.
-    pub format: Arc<AccessLog>,
-    /// This core's buffer on the way to the writer thread.
-    pub sink: LogSink,
+    format: Arc<AccessLog>,
+    /// The response headers that it shows.
+    wanted: Box<[HeaderName]>,
+    sink: LogSink,
+}
+
+impl Log {
+    /// Writes lines of a compiled format into this core's buffer on the way to the writer thread.
+    #[must_use]
+    pub fn new(format: Arc<AccessLog>, sink: LogSink) -> Self {
+        Self { wanted: wanted(&format), format, sink }
+    }
+}
+
+fn wanted(format: &AccessLog) -> Box<[HeaderName]> {
+    format.response_headers().into_iter().map(HeaderName::new).collect()
 }
 
 /// What a core is made of.
@@ -81,6 +94,8 @@ pub struct CoreParts {
     pub stands_for_loopback: Option<IpAddr>,
     /// The name of this machine, for `%HOSTNAME%`.
     pub hostname: Box<str>,
+    /// How control is asked where undeclared hosts are.
+    pub ask_where: AskWhere,
 }
 
 /// One core's shared state.
@@ -102,6 +117,7 @@ pub struct Core {
     /// The name of this machine.
     pub(super) hostname: Box<str>,
     captures: RefCell<Captures>,
+    pub(super) names: Names,
     live: RefCell<Slab<Rc<Live>>>,
     draining: Cell<bool>,
     swept_to: Cell<usize>,
@@ -128,6 +144,7 @@ impl Core {
             stands_for_loopback: parts.stands_for_loopback,
             hostname: parts.hostname,
             captures: RefCell::default(),
+            names: Names::new(parts.ask_where),
             live: RefCell::default(),
             draining: Cell::new(false),
             swept_to: Cell::new(0),
@@ -150,6 +167,7 @@ impl Core {
         self.retired.borrow_mut().push(old.clone());
         self.swept_to.set(0);
         if let (Some(log), Some(format)) = (self.log.borrow_mut().as_mut(), log_format) {
+            log.wanted = wanted(&format);
             log.format = format;
         }
         old
@@ -173,6 +191,11 @@ impl Core {
         self.with_rng(request_id::generate)
     }
 
+    /// Control says where an authority is that this core has asked about.
+    pub fn resolved(&self, authority: &str, whereabouts: Whereabouts) {
+        self.names.answered(authority, whereabouts, io::now());
+    }
+
     /// Room for the groups of rewriting regexes.
     pub(super) fn with_captures<T>(&self, search: impl FnOnce(&mut Captures) -> T) -> T {
         search(&mut self.captures.borrow_mut())
@@ -181,6 +204,13 @@ impl Core {
     /// The `date` header of now.
     pub(super) fn date(&self) -> [u8; 29] {
         *self.date.borrow_mut().at(io::unix_time())
+    }
+
+    /// Lets `note` have a look at the response headers that the log shows, if there are any.
+    pub(super) fn if_logged(&self, note: impl FnOnce(&[HeaderName])) {
+        if let Some(log) = self.log.borrow().as_ref().filter(|log| !log.wanted.is_empty()) {
+            note(&log.wanted);
+        }
     }
 
     /// Writes a line of the access log, if there is one.

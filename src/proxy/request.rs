@@ -5,10 +5,11 @@
 
 use std::time::Instant;
 
-use super::attempt;
+use super::attempt::{self, Run};
 use super::conn::Session;
 use super::cors::{self, Ruling};
 use super::draft::{Caller, Draft};
+use super::names::Whereabouts;
 use super::record::{self, Story};
 use super::reply::Ended;
 use super::rewrite::{self, Destined};
@@ -16,6 +17,7 @@ use crate::h1::encode::{LocalReply, OutBody, local_reply};
 use crate::h1::framing::{self, Body, Upgrade};
 use crate::h1::head::{Known, Method, RequestHead, Span};
 use crate::h1::target::{self, Normal, PathForm};
+use crate::io;
 use crate::observe::flags::Flags;
 use crate::plan::{
     Cluster, Decision, Destination, Forward, ListenerKind, PathNormalization, Plan, Redirect, Request, Route,
@@ -109,7 +111,7 @@ async fn run<'p>(session: &mut Session, installed: &'p Installed, story: &mut St
         }
         Decision::Passthrough { route } => {
             story.route = &route.name;
-            reply(session, installed, story, Ended::NoCluster, close).await
+            to_undeclared(session, installed, story, &asked, close).await
         }
     }
 }
@@ -214,6 +216,36 @@ async fn to_destination<'p>(
     pass_on(session, installed, story, (cluster, local), asked, &forward.hash_keys).await
 }
 
+/// Sends the request to wherever its authority is.
+async fn to_undeclared<'p>(
+    session: &mut Session,
+    installed: &'p Installed,
+    story: &mut Story<'p>,
+    asked: &Asked,
+    close: bool,
+) -> bool {
+    let Some((cluster, local)) = installed.passthrough() else {
+        session.stats.http.no_cluster.inc();
+        return reply(session, installed, story, Ended::NoCluster, close).await;
+    };
+    story.cluster = &cluster.name;
+    let authority = asked.host.of(session.input.bytes());
+    let found = match std::str::from_utf8(authority) {
+        Ok(name) if target::is_authority(authority) => {
+            let now = io::now();
+            io::within(now + cluster.connect_timeout, session.core.names.find(name, now)).await
+        }
+        _ => None,
+    };
+    let addresses = match found.as_deref() {
+        Some(Whereabouts::At(addresses)) => addresses,
+        Some(Whereabouts::Here) => return reply(session, installed, story, Ended::Circular, close).await,
+        Some(Whereabouts::Unknown) | None => return reply(session, installed, story, Ended::Unresolved, close).await,
+    };
+    let run = attempt::run_undeclared(session, installed, story, (cluster, local), asked, addresses).await;
+    finish(session, installed, story, local, asked, run).await
+}
+
 async fn pass_on(
     session: &mut Session,
     installed: &Installed,
@@ -223,6 +255,18 @@ async fn pass_on(
     keys: &[Key],
 ) -> bool {
     let run = attempt::run(session, installed, story, (cluster, local), asked, keys).await;
+    finish(session, installed, story, local, asked, run).await
+}
+
+/// What is left to do after a try: an answer, if there has been none.
+async fn finish(
+    session: &mut Session,
+    installed: &Installed,
+    story: &mut Story<'_>,
+    local: &LocalCluster,
+    asked: &Asked,
+    run: Run,
+) -> bool {
     let keep = match run.ended {
         Ended::Answered => run.keep,
         ended if run.began => {
@@ -421,6 +465,7 @@ async fn send(session: &mut Session, installed: &Installed, story: &mut Story<'_
             changes: &session.draft.response,
         },
     );
+    session.core.if_logged(|names| session.draft.keep_for_log(names, out.bytes()));
     story.status = status;
     let bytes = out.len() as u64;
     let (sent, out) = session.writer.write_all(out).await;

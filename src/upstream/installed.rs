@@ -5,16 +5,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::pool::{Closed, Idle, Upstream};
+use super::undeclared::Undeclared;
 use crate::base::id::{ClusterId, EndpointId};
 use crate::base::rng::Rng;
 use crate::io::{self, BufPool};
 use crate::observe::stats::{ClusterStats, EndpointStats, HttpStats, ListenerStats};
-use crate::plan::{Cluster, Plan};
+use crate::plan::{Cluster, PASSTHROUGH_CLUSTER, Plan};
 use crate::policy::balance::{Ask, Balancer, Member};
 
 /// One core's counters for a plan, in the plan's order. Control makes them from its registry, so that what a reload
@@ -39,6 +41,7 @@ pub struct Installed {
     /// This core's counters.
     pub stats: CoreStats,
     clusters: Vec<Rc<LocalCluster>>,
+    undeclared: Rc<Undeclared>,
 }
 
 /// What is left of a plan that nobody needs any more. It can be large, and may be dropped on any thread.
@@ -54,7 +57,7 @@ impl Installed {
     pub fn new(plan: Plan, stats: CoreStats, rng: &mut Rng) -> Self {
         let clusters = plan.clusters.iter().enumerate();
         let clusters = clusters.map(|(at, cluster)| LocalCluster::new(cluster, &stats, at, None, rng)).collect();
-        Self { plan, stats, clusters }
+        Self { plan, stats, clusters, undeclared: Rc::default() }
     }
 
     /// Joins a plan with its counters, and with what of `old` it goes on with: a cluster that has not changed is the
@@ -82,7 +85,7 @@ impl Installed {
             .collect();
         clusters.iter().flat_map(|cluster| &cluster.endpoints).for_each(|endpoint| endpoint.gone.set(false));
         before().filter(|endpoint| endpoint.gone.get()).for_each(|endpoint| endpoint.close_idle());
-        Self { plan, stats, clusters }
+        Self { plan, stats, clusters, undeclared: old.undeclared.clone() }
     }
 
     /// Gives up the core's side, and leaves what another thread can drop.
@@ -97,9 +100,25 @@ impl Installed {
         Some((self.plan.clusters.get(id.index())?, self.clusters.get(id.index())?.as_ref()))
     }
 
+    /// The cluster of undeclared hosts, if the plan lets requests go there.
+    #[must_use]
+    pub fn passthrough(&self) -> Option<(&Cluster, &LocalCluster)> {
+        let at = self.plan.clusters.iter().position(|cluster| cluster.name == PASSTHROUGH_CLUSTER)?;
+        Some((self.plan.clusters.get(at)?, self.clusters.get(at)?.as_ref()))
+    }
+
+    /// The core's side of an undeclared host.
+    #[must_use]
+    pub fn undeclared(&self, address: SocketAddr, now: Instant) -> Rc<LocalEndpoint> {
+        self.undeclared.at(address, now)
+    }
+
     /// Closes idle connections that the upstream has ended, or that lay idle for too long. Looks at most at `budget`
     /// connections, beginning at cluster `from`; returns where to go on next time.
     pub fn sweep(&self, from: usize, mut budget: usize, now: Instant) -> usize {
+        if let Some((cluster, local)) = self.passthrough() {
+            self.undeclared.sweep(&local.stats, cluster.idle_timeout, &mut budget, now);
+        }
         let count = self.clusters.len();
         for step in 0..count {
             let at = (from + step) % count;
@@ -117,6 +136,7 @@ impl Installed {
         for endpoint in self.clusters.iter().flat_map(|cluster| &cluster.endpoints) {
             endpoint.close_idle();
         }
+        self.undeclared.close_idle();
     }
 }
 
@@ -165,13 +185,13 @@ impl LocalCluster {
                 kept.unwrap_or_else(|| LocalEndpoint::new(endpoint_stats.get(at).cloned().unwrap_or_default(), now))
             })
             .collect();
+        let stats = stats.clusters.get(at).cloned().unwrap_or_default();
         let members: Vec<Member> = cluster
             .endpoints
             .iter()
             .zip(&endpoints)
             .map(|(plan, local)| Member { weight: plan.weight, since: local.since })
             .collect();
-        let stats = stats.clusters.get(at).cloned().unwrap_or_default();
         let balancer = RefCell::new(Balancer::new(&cluster.spread, &members, now, rng));
         Rc::new(Self { stats, balancer, endpoints })
     }
@@ -197,33 +217,41 @@ impl LocalCluster {
             if *budget == 0 {
                 return;
             }
-            let mut idle = endpoint.idle.borrow_mut();
-            idle.retain_mut(|idle| {
-                if *budget == 0 {
-                    return true;
-                }
-                *budget -= 1;
-                let too_long = cluster.idle_timeout.is_some_and(|limit| now.duration_since(idle.since) >= limit);
-                if too_long {
-                    self.stats.upstream_cx_idle_timeout.inc();
-                    idle.upstream.closed_by(Closed::Local);
-                } else if !idle.upstream.is_quiet() {
-                    idle.upstream.closed_by(Closed::Remote);
-                } else {
-                    return true;
-                }
-                false
-            });
+            endpoint.sweep(&self.stats, cluster.idle_timeout, budget, now);
         }
     }
 }
 
 impl LocalEndpoint {
-    fn new(stats: Arc<EndpointStats>, since: Instant) -> Rc<Self> {
+    pub(super) fn new(stats: Arc<EndpointStats>, since: Instant) -> Rc<Self> {
         Rc::new(Self { stats, since, idle: RefCell::default(), gone: Cell::new(false) })
     }
 
-    fn close_idle(&self) {
+    /// Closes idle connections that the upstream has ended, or that lay idle for longer than `limit`.
+    pub(super) fn sweep(&self, stats: &ClusterStats, limit: Option<Duration>, budget: &mut usize, now: Instant) {
+        self.idle.borrow_mut().retain_mut(|idle| {
+            if *budget == 0 {
+                return true;
+            }
+            *budget -= 1;
+            if limit.is_some_and(|limit| now.duration_since(idle.since) >= limit) {
+                stats.upstream_cx_idle_timeout.inc();
+                idle.upstream.closed_by(Closed::Local);
+            } else if !idle.upstream.is_quiet() {
+                idle.upstream.closed_by(Closed::Remote);
+            } else {
+                return true;
+            }
+            false
+        });
+    }
+
+    /// Whether any connection lies idle.
+    pub(super) fn rests(&self) -> bool {
+        !self.idle.borrow().is_empty()
+    }
+
+    pub(super) fn close_idle(&self) {
         let idle = std::mem::take(&mut *self.idle.borrow_mut());
         drop(idle);
     }

@@ -16,7 +16,7 @@ use core_affinity::CoreId;
 use crate::io::{self, Bell, Driver, Notify, Ringer, Started, race};
 use crate::observe::access_log::AccessLog;
 use crate::plan::Plan;
-use crate::proxy::{Core, CoreParts, TICK};
+use crate::proxy::{Core, CoreParts, TICK, Whereabouts};
 use crate::upstream::{CoreStats, Remains};
 
 use accept::Doors;
@@ -27,6 +27,13 @@ pub use accept::Socket;
 pub enum Message {
     /// Answer the next request by a new plan.
     Install(Box<Install>),
+    /// Where an authority is that the worker has asked about.
+    Resolved {
+        /// The authority, as it was asked.
+        authority: Box<str>,
+        /// The answer.
+        whereabouts: Whereabouts,
+    },
     /// Accept nothing new, finish what is under way, then end.
     Drain,
     /// End now.
@@ -72,6 +79,13 @@ pub enum Report {
         worker: usize,
         /// What is left of it.
         remains: Box<Remains>,
+    },
+    /// It wants to know where an authority is ([`Message::Resolved`]).
+    AsksWhere {
+        /// Which worker.
+        worker: usize,
+        /// `host` or `host:port`.
+        authority: Box<str>,
     },
     /// A connection's task panicked and was closed; the worker goes on.
     Panicked {
@@ -190,6 +204,7 @@ async fn serve(start: Start, started: Started) -> std::io::Result<()> {
                     doors.change(sockets, &old)?;
                     reports(Report::Installed { worker });
                 }
+                Ok(Message::Resolved { authority, whereabouts }) => core.resolved(&authority, whereabouts),
                 Ok(Message::Drain) => {
                     doors.stop();
                     core.drain();

@@ -247,6 +247,11 @@ impl Ringway {
         ports::loopback(self.ports[&gateway_port])
     }
 
+    /// The folder that the configuration is read from.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.dir.path().join("config")
+    }
+
     /// A connection to Gateway port 80.
     #[track_caller]
     pub(crate) fn client(&self) -> Client {

@@ -1,3 +1,4 @@
+use super::super::write_text;
 use super::*;
 
 const NAME: &str = "outbound|8000|v1|httpbin.default.svc.cluster.local";
@@ -85,6 +86,22 @@ fn a_listener_shows_each_worker() {
          listener.0.0.0.0_8080.worker_1.downstream_cx_total: 4\n"
     );
     assert_eq!(text(&registry, &|name| name == "server.total_connections"), "server.total_connections: 1\n");
+}
+
+#[test]
+fn a_route_counts_by_host_and_stat_prefix() {
+    let registry = Registry::new(2);
+    for core in 0..2 {
+        let stats = registry.route(core, "httpbin.example.com", "special");
+        stats.upstream_rq_total.inc();
+        stats.response(200);
+    }
+    let (prefix, used) = ("vhost.httpbin.example.com.route.special", |line: &&str| !line.ends_with(": 0"));
+    let all = text(&registry, &|name| name.starts_with("vhost.") && !name.ends_with("_time"));
+    assert_eq!(
+        all.lines().filter(used).collect::<Vec<_>>(),
+        ["200", "2xx", "completed", "total"].map(|field| format!("{prefix}.upstream_rq_{field}: 2"))
+    );
 }
 
 #[test]
