@@ -9,7 +9,7 @@ use ringway::h1::encode::{self, Connection, Forwarded, OutBody, RequestOut, Resp
 use ringway::h1::framing;
 use ringway::h1::head::{Known, Method, RequestHead, ResponseHead, Version};
 use ringway::h1::parse::{self, HeadLimits};
-use ringway::h1::target;
+use ringway::h1::target::{self, PathForm};
 
 const SMALL: &[u8] = b"GET /status/200?verbose=1 HTTP/1.1\r\nHost: httpbin.example.com\r\nUser-Agent: curl/8.14.1\r\nAccept: */*\r\n\r\n";
 
@@ -87,7 +87,7 @@ fn heads(criterion: &mut Criterion) {
                 parse::request(message, &limits, &mut head).expect("a good head");
                 let body = framing::request_body(&head, message).expect("a good body");
                 let parts = target::split(&head, message).expect("a good target");
-                target::normalize(parts.path.of(message), &mut path).expect("a good path");
+                target::normalize(parts.path.of(message), PathForm::Base, &mut path).expect("a good path");
                 let keep = framing::request_keep_alive(&head, message);
                 let upgrade = framing::upgrade(&head, message);
                 out.clear();

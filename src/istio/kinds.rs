@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use super::load::Document;
 use super::model::scalar::host;
 use super::model::{
-    Meta, Model, destination_rule, gateway, kube, proxy, service_entry, virtual_service, workload_entry,
+    Meta, Model, destination_rule, gateway, kube, mesh_config, proxy, server_tls, service_entry, sidecar,
+    virtual_service, workload_entry, workload_group,
 };
 use super::problem::{Problem, Source};
 use super::reader::{Item, Message, Object, Reader, did_you_mean, enforced, ignored};
@@ -19,10 +20,11 @@ const ISTIO_VERSIONS: &[&str] =
 const RINGWAY_VERSION: &str = "ringway.dev/v1";
 
 /// Istio's kinds that are read.
-const ISTIO_KINDS: &[&str] = &["Gateway", "VirtualService", "DestinationRule", "ServiceEntry", "WorkloadEntry"];
+const ISTIO_KINDS: &[&str] =
+    &["Gateway", "VirtualService", "DestinationRule", "ServiceEntry", "WorkloadEntry", "Sidecar", "WorkloadGroup"];
 
 /// Istio's networking kinds that change traffic and are not enforced.
-const ISTIO_KINDS_NOT_YET: &[&str] = &["Sidecar", "EnvoyFilter", "ProxyConfig"];
+const ISTIO_KINDS_NOT_YET: &[&str] = &["EnvoyFilter", "ProxyConfig"];
 
 /// Top level of Istio's kinds and of the Proxy.
 const RESOURCE: Message = Message {
@@ -36,16 +38,33 @@ const RESOURCE: Message = Message {
     ],
 };
 
-/// All tables, for the reference of fields.
-pub fn messages() -> impl Iterator<Item = &'static Message> {
-    [&[&RESOURCE][..], gateway::MESSAGES]
-        .into_iter()
-        .chain(virtual_service::MESSAGE_FILES.iter().copied())
-        .chain(destination_rule::MESSAGE_FILES.iter().copied())
-        .chain([service_entry::MESSAGES, workload_entry::MESSAGES, proxy::MESSAGES])
-        .flatten()
-        .copied()
+/// A kind with the tables of its messages: its own first.
+pub struct KindTables {
+    /// The kind; empty for what is common to all.
+    pub kind: &'static str,
+    /// The tables, file by file.
+    tables: &'static [&'static [&'static Message]],
 }
+
+impl KindTables {
+    /// All messages of the kind, its own first.
+    pub fn messages(&self) -> impl Iterator<Item = &'static Message> {
+        self.tables.iter().copied().flatten().copied()
+    }
+}
+
+/// All tables, for the reference of fields.
+pub const KINDS: &[KindTables] = &[
+    KindTables { kind: "", tables: &[&[&RESOURCE]] },
+    KindTables { kind: "Gateway", tables: &[gateway::MESSAGES, server_tls::MESSAGES] },
+    KindTables { kind: "VirtualService", tables: virtual_service::MESSAGE_FILES },
+    KindTables { kind: "DestinationRule", tables: destination_rule::MESSAGE_FILES },
+    KindTables { kind: "ServiceEntry", tables: &[service_entry::MESSAGES] },
+    KindTables { kind: "WorkloadEntry", tables: &[workload_entry::MESSAGES] },
+    KindTables { kind: "WorkloadGroup", tables: &[workload_group::MESSAGES] },
+    KindTables { kind: "Sidecar", tables: &[sidecar::MESSAGES] },
+    KindTables { kind: "Proxy", tables: &[proxy::MESSAGES, mesh_config::MESSAGES] },
+];
 
 /// Reads all documents. The problems are in the order of the documents.
 pub(super) fn read(documents: Vec<Document>, permissive: bool) -> (Model, Vec<Problem>) {
@@ -77,8 +96,6 @@ enum Family {
     Ringway,
     /// A Secret: of use for TLS only.
     Secret,
-    /// A WorkloadGroup: makes no endpoints by itself.
-    Template,
     /// Nothing that a proxy would enforce.
     NoMeaning,
 }
@@ -106,7 +123,6 @@ impl Kinds {
                 item.warn(format!("{kind} has no meaning for a proxy and is passed over"), near_kind(kind));
                 return;
             }
-            Family::Template => return item.warn(format!("{kind} is a template: it makes no endpoints"), ""),
             Family::Secret => return item.warn("Secret is not used by anything here", ""),
             Family::NotEnforced => return item.not_enforced(&format!("kind {kind} ({api_version})")),
             Family::Istio | Family::Ringway => {
@@ -142,6 +158,11 @@ impl Kinds {
             "VirtualService" => model.virtual_services.extend(virtual_service::read(meta, &spec)),
             "DestinationRule" => model.destination_rules.extend(destination_rule::read(meta, &spec)),
             "ServiceEntry" => model.service_entries.extend(service_entry::read(meta, &spec)),
+            "Sidecar" => model.sidecars.extend(sidecar::read(meta, &spec)),
+            "WorkloadGroup" => {
+                // Nothing is kept of it.
+                let _ = workload_group::check(&spec);
+            }
             _ => model.workload_entries.extend(workload_entry::read(meta, &spec)),
         }
     }
@@ -185,7 +206,6 @@ fn family(document: &Object<'_>, kind: &str, api_version: &str) -> Option<Family
         None
     };
     match (group, kind) {
-        ("networking.istio.io", "WorkloadGroup") => version(ISTIO_VERSIONS, Family::Template),
         ("networking.istio.io", kind) if ISTIO_KINDS.contains(&kind) => version(ISTIO_VERSIONS, Family::Istio),
         ("networking.istio.io", kind) if ISTIO_KINDS_NOT_YET.contains(&kind) => Some(Family::NotEnforced),
         ("networking.istio.io", unknown) => {
@@ -212,7 +232,7 @@ fn family(document: &Object<'_>, kind: &str, api_version: &str) -> Option<Family
         ("", "Secret") => version(&["v1"], Family::Secret),
         ("discovery.k8s.io", "EndpointSlice") => version(&["discovery.k8s.io/v1"], Family::Kubernetes),
         // Kinds of these names exist nowhere else: the apiVersion is a slip.
-        (_, "VirtualService" | "DestinationRule" | "ServiceEntry" | "WorkloadEntry" | "Sidecar") => {
+        (_, "VirtualService" | "DestinationRule" | "ServiceEntry" | "WorkloadEntry" | "WorkloadGroup" | "Sidecar") => {
             version(ISTIO_VERSIONS, Family::Istio)
         }
         ("" | "networking", "Gateway") => version(ISTIO_VERSIONS, Family::Istio),
@@ -228,6 +248,7 @@ fn near_kind(kind: &str) -> String {
         "DestinationRule",
         "ServiceEntry",
         "WorkloadEntry",
+        "Sidecar",
         "Service",
         "Endpoints",
         "EndpointSlice",

@@ -18,12 +18,14 @@ pub enum Severity {
     Error,
     /// Served, but probably not what the author wants.
     Warning,
+    /// Served, and right as far as one can see; it surprises many.
+    Note,
 }
 
 /// One finding about a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Error or warning.
+    /// Error, warning or note.
     pub severity: Severity,
     /// The file as named by the user, `<stdin>` for standard input, or a flag's name.
     pub file: Arc<str>,
@@ -63,7 +65,7 @@ impl Problem {
 }
 
 /// The contract's form: `FILE:LINE: Kind/namespace/name: field.path: what is wrong (and what to write instead)`.
-/// Parts that a problem does not have are left out; a warning says so before `what`.
+/// Parts that a problem does not have are left out; a warning or a note says so before `what`.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
@@ -75,7 +77,11 @@ impl fmt::Display for Problem {
                 write!(f, ": {part}")?;
             }
         }
-        f.write_str(if self.is_error() { ": " } else { ": warning: " })?;
+        f.write_str(match self.severity {
+            Severity::Error => ": ",
+            Severity::Warning => ": warning: ",
+            Severity::Note => ": note: ",
+        })?;
         f.write_str(&self.what)?;
         if self.instead.is_empty() { Ok(()) } else { write!(f, " ({})", self.instead) }
     }
@@ -108,6 +114,11 @@ impl Source {
         self.root.as_ref().map_or(self.line, |root| root.line_of(path))
     }
 
+    /// Whether the field at `path` is written in the document.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.root.as_ref().is_some_and(|root| root.has(path))
+    }
+
     /// An error about the field at `path`.
     #[must_use]
     pub fn error(&self, path: &str, what: impl Into<String>, instead: impl Into<String>) -> Problem {
@@ -118,6 +129,12 @@ impl Source {
     #[must_use]
     pub fn warning(&self, path: &str, what: impl Into<String>, instead: impl Into<String>) -> Problem {
         self.problem(Severity::Warning, path, what.into(), instead.into())
+    }
+
+    /// A note about the field at `path`.
+    #[must_use]
+    pub fn note(&self, path: &str, what: impl Into<String>, instead: impl Into<String>) -> Problem {
+        self.problem(Severity::Note, path, what.into(), instead.into())
     }
 
     pub(super) fn problem(&self, severity: Severity, path: &str, what: String, instead: String) -> Problem {

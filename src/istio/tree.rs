@@ -92,6 +92,16 @@ impl Node {
     /// The line of the field at `path`, or of its nearest ancestor that is written.
     /// A field's name may be in either spelling, `targetPort` or `target_port`.
     pub(super) fn line_of(&self, path: &str) -> u32 {
+        self.follow(path).0
+    }
+
+    /// Whether the field at `path` is written.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.follow(path).1
+    }
+
+    /// The line of the last field on the way that is written, and whether that is the way's end.
+    fn follow(&self, path: &str) -> (u32, bool) {
         let (mut line, mut node) = (self.line, self);
         for segment in segments(path) {
             let next = match (&node.value, segment) {
@@ -106,10 +116,10 @@ impl Node {
                 }
                 _ => None,
             };
-            let Some((at, below)) = next else { break };
+            let Some((at, below)) = next else { return (line, false) };
             (line, node) = (at, below);
         }
-        line
+        (line, true)
     }
 }
 

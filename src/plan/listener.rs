@@ -31,7 +31,7 @@ pub struct Listener {
 }
 
 /// Who sends to a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ListenerKind {
     /// Clients from outside, to a Gateway's port: the one that the documents name, which `match.port` means.
     Gateway(u16),

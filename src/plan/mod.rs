@@ -53,8 +53,12 @@ pub struct Plan {
     pub proxy: ProxySettings,
 }
 
+/// The cluster of requests that go to wherever their authority resolves to ([`Action::Passthrough`]). It has no
+/// endpoints of its own, and it is there only if it is needed.
+pub const PASSTHROUGH_CLUSTER: &str = "PassthroughCluster";
+
 /// A set of endpoints that a route can name: one service, port and subset.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Cluster {
     /// Istio's cluster name: `outbound|8000|v1|httpbin.default.svc.cluster.local`.
     pub name: String,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::h1::target::PathForm;
 use crate::istio::model::Labels;
 use crate::istio::model::proxy::Proxy;
 pub use crate::istio::model::proxy::{Cpus, Driver, Limits, PathNormalization, ServerHeader};
@@ -83,6 +84,17 @@ impl ProxySettings {
             connect_timeout: proxy.mesh_config.connect_timeout,
             access_log_file: proxy.mesh_config.access_log_file.clone(),
             access_log_format: proxy.mesh_config.access_log_format.clone(),
+        }
+    }
+
+    /// How far paths are brought into one form.
+    #[must_use]
+    pub fn path_form(&self) -> PathForm {
+        match self.path_normalization {
+            PathNormalization::None => PathForm::AsSent,
+            PathNormalization::Base => PathForm::Base,
+            PathNormalization::MergeSlashes => PathForm::MergeSlashes,
+            PathNormalization::DecodeAndMergeSlashes => PathForm::DecodeAndMergeSlashes,
         }
     }
 

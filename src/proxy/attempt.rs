@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use super::conn::Session;
 use super::core::{Core, Live, Phase};
+use super::draft::Caller;
+use super::edits::Received;
 use super::hash::Head;
 use super::record::Story;
 use super::relay::{self, Client, Incoming, Progress, Relayed, Response, Sent};
 use super::reply::Ended;
 use super::request::{self, Asked};
 use super::tunnel::{self, End};
-use crate::h1::change::{self, Changes};
 use crate::h1::encode::{self, Connection, Forwarded, OutBody, RequestOut, ResponseOut, Server};
 use crate::h1::framing::{self, Body};
 use crate::h1::head::{Known, Version};
@@ -88,7 +89,7 @@ pub(super) async fn run(
     story.upstream_host = Some(address);
     let active = Active::begin(local, endpoint);
     let core = session.core.clone();
-    let mut upstream = match endpoint.check_out(&core.buffers) {
+    let mut upstream = match endpoint.check_out() {
         Some(upstream) => upstream,
         None => {
             local.stats.upstream_rq_pending_total.inc();
@@ -115,6 +116,8 @@ pub(super) async fn run(
     upstream.begin_request();
     let notes = Notes::default();
     let run = exchange(session, installed, story, asked, (head, &hashed.cookies), &mut upstream, &notes).await;
+    session.input.extend(session.behind.bytes());
+    session.behind.clear();
     if notes.tunnel.get() {
         run_tunnel(session, story, &mut upstream).await;
     }
@@ -193,25 +196,28 @@ async fn run_tunnel(session: &mut Session, story: &mut Story<'_>, upstream: &mut
 /// The request's head, ready to be sent.
 fn outgoing(session: &Session, story: &Story<'_>, asked: &Asked) -> Buf {
     let mut out = session.core.buffers.head();
-    let buf = session.input.bytes();
+    let (buf, draft) = (session.input.bytes(), &session.draft);
+    let (believed, target) = (asked.believed, asked.target(buf, &draft.path));
     encode::request(
         out.cleared_vec(),
         &session.head,
         buf,
         &RequestOut {
-            path: asked.target(session),
-            authority: asked.authority.map(|authority| authority.of(buf)),
+            path: if story.rewritten { &draft.rewritten } else { target },
+            authority: story.authority.map(str::as_bytes).or(asked.authority.map(|authority| authority.of(buf))),
             body: asked.out_body(),
             forward: Forwarded {
-                peer: session.forwarded_for.as_bytes(),
+                believed,
+                peer: if believed { &[] } else { session.forwarded_for.as_bytes() },
                 proto: b"http",
                 request_id: story.request_id.as_ref().map_or(&[], <[u8; 36]>::as_slice),
-                external_address: Some(session.external_address.as_bytes()),
+                external_address: (!believed).then_some(session.external_address.as_bytes()),
                 attempt: 1,
-                ..Forwarded::default()
+                original_host: story.authority.map(|_| asked.host.of(buf)),
+                original_path: story.rewritten.then_some(target),
             },
             drop_expect: false,
-            changes: &change::NONE,
+            changes: &draft.request,
         },
     );
     out
@@ -246,10 +252,18 @@ async fn exchange(
     let pipelined = session.input.len() > session.rest;
     let chunked = asked.out_body() == OutBody::Chunked;
     let (method, version) = (session.head.method, session.head.version);
-    let Session { core, reader, writer, entered, input, response, .. } = session;
+    let Session { core, door, reader, writer, entered, input, behind, head, response, draft, .. } = session;
     let (core, live): (&Core, &Live) = (core, entered);
+    let caller = Caller {
+        head,
+        buf: input.bytes(),
+        peer: session.peer,
+        local: session.local,
+        external_address: &session.external_address,
+        hostname: &core.hostname,
+    };
     let Upstream { reader: up_reader, writer: up_writer, buf: up_buf, .. } = upstream;
-    let client = Client { core, live, reader, input, body_timeout: limits.body_timeout, pipelined };
+    let client = Client { core, live, reader, behind, body_timeout: limits.body_timeout, pipelined };
     let mut feed = pin!(relay::feed(client, up_writer, first, incoming, chunked, &notes.progress));
     let mut feeding = true;
 
@@ -311,11 +325,18 @@ async fn exchange(
     let tunnelled = response.status == 101;
     let out_body = if tunnelled { OutBody::Upgrade } else { OutBody::of_response(body, version) };
     let sent = notes.progress.sent.get().is_some();
-    let keep = asked.keep_alive && sent && out_body != OutBody::UntilClose && !core.draining() && !asked.tunnel();
-    // Allocates only when there are cookies to make.
-    let mut changes = Changes::new();
+    let draining = core.draining() || door.closed();
+    let keep = asked.keep_alive && sent && out_body != OutBody::UntilClose && !draining && !asked.tunnel();
+    let received = Received {
+        head: response,
+        buf: up_buf.bytes(),
+        service_time: service_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+    };
+    draft.edit_response(caller, story, Some(received), &installed.plan.proxy.server_header);
+    // They count as the upstream's own: rules that take `set-cookie` out take them, too.
+    let cookies = if draft.response.drops(Known::Other, b"set-cookie") { &[] } else { cookies };
     for cookie in cookies {
-        changes.add(Known::Other, b"set-cookie", |out| cookie.write(out));
+        draft.response.add(Known::Other, b"set-cookie", |out| cookie.write(out));
     }
     let mut out = core.buffers.body();
     encode::response(
@@ -328,11 +349,11 @@ async fn exchange(
                 ServerHeader::PassThrough => Server::PassThrough,
             },
             date: &core.date(),
-            service_time_ms: service_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+            service_time_ms: received.service_time,
             body: out_body,
             connection: if keep { Connection::KeepAlive } else { Connection::Close },
             client: version,
-            changes: &changes,
+            changes: &draft.response,
         },
     );
     let reusable = framing::response_keep_alive(response, up_buf.bytes());

@@ -32,6 +32,8 @@ fn gateways() {
             &[
                 r#"6: Gateway/default/g: spec.servers[0].tls: "tls" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 "6: Gateway/default/g: spec.servers[0].port.protocol: protocol HTTPS of a Gateway server is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                r#"6: Gateway/default/g: spec.servers[0].tls: mode SIMPLE needs "serverCertificate" (or write "credentialName")"#,
+                r#"6: Gateway/default/g: spec.servers[0].tls: mode SIMPLE needs "privateKey" (or write "credentialName")"#,
             ],
         ),
         (
@@ -99,7 +101,7 @@ fn virtual_service_hosts_and_gateways() {
             ),
             &[
                 r#"4: VirtualService/default/v: spec.hosts[0]: "*" cannot be a host of the mesh gateway (name the hosts, or bind to a Gateway alone)"#,
-                r#"4: VirtualService/default/v: spec.gateways: warning: applies to the mesh gateway, for which there is no listener yet: no effect there (name a Gateway under "gateways" to serve these hosts)"#,
+                r#"4: VirtualService/default/v: spec.gateways: warning: applies to the mesh gateway, for which there is no listener: no effect there (write the Proxy's spec.mesh.listen, or name a Gateway under "gateways")"#,
             ],
         ),
         (
@@ -107,8 +109,7 @@ fn virtual_service_hosts_and_gateways() {
                 "{hosts: [1.2.3.4], http: [{route: [{destination: {host: web, port: {number: 80}}}]}]}",
             ),
             &[
-                "4: VirtualService/default/v: spec.hosts[0]: an IP address cannot be a host of the mesh gateway (write the service's host name)",
-                r#"4: VirtualService/default/v: spec.gateways: warning: applies to the mesh gateway, for which there is no listener yet: no effect there (name a Gateway under "gateways" to serve these hosts)"#,
+                r#"4: VirtualService/default/v: spec.gateways: warning: applies to the mesh gateway, for which there is no listener: no effect there (write the Proxy's spec.mesh.listen, or name a Gateway under "gateways")"#,
             ],
         ),
         (
@@ -165,7 +166,7 @@ fn virtual_service_hosts_and_gateways() {
         (
             virtual_service_spec("{hosts: [web], http: [{route: [{destination: {host: web, port: {number: 80}}}]}]}"),
             &[
-                r#"4: VirtualService/default/v: spec.gateways: warning: applies to the mesh gateway, for which there is no listener yet: no effect there (name a Gateway under "gateways" to serve these hosts)"#,
+                r#"4: VirtualService/default/v: spec.gateways: warning: applies to the mesh gateway, for which there is no listener: no effect there (write the Proxy's spec.mesh.listen, or name a Gateway under "gateways")"#,
             ],
         ),
         (
@@ -173,7 +174,7 @@ fn virtual_service_hosts_and_gateways() {
                 "{hosts: [a.example.com], gateways: [g, mesh], http: [{route: [{destination: {host: web, port: {number: 80}}}]}]}",
             ),
             &[
-                r#"4: VirtualService/default/v: spec.gateways[1]: warning: applies to the mesh gateway, for which there is no listener yet: no effect there (name a Gateway under "gateways" to serve these hosts)"#,
+                r#"4: VirtualService/default/v: spec.gateways[1]: warning: applies to the mesh gateway, for which there is no listener: no effect there (write the Proxy's spec.mesh.listen, or name a Gateway under "gateways")"#,
             ],
         ),
     ]);
@@ -252,17 +253,25 @@ fn matches() {
         ),
         (
             rule(
-                "match: [{port: 0, scheme: {exact: http}, queryParams: {}, withoutHeaders: {}, sourceLabels: {}, sourceNamespace: a, gateways: [g], statPrefix: a}]",
+                "match: [{port: 0, scheme: {prefix: ''}, queryParams: {a: {regex: ''}}, withoutHeaders: {a b: {}}, sourceLabels: {a: b c}, sourceNamespace: a/b, gateways: [g/h/i], statPrefix: a}]",
             ),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].match[0].scheme: "scheme" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"8: VirtualService/default/v: spec.http[0].match[0].queryParams: "queryParams" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"8: VirtualService/default/v: spec.http[0].match[0].withoutHeaders: "withoutHeaders" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"8: VirtualService/default/v: spec.http[0].match[0].sourceLabels: "sourceLabels" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"8: VirtualService/default/v: spec.http[0].match[0].sourceNamespace: "sourceNamespace" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"8: VirtualService/default/v: spec.http[0].match[0].gateways: "gateways" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"8: VirtualService/default/v: spec.http[0].match[0].statPrefix: "statPrefix" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"8: VirtualService/default/v: spec.http[0].match[0].scheme.prefix: must not be empty (write {} to match any value)"#,
+                r#"8: VirtualService/default/v: spec.http[0].match[0].withoutHeaders[a b]: "a b" is not a header name"#,
+                "8: VirtualService/default/v: spec.http[0].match[0].queryParams[a].regex: must not be empty",
                 "8: VirtualService/default/v: spec.http[0].match[0].port: must be between 1 and 65535, not 0",
+                r#"8: VirtualService/default/v: spec.http[0].match[0].gateways[0]: "g/h/i" does not name a gateway (write "name" or "namespace/name")"#,
+                r#"8: VirtualService/default/v: spec.http[0].match[0].sourceLabels[a]: label value "b c" must be letters, digits, "-", "_" and ".", with a letter or digit at both ends"#,
+                r#"8: VirtualService/default/v: spec.http[0].match[0].sourceNamespace: "a/b" is not a namespace (lower-case letters, digits and "-")"#,
+            ],
+        ),
+        (
+            virtual_service_spec(
+                "{hosts: [a.example.com], http: [{match: [{headers: {'@request.auth.claims.sub': {exact: b}}}], redirect: {uri: /}}]}",
+            ),
+            &[
+                r#"4: VirtualService/default/v: spec.http[0].match[0].headers[@request.auth.claims.sub]: token claims are matched at gateways only (name a Gateway under "gateways")"#,
+                r#"4: VirtualService/default/v: spec.gateways: warning: applies to the mesh gateway, for which there is no listener: no effect there (write the Proxy's spec.mesh.listen, or name a Gateway under "gateways")"#,
             ],
         ),
     ]);
@@ -304,10 +313,10 @@ fn routes_and_destinations() {
             ],
         ),
         (
-            destination("{host: web, subset: V1}"),
+            destination("{host: web, subset: v_1}"),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.subset: "V1" is not a subset's name (lower-case letters, digits and "-")"#,
-                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.subset: warning: no DestinationRule gives web.default.svc.cluster.local a subset "V1": requests get 503 NC [IST0101] (define it in a DestinationRule for this host)"#,
+                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.subset: "v_1" is not a subset's name (letters, digits and "-")"#,
+                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.subset: warning: no DestinationRule gives web.default.svc.cluster.local a subset "v_1": requests get 503 NC [IST0101] (define it in a DestinationRule for this host)"#,
             ],
         ),
         (
@@ -423,7 +432,7 @@ fn destination_rules() {
         (
             destination_rule("{host: wbe}"),
             &[
-                r#"4: DestinationRule/default/d: spec.host: warning: there is no service "wbe.default.svc.cluster.local": the rule has no effect [IST0101] (did you mean "web.default.svc.cluster.local"?)"#,
+                r#"4: DestinationRule/default/d: spec.host: warning: there is no service "wbe.default.svc.cluster.local": the rule has no effect [IST0174] (did you mean "web.default.svc.cluster.local"?)"#,
             ],
         ),
         (
@@ -456,15 +465,14 @@ fn destination_rules() {
                 r#"4: DestinationRule/default/d: spec.trafficPolicy.connectionPool: "connectionPool" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 r#"4: DestinationRule/default/d: spec.trafficPolicy.outlier_detection: "outlier_detection" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 r#"4: DestinationRule/default/d: spec.trafficPolicy.tls: "tls" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"4: DestinationRule/default/d: spec.trafficPolicy.portLevelSettings: "portLevelSettings" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"4: DestinationRule/default/d: spec.trafficPolicy.loadBalancer.consistentHash: "consistentHash" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"4: DestinationRule/default/d: spec.trafficPolicy.connectionPool: has no settings (write "tcp" or "http")"#,
             ],
         ),
         (
             destination_rule("{host: web, subsets: [{labels: {}}, {name: V 1}, {name: a}, {name: a}]}"),
             &[
                 r#"4: DestinationRule/default/d: spec.subsets[0]: "name" is required"#,
-                r#"4: DestinationRule/default/d: spec.subsets[1].name: "V 1" is not a subset's name (lower-case letters, digits and "-")"#,
+                r#"4: DestinationRule/default/d: spec.subsets[1].name: "V 1" is not a subset's name (letters, digits and "-")"#,
                 r#"4: DestinationRule/default/d: spec.subsets[3].name: a second subset named "a" (give each subset its own name)"#,
             ],
         ),
@@ -478,8 +486,7 @@ fn destination_rules() {
         (
             destination_rule("{host: web, workloadSelector: {}, exportTo: [prod]}"),
             &[
-                r#"4: DestinationRule/default/d: spec.workloadSelector: "workloadSelector" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"4: DestinationRule/default/d: spec.exportTo: an "exportTo" other than ["*"] is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"4: DestinationRule/default/d: spec.exportTo: a rule with a workloadSelector is for its own namespace only (write ["."])"#,
             ],
         ),
     ]);

@@ -47,7 +47,7 @@ fn service_and_workload_entries() {
                 "4: ServiceEntry/default/s: spec.ports[1]: a second port 80 (give each port its own number)",
                 r#"4: ServiceEntry/default/s: spec.ports[2]: a second port named "http" (give each port its own name)"#,
                 r#"4: ServiceEntry/default/s: spec.ports[3].protocol: "HTPP" is not one of HTTP, HTTPS, GRPC, GRPC-WEB, HTTP2, MONGO, TCP, TLS (did you mean "HTTP"?)"#,
-                r#"4: ServiceEntry/default/s: spec.ports[4].name: "C_D" is not a port's name (lower-case letters, digits and "-")"#,
+                r#"4: ServiceEntry/default/s: spec.ports[4].name: "C_D" is not a port's name (letters, digits and "-")"#,
             ],
         ),
         (
@@ -100,9 +100,7 @@ fn service_and_workload_entries() {
         ),
         (
             workload_entry("{address: 1.2.3.4, ports: {A_b: 80}}"),
-            &[
-                r#"4: WorkloadEntry/default/w: spec.ports[A_b]: "A_b" is not a port's name (lower-case letters, digits and "-")"#,
-            ],
+            &[r#"4: WorkloadEntry/default/w: spec.ports[A_b]: "A_b" is not a port's name (letters, digits and "-")"#],
         ),
     ]);
 }
@@ -156,10 +154,28 @@ fn the_proxy() {
                 "4: Proxy/default/edge: spec.ports[80]: warning: no Gateway that is served has a port 80",
             ],
         ),
+        (proxy(r#"{admin: off, mesh: {listen: "127.0.0.1:15001"}}"#), &[]),
+        (proxy("{mesh: {}}"), &[r#"4: Proxy/default/edge: spec.mesh: "listen" is required"#]),
         (
-            proxy(r#"{admin: off, mesh: {listen: "127.0.0.1:15001"}}"#),
+            proxy("{mesh: {listen: 15001}}"),
             &[
-                r#"4: Proxy/default/edge: spec.mesh: "mesh" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                "4: Proxy/default/edge: spec.mesh.listen: must be an address with a port (write it like 127.0.0.1:15001)",
+            ],
+        ),
+        (
+            proxy("{mesh: {listen: localhost}}"),
+            &[
+                r#"4: Proxy/default/edge: spec.mesh.listen: "localhost" is not an address with a port (write it like 127.0.0.1:15001)"#,
+            ],
+        ),
+        (
+            proxy(
+                "{meshConfig: {pathNormalization: {normalization: ALL}, rootNamespace: A, defaultServiceExportTo: ['*', a]}}",
+            ),
+            &[
+                r#"4: Proxy/default/edge: spec.meshConfig.pathNormalization.normalization: "ALL" is not one of DEFAULT, NONE, BASE, MERGE_SLASHES, DECODE_AND_MERGE_SLASHES"#,
+                r#"4: Proxy/default/edge: spec.meshConfig.rootNamespace: "A" is not a namespace (lower-case letters, digits and "-")"#,
+                r#"4: Proxy/default/edge: spec.meshConfig.defaultServiceExportTo[0]: "*" cannot stand beside others (keep one of them)"#,
             ],
         ),
         (
@@ -188,7 +204,6 @@ fn the_proxy() {
             ),
             &[
                 r#"4: Proxy/default/edge: spec.meshConfig.enableTracing: "enableTracing" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                "4: Proxy/default/edge: spec.meshConfig.accessLogEncoding: accessLogEncoding JSON is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
                 r#"4: Proxy/default/edge: spec.meshConfig.defaultConfig.statusPort: "statusPort" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 "4: Proxy/default/edge: spec.meshConfig.defaultConfig.concurrency: must be between 0 and 8192, not -1",
                 "4: Proxy/default/edge: spec.meshConfig.defaultConfig.drainDuration: must be a duration, not a number (give it a unit: 5s)",

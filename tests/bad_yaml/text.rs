@@ -127,9 +127,7 @@ fn kinds_and_versions() {
         ),
         (
             "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: g, namespace: prod}\n".to_owned(),
-            &[
-                "1: Sidecar/prod/g: kind Sidecar (networking.istio.io/v1) is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
-            ],
+            &[r#"1: Sidecar/prod/g: "spec" is required"#],
         ),
         (
             "apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {name: g}\n".to_owned(),
@@ -156,8 +154,11 @@ fn kinds_and_versions() {
             ],
         ),
         (
-            "apiVersion: networking.istio.io/v1\nkind: WorkloadGroup\nmetadata: {name: g}\n".to_owned(),
-            &["1: WorkloadGroup/default/g: warning: WorkloadGroup is a template: it makes no endpoints"],
+            "apiVersion: networking.istio.io/v1\nkind: WorkloadGroup\nmetadata: {name: g}\nspec: {template: {}}\n"
+                .to_owned(),
+            &[
+                "4: WorkloadGroup/default/g: spec: warning: is a template: it makes no endpoints by itself (write a WorkloadEntry for each address)",
+            ],
         ),
         (
             "apiVersion: v1\nkind: Secret\nmetadata: {name: g}\n".to_owned(),
@@ -206,7 +207,7 @@ fn fields_that_are_unknown_twice_removed_or_not_enforced() {
         (
             rule("corsPolicy: {}\n    cors_policy: {}"),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].corsPolicy: "corsPolicy" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"8: VirtualService/default/v: spec.http[0].corsPolicy: warning: allows no origin, so it has no effect (write "allowOrigins")"#,
                 r#"9: VirtualService/default/v: spec.http[0].cors_policy: "corsPolicy" and "cors_policy" are the same field (keep one of them)"#,
             ],
         ),
@@ -229,6 +230,7 @@ fn fields_that_are_unknown_twice_removed_or_not_enforced() {
                 r#"8: VirtualService/default/v: spec.http[0].timeout: "timeout" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 r#"9: VirtualService/default/v: spec.http[0].retries: "retries" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 r#"10: VirtualService/default/v: spec.http[0].mirror_percent: "mirror_percent" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"10: VirtualService/default/v: spec.http[0].mirror_percent: warning: "mirror_percent" is deprecated (write "mirrorPercentage: {value: N}")"#,
             ],
         ),
         (rule("fault: null"), &[]),
@@ -236,28 +238,34 @@ fn fields_that_are_unknown_twice_removed_or_not_enforced() {
             virtual_service_spec(
                 "{hosts: [a.example.com], gateways: [g], exportTo: [.], http: [{route: [{destination: {host: web, port: {number: 80}}}]}]}",
             ),
+            &[],
+        ),
+        (
+            virtual_service_spec(
+                "{hosts: [a.example.com], gateways: [g], exportTo: [., default, '*', ~, A], http: [{redirect: {uri: /}}]}",
+            ),
             &[
-                r#"4: VirtualService/default/v: spec.exportTo: an "exportTo" other than ["*"] is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"4: VirtualService/default/v: spec.exportTo[1]: "default" says the same as an entry before it (remove one of them)"#,
+                r#"4: VirtualService/default/v: spec.exportTo[2]: "*" cannot stand beside others (keep one of them)"#,
+                "4: VirtualService/default/v: spec.exportTo[3]: must be a string, not nothing",
+                r#"4: VirtualService/default/v: spec.exportTo[4]: "A" is not a namespace (write ".", "*" or a namespace's name)"#,
             ],
         ),
         (
             virtual_service_spec("{hosts: [a.example.com], gateways: [g], tcp: [{}]}"),
             &[
                 r#"4: VirtualService/default/v: spec.tcp: "tcp" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"4: VirtualService/default/v: spec.tcp[0]: has no destination (write it under "route")"#,
             ],
         ),
         (
             virtual_service_spec("{gateways: [g], http: [{route: [{destination: {host: web, port: {number: 80}}}]}]}"),
             &[
-                "4: VirtualService/default/v: spec: a VirtualService without hosts (a delegate) is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                r#"4: VirtualService/default/v: spec.gateways: a VirtualService without hosts (a delegate) has no gateways (remove them, or write "hosts")"#,
+                r#"4: VirtualService/default/v: spec: warning: no VirtualService delegates to this one: no effect (write "delegate" in a rule of another, or "hosts" here)"#,
             ],
         ),
-        (
-            virtual_service("redirect: {uri: /x}"),
-            &[
-                r#"8: VirtualService/default/v: spec.http[0].redirect: "redirect" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-            ],
-        ),
+        (virtual_service("redirect: {uri: /x}"), &[]),
     ]);
 }
 

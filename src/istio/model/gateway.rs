@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::scalar::{Protocol, host};
+use super::server_tls;
 use super::{Labels, Meta};
-use crate::istio::reader::{Item, Message, did_you_mean, enforced, not_yet, removed};
+use crate::istio::reader::{Item, Message, Object, did_you_mean, enforced, not_yet, removed};
 
 /// A Gateway document.
 #[derive(Debug, Clone)]
@@ -72,6 +73,9 @@ pub(in crate::istio) const MESSAGES: &[&Message] = &[&GATEWAY, &SERVER, &PORT];
 /// Reads `spec`.
 pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<Gateway> {
     let gateway = spec.object(&GATEWAY)?;
+    if !host::is_label(&meta.name) {
+        spec.error(format!("\"{}\" is not a Gateway's name", meta.name), "write a name without \".\"");
+    }
     let selector = gateway.get("selector").map(|item| item.labels()).unwrap_or_default();
     let mut port_names = BTreeSet::new();
     let mut servers = Vec::new();
@@ -97,8 +101,11 @@ fn server(item: &Item<'_>, namespace: &str, port_names: &mut BTreeSet<String>) -
     {
         port.item.error(format!("a second port named \"{name}\" in this Gateway"), "give each port its own name");
     }
-    // Of the protocols only one is served, so nothing has to be kept of it.
-    port.required("protocol").and_then(|item| protocol(&item))?;
+    let protocol = port.required("protocol").and_then(|item| protocol(&item));
+    check_tls(&server, protocol);
+    if protocol? != Protocol::Http {
+        return None;
+    }
     Some(Server { name: server.text("name"), port: number?, port_name: port_name?, bind, hosts: hosts? })
 }
 
@@ -116,19 +123,30 @@ fn bind(item: &Item<'_>) -> Option<IpAddr> {
 }
 
 /// Only plain HTTP is served; other protocols that Istio has are refused by name.
-fn protocol(item: &Item<'_>) -> Option<()> {
+fn protocol(item: &Item<'_>) -> Option<Protocol> {
     let text = item.nonempty_string()?;
-    match Protocol::parse(text) {
-        Some(Protocol::Http) => Some(()),
-        Some(other) => {
-            item.not_enforced(&format!("protocol {} of a Gateway server", other.name()));
-            None
-        }
+    let protocol = Protocol::parse(text);
+    match protocol {
+        Some(Protocol::Http) => {}
+        Some(other) => item.not_enforced(&format!("protocol {} of a Gateway server", other.name())),
         None => {
-            let known = ["HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "MONGO", "TCP", "TLS"];
-            item.error(format!("\"{text}\" is not one of {}", known.join(", ")), did_you_mean(text, &known));
-            None
+            let known = Protocol::KNOWN;
+            item.error(format!("\"{text}\" is not one of {}", known.join(", ")), did_you_mean(text, known));
         }
+    }
+    protocol
+}
+
+fn check_tls(server: &Object<'_>, protocol: Option<Protocol>) {
+    let port = match protocol {
+        Some(Protocol::Https | Protocol::Tls) => server_tls::Port::Tls,
+        Some(Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb) => server_tls::Port::PlainHttp,
+        Some(_) => server_tls::Port::Other,
+        None => return,
+    };
+    server.verify("tls", |item| server_tls::check(item, port));
+    if port == server_tls::Port::Tls && !server.has_any(&["tls"]) {
+        server.item.error("a port of protocol HTTPS or TLS needs \"tls\"", "write where its certificate is");
     }
 }
 

@@ -12,11 +12,15 @@ pub mod export;
 pub mod gateway;
 pub mod kube;
 mod locality;
+pub(super) mod mesh_config;
 pub mod proxy;
 pub mod scalar;
+pub(super) mod server_tls;
 pub mod service_entry;
+pub mod sidecar;
 pub mod virtual_service;
 pub mod workload_entry;
+pub(super) mod workload_group;
 
 pub use locality::Locality;
 
@@ -44,6 +48,14 @@ pub struct Meta {
     pub source: Source,
 }
 
+impl Meta {
+    /// `namespace/name`.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+}
+
 /// All resources as they were read, each kind in the order of the files and documents.
 #[derive(Debug, Default)]
 pub(super) struct Model {
@@ -51,6 +63,7 @@ pub(super) struct Model {
     pub(super) virtual_services: Vec<virtual_service::VirtualService>,
     pub(super) destination_rules: Vec<destination_rule::DestinationRule>,
     pub(super) service_entries: Vec<service_entry::ServiceEntry>,
+    pub(super) sidecars: Vec<sidecar::Sidecar>,
     pub(super) workload_entries: Vec<workload_entry::WorkloadEntry>,
     pub(super) kube_services: Vec<kube::KubeService>,
     pub(super) endpoint_slices: Vec<kube::Slice>,

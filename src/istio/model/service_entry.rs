@@ -70,7 +70,8 @@ const SERVICE_PORT: Message = Message {
     fields: &[enforced("number"), enforced("protocol"), enforced("name"), enforced("targetPort")],
 };
 
-const SELECTOR: Message = Message { name: "WorkloadSelector", fields: &[enforced("labels")] };
+/// The table of this message.
+pub(super) const SELECTOR: Message = Message { name: "WorkloadSelector", fields: &[enforced("labels")] };
 
 /// The tables of this kind.
 pub(in crate::istio) const MESSAGES: &[&Message] = &[&SERVICE_ENTRY, &SERVICE_PORT, &SELECTOR];
@@ -139,8 +140,8 @@ fn port(item: &Item<'_>) -> Option<EntryPort> {
     let number = object.required("number").and_then(|item| item.port());
     let name = object.required("name").and_then(|item| {
         let name = item.nonempty_string()?;
-        if !host::is_dns_label(name) {
-            item.error(format!("\"{name}\" is not a port's name"), "lower-case letters, digits and \"-\"");
+        if !host::is_label(name) {
+            item.error(format!("\"{name}\" is not a port's name"), "letters, digits and \"-\"");
         }
         Some(name.to_owned())
     });
@@ -150,8 +151,8 @@ fn port(item: &Item<'_>) -> Option<EntryPort> {
             let text = item.string()?;
             let protocol = Protocol::parse(text);
             if protocol.is_none() {
-                let known = ["HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "MONGO", "TCP", "TLS"];
-                item.error(format!("\"{text}\" is not one of {}", known.join(", ")), did_you_mean(text, &known));
+                let known = Protocol::KNOWN;
+                item.error(format!("\"{text}\" is not one of {}", known.join(", ")), did_you_mean(text, known));
             }
             protocol
         }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::scalar::host;
 use super::{Labels, Locality, Meta};
-use crate::istio::reader::{Item, Message, enforced, ignored, not_yet};
+use crate::istio::reader::{Item, Message, Object, enforced, ignored, not_yet};
 
 /// A WorkloadEntry document.
 #[derive(Debug, Clone)]
@@ -57,18 +57,21 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<WorkloadEntr
     Some(WorkloadEntry { meta, spec })
 }
 
+/// Checks a WorkloadGroup's template, which needs no address.
+pub(in crate::istio) fn check_template(item: &Item<'_>) -> Option<()> {
+    let object = item.object(&WORKLOAD_ENTRY)?;
+    ports(&object);
+    object.verify("labels", |item| Some(item.labels()));
+    object.verify("weight", |item| item.whole(0, u32::MAX));
+    object.verify("locality", Item::string);
+    object.verify("address", address);
+    Some(())
+}
+
 /// Reads a WorkloadEntry's body, also where a ServiceEntry holds it.
 pub(in crate::istio) fn read_spec(item: &Item<'_>) -> Option<WorkloadSpec> {
     let object = item.object(&WORKLOAD_ENTRY)?;
-    let mut ports = BTreeMap::new();
-    for (name, port) in object.get("ports").map(|item| item.data_map()).unwrap_or_default() {
-        if !host::is_dns_label(name) {
-            port.error(format!("\"{name}\" is not a port's name"), "lower-case letters, digits and \"-\"");
-        }
-        if let Some(port) = port.port() {
-            ports.insert(name.to_owned(), port);
-        }
-    }
+    let ports = ports(&object);
     let labels = object.get("labels").map(|item| item.labels()).unwrap_or_default();
     let weight = object.get("weight").and_then(|item| item.whole(0, u32::MAX)).unwrap_or_default().max(1);
     let address = address(&object.required("address")?)?;
@@ -77,6 +80,19 @@ pub(in crate::istio) fn read_spec(item: &Item<'_>) -> Option<WorkloadSpec> {
         None => Locality::of_labels(&labels),
     };
     Some(WorkloadSpec { address, ports, labels, weight, locality })
+}
+
+fn ports(object: &Object<'_>) -> BTreeMap<String, u16> {
+    let mut ports = BTreeMap::new();
+    for (name, port) in object.get("ports").map(|item| item.data_map()).unwrap_or_default() {
+        if !host::is_label(name) {
+            port.error(format!("\"{name}\" is not a port's name"), "letters, digits and \"-\"");
+        }
+        if let Some(port) = port.port() {
+            ports.insert(name.to_owned(), port);
+        }
+    }
+    ports
 }
 
 fn address(item: &Item<'_>) -> Option<IpAddr> {

@@ -9,17 +9,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Bound;
 
 use super::model::destination_rule::DestinationRule;
-use super::model::export::{self, ExportTo};
+use super::model::export::ExportTo;
 use super::model::gateway::Gateway;
 use super::model::kube::TargetPort;
 use super::model::proxy::Proxy;
 use super::model::scalar::Protocol;
+use super::model::sidecar::Sidecar;
 use super::model::virtual_service::VirtualService;
 use super::model::{Labels, Locality, Model, selects};
 use super::problem::{Problem, Source};
 
-mod references;
+mod checks;
 mod registry;
+mod visibility;
 
 /// The whole configuration, resolved.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +34,9 @@ pub struct World {
     pub virtual_services: Vec<VirtualService>,
     /// All DestinationRules, in file and document order.
     pub destination_rules: Vec<DestinationRule>,
+    /// The Sidecar that is the proxy's, if any: the one of its namespace that selects it, else the one without a
+    /// selector, else the root namespace's without one.
+    pub sidecar: Option<Sidecar>,
     /// The registry.
     pub services: Services,
 }
@@ -43,37 +48,15 @@ impl World {
         let proxy = model.proxy.take().unwrap_or_default();
         let services = registry::build(&mut model, &proxy.mesh_config, &mut problems);
         let world = Self {
+            sidecar: visibility::own_sidecar(&proxy, &model.sidecars).cloned(),
             proxy,
             gateways: model.gateways,
             virtual_services: model.virtual_services,
             destination_rules: model.destination_rules,
             services,
         };
-        references::check(&world, permissive, &mut problems);
+        checks::check(&world, &model.sidecars, permissive, &mut problems);
         (world, problems)
-    }
-}
-
-impl World {
-    /// Whether a proxy of `namespace` sees this VirtualService.
-    #[must_use]
-    pub fn sees_virtual_service(&self, namespace: &str, service: &VirtualService) -> bool {
-        let default = &self.proxy.mesh_config.default_virtual_service_export_to;
-        sees(namespace, service.export_to.as_ref(), default, &service.meta.namespace)
-    }
-
-    /// Whether a proxy of `namespace` sees this DestinationRule. Its `workload_selector` is another question.
-    #[must_use]
-    pub fn sees_destination_rule(&self, namespace: &str, rule: &DestinationRule) -> bool {
-        let default = &self.proxy.mesh_config.default_destination_rule_export_to;
-        sees(namespace, rule.export_to.as_ref(), default, &rule.meta.namespace)
-    }
-}
-
-fn sees(namespace: &str, written: Option<&ExportTo>, default: &[export::Scope], own: &str) -> bool {
-    match written {
-        Some(export_to) => export_to.reaches(namespace),
-        None => export::resolve(default, own).reaches(namespace),
     }
 }
 

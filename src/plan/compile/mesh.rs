@@ -4,6 +4,7 @@
 //! istiod makes the latter for port 80 only, and calls that a hack; here they are there on every port.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -11,9 +12,10 @@ use crate::istio::model::proxy::OutboundTrafficPolicy;
 use crate::istio::model::virtual_service::{Destination as Named, MESH};
 use crate::istio::world::Service;
 use crate::plan::{
-    Action, Destination, Destinations, DirectResponse, Forward, HeaderEdits, Listener, ListenerKind, Matcher, Origin,
-    Route, RouteTable, VirtualHost,
+    Action, Cluster, Destination, Destinations, DirectResponse, Forward, HeaderEdits, Listener, ListenerKind, Matcher,
+    Origin, PASSTHROUGH_CLUSTER, Route, RouteTable, VirtualHost,
 };
+use crate::policy::balance::{Policy, Spread};
 
 use super::bound::Bound;
 use super::host::bracketed;
@@ -24,6 +26,9 @@ const CLUSTER_DOMAIN: &str = ".svc.cluster.local";
 
 /// The port of a request that names none; it has a table even if no service has the port.
 const HTTP_PORT: u16 = 80;
+
+/// Time after which a connection to an undeclared host is closed if nothing goes over it (istiod's).
+const PASSTHROUGH_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// The VirtualServices that are bound to the mesh, by their hosts.
 struct Mesh<'b, 'w> {
@@ -77,6 +82,15 @@ impl<'w> Compiler<'w> {
             let what = format!("{bind} is already taken by {}", other.kind);
             self.problems.push(self.world.proxy.source.error("spec.mesh.listen", what, "write another port"));
             return None;
+        }
+        if self.world.proxy.mesh_config.outbound_traffic_policy == OutboundTrafficPolicy::AllowAny {
+            self.clusters.push(Cluster {
+                name: PASSTHROUGH_CLUSTER.to_owned(),
+                spread: Spread::even(Policy::Random, None, &[]),
+                endpoints: Vec::new(),
+                connect_timeout: self.settings.connect_timeout,
+                idle_timeout: Some(PASSTHROUGH_IDLE_TIMEOUT),
+            });
         }
         let bound = self.bound.clone();
         let mesh = Mesh::of(&bound);

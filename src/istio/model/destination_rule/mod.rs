@@ -4,15 +4,18 @@ use std::collections::BTreeSet;
 
 use super::export::{self, ExportTo};
 use super::scalar::host;
+use super::virtual_service::PORT_SELECTOR;
 use super::{Labels, Meta};
 use crate::istio::reader::{Item, Message, enforced, not_yet};
 
 mod load_balancer;
 mod locality;
+mod upstream;
 
 pub use load_balancer::{ConsistentHash, HashCookie, HashKey, HashTable, LbPolicy, LoadBalancer, Warmup};
 pub(in crate::istio) use locality::read as read_locality_lb;
 pub use locality::{Distribute, Failover, LocalityLb};
+pub(in crate::istio) use upstream::connection_pool as check_connection_pool;
 
 /// A DestinationRule document.
 #[derive(Debug, Clone)]
@@ -104,16 +107,15 @@ const PORT_TRAFFIC_POLICY: Message = Message {
     ],
 };
 
-const PORT_SELECTOR: Message = Message { name: "PortSelector", fields: &[enforced("number")] };
-
-const WORKLOAD_SELECTOR: Message = Message { name: "WorkloadSelector", fields: &[enforced("matchLabels")] };
+const WORKLOAD_SELECTOR: Message =
+    Message { name: "istio.type.v1beta1.WorkloadSelector", fields: &[enforced("matchLabels")] };
 
 /// The tables of this file.
-const MESSAGES: &[&Message] =
-    &[&DESTINATION_RULE, &SUBSET, &TRAFFIC_POLICY, &PORT_TRAFFIC_POLICY, &PORT_SELECTOR, &WORKLOAD_SELECTOR];
+const MESSAGES: &[&Message] = &[&DESTINATION_RULE, &SUBSET, &TRAFFIC_POLICY, &PORT_TRAFFIC_POLICY, &WORKLOAD_SELECTOR];
 
 /// The tables of this kind, file by file.
-pub(in crate::istio) const MESSAGE_FILES: &[&[&Message]] = &[MESSAGES, load_balancer::MESSAGES, locality::MESSAGES];
+pub(in crate::istio) const MESSAGE_FILES: &[&[&Message]] =
+    &[MESSAGES, load_balancer::MESSAGES, locality::MESSAGES, upstream::MESSAGES];
 
 /// Reads `spec`.
 pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<DestinationRule> {
@@ -150,8 +152,8 @@ fn subset(item: &Item<'_>, names: &mut BTreeSet<String>) -> Option<Subset> {
     let policy = object.get("trafficPolicy").and_then(|item| traffic_policy(&item)).unwrap_or_default();
     let name_item = object.required("name")?;
     let name = name_item.string()?;
-    if !host::is_dns_label(name) {
-        name_item.error(format!("\"{name}\" is not a subset's name"), "lower-case letters, digits and \"-\"");
+    if !host::is_label(name) {
+        name_item.error(format!("\"{name}\" is not a subset's name"), "letters, digits and \"-\"");
         return None;
     }
     if !names.insert(name.to_owned()) {
@@ -168,6 +170,7 @@ fn traffic_policy(item: &Item<'_>) -> Option<TrafficPolicy> {
     }
     let outlier_detection = object.has_any(&["outlierDetection"]);
     let load_balancer = object.get("loadBalancer").and_then(|item| load_balancer::read(&item, outlier_detection));
+    upstream::check(&object);
     let mut ports: Vec<PortPolicy> = Vec::new();
     for item in object.list("portLevelSettings") {
         let Some(policy) = port_policy(&item) else { continue };
@@ -187,6 +190,7 @@ fn port_policy(item: &Item<'_>) -> Option<PortPolicy> {
     }
     let outlier_detection = object.has_any(&["outlierDetection"]);
     let load_balancer = object.get("loadBalancer").and_then(|item| load_balancer::read(&item, outlier_detection));
+    upstream::check(&object);
     let port = object.required("port")?.object(&PORT_SELECTOR)?.required("number")?.port()?;
     Some(PortPolicy { port, load_balancer, outlier_detection })
 }

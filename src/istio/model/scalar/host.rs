@@ -9,8 +9,8 @@ const CLUSTER_DOMAIN: &str = "svc.cluster.local";
 const MAX_NAME: usize = 255;
 const MAX_LABEL: usize = 63;
 
-/// A DNS-1123 label, upper case allowed as Istio allows it in host names.
-fn is_host_label(label: &str) -> bool {
+/// A DNS-1123 label, upper case allowed as Istio allows it in host names, and in names of subsets and ports.
+pub(in crate::istio) fn is_label(label: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     (1..=MAX_LABEL).contains(&label.len())
         && label.bytes().all(inner)
@@ -18,9 +18,9 @@ fn is_host_label(label: &str) -> bool {
         && !label.ends_with('-')
 }
 
-/// A strict DNS-1123 label, as names of namespaces, subsets and ports must be.
+/// A strict DNS-1123 label, as Kubernetes wants names of namespaces.
 pub(in crate::istio) fn is_dns_label(label: &str) -> bool {
-    is_host_label(label) && !label.bytes().any(|byte| byte.is_ascii_uppercase())
+    is_label(label) && !label.bytes().any(|byte| byte.is_ascii_uppercase())
 }
 
 /// A DNS-1123 subdomain: the name of a resource.
@@ -40,7 +40,15 @@ pub(in crate::istio) fn check_name(host: &str) -> Result<(), &'static str> {
         return Err("must not have a wildcard");
     }
     let host = host.strip_suffix('.').unwrap_or(host);
-    if host.split('.').all(is_host_label) { Ok(()) } else { Err("is not a host name") }
+    if host.split('.').all(is_label) { check_last_label(host) } else { Err("is not a host name") }
+}
+
+/// Names whose last part is a number would be taken for addresses.
+fn check_last_label(host: &str) -> Result<(), &'static str> {
+    match host.rsplit_once('.') {
+        Some((_, last)) if last.bytes().all(|byte| byte.is_ascii_digit()) => Err("ends with a number"),
+        _ => Ok(()),
+    }
 }
 
 /// A host name that may begin with a wildcard: `*`, `*.example.com`, `*-bar.example.com`.
@@ -63,14 +71,51 @@ pub(in crate::istio) fn check_wildcard_name(host: &str) -> Result<(), &'static s
     // The rest of the wildcard's own label, then whole labels.
     let suffix = suffix.strip_suffix('.').unwrap_or(suffix);
     let (own, rest) = suffix.split_once('.').map_or((suffix, None), |(own, rest)| (own, Some(rest)));
-    let own_fits = own.is_empty() || is_host_label(own.strip_prefix('-').unwrap_or(own));
-    let rest_fits = rest.is_none_or(|rest| rest.split('.').all(is_host_label));
-    if own_fits && rest_fits && !(own.is_empty() && rest.is_none()) { Ok(()) } else { Err("is not a host name") }
+    let own_fits = own.is_empty() || is_label(own.strip_prefix('-').unwrap_or(own));
+    let rest_fits = rest.is_none_or(|rest| rest.split('.').all(is_label));
+    if own_fits && rest_fits && !(own.is_empty() && rest.is_none()) {
+        check_last_label(suffix)
+    } else {
+        Err("is not a host name")
+    }
 }
 
 /// Whether this is an IP address.
 pub(in crate::istio) fn is_ip(host: &str) -> bool {
     host.parse::<IpAddr>().is_ok()
+}
+
+/// Whether this is an IP address, or one with the length of a prefix (`10.0.0.0/8`).
+pub(in crate::istio) fn is_subnet(text: &str) -> bool {
+    let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+    let Ok(address) = address.parse::<IpAddr>() else { return false };
+    let most = if address.is_ipv4() { 32 } else { 128 };
+    bits.is_none_or(|bits| bits.parse().is_ok_and(|bits: u8| bits <= most))
+}
+
+/// Whether `general` (lower-case) is `special` or a wildcard over it.
+pub(in crate::istio) fn covers(general: &str, special: &str) -> bool {
+    match general.strip_prefix('*') {
+        Some(suffix) => special.strip_prefix('*').unwrap_or(special).ends_with(suffix),
+        None => general == special,
+    }
+}
+
+/// Whether this is a wildcard.
+pub(in crate::istio) fn is_wildcard(host: &str) -> bool {
+    host.starts_with('*')
+}
+
+/// Whether some name is covered by both (lower-case).
+pub(in crate::istio) fn overlap(one: &str, other: &str) -> bool {
+    covers(one, other) || covers(other, one)
+}
+
+/// What covers a name (lower-case), the most specific first: the name itself, then wildcards down to `*`.
+pub(in crate::istio) fn coverings(host: &str) -> impl Iterator<Item = String> {
+    let ends = (1..=host.len()).filter(|at| host.is_char_boundary(*at));
+    let first = [host.to_owned()].into_iter();
+    first.chain(ends.map(|at| format!("*{}", host.get(at..).unwrap_or_default())))
 }
 
 /// The full, lower-case name that `host` means in a resource of `namespace`: a name without any dot is a service of
@@ -126,7 +171,9 @@ mod tests {
             ("Example.COM", Ok(())),
             ("httpbin", Ok(())),
             ("example.com.", Ok(())),
-            ("1.2.3.4", Ok(())),
+            ("1.2.3.4", Err("ends with a number")),
+            ("a.1", Err("ends with a number")),
+            ("1", Ok(())),
             ("a-b.c", Ok(())),
             ("", Err("must not be empty")),
             ("*.example.com", Err("must not have a wildcard")),
@@ -155,6 +202,7 @@ mod tests {
             ("*bar.example.com", Ok(())),
             ("*.com", Ok(())),
             ("example.com", Ok(())),
+            ("*.1", Err("ends with a number")),
             ("*.", Err("is not a host name")),
             ("*..com", Err("is not a host name")),
             ("**", Err("may have only one wildcard")),
@@ -177,6 +225,36 @@ mod tests {
         assert_eq!(check(&["*.a.foo.com", "*.foo.com"]), [(0, 1)]);
         assert_eq!(check(&["*", "a.com"]), [(1, 0)]);
         assert_eq!(check(&["*-x.com", "a-x.com", "a.x.com"]), [(1, 0)]);
+    }
+
+    #[test]
+    fn subnets_and_wildcards() {
+        for (text, expected) in [
+            ("10.0.0.0/8", true),
+            ("10.0.0.1", true),
+            ("::/0", true),
+            ("10.0.0.0/33", false),
+            ("10.0.0.0/", false),
+            ("10.0.0/8", false),
+            ("a.com", false),
+        ] {
+            assert_eq!(is_subnet(text), expected, "{text}");
+        }
+        for (general, special, expected) in [
+            ("a.com", "a.com", true),
+            ("*.com", "a.com", true),
+            ("*.com", "*.a.com", true),
+            ("*", "a.com", true),
+            ("*", "*", true),
+            ("a.com", "*.com", false),
+            ("*.a.com", "a.com", false),
+            ("*.a.com", "*.com", false),
+        ] {
+            assert_eq!(covers(general, special), expected, "{general} {special}");
+        }
+        assert!(overlap("*.com", "a.com") && overlap("a.com", "*.com") && !overlap("*.a.com", "*.b.com"));
+        assert_eq!(coverings("a.b").collect::<Vec<_>>(), ["a.b", "*.b", "*b", "*"]);
+        assert!(coverings("*.b").eq(["*.b", "*.b", "*b", "*"].map(str::to_owned)));
     }
 
     #[test]

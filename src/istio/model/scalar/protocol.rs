@@ -30,6 +30,9 @@ pub enum Protocol {
 }
 
 impl Protocol {
+    /// The names to offer where one is wrong.
+    pub(in crate::istio) const KNOWN: &[&str] = &["HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "MONGO", "TCP", "TLS"];
+
     /// Whether `http:` rules of a VirtualService apply to a port of this protocol.
     #[must_use]
     pub fn routes_http(self) -> bool {

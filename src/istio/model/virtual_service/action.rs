@@ -1,5 +1,6 @@
 //! What a rule does other than sending requests on: `redirect`, `directResponse`; and what it changes: `rewrite`.
 
+use crate::base::re2;
 use crate::istio::model::scalar::string_match::check_regex;
 use crate::istio::reader::{Item, Message, Object, enforced};
 
@@ -274,8 +275,35 @@ fn regex_rewrite(item: &Item<'_>) -> Option<PathRewrite> {
         let regex = item.nonempty_string()?;
         check_regex(&item, regex).then(|| regex.to_owned())
     });
-    let substitution = object.required("rewrite").and_then(|item| item.nonempty_string().map(str::to_owned));
+    let substitution = object.required("rewrite").and_then(|item| {
+        let text = item.nonempty_string()?;
+        if let Some(pattern) = &pattern {
+            check_groups(&item, text, pattern);
+        }
+        Some(text.to_owned())
+    });
     Some(PathRewrite::Regex { pattern: pattern?, substitution: substitution? })
+}
+
+/// What Istio leaves to Envoy, which refuses the whole configuration for it (RE2's `CheckRewriteString`).
+fn check_groups(item: &Item<'_>, substitution: &str, pattern: &str) {
+    let Ok(regex) = re2::full_match(pattern) else { return };
+    let groups = regex.captures_len() - 1;
+    let mut rest = substitution.chars();
+    while let Some(next) = rest.by_ref().find(|c| *c == '\\').and(Some(rest.next())) {
+        let why = match next {
+            Some('\\') => continue,
+            Some(digit @ '0'..='9') => match digit.to_digit(10) {
+                Some(group) if group as usize > groups => {
+                    format!("asks for group {group}, and there {} {groups}", if groups == 1 { "is" } else { "are" })
+                }
+                _ => continue,
+            },
+            _ => "has a backslash before neither a digit nor a backslash".to_owned(),
+        };
+        let known = if groups == 0 { "\\0".to_owned() } else { format!("\\0 to \\{}", groups.min(9)) };
+        return item.error(format!("\"{substitution}\" {why}"), format!("write {known}, or \\\\ for a backslash"));
+    }
 }
 
 #[cfg(test)]

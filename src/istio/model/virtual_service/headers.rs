@@ -59,6 +59,7 @@ fn written(object: &Object<'_>, field: &str, is_request: bool) -> Vec<(String, S
         } else if let Some(value) = item.string() {
             match check_value(value) {
                 Ok(()) => pairs.push((name.to_owned(), value.to_owned())),
+                Err(why) if value.contains(char::is_control) => item.error(why, ""),
                 Err(why) => item.error(format!("\"{value}\" {why}"), "write \"%%\" for a percent sign"),
             }
         }
@@ -80,7 +81,7 @@ fn removed_name(item: &Item<'_>) -> Option<String> {
     Some(name.to_owned())
 }
 
-fn is_host(name: &str) -> bool {
+pub(super) fn is_host(name: &str) -> bool {
     name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case(":authority")
 }
 

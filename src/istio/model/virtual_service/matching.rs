@@ -1,12 +1,12 @@
 //! `match`: the conditions of a rule.
 
 use crate::istio::model::Labels;
-use crate::istio::model::scalar::StringMatch;
 use crate::istio::model::scalar::string_match::{self, Subject};
+use crate::istio::model::scalar::{StringMatch, host};
 use crate::istio::reader::{Item, Message, Object, enforced};
 
-use super::gateway_reference;
 use super::headers::is_header_name;
+use super::{Scope, gateway_reference};
 
 /// One block of `match`: all of its conditions must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,14 +64,17 @@ const HTTP_MATCH: Message = Message {
     ],
 };
 
+/// What HTTP/2 sends of a request line among the headers; `:status` is of responses, and Istio takes it all the same.
+const PSEUDO_HEADERS: &[&str] = &[":method", ":scheme", ":authority", ":path", ":status"];
+
 /// The tables of this file.
 pub(in crate::istio) const MESSAGES: &[&Message] = &[&HTTP_MATCH];
 
 /// A block of which a condition cannot be enforced is left out as a whole: without the condition it would match more
 /// than its author allows. Only `--permissive` comes to see the difference.
-pub(super) fn read(item: &Item<'_>, namespace: &str) -> Option<HttpMatch> {
+pub(super) fn read(item: &Item<'_>, scope: Scope<'_>) -> Option<HttpMatch> {
     let before = item.refusals();
-    let block = conditions(item, namespace);
+    let block = conditions(item, scope);
     if item.refusals() == before {
         return block;
     }
@@ -81,7 +84,7 @@ pub(super) fn read(item: &Item<'_>, namespace: &str) -> Option<HttpMatch> {
     None
 }
 
-fn conditions(item: &Item<'_>, namespace: &str) -> Option<HttpMatch> {
+fn conditions(item: &Item<'_>, scope: Scope<'_>) -> Option<HttpMatch> {
     let object = item.object(&HTTP_MATCH)?;
     let string = |name, subject| object.get(name).and_then(|item| string_match::read(&item, subject));
     let text = |name| Some(object.text(name)).filter(|text| !text.is_empty());
@@ -92,15 +95,23 @@ fn conditions(item: &Item<'_>, namespace: &str) -> Option<HttpMatch> {
         scheme: string("scheme", Subject::Other),
         method: string("method", Subject::Other),
         authority: string("authority", Subject::Other),
-        headers: sorted(&object, "headers", |name, value| header_match(name, value, false)),
-        without_headers: sorted(&object, "withoutHeaders", |name, value| header_match(name, value, true)),
+        headers: sorted(&object, "headers", |name, value| header_match(name, value, scope, false)),
+        without_headers: sorted(&object, "withoutHeaders", |name, value| header_match(name, value, scope, true)),
         query_params: sorted(&object, "queryParams", |_, value| string_match::read(value, Subject::Presence)),
         port: object.get("port").and_then(|item| item.port()),
-        gateways: object.list("gateways").iter().filter_map(|item| gateway_reference(item, namespace)).collect(),
+        gateways: object.list("gateways").iter().filter_map(|item| gateway_reference(item, scope.namespace)).collect(),
         source_labels: object.get("sourceLabels").map(|item| item.labels()).unwrap_or_default(),
-        source_namespace: text("sourceNamespace"),
+        source_namespace: object.get("sourceNamespace").and_then(|item| source_namespace(&item)),
         stat_prefix: text("statPrefix"),
     })
+}
+
+fn source_namespace(item: &Item<'_>) -> Option<String> {
+    let text = item.string()?;
+    if !text.is_empty() && !host::is_dns_label(text) {
+        item.error(format!("\"{text}\" is not a namespace"), "lower-case letters, digits and \"-\"");
+    }
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// A map of conditions, by name.
@@ -116,12 +127,16 @@ fn sorted(
     found
 }
 
-fn header_match(name: &str, value: &Item<'_>, negated: bool) -> Option<StringMatch> {
+fn header_match(name: &str, value: &Item<'_>, scope: Scope<'_>, negated: bool) -> Option<StringMatch> {
+    if name.starts_with("@request.auth.claims") && !scope.is_for_gateways {
+        value.error("token claims are matched at gateways only", "name a Gateway under \"gateways\"");
+        return None;
+    }
     if name.starts_with('@') {
         value.not_enforced("a condition on token claims");
         return None;
     }
-    if !is_header_name(name) && !matches!(name, ":method" | ":scheme" | ":authority" | ":path") {
+    if !is_header_name(name) && !PSEUDO_HEADERS.contains(&name) {
         value.error(format!("\"{name}\" is not a header name"), "");
         return None;
     }

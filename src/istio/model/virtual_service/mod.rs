@@ -2,14 +2,16 @@
 
 use super::Meta;
 use super::export::{self, ExportTo};
-use super::scalar::host;
 use super::scalar::string_match::STRING_MATCH;
-use crate::istio::reader::{Item, Message, Object, enforced, not_yet, removed};
+use super::scalar::{StringMatch, host};
+use crate::istio::reader::{Item, Message, Object, enforced, not_yet, not_yet_deprecated, removed};
 
 mod action;
 mod cors;
 mod headers;
 mod matching;
+mod resilience;
+mod streams;
 
 pub use action::{DirectResponse, PathRewrite, Redirect, RedirectCode, RedirectPath, RedirectPort, Rewrite};
 pub use cors::{CorsPolicy, UnmatchedPreflights};
@@ -112,7 +114,7 @@ const HTTP_ROUTE: Message = Message {
         not_yet("fault"),
         not_yet("mirror"),
         not_yet("mirrors"),
-        not_yet("mirrorPercent"),
+        not_yet_deprecated("mirrorPercent", "write \"mirrorPercentage: {value: N}\""),
         not_yet("mirrorPercentage"),
         enforced("corsPolicy"),
         enforced("headers"),
@@ -141,7 +143,8 @@ const ROUTE_DESTINATION: Message = Message {
 const DESTINATION: Message =
     Message { name: "Destination", fields: &[enforced("host"), enforced("subset"), enforced("port")] };
 
-const PORT_SELECTOR: Message =
+/// The table of this message.
+pub(in crate::istio) const PORT_SELECTOR: Message =
     Message { name: "PortSelector", fields: &[enforced("number"), removed("name", "write the port's number")] };
 
 const DELEGATE: Message = Message { name: "Delegate", fields: &[enforced("name"), enforced("namespace")] };
@@ -151,8 +154,24 @@ const MESSAGES: &[&Message] =
     &[&VIRTUAL_SERVICE, &HTTP_ROUTE, &ROUTE_DESTINATION, &DESTINATION, &PORT_SELECTOR, &DELEGATE, &STRING_MATCH];
 
 /// The tables of this kind, file by file.
-pub(in crate::istio) const MESSAGE_FILES: &[&[&Message]] =
-    &[MESSAGES, matching::MESSAGES, action::MESSAGES, headers::MESSAGES, cors::MESSAGES];
+pub(in crate::istio) const MESSAGE_FILES: &[&[&Message]] = &[
+    MESSAGES,
+    matching::MESSAGES,
+    action::MESSAGES,
+    headers::MESSAGES,
+    cors::MESSAGES,
+    resilience::MESSAGES,
+    streams::MESSAGES,
+];
+
+/// What a rule has to know of its VirtualService.
+#[derive(Clone, Copy)]
+struct Scope<'s> {
+    namespace: &'s str,
+    is_delegate: bool,
+    /// Whether it is bound to Gateways and not to `mesh`.
+    is_for_gateways: bool,
+}
 
 /// Reads `spec`.
 pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<VirtualService> {
@@ -164,9 +183,21 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<VirtualServi
     if !object.has_any(&["http", "tls", "tcp"]) {
         spec.error("has no rules", "write at least one under \"http\"");
     }
+    let read_destination = |item: &Item<'_>| destination(item, &meta.namespace);
+    let context = streams::Context { namespace: &meta.namespace, hosts: &hosts, destination: &read_destination };
+    streams::check(&object, &context);
+    if is_delegate {
+        for item in ["tls", "tcp"].into_iter().filter_map(|name| object.get(name)) {
+            item.error("a VirtualService without hosts (a delegate) has rules for HTTP only", "write \"hosts\"");
+        }
+    }
+    let scope = Scope {
+        namespace: &meta.namespace,
+        is_delegate,
+        is_for_gateways: !gateways.is_empty() && !gateways.iter().any(|gateway| gateway == MESH),
+    };
     let rules = object.list("http");
-    let http =
-        (0..).zip(&rules).filter_map(|(index, item)| http_route(index, item, &meta.namespace, is_delegate)).collect();
+    let http = (0..).zip(&rules).filter_map(|(index, item)| http_route(index, item, scope)).collect();
     Some(VirtualService { meta, hosts, gateways, export_to, http })
 }
 
@@ -218,8 +249,6 @@ fn hosts(object: &Object<'_>, namespace: &str, mesh: bool) -> Vec<String> {
         let Some(text) = item.nonempty_string() else { continue };
         if text == "*" && mesh {
             item.error("\"*\" cannot be a host of the mesh gateway", "name the hosts, or bind to a Gateway alone");
-        } else if host::is_ip(text) && mesh {
-            item.error("an IP address cannot be a host of the mesh gateway", "write the service's host name");
         } else if let (false, Err(why)) = (host::is_ip(text), host::check_wildcard_name(text)) {
             item.error(format!("host \"{text}\" {why}"), "");
         } else {
@@ -236,10 +265,11 @@ fn hosts(object: &Object<'_>, namespace: &str, mesh: bool) -> Vec<String> {
     hosts
 }
 
-fn http_route(index: u32, item: &Item<'_>, namespace: &str, in_delegate: bool) -> Option<HttpRoute> {
+fn http_route(index: u32, item: &Item<'_>, scope: Scope<'_>) -> Option<HttpRoute> {
+    let namespace = scope.namespace;
     let object = item.object(&HTTP_ROUTE)?;
     let blocks = object.list("match");
-    let matches: Vec<_> = blocks.iter().filter_map(|item| matching::read(item, namespace)).collect();
+    let matches: Vec<_> = blocks.iter().filter_map(|item| matching::read(item, scope)).collect();
     let destinations = object.list("route");
     let route: Vec<_> = destinations.iter().filter_map(|item| route_destination(item, namespace)).collect();
     if route.len() > 1 && route.iter().all(|destination| destination.weight == 0) {
@@ -251,7 +281,12 @@ fn http_route(index: u32, item: &Item<'_>, namespace: &str, in_delegate: bool) -
     let rewrite = object.get("rewrite").and_then(|item| action::rewrite(&item));
     let cors_policy = object.get("corsPolicy").and_then(|item| cors::read(&item));
     let headers = object.get("headers").and_then(|item| headers::read(&item));
-    check_conflicts(&object, !destinations.is_empty(), in_delegate);
+    resilience::check(&object, &|item| destination(item, namespace));
+    check_authorities(&object, rewrite.as_ref(), headers.as_ref());
+    if let Some(Redirect { path: Some(RedirectPath::Prefix(_)), .. }) = redirect {
+        check_prefixes(&object, &matches);
+    }
+    check_conflicts(&object, !destinations.is_empty(), scope.is_delegate);
     // Without any of its blocks a rule would match everything.
     let never_matches = matches.is_empty() && !blocks.is_empty();
     let acts = !route.is_empty() || redirect.is_some() || direct_response.is_some() || delegate.is_some();
@@ -295,6 +330,29 @@ fn check_conflicts(object: &Object<'_>, has_route: bool, in_delegate: bool) {
     }
 }
 
+/// Only one of `rewrite.authority` and the header operations may write the Host.
+fn check_authorities(rule: &Object<'_>, rewrite: Option<&Rewrite>, headers: Option<&Headers>) {
+    let Some(request) = headers.map(|headers| &headers.request) else { return };
+    let written = request.set.iter().chain(&request.add).filter(|(name, _)| headers::is_host(name)).count();
+    let rewritten = rewrite.is_some_and(|rewrite| rewrite.authority.is_some());
+    if written + usize::from(rewritten) > 1
+        && let Some(item) = rule.get("headers").and_then(|item| item.open()?.get("request"))
+    {
+        item.error("writes the Host, which is written elsewhere, too", "keep one of them");
+    }
+}
+
+/// `prefixRewrite` replaces what a prefix matched.
+fn check_prefixes(rule: &Object<'_>, matches: &[HttpMatch]) {
+    let is_prefix = |uri: &StringMatch| matches!(uri, StringMatch::Prefix(_));
+    let other = matches.iter().position(|block| block.uri.as_ref().is_some_and(|uri| !is_prefix(uri)));
+    if let (Some(index), Some(item)) = (other, rule.get("redirect").and_then(|item| item.open()?.get("prefixRewrite")))
+    {
+        let what = format!("replaces a prefix, and match[{index}] has none");
+        item.error(what, "match every \"uri\" by \"prefix\"");
+    }
+}
+
 fn delegate(item: &Item<'_>, own_namespace: &str) -> Option<String> {
     let object = item.object(&DELEGATE)?;
     let name = object.required("name").and_then(|item| item.nonempty_string())?;
@@ -319,8 +377,8 @@ fn destination(item: &Item<'_>, namespace: &str) -> Option<Destination> {
     let host = object.required("host").and_then(|item| destination_host(&item, namespace));
     let subset = object.get("subset").and_then(|item| {
         let subset = item.string()?;
-        if !subset.is_empty() && !host::is_dns_label(subset) {
-            item.error(format!("\"{subset}\" is not a subset's name"), "lower-case letters, digits and \"-\"");
+        if !subset.is_empty() && !host::is_label(subset) {
+            item.error(format!("\"{subset}\" is not a subset's name"), "letters, digits and \"-\"");
         }
         (!subset.is_empty()).then(|| subset.to_owned())
     });

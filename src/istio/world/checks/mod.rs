@@ -1,0 +1,162 @@
+//! What is likely to be a mistake in a world that can be served: references that lead nowhere, rules that no request
+//! reaches, resources that contradict each other, and Istio's well-known traps. A world with such things is served
+//! (requests get 404 or 503, as with Istio), so these are warnings, and notes where nothing need be wrong. The numbers
+//! are those of `istioctl analyze`.
+//!
+//! Only what the documents say is looked at here. What needs the listeners' tables is found where they are compiled.
+
+mod conflicts;
+mod policies;
+mod proxy;
+mod references;
+mod rules;
+mod shadows;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::{Service, World};
+use crate::istio::model::destination_rule::DestinationRule;
+use crate::istio::model::gateway::Gateway;
+use crate::istio::model::scalar::host;
+use crate::istio::model::selects;
+use crate::istio::model::sidecar::Sidecar;
+use crate::istio::model::virtual_service::{HttpRoute, VirtualService};
+use crate::istio::problem::Problem;
+use crate::istio::reader::nearest;
+
+/// Comparisons with other names that may be spent on hints: enough for any human's slips, and ten thousand wrong
+/// names among ten thousand services must not take minutes.
+const HINT_COMPARISONS: usize = 100_000;
+
+/// Adds the problems of the world.
+pub(super) fn check(world: &World, sidecars: &[Sidecar], permissive: bool, problems: &mut Vec<Problem>) {
+    let mut checks = Checks {
+        world,
+        permissive,
+        problems,
+        gateways: world.gateways.iter().map(|gateway| (gateway.meta.full_name(), ServedHosts::new(gateway))).collect(),
+        rules: Rules::new(world),
+        comparisons_left: HINT_COMPARISONS,
+    };
+    checks.references();
+    checks.rules();
+    checks.shadows();
+    checks.policies();
+    checks.conflicts(sidecars);
+    checks.proxy();
+}
+
+struct Checks<'a> {
+    world: &'a World,
+    permissive: bool,
+    problems: &'a mut Vec<Problem>,
+    /// By `namespace/name`.
+    gateways: BTreeMap<String, ServedHosts<'a>>,
+    rules: Rules<'a>,
+    comparisons_left: usize,
+}
+
+impl Checks<'_> {
+    fn warn(&mut self, service: &VirtualService, path: &str, what: String, instead: impl Into<String>) {
+        self.problems.push(service.meta.source.warning(path, what, instead));
+    }
+
+    fn note(&mut self, service: &VirtualService, path: &str, what: String, instead: impl Into<String>) {
+        self.problems.push(service.meta.source.note(path, what, instead));
+    }
+
+    /// What the author of an unknown host name may have meant.
+    fn service_hint(&mut self, host: &str) -> String {
+        let services = &self.world.services;
+        let mut labels = host.split('.');
+        let (name, namespace) = (labels.next().unwrap_or_default(), labels.next().unwrap_or_default());
+        let expanded = host::service_name(name, namespace);
+        if services.get(&expanded).is_some() {
+            return format!("a name with a dot is not expanded: write \"{expanded}\"");
+        }
+        if let Some(other) = services.starting_with(&format!("{name}.")) {
+            return format!("did you mean \"{}\"?", other.hostname);
+        }
+        // Only the names of one namespace are compared, as names: the rest is the same in all of them.
+        let rest = host.get(name.len()..).unwrap_or_default();
+        let names: Vec<_> = services
+            .iter()
+            .take(self.comparisons_left)
+            .filter_map(|service| service.hostname.strip_suffix(rest))
+            .filter(|name| !name.is_empty())
+            .collect();
+        self.comparisons_left -= names.len();
+        nearest(name, &names).map(|near| format!("did you mean \"{near}{rest}\"?")).unwrap_or_default()
+    }
+}
+
+fn rule_path(route: &HttpRoute) -> String {
+    format!("spec.http[{}]", route.index)
+}
+
+/// The hosts of a Gateway: looked up by name, wildcards apart.
+struct ServedHosts<'a> {
+    gateway: &'a Gateway,
+    /// Host and the namespace that may use it (`None`: any).
+    exact: HashSet<(&'a str, Option<&'a str>)>,
+    wildcards: Vec<(&'a str, Option<&'a str>)>,
+}
+
+impl<'a> ServedHosts<'a> {
+    fn new(gateway: &'a Gateway) -> Self {
+        let hosts = gateway.servers.iter().flat_map(|server| &server.hosts);
+        let (wildcards, exact): (Vec<_>, Vec<_>) = hosts
+            .map(|host| (host.host.as_str(), host.namespace.as_deref()))
+            .partition(|(host, _)| host.starts_with('*'));
+        Self { gateway, exact: exact.into_iter().collect(), wildcards }
+    }
+
+    /// Whether the Gateway has a host that meets `host` of a VirtualService of `namespace`.
+    fn meets(&self, host: &str, namespace: &str) -> bool {
+        let open_to = |scope: Option<&str>| scope.is_none_or(|scope| scope == namespace);
+        self.exact.contains(&(host, None))
+            || self.exact.contains(&(host, Some(namespace)))
+            || self.wildcards.iter().any(|(own, scope)| open_to(*scope) && host::overlap(own, host))
+            || (host.starts_with('*')
+                && self.exact.iter().any(|(own, scope)| open_to(*scope) && host::covers(host, own)))
+    }
+
+    /// Whether one of its servers has this port number.
+    fn listens_on(&self, port: u16) -> bool {
+        self.gateway.servers.iter().any(|server| server.port == port)
+    }
+}
+
+/// The DestinationRules that the proxy sees, by namespace and host.
+struct Rules<'a> {
+    world: &'a World,
+    seen: HashMap<&'a str, HashMap<&'a str, Vec<&'a DestinationRule>>>,
+}
+
+impl<'a> Rules<'a> {
+    fn new(world: &'a World) -> Self {
+        let proxy = &world.proxy;
+        let mut seen: HashMap<&str, HashMap<&str, Vec<_>>> = HashMap::new();
+        for rule in &world.destination_rules {
+            let meant = rule.workload_selector.as_ref().is_none_or(|selector| selects(selector, &proxy.labels));
+            if meant && world.sees_destination_rule(&proxy.namespace, rule) {
+                seen.entry(&rule.meta.namespace).or_default().entry(&rule.host).or_default().push(rule);
+            }
+        }
+        Self { world, seen }
+    }
+
+    /// The rules of a service: those with the most specific host in the first namespace that has any, of the proxy's,
+    /// the service's and the root namespace (Istio's `PushContext.destinationRule`).
+    fn of(&self, service: &Service) -> &[&'a DestinationRule] {
+        let root = self.world.proxy.mesh_config.root_namespace.as_str();
+        let own = Some(self.world.proxy.namespace.as_str()).filter(|own| *own != root);
+        let mut namespaces = own.into_iter().chain([service.namespace.as_str(), root]);
+        namespaces.find_map(|namespace| self.most_specific(namespace, &service.hostname)).unwrap_or_default()
+    }
+
+    fn most_specific(&self, namespace: &str, hostname: &str) -> Option<&[&'a DestinationRule]> {
+        let rules = self.seen.get(namespace)?;
+        host::coverings(hostname).find_map(|name| rules.get(name.as_str())).map(Vec::as_slice)
+    }
+}
