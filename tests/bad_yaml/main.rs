@@ -14,6 +14,7 @@ mod policies;
 mod routing;
 mod services;
 mod text;
+mod traps;
 
 fn problems(yaml: &[u8], permissive: bool) -> Vec<Problem> {
     let mut stdin = yaml;
