@@ -11,7 +11,7 @@
 //! httpd     ->  h1                              (blocking sockets: the admin page, the demo's origins)
 //! control   ->  httpd, istio, worker and below
 //! demo      ->  httpd, plan, io
-//! explain   ->  plan and below                  (what `ringway explain` says)
+//! explain   ->  proxy and below                 (what `ringway explain` says)
 //! ```
 //!
 //! Pure layers (`h1`, `istio`, `policy`, `plan`) take time and randomness as arguments and own no socket;

@@ -65,8 +65,8 @@ fn check(args: &CheckArgs) -> ExitCode {
 }
 
 fn explain(args: ExplainArgs) -> ExitCode {
-    let loaded =
-        source(&args.config, &args.reading, args.proxy.overrides()).load(&mut std::io::stdin().lock());
+    let source = source(&args.config, &args.reading, args.proxy.overrides());
+    let loaded = source.load(&mut std::io::stdin().lock());
     if loaded.has_errors() {
         return ExitCode::from(BAD_CONFIGURATION);
     }
@@ -74,7 +74,7 @@ fn explain(args: ExplainArgs) -> ExitCode {
     let answer = match explain::explain(&loaded.plan, &question) {
         Ok(answer) => answer,
         Err(error) => {
-            eprintln!("ringway: {error}");
+            let _ = writeln!(std::io::stderr(), "ringway: {error}"); // as above
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };

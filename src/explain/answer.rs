@@ -9,6 +9,7 @@ use crate::plan::{
     self, Condition, Decision, Forward, Origin, Plan, Redirect, Request, Route, RouteTable, Target, VirtualHost,
     Witness,
 };
+use crate::proxy::rewrite::{self, Captures, Destined};
 
 /// All that is said of a request.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -97,15 +98,15 @@ pub enum Verdict {
         destinations: Vec<Destination>,
         /// What of the request chooses an endpoint, where consistent hashing does; nothing: chance.
         hashed_by: Vec<String>,
-        /// What happens to the path.
+        /// The path and query that are sent instead.
         rewrite: Option<String>,
     },
     /// The client is sent elsewhere.
     Redirect {
         /// The status.
         status: u16,
-        /// What changes.
-        changes: Vec<String>,
+        /// The `Location`.
+        location: String,
     },
     /// It is answered here.
     DirectResponse {
@@ -202,7 +203,7 @@ impl Answer {
 /// If the question is no request, or it is not plain which listener it is for.
 pub fn explain(plan: &Plan, question: &Question) -> Result<Answer, BadQuestion> {
     let (id, listener) = question.listener(plan)?;
-    let asked = question.read()?;
+    let asked = question.read(plan.proxy.path_form())?;
     let request = asked.request(listener.kind);
     let mut diary =
         Diary { request: &request, host: None, held: Vec::new(), failed: String::new(), passed: Vec::new() };
@@ -310,22 +311,30 @@ fn verdict(plan: &Plan, decision: &Decision<'_>, request: &Request<'_>) -> Verdi
             Verdict::DirectResponse { status: direct.status, body_bytes: direct.body.len() }
         }
         Decision::Redirect { redirect, .. } => {
-            Verdict::Redirect { status: redirect.code, changes: changes(redirect, request) }
+            Verdict::Redirect { status: redirect.code, location: location(redirect, request) }
         }
         Decision::Forward { forward, .. } => Verdict::Forward {
             destinations: destinations(plan, forward),
             hashed_by: forward.hash_keys.iter().map(words::hash_key).collect(),
-            rewrite: forward.rewrite.as_ref().map(|rewrite| words::rewrite(rewrite, request.path)),
+            rewrite: forward.rewrite.as_ref().map(|rewrite| {
+                let mut target = Vec::new();
+                rewrite::path(rewrite, request.target, request.path.len(), &mut Captures::default(), &mut target);
+                lossy(&target)
+            }),
         },
     }
 }
 
-fn changes(redirect: &Redirect, request: &Request<'_>) -> Vec<String> {
-    let scheme = redirect.scheme.map(|scheme| format!("scheme becomes {scheme}"));
-    let authority = redirect.authority.as_ref().map(|authority| format!("authority becomes {authority}"));
-    let port = redirect.port.map(|port| format!("port becomes {port}"));
-    let path = redirect.path.as_ref().map(|path| words::redirect_path(path, request.path));
-    [scheme, authority, port, path].into_iter().flatten().collect()
+fn location(redirect: &Redirect, request: &Request<'_>) -> String {
+    let was = Destined {
+        scheme: if request.scheme == b"https" { "https" } else { "http" },
+        authority: request.authority,
+        target: request.target,
+        path: request.path.len(),
+    };
+    let mut location = Vec::new();
+    rewrite::location(redirect, &was, &mut location);
+    lossy(&location)
 }
 
 fn destinations(plan: &Plan, forward: &Forward) -> Vec<Destination> {

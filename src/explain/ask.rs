@@ -3,7 +3,7 @@
 use crate::base::id::ListenerId;
 use crate::h1::head::{RequestHead, Span};
 use crate::h1::parse::{self, BadMessage, HeadLimits, Parsed};
-use crate::h1::target::{self, Normal, Parts};
+use crate::h1::target::{self, Normal, Parts, PathForm};
 use crate::plan::{Listener, ListenerKind, Plan, Request};
 
 /// The request to explain.
@@ -61,7 +61,7 @@ struct Url<'a> {
 
 impl Question {
     /// Reads the request as a worker would.
-    pub(super) fn read(&self) -> Result<Asked, BadQuestion> {
+    pub(super) fn read(&self, form: PathForm) -> Result<Asked, BadQuestion> {
         let url = self.url()?;
         let mut text = format!("{} {} HTTP/1.1\r\n", self.method, url.target);
         let mut has_host = false;
@@ -75,7 +75,7 @@ impl Question {
             text += &format!("host: {}\r\n", url.authority);
         }
         text += "\r\n";
-        Asked::read(text.into_bytes())
+        Asked::read(text.into_bytes(), form)
     }
 
     fn url(&self) -> Result<Url<'_>, BadQuestion> {
@@ -150,7 +150,7 @@ fn names(listeners: &[Listener]) -> String {
 }
 
 impl Asked {
-    fn read(buf: Vec<u8>) -> Result<Self, BadQuestion> {
+    fn read(buf: Vec<u8>, form: PathForm) -> Result<Self, BadQuestion> {
         let mut head = RequestHead::default();
         match parse::request(&buf, &HeadLimits::default(), &mut head)? {
             Parsed::Complete => {}
@@ -159,7 +159,7 @@ impl Asked {
         }
         let parts = target::split(&head, &buf)?;
         let mut target = Vec::new();
-        if matches!(target::normalize(parts.path.of(&buf), &mut target)?, Normal::AsIs) {
+        if matches!(target::normalize(parts.path.of(&buf), form, &mut target)?, Normal::AsIs) {
             target = parts.path.of(&buf).to_vec();
         }
         let path = Span { start: 0, end: target.len() as u32 };

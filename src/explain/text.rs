@@ -77,9 +77,8 @@ fn verdict(f: &mut Formatter<'_>, verdict: &Verdict) -> fmt::Result {
             }
             line(f, "rewrite", rewrite.as_deref().unwrap_or("none"))
         }
-        Verdict::Redirect { status, changes } => {
-            line(f, "redirect", format_args!("{status} {}", status::reason(*status)))?;
-            changes.iter().try_for_each(|change| line(f, "", change))
+        Verdict::Redirect { status, location } => {
+            line(f, "redirect", format_args!("{status} {} to {location}", status::reason(*status)))
         }
         Verdict::DirectResponse { status, body_bytes } => {
             let reason = status::reason(*status);

@@ -1,6 +1,6 @@
 //! Conditions, header operations and actions in words.
 
-use crate::plan::{Condition, Edits, HeaderEdits, PathRewrite, Pattern, Piece, QueryCondition, RedirectPath, Request};
+use crate::plan::{Condition, Edits, HeaderEdits, Pattern, QueryCondition, Request};
 use crate::policy::balance::{Policy, Spread};
 use crate::policy::hashing::Algorithm;
 use crate::policy::hashing::key::Key;
@@ -68,35 +68,6 @@ fn actual(condition: &Condition, request: &Request<'_>) -> String {
 
 fn parameter(query: &QueryCondition, request: &Request<'_>) -> String {
     query.value_in(request.query).map_or_else(|| "missing".to_owned(), quoted)
-}
-
-/// `rewrite.uri` or `uriRegexRewrite`, for this path.
-pub(super) fn rewrite(rewrite: &PathRewrite, path: &[u8]) -> String {
-    match rewrite {
-        PathRewrite::Prefix { matched, with } => prefix(*matched, with, path),
-        PathRewrite::Whole(with) => format!("path becomes {}", quoted(with)),
-        PathRewrite::Regex { pattern, with } => {
-            let piece = |piece: &Piece| match piece {
-                Piece::Literal(text) => String::from_utf8_lossy(text).into_owned(),
-                Piece::Group(number) => format!("\\{number}"),
-            };
-            let with: String = with.iter().map(piece).collect();
-            format!("each {:?} in the path becomes {with:?}", pattern.as_str())
-        }
-    }
-}
-
-fn prefix(matched: usize, with: &[u8], path: &[u8]) -> String {
-    let rest = path.get(matched..).unwrap_or_default();
-    format!("path becomes {}", quoted(&[with, rest].concat()))
-}
-
-/// `redirect.uri` or `prefixRewrite`, for this path.
-pub(super) fn redirect_path(new: &RedirectPath, path: &[u8]) -> String {
-    match new {
-        RedirectPath::Whole(with) => format!("path becomes {}", quoted(with)),
-        RedirectPath::Prefix { matched, with } => prefix(*matched, with, path),
-    }
 }
 
 /// Header operations, each as a line: `request set x: y`.

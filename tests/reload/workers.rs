@@ -126,6 +126,8 @@ fn a_worker_that_panics_takes_its_connections_along() {
                 log: None,
                 budget: budget.clone(),
                 stands_for_loopback: None,
+                hostname: "test".into(),
+                ask_where: Box::new(|_| {}),
             },
             listeners: vec![socket.try_clone().expect("a copy")],
             mailbox,
