@@ -7,11 +7,10 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use monoio::BufResult;
@@ -87,18 +86,6 @@ impl Handle {
     /// When the socket is no longer connected.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.keeps_open.local_addr()
-    }
-
-    /// Whether the peer has sent nothing, not even its end: what an idle upstream connection must be to be used again.
-    #[must_use]
-    pub fn is_quiet(&self) -> bool {
-        const PEEK: i32 = 0x2 | 0x40; // MSG_PEEK | MSG_DONTWAIT
-        let mut byte = [MaybeUninit::uninit()];
-        let socket = self.socket();
-        matches!(
-            SockRef::from(&socket).recv_with_flags(&mut byte, PEEK),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock
-        )
     }
 
     /// Makes the read in flight, and all later ones, end: with what has already arrived, then with 0 bytes.
@@ -208,6 +195,15 @@ impl Reader {
         poll_fn(|cx| self.slot.poll_done(cx)).await
     }
 
+    /// Starts a read that nobody waits for yet, or looks at one that was started: its result if there is one. What is
+    /// not finished stays where it is, for [`Reader::done`].
+    pub fn finished(&mut self) -> Option<(io::Result<usize>, Buf)> {
+        match self.slot.poll_done(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(done) => Some(done),
+            Poll::Pending => None,
+        }
+    }
+
     /// Arms a read and waits for it.
     pub async fn read(&mut self, buf: Buf) -> (io::Result<usize>, Buf) {
         self.arm(buf);
@@ -292,20 +288,47 @@ mod tests {
     }
 
     #[test]
-    fn quiet_until_the_peer_speaks_or_leaves() {
+    fn a_started_read_tells_when_the_peer_leaves() {
         for driver in DRIVERS {
             let origin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let address = origin.local_addr().unwrap();
-            block_on(driver, |_| async {
-                let conn = connect(address, soon()).await.unwrap();
+            let read = block_on(driver, |_| async {
+                let mut conn = connect(address, soon()).await.unwrap();
                 let (stream, _) = origin.accept().unwrap();
-                assert!(conn.handle.is_quiet());
+                conn.reader.arm(Buf::with_capacity(16));
+                assert!(conn.reader.finished().is_none());
+                super::super::sleep_until(now() + Duration::from_millis(5)).await;
+                assert!(conn.reader.finished().is_none());
                 drop(stream);
-                while conn.handle.is_quiet() {
+                loop {
                     super::super::sleep_until(now() + Duration::from_millis(1)).await;
+                    if let Some((result, _)) = conn.reader.finished() {
+                        break result.unwrap();
+                    }
                 }
             })
             .unwrap();
+            assert_eq!(read, 0);
+        }
+    }
+
+    #[test]
+    fn a_started_read_is_finished_by_who_waits_for_it() {
+        for driver in DRIVERS {
+            let origin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = origin.local_addr().unwrap();
+            let got = block_on(driver, |_| async {
+                let mut conn = connect(address, soon()).await.unwrap();
+                let (mut stream, _) = origin.accept().unwrap();
+                conn.reader.arm(Buf::with_capacity(16));
+                assert!(conn.reader.finished().is_none());
+                stream.write_all(b"late").unwrap();
+                let (result, buf) = within(soon(), conn.reader.done()).await.unwrap();
+                result.unwrap();
+                buf.bytes().to_vec()
+            })
+            .unwrap();
+            assert_eq!(got, b"late");
         }
     }
 

@@ -76,7 +76,7 @@ pub(super) async fn run(
     story.upstream_host = Some(address);
     let active = Active::begin(local, endpoint);
     let core = session.core.clone();
-    let mut upstream = match endpoint.check_out(&core.buffers) {
+    let mut upstream = match endpoint.check_out() {
         Some(upstream) => upstream,
         None => {
             local.stats.upstream_rq_pending_total.inc();

@@ -1,13 +1,13 @@
 //! An upstream connection, in use or idle, and what its end counts.
 //!
 //! Two connections are the same if they go to the same endpoint of the same cluster on the same core. An idle one has
-//! no operation in flight, so that it can be peeked at, swept, and (with connection limits) moved.
+//! a single operation in flight: the read of whatever comes next.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::io::{Buf, Conn, Handle, Reader, Writer};
+use crate::io::{Buf, BufPool, Conn, Reader, Writer};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 
 /// Who ended a connection.
@@ -35,7 +35,6 @@ pub struct Upstream {
     pub writer: Writer,
     /// What was received and not yet consumed.
     pub buf: Buf,
-    handle: Handle,
     local: Option<SocketAddr>,
     opened: Instant,
     requests: u64,
@@ -56,9 +55,9 @@ impl Upstream {
         cluster.upstream_cx_active.inc();
         endpoint.cx_active.inc();
         let local = conn.handle.local_addr().ok();
-        let Conn { reader, writer, handle } = conn;
+        let Conn { reader, writer, .. } = conn;
         let (requests, closed, in_use) = (0, Closed::Local, true);
-        Self { reader, writer, buf, handle, local, opened, requests, closed, in_use, cluster, endpoint }
+        Self { reader, writer, buf, local, opened, requests, closed, in_use, cluster, endpoint }
     }
 
     /// Our address on this connection.
@@ -78,18 +77,24 @@ impl Upstream {
         self.closed = closed;
     }
 
-    pub(super) fn is_quiet(&self) -> bool {
-        self.handle.is_quiet()
-    }
-
-    pub(super) fn give_buffer(&mut self, buf: Buf) {
-        self.buf = buf;
-        self.in_use = true;
-    }
-
-    pub(super) fn take_buffer(&mut self) -> Buf {
+    /// Lays the connection to rest, with a read under way that tells when the upstream speaks or leaves; false if it has
+    /// done so already. The read costs nothing: it is the next response's, begun early. Instead of a peek before every
+    /// reuse, which would be the only system call of a request.
+    pub(super) fn rest(&mut self, buffers: &BufPool) -> bool {
+        buffers.put(std::mem::take(&mut self.buf));
+        self.reader.arm(buffers.head());
         self.in_use = false;
-        std::mem::take(&mut self.buf)
+        self.is_quiet()
+    }
+
+    /// Whether the upstream has neither spoken nor left since the connection came to rest.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        self.reader.finished().is_none()
+    }
+
+    /// Takes the connection from its rest; its read goes on.
+    pub(super) fn wake(&mut self) {
+        self.in_use = true;
     }
 }
 
