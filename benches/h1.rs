@@ -3,12 +3,13 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use ringway::h1::change::{self, Changes};
 use ringway::h1::chunked::{Decoder, LAST_CHUNK, chunk_size_line};
 use ringway::h1::encode::{self, Connection, Forwarded, OutBody, RequestOut, ResponseOut, Server};
 use ringway::h1::framing;
-use ringway::h1::head::{Method, RequestHead, ResponseHead, Version};
+use ringway::h1::head::{Known, Method, RequestHead, ResponseHead, Version};
 use ringway::h1::parse::{self, HeadLimits};
-use ringway::h1::target;
+use ringway::h1::target::{self, PathForm};
 
 const SMALL: &[u8] = b"GET /status/200?verbose=1 HTTP/1.1\r\nHost: httpbin.example.com\r\nUser-Agent: curl/8.14.1\r\nAccept: */*\r\n\r\n";
 
@@ -56,10 +57,25 @@ fn heads(criterion: &mut Criterion) {
         group.bench_function("parse", |bencher| {
             bencher.iter(|| parse::request(black_box(&message), &limits, &mut head).is_ok());
         });
-        let what = RequestOut { path: b"/a", authority: None, body: OutBody::None, forward, drop_expect: false };
+        let (path, changes) = (b"/a", &change::NONE);
+        let what = RequestOut { path, authority: None, body: OutBody::None, forward, drop_expect: false, changes };
         group.bench_function("encode", |bencher| {
             bencher.iter(|| {
                 out.clear();
+                encode::request(&mut out, black_box(&head), &message, &what);
+                out.len()
+            });
+        });
+        let mut changes = Changes::new();
+        group.bench_function("encode with changes", |bencher| {
+            bencher.iter(|| {
+                out.clear();
+                changes.clear();
+                changes.remove(Known::UserAgent, b"user-agent");
+                changes.remove(Known::Other, b"x-custom-header-20");
+                changes.set(Known::Other, b"x-tenant", |out| out.extend_from_slice(b"blue"));
+                changes.add(Known::Other, b"x-tag", |out| out.extend_from_slice(b"edge"));
+                let what = RequestOut { changes: &changes, ..what };
                 encode::request(&mut out, black_box(&head), &message, &what);
                 out.len()
             });
@@ -71,7 +87,7 @@ fn heads(criterion: &mut Criterion) {
                 parse::request(message, &limits, &mut head).expect("a good head");
                 let body = framing::request_body(&head, message).expect("a good body");
                 let parts = target::split(&head, message).expect("a good target");
-                target::normalize(parts.path.of(message), &mut path).expect("a good path");
+                target::normalize(parts.path.of(message), PathForm::Base, &mut path).expect("a good path");
                 let keep = framing::request_keep_alive(&head, message);
                 let upgrade = framing::upgrade(&head, message);
                 out.clear();
@@ -95,6 +111,7 @@ fn responses(criterion: &mut Criterion) {
         body: OutBody::Length(1024),
         connection: Connection::KeepAlive,
         client: Version::Http11,
+        changes: &change::NONE,
     };
     group.bench_function("parse", |bencher| {
         bencher.iter(|| parse::response(black_box(RESPONSE), &limits, &mut head).is_ok());

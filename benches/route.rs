@@ -1,4 +1,4 @@
-//! What routing and load balancing cost: the host table as it grows, a long list of rules, one pick of each policy.
+//! What routing costs: the host table as it grows, a long list of rules.
 
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -9,32 +9,51 @@ use ringway::h1::head::RequestHead;
 use ringway::h1::parse::{self, HeadLimits, Parsed};
 use ringway::istio::model::proxy::Proxy;
 use ringway::plan::{
-    Action, ClusterId, Condition, Decision, Destination, Destinations, HeaderCondition, HostTable, Listener,
-    ListenerId, Matcher, Origin, Overrides, Pattern, Plan, ProxySettings, Request, Route, Target, VirtualHost,
+    Action, ClusterId, Condition, Decision, Destination, Destinations, Forward, HeaderCondition, HeaderEdits, Listener,
+    ListenerId, ListenerKind, Matcher, Origin, Overrides, Pattern, Plan, ProxySettings, Request, Route, RouteTable,
+    Target, VirtualHost,
 };
-use ringway::policy::balance::{Balancer, Policy};
 
 /// A rule that sends requests with this path prefix, and these further conditions, to the only cluster.
 fn route(prefix: &str, mut conditions: Vec<Condition>) -> Route {
     conditions.push(Condition::Path(Pattern::prefix(prefix)));
-    let to = Destination { target: Target::Known(ClusterId(0)), weight: 1 };
+    let to = Destination::plain(Target::Known(ClusterId(0)));
     Route {
         name: String::new(),
-        origin: Origin { file: "bench.yaml".into(), line: 1, resource: "".into(), rule: 0, block: None },
+        origin: Origin {
+            file: "bench.yaml".into(),
+            line: 1,
+            resource: "".into(),
+            rule: Some(0),
+            block: None,
+            root: None,
+        },
         matcher: Matcher::new(conditions),
-        action: Action::Forward(Destinations::new(vec![to]).expect("one destination")),
+        action: Action::Forward(Forward {
+            destinations: Destinations::new(vec![to]).expect("one destination"),
+            rewrite: None,
+            hash_keys: Box::default(),
+        }),
+        headers: HeaderEdits::default(),
+        cors: None,
+        stat_prefix: None,
     }
+}
+
+fn virtual_host(name: &str, routes: Vec<Route>) -> VirtualHost {
+    VirtualHost::new(name, [name.into()], routes)
 }
 
 fn plan(virtual_hosts: Vec<VirtualHost>) -> Plan {
     let bind = SocketAddr::from(([127, 0, 0, 1], 8080));
+    let table = RouteTable::new(Some(80), virtual_hosts);
     let listener = Listener {
         name: "127.0.0.1_8080".to_owned(),
         bind,
-        gateway_port: 80,
         stat_prefix: "outbound_127.0.0.1_8080".to_owned(),
-        hosts: HostTable::new(virtual_hosts.iter().map(|host| host.name.as_str()).zip(0..)),
-        virtual_hosts,
+        kind: ListenerKind::Gateway(80),
+        gateways: vec!["default/g".into()],
+        tables: vec![table],
     };
     let proxy = ProxySettings::resolve(&Proxy::default(), &Overrides::default());
     Plan { listeners: vec![listener], clusters: Vec::new(), proxy }
@@ -65,6 +84,7 @@ impl Sample {
             buf: &self.buf,
             path: self.path.as_bytes(),
             query: b"",
+            target: self.path.as_bytes(),
             authority: self.authority.as_bytes(),
             scheme: b"http",
             peer: SocketAddr::from(([127, 0, 0, 1], 40000)),
@@ -91,9 +111,8 @@ fn hosts(c: &mut Criterion) {
     for (kind, prefix) in [("exact", ""), ("wildcard", "*.")] {
         for count in [10, 1_000, 10_000] {
             let name = |at: usize| format!("tenant-{at}.example.com");
-            let virtual_hosts = (0..count)
-                .map(|at| VirtualHost { name: format!("{prefix}{}", name(at)), routes: vec![route("/", vec![])] })
-                .collect();
+            let virtual_hosts =
+                (0..count).map(|at| virtual_host(&format!("{prefix}{}", name(at)), vec![route("/", vec![])])).collect();
             let asked = |at: usize| if prefix.is_empty() { name(at) } else { format!("www.{}", name(at)) };
             let samples: Vec<Sample> =
                 (0..10).map(|at| Sample::new(&asked(at * (count / 10)), "/status/200")).collect();
@@ -102,40 +121,56 @@ fn hosts(c: &mut Criterion) {
     }
 }
 
-/// The last of a hundred rules.
+/// The last of a hundred rules, and of a thousand that differ in the path; and what a condition costs that is not
+/// reached, because the path tells already.
 fn rules(c: &mut Criterion) {
     let header = |at: usize| vec![Condition::Header(HeaderCondition::new("x-team", Pattern::exact(&at.to_string())))];
     let regex = |at: usize| {
         let pattern = Pattern::regex(&format!("/service/{at}/v[0-9]+/.*")).expect("a sound expression");
         vec![Condition::Path(pattern)]
     };
-    let sets: [(&str, Vec<Route>); 3] = [
-        ("prefix", (0..99).map(|at| route(&format!("/service/{at}/"), vec![])).collect()),
-        ("header", (0..99).map(|at| route("/", header(at))).collect()),
-        ("regex", (0..99).map(|at| route("/", regex(at))).collect()),
+    let header_regex = |at: usize| {
+        let pattern = Pattern::regex(&format!(".*team-{at}.*")).expect("a sound expression");
+        vec![Condition::Header(HeaderCondition::new("user-agent", pattern))]
+    };
+    let prefix = |at: usize| format!("/service/{at}/");
+    let same_length = |at: usize| format!("/api/v1/service-{at:04}");
+    let sets: [(&str, Vec<Route>); 7] = [
+        ("100_rules/prefix", (0..99).map(|at| route(&prefix(at), vec![])).collect()),
+        ("100_rules/header", (0..99).map(|at| route("/", header(at))).collect()),
+        ("100_rules/regex", (0..99).map(|at| route("/", regex(at))).collect()),
+        ("100_rules/header_after_prefix", (0..99).map(|at| route(&prefix(at), header(at))).collect()),
+        ("100_rules/regex_after_prefix", (0..99).map(|at| route(&prefix(at), header_regex(at))).collect()),
+        ("1000_rules/prefix", (0..999).map(|at| route(&prefix(at), vec![])).collect()),
+        ("1000_rules/prefix_of_one_length", (0..999).map(|at| route(&same_length(at), vec![])).collect()),
     ];
     for (kind, mut routes) in sets {
         routes.push(route("/status", vec![]));
-        let host = VirtualHost { name: "*".to_owned(), routes };
+        let host = virtual_host("*", routes);
         let sample = [Sample::new("example.com", "/status/200")];
-        measure(c, &format!("route/100_rules/{kind}"), &plan(vec![host]), &sample);
+        measure(c, &format!("route/{kind}"), &plan(vec![host]), &sample);
+    }
+    let routes = (0..1000).map(|at| route(&same_length(at), vec![])).collect();
+    let sample = [Sample::new("example.com", "/api/v1/service-0999/items/7")];
+    measure(c, "route/1000_rules/the_last", &plan(vec![virtual_host("*", routes)]), &sample);
+}
+
+/// The mesh's two tables, among as many services as may be.
+fn mesh(c: &mut Criterion) {
+    for count in [10, 10_000] {
+        let of = |port: Option<u16>, names: &dyn Fn(usize) -> String| {
+            let hosts = (0..count).map(|at| virtual_host(&names(at), vec![route("/", vec![])]));
+            RouteTable::new(port, hosts.collect())
+        };
+        let name = |at: usize| format!("service-{at}.default.svc.cluster.local");
+        let mut plan = plan(Vec::new());
+        plan.listeners[0].kind = ListenerKind::Mesh;
+        plan.listeners[0].tables =
+            vec![of(Some(80), &name), of(Some(8000), &name), of(None, &|at| format!("w{at}.com"))];
+        let sample = [Sample::new(&format!("{}:8000", name(count / 2)), "/status/200")];
+        measure(c, &format!("route/mesh/{count}"), &plan, &sample);
     }
 }
 
-fn picks(c: &mut Criterion) {
-    for (name, policy, weights) in [
-        ("least_request", Policy::LeastRequest, [1; 16]),
-        ("round_robin", Policy::RoundRobin, [1; 16]),
-        ("random", Policy::Random, [1; 16]),
-        ("weighted", Policy::RoundRobin, std::array::from_fn(|at| 1 + at as u32)),
-    ] {
-        let mut rng = Rng::seeded(1);
-        let mut balancer = Balancer::new(&weights, policy, &mut rng);
-        c.bench_function(&format!("pick/{name}"), |b| {
-            b.iter(|| balancer.pick(|at| black_box(at as u32) & 3, |at| black_box(at) != 5, &mut rng));
-        });
-    }
-}
-
-criterion_group!(benches, hosts, rules, picks);
+criterion_group!(benches, hosts, rules, mesh);
 criterion_main!(benches);

@@ -34,8 +34,20 @@ pub enum BadRegex {
 /// # Errors
 /// If it is not one of RE2's, or too large.
 pub fn full_match(re2: &str) -> Result<Regex, BadRegex> {
-    let bytes = translate(re2, Unit::Byte)?;
-    build(&bytes, Unit::Byte).or_else(|_| build(&translate(re2, Unit::Character)?, Unit::Character))
+    compile(re2, |translated| format!("^(?:{translated})$"))
+}
+
+/// An expression that is looked for anywhere in a value, as `re2`; the same is said of it as of [`full_match`].
+///
+/// # Errors
+/// If it is not one of RE2's, or too large.
+pub fn search(re2: &str) -> Result<Regex, BadRegex> {
+    compile(re2, |translated| translated)
+}
+
+fn compile(re2: &str, anchored: impl Fn(String) -> String) -> Result<Regex, BadRegex> {
+    let by_bytes = anchored(translate(re2, Unit::Byte)?);
+    build(&by_bytes, Unit::Byte).or_else(|_| build(&anchored(translate(re2, Unit::Character)?), Unit::Character))
 }
 
 /// What an expression goes by.
@@ -46,7 +58,7 @@ enum Unit {
 }
 
 fn build(translated: &str, unit: Unit) -> Result<Regex, BadRegex> {
-    let built = RegexBuilder::new(&format!("^(?:{translated})$"))
+    let built = RegexBuilder::new(translated)
         .unicode(unit == Unit::Character)
         .size_limit(COMPILED_BYTES)
         .dfa_size_limit(COMPILED_BYTES)
@@ -324,6 +336,19 @@ mod tests {
         ] {
             assert_eq!(matches(re2, value), expected, "`{re2}` on {value:?}");
         }
+    }
+
+    #[test]
+    fn searching_is_not_anchored() {
+        let found = |re2: &str, value: &str| {
+            let regex = search(re2).unwrap_or_else(|bad| panic!("`{re2}` {bad}"));
+            regex.find(value.as_bytes()).map(|found| found.range())
+        };
+        assert_eq!(found("b+", "abbc"), Some(1..3));
+        assert_eq!(found("^b", "abbc"), None);
+        assert_eq!(found("a|ab", "ab"), Some(0..1));
+        assert_eq!(found(".", "é"), Some(0..1));
+        assert!(search("a)(b").is_err());
     }
 
     #[test]

@@ -1,17 +1,24 @@
-//! The control thread: it starts the workers, hears signals and reports, and ends them in order.
+//! The control thread: it starts the workers, hears signals and reports, installs new plans, and ends all in order.
 //!
-//! One owner, one order: sources (signals, workers) only send events, and everything is decided in the loop of
-//! [`Running::serve`]. It may block, log and allocate; the workers never wait for it.
+//! One owner, one order: sources (signals, the file watch, the reading of a configuration, workers) only send events,
+//! and everything is decided in the loop of [`Running::serve`]. It may log and allocate; the workers never wait for it.
 
 pub mod admin;
 mod cpus;
+mod crew;
 mod drain;
+mod listeners;
+mod reload;
+mod serve;
 mod signals;
+mod source;
 mod start;
+mod watch;
 
-pub use drain::ServeError;
-pub use signals::forward_signals;
+pub use signals::{CaughtSignals, catch_signals};
+pub use source::{Loaded, Source};
 pub use start::{Running, StartError, start};
+pub use watch::Snapshot;
 
 use crate::worker::Report;
 
@@ -20,8 +27,19 @@ use crate::worker::Report;
 pub enum Event {
     /// SIGTERM or SIGINT.
     Stop,
-    /// SIGHUP.
+    /// SIGHUP: read the configuration again.
     Reload,
+    /// SIGUSR1: the access log's file has been moved away.
+    ReopenLog,
+    /// The files of the configuration have changed, and are like this now.
+    Changed(Snapshot),
+    /// The configuration was read again; `None`: whoever read it panicked.
+    Loaded(Option<Box<Loaded>>),
     /// Word from a worker.
-    Worker(Report),
+    Worker {
+        /// Which of the threads that there have been.
+        life: u64,
+        /// What it says.
+        report: Report,
+    },
 }

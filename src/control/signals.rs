@@ -2,24 +2,44 @@
 
 use std::sync::mpsc::Sender;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::iterator::Signals;
 
 use super::Event;
 
-/// Forwards SIGTERM and SIGINT as [`Event::Stop`], SIGHUP as [`Event::Reload`], from a thread of their own.
+/// SIGTERM, SIGINT, SIGHUP and SIGUSR1, held back until somebody hears of them. To be caught before anything is
+/// started: a signal that comes while ringway starts must not kill it half-way.
+#[derive(Debug)]
+pub struct CaughtSignals(Signals);
+
+/// Catches them from now on.
 ///
 /// # Errors
-/// If the handlers cannot be installed or the thread not be started.
-pub fn forward_signals(events: Sender<Event>) -> std::io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for signal in signals.forever() {
-            let event = if signal == SIGHUP { Event::Reload } else { Event::Stop };
-            if events.send(event).is_err() {
-                return;
+/// If the handlers cannot be installed.
+pub fn catch_signals() -> std::io::Result<CaughtSignals> {
+    Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map(CaughtSignals)
+}
+
+impl CaughtSignals {
+    /// Forwards SIGTERM and SIGINT as [`Event::Stop`], SIGHUP as [`Event::Reload`], SIGUSR1 as [`Event::ReopenLog`],
+    /// from a thread of their own; what came so far first.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub fn forward(self, events: Sender<Event>) -> std::io::Result<()> {
+        let Self(mut signals) = self;
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            for signal in signals.forever() {
+                let event = match signal {
+                    SIGHUP => Event::Reload,
+                    SIGUSR1 => Event::ReopenLog,
+                    _ => Event::Stop,
+                };
+                if events.send(event).is_err() {
+                    return;
+                }
             }
-        }
-    })?;
-    Ok(())
+        })?;
+        Ok(())
+    }
 }

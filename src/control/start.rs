@@ -1,25 +1,25 @@
 //! Starting: sockets first, so that a port in use stops everything before anything has begun; then the workers.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tracing::{info, warn};
 
 use super::admin::{Admin, Stage, State};
+use super::crew::{Crew, Outfit};
+use super::listeners::Bound;
+use super::reload::Reloads;
 use super::{Event, cpus};
-use crate::base::rng::Rng;
-use crate::io::{self, bind_probe, bind_reuseport, doorbell};
+use crate::io;
 use crate::observe::access_log::{AccessLog, FormatError};
 use crate::observe::stats::Registry;
-use crate::observe::writer::Writer;
-use crate::plan::{Driver, Listener, Plan};
-use crate::proxy::{Budget, CoreParts, Log};
+use crate::observe::writer::{LogSink, Writer};
+use crate::plan::{Driver, ListenerKind, Plan, ProxySettings};
+use crate::proxy::Budget;
 use crate::upstream::CoreStats;
-use crate::worker::{self, Handle, Report, Reporter, Start};
+use crate::worker::Report;
 
 /// Why ringway cannot run (exit code 1).
 #[derive(Debug, thiserror::Error)]
@@ -28,12 +28,12 @@ pub enum StartError {
     #[error("{0}")]
     Cpus(String),
     /// A listener's address cannot be had.
-    #[error("cannot listen on {address} for Gateway port {gateway_port}: {error}{hint}")]
+    #[error("cannot listen on {address} for {kind}: {error}{hint}")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// The Gateway's port that it stands for.
-        gateway_port: u16,
+        /// Whom it is for.
+        kind: ListenerKind,
         /// What the system said.
         error: std::io::Error,
         /// What to do about it.
@@ -74,7 +74,7 @@ pub enum StartError {
 }
 
 /// What to do about a failed bind.
-fn hint(error: &std::io::Error) -> &'static str {
+pub(super) fn hint(error: &std::io::Error) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::AddrInUse => " (another process has it; `ss -ltnp` shows which)",
         std::io::ErrorKind::PermissionDenied => {
@@ -90,16 +90,29 @@ const DESCRIPTORS_KEPT: u64 = 128;
 
 /// A running proxy.
 pub struct Running {
-    pub(super) workers: Vec<Handle>,
-    pub(super) threads: Vec<JoinHandle<()>>,
+    pub(super) crew: Crew,
     pub(super) events: Receiver<Event>,
     pub(super) sender: Sender<Event>,
     pub(super) state: Arc<State>,
-    pub(super) log_writer: Option<Writer>,
-    pub(super) drain_duration: Duration,
-    registry: Arc<Registry>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) budget: Arc<Budget>,
+    /// Descriptors that the process may open.
+    pub(super) descriptors: u64,
+    /// The settings that it was started with: some hold until it ends.
+    pub(super) started_with: ProxySettings,
+    /// The plan in force.
+    pub(super) plan: Arc<Plan>,
+    /// Its listeners, in its order.
+    pub(super) bound: Vec<Bound>,
+    pub(super) log: Option<OpenLog>,
+    pub(super) reloads: Reloads,
     admin: Option<Admin>,
-    addresses: Vec<SocketAddr>,
+}
+
+/// The access log in use.
+pub(super) struct OpenLog {
+    pub(super) writer: Writer,
+    pub(super) format: Arc<AccessLog>,
 }
 
 /// Binds, starts a worker for each CPU, and returns once all of them accept connections.
@@ -110,66 +123,50 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
     let settings = &plan.proxy;
     let cpus = cpus::choose(&settings.cpus)?;
     let descriptors = rlimit::increase_nofile_limit(u64::MAX)?;
-    let (addresses, mut sockets) = bind(&plan.listeners, cpus.len())?;
+    let bound: Result<Vec<_>, _> =
+        plan.listeners.iter().map(|listener| Bound::bind(listener, cpus.len(), false)).collect();
+    let bound = bound?;
     let registry = Arc::new(Registry::new(cpus.len()));
-    let (log_format, log_writer, mut log_sinks) = open_log(plan, &registry)?;
-    let budget = Budget::new(most_connections(settings.limits.max_connections, descriptors));
-    for cluster in &plan.clusters {
-        let shared = registry.cluster_shared(&cluster.name);
-        shared.membership_total.set(cluster.endpoints.len() as u64);
-        shared.membership_healthy.set(cluster.endpoints.len() as u64);
-    }
+    let (log, sinks) = open_log(settings, &registry)?;
+    let budget = Budget::new(most_connections(settings, descriptors));
 
     let (sender, events) = channel();
-    let shared = Arc::new(plan.clone());
-    let state = Arc::new(State::new(registry.clone(), shared.clone(), io::now()));
+    let plan = Arc::new(plan.clone());
+    let state = Arc::new(State::new(registry.clone(), plan.clone(), io::now()));
     let admin = settings.admin.map(|address| open_admin(address, &state)).transpose()?;
-    let (mut workers, mut threads) = (Vec::new(), Vec::new());
-    for (index, cpu) in cpus.iter().enumerate() {
-        let (mail, mailbox) = channel();
-        let (bell, ringer) = doorbell()?;
-        let log = log_format.clone().zip(log_sinks.pop()).map(|(format, sink)| Log { format, sink });
-        let start = Start {
-            cpu: *cpu,
-            driver: driver(settings.driver),
-            parts: CoreParts {
-                index,
-                plan: shared.clone(),
-                stats: core_stats(plan, &registry, index),
-                rng: Rng::seeded(fastrand::u64(..)),
-                log,
-                budget: budget.clone(),
-                stands_for_loopback: first_outward_address(),
-            },
-            listeners: sockets.pop().unwrap_or_default(),
-            mailbox,
-            bell,
-            reports: reporter(&sender),
-        };
-        threads.push(std::thread::Builder::new().name(format!("worker-{index}")).spawn(|| worker::main(start))?);
-        workers.push(Handle::new(mail, ringer));
-    }
-    let running = Running {
-        workers,
-        threads,
+    let driver = driver(settings.driver);
+    let crew = Crew::new(&cpus, driver, sender.clone(), budget.clone(), first_outward_address());
+    let started_with = settings.clone();
+    let reloads = Reloads::default();
+    let mut running = Running {
+        crew,
         events,
         sender,
         state,
-        log_writer,
-        drain_duration: settings.drain_duration,
         registry,
+        budget,
+        descriptors,
+        started_with,
+        plan,
+        bound,
+        log,
+        reloads,
         admin,
-        addresses,
     };
+    show_members(&running.plan, &running.registry);
+    let mut sinks = sinks.into_iter();
+    for index in 0..cpus.len() {
+        running.start_worker(index, sinks.next())?;
+    }
     running.wait_until_serving()?;
     running.state.enter(Stage::Live);
-    for (listener, address) in plan.listeners.iter().zip(&running.addresses) {
-        info!("listening on {address} for Gateway port {}", listener.gateway_port);
+    for (listener, bound) in running.plan.listeners.iter().zip(&running.bound) {
+        info!("listening on {} for {}", bound.address, listener.kind);
     }
     if let Some(address) = running.admin_address() {
         info!("admin on http://{address}/");
     }
-    if running.log_writer.is_none() {
+    if running.log.is_none() {
         info!("no access log: set meshConfig.accessLogFile in the Proxy document to have one");
     }
     Ok(running)
@@ -182,8 +179,8 @@ fn open_admin(address: SocketAddr, state: &Arc<State>) -> Result<Admin, StartErr
 impl Running {
     /// The addresses bound, in the order of the plan's listeners.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.bound.iter().map(|bound| bound.address).collect()
     }
 
     /// The address of the admin endpoints, if they are on.
@@ -204,18 +201,25 @@ impl Running {
         self.registry.clone()
     }
 
-    fn wait_until_serving(&self) -> Result<(), StartError> {
-        let mut waiting = self.workers.len();
-        while waiting > 0 {
+    /// Starts the worker of a core on the plan in force; `sink` is its end of the access log.
+    pub(super) fn start_worker(&mut self, index: usize, sink: Option<LogSink>) -> std::io::Result<()> {
+        let listeners: std::io::Result<Vec<_>> = self.bound.iter().map(|bound| bound.socket(index)).collect();
+        let log = self.log.as_ref().map(|log| log.format.clone()).zip(sink);
+        let (plan, stats) = (own_copy(&self.plan), core_stats(&self.plan, &self.registry, index));
+        self.crew.start(index, Outfit { plan, stats, listeners: listeners?, log })
+    }
+
+    fn wait_until_serving(&mut self) -> Result<(), StartError> {
+        while !self.crew.all_serve() {
             match self.events.recv() {
-                Ok(Event::Worker(Report::Serving { worker, started })) => {
-                    waiting -= 1;
+                Ok(Event::Worker { report: Report::Serving { worker, started }, .. }) => {
+                    self.crew.serves(worker);
                     if worker == 0 {
                         started.notes.iter().for_each(|note| warn!("{note}"));
                         info!("driver {}", [started.driver, started.flags].join(" ").trim_end());
                     }
                 }
-                Ok(Event::Worker(Report::Ended { worker, error })) => {
+                Ok(Event::Worker { report: Report::Ended { worker, error }, .. }) => {
                     let error = error.unwrap_or_else(|| "it ended at once".to_owned());
                     return Err(StartError::Worker { worker, error });
                 }
@@ -227,61 +231,43 @@ impl Running {
     }
 }
 
-fn reporter(sender: &Sender<Event>) -> Reporter {
-    // A Sender is not Sync everywhere a Reporter must be; reports are rare.
-    let sender = Mutex::new(sender.clone());
-    Arc::new(move |report| {
-        if let Ok(sender) = sender.lock() {
-            let _ = sender.send(Event::Worker(report));
-        }
-    })
+/// A worker's own copy of a plan. A regex keeps scratch space for the thread that uses it first, and others that use
+/// the same one meet in a lock; a copy that nobody has used yet belongs to the worker alone.
+pub(super) fn own_copy(plan: &Plan) -> Plan {
+    plan.clone()
 }
 
-/// One socket a listener and worker: worker by worker, in the order of the listeners.
-fn bind(listeners: &[Listener], workers: usize) -> Result<(Vec<SocketAddr>, Vec<Vec<TcpListener>>), StartError> {
-    let mut sockets: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
-    let mut addresses = Vec::new();
-    for listener in listeners {
-        let fail = |error: std::io::Error| StartError::Listen {
-            address: listener.bind,
-            gateway_port: listener.gateway_port,
-            hint: hint(&error),
-            error,
-        };
-        bind_probe(listener.bind).map_err(fail)?;
-        // With port 0 the kernel chooses for the first worker, and the others share its choice.
-        let mut address = listener.bind;
-        for of_worker in &mut sockets {
-            let socket = bind_reuseport(address).map_err(fail)?;
-            address = socket.local_addr()?;
-            of_worker.push(socket);
-        }
-        addresses.push(address);
+/// Shows how many endpoints each cluster has.
+pub(super) fn show_members(plan: &Plan, registry: &Registry) {
+    for cluster in &plan.clusters {
+        let shared = registry.cluster_shared(&cluster.name);
+        shared.membership_total.set(cluster.endpoints.len() as u64);
+        shared.membership_healthy.set(cluster.endpoints.len() as u64);
     }
-    Ok((addresses, sockets))
 }
 
-type OpenLog = (Option<Arc<AccessLog>>, Option<Writer>, Vec<crate::observe::writer::LogSink>);
-
-fn open_log(plan: &Plan, registry: &Registry) -> Result<OpenLog, StartError> {
-    let settings = &plan.proxy;
-    let Some(path) = &settings.access_log_file else { return Ok((None, None, Vec::new())) };
-    let format = match &settings.access_log_format {
-        Some(format) => AccessLog::of_mesh_config(format)?,
-        None => AccessLog::istio_default(),
-    };
+fn open_log(settings: &ProxySettings, registry: &Registry) -> Result<(Option<OpenLog>, Vec<LogSink>), StartError> {
+    let Some(path) = &settings.access_log_file else { return Ok((None, Vec::new())) };
+    let format = log_format(settings)?;
     let (writer, sinks) = Writer::start(Path::new(path), registry)
         .map_err(|error| StartError::AccessLog { path: path.clone(), error })?;
-    Ok((Some(Arc::new(format)), Some(writer), sinks))
+    Ok((Some(OpenLog { writer, format }), sinks))
+}
+
+/// The form of the lines of the access log.
+pub(super) fn log_format(settings: &ProxySettings) -> Result<Arc<AccessLog>, FormatError> {
+    let format = settings.access_log_format.as_deref();
+    Ok(Arc::new(format.map_or_else(|| Ok(AccessLog::istio_default()), AccessLog::of_mesh_config)?))
 }
 
 /// `limits.maxConnections`, or half of the descriptors left: a request in flight needs a second one, upstream.
-fn most_connections(limit: Option<u32>, descriptors: u64) -> usize {
+pub(super) fn most_connections(settings: &ProxySettings, descriptors: u64) -> usize {
     let left = descriptors.saturating_sub(DESCRIPTORS_KEPT).max(2) / 2;
+    let limit = settings.limits.max_connections;
     limit.map_or(usize::try_from(left).unwrap_or(usize::MAX), |limit| limit as usize)
 }
 
-fn core_stats(plan: &Plan, registry: &Registry, core: usize) -> CoreStats {
+pub(super) fn core_stats(plan: &Plan, registry: &Registry, core: usize) -> CoreStats {
     CoreStats {
         clusters: plan.clusters.iter().map(|cluster| registry.cluster(core, &cluster.name)).collect(),
         endpoints: plan

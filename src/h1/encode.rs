@@ -6,6 +6,7 @@
 //!
 //! Which lines go, change and come is behaviour.md 3.2; the order of the new ones is Envoy's.
 
+use super::change::{Change, Changes};
 use super::framing::Body;
 use super::head::{HeaderLine, Known, RequestHead, ResponseHead, Version, list};
 use super::status;
@@ -49,11 +50,13 @@ impl OutBody {
     }
 }
 
-/// What the proxy says about the client and itself in a request. An edge proxy never believes what a client says of
-/// these, so the client's own lines are replaced; only `x-forwarded-for` is appended to.
+/// What the proxy says about the client and itself in a request.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Forwarded<'a> {
-    /// Address of the client, appended to `x-forwarded-for`.
+    /// Whether the client's own words stand: those of an application beside the proxy do. An edge proxy believes no
+    /// client, and replaces the client's lines of these names; only `x-forwarded-for` is appended to.
+    pub believed: bool,
+    /// Address of the client, appended to `x-forwarded-for`; empty: not said.
     pub peer: &'a [u8],
     /// Scheme of the client's connection, for `x-forwarded-proto`.
     pub proto: &'a [u8],
@@ -63,6 +66,8 @@ pub struct Forwarded<'a> {
     pub external_address: Option<&'a [u8]>,
     /// `x-envoy-attempt-count`, from 1.
     pub attempt: u32,
+    /// `x-envoy-original-host`, when the authority was rewritten.
+    pub original_host: Option<&'a [u8]>,
     /// `x-envoy-original-path`, when the path was rewritten.
     pub original_path: Option<&'a [u8]>,
 }
@@ -80,10 +85,22 @@ pub struct RequestOut<'a> {
     pub forward: Forwarded<'a>,
     /// Whether `expect: 100-continue` is kept back, because the proxy answers it itself.
     pub drop_expect: bool,
+    /// What rules change, after everything above; not `Host`, which `authority` replaces.
+    pub changes: &'a Changes,
 }
 
 /// Appends the head of a request to an upstream: always HTTP/1.1.
 pub fn request(out: &mut Vec<u8>, head: &RequestHead, buf: &[u8], what: &RequestOut<'_>) {
+    if what.changes.is_empty() {
+        write_request::<false>(out, head, buf, what);
+    } else {
+        write_request::<true>(out, head, buf, what);
+    }
+}
+
+/// `CHANGED`: whether there are changes at all, so that requests without cost nothing for them.
+fn write_request<const CHANGED: bool>(out: &mut Vec<u8>, head: &RequestHead, buf: &[u8], what: &RequestOut<'_>) {
+    let drops = |id, name: &[u8]| CHANGED && what.changes.drops(id, name);
     out.reserve(head.len + 512);
     out.extend_from_slice(head.method_span.of(buf));
     out.push(b' ');
@@ -91,10 +108,17 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead, buf: &[u8], what: &Request
     out.extend_from_slice(b" HTTP/1.1\r\n");
 
     let nominates = nominates(head, buf);
-    let (mut authority, mut proto, mut id) = (what.authority, Some(what.forward.proto), Some(what.forward.request_id));
-    let (mut forwarded_for, mut length_kept) = (false, false);
+    let believed = what.forward.believed;
+    let mut authority = what.authority;
+    let mut proto = Some(what.forward.proto).filter(|_| !drops(Known::XForwardedProto, b"x-forwarded-proto"));
+    let mut id = Some(what.forward.request_id).filter(|_| !drops(Known::XRequestId, b"x-request-id"));
+    let mut forwarded_for = drops(Known::XForwardedFor, b"x-forwarded-for");
+    let mut length_kept = false;
     let mut lines = Lines::new(out, buf, head.facts.canonical);
     for line in &head.headers {
+        if drops(line.id, line.name.of(buf)) {
+            continue;
+        }
         match line.id {
             Known::Other | Known::UserAgent | Known::Server | Known::Date => {
                 if nominates && is_nominated(head, buf, line) {
@@ -107,6 +131,14 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead, buf: &[u8], what: &Request
                 None => lines.keep(line),
                 Some(authority) => lines.write(b"host", authority),
             },
+            Known::XForwardedFor | Known::XForwardedProto | Known::XRequestId if believed => {
+                match line.id {
+                    Known::XForwardedProto => proto = None,
+                    Known::XRequestId => id = None,
+                    _ => {}
+                }
+                lines.keep(line);
+            }
             Known::XForwardedFor if forwarded_for => {}
             Known::XForwardedFor => {
                 forwarded_for = true;
@@ -160,13 +192,23 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead, buf: &[u8], what: &Request
     if let Some(proto) = proto {
         put(out, b"x-forwarded-proto", proto);
     }
-    if let Some(address) = what.forward.external_address {
+    if let Some(address) = what.forward.external_address
+        && !drops(Known::XEnvoy, b"x-envoy-external-address")
+    {
         put(out, b"x-envoy-external-address", address);
     }
     if let Some(id) = id {
         put(out, b"x-request-id", id);
     }
-    put_number(out, b"x-envoy-attempt-count", u64::from(what.forward.attempt));
+    if !drops(Known::XEnvoy, b"x-envoy-attempt-count") {
+        put_number(out, b"x-envoy-attempt-count", u64::from(what.forward.attempt));
+    }
+    if CHANGED {
+        out.extend_from_slice(what.changes.lines());
+    }
+    if let Some(host) = what.forward.original_host {
+        put(out, b"x-envoy-original-host", host);
+    }
     if let Some(path) = what.forward.original_path {
         put(out, b"x-envoy-original-path", path);
     }
@@ -237,17 +279,35 @@ pub struct ResponseOut<'a> {
     pub connection: Connection,
     /// The version that the client speaks.
     pub client: Version,
+    /// What rules change, before `date`, `server` and the framing are written. A `server` that is overwritten is not
+    /// for them to change.
+    pub changes: &'a Changes,
 }
 
 /// Appends the head of a final response, or of a 101.
 pub fn response(out: &mut Vec<u8>, head: &ResponseHead, buf: &[u8], what: &ResponseOut<'_>) {
+    if what.changes.is_empty() {
+        write_response::<false>(out, head, buf, what);
+    } else {
+        write_response::<true>(out, head, buf, what);
+    }
+}
+
+fn write_response<const CHANGED: bool>(out: &mut Vec<u8>, head: &ResponseHead, buf: &[u8], what: &ResponseOut<'_>) {
+    let drops = |id, name: &[u8]| CHANGED && what.changes.drops(id, name);
     out.reserve(head.len + 256);
     status_line(out, head.status, what.client);
     let server = what.server;
     let mut service_time = what.service_time_ms.filter(|_| what.body != OutBody::Upgrade);
+    if drops(Known::XEnvoyUpstreamServiceTime, b"x-envoy-upstream-service-time") {
+        service_time = None;
+    }
     let (mut length_kept, mut server_sent) = (false, false);
     let mut lines = Lines::new(out, buf, head.facts.canonical);
     for line in &head.headers {
+        if drops(line.id, line.name.of(buf)) {
+            continue;
+        }
         match line.id {
             Known::Server => match server {
                 Server::PassThrough => lines.keep(line),
@@ -288,7 +348,15 @@ pub fn response(out: &mut Vec<u8>, head: &ResponseHead, buf: &[u8], what: &Respo
     if let Some(milliseconds) = service_time {
         put_number(out, b"x-envoy-upstream-service-time", milliseconds);
     }
-    if !head.has(Known::Date) {
+    if CHANGED {
+        out.extend_from_slice(what.changes.lines());
+    }
+    let dated = match what.changes.of(Known::Date, b"date") {
+        Change::To(_) if CHANGED => true,
+        Change::Gone if CHANGED => false,
+        _ => head.has(Known::Date),
+    };
+    if !dated {
         put(out, b"date", what.date);
     }
     if let (Server::Overwrite(name), false) = (server, server_sent) {
@@ -334,8 +402,8 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 pub struct LocalReply<'a> {
     /// The status.
     pub status: u16,
-    /// The body, as `text/plain`; may be empty.
-    pub body: &'a str,
+    /// The body, as `text/plain` if the rules do not say otherwise; may be empty.
+    pub body: &'a [u8],
     /// Whether it answers a HEAD: headers as for GET, no body.
     pub head_request: bool,
     /// Whether the connection is closed after it.
@@ -346,24 +414,33 @@ pub struct LocalReply<'a> {
     pub server: Option<&'a [u8]>,
     /// The `date` line.
     pub date: &'a [u8],
-    /// Further lines, written first.
-    pub extra: &'a [(&'a str, &'a str)],
+    /// `location`, if the client is sent elsewhere.
+    pub location: Option<&'a [u8]>,
+    /// What rules change, before `server`, `date` and the framing are written. A `server` that is overwritten is not
+    /// for them to change.
+    pub changes: &'a Changes,
 }
 
 /// Appends a whole local reply, head and body, in Envoy's order of lines.
 pub fn local_reply(out: &mut Vec<u8>, reply: &LocalReply<'_>) {
+    let changes = reply.changes;
     status_line(out, reply.status, reply.client);
-    for (name, value) in reply.extra {
-        put(out, name.as_bytes(), value.as_bytes());
+    if let Some(location) = reply.location
+        && !changes.drops(Known::Other, b"location")
+    {
+        put(out, b"location", location);
     }
+    out.extend_from_slice(changes.lines());
     let bodiless = !announces_body(reply.status);
     if !reply.body.is_empty() && !bodiless {
         put_number(out, b"content-length", reply.body.len() as u64);
-        if !reply.extra.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
+        if !changes.has_line(Known::Other, b"content-type") {
             put(out, b"content-type", b"text/plain");
         }
     }
-    put(out, b"date", reply.date);
+    if !changes.has_line(Known::Date, b"date") {
+        put(out, b"date", reply.date);
+    }
     if let Some(server) = reply.server {
         put(out, b"server", server);
     }
@@ -382,7 +459,7 @@ pub fn local_reply(out: &mut Vec<u8>, reply: &LocalReply<'_>) {
     }
     out.extend_from_slice(b"\r\n");
     if !reply.head_request && !bodiless {
-        out.extend_from_slice(reply.body.as_bytes());
+        out.extend_from_slice(reply.body);
     }
 }
 
@@ -514,14 +591,24 @@ fn put_number(out: &mut Vec<u8>, name: &[u8], value: u64) {
 
 /// A value from outside the head: whoever made it, it cannot begin another line.
 #[inline]
-fn put_value(out: &mut Vec<u8>, value: &[u8]) {
-    let is_legal = |byte: &u8| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f);
-    // Without an early exit the compiler looks at many bytes at once.
-    if value.iter().fold(true, |legal, byte| legal & is_legal(byte)) {
+pub(super) fn put_value(out: &mut Vec<u8>, value: &[u8]) {
+    if is_value(value) {
         out.extend_from_slice(value);
     } else {
-        out.extend(value.iter().filter(|byte| is_legal(byte)));
+        out.extend(value.iter().filter(|byte| is_value_byte(**byte)));
     }
+}
+
+/// Whether a value may be written as it is.
+#[inline]
+pub(super) fn is_value(value: &[u8]) -> bool {
+    // Without an early exit the compiler looks at many bytes at once.
+    value.iter().fold(true, |legal, byte| legal & is_value_byte(*byte))
+}
+
+#[inline]
+fn is_value_byte(byte: u8) -> bool {
+    byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
 /// A request target: a rewrite may have put bytes into it that would end it early, so those are percent-encoded.

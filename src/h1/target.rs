@@ -160,6 +160,21 @@ fn is_host_byte(byte: u8) -> bool {
         )
 }
 
+/// How far paths are brought into one form before rules see them (`meshConfig.pathNormalization`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PathForm {
+    /// They stay as they were sent (`NONE`).
+    AsSent,
+    /// Dot segments are resolved, `\` is `/`, percent-encoded unreserved characters are decoded, and characters that a
+    /// path cannot hold are encoded; `%2f`, `//` and `%zz` stay (`BASE`: Envoy's `normalize_path`).
+    #[default]
+    Base,
+    /// Then several slashes in a row become one (`MERGE_SLASHES`).
+    MergeSlashes,
+    /// Encoded slashes and backslashes become slashes before all that (`DECODE_AND_MERGE_SLASHES`).
+    DecodeAndMergeSlashes,
+}
+
 /// What [`normalize`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Normal {
@@ -195,21 +210,33 @@ const fn classes() -> [Class; 256] {
     classes
 }
 
-/// The normal form of a path without query, as Istio's default (BASE) and Envoy's `normalize_path` have it: dot
-/// segments resolved, `\` is `/`, percent-encoded unreserved characters decoded, characters that a path cannot hold
-/// encoded. `%2f`, `//` and `%zz` stay. A path in normal form stays as it is.
+/// The normal form of a path without query. A path in normal form stays as it is.
 ///
 /// `out` is cleared and filled only if the path changes.
 ///
 /// # Errors
-/// [`BadMessage::Path`] for `#` and for an encoded NUL.
+/// [`BadMessage::Path`] for `#` and for an encoded NUL; none with [`PathForm::AsSent`].
 #[inline]
-pub fn normalize(path: &[u8], out: &mut Vec<u8>) -> Result<Normal, BadMessage> {
-    if is_normal(path) {
+pub fn normalize(path: &[u8], form: PathForm, out: &mut Vec<u8>) -> Result<Normal, BadMessage> {
+    let normal = match form {
+        PathForm::AsSent => true,
+        PathForm::Base => is_normal(path),
+        PathForm::MergeSlashes => is_normal(path) && !has_double_slash(path),
+        PathForm::DecodeAndMergeSlashes => is_normal(path) && !has_double_slash(path) && !has_encoded_slash(path),
+    };
+    if normal {
         return Ok(Normal::AsIs);
     }
-    rewrite(path, out)?;
+    rewrite(path, form, out)?;
     Ok(Normal::Rewritten)
+}
+
+fn has_double_slash(path: &[u8]) -> bool {
+    path.windows(2).any(|pair| pair == b"//")
+}
+
+fn has_encoded_slash(path: &[u8]) -> bool {
+    path.iter().enumerate().any(|(at, byte)| *byte == b'%' && matches!(decoded(&path[at + 1..]), Some(b'/' | b'\\')))
 }
 
 fn is_normal(path: &[u8]) -> bool {
@@ -235,7 +262,7 @@ fn ends_dot_segment(rest: &[u8]) -> bool {
 }
 
 #[cold]
-fn rewrite(path: &[u8], out: &mut Vec<u8>) -> Result<(), BadMessage> {
+fn rewrite(path: &[u8], form: PathForm, out: &mut Vec<u8>) -> Result<(), BadMessage> {
     out.clear();
     let mut segment = 0; // where in `out` the current segment begins
     let mut rest = path;
@@ -251,6 +278,13 @@ fn rewrite(path: &[u8], out: &mut Vec<u8>) -> Result<(), BadMessage> {
             }
             b'%' => match decoded(rest) {
                 Some(0) => return Err(BadMessage::Path),
+                Some(b'/' | b'\\') if form == PathForm::DecodeAndMergeSlashes => {
+                    if !resolve_dots(out, segment) {
+                        out.push(b'/');
+                    }
+                    segment = out.len();
+                    rest = &rest[2..];
+                }
                 Some(code) if is_unreserved(code) && !completes_escape(out, code) => {
                     out.push(code);
                     rest = &rest[2..];
@@ -265,6 +299,9 @@ fn rewrite(path: &[u8], out: &mut Vec<u8>) -> Result<(), BadMessage> {
         }
     }
     resolve_dots(out, segment);
+    if matches!(form, PathForm::MergeSlashes | PathForm::DecodeAndMergeSlashes) {
+        out.dedup_by(|byte, before| *byte == b'/' && *before == b'/');
+    }
     Ok(())
 }
 

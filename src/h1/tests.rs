@@ -2,6 +2,7 @@
 //! every point; whatever the pieces, the result must be the same.
 
 mod bodies;
+mod changes;
 mod chunks;
 mod heads;
 mod properties;

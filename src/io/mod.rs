@@ -25,7 +25,7 @@ pub use buf::{Buf, BufPool};
 pub use clock::{now, sleep_until, unix_time};
 pub use conn::{Conn, Handle, Reader, Writer, connect};
 pub use doorbell::{Bell, Ringer, doorbell};
-pub use guard::{Caught, catch_panic};
+pub use guard::{CatchPanic, Caught, catch_panic};
 pub use listen::{Listener, bind_probe, bind_reuseport};
 pub use notify::Notify;
 pub use race::{Either, race, within};

@@ -37,7 +37,7 @@ impl DateCache {
 }
 
 /// Appends `time` as Envoy's `%START_TIME%`: `2020-12-22T06:32:22.057Z`.
-pub(super) fn write_start_time(out: &mut Vec<u8>, time: SystemTime) {
+pub fn write_start_time(out: &mut Vec<u8>, time: SystemTime) {
     let since = since_epoch(time);
     let civil = Civil::of(since.as_secs());
     let mut text = *b"0000-00-00T00:00:00.000Z";

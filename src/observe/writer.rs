@@ -7,9 +7,9 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -28,11 +28,27 @@ const BUFFERS: usize = 4;
 /// before the next try.
 const WOULD_BLOCK_PAUSE: Duration = Duration::from_millis(5);
 
+/// What the writer is told.
+enum Mail {
+    /// Lines to be written.
+    Filled(Filled),
+    /// There may be another file to write to.
+    Reopened,
+}
+
 /// A buffer on its way to the writer.
 struct Filled {
     core: usize,
     lines: u64,
     bytes: Vec<u8>,
+}
+
+/// Where a file that was opened anew waits for the writer.
+#[derive(Debug, Default)]
+struct Next {
+    file: Option<File>,
+    /// [`Mail::Reopened`] is on its way: there is never a second one, so that it takes no buffer's room.
+    told: bool,
 }
 
 /// A worker's end of the access log.
@@ -41,12 +57,23 @@ pub struct LogSink {
     core: usize,
     buffer: Vec<u8>,
     lines: u64,
-    full: SyncSender<Filled>,
+    full: SyncSender<Mail>,
     empty: Receiver<Vec<u8>>,
     stats: Arc<LogStats>,
 }
 
 impl LogSink {
+    /// A sink that hands over to `full`, and where to send its buffers back.
+    fn new(core: usize, full: SyncSender<Mail>, registry: &Registry) -> (Self, SyncSender<Vec<u8>>) {
+        let (give, empty) = sync_channel(BUFFERS);
+        // All made now: memory that is not touched costs nothing, and workers shall not allocate later.
+        for _ in 1..BUFFERS {
+            let _ = give.try_send(new_buffer()); // there is room, and the receiver is in our hand
+        }
+        let stats = registry.log_buffer(core);
+        (Self { core, buffer: new_buffer(), lines: 0, full, empty, stats }, give)
+    }
+
     /// Where to append the next line, its newline included; then call [`LogSink::line_done`].
     #[inline]
     pub fn line_buffer(&mut self) -> &mut Vec<u8> {
@@ -75,7 +102,7 @@ impl LogSink {
         };
         let bytes = std::mem::replace(&mut self.buffer, empty);
         // Never full: the channel has room for every buffer there is. Closed only if the writer is gone.
-        if self.full.try_send(Filled { core: self.core, lines, bytes }).is_err() {
+        if self.full.try_send(Mail::Filled(Filled { core: self.core, lines, bytes })).is_err() {
             self.stats.dropped_lines.add(lines);
         }
     }
@@ -86,6 +113,12 @@ impl LogSink {
 pub struct Writer {
     thread: JoinHandle<()>,
     ended: Receiver<()>,
+    /// Wakes the thread; given up before its end is waited for.
+    wake: SyncSender<Mail>,
+    next: Arc<Mutex<Next>>,
+    back: Arc<Mutex<Vec<SyncSender<Vec<u8>>>>>,
+    /// What to open anew; `None`: the destination was opened by somebody else.
+    path: Option<PathBuf>,
 }
 
 impl Writer {
@@ -95,7 +128,9 @@ impl Writer {
     /// # Errors
     /// If the file cannot be opened or the thread not be started.
     pub fn start(path: &Path, registry: &Registry) -> io::Result<(Writer, Vec<LogSink>)> {
-        Self::start_with(open(path)?, path.display().to_string(), registry)
+        let (mut writer, sinks) = Self::start_with(open(path)?, path.display().to_string(), registry)?;
+        writer.path = Some(path.to_owned());
+        Ok((writer, sinks))
     }
 
     /// As [`Writer::start`], with a destination that is open already and a name for it in messages.
@@ -107,31 +142,54 @@ impl Writer {
         name: String,
         registry: &Registry,
     ) -> io::Result<(Writer, Vec<LogSink>)> {
-        let (full, filled) = sync_channel(registry.cores() * BUFFERS);
+        let (full, filled) = sync_channel(registry.cores() * BUFFERS + 1); // one more to wake the thread
         let (mut sinks, mut back) = (Vec::new(), Vec::new());
         for core in 0..registry.cores() {
-            let (give, empty) = sync_channel(BUFFERS);
-            // All made now: memory that is not touched costs nothing, and workers shall not allocate later.
-            for _ in 1..BUFFERS {
-                let _ = give.try_send(new_buffer()); // there is room, and the receiver is in our hand
-            }
+            let (sink, give) = LogSink::new(core, full.clone(), registry);
             back.push(give);
-            sinks.push(LogSink {
-                core,
-                buffer: new_buffer(),
-                lines: 0,
-                full: full.clone(),
-                empty,
-                stats: registry.log_buffer(core),
-            });
+            sinks.push(sink);
         }
         let stats = registry.log_writer();
         let (end, ended) = sync_channel(1);
+        let next = Arc::<Mutex<Next>>::default();
+        let reopened = Arc::clone(&next);
+        let back = Arc::new(Mutex::new(back));
+        let to_workers = Arc::clone(&back);
         let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
-            Destination { to: destination, name, failing: false, torn: false }.run(&filled, &back, &stats);
+            let to: Box<dyn Write> = Box::new(destination);
+            Destination { to, name, next: reopened, failing: false, torn: false }.run(&filled, &to_workers, &stats);
             drop(end); // the receiver wakes: nothing is sent
         })?;
-        Ok((Writer { thread, ended }, sinks))
+        Ok((Writer { thread, ended, wake: full, next, back, path: None }, sinks))
+    }
+
+    /// Opens the log's path anew and goes on there: for the one who has renamed the file (logrotate). Lines that are on
+    /// their way to the writer go to the new file, and the old one is closed. Standard output and error stay as they are.
+    ///
+    /// # Errors
+    /// If the file cannot be opened; then the log goes on in the old one.
+    pub fn reopen(&self) -> io::Result<()> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let file = open(path)?;
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        next.file = Some(file);
+        if !std::mem::replace(&mut next.told, true) {
+            let _ = self.wake.try_send(Mail::Reopened); // there is room, and a thread that has ended writes nothing
+        }
+        Ok(())
+    }
+
+    /// A new sink for a core whose worker has died with the old one, and with the lines in it.
+    ///
+    /// # Panics
+    /// If `registry` has no such core.
+    #[must_use]
+    pub fn new_sink(&self, core: usize, registry: &Registry) -> LogSink {
+        let (sink, give) = LogSink::new(core, self.wake.clone(), registry);
+        if let Some(back) = self.back.lock().unwrap_or_else(PoisonError::into_inner).get_mut(core) {
+            *back = give;
+        }
+        sink
     }
 
     /// Waits until every line is written: to be called when all sinks are dropped. A destination that blocks (a pipe
@@ -140,6 +198,7 @@ impl Writer {
     /// Returns whether the writer ended.
     #[must_use]
     pub fn finish(self, patience: Duration) -> bool {
+        drop(self.wake);
         match self.ended.recv_timeout(patience) {
             Err(RecvTimeoutError::Timeout) => false,
             Ok(()) | Err(RecvTimeoutError::Disconnected) => self.thread.join().is_ok(),
@@ -160,18 +219,21 @@ fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-struct Destination<W> {
-    to: W,
+struct Destination {
+    to: Box<dyn Write>,
     name: String,
+    next: Arc<Mutex<Next>>,
     /// The last write failed, and was reported.
     failing: bool,
     /// The last write ended inside a line.
     torn: bool,
 }
 
-impl<W: Write> Destination<W> {
-    fn run(mut self, filled: &Receiver<Filled>, back: &[SyncSender<Vec<u8>>], stats: &LogStats) {
-        for Filled { core, lines, mut bytes } in filled {
+impl Destination {
+    fn run(mut self, mail: &Receiver<Mail>, back: &Mutex<Vec<SyncSender<Vec<u8>>>>, stats: &LogStats) {
+        for mail in mail {
+            self.take_next(matches!(mail, Mail::Reopened));
+            let Mail::Filled(Filled { core, lines, mut bytes }) = mail else { continue };
             match self.write(&bytes) {
                 Ok(()) => {
                     stats.written_lines.add(lines);
@@ -189,12 +251,26 @@ impl<W: Write> Destination<W> {
             }
             bytes.clear();
             bytes.shrink_to(FULL_BYTES + LINE_ROOM_BYTES); // a monstrous line must not hold its memory for ever
-            if let Some(back) = back.get(core) {
+            if let Some(back) = back.lock().unwrap_or_else(PoisonError::into_inner).get(core) {
                 // Refused only if the worker is gone; then nobody needs the buffer.
                 let _ = back.try_send(bytes);
             }
         }
         let _ = self.to.flush();
+    }
+
+    /// Goes over to a file that was opened anew, if there is one.
+    fn take_next(&mut self, told: bool) {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        next.told &= !told;
+        let file = next.file.take();
+        drop(next);
+        if let Some(file) = file {
+            let _ = self.to.flush();
+            self.to = Box::new(file);
+            self.torn = false;
+            tracing::info!(log = self.name, "access log opened anew");
+        }
     }
 
     /// Writes all of `bytes`, on a new line if the last ones broke off within one.

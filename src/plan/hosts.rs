@@ -1,7 +1,7 @@
 //! The host table: which virtual host a `Host` belongs to, whatever the number of hosts.
 //!
 //! Envoy's order: the exact name, then the longest `*suffix`, then `*`. A look-up is one hash for the name and one
-//! for each distinct length of suffix that could fit; it allocates nothing. Called by `plan::Listener::find`.
+//! for each distinct length of suffix that could fit; it allocates nothing. Called by `plan::listener`.
 
 use std::collections::HashMap;
 
@@ -62,13 +62,20 @@ impl HostTable {
     #[must_use]
     #[inline]
     pub fn find(&self, authority: &[u8]) -> Option<u32> {
+        Some(self.find_ranked(authority)?.0)
+    }
+
+    /// [`HostTable::find`], and how specific that host is: more is more specific, in any table.
+    #[must_use]
+    #[inline]
+    pub(super) fn find_ranked(&self, authority: &[u8]) -> Option<(u32, usize)> {
         let host = without_port(authority);
         if host.iter().any(u8::is_ascii_uppercase) { self.find_upper(host) } else { self.find_lower(host, host.len()) }
     }
 
     /// No name is longer than [`MAX_HOST_BYTES`], so the end of a longer host decides.
     #[cold]
-    fn find_upper(&self, host: &[u8]) -> Option<u32> {
+    fn find_upper(&self, host: &[u8]) -> Option<(u32, usize)> {
         let mut lower = [0; MAX_HOST_BYTES + 1];
         let end = &host[host.len().saturating_sub(lower.len())..];
         let lower = &mut lower[..end.len()];
@@ -78,9 +85,9 @@ impl HostTable {
     }
 
     /// `end` is the host, or the end of one of `len` bytes.
-    fn find_lower(&self, end: &[u8], len: usize) -> Option<u32> {
+    fn find_lower(&self, end: &[u8], len: usize) -> Option<(u32, usize)> {
         if let Some(number) = self.exact.get(end).filter(|_| end.len() == len) {
-            return Some(*number);
+            return Some((*number, usize::MAX));
         }
         // Shorter than the host by a byte at least: `*.example.com` does not cover `.example.com`.
         for length in self.lengths.iter().filter(|length| length.bytes < end.len()) {
@@ -88,20 +95,29 @@ impl HostTable {
             if (!length.dotted || suffix.first() == Some(&b'.'))
                 && let Some(number) = self.suffixes.get(suffix)
             {
-                return Some(*number);
+                return Some((*number, length.bytes));
             }
         }
-        self.any
+        Some((self.any?, 0))
     }
 }
 
 /// What is before the last colon, unless that one is inside the brackets of an IPv6 address (Envoy's
 /// `HeaderUtility::getPortStart`).
 fn without_port(authority: &[u8]) -> &[u8] {
-    let colon = authority.iter().rposition(|b| matches!(b, b':' | b']'));
-    match colon.and_then(|at| authority.split_at_checked(at)) {
-        Some((host, [b':', ..])) => host,
-        _ => authority,
+    split(authority).map_or(authority, |(host, _)| host)
+}
+
+/// What is after that colon.
+pub(super) fn port(authority: &[u8]) -> Option<&[u8]> {
+    split(authority).map(|(_, port)| port)
+}
+
+fn split(authority: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = authority.iter().rposition(|b| matches!(b, b':' | b']'))?;
+    match authority.split_at_checked(colon) {
+        Some((host, [b':', port @ ..])) => Some((host, port)),
+        _ => None,
     }
 }
 

@@ -1,24 +1,22 @@
 //! Matchers: the conditions of one `match` block, tested cheap ones first; all must hold.
 //!
 //! The semantics are those that Envoy gives the config that istiod makes (`HTTPMatchRequest`). Testing allocates
-//! nothing and looks at the head in place. Called by `plan::Listener::find` only.
-
-use crate::h1::head::Known;
+//! nothing and looks at the head in place. Called by `plan::route`
+//! only.
 
 use super::Request;
+use super::edits::HeaderName;
 use super::pattern::Pattern;
 
 /// The conditions of one `match` block, all of which must hold; none: everything matches.
 #[derive(Debug, Clone, Default)]
-pub struct Matcher {
-    glance: Glance,
-    conditions: Box<[Condition]>,
-}
+pub struct Matcher(Box<[Condition]>);
 
 /// Eight bytes of the path that tell most routes apart without a look at their conditions: the last ones of a literal
-/// path, because the first ones (`/api/v1/`) are often the same in all rules. The default lets everything through.
+/// path, because the first ones (`/api/v1/`) are often the same in all rules. The default lets everything through, and
+/// what does not get through surely does not match.
 #[derive(Debug, Clone, Copy, Default)]
-struct Glance {
+pub(super) struct Glance {
     /// Where in the path the eight bytes begin.
     start: u32,
     /// Whether a path that ends before the eight bytes do cannot match.
@@ -50,7 +48,7 @@ impl Glance {
 
     /// Whether a request for this path may match; `false` is certain.
     #[inline]
-    fn passes(&self, path: &[u8]) -> bool {
+    pub(super) fn passes(&self, path: &[u8]) -> bool {
         match path.get(self.start as usize..).and_then(|rest| rest.first_chunk::<8>()) {
             Some(bytes) => u64::from_le_bytes(*bytes) & self.mask == self.want,
             None => !self.needs_all,
@@ -69,15 +67,30 @@ pub enum Condition {
     Scheme(Pattern),
     /// `authority`: as sent, with its port; case matters.
     Authority(Pattern),
-    /// `headers`.
+    /// `headers` of the name `:path`: on the normalised path with the query.
+    Target(Pattern),
+    /// `headers`: some line of that name has a value that the pattern takes.
     Header(HeaderCondition),
+    /// `withoutHeaders`: no line of that name has a value that the pattern takes. A missing header is an empty one,
+    /// unless the pattern asks for presence.
+    WithoutHeader(HeaderCondition),
+    /// `queryParams`.
+    Query(QueryCondition),
+    /// `withoutHeaders` of a name that stands for something else than a header: that condition must not hold.
+    Not(Box<Condition>),
 }
 
-/// A condition on a header: some line of that name has a value that the pattern takes.
+/// What is asked of a header's value.
 #[derive(Debug, Clone)]
 pub struct HeaderCondition {
-    name: Box<str>,
-    id: Known,
+    name: HeaderName,
+    value: Pattern,
+}
+
+/// What is asked of the first parameter of a name in the query, nothing in it decoded; case matters.
+#[derive(Debug, Clone)]
+pub struct QueryCondition {
+    name: Box<[u8]>,
     value: Pattern,
 }
 
@@ -86,25 +99,24 @@ impl Matcher {
     #[must_use]
     pub fn new(mut conditions: Vec<Condition>) -> Self {
         conditions.sort_by_key(Condition::cost);
-        Self { glance: Glance::of(&conditions), conditions: conditions.into() }
+        Self(conditions.into())
     }
 
     /// In the order in which they are tested.
     #[must_use]
     pub fn conditions(&self) -> &[Condition] {
-        &self.conditions
+        &self.0
     }
 
-    /// Whether all conditions may hold: `false` is certain, and far cheaper than [`Matcher::holds`].
-    #[inline]
-    pub(super) fn may_hold(&self, request: &Request<'_>) -> bool {
-        self.glance.passes(request.path)
+    /// What tells without a look at the conditions that they do not all hold.
+    pub(super) fn glance(&self) -> Glance {
+        Glance::of(&self.0)
     }
 
     /// Whether all conditions hold; `tested` is told of each one tested.
     #[inline]
     pub(super) fn holds(&self, request: &Request<'_>, mut tested: impl FnMut(&Condition, bool)) -> bool {
-        self.conditions.iter().all(|condition| {
+        self.0.iter().all(|condition| {
             let held = condition.holds(request);
             tested(condition, held);
             held
@@ -122,7 +134,11 @@ impl Condition {
             Self::Method(pattern) => pattern.matches(request.head.method_span.of(request.buf)),
             Self::Scheme(pattern) => pattern.matches(request.scheme),
             Self::Authority(pattern) => pattern.matches(request.authority),
-            Self::Header(header) => header.holds(request),
+            Self::Target(pattern) => pattern.matches(request.target),
+            Self::Header(header) => header.lines(request).any(|value| header.value.matches(value)),
+            Self::WithoutHeader(header) => header.is_out(request),
+            Self::Query(query) => query.holds(request.query),
+            Self::Not(condition) => !condition.holds(request),
         }
     }
 
@@ -130,10 +146,14 @@ impl Condition {
     /// come first among the comparisons, because they tell routes apart most often.
     fn cost(&self) -> (bool, bool) {
         match self {
-            Self::Path(pattern) | Self::Method(pattern) | Self::Scheme(pattern) | Self::Authority(pattern) => {
-                (pattern.is_regex(), false)
-            }
-            Self::Header(header) => (header.value.is_regex(), true),
+            Self::Path(pattern)
+            | Self::Method(pattern)
+            | Self::Scheme(pattern)
+            | Self::Authority(pattern)
+            | Self::Target(pattern) => (pattern.is_regex(), false),
+            Self::Header(header) | Self::WithoutHeader(header) => (header.value.is_regex(), true),
+            Self::Query(query) => (query.value.is_regex(), true),
+            Self::Not(condition) => condition.cost(),
         }
     }
 }
@@ -142,13 +162,46 @@ impl HeaderCondition {
     /// A condition on the header `name`, in any case.
     #[must_use]
     pub fn new(name: &str, value: Pattern) -> Self {
-        let name = name.to_ascii_lowercase();
-        Self { id: Known::of(name.as_bytes()), name: name.into(), value }
+        Self { name: HeaderName::new(name), value }
     }
 
     /// The name, lower case.
     #[must_use]
     pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// What the value must be like, or must not.
+    #[must_use]
+    pub fn value(&self) -> &Pattern {
+        &self.value
+    }
+
+    /// The values of all lines of the name. Each is tested by itself: Envoy 1.40 does not join repeated lines.
+    fn lines<'a>(&'a self, request: &'a Request<'_>) -> impl Iterator<Item = &'a [u8]> {
+        let lines = request.head.headers.iter().filter(|line| self.name.is(line.id, line.name.of(request.buf)));
+        lines.map(|line| line.value.of(request.buf))
+    }
+
+    fn is_out(&self, request: &Request<'_>) -> bool {
+        let mut lines = self.lines(request).peekable();
+        if lines.peek().is_none() {
+            return matches!(self.value, Pattern::Any) || !self.value.matches(b"");
+        }
+        !lines.any(|value| self.value.matches(value))
+    }
+}
+
+impl QueryCondition {
+    /// A condition on the query parameter `name`.
+    #[must_use]
+    pub fn new(name: &str, value: Pattern) -> Self {
+        Self { name: name.as_bytes().into(), value }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &[u8] {
         &self.name
     }
 
@@ -158,13 +211,20 @@ impl HeaderCondition {
         &self.value
     }
 
-    /// Each line is tested by itself and any suffices: Envoy 1.40 does not join repeated lines.
-    fn holds(&self, request: &Request<'_>) -> bool {
-        // These two ids stand for many names.
-        let shared = matches!(self.id, Known::Other | Known::XEnvoy);
-        request.head.headers.iter().filter(|line| line.id == self.id).any(|line| {
-            (!shared || line.name.of(request.buf).eq_ignore_ascii_case(self.name.as_bytes()))
-                && self.value.matches(line.value.of(request.buf))
+    /// The value of the first parameter of the name; `p` and `p=` are both there, with an empty one (Envoy's
+    /// `QueryParamsMulti`).
+    #[must_use]
+    pub fn value_in<'q>(&self, query: &'q [u8]) -> Option<&'q [u8]> {
+        query.split(|byte| *byte == b'&').find_map(|parameter| {
+            let (name, value) = match memchr::memchr(b'=', parameter) {
+                Some(at) => (&parameter[..at], &parameter[at + 1..]),
+                None => (parameter, &b""[..]),
+            };
+            (name == &*self.name && !parameter.is_empty()).then_some(value)
         })
+    }
+
+    fn holds(&self, query: &[u8]) -> bool {
+        self.value_in(query).is_some_and(|value| self.value.matches(value))
     }
 }

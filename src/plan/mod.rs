@@ -9,8 +9,11 @@
 //! Regexes keep a pool of scratch space that belongs to the first thread that uses it. A worker that clones the plan
 //! once at install has its own pools, and never meets another core in one.
 
+mod action;
 mod compile;
+mod edits;
 mod hosts;
+mod listener;
 mod matcher;
 mod pattern;
 mod route;
@@ -24,14 +27,20 @@ use std::time::Duration;
 pub use crate::base::id::{ClusterId, EndpointId, ListenerId};
 use crate::base::rng::Rng;
 use crate::h1::head::RequestHead;
-use crate::policy::balance;
+use crate::policy::balance::Spread;
 
+pub use action::{
+    Action, Cors, Destination, Destinations, DirectResponse, Forward, PathRewrite, Piece, Redirect, RedirectPath,
+    Target, UnmatchedPreflights,
+};
 pub use compile::compile;
+pub use edits::{AddressPart, BadTemplate, Edits, Field, HeaderEdits, HeaderName, Lookup, Operator, Template};
 pub use hosts::HostTable;
-pub use matcher::{Condition, HeaderCondition, Matcher};
+pub use listener::{Listener, ListenerKind, RouteTable};
+pub use matcher::{Condition, HeaderCondition, Matcher, QueryCondition};
 pub use pattern::Pattern;
-pub use route::{Action, Destination, Destinations, NoWitness, Origin, Route, Target, VirtualHost, Witness};
-pub use settings::{Cpus, Driver, Limits, Overrides, ProxySettings, ServerHeader};
+pub use route::{NoWitness, Origin, Route, VirtualHost, Witness};
+pub use settings::{Cpus, Driver, Limits, Overrides, PathNormalization, ProxySettings, ServerHeader};
 
 /// All that the workers serve, immutable.
 #[derive(Debug, Clone)]
@@ -44,30 +53,17 @@ pub struct Plan {
     pub proxy: ProxySettings,
 }
 
-/// One bound address with the virtual hosts served on it.
-#[derive(Debug, Clone)]
-pub struct Listener {
-    /// Envoy's listener name: address and port bound, `0.0.0.0_8080`.
-    pub name: String,
-    /// The address to bind; port 0 lets the kernel choose.
-    pub bind: SocketAddr,
-    /// The port that the Gateway documents name; `match.port` means this one.
-    pub gateway_port: u16,
-    /// The `http.<prefix>.` of its statistics: `outbound_0.0.0.0_8080`, as istiod names a gateway's.
-    pub stat_prefix: String,
-    /// Which of `virtual_hosts` a `Host` belongs to.
-    pub hosts: HostTable,
-    /// One for each host name or wildcard, sorted by name.
-    pub virtual_hosts: Vec<VirtualHost>,
-}
+/// The cluster of requests that go to wherever their authority resolves to ([`Action::Passthrough`]). It has no
+/// endpoints of its own, and it is there only if it is needed.
+pub const PASSTHROUGH_CLUSTER: &str = "PassthroughCluster";
 
 /// A set of endpoints that a route can name: one service, port and subset.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Cluster {
     /// Istio's cluster name: `outbound|8000|v1|httpbin.default.svc.cluster.local`.
     pub name: String,
-    /// How an endpoint is chosen (`trafficPolicy.loadBalancer.simple`).
-    pub policy: balance::Policy,
+    /// How requests are spread over the endpoints (`trafficPolicy.loadBalancer`).
+    pub spread: Spread,
     /// The members, sorted by address; an [`EndpointId`] is a position here. May be empty: 503, flag UH.
     pub endpoints: Vec<Endpoint>,
     /// Time for a TCP connection to come up (`meshConfig.connectTimeout`, 10 s).
@@ -96,9 +92,11 @@ pub struct Request<'a> {
     pub path: &'a [u8],
     /// The query without its `?`; empty if there is none.
     pub query: &'a [u8],
+    /// The normalised path with `?` and query.
+    pub target: &'a [u8],
     /// `Host`, or the authority of an absolute-form target, as sent: with its port.
     pub authority: &'a [u8],
-    /// `http` or `https`: how the client reached us.
+    /// `http` or `https`: how the client reached us; on the mesh listener what it says of that in `x-forwarded-proto`.
     pub scheme: &'a [u8],
     /// The client's address.
     pub peer: SocketAddr,
@@ -113,18 +111,31 @@ pub enum Decision<'p> {
     Forward {
         /// The rule that matched.
         route: &'p Route,
+        /// What is done on the way.
+        forward: &'p Forward,
         /// The destination that was drawn.
-        cluster: ClusterRef<'p>,
+        destination: &'p Destination,
     },
-}
-
-/// The cluster of a decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClusterRef<'p> {
-    /// It exists.
-    Known(ClusterId),
-    /// The configuration names a service, port or subset that does not exist: 503, flag NC.
-    Missing(&'p str),
+    /// Send the client elsewhere.
+    Redirect {
+        /// The rule that matched.
+        route: &'p Route,
+        /// Where to.
+        redirect: &'p Redirect,
+    },
+    /// Answer it: `direct_response`.
+    Direct {
+        /// The rule that matched, or the mesh listener's `block_all`.
+        route: &'p Route,
+        /// With what.
+        direct: &'p DirectResponse,
+    },
+    /// Mesh listener, ALLOW_ANY, an authority that nothing is known of: resolve it, and send the request there as it
+    /// is. The cluster is called `PassthroughCluster`.
+    Passthrough {
+        /// `allow_any`.
+        route: &'p Route,
+    },
 }
 
 impl Plan {
@@ -151,9 +162,12 @@ impl Plan {
             return Decision::NotFound;
         };
         match &route.action {
-            Action::Forward(destinations) => {
-                Decision::Forward { route, cluster: destinations.pick(rng).target.as_cluster() }
+            Action::Forward(forward) => {
+                Decision::Forward { route, forward, destination: forward.destinations.pick(rng) }
             }
+            Action::Redirect(redirect) => Decision::Redirect { route, redirect },
+            Action::Direct(direct) => Decision::Direct { route, direct },
+            Action::Passthrough => Decision::Passthrough { route },
         }
     }
 
@@ -161,21 +175,5 @@ impl Plan {
     #[must_use]
     pub fn cluster(&self, id: ClusterId) -> Option<&Cluster> {
         self.clusters.get(id.index())
-    }
-}
-
-impl Listener {
-    fn find<W: Witness>(&self, request: &Request<'_>, witness: &mut W) -> Option<&Route> {
-        let host = self.hosts.find(request.authority).and_then(|at| self.virtual_hosts.get(at as usize));
-        witness.host(host);
-        host?.routes.iter().find(|route| {
-            // A witness wants to hear of the conditions themselves.
-            if !W::LOOKS && !route.matcher.may_hold(request) {
-                return false;
-            }
-            let taken = route.matcher.holds(request, |condition, held| witness.condition(route, condition, held));
-            witness.route(route, taken);
-            taken
-        })
     }
 }

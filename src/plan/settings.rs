@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::h1::target::PathForm;
 use crate::istio::model::Labels;
 use crate::istio::model::proxy::Proxy;
-pub use crate::istio::model::proxy::{Cpus, Driver, Limits, ServerHeader};
+pub use crate::istio::model::proxy::{Cpus, Driver, Limits, PathNormalization, ServerHeader};
 
 /// What the process runs with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub struct ProxySettings {
     pub admin: Option<SocketAddr>,
     /// What `server:` says.
     pub server_header: ServerHeader,
+    /// What is done to a path before rules are tried (`meshConfig.pathNormalization`).
+    pub path_normalization: PathNormalization,
     /// Limits of every downstream connection.
     pub limits: Limits,
     /// How long requests in flight may take after the signal to stop.
@@ -75,11 +78,23 @@ impl ProxySettings {
             ports: flags.ports.clone().unwrap_or_else(|| proxy.ports.clone()),
             admin: flags.admin.unwrap_or(proxy.admin),
             server_header: flags.server_header.clone().unwrap_or_else(|| proxy.server_header.clone()),
+            path_normalization: proxy.mesh_config.path_normalization,
             limits: proxy.limits.clone(),
             drain_duration: proxy.mesh_config.drain_duration,
             connect_timeout: proxy.mesh_config.connect_timeout,
             access_log_file: proxy.mesh_config.access_log_file.clone(),
             access_log_format: proxy.mesh_config.access_log_format.clone(),
+        }
+    }
+
+    /// How far paths are brought into one form.
+    #[must_use]
+    pub fn path_form(&self) -> PathForm {
+        match self.path_normalization {
+            PathNormalization::None => PathForm::AsSent,
+            PathNormalization::Base => PathForm::Base,
+            PathNormalization::MergeSlashes => PathForm::MergeSlashes,
+            PathNormalization::DecodeAndMergeSlashes => PathForm::DecodeAndMergeSlashes,
         }
     }
 

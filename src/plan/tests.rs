@@ -13,6 +13,7 @@ pub(super) struct Sample {
     authority: String,
     path: String,
     query: String,
+    target: String,
 }
 
 impl Sample {
@@ -38,6 +39,7 @@ impl Sample {
             authority: authority.to_owned(),
             path: path.to_owned(),
             query: query.to_owned(),
+            target: target.to_owned(),
         }
     }
 
@@ -47,6 +49,7 @@ impl Sample {
             buf: &self.buf,
             path: self.path.as_bytes(),
             query: self.query.as_bytes(),
+            target: self.target.as_bytes(),
             authority: self.authority.as_bytes(),
             scheme: b"http",
             peer: SocketAddr::from(([192, 0, 2, 1], 40000)),
@@ -64,24 +67,40 @@ fn regex(text: &str) -> Pattern {
 
 /// A route to the cluster of this number.
 fn route(number: u32, conditions: Vec<Condition>) -> Route {
-    let to = Destination { target: Target::Known(ClusterId(number)), weight: 1 };
+    let to = Destination::plain(Target::Known(ClusterId(number)));
     Route {
         name: number.to_string(),
-        origin: Origin { file: "a.yaml".into(), line: 1, resource: "".into(), rule: number as usize, block: None },
+        origin: Origin {
+            file: "a.yaml".into(),
+            line: 1,
+            resource: "".into(),
+            rule: Some(number as usize),
+            block: None,
+            root: None,
+        },
         matcher: Matcher::new(conditions),
-        action: Action::Forward(Destinations::new(vec![to]).expect("one destination")),
+        action: Action::Forward(Forward {
+            destinations: Destinations::new(vec![to]).expect("one destination"),
+            rewrite: None,
+            hash_keys: Box::default(),
+        }),
+        headers: HeaderEdits::default(),
+        cors: None,
+        stat_prefix: None,
     }
 }
 
 fn plan(hosts: Vec<(&str, Vec<Route>)>) -> Plan {
     let bind = SocketAddr::from(([127, 0, 0, 1], 8080));
+    let host = |(name, routes): (&str, _)| VirtualHost::new(name, [name.into()], routes);
+    let table = RouteTable::new(Some(80), hosts.into_iter().map(host).collect());
     let listener = Listener {
         name: "127.0.0.1_8080".to_owned(),
         bind,
-        gateway_port: 80,
         stat_prefix: "outbound_127.0.0.1_8080".to_owned(),
-        hosts: HostTable::new(hosts.iter().map(|(name, _)| *name).zip(0..)),
-        virtual_hosts: hosts.into_iter().map(|(name, routes)| VirtualHost { name: name.to_owned(), routes }).collect(),
+        kind: ListenerKind::Gateway(80),
+        gateways: vec!["default/g".into()],
+        tables: vec![table],
     };
     let proxy = ProxySettings::resolve(&Proxy::default(), &Overrides::default());
     Plan { listeners: vec![listener], clusters: Vec::new(), proxy }
@@ -90,9 +109,12 @@ fn plan(hosts: Vec<(&str, Vec<Route>)>) -> Plan {
 /// The number of the cluster that a request goes to.
 fn goes_to(plan: &Plan, sample: &Sample) -> Option<u32> {
     match plan.route(ListenerId(0), &sample.request(), &mut Rng::seeded(1)) {
-        Decision::Forward { cluster: ClusterRef::Known(id), .. } => Some(id.0),
-        Decision::Forward { cluster: ClusterRef::Missing(name), .. } => panic!("{name} is missing"),
+        Decision::Forward { destination, .. } => match &destination.target {
+            Target::Known(id) => Some(id.0),
+            Target::Missing(name) => panic!("{name} is missing"),
+        },
         Decision::NotFound => None,
+        other => panic!("{other:?} was not asked for"),
     }
 }
 
@@ -218,8 +240,8 @@ fn no_listener_no_host_no_route() {
 struct Diary(Vec<String>);
 
 impl Witness for Diary {
-    fn host(&mut self, host: Option<&VirtualHost>) {
-        self.0.push(format!("host {}", host.map_or("-", |host| &host.name)));
+    fn host(&mut self, host: Option<(&RouteTable, &VirtualHost)>) {
+        self.0.push(format!("host {}", host.map_or("-", |(_, host)| &host.name)));
     }
 
     fn condition(&mut self, route: &Route, condition: &Condition, held: bool) {
@@ -321,8 +343,8 @@ proptest! {
         // Being watched changes the way, not the outcome.
         let watched = plan.route_with(ListenerId(0), &sample.request(), &mut Rng::seeded(1), &mut Diary::default());
         let rule = match watched {
-            Decision::Forward { route, .. } => Some(route.origin.rule),
-            Decision::NotFound => None,
+            Decision::Forward { route, .. } => route.origin.rule,
+            _ => None,
         };
         prop_assert_eq!(rule, expected);
     }

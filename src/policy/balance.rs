@@ -1,39 +1,88 @@
 //! Load balancing: which endpoint of a cluster takes the next request.
 //!
 //! The algorithms are Envoy's, per core: each core has its own [`Balancer`] with its own random start, so cores share
-//! nothing and do not march in step. An endpoint is asked about through two closures, how many requests it has in
-//! flight and whether it may be used at all (ejected, or already tried by this request), so that this state lives
-//! where it belongs. A pick allocates nothing. Called by `upstream` once a try.
+//! nothing and do not march in step; only the tables of consistent hashing, which never change, are shared. An
+//! endpoint is asked about through two closures, how many requests it has in flight and whether it may be used at all
+//! (ejected, or already tried by this request), so that this state lives where it belongs. A pick allocates nothing.
+//! Called by `upstream` once a try.
+//!
+//! A pick goes down three steps, of which most clusters have only the last: the priority (by the health of all), the
+//! locality within it (by weight), the endpoint (by the policy). A hash replaces the last two.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+mod priority;
+mod schedule;
+mod spread;
 
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::hashing::Table;
 use crate::base::id::EndpointId;
 use crate::base::rng::Rng;
+use schedule::Schedule;
 
-/// How a cluster chooses (Istio's `loadBalancer.simple`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
-pub enum Policy {
-    /// The less loaded of two drawn at random; with unequal weights, weighted by `weight / (in flight + 1)`.
-    #[default]
-    LeastRequest,
-    /// In turn; with unequal weights, each as often as its weight says.
-    RoundRobin,
-    /// At random; weights do not count, as in Envoy.
-    Random,
-}
+pub use spread::{Group, Level, Policy, Spread, Warmup};
 
 /// Random draws before the usable endpoints are counted instead. With half of them unusable, one pick in 65,536 gets
 /// that far.
 const DRAWS: usize = 16;
 
-/// The virtual time at which all deadlines are set back, so that a double keeps telling them apart for ever.
-const REBASE_AT: f64 = 1_048_576.0;
+/// What a core knows of an endpoint that does not change with every request.
+#[derive(Debug, Clone, Copy)]
+pub struct Member {
+    /// Its weight; 0 counts as 1.
+    pub weight: u32,
+    /// When it came into the cluster, for `warmup`.
+    pub since: Instant,
+}
+
+/// What a pick may depend on besides the endpoints.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask {
+    /// The hash of the request (see [`hashing::key`](super::hashing::key)).
+    pub hash: Option<u64>,
+    /// The time.
+    pub now: Instant,
+}
 
 /// One core's balancing state of one cluster.
 #[derive(Debug, Clone)]
 pub struct Balancer {
-    count: usize,
+    levels: Box<[Priority]>,
+    /// Up to which draw, from 1 to 100, each level is taken.
+    bounds: Box<[u8]>,
+    members: Members,
+}
+
+/// The endpoints, and who of them is still new.
+#[derive(Debug, Clone)]
+struct Members {
+    list: Box<[Member]>,
+    warming: Option<Warming>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Warming {
+    warmup: Warmup,
+    /// When the last endpoint is no longer new.
+    end: Instant,
+}
+
+#[derive(Debug, Clone)]
+struct Priority {
+    groups: Box<[Locality]>,
+    /// Among several groups.
+    turns: Option<Schedule>,
+    table: Option<Arc<Table>>,
+}
+
+#[derive(Debug, Clone)]
+struct Locality {
+    weight: u32,
+    /// The weight after what is unhealthy has been taken off.
+    effective: f64,
+    members: Box<[u32]>,
+    policy: Policy,
     method: Method,
 }
 
@@ -42,46 +91,178 @@ enum Method {
     Random,
     LeastOfTwo,
     Rotation { next: usize },
-    Weighted(Schedule),
+    Weighted { schedule: Schedule, by_load: bool },
 }
 
 impl Balancer {
-    /// For endpoints of these weights (0 counts as 1), at a random point of their rotation.
+    /// For a cluster's endpoints, all of them usable, at a random point of their rotation.
     #[must_use]
-    pub fn new(weights: &[u32], policy: Policy, rng: &mut Rng) -> Self {
-        let equal = weights.windows(2).all(|pair| pair[0].max(1) == pair[1].max(1));
-        let count = weights.len();
-        let method = match (policy, equal) {
-            (Policy::Random, _) => Method::Random,
-            (Policy::LeastRequest, true) => Method::LeastOfTwo,
-            (Policy::RoundRobin, true) => Method::Rotation { next: rng.below(count as u64) as usize },
-            (Policy::LeastRequest, false) => Method::Weighted(Schedule::new(weights, true, rng)),
-            (Policy::RoundRobin, false) => Method::Weighted(Schedule::new(weights, false, rng)),
+    pub fn new(spread: &Spread, members: &[Member], now: Instant, rng: &mut Rng) -> Self {
+        let warming = spread.warmup.and_then(|warmup| {
+            let end = members.iter().map(|member| member.since).max()? + warmup.duration;
+            (end > now).then_some(Warming { warmup, end })
+        });
+        let members = Members { list: members.into(), warming };
+        let levels = spread.levels.iter().map(|level| Priority {
+            groups: level.groups.iter().map(|group| Locality::new(group, spread.policy, &members, now, rng)).collect(),
+            turns: None,
+            table: level.table.clone(),
+        });
+        let mut balancer = Self { levels: levels.collect(), bounds: Box::default(), members };
+        balancer.health_changed(|_| true, rng);
+        balancer
+    }
+
+    /// Tells which endpoints may be used from now on: it decides how much each priority and each locality gets.
+    /// Allocates.
+    pub fn health_changed(&mut self, usable: impl Fn(usize) -> bool, rng: &mut Rng) {
+        for level in &mut self.levels {
+            level.health_changed(&usable, rng);
+        }
+        let health = |level: &Priority| {
+            let all = || level.groups.iter().flat_map(|group| &group.members);
+            (all().filter(|at| usable(**at as usize)).count(), all().count())
         };
-        Self { count, method }
+        self.bounds = priority::bounds(self.levels.iter().map(health));
     }
 
     /// The endpoint for the next request; `None` if none is usable. `active` says how many requests an endpoint has
-    /// in flight, `usable` whether it may be chosen; both take a position below the number of weights.
+    /// in flight, `usable` whether it may be chosen; both take a position below the number of members.
     pub fn pick(
         &mut self,
+        ask: Ask,
         active: impl Fn(usize) -> u32,
         usable: impl Fn(usize) -> bool,
         rng: &mut Rng,
     ) -> Option<EndpointId> {
-        let count = self.count;
-        let chosen = match &mut self.method {
-            _ if count <= 1 => (count == 1 && usable(0)).then_some(0),
-            Method::Random => any(count, &usable, rng),
-            Method::LeastOfTwo => {
-                let first = any(count, &usable, rng)?;
-                let second = any(count, &usable, rng)?;
-                Some(if active(second) < active(first) { second } else { first })
+        let Self { levels, bounds, members } = self;
+        if members.warming.is_some_and(|warming| warming.end <= ask.now) {
+            members.warming = None;
+            for group in levels.iter_mut().flat_map(|level| &mut level.groups) {
+                group.method = Method::new(group.policy, &group.members, members, ask.now, rng);
             }
-            Method::Rotation { next } => rotate(count, next, &usable),
-            Method::Weighted(schedule) => schedule.pick(&active, &usable),
+        }
+        let chosen = match &mut **levels {
+            [only] => only.pick(ask, members, &active, &usable, rng),
+            several => {
+                // Envoy takes both the level and the place in its table from the one hash.
+                let draw = ask.hash.unwrap_or_else(|| rng.bits());
+                let ask = Ask { hash: Some(draw), ..ask };
+                let first = bounds.iter().position(|bound| draw % 100 < u64::from(*bound)).unwrap_or(0);
+                let mut order = (first..several.len()).chain(0..first);
+                order.find_map(|at| several.get_mut(at)?.pick(ask, members, &active, &usable, rng))
+            }
         };
         chosen.map(|at| EndpointId(at as u32))
+    }
+}
+
+impl Priority {
+    fn health_changed(&mut self, usable: impl Fn(usize) -> bool, rng: &mut Rng) {
+        if self.groups.len() < 2 || self.table.is_some() {
+            return;
+        }
+        for group in &mut self.groups {
+            group.effective = group.effective(&usable);
+        }
+        let weight = |at: usize| self.groups.get(at).map_or(0.0, |group| group.effective);
+        let healthy = (0..self.groups.len() as u32).filter(|at| weight(*at as usize) > 0.0);
+        self.turns = Some(Schedule::new(healthy, weight, rng));
+    }
+
+    fn pick(
+        &mut self,
+        ask: Ask,
+        members: &Members,
+        active: impl Fn(usize) -> u32,
+        usable: impl Fn(usize) -> bool,
+        rng: &mut Rng,
+    ) -> Option<usize> {
+        if let Some(table) = &self.table {
+            return table.pick(ask.hash.unwrap_or_else(|| rng.bits()), usable);
+        }
+        if let [only] = &mut *self.groups {
+            return only.pick(ask, members, active, usable, rng);
+        }
+        let turns = self.turns.as_mut()?;
+        let first = turns.pick(|at| self.groups.get(at).map_or(1.0, |group| group.effective), |_| true)?;
+        // The others, where what is left of this one has been tried by this request already.
+        let mut order = (first..self.groups.len()).chain(0..first);
+        order.find_map(|at| self.groups.get_mut(at)?.pick(ask, members, &active, &usable, rng))
+    }
+}
+
+impl Locality {
+    fn new(group: &Group, policy: Policy, members: &Members, now: Instant, rng: &mut Rng) -> Self {
+        let method = Method::new(policy, &group.members, members, now, rng);
+        let (weight, members) = (group.weight, group.members.clone());
+        Self { weight, effective: f64::from(weight), members, policy, method }
+    }
+
+    /// Its weight, less what is unhealthy beyond the overprovisioning of 1.4 (Envoy's `effectiveLocalityWeight`).
+    fn effective(&self, usable: impl Fn(usize) -> bool) -> f64 {
+        let healthy = self.members.iter().filter(|at| usable(**at as usize)).count();
+        let ratio = healthy as f64 / self.members.len() as f64;
+        f64::from(self.weight) * (1.4 * ratio).min(1.0)
+    }
+
+    fn pick(
+        &mut self,
+        ask: Ask,
+        members: &Members,
+        active: impl Fn(usize) -> u32,
+        usable: impl Fn(usize) -> bool,
+        rng: &mut Rng,
+    ) -> Option<usize> {
+        let own = &*self.members;
+        let in_cluster = |at: usize| own.get(at).map_or(0, |member| *member as usize);
+        let count = own.len();
+        let active = |at: usize| active(in_cluster(at));
+        let usable = |at: usize| usable(in_cluster(at));
+        let chosen = match &mut self.method {
+            _ if count <= 1 => (count == 1 && usable(0)).then_some(0),
+            Method::Random => any(count, usable, rng),
+            Method::LeastOfTwo => {
+                let first = any(count, usable, rng)?;
+                let second = any(count, usable, rng)?;
+                Some(if active(second) < active(first) { second } else { first })
+            }
+            Method::Rotation { next } => rotate(count, next, usable),
+            Method::Weighted { schedule, by_load } => {
+                let weight = |at: usize| {
+                    let load = if *by_load { f64::from(active(at)) + 1.0 } else { 1.0 };
+                    members.weight(in_cluster(at), ask.now) / load
+                };
+                schedule.pick(weight, usable)
+            }
+        };
+        chosen.map(in_cluster)
+    }
+}
+
+impl Members {
+    /// What an endpoint counts for now.
+    fn weight(&self, at: usize, now: Instant) -> f64 {
+        let Some(member) = self.list.get(at) else { return 1.0 };
+        let share = self.warming.map_or(1.0, |warming| warming.warmup.share(now.duration_since(member.since)));
+        f64::from(member.weight.max(1)) * share
+    }
+}
+
+impl Method {
+    fn new(policy: Policy, own: &[u32], members: &Members, now: Instant, rng: &mut Rng) -> Self {
+        let weight = |at: usize| own.get(at).map_or(1.0, |member| members.weight(*member as usize, now));
+        let whole = |at: &u32| members.list.get(*at as usize).map_or(1, |member| member.weight.max(1));
+        let even = members.warming.is_none() && own.windows(2).all(|pair| whole(&pair[0]) == whole(&pair[1]));
+        let mut schedule = || Schedule::new(0..own.len() as u32, weight, rng);
+        match (policy, even) {
+            // Endpoints of a table are asked for by hash; a group of theirs is never asked.
+            (Policy::Random | Policy::ConsistentHash(_), _) => Self::Random,
+            (Policy::LeastRequest, true) => Self::LeastOfTwo,
+            (Policy::RoundRobin, true) => Self::Rotation { next: rng.below(own.len() as u64) as usize },
+            (Policy::LeastRequest, false) => Self::Weighted { schedule: schedule(), by_load: true },
+            (Policy::RoundRobin, false) => Self::Weighted { schedule: schedule(), by_load: false },
+        }
     }
 }
 
@@ -104,108 +285,6 @@ fn rotate(count: usize, next: &mut usize, usable: impl Fn(usize) -> bool) -> Opt
     *next = (chosen + 1) % count;
     Some(chosen)
 }
-
-/// Earliest deadline first, as Envoy's `EdfScheduler`: an endpoint's turn comes `1 / weight` after its last.
-#[derive(Debug, Clone)]
-struct Schedule {
-    /// All endpoints, but for those in `passed` while picking.
-    turns: BinaryHeap<Turn>,
-    /// Unusable ones met during a pick.
-    passed: Vec<Turn>,
-    weights: Box<[f64]>,
-    by_load: bool,
-    now: f64,
-    /// Orders turns of equal deadline: first come, first served.
-    entered: u64,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Turn {
-    deadline: f64,
-    entered: u64,
-    endpoint: u32,
-}
-
-impl Schedule {
-    fn new(weights: &[u32], by_load: bool, rng: &mut Rng) -> Self {
-        let mut schedule = Self {
-            turns: BinaryHeap::with_capacity(weights.len()),
-            passed: Vec::with_capacity(weights.len()),
-            weights: weights.iter().map(|weight| f64::from((*weight).max(1))).collect(),
-            by_load,
-            now: 0.0,
-            entered: 0,
-        };
-        for endpoint in 0..weights.len() {
-            schedule.enter(endpoint as u32, 0);
-        }
-        // Cores that start at the same moment must not all begin with the same endpoint.
-        for _ in 0..rng.below(weights.len() as u64) {
-            schedule.pick(|_| 0, |_| true);
-        }
-        schedule
-    }
-
-    fn enter(&mut self, endpoint: u32, active: u32) {
-        let load = if self.by_load { f64::from(active) + 1.0 } else { 1.0 };
-        let deadline = self.now + load / self.weights[endpoint as usize];
-        self.turns.push(Turn { deadline, entered: self.entered, endpoint });
-        self.entered += 1;
-    }
-
-    fn pick(&mut self, active: impl Fn(usize) -> u32, usable: impl Fn(usize) -> bool) -> Option<usize> {
-        let chosen = loop {
-            match self.turns.pop() {
-                Some(turn) if usable(turn.endpoint as usize) => break Some(turn),
-                Some(turn) => self.passed.push(turn),
-                None => break None,
-            }
-        };
-        if let Some(turn) = chosen {
-            self.now = turn.deadline;
-            self.enter(turn.endpoint, active(turn.endpoint as usize));
-        }
-        // A turn that passed unused is gone: kept, it would make up for its absence in one burst later.
-        while let Some(turn) = self.passed.pop() {
-            self.enter(turn.endpoint, active(turn.endpoint as usize));
-        }
-        if self.now > REBASE_AT {
-            self.rebase();
-        }
-        chosen.map(|turn| turn.endpoint as usize)
-    }
-
-    /// Sets the clock back to 0. Every deadline loses the same, so the order stays.
-    fn rebase(&mut self) {
-        let mut turns = std::mem::take(&mut self.turns).into_vec();
-        for turn in &mut turns {
-            turn.deadline -= self.now;
-        }
-        self.turns = turns.into();
-        self.now = 0.0;
-    }
-}
-
-/// The earliest deadline is the greatest, as `BinaryHeap` gives its greatest first.
-impl Ord for Turn {
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.deadline.total_cmp(&self.deadline).then(other.entered.cmp(&self.entered))
-    }
-}
-
-impl PartialOrd for Turn {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Turn {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Turn {}
 
 #[cfg(test)]
 mod tests;

@@ -4,3 +4,4 @@
 //! state has been made. `upstream` and `plan` call in here; nothing here calls out.
 
 pub mod balance;
+pub mod hashing;

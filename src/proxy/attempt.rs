@@ -9,6 +9,9 @@ use std::sync::Arc;
 
 use super::conn::Session;
 use super::core::{Core, Live, Phase};
+use super::draft::Caller;
+use super::edits::Received;
+use super::hash::Head;
 use super::record::Story;
 use super::relay::{self, Client, Incoming, Progress, Relayed, Response, Sent};
 use super::reply::Ended;
@@ -16,10 +19,12 @@ use super::request::{self, Asked};
 use super::tunnel::{self, End};
 use crate::h1::encode::{self, Connection, Forwarded, OutBody, RequestOut, ResponseOut, Server};
 use crate::h1::framing::{self, Body};
-use crate::h1::head::Version;
+use crate::h1::head::{Known, Version};
 use crate::io::{self, Buf, Either, race};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, ServerHeader};
+use crate::policy::balance::Ask;
+use crate::policy::hashing::key::{self, Hashed, Key, NewCookie};
 use crate::upstream::{
     Closed, ConnectError, HeadError, Installed, LocalCluster, LocalEndpoint, Upstream, open, read_head,
 };
@@ -63,13 +68,21 @@ pub(super) async fn run(
     session: &mut Session,
     installed: &Installed,
     story: &mut Story<'_>,
-    cluster: &Cluster,
-    local: &LocalCluster,
+    (cluster, local): (&Cluster, &LocalCluster),
     asked: &Asked,
+    keys: &[Key],
 ) -> Run {
-    let picked = session.core.with_rng(|rng| local.pick(rng));
+    // Written before there is an endpoint, because what chooses one may be in it.
+    let head = outgoing(session, story, asked);
+    let hashed = match cluster.spread.hashes() {
+        true => key::hash(keys, &Head::new(head.bytes(), session)),
+        false => Hashed::default(),
+    };
+    let ask = Ask { hash: hashed.hash, now: story.began };
+    let picked = session.core.with_rng(|rng| local.pick(ask, rng));
     let chosen = picked.and_then(|id| Some((cluster.endpoints.get(id.index())?, local.endpoint(id)?)));
     let Some((address, endpoint)) = chosen.map(|(plan, endpoint)| (plan.address, endpoint)) else {
+        session.core.buffers.put(head);
         local.stats.upstream_cx_none_healthy.inc();
         return Run::failed(Ended::NoEndpoint, request::skip_buffered_body(session, story, asked.body));
     };
@@ -86,6 +99,7 @@ pub(super) async fn run(
             match opened {
                 Ok(upstream) => upstream,
                 Err(error) => {
+                    core.buffers.put(head);
                     local.stats.upstream_rq_pending_failure_eject.inc();
                     endpoint.stats.rq_error.inc();
                     let ended = match error {
@@ -101,7 +115,9 @@ pub(super) async fn run(
     story.upstream_local = upstream.local();
     upstream.begin_request();
     let notes = Notes::default();
-    let run = exchange(session, installed, story, asked, &mut upstream, &notes).await;
+    let run = exchange(session, installed, story, asked, (head, &hashed.cookies), &mut upstream, &notes).await;
+    session.input.extend(session.behind.bytes());
+    session.behind.clear();
     if notes.tunnel.get() {
         run_tunnel(session, story, &mut upstream).await;
     }
@@ -177,37 +193,45 @@ async fn run_tunnel(session: &mut Session, story: &mut Story<'_>, upstream: &mut
     }
 }
 
-/// The request's head, and what of its body has arrived, ready to be sent; the rest of the body is still `Incoming`.
-fn outgoing(session: &mut Session, story: &Story<'_>, asked: &Asked, notes: &Notes) -> Result<(Buf, Incoming), Ended> {
-    let mut incoming = Incoming::from(asked.body);
-    let body = asked.out_body();
+/// The request's head, ready to be sent.
+fn outgoing(session: &Session, story: &Story<'_>, asked: &Asked) -> Buf {
     let mut out = session.core.buffers.head();
-    let buf = session.input.bytes();
+    let (buf, draft) = (session.input.bytes(), &session.draft);
+    let (believed, target) = (asked.believed, asked.target(buf, &draft.path));
     encode::request(
         out.cleared_vec(),
         &session.head,
         buf,
         &RequestOut {
-            path: asked.target(session),
-            authority: asked.authority.map(|authority| authority.of(buf)),
-            body,
+            path: if story.rewritten { &draft.rewritten } else { target },
+            authority: story.authority.map(str::as_bytes).or(asked.authority.map(|authority| authority.of(buf))),
+            body: asked.out_body(),
             forward: Forwarded {
-                peer: session.forwarded_for.as_bytes(),
+                believed,
+                peer: if believed { &[] } else { session.forwarded_for.as_bytes() },
                 proto: b"http",
                 request_id: story.request_id.as_ref().map_or(&[], <[u8; 36]>::as_slice),
-                external_address: Some(session.external_address.as_bytes()),
+                external_address: (!believed).then_some(session.external_address.as_bytes()),
                 attempt: 1,
-                original_path: None,
+                original_host: story.authority.map(|_| asked.host.of(buf)),
+                original_path: story.rewritten.then_some(target),
             },
             drop_expect: false,
+            changes: &draft.request,
         },
     );
+    out
+}
+
+/// Puts behind the head what of the body has arrived with it; the rest is still `Incoming`.
+fn first_piece(session: &mut Session, asked: &Asked, out: &mut Buf, notes: &Notes) -> Result<Incoming, Ended> {
+    let mut incoming = Incoming::from(asked.body);
+    let chunked = asked.out_body() == OutBody::Chunked;
     let behind = session.input.bytes_mut().get_mut(session.head.len..).unwrap_or_default();
-    let (payload, consumed) =
-        relay::first_piece(&mut incoming, behind, body == OutBody::Chunked, &mut out).map_err(Ended::BadRequest)?;
+    let (payload, consumed) = relay::first_piece(&mut incoming, behind, chunked, out).map_err(Ended::BadRequest)?;
     session.rest = session.head.len + consumed;
     notes.progress.received.set(payload as u64);
-    Ok((out, incoming))
+    Ok(incoming)
 }
 
 async fn exchange(
@@ -215,11 +239,12 @@ async fn exchange(
     installed: &Installed,
     story: &mut Story<'_>,
     asked: &Asked,
+    (mut first, cookies): (Buf, &[NewCookie<'_>]),
     upstream: &mut Upstream,
     notes: &Notes,
 ) -> Run {
-    let (first, incoming) = match outgoing(session, story, asked, notes) {
-        Ok(ready) => ready,
+    let incoming = match first_piece(session, asked, &mut first, notes) {
+        Ok(incoming) => incoming,
         Err(ended) => return Run::failed(ended, false),
     };
     let limits = &installed.plan.proxy.limits;
@@ -227,10 +252,18 @@ async fn exchange(
     let pipelined = session.input.len() > session.rest;
     let chunked = asked.out_body() == OutBody::Chunked;
     let (method, version) = (session.head.method, session.head.version);
-    let Session { core, reader, writer, entered, input, response, .. } = session;
+    let Session { core, door, reader, writer, entered, input, behind, head, response, draft, .. } = session;
     let (core, live): (&Core, &Live) = (core, entered);
+    let caller = Caller {
+        head,
+        buf: input.bytes(),
+        peer: session.peer,
+        local: session.local,
+        external_address: &session.external_address,
+        hostname: &core.hostname,
+    };
     let Upstream { reader: up_reader, writer: up_writer, buf: up_buf, .. } = upstream;
-    let client = Client { core, live, reader, input, body_timeout: limits.body_timeout, pipelined };
+    let client = Client { core, live, reader, behind, body_timeout: limits.body_timeout, pipelined };
     let mut feed = pin!(relay::feed(client, up_writer, first, incoming, chunked, &notes.progress));
     let mut feeding = true;
 
@@ -292,7 +325,19 @@ async fn exchange(
     let tunnelled = response.status == 101;
     let out_body = if tunnelled { OutBody::Upgrade } else { OutBody::of_response(body, version) };
     let sent = notes.progress.sent.get().is_some();
-    let keep = asked.keep_alive && sent && out_body != OutBody::UntilClose && !core.draining() && !asked.tunnel();
+    let draining = core.draining() || door.closed();
+    let keep = asked.keep_alive && sent && out_body != OutBody::UntilClose && !draining && !asked.tunnel();
+    let received = Received {
+        head: response,
+        buf: up_buf.bytes(),
+        service_time: service_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+    };
+    draft.edit_response(caller, story, Some(received), &installed.plan.proxy.server_header);
+    // They count as the upstream's own: rules that take `set-cookie` out take them, too.
+    let cookies = if draft.response.drops(Known::Other, b"set-cookie") { &[] } else { cookies };
+    for cookie in cookies {
+        draft.response.add(Known::Other, b"set-cookie", |out| cookie.write(out));
+    }
     let mut out = core.buffers.body();
     encode::response(
         out.cleared_vec(),
@@ -304,10 +349,11 @@ async fn exchange(
                 ServerHeader::PassThrough => Server::PassThrough,
             },
             date: &core.date(),
-            service_time_ms: service_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+            service_time_ms: received.service_time,
             body: out_body,
             connection: if keep { Connection::KeepAlive } else { Connection::Close },
             client: version,
+            changes: &draft.response,
         },
     );
     let reusable = framing::response_keep_alive(response, up_buf.bytes());

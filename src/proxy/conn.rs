@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::core::{Core, Entered, Phase};
+use super::door::Door;
+use super::draft::{Caller, Draft};
 use super::record::{self, Story};
 use super::reply::Ended;
 use super::request;
@@ -20,6 +22,9 @@ use crate::upstream::Installed;
 /// One client connection and the memory that its requests reuse, one after the other.
 pub(super) struct Session {
     pub(super) core: Rc<Core>,
+    /// Where it came in.
+    pub(super) door: Rc<Door>,
+    /// The listener's number in the plan that the request under way is answered by.
     pub(super) listener: ListenerId,
     pub(super) reader: Reader,
     pub(super) writer: Writer,
@@ -38,10 +43,10 @@ pub(super) struct Session {
     pub(super) head: RequestHead,
     /// Scratch for the response's head.
     pub(super) response: ResponseHead,
-    /// Scratch for the path and query after normalisation.
-    pub(super) path: Vec<u8>,
-    /// Scratch for the `x-forwarded-for` of the log.
-    pub(super) logged: Vec<u8>,
+    /// Bytes of a next, pipelined request that came while this one was answered.
+    pub(super) behind: Buf,
+    /// Scratch for what rules make of the request and its response.
+    pub(super) draft: Draft,
     pub(super) stats: SessionStats,
     opened: Instant,
     requests: u64,
@@ -68,8 +73,8 @@ enum Next {
 }
 
 /// Serves one client connection to its end.
-pub async fn serve(core: Rc<Core>, listener: ListenerId, conn: Conn, peer: SocketAddr) {
-    let Some(mut session) = Session::open(core, listener, conn, peer) else { return };
+pub async fn serve(core: Rc<Core>, door: Rc<Door>, conn: Conn, peer: SocketAddr) {
+    let Some(mut session) = Session::open(core, door, conn, peer) else { return };
     loop {
         let keep = match session.next_head().await {
             Next::Request { began } => request::answer(&mut session, began).await,
@@ -87,11 +92,11 @@ pub async fn serve(core: Rc<Core>, listener: ListenerId, conn: Conn, peer: Socke
 }
 
 impl Session {
-    fn open(core: Rc<Core>, listener: ListenerId, conn: Conn, peer: SocketAddr) -> Option<Self> {
-        let installed = core.installed();
+    fn open(core: Rc<Core>, door: Rc<Door>, conn: Conn, peer: SocketAddr) -> Option<Self> {
+        let (installed, listener) = door.installed(&core);
         let listener_stats = installed.stats.listeners.get(listener.index())?.clone();
         let http = installed.stats.http.get(listener.index())?.clone();
-        let Some(entered) = core.enter(conn.handle.clone()) else {
+        let Some(entered) = core.enter(conn.handle.clone(), door.clone()) else {
             listener_stats.downstream_cx_overflow.inc();
             return None;
         };
@@ -106,6 +111,7 @@ impl Session {
             forwarded_for: core.forwarded_for(peer).to_string(),
             external_address: peer.ip().to_canonical().to_string(),
             core,
+            door,
             listener,
             reader: conn.reader,
             writer: conn.writer,
@@ -116,8 +122,8 @@ impl Session {
             rest: 0,
             head: RequestHead::default(),
             response: ResponseHead::default(),
-            path: Vec::new(),
-            logged: Vec::new(),
+            behind: Buf::default(),
+            draft: Draft::default(),
             stats: SessionStats { http, listener: listener_stats },
             opened: io::now(),
             requests: 0,
@@ -126,15 +132,17 @@ impl Session {
 
     /// Waits for the next head and leaves it parsed in `self.head`, its bytes at the front of `self.input`.
     async fn next_head(&mut self) -> Next {
-        let installed = self.core.installed();
-        let limits = &installed.plan.proxy.limits;
-        let head_limits = head_limits(limits);
         self.head.clear();
+        self.draft.clear();
         let mut began = None;
         loop {
+            // Asked for anew after each wait, and not held during one: a connection may lie idle for an hour, and must
+            // neither keep an old plan's memory nor go by an old plan's limits.
+            let (installed, _) = self.door.installed(&self.core);
+            let limits = &installed.plan.proxy.limits;
             if !self.input.is_empty() {
                 let began = *began.get_or_insert_with(io::now);
-                match parse::request(self.input.bytes(), &head_limits, &mut self.head) {
+                match parse::request(self.input.bytes(), &head_limits(limits), &mut self.head) {
                     Ok(Parsed::Complete) => {
                         self.requests += 1;
                         self.entered.enter(Phase::Busy, None);
@@ -143,13 +151,14 @@ impl Session {
                     Ok(Parsed::NeedMore) => self.entered.enter(Phase::Head, Some(began + limits.headers_timeout)),
                     Err(bad) => return Next::Refused { began, ended: Ended::BadRequest(bad) },
                 }
-            } else if self.core.draining() {
+            } else if self.draining() {
                 return Next::Closed;
             } else {
                 // The first head is due from the connect on, later ones may take their time to begin.
                 let patience = if self.requests == 0 { limits.headers_timeout } else { limits.idle_timeout };
                 self.entered.enter(Phase::Idle, Some(io::now() + patience));
             }
+            drop(installed);
             let read = self.read_input().await;
             match read {
                 Ok(n) if n > 0 => {}
@@ -162,7 +171,11 @@ impl Session {
                     return Next::Refused { began, ended: Ended::HeadTimedOut };
                 }
                 _ => {
-                    self.stats.http.downstream_cx_destroy_remote.inc();
+                    let ours = began.is_none() && self.draining();
+                    let http = &self.stats.http;
+                    let side =
+                        if ours { &http.downstream_cx_destroy_local } else { &http.downstream_cx_destroy_remote };
+                    side.inc();
                     return Next::Closed;
                 }
             }
@@ -179,6 +192,9 @@ impl Session {
             }
             buf.make_room(buf.capacity() / 4);
             self.reader.arm(buf);
+        } else if self.input.is_empty() {
+            // Armed while the last request was answered: the buffer of that one is of no more use.
+            self.core.buffers.put(std::mem::take(&mut self.input));
         }
         let (read, buf) = self.reader.done().await;
         let emptied = std::mem::replace(&mut self.input, buf);
@@ -197,10 +213,27 @@ impl Session {
         if matches!(ended, Ended::BadRequest(_)) {
             self.stats.http.downstream_cx_protocol_error.inc();
         }
-        let installed = self.core.installed();
+        let (installed, _) = self.door.installed(&self.core);
         let mut story = Story::new(began);
         request::reply(self, &installed, &mut story, ended, true).await;
         record::finish(self, &story);
+    }
+
+    /// The client and its request.
+    pub(super) fn caller(&self) -> Caller<'_> {
+        Caller {
+            head: &self.head,
+            buf: self.input.bytes(),
+            peer: self.peer,
+            local: self.local,
+            external_address: &self.external_address,
+            hostname: &self.core.hostname,
+        }
+    }
+
+    /// Whether the connection ends with its request: the core takes nothing new, or the listener has vanished.
+    pub(super) fn draining(&self) -> bool {
+        self.core.draining() || self.door.closed()
     }
 
     /// The limits that heads from this session's upstreams and client are held to.

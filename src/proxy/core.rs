@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use super::door::Door;
+use super::rewrite::Captures;
 use crate::base::request_id;
 use crate::base::rng::Rng;
 use crate::io::{self, BufPool, Handle, Notify};
@@ -19,7 +21,7 @@ use crate::observe::access_log::{AccessLog, Record};
 use crate::observe::date::DateCache;
 use crate::observe::writer::LogSink;
 use crate::plan::Plan;
-use crate::upstream::{CoreStats, Installed};
+use crate::upstream::{CoreStats, Installed, Remains};
 
 /// The downstream connections that the process may hold, over all cores (`limits.maxConnections`).
 ///
@@ -27,20 +29,24 @@ use crate::upstream::{CoreStats, Installed};
 #[derive(Debug)]
 pub struct Budget {
     open: AtomicUsize,
-    most: usize,
+    most: AtomicUsize,
 }
 
 impl Budget {
     /// Room for `most` connections.
     #[must_use]
     pub fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { open: AtomicUsize::new(0), most })
+        Arc::new(Self { open: AtomicUsize::new(0), most: AtomicUsize::new(most) })
+    }
+
+    /// Room for `most` connections from now on. Those above it stay; new ones wait for their end.
+    pub fn resize(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
     }
 
     fn take(&self) -> bool {
-        self.open
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < self.most).then_some(open + 1))
-            .is_ok()
+        let most = self.most.load(Ordering::Relaxed);
+        self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < most).then_some(open + 1)).is_ok()
     }
 
     fn give_back(&self) {
@@ -60,8 +66,8 @@ pub struct Log {
 pub struct CoreParts {
     /// The core's number, from 0.
     pub index: usize,
-    /// The first plan.
-    pub plan: Arc<Plan>,
+    /// The first plan: this core's own copy.
+    pub plan: Plan,
     /// This core's counters for it.
     pub stats: CoreStats,
     /// The core's generator.
@@ -73,6 +79,8 @@ pub struct CoreParts {
     /// What stands in `x-forwarded-for` for a client on this host (Envoy writes the host's first address that is not a
     /// loopback one); `None` leaves the loopback address.
     pub stands_for_loopback: Option<IpAddr>,
+    /// The name of this machine, for `%HOSTNAME%`.
+    pub hostname: Box<str>,
 }
 
 /// One core's shared state.
@@ -84,11 +92,16 @@ pub struct Core {
     /// Raised when the last client connection of a draining core has ended.
     pub emptied: Notify,
     installed: RefCell<Rc<Installed>>,
+    /// Plans of the past, until the last request that began on them has ended.
+    retired: RefCell<Vec<Rc<Installed>>>,
     rng: RefCell<Rng>,
     date: RefCell<DateCache>,
     log: RefCell<Option<Log>>,
     budget: Arc<Budget>,
     stands_for_loopback: Option<IpAddr>,
+    /// The name of this machine.
+    pub(super) hostname: Box<str>,
+    captures: RefCell<Captures>,
     live: RefCell<Slab<Rc<Live>>>,
     draining: Cell<bool>,
     swept_to: Cell<usize>,
@@ -101,18 +114,20 @@ impl Core {
     /// A core with no connections.
     #[must_use]
     pub fn new(mut parts: CoreParts) -> Rc<Self> {
-        // Cloned here, so that the scratch space of its regexes belongs to this thread.
-        let installed = Installed::new(Plan::clone(&parts.plan), parts.stats, &mut parts.rng);
+        let installed = Installed::new(parts.plan, parts.stats, &mut parts.rng);
         Rc::new(Self {
             index: parts.index,
             buffers: BufPool::default(),
             emptied: Notify::default(),
             installed: RefCell::new(Rc::new(installed)),
+            retired: RefCell::default(),
             rng: RefCell::new(parts.rng),
             date: RefCell::default(),
             log: RefCell::new(parts.log),
             budget: parts.budget,
             stands_for_loopback: parts.stands_for_loopback,
+            hostname: parts.hostname,
+            captures: RefCell::default(),
             live: RefCell::default(),
             draining: Cell::new(false),
             swept_to: Cell::new(0),
@@ -125,6 +140,29 @@ impl Core {
         self.installed.borrow().clone()
     }
 
+    /// Answers the next request by `plan`. What has not changed keeps its connections and its balancing; requests
+    /// under way end on the plan that they began with, which is returned. `log_format` is that of the new plan; it is
+    /// not used if the core writes no log.
+    pub fn install(&self, plan: Plan, stats: CoreStats, log_format: Option<Arc<AccessLog>>) -> Rc<Installed> {
+        let old = self.installed();
+        let new = Rc::new(self.with_rng(|rng| Installed::after(&old, plan, stats, rng)));
+        *self.installed.borrow_mut() = new;
+        self.retired.borrow_mut().push(old.clone());
+        self.swept_to.set(0);
+        if let (Some(log), Some(format)) = (self.log.borrow_mut().as_mut(), log_format) {
+            log.format = format;
+        }
+        old
+    }
+
+    /// A plan of the past that no request needs any more, to be dropped where its size holds nobody up.
+    #[must_use]
+    pub fn take_retired(&self) -> Option<Remains> {
+        let mut retired = self.retired.borrow_mut();
+        let at = retired.iter().position(|installed| Rc::strong_count(installed) == 1)?;
+        Rc::into_inner(retired.swap_remove(at)).map(Installed::into_remains)
+    }
+
     /// Draws from the core's generator.
     pub(super) fn with_rng<T>(&self, draw: impl FnOnce(&mut Rng) -> T) -> T {
         draw(&mut self.rng.borrow_mut())
@@ -133,6 +171,11 @@ impl Core {
     /// A fresh `x-request-id`.
     pub(super) fn request_id(&self) -> [u8; 36] {
         self.with_rng(request_id::generate)
+    }
+
+    /// Room for the groups of rewriting regexes.
+    pub(super) fn with_captures<T>(&self, search: impl FnOnce(&mut Captures) -> T) -> T {
+        search(&mut self.captures.borrow_mut())
     }
 
     /// The `date` header of now.
@@ -170,6 +213,15 @@ impl Core {
         }
         if self.connections() == 0 {
             self.emptied.raise();
+        }
+    }
+
+    /// Ends the connections that came in by `door`, which is closed: idle ones at once, the others with their request.
+    pub fn empty(&self, door: &Rc<Door>) {
+        for (_, live) in self.live.borrow().iter().filter(|(_, live)| Rc::ptr_eq(&live.door, door)) {
+            if live.phase.get() == Phase::Idle {
+                live.handle.shutdown_read();
+            }
         }
     }
 
@@ -214,12 +266,13 @@ impl Core {
     }
 
     /// Enters a connection into the table; `None` when the budget is used up.
-    pub(super) fn enter(self: &Rc<Self>, handle: Handle) -> Option<Entered> {
+    pub(super) fn enter(self: &Rc<Self>, handle: Handle, door: Rc<Door>) -> Option<Entered> {
         if !self.budget.take() {
             return None;
         }
         let live = Rc::new(Live {
             handle,
+            door,
             phase: Cell::new(Phase::Idle),
             deadline: Cell::new(None),
             expired: Cell::new(false),
@@ -249,6 +302,7 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) struct Live {
     handle: Handle,
+    door: Rc<Door>,
     phase: Cell<Phase>,
     deadline: Cell<Option<Instant>>,
     expired: Cell<bool>,
@@ -321,6 +375,11 @@ mod tests {
         let budget = Budget::new(2);
         assert!(budget.take() && budget.take());
         assert!(!budget.take());
+        budget.give_back();
+        assert!(budget.take());
+        budget.resize(1);
+        budget.give_back();
+        assert!(!budget.take(), "one is still open");
         budget.give_back();
         assert!(budget.take());
     }

@@ -5,11 +5,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::conn::Session;
+use super::draft::Caller;
+use super::edits::Sent;
 use super::request::Asked;
-use crate::h1::head::{Known, RequestHead, Version};
+use crate::h1::change::{Change, Changes};
+use crate::h1::head::{Known, RequestHead, Span, Version};
 use crate::io;
 use crate::observe::access_log::{Headers, Record};
 use crate::observe::flags::Flags;
+use crate::plan::{Cors, Edits};
 
 /// What is noted of a request along its way.
 #[derive(Debug)]
@@ -37,6 +41,14 @@ pub(super) struct Story<'p> {
     pub(super) request_id: Option<[u8; 36]>,
     /// What the request asked for, once that is understood.
     pub(super) asked: Option<Asked>,
+    /// What rules do to the response's head.
+    pub(super) edits: Option<&'p Edits>,
+    /// The policy that allows the request's origin, and that origin: a span of the head.
+    pub(super) cors: Option<(&'p Cors, Span)>,
+    /// Whether a rule has put another path and query in place of the client's: `Draft::rewritten`.
+    pub(super) rewritten: bool,
+    /// The Host that a rule puts in place of the client's.
+    pub(super) authority: Option<&'p str>,
 }
 
 impl Story<'_> {
@@ -56,47 +68,42 @@ impl Story<'_> {
             route: "",
             request_id: None,
             asked: None,
+            edits: None,
+            cors: None,
+            rewritten: false,
+            authority: None,
         }
     }
 }
 
-/// The headers that a log format may ask for, with those that the proxy set in place of the client's.
+/// The headers that a log format may ask for, as they were sent.
 struct LoggedHeaders<'a> {
+    /// `None` for a request that was not understood.
+    sent: Option<Sent<'a>>,
     head: &'a RequestHead,
     buf: &'a [u8],
-    forwarded_for: Option<&'a [u8]>,
-    request_id: Option<&'a [u8]>,
+    response: &'a Changes,
     service_time: Option<&'a str>,
 }
 
 impl Headers for LoggedHeaders<'_> {
     fn request(&self, name: &str) -> Option<&[u8]> {
-        if name.eq_ignore_ascii_case("x-request-id") {
-            self.request_id
-        } else if name.eq_ignore_ascii_case("x-forwarded-for") {
-            self.forwarded_for
-        } else {
-            self.head.value_of(name, self.buf)
+        let id = Known::of(name.as_bytes());
+        match &self.sent {
+            Some(sent) => sent.header(id, name),
+            None if matches!(id, Known::XRequestId | Known::XForwardedFor) => None,
+            None => self.head.value_of(name, self.buf),
         }
     }
 
     fn response(&self, name: &str) -> Option<&[u8]> {
-        if name.eq_ignore_ascii_case("x-envoy-upstream-service-time") {
-            self.service_time.map(str::as_bytes)
-        } else {
-            None
+        let id = Known::of(name.as_bytes());
+        match self.response.of(id, name.as_bytes()) {
+            Change::To(value) => Some(value),
+            Change::None if id == Known::XEnvoyUpstreamServiceTime => self.service_time.map(str::as_bytes),
+            Change::Gone | Change::None => None,
         }
     }
-}
-
-/// Writes `x-forwarded-for` as it goes upstream into `out`: the client's lines joined, the peer appended.
-fn forwarded_for(session: &Session, out: &mut Vec<u8>) {
-    out.clear();
-    for line in session.head.all(Known::XForwardedFor) {
-        out.extend_from_slice(line.value.of(session.input.bytes()));
-        out.push(b',');
-    }
-    out.extend_from_slice(session.forwarded_for.as_bytes());
 }
 
 /// Counts a request that has ended, and writes its line.
@@ -114,32 +121,32 @@ pub(super) fn finish(session: &mut Session, story: &Story<'_>) {
         http.downstream_cx_destroy_remote_active_rq.inc();
         http.downstream_cx_destroy_active_rq.inc();
     }
-    let mut logged = std::mem::take(&mut session.logged);
-    forwarded_for(session, &mut logged);
-    let buf = session.input.bytes();
-    let head = &session.head;
+    let caller = session.caller();
+    let Caller { head, buf, .. } = caller;
+    let draft = &session.draft;
     let mut digits = itoa::Buffer::new();
     let service_time = story.service_time.map(|time| digits.format(time.as_millis()));
+    let asked = story.asked;
     let headers = LoggedHeaders {
+        sent: asked.as_ref().map(|asked| draft.sent(caller, story, asked)),
         head,
         buf,
-        forwarded_for: story.request_id.map(|_| logged.as_slice()),
-        request_id: story.request_id.as_ref().map(<[u8; 36]>::as_slice),
+        response: &draft.response,
         service_time,
     };
     // What the codec refused has no method or path that could be trusted; Envoy shows none either.
     let refused = story.flags.contains(Flags::DPE);
-    let asked = story.asked;
     session.core.log(&Record {
         start: io::unix_time().checked_sub(duration).unwrap_or(std::time::UNIX_EPOCH),
         method: if refused { &[] } else { head.method_span.of(buf) },
         path: match asked {
-            Some(asked) => asked.target(session),
+            Some(_) if story.rewritten => &draft.rewritten,
+            Some(asked) => asked.target(buf, &draft.path),
             None if refused => &[],
             None => head.target.of(buf),
         },
         authority: match asked {
-            Some(asked) => asked.host.of(buf),
+            Some(asked) => story.authority.map_or(asked.host.of(buf), str::as_bytes),
             None if refused => &[],
             None => head.find(Known::Host).map_or(&[], |line| line.value.of(buf)),
         },
@@ -162,5 +169,4 @@ pub(super) fn finish(session: &mut Session, story: &Story<'_>) {
         route_name: story.route,
         headers: &headers,
     });
-    session.logged = logged;
 }

@@ -171,10 +171,10 @@ pub(super) struct Client<'a> {
     pub(super) core: &'a Core,
     pub(super) live: &'a Live,
     pub(super) reader: &'a mut Reader,
-    /// Where the bytes of a next, pipelined request are kept, behind those already there.
-    pub(super) input: &'a mut Buf,
+    /// Where the bytes of a next, pipelined request are kept.
+    pub(super) behind: &'a mut Buf,
     pub(super) body_timeout: Duration,
-    /// Whether a next request is in `input` already, so that nothing need be read to see the client leave.
+    /// Whether a next request has been read already, so that nothing need be read to see the client leave.
     pub(super) pipelined: bool,
 }
 
@@ -191,7 +191,7 @@ pub(super) async fn feed(
     chunked: bool,
     progress: &Progress,
 ) -> Fed {
-    let Client { core, live, reader, input, body_timeout, pipelined } = client;
+    let Client { core, live, reader, behind, body_timeout, pipelined } = client;
     let first_bytes = first.len() as u64;
     let (sent, buf) = upstream.write_all(first).await;
     core.buffers.put(buf);
@@ -201,7 +201,6 @@ pub(super) async fn feed(
     progress.written.set(first_bytes);
     let mut next_began = pipelined;
     if !incoming.is_done() {
-        let before = input.len();
         let mut buf = core.buffers.body();
         while !incoming.is_done() {
             live.enter(Phase::Body, Some(io::now() + body_timeout));
@@ -213,7 +212,7 @@ pub(super) async fn feed(
                 _ if live.expired() => return Fed::TimedOut,
                 _ => return Fed::ClientGone,
             }
-            let payload = match reframe(&mut incoming, &mut buf, chunked, input) {
+            let payload = match reframe(&mut incoming, &mut buf, chunked, behind) {
                 Ok(payload) => payload,
                 Err(bad) => return Fed::Bad(bad),
             };
@@ -228,21 +227,21 @@ pub(super) async fn feed(
         }
         core.buffers.put(buf);
         live.enter(Phase::Busy, None);
-        next_began = input.len() > before;
+        next_began = !behind.is_empty();
     }
     progress.sent.set(Some(io::now()));
-    if next_began { Fed::NextBegan } else { watch(core, reader, input).await }
+    if next_began { Fed::NextBegan } else { watch(core, reader, behind).await }
 }
 
 /// Waits until the client sends more or leaves. The read stays armed if this is dropped: it is the next request's.
-pub(super) async fn watch(core: &Core, reader: &mut Reader, input: &mut Buf) -> Fed {
+pub(super) async fn watch(core: &Core, reader: &mut Reader, behind: &mut Buf) -> Fed {
     if !reader.armed() {
         reader.arm(core.buffers.head());
     }
     let (read, buf) = reader.done().await;
     let fed = match read {
         Ok(n) if n > 0 => {
-            input.extend(buf.bytes());
+            behind.extend(buf.bytes());
             Fed::NextBegan
         }
         _ => Fed::ClientGone,

@@ -1,17 +1,26 @@
 //! A request from its parsed head to its end: framing, target, route, and either a forward or an answer of our own.
+//!
+//! In Envoy's order: routing, CORS, then the route's action; header operations see the request as the client sent it,
+//! with what the proxy says of the client, and rewriting comes after them.
 
 use std::time::Instant;
 
 use super::attempt;
 use super::conn::Session;
+use super::cors::{self, Ruling};
+use super::draft::{Caller, Draft};
 use super::record::{self, Story};
 use super::reply::Ended;
+use super::rewrite::{self, Destined};
 use crate::h1::encode::{LocalReply, OutBody, local_reply};
 use crate::h1::framing::{self, Body, Upgrade};
-use crate::h1::head::{Method, Span};
+use crate::h1::head::{Known, Method, RequestHead, Span};
 use crate::h1::target::{self, Normal};
 use crate::observe::flags::Flags;
-use crate::plan::{Cluster, ClusterRef, Decision, Request, ServerHeader};
+use crate::plan::{
+    Cluster, Decision, Destination, Forward, ListenerKind, Plan, Redirect, Request, Route, ServerHeader, Target,
+};
+use crate::policy::hashing::key::Key;
 use crate::upstream::{Installed, LocalCluster};
 
 /// What the head of a request says, beyond its lines.
@@ -27,7 +36,7 @@ pub(super) struct Asked {
     path: Span,
     /// The path and query.
     target: Span,
-    /// Whether `path` and `target` are spans of `session.path`, where the normalised form is, and not of the head.
+    /// Whether `path` and `target` are spans of `Draft::path`, where the normalised form is, and not of the head.
     normalised: bool,
     /// The query, without its `?`; a span of the head.
     query: Span,
@@ -35,11 +44,16 @@ pub(super) struct Asked {
     pub(super) authority: Option<Span>,
     /// What routing goes by.
     pub(super) host: Span,
+    /// `http` or `https`: how the client reached us, or says that it was reached.
+    pub(super) scheme: &'static str,
+    /// Whether it comes from an application beside the proxy, whose words on itself stand.
+    pub(super) believed: bool,
 }
 
 /// Answers the request whose head is parsed in `session`. True if the connection is to be kept for another.
 pub(super) async fn answer(session: &mut Session, began: Instant) -> bool {
-    let installed = session.core.installed();
+    let (installed, listener) = session.door.installed(&session.core);
+    session.listener = listener;
     let http = &session.stats.http;
     http.downstream_rq_total.inc();
     http.downstream_rq_http1_total.inc();
@@ -55,7 +69,7 @@ pub(super) async fn answer(session: &mut Session, began: Instant) -> bool {
 }
 
 async fn run<'p>(session: &mut Session, installed: &'p Installed, story: &mut Story<'p>) -> bool {
-    let asked = match read(session) {
+    let asked = match read(session, &installed.plan) {
         Ok(asked) => asked,
         Err(ended) => return reply(session, installed, story, ended, true).await,
     };
@@ -65,39 +79,149 @@ async fn run<'p>(session: &mut Session, installed: &'p Installed, story: &mut St
     if asked.path(session) == b"*" {
         return reply(session, installed, story, Ended::NoPath, close).await;
     }
-    story.request_id = Some(session.core.request_id());
-    let Some((route, cluster)) = find(session, installed, &asked) else {
-        session.stats.http.no_route.inc();
-        // What follows a CONNECT is not HTTP.
-        let close = close || session.head.method == Method::Connect;
-        return reply(session, installed, story, Ended::NotFound, close).await;
+    introduce(session, story, &asked);
+    let decision = decide(session, installed, &asked);
+    if asked.upgrade == Upgrade::Refused && !matches!(decision, Decision::NotFound) {
+        session.stats.http.downstream_rq_ws_on_non_ws_route.inc();
+        return reply(session, installed, story, Ended::UpgradeRefused, true).await;
+    }
+    match decision {
+        Decision::NotFound => {
+            session.stats.http.no_route.inc();
+            // What follows a CONNECT is not HTTP.
+            let close = close || session.head.method == Method::Connect;
+            reply(session, installed, story, Ended::NotFound, close).await
+        }
+        Decision::Redirect { route, redirect } => {
+            (story.route, story.edits) = (&route.name, Some(&route.headers.response));
+            own(session, installed, story, &asked, redirect.code, b"", Some(redirect)).await
+        }
+        Decision::Direct { route, direct } => {
+            (story.route, story.edits) = (&route.name, Some(&route.headers.response));
+            // Envoy says of every 201 and 3xx where it is, be it where the client is already.
+            let here = matches!(direct.status, 201 | 300..=399).then_some(&HERE);
+            own(session, installed, story, &asked, direct.status, &direct.body, here).await
+        }
+        Decision::Forward { route, forward, destination } => {
+            (story.route, story.edits) = (&route.name, Some(&destination.headers.response));
+            to_destination(session, installed, story, &asked, route, forward, destination).await
+        }
+        Decision::Passthrough { route } => {
+            story.route = &route.name;
+            reply(session, installed, story, Ended::NoCluster, close).await
+        }
+    }
+}
+
+/// A redirect to the same place.
+const HERE: Redirect = Redirect { scheme: None, authority: None, port: None, path: None, code: 200 };
+
+/// Gives the request its id, and notes where it came from.
+fn introduce(session: &mut Session, story: &mut Story<'_>, asked: &Asked) {
+    if !(asked.believed && session.head.has(Known::XRequestId)) {
+        story.request_id = Some(session.core.request_id());
+    }
+    let peer = if asked.believed { "" } else { &session.forwarded_for };
+    session.draft.note_forwarded_for(&session.head, session.input.bytes(), peer);
+}
+
+/// Answers in a route's stead: a redirect, a direct response.
+async fn own(
+    session: &mut Session,
+    installed: &Installed,
+    story: &mut Story<'_>,
+    asked: &Asked,
+    status: u16,
+    body: &[u8],
+    to: Option<&Redirect>,
+) -> bool {
+    session.stats.http.rq_direct_response.inc();
+    story.details = "direct_response".into();
+    edit_response(session, installed, story);
+    let mut location = std::mem::take(&mut session.draft.rewritten);
+    if let Some(redirect) = to {
+        let buf = session.input.bytes();
+        let was = Destined {
+            scheme: asked.scheme,
+            authority: asked.host.of(buf),
+            target: asked.target(buf, &session.draft.path),
+            path: asked.path_len(),
+        };
+        rewrite::location(redirect, &was, &mut location);
+    }
+    let close = !asked.keep_alive || asked.body != Body::None;
+    let answer = Answer { status, body, location: to.map(|_| location.as_slice()), close };
+    let kept = send(session, installed, story, answer).await;
+    session.draft.rewritten = location;
+    kept
+}
+
+async fn to_destination<'p>(
+    session: &mut Session,
+    installed: &'p Installed,
+    story: &mut Story<'p>,
+    asked: &Asked,
+    route: &'p Route,
+    forward: &'p Forward,
+    destination: &'p Destination,
+) -> bool {
+    let close = !asked.keep_alive || asked.body != Body::None;
+    let found = match &destination.target {
+        Target::Known(id) => installed.cluster(*id),
+        Target::Missing(_) => None,
     };
-    story.route = route;
-    let found = match cluster {
-        ClusterRef::Known(id) => installed.cluster(id),
-        ClusterRef::Missing(_) => None,
-    };
+    if let Some((cluster, _)) = found {
+        story.cluster = &cluster.name;
+    }
+    if let Some(policy) = route.cors.as_deref() {
+        let http = &session.stats.http;
+        match cors::rule(policy, &session.head, session.input.bytes()) {
+            Ruling::NoOrigin => {}
+            Ruling::Allowed(origin) => {
+                http.cors_origin_valid.inc();
+                story.cors = Some((policy, origin));
+            }
+            Ruling::NotAllowed => http.cors_origin_invalid.inc(),
+            Ruling::Answer(origin) => {
+                if origin.is_some() {
+                    http.cors_origin_valid.inc()
+                } else {
+                    http.cors_origin_invalid.inc()
+                }
+                cors::answer(policy, origin, &session.head, session.input.bytes(), &mut session.draft.response);
+                story.details = "cors_response".into();
+                let answer = Answer { status: 200, body: b"", location: None, close };
+                return send(session, installed, story, answer).await;
+            }
+        }
+    }
     let Some((cluster, local)) = found else {
         session.stats.http.no_cluster.inc();
         return reply(session, installed, story, Ended::NoCluster, close).await;
     };
-    story.cluster = &cluster.name;
-    if asked.upgrade == Upgrade::Refused {
-        session.stats.http.downstream_rq_ws_on_non_ws_route.inc();
-        return reply(session, installed, story, Ended::UpgradeRefused, true).await;
+    let Session { core, head, input, peer, local: own, external_address, draft, .. } = session;
+    let (external_address, hostname) = (external_address.as_str(), &*core.hostname);
+    let caller = Caller { head, buf: input.bytes(), peer: *peer, local: *own, external_address, hostname };
+    draft.edit_request(&destination.headers.request, caller, story, asked);
+    story.authority = destination.authority.as_deref();
+    if let Some(rewrite) = &forward.rewrite {
+        story.rewritten = true;
+        let Draft { path, rewritten, .. } = draft;
+        let target = asked.target(caller.buf, path);
+        core.with_captures(|captures| rewrite::path(rewrite, target, asked.path_len(), captures, rewritten));
     }
-    forward(session, installed, story, cluster, local, &asked).await
+    pass_on(session, installed, story, (cluster, local), asked, &forward.hash_keys).await
 }
 
-async fn forward(
+async fn pass_on(
     session: &mut Session,
     installed: &Installed,
     story: &mut Story<'_>,
-    cluster: &Cluster,
-    local: &LocalCluster,
+    (cluster, local): (&Cluster, &LocalCluster),
     asked: &Asked,
+    keys: &[Key],
 ) -> bool {
-    let run = attempt::run(session, installed, story, cluster, local, asked).await;
+    let run = attempt::run(session, installed, story, (cluster, local), asked, keys).await;
     let keep = match run.ended {
         Ended::Answered => run.keep,
         ended if run.began => {
@@ -118,19 +242,22 @@ async fn forward(
 }
 
 /// What the head says of framing and target, or how it must be refused.
-fn read(session: &mut Session) -> Result<Asked, Ended> {
+fn read(session: &mut Session, plan: &Plan) -> Result<Asked, Ended> {
+    let listener = plan.listeners.get(session.listener.index());
+    let believed = listener.is_some_and(|listener| listener.kind == ListenerKind::Mesh);
     let (head, buf) = (&session.head, session.input.bytes());
     let body = framing::request_body(head, buf).map_err(Ended::BadRequest)?;
     let parts = target::split(head, buf).map_err(Ended::BadRequest)?;
-    let normal = target::normalize(parts.path.of(buf), &mut session.path).map_err(Ended::BadRequest)?;
+    let scratch = &mut session.draft.path;
+    let normal = target::normalize(parts.path.of(buf), plan.proxy.path_form(), scratch).map_err(Ended::BadRequest)?;
     let normalised = matches!(normal, Normal::Rewritten);
     let (path, target) = if normalised {
-        let path = Span { start: 0, end: session.path.len() as u32 };
+        let path = Span { start: 0, end: scratch.len() as u32 };
         if parts.has_query {
-            session.path.push(b'?');
-            session.path.extend_from_slice(parts.query.of(buf));
+            scratch.push(b'?');
+            scratch.extend_from_slice(parts.query.of(buf));
         }
-        (path, Span { start: 0, end: session.path.len() as u32 })
+        (path, Span { start: 0, end: scratch.len() as u32 })
     } else {
         let end = if parts.has_query { parts.query.end } else { parts.path.end };
         (parts.path, Span { start: parts.path.start, end })
@@ -145,7 +272,15 @@ fn read(session: &mut Session) -> Result<Asked, Ended> {
         query: parts.query,
         authority: parts.authority,
         host: parts.host,
+        scheme: if believed { said_scheme(head, buf) } else { "http" },
+        believed,
     })
+}
+
+/// The scheme that an application says it was reached by.
+fn said_scheme(head: &RequestHead, buf: &[u8]) -> &'static str {
+    let said = head.find(Known::XForwardedProto).map_or(&[][..], |line| line.value.of(buf));
+    if said.eq_ignore_ascii_case(b"https") { "https" } else { "http" }
 }
 
 impl Asked {
@@ -154,13 +289,18 @@ impl Asked {
         self.upgrade == Upgrade::WebSocket && self.body == Body::None
     }
 
-    /// The path and query as rules and upstreams see them.
-    pub(super) fn target<'s>(&self, session: &'s Session) -> &'s [u8] {
-        self.target.of(if self.normalised { &session.path } else { session.input.bytes() })
+    /// The path and query as rules see them. `path` is [`Draft::path`].
+    pub(super) fn target<'s>(&self, buf: &'s [u8], path: &'s [u8]) -> &'s [u8] {
+        self.target.of(if self.normalised { path } else { buf })
+    }
+
+    /// How much of the target is the path.
+    fn path_len(&self) -> usize {
+        (self.path.end - self.path.start) as usize
     }
 
     fn path<'s>(&self, session: &'s Session) -> &'s [u8] {
-        self.path.of(if self.normalised { &session.path } else { session.input.bytes() })
+        self.path.of(if self.normalised { &session.draft.path } else { session.input.bytes() })
     }
 
     /// The framing of the request as it goes upstream.
@@ -169,11 +309,11 @@ impl Asked {
     }
 }
 
-/// The route of the request and the cluster drawn from it.
-fn find<'p>(session: &Session, installed: &'p Installed, asked: &Asked) -> Option<(&'p str, ClusterRef<'p>)> {
+/// What the plan says of the request.
+fn decide<'p>(session: &Session, installed: &'p Installed, asked: &Asked) -> Decision<'p> {
     // CONNECT names no path; no rule of a VirtualService can mean it.
     if session.head.method == Method::Connect {
-        return None;
+        return Decision::NotFound;
     }
     let buf = session.input.bytes();
     let request = Request {
@@ -181,14 +321,12 @@ fn find<'p>(session: &Session, installed: &'p Installed, asked: &Asked) -> Optio
         buf,
         path: asked.path(session),
         query: asked.query.of(buf),
+        target: asked.target(buf, &session.draft.path),
         authority: asked.host.of(buf),
-        scheme: b"http",
+        scheme: asked.scheme.as_bytes(),
         peer: session.peer,
     };
-    match session.core.with_rng(|rng| installed.plan.route(session.listener, &request, rng)) {
-        Decision::NotFound => None,
-        Decision::Forward { route, cluster } => Some((&route.name, cluster)),
-    }
+    session.core.with_rng(|rng| installed.plan.route(session.listener, &request, rng))
 }
 
 /// Steps over a body that has arrived whole with its head. False if some of it is still to come: then an answer of our
@@ -220,6 +358,14 @@ pub(super) fn tell(story: &mut Story<'_>, ended: &Ended) -> (u16, std::borrow::C
     (verdict.status, verdict.body)
 }
 
+/// Works out what rules do to the head of an answer of our own.
+fn edit_response(session: &mut Session, installed: &Installed, story: &Story<'_>) {
+    let Session { core, head, input, peer, local, external_address, draft, .. } = session;
+    let (external_address, hostname) = (external_address.as_str(), &*core.hostname);
+    let caller = Caller { head, buf: input.bytes(), peer: *peer, local: *local, external_address, hostname };
+    draft.edit_response(caller, story, None, &installed.plan.proxy.server_header);
+}
+
 /// Answers with the proxy's own words. True if the connection is to be kept.
 pub(super) async fn reply(
     session: &mut Session,
@@ -232,23 +378,40 @@ pub(super) async fn reply(
     if status == 0 {
         return false;
     }
-    let close = close || session.core.draining();
     if matches!(ended, Ended::BodyTimedOut) {
         session.stats.http.downstream_rq_timeout.inc();
     }
+    edit_response(session, installed, story);
+    send(session, installed, story, Answer { status, body: body.as_bytes(), location: None, close }).await
+}
+
+/// An answer of our own.
+struct Answer<'a> {
+    status: u16,
+    body: &'a [u8],
+    location: Option<&'a [u8]>,
+    /// Whether it ends the connection.
+    close: bool,
+}
+
+/// Sends it, with the changes of `session.draft.response`. True if the connection is to be kept.
+async fn send(session: &mut Session, installed: &Installed, story: &mut Story<'_>, answer: Answer<'_>) -> bool {
+    let Answer { status, body, location, close } = answer;
+    let close = close || session.draining();
     let head_request = session.head.method == Method::Head;
     let mut out = session.core.buffers.head();
     local_reply(
         out.cleared_vec(),
         &LocalReply {
             status,
-            body: &body,
+            body,
             head_request,
             close,
             client: session.head.version,
             server: server(&installed.plan.proxy.server_header),
             date: &session.core.date(),
-            extra: &[],
+            location,
+            changes: &session.draft.response,
         },
     );
     story.status = status;
@@ -260,8 +423,9 @@ pub(super) async fn reply(
         return false;
     }
     session.stats.http.downstream_cx_tx_bytes_total.add(bytes);
-    story.sent = if head_request { 0 } else { body.len() as u64 };
-    if close && session.core.draining() {
+    let bodiless = head_request || matches!(status, 100..=199 | 204 | 304);
+    story.sent = if bodiless { 0 } else { body.len() as u64 };
+    if close && session.draining() {
         session.stats.http.downstream_cx_drain_close.inc();
     }
     !close

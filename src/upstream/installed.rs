@@ -1,16 +1,21 @@
 //! A plan as one core serves it: the shared, immutable plan with this core's pools, balancers and counters beside it.
+//!
+//! A reload makes a new one after the old. What is the same in both is shared by both: a whole cluster, or the pool of
+//! an endpoint. So a request that ends on the old plan gives its connection to the requests of the new one.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::pool::{Closed, Idle, Upstream};
 use crate::base::id::{ClusterId, EndpointId};
 use crate::base::rng::Rng;
-use crate::io::BufPool;
+use crate::io::{self, BufPool};
 use crate::observe::stats::{ClusterStats, EndpointStats, HttpStats, ListenerStats};
 use crate::plan::{Cluster, Plan};
-use crate::policy::balance::Balancer;
+use crate::policy::balance::{Ask, Balancer, Member};
 
 /// One core's counters for a plan, in the plan's order. Control makes them from its registry, so that what a reload
 /// keeps goes on counting.
@@ -33,29 +38,63 @@ pub struct Installed {
     pub plan: Plan,
     /// This core's counters.
     pub stats: CoreStats,
-    clusters: Vec<LocalCluster>,
+    clusters: Vec<Rc<LocalCluster>>,
+}
+
+/// What is left of a plan that nobody needs any more. It can be large, and may be dropped on any thread.
+#[derive(Debug)]
+pub struct Remains {
+    _plan: Plan,
+    _stats: CoreStats,
 }
 
 impl Installed {
     /// Joins a plan with its counters, with empty pools.
     #[must_use]
     pub fn new(plan: Plan, stats: CoreStats, rng: &mut Rng) -> Self {
-        let clusters = plan
+        let clusters = plan.clusters.iter().enumerate();
+        let clusters = clusters.map(|(at, cluster)| LocalCluster::new(cluster, &stats, at, None, rng)).collect();
+        Self { plan, stats, clusters }
+    }
+
+    /// Joins a plan with its counters, and with what of `old` it goes on with: a cluster that has not changed is the
+    /// same one, and an endpoint that stays in its cluster keeps its connections. The idle connections of the others
+    /// are closed.
+    #[must_use]
+    pub fn after(old: &Self, plan: Plan, stats: CoreStats, rng: &mut Rng) -> Self {
+        let before = || old.clusters.iter().flat_map(|cluster| &cluster.endpoints);
+        before().for_each(|endpoint| endpoint.gone.set(true));
+        let by_name: HashMap<&str, (&Cluster, &Rc<LocalCluster>), foldhash::fast::FixedState> = old
+            .plan
+            .clusters
+            .iter()
+            .zip(&old.clusters)
+            .map(|(plan, local)| (plan.name.as_str(), (plan, local)))
+            .collect();
+        let clusters: Vec<_> = plan
             .clusters
             .iter()
             .enumerate()
-            .map(|(at, cluster)| {
-                let endpoint_stats = stats.endpoints.get(at).map(Vec::as_slice).unwrap_or_default();
-                LocalCluster::new(cluster, stats.clusters.get(at).cloned().unwrap_or_default(), endpoint_stats, rng)
+            .map(|(at, cluster)| match by_name.get(cluster.name.as_str()) {
+                Some((was, local)) if *was == cluster => Rc::clone(local),
+                known => LocalCluster::new(cluster, &stats, at, known.copied(), rng),
             })
             .collect();
+        clusters.iter().flat_map(|cluster| &cluster.endpoints).for_each(|endpoint| endpoint.gone.set(false));
+        before().filter(|endpoint| endpoint.gone.get()).for_each(|endpoint| endpoint.close_idle());
         Self { plan, stats, clusters }
+    }
+
+    /// Gives up the core's side, and leaves what another thread can drop.
+    #[must_use]
+    pub fn into_remains(self) -> Remains {
+        Remains { _plan: self.plan, _stats: self.stats }
     }
 
     /// The core's side of a cluster that routing named.
     #[must_use]
     pub fn cluster(&self, id: ClusterId) -> Option<(&Cluster, &LocalCluster)> {
-        Some((self.plan.clusters.get(id.index())?, self.clusters.get(id.index())?))
+        Some((self.plan.clusters.get(id.index())?, self.clusters.get(id.index())?.as_ref()))
     }
 
     /// Closes idle connections that the upstream has ended, or that lay idle for too long. Looks at most at `budget`
@@ -76,8 +115,7 @@ impl Installed {
     /// Closes every idle upstream connection.
     pub fn close_idle(&self) {
         for endpoint in self.clusters.iter().flat_map(|cluster| &cluster.endpoints) {
-            let idle = std::mem::take(&mut *endpoint.idle.borrow_mut());
-            drop(idle);
+            endpoint.close_idle();
         }
     }
 }
@@ -88,7 +126,7 @@ pub struct LocalCluster {
     /// This core's counters of the cluster.
     pub stats: Arc<ClusterStats>,
     balancer: RefCell<Balancer>,
-    endpoints: Vec<LocalEndpoint>,
+    endpoints: Vec<Rc<LocalEndpoint>>,
 }
 
 /// One endpoint on one core.
@@ -96,32 +134,62 @@ pub struct LocalCluster {
 pub struct LocalEndpoint {
     /// This core's counters of the endpoint; its active requests are what LEAST_REQUEST compares.
     pub stats: Arc<EndpointStats>,
+    /// When it came into its cluster, for `warmup`.
+    since: Instant,
     idle: RefCell<Vec<Idle>>,
+    /// The plan in force has no such endpoint.
+    gone: Cell<bool>,
 }
 
 impl LocalCluster {
-    fn new(cluster: &Cluster, stats: Arc<ClusterStats>, endpoints: &[Arc<EndpointStats>], rng: &mut Rng) -> Self {
-        let weights: Vec<u32> = cluster.endpoints.iter().map(|endpoint| endpoint.weight).collect();
-        let endpoints = (0..weights.len())
-            .map(|at| LocalEndpoint { stats: endpoints.get(at).cloned().unwrap_or_default(), idle: RefCell::default() })
+    /// The `at`th cluster of a plan, with the endpoints that it shares with `old`, the cluster of this name before it.
+    fn new(
+        cluster: &Cluster,
+        stats: &CoreStats,
+        at: usize,
+        old: Option<(&Cluster, &Rc<LocalCluster>)>,
+        rng: &mut Rng,
+    ) -> Rc<Self> {
+        let endpoint_stats = stats.endpoints.get(at).map(Vec::as_slice).unwrap_or_default();
+        let now = io::now();
+        let endpoints: Vec<Rc<LocalEndpoint>> = cluster
+            .endpoints
+            .iter()
+            .enumerate()
+            .map(|(at, member)| {
+                let kept = old.and_then(|(was, local)| {
+                    let place =
+                        was.endpoints.binary_search_by_key(&member.address, |endpoint| endpoint.address).ok()?;
+                    local.endpoints.get(place).cloned()
+                });
+                kept.unwrap_or_else(|| LocalEndpoint::new(endpoint_stats.get(at).cloned().unwrap_or_default(), now))
+            })
             .collect();
-        Self { stats, balancer: RefCell::new(Balancer::new(&weights, cluster.policy, rng)), endpoints }
+        let members: Vec<Member> = cluster
+            .endpoints
+            .iter()
+            .zip(&endpoints)
+            .map(|(plan, local)| Member { weight: plan.weight, since: local.since })
+            .collect();
+        let stats = stats.clusters.get(at).cloned().unwrap_or_default();
+        let balancer = RefCell::new(Balancer::new(&cluster.spread, &members, now, rng));
+        Rc::new(Self { stats, balancer, endpoints })
     }
 
     /// Chooses the endpoint of the next request; `None` if there is none to choose.
-    pub fn pick(&self, rng: &mut Rng) -> Option<EndpointId> {
+    pub fn pick(&self, ask: Ask, rng: &mut Rng) -> Option<EndpointId> {
         let active = |at: usize| {
             self.endpoints
                 .get(at)
                 .map_or(0, |endpoint| u32::try_from(endpoint.stats.rq_active.get()).unwrap_or(u32::MAX))
         };
-        self.balancer.borrow_mut().pick(active, |_| true, rng)
+        self.balancer.borrow_mut().pick(ask, active, |_| true, rng)
     }
 
     /// The core's side of an endpoint that [`LocalCluster::pick`] named.
     #[must_use]
     pub fn endpoint(&self, id: EndpointId) -> Option<&LocalEndpoint> {
-        self.endpoints.get(id.index())
+        self.endpoints.get(id.index()).map(Rc::as_ref)
     }
 
     fn sweep(&self, cluster: &Cluster, budget: &mut usize, now: Instant) {
@@ -151,6 +219,15 @@ impl LocalCluster {
 }
 
 impl LocalEndpoint {
+    fn new(stats: Arc<EndpointStats>, since: Instant) -> Rc<Self> {
+        Rc::new(Self { stats, since, idle: RefCell::default(), gone: Cell::new(false) })
+    }
+
+    fn close_idle(&self) {
+        let idle = std::mem::take(&mut *self.idle.borrow_mut());
+        drop(idle);
+    }
+
     /// The connection that was used last, if one lies idle and the upstream has not ended it meanwhile.
     pub fn check_out(&self) -> Option<Upstream> {
         loop {
@@ -164,12 +241,13 @@ impl LocalEndpoint {
         }
     }
 
-    /// Puts a connection to rest whose exchange is complete on both sides and left nothing behind.
+    /// Puts a connection to rest whose exchange is complete on both sides and left nothing behind; closes it if a
+    /// reload has taken the endpoint out of its cluster meanwhile.
     pub fn check_in(&self, mut upstream: Upstream, buffers: &BufPool, now: Instant) {
-        if upstream.rest(buffers) {
-            self.idle.borrow_mut().push(Idle { upstream, since: now });
-        } else {
+        if !upstream.rest(buffers) {
             upstream.closed_by(Closed::Remote);
+        } else if !self.gone.get() {
+            self.idle.borrow_mut().push(Idle { upstream, since: now });
         }
     }
 }

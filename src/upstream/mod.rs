@@ -11,5 +11,5 @@ mod pool;
 
 pub use connect::{ConnectError, open};
 pub use exchange::{HeadError, read_head};
-pub use installed::{CoreStats, Installed, LocalCluster, LocalEndpoint};
+pub use installed::{CoreStats, Installed, LocalCluster, LocalEndpoint, Remains};
 pub use pool::{Closed, Upstream};

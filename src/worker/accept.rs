@@ -1,26 +1,95 @@
-//! Accepting connections on one listener of one worker.
+//! The listeners of one worker: accepting connections, and going from one plan's listeners to the next one's.
 
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Report, Reporter};
 use crate::base::id::ListenerId;
 use crate::io::{self, Caught, Listener, catch_panic};
-use crate::proxy::{Core, serve};
+use crate::proxy::{Core, Door, serve};
+use crate::upstream::Installed;
 
 /// How long to wait after a failed accept. Out of descriptors, an accept fails at once and for ever, while the
 /// connections that would free some wait for this very thread.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(10);
 
+/// Where a listener of a new plan gets its socket from.
+#[derive(Debug)]
+pub enum Socket {
+    /// It is new: bound, and not yet accepted from.
+    New(TcpListener),
+    /// It is open already, as this listener of the plan before.
+    Kept(ListenerId),
+}
+
+/// The open listeners, in the order of the plan in force.
+pub(super) struct Doors {
+    core: Rc<Core>,
+    reports: Reporter,
+    open: Vec<Open>,
+}
+
+struct Open {
+    door: Rc<Door>,
+    listener: Rc<Listener>,
+}
+
+impl Doors {
+    pub(super) fn new(core: Rc<Core>, reports: Reporter) -> Self {
+        Self { core, reports, open: Vec::new() }
+    }
+
+    /// Goes on with `sockets`, one for each listener of the plan that is in force now. Listeners of `old`, the plan
+    /// before it, that are not kept are closed.
+    ///
+    /// # Errors
+    /// When the driver cannot take another descriptor: the worker cannot serve this plan.
+    pub(super) fn change(&mut self, sockets: Vec<Socket>, old: &Rc<Installed>) -> std::io::Result<()> {
+        let mut before: Vec<Option<Open>> = self.open.drain(..).map(Some).collect();
+        for (socket, id) in sockets.into_iter().zip(0..) {
+            let id = ListenerId(id);
+            let open = match socket {
+                Socket::New(socket) => self.open(id, socket)?,
+                Socket::Kept(was) => {
+                    let open = before.get_mut(was.index()).and_then(Option::take);
+                    let open = open.ok_or_else(|| std::io::Error::other("a listener to be kept is not open"))?;
+                    open.door.renumber(id);
+                    open
+                }
+            };
+            self.open.push(open);
+        }
+        for vanished in before.into_iter().flatten() {
+            vanished.listener.stop();
+            vanished.door.close(old.clone());
+            self.core.empty(&vanished.door);
+        }
+        Ok(())
+    }
+
+    /// Accepts nothing more.
+    pub(super) fn stop(&mut self) {
+        self.open.drain(..).for_each(|open| open.listener.stop());
+    }
+
+    fn open(&self, id: ListenerId, socket: TcpListener) -> std::io::Result<Open> {
+        let listener = Rc::new(Listener::from_std(socket)?);
+        let door = Door::open(id);
+        io::spawn(accept(self.core.clone(), door.clone(), listener.clone(), self.reports.clone()));
+        Ok(Open { door, listener })
+    }
+}
+
 /// Accepts until the listener is stopped; each connection is a task of its own.
-pub(super) async fn run(core: Rc<Core>, id: ListenerId, listener: Rc<Listener>, reports: Reporter) {
+async fn accept(core: Rc<Core>, door: Rc<Door>, listener: Rc<Listener>, reports: Reporter) {
     loop {
         match listener.accept().await {
             Ok(Some((conn, peer))) => {
-                let (core, reports) = (core.clone(), reports.clone());
+                let (core, door, reports) = (core.clone(), door.clone(), reports.clone());
                 io::spawn(async move {
                     let worker = core.index;
-                    if catch_panic(serve(core, id, conn, peer)).await == Caught::Panicked {
+                    if catch_panic(serve(core, door, conn, peer)).await == Caught::Panicked {
                         reports(Report::Panicked { worker });
                     }
                 });

@@ -13,17 +13,42 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use core_affinity::CoreId;
 
-use crate::base::id::ListenerId;
-use crate::io::{self, Bell, Driver, Listener, Notify, Ringer, Started, race};
+use crate::io::{self, Bell, Driver, Notify, Ringer, Started, race};
+use crate::observe::access_log::AccessLog;
+use crate::plan::Plan;
 use crate::proxy::{Core, CoreParts, TICK};
+use crate::upstream::{CoreStats, Remains};
+
+use accept::Doors;
+pub use accept::Socket;
 
 /// What control asks of a worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Message {
+    /// Answer the next request by a new plan.
+    Install(Box<Install>),
     /// Accept nothing new, finish what is under way, then end.
     Drain,
     /// End now.
     Stop,
+}
+
+/// A new plan for a worker, with everything made ready that could fail.
+pub struct Install {
+    /// This worker's own copy.
+    pub plan: Plan,
+    /// Its counters for it.
+    pub stats: CoreStats,
+    /// One for each listener of the plan, in its order.
+    pub sockets: Vec<Socket>,
+    /// The plan's form of log lines, if there is a log.
+    pub log_format: Option<Arc<AccessLog>>,
+}
+
+impl std::fmt::Debug for Install {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Install").field("sockets", &self.sockets).finish_non_exhaustive()
+    }
 }
 
 /// What a worker tells control.
@@ -35,6 +60,18 @@ pub enum Report {
         worker: usize,
         /// How its ring was built.
         started: Started,
+    },
+    /// It answers by the plan that it was last sent, and has closed the listeners that the plan does not have.
+    Installed {
+        /// Which worker.
+        worker: usize,
+    },
+    /// A plan of the past has answered its last request, and is to be dropped here: that can take long.
+    Retired {
+        /// Which worker.
+        worker: usize,
+        /// What is left of it.
+        remains: Box<Remains>,
     },
     /// A connection's task panicked and was closed; the worker goes on.
     Panicked {
@@ -135,20 +172,9 @@ async fn serve(start: Start, started: Started) -> std::io::Result<()> {
         }
         raise.raise();
     });
-    let mut accepting = Vec::new();
-    for (at, listener) in listeners.into_iter().enumerate() {
-        let listener = Rc::new(Listener::from_std(listener)?);
-        accepting.push(listener.clone());
-        io::spawn(accept::run(core.clone(), ListenerId(at as u32), listener, reports.clone()));
-    }
-    let ticking = core.clone();
-    io::spawn(async move {
-        loop {
-            let now = io::now();
-            ticking.tick(now);
-            io::sleep_until(now + TICK).await;
-        }
-    });
+    let mut doors = Doors::new(core.clone(), reports.clone());
+    doors.change(listeners.into_iter().map(Socket::New).collect(), &core.installed())?;
+    io::spawn(tick(core.clone(), reports.clone()));
     reports(Report::Serving { worker, started });
     loop {
         {
@@ -158,8 +184,14 @@ async fn serve(start: Start, started: Started) -> std::io::Result<()> {
         }
         loop {
             match mailbox.try_recv() {
+                Ok(Message::Install(install)) => {
+                    let Install { plan, stats, sockets, log_format } = *install;
+                    let old = core.install(plan, stats, log_format);
+                    doors.change(sockets, &old)?;
+                    reports(Report::Installed { worker });
+                }
                 Ok(Message::Drain) => {
-                    accepting.drain(..).for_each(|listener| listener.stop());
+                    doors.stop();
                     core.drain();
                 }
                 Ok(Message::Stop) | Err(std::sync::mpsc::TryRecvError::Disconnected) => {
@@ -174,5 +206,17 @@ async fn serve(start: Start, started: Started) -> std::io::Result<()> {
             core.close_log();
             return Ok(());
         }
+    }
+}
+
+/// The periodic work, for as long as the worker lives.
+async fn tick(core: Rc<Core>, reports: Reporter) {
+    loop {
+        let now = io::now();
+        core.tick(now);
+        while let Some(remains) = core.take_retired() {
+            reports(Report::Retired { worker: core.index, remains: Box::new(remains) });
+        }
+        io::sleep_until(now + TICK).await;
     }
 }

@@ -1,8 +1,8 @@
 //! Bodies stream: whole, in bounded memory, at the pace of the slower side.
 
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use crate::support::client::Client;
@@ -27,21 +27,24 @@ const LARGE: usize = 64 * 1024 * 1024;
 /// More than two directions of buffers of one connection need, far less than a body.
 const ALLOWED_KIB: u64 = 16 * 1024;
 
-/// Byte `at` of every large body here.
-fn pattern(at: usize) -> u8 {
-    (at / 251 + at) as u8
+/// Every large body is this, again and again: no two pieces of a buffer's size within it are alike.
+static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| (0..251 * 256).map(|at| (at / 251 + at) as u8).collect());
+
+/// The bytes of a large body from `at` on, as far as the pattern goes.
+fn pattern(at: usize) -> &'static [u8] {
+    &PATTERN[at % PATTERN.len()..]
 }
 
 /// Writes `length` bytes of the pattern, as they are or as chunks, and counts them.
 fn write_pattern(to: &mut impl Write, length: usize, chunked: bool, count: &AtomicU64) -> io::Result<()> {
     let mut at = 0;
     while at < length {
-        let size = (length - at).min(40_000);
+        let size = (length - at).min(40_000).min(pattern(at).len());
         let mut piece: Vec<u8> = Vec::with_capacity(size + 16);
         if chunked {
             piece.extend_from_slice(format!("{size:x}\r\n").as_bytes());
         }
-        piece.extend((at..at + size).map(pattern));
+        piece.extend_from_slice(&pattern(at)[..size]);
         if chunked {
             piece.extend_from_slice(b"\r\n");
         }
@@ -55,8 +58,8 @@ fn write_pattern(to: &mut impl Write, length: usize, chunked: bool, count: &Atom
 #[track_caller]
 fn check_pattern(bytes: &[u8], length: usize) {
     assert_eq!(bytes.len(), length);
-    let wrong = bytes.iter().enumerate().position(|(at, byte)| *byte != pattern(at));
-    assert_eq!(wrong, None, "the first wrong byte");
+    let wrong = bytes.chunks(PATTERN.len()).position(|chunk| *chunk != PATTERN[..chunk.len()]);
+    assert_eq!(wrong, None, "the first wrong repetition of the pattern");
 }
 
 fn framing_line(length: usize, chunked: bool) -> String {

@@ -53,6 +53,7 @@ fn finishes(driver: Driver, signal: Signal) {
     assert_eq!((response.status, response.text()), (200, "done".to_owned()));
     assert_eq!(response.header("connection"), Some("close"), "a draining proxy says so");
     client.expect_closed();
+    drop(client); // it would be lingered for
     let stopped = bench.ringway.ended();
     assert!(stopped.log.iter().any(|line| line.contains("GET /last")), "the log is flushed: {:?}", stopped.log);
 }
@@ -91,7 +92,7 @@ fn idle_connections_do_not_hold_it_up(driver: Driver) {
 }
 
 fn what_does_not_end_is_ended_by_the_drain_duration(driver: Driver) {
-    let (origin, _go) = on_command();
+    let (origin, go) = on_command();
     let mut bench = Bench::with(driver, origin, |setup| setup.mesh_config("defaultConfig", "{drainDuration: 1s}"));
     let mut client = bench.client();
     client.send(get("/never"));
@@ -99,4 +100,5 @@ fn what_does_not_end_is_ended_by_the_drain_duration(driver: Driver) {
     bench.ringway.process.signal(Signal::TERM);
     client.expect_closed();
     bench.ringway.ended();
+    drop(go); // lets the origin end
 }

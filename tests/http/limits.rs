@@ -40,6 +40,7 @@ fn a_head_that_does_not_end_is_timed_out(driver: Driver) {
     client.send("GET");
     assert_eq!(client.response().status, 408);
     client.expect_closed();
+    drop(client);
     bench.finish();
 }
 
@@ -95,6 +96,7 @@ fn more_headers_than_allowed(driver: Driver) {
     assert_eq!(client.ask(with(5)).status, 200);
     assert_eq!(client.ask(with(6)).status, 431);
     client.expect_closed();
+    drop(client);
     bench.finish();
 }
 
@@ -113,6 +115,7 @@ fn more_bytes_than_allowed(driver: Driver) {
     client.send("GET /".to_owned() + &"a".repeat(2000));
     assert_eq!(client.response().status, 431);
     client.expect_closed();
+    drop(client);
     bench.finish();
 }
 

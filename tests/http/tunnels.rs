@@ -116,6 +116,7 @@ fn another_upgrade_is_refused(driver: Driver) {
     let response = client.ask(get("/x").replace("\r\n\r\n", "\r\nConnection: Upgrade\r\nUpgrade: tea\r\n\r\n"));
     assert_eq!((response.status, response.text()), (403, String::new()));
     client.expect_closed();
+    drop(client);
     assert!(bench.origin.requests().is_empty());
     bench.finish();
 }

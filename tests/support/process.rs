@@ -1,6 +1,6 @@
-//! A child process whose standard error is kept, and which never outlives its test.
+//! A child process whose words are kept, and which never outlives its test.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -14,27 +14,42 @@ pub(crate) struct Process {
     name: String,
     child: Child,
     said: Arc<Mutex<String>>,
-    listener: Option<JoinHandle<()>>,
+    printed: Arc<Mutex<String>>,
+    listeners: Vec<JoinHandle<()>>,
+}
+
+/// Collects the lines of a pipe until it ends.
+fn listen(pipe: impl Read + Send + 'static, into: &Arc<Mutex<String>>) -> JoinHandle<()> {
+    let into = Arc::clone(into);
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+            let mut text = into.lock().expect("a string is never left half written");
+            text.push_str(&String::from_utf8_lossy(&line));
+            text.push('\n');
+        }
+    })
 }
 
 impl Process {
     /// Starts `command` with no standard input; standard output is dropped, standard error kept.
     pub(crate) fn start(name: &str, command: &mut Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        Self::start_with_stdout(name, command, Stdio::null())
+    }
+
+    /// As [`Process::start`], with standard output kept too.
+    pub(crate) fn start_printing(name: &str, command: &mut Command) -> Self {
+        Self::start_with_stdout(name, command, Stdio::piped())
+    }
+
+    /// As [`Process::start`], with this standard output; it is kept if it is a pipe made here.
+    pub(crate) fn start_with_stdout(name: &str, command: &mut Command, stdout: Stdio) -> Self {
+        command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("start {name} ({command:?}): {error}"));
+        let (said, printed) = <(Arc<Mutex<String>>, Arc<Mutex<String>>)>::default();
         let errors = child.stderr.take().expect("standard error is piped");
-        let said = Arc::new(Mutex::new(String::new()));
-        let listener = std::thread::spawn({
-            let said = Arc::clone(&said);
-            move || {
-                for line in BufReader::new(errors).split(b'\n').map_while(Result::ok) {
-                    let mut said = said.lock().expect("a string is never left half written");
-                    said.push_str(&String::from_utf8_lossy(&line));
-                    said.push('\n');
-                }
-            }
-        });
-        Self { name: name.to_owned(), child, said, listener: Some(listener) }
+        let mut listeners = vec![listen(errors, &said)];
+        listeners.extend(child.stdout.take().map(|output| listen(output, &printed)));
+        Self { name: name.to_owned(), child, said, printed, listeners }
     }
 
     /// The process id.
@@ -45,6 +60,11 @@ impl Process {
     /// What it wrote on standard error so far.
     pub(crate) fn said(&self) -> String {
         self.said.lock().expect("a string is never left half written").clone()
+    }
+
+    /// What it wrote on standard output so far, if that is kept.
+    pub(crate) fn printed(&self) -> String {
+        self.printed.lock().expect("a string is never left half written").clone()
     }
 
     /// Its exit status, if it has ended.
@@ -84,10 +104,10 @@ impl Process {
         }
     }
 
-    /// All of standard error, once the child has ended.
+    /// All of standard error, once the child has ended; all of standard output is there by then too.
     pub(crate) fn finish(&mut self) -> String {
-        if let Some(listener) = self.listener.take() {
-            listener.join().expect("the reader of standard error does not panic");
+        for listener in self.listeners.drain(..) {
+            listener.join().expect("a reader of a pipe does not panic");
         }
         self.said()
     }

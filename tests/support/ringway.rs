@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -39,12 +39,18 @@ pub(crate) const DRIVERS: [Driver; 2] = [Driver::IoUring, Driver::Epoll];
 pub(crate) struct Setup {
     driver: Driver,
     cpus: Vec<usize>,
+    bind: IpAddr,
     gateway_ports: Vec<u16>,
+    bound: BTreeMap<u16, u16>,
+    admin: Option<SocketAddr>,
     labels: String,
     limits: String,
+    access_log: Option<PathBuf>,
     mesh_config: String,
     documents: Vec<String>,
     paths: Vec<PathBuf>,
+    flags: Vec<String>,
+    launcher: Vec<String>,
 }
 
 impl Setup {
@@ -53,12 +59,18 @@ impl Setup {
         Self {
             driver,
             cpus: vec![0],
+            bind: Ipv4Addr::LOCALHOST.into(),
             gateway_ports: vec![80],
+            bound: BTreeMap::new(),
+            admin: None,
             labels: String::new(),
             limits: String::new(),
+            access_log: None,
             mesh_config: String::new(),
             documents: Vec::new(),
             paths: Vec::new(),
+            flags: Vec::new(),
+            launcher: Vec::new(),
         }
     }
 
@@ -71,6 +83,42 @@ impl Setup {
     /// The Gateway ports that the YAML opens; each gets a free port of the machine.
     pub(crate) fn gateway_ports(mut self, ports: &[u16]) -> Self {
         self.gateway_ports = ports.to_vec();
+        self
+    }
+
+    /// The port to bind for a Gateway port, in place of a free one.
+    pub(crate) fn bound(mut self, gateway_port: u16, port: u16) -> Self {
+        self.bound.insert(gateway_port, port);
+        self
+    }
+
+    /// The address of the Gateway listeners, in place of 127.0.0.1.
+    pub(crate) fn bind(mut self, address: impl Into<IpAddr>) -> Self {
+        self.bind = address.into();
+        self
+    }
+
+    /// The address of the admin endpoints, in place of a free port.
+    pub(crate) fn admin(mut self, address: SocketAddr) -> Self {
+        self.admin = Some(address);
+        self
+    }
+
+    /// Where the access log goes, in place of a file of the test's own.
+    pub(crate) fn access_log(mut self, path: impl Into<PathBuf>) -> Self {
+        self.access_log = Some(path.into());
+        self
+    }
+
+    /// Flags for the command line.
+    pub(crate) fn flags(mut self, flags: &[&str]) -> Self {
+        self.flags.extend(flags.iter().map(|&flag| flag.to_owned()));
+        self
+    }
+
+    /// A command that starts ringway, whose own command line is appended to it.
+    pub(crate) fn launcher(mut self, command: &[&str]) -> Self {
+        self.launcher = command.iter().map(|&word| word.to_owned()).collect();
         self
     }
 
@@ -106,10 +154,45 @@ impl Setup {
 
     /// Starts ringway; ready when `/ready` says so.
     pub(crate) fn start(self) -> Ringway {
+        self.start_with_stdout(Stdio::null())
+    }
+
+    /// As [`Setup::start`], with this standard output.
+    pub(crate) fn start_with_stdout(self, stdout: Stdio) -> Ringway {
+        let written = self.write();
+        let mut process = Process::start_with_stdout("ringway", &mut self.command(&written), stdout);
+        process.wait_until("ready", || ready(written.admin));
+        let Written { dir, log, admin, ports } = written;
+        Ringway { process, admin, ports, log, dir }
+    }
+
+    /// Runs ringway to an end that comes by itself: exit code and standard error.
+    #[track_caller]
+    pub(crate) fn fail(self) -> (Option<i32>, String) {
+        let written = self.write();
+        let mut process = Process::start("ringway", &mut self.command(&written));
+        let status = process.wait();
+        (status.code(), process.finish())
+    }
+
+    fn command(&self, written: &Written) -> Command {
+        let mut words = self.launcher.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_ringway")]);
+        let mut command = Command::new(words.next().expect("at least ringway"));
+        command.args(words).arg("run").arg("-c").arg(written.dir.path().join("config"));
+        for path in &self.paths {
+            command.arg("-c").arg(path);
+        }
+        command.args(&self.flags);
+        command
+    }
+
+    /// Chooses ports and writes the configuration.
+    fn write(&self) -> Written {
         let dir = TempDir::new().expect("a temporary folder");
-        let log = dir.path().join("access.log");
-        let admin = ports::loopback(ports::free());
-        let ports: BTreeMap<u16, u16> = self.gateway_ports.iter().map(|port| (*port, ports::free())).collect();
+        let log = self.access_log.clone().unwrap_or_else(|| dir.path().join("access.log"));
+        let admin = self.admin.unwrap_or_else(|| ports::loopback(ports::free()));
+        let mut ports: BTreeMap<u16, u16> = self.gateway_ports.iter().map(|port| (*port, ports::free())).collect();
+        ports.extend(&self.bound);
         let config = dir.path().join("config");
         std::fs::create_dir(&config).expect("a folder for the configuration");
         let proxy = self.proxy_document(&ports, admin, &log);
@@ -117,14 +200,7 @@ impl Setup {
         for (number, text) in self.documents.iter().enumerate() {
             std::fs::write(config.join(format!("{number}.yaml")), text).expect("write YAML");
         }
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
-        command.arg("run").arg("-c").arg(&config);
-        for path in &self.paths {
-            command.arg("-c").arg(path);
-        }
-        let mut process = Process::start("ringway", &mut command);
-        process.wait_until("ready", || ready(admin));
-        Ringway { process, admin, ports, log, dir }
+        Written { dir, log, admin, ports }
     }
 
     fn proxy_document(&self, ports: &BTreeMap<u16, u16>, admin: SocketAddr, log: &Path) -> String {
@@ -134,13 +210,21 @@ impl Setup {
             let _ = write!(text, "  labels:\n{}", self.labels);
         }
         let _ = writeln!(text, "spec:\n  cpus: {:?}\n  driver: {}", self.cpus, self.driver.name());
-        let _ = writeln!(text, "  bind: 127.0.0.1\n  admin: {admin}\n  ports: {{{}}}", ports.join(", "));
+        let _ = writeln!(text, "  bind: {}\n  admin: {admin}\n  ports: {{{}}}", self.bind, ports.join(", "));
         if !self.limits.is_empty() {
             let _ = write!(text, "  limits:\n{}", self.limits);
         }
         let _ = write!(text, "  meshConfig:\n    accessLogFile: {}\n{}", log.display(), self.mesh_config);
         text
     }
+}
+
+/// A configuration on disk.
+struct Written {
+    dir: TempDir,
+    log: PathBuf,
+    admin: SocketAddr,
+    ports: BTreeMap<u16, u16>,
 }
 
 /// A running ringway.
@@ -188,9 +272,10 @@ impl Ringway {
         pairs.filter(|(name, _)| name.ends_with(ending)).filter_map(|(_, value)| value.parse::<u64>().ok()).sum()
     }
 
-    /// The lines of the access log so far.
+    /// The lines of the access log so far, if it is the test's own file.
     pub(crate) fn log(&self) -> Vec<String> {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let own = self.log.starts_with(self.dir.path()); // a device has no end
+        let text = if own { std::fs::read_to_string(&self.log).unwrap_or_default() } else { String::new() };
         text.lines().map(str::to_owned).collect()
     }
 

@@ -4,7 +4,7 @@ use std::net::{Shutdown, TcpStream};
 use super::*;
 use crate::istio::model::proxy::Proxy;
 use crate::plan::{Endpoint, Overrides, ProxySettings};
-use crate::policy::balance;
+use crate::policy::balance::{Policy, Spread};
 
 const NAME: &str = "outbound|8000|v1|httpbin.default.svc.cluster.local";
 
@@ -17,7 +17,7 @@ struct Running {
 fn plan(clusters: &[&str]) -> Arc<Plan> {
     let cluster = |name: &&str| Cluster {
         name: (*name).to_owned(),
-        policy: balance::Policy::LeastRequest,
+        spread: Spread::even(Policy::LeastRequest, None, &[(([10, 0, 0, 1], 80).into(), 3)]),
         endpoints: vec![Endpoint { address: ([10, 0, 0, 1], 80).into(), weight: 3 }],
         connect_timeout: Duration::from_secs(10),
         idle_timeout: None,

@@ -1,11 +1,12 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::super::change;
 use super::super::chunked::{Decoder, LAST_CHUNK, chunk_size_line};
 use super::super::encode::{self, Connection, Forwarded, OutBody, RequestOut, ResponseOut, Server};
 use super::super::framing::{self, Body};
 use super::super::head::Known;
-use super::super::target::{self, Normal};
+use super::super::target::{self, Normal, PathForm};
 use super::*;
 
 /// Names that the writer has no opinion on.
@@ -135,7 +136,9 @@ proptest! {
         let head = request_at_once(buf);
         let out_body = OutBody::of_request(framing::request_body(&head, buf).expect("a good body"));
         let forward = Forwarded { peer: b"1.2.3.4", proto: b"http", request_id: b"id", attempt: 1, ..Forwarded::default() };
-        let what = RequestOut { path: path.as_bytes(), authority: None, body: out_body, forward, drop_expect: false };
+        let what = RequestOut {
+            path: path.as_bytes(), authority: None, body: out_body, forward, drop_expect: false, changes: &change::NONE,
+        };
         let mut written = Vec::new();
         encode::request(&mut written, &head, buf, &what);
 
@@ -162,6 +165,7 @@ proptest! {
             server: Server::Overwrite(b"ringway"), date: b"NOW", service_time_ms: Some(3), client,
             body: OutBody::of_response(body, client),
             connection: if close { Connection::Close } else { Connection::KeepAlive },
+            changes: &change::NONE,
         };
         let mut written = Vec::new();
         encode::response(&mut written, &head, buf, &what);
@@ -224,10 +228,10 @@ proptest! {
             let _ = framing::upgrade(&head, &message);
             if let (Ok(body), Ok(parts)) = (body, parts) {
                 let mut path = Vec::new();
-                let _ = target::normalize(parts.path.of(&message), &mut path);
+                let _ = target::normalize(parts.path.of(&message), PathForm::Base, &mut path);
                 let what = RequestOut {
                     path: &path, authority: Some(parts.host.of(&message)), body: OutBody::of_request(body),
-                    forward: Forwarded::default(), drop_expect: true,
+                    forward: Forwarded::default(), drop_expect: true, changes: &change::NONE,
                 };
                 let mut written = Vec::new();
                 encode::request(&mut written, &head, &message, &what);
@@ -257,11 +261,11 @@ proptest! {
     #[test]
     fn a_normal_path_stays_and_means_the_same(path in "/[a-e/%.\\\\2-5\"EF]{0,24}") {
         let mut out = Vec::new();
-        let normal = match target::normalize(path.as_bytes(), &mut out).expect("no NUL can be written so") {
+        let normal = match target::normalize(path.as_bytes(), PathForm::Base, &mut out).expect("no NUL can be written so") {
             Normal::AsIs => path.clone().into_bytes(),
             Normal::Rewritten => out.clone(),
         };
-        prop_assert_eq!(target::normalize(&normal, &mut out), Ok(Normal::AsIs));
+        prop_assert_eq!(target::normalize(&normal, PathForm::Base, &mut out), Ok(Normal::AsIs));
         prop_assert!(normal.starts_with(b"/"));
         prop_assert!(!normal.split(|byte| *byte == b'/').any(|segment| segment == b"." || segment == b".."));
         // Where no segment is resolved, an upstream that decodes once must see what it would have seen without us.

@@ -1,4 +1,4 @@
-use super::super::target::{self, Normal};
+use super::super::target::{self, Normal, PathForm};
 use super::*;
 
 /// `path?query @host [scheme]` of a request line with `Host: h`.
@@ -138,12 +138,49 @@ fn authorities() {
 /// The normal form of a path, which must be its own normal form.
 fn normal(path: &str) -> Result<String, BadMessage> {
     let mut out = b"left over".to_vec();
-    let first = match target::normalize(path.as_bytes(), &mut out)? {
+    let first = match target::normalize(path.as_bytes(), PathForm::Base, &mut out)? {
         Normal::AsIs => path.as_bytes().to_vec(),
         Normal::Rewritten => out.clone(),
     };
-    assert_eq!(target::normalize(&first, &mut out), Ok(Normal::AsIs), "{path} is normal after one pass");
+    assert_eq!(
+        target::normalize(&first, PathForm::Base, &mut out),
+        Ok(Normal::AsIs),
+        "{path} is normal after one pass"
+    );
     Ok(text(&first))
+}
+
+/// Each row: a path, and what `MERGE_SLASHES` and `DECODE_AND_MERGE_SLASHES` make of it. Tried on Envoy 1.40.
+#[test]
+fn other_forms() {
+    let table = [
+        ("/", "/", "/"),
+        ("/a/b", "/a/b", "/a/b"),
+        ("//a///b//", "/a/b/", "/a/b/"),
+        ("/a%2fb", "/a%2fb", "/a/b"),
+        ("/a%5Cb%2F%2fc", "/a%5Cb%2F%2fc", "/a/b/c"),
+        ("/a/..%2fb", "/a/..%2fb", "/b"),
+        ("/a%2f..%2Fb", "/a%2f..%2Fb", "/b"),
+        ("/a/%2e%2e%2f%2fb", "/a/..%2f%2fb", "/b"),
+        ("/a//../b", "/a/b", "/a/b"),
+        ("/a\\b\\\\c", "/a/b/c", "/a/b/c"),
+        ("/%252f", "/%252f", "/%252f"),
+        ("/a%2", "/a%2", "/a%2"),
+        ("/%2f%2", "/%2f%2", "/%2"),
+    ];
+    for (path, merged, decoded) in table {
+        for (form, expected) in
+            [(PathForm::AsSent, path), (PathForm::MergeSlashes, merged), (PathForm::DecodeAndMergeSlashes, decoded)]
+        {
+            let mut out = b"left over".to_vec();
+            let first = match target::normalize(path.as_bytes(), form, &mut out).expect("a good path") {
+                Normal::AsIs => path.as_bytes().to_vec(),
+                Normal::Rewritten => out.clone(),
+            };
+            assert_eq!(String::from_utf8_lossy(&first), expected, "{path} {form:?}");
+            assert_eq!(target::normalize(&first, form, &mut out), Ok(Normal::AsIs), "{path} {form:?}");
+        }
+    }
 }
 
 #[test]
@@ -174,7 +211,7 @@ fn paths_in_normal_form_are_left_alone() {
         "*",
         "",
     ] {
-        assert_eq!(target::normalize(path.as_bytes(), &mut Vec::new()), Ok(Normal::AsIs), "{path}");
+        assert_eq!(target::normalize(path.as_bytes(), PathForm::Base, &mut Vec::new()), Ok(Normal::AsIs), "{path}");
     }
 }
 

@@ -1,13 +1,17 @@
+use super::super::change;
 use super::super::encode::{self, Connection, Forwarded, LocalReply, OutBody, RequestOut, ResponseOut, Server};
 use super::super::framing::Body;
+use super::changes::{add, changed, set};
 use super::*;
 
 const FORWARD: Forwarded<'_> = Forwarded {
+    believed: false,
     peer: b"10.0.0.1",
     proto: b"http",
     request_id: b"id-1",
     external_address: None,
     attempt: 1,
+    original_host: None,
     original_path: None,
 };
 
@@ -16,7 +20,8 @@ const SAID: &str =
     "x-forwarded-for: 10.0.0.1\r\nx-forwarded-proto: http\r\nx-request-id: id-1\r\nx-envoy-attempt-count: 1\r\n";
 
 fn out(path: &'static str, body: OutBody) -> RequestOut<'static> {
-    RequestOut { path: path.as_bytes(), authority: None, body, forward: FORWARD, drop_expect: false }
+    let (authority, drop_expect, changes) = (None, false, &change::NONE);
+    RequestOut { path: path.as_bytes(), authority, body, forward: FORWARD, drop_expect, changes }
 }
 
 fn sent(message: &str, what: &RequestOut<'_>) -> String {
@@ -38,6 +43,7 @@ const ANSWER: ResponseOut<'_> = ResponseOut {
     body: OutBody::Length(2),
     connection: Connection::KeepAlive,
     client: Version::Http11,
+    changes: &change::NONE,
 };
 
 #[test]
@@ -145,6 +151,24 @@ fn what_clients_say_of_themselves_is_replaced() {
 }
 
 #[test]
+fn the_words_of_an_application_beside_the_proxy_stand() {
+    let forward = Forwarded { believed: true, peer: b"", external_address: None, original_host: Some(b"h"), ..FORWARD };
+    let what = RequestOut { authority: Some(b"new"), forward, ..out("/", OutBody::None) };
+    let message = "GET / HTTP/1.1\r\nX-Forwarded-For: 1.1.1.1\r\nHost: h\r\nX-Request-Id: mine\r\nX-Forwarded-For: 2\r\n\
+                   X-Forwarded-Proto: https\r\nX-Envoy-Max-Retries: 9\r\n\r\n";
+    assert_eq!(
+        sent(message, &what),
+        "GET / HTTP/1.1\r\nX-Forwarded-For: 1.1.1.1\r\nhost: new\r\nX-Request-Id: mine\r\nX-Forwarded-For: 2\r\n\
+         X-Forwarded-Proto: https\r\nx-envoy-attempt-count: 1\r\nx-envoy-original-host: h\r\n\r\n"
+    );
+    assert_eq!(
+        sent("GET / HTTP/1.1\r\nHost: h\r\n\r\n", &RequestOut { authority: None, ..what }),
+        "GET / HTTP/1.1\r\nHost: h\r\nx-forwarded-proto: http\r\nx-request-id: id-1\r\nx-envoy-attempt-count: 1\r\n\
+         x-envoy-original-host: h\r\n\r\n"
+    );
+}
+
+#[test]
 fn a_host_is_always_sent() {
     let message = "GET / HTTP/1.0\r\n\r\n";
     assert_eq!(sent(message, &out("/", OutBody::None)), format!("GET / HTTP/1.1\r\nhost: \r\n{SAID}\r\n"));
@@ -167,8 +191,10 @@ fn nothing_from_outside_the_head_begins_a_line() {
         proto: evil,
         request_id: evil,
         external_address: Some(evil),
+        original_host: Some(evil),
         original_path: Some(evil),
         attempt: 1,
+        believed: false,
     };
     let message = "GET / HTTP/1.1\r\nHost: h\r\nX-Request-Id: 1\r\nX-Forwarded-For: 1\r\n\r\n";
     let what = RequestOut {
@@ -177,18 +203,19 @@ fn nothing_from_outside_the_head_begins_a_line() {
         body: OutBody::None,
         forward,
         drop_expect: false,
+        changes: &change::NONE,
     };
     assert_eq!(
         sent(message, &what),
         "GET /a%20b%0D%0AEvil:%201 HTTP/1.1\r\nhost: xEvil: 1\r\nx-request-id: xEvil: 1\r\nX-Forwarded-For: 1,xEvil: 1\r\n\
          x-forwarded-proto: xEvil: 1\r\nx-envoy-external-address: xEvil: 1\r\nx-envoy-attempt-count: 1\r\n\
-         x-envoy-original-path: xEvil: 1\r\n\r\n"
+         x-envoy-original-host: xEvil: 1\r\nx-envoy-original-path: xEvil: 1\r\n\r\n"
     );
     let what = ResponseOut { server: Server::Overwrite(evil), date: evil, ..ANSWER };
     let answer = answered("HTTP/1.1 200 OK\r\nServer: a\r\n\r\n", &what);
     assert!(!answer.contains("\nEvil"), "{answer:?}");
     let mut reply = Vec::new();
-    encode::local_reply(&mut reply, &LocalReply { extra: &[("location", "/a\r\nEvil: 1")], ..LOCAL });
+    encode::local_reply(&mut reply, &LocalReply { location: Some(b"/a\r\nEvil: 1"), ..LOCAL });
     assert!(!text(&reply).contains("\\nEvil"), "{}", text(&reply));
     assert_eq!(
         sent(message, &RequestOut { path: b"", ..out("", OutBody::None) }).lines().next(),
@@ -353,17 +380,21 @@ fn interim_responses_pass_without_additions() {
 
 const LOCAL: LocalReply<'_> = LocalReply {
     status: 404,
-    body: "",
+    body: b"",
     head_request: false,
     close: false,
     client: Version::Http11,
     server: Some(b"ringway"),
     date: b"NOW",
-    extra: &[],
+    location: None,
+    changes: &change::NONE,
 };
 
 #[test]
 fn local_replies_look_like_envoys() {
+    let overloaded = changed(|changes| add(changes, "x-envoy-overloaded", "true"));
+    let json = changed(|changes| set(changes, "content-type", "application/json"));
+    let elsewhere = changed(|changes| set(changes, "location", "/c"));
     let table: &[(LocalReply<'_>, &str)] = &[
         (LOCAL, "HTTP/1.1 404 Not Found\r\ndate: NOW\r\nserver: ringway\r\ncontent-length: 0\r\n\r\n"),
         (
@@ -375,29 +406,31 @@ fn local_replies_look_like_envoys() {
             "HTTP/1.0 404 Not Found\r\ndate: NOW\r\nserver: ringway\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
         ),
         (
-            LocalReply { status: 400, body: "Bad Request", close: true, ..LOCAL },
+            LocalReply { status: 400, body: b"Bad Request", close: true, ..LOCAL },
             "HTTP/1.1 400 Bad Request\r\ncontent-length: 11\r\ncontent-type: text/plain\r\ndate: NOW\r\nserver: ringway\r\nconnection: close\r\n\r\nBad Request",
         ),
         (
-            LocalReply { status: 503, body: "no", head_request: true, server: None, ..LOCAL },
+            LocalReply { status: 503, body: b"no", head_request: true, server: None, ..LOCAL },
             "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\ncontent-type: text/plain\r\ndate: NOW\r\n\r\n",
         ),
         (
-            LocalReply { status: 503, body: "no", extra: &[("x-envoy-overloaded", "true")], ..LOCAL },
+            LocalReply { status: 503, body: b"no", changes: &overloaded, ..LOCAL },
             "HTTP/1.1 503 Service Unavailable\r\nx-envoy-overloaded: true\r\ncontent-length: 2\r\ncontent-type: text/plain\r\ndate: NOW\r\nserver: ringway\r\n\r\nno",
         ),
         (
-            LocalReply {
-                status: 200,
-                body: "{}",
-                extra: &[("Content-Type", "application/json")],
-                client: Version::Http10,
-                ..LOCAL
-            },
-            "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\ncontent-length: 2\r\ndate: NOW\r\nserver: ringway\r\nconnection: keep-alive\r\n\r\n{}",
+            LocalReply { status: 200, body: b"{}", changes: &json, client: Version::Http10, ..LOCAL },
+            "HTTP/1.0 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\ndate: NOW\r\nserver: ringway\r\nconnection: keep-alive\r\n\r\n{}",
         ),
         (
-            LocalReply { status: 204, body: "ignored", ..LOCAL },
+            LocalReply { status: 302, location: Some(b"http://a/b"), changes: &overloaded, ..LOCAL },
+            "HTTP/1.1 302 Found\r\nlocation: http://a/b\r\nx-envoy-overloaded: true\r\ndate: NOW\r\nserver: ringway\r\ncontent-length: 0\r\n\r\n",
+        ),
+        (
+            LocalReply { status: 302, location: Some(b"http://a/b"), changes: &elsewhere, ..LOCAL },
+            "HTTP/1.1 302 Found\r\nlocation: /c\r\ndate: NOW\r\nserver: ringway\r\ncontent-length: 0\r\n\r\n",
+        ),
+        (
+            LocalReply { status: 204, body: b"ignored", ..LOCAL },
             "HTTP/1.1 204 No Content\r\ndate: NOW\r\nserver: ringway\r\n\r\n",
         ),
     ];

@@ -188,6 +188,7 @@ spec:
     let rule = &world.destination_rules[0];
     let policy = |policy: Option<LbPolicy>| TrafficPolicy {
         load_balancer: policy.map(|policy| LoadBalancer { policy, ..LoadBalancer::default() }),
+        outlier_detection: false,
         ports: Vec::new(),
     };
     assert_eq!(rule.host, "*.example.com");

@@ -328,6 +328,12 @@ block! {
         downstream_rq_rx_reset: Counter,
         /// Requests that this side cut off after their response had begun.
         downstream_rq_tx_reset: Counter,
+        /// Requests answered by a rule in place of an upstream: redirects and direct responses.
+        rq_direct_response: Counter,
+        /// Requests from an origin that the route's `corsPolicy` allows.
+        cors_origin_valid: Counter = "cors.origin_valid",
+        /// Requests from another origin.
+        cors_origin_invalid: Counter = "cors.origin_invalid",
         /// Requests whose head or body did not arrive in time.
         downstream_rq_timeout: Counter,
         /// Requests whose head did not arrive in time.
@@ -390,6 +396,18 @@ block! {
         concurrency: Gauge,
         /// 0 live, 1 draining, 2 pre-initializing, 3 initializing (Envoy's `ServerInfo.State`).
         state: Gauge,
+    }
+}
+
+block! {
+    /// What control does; shown as `ringway.<field>`.
+    ControlStats {
+        /// Reloads that are in force, or were.
+        config_reload_success: Counter,
+        /// Reloads that were refused: the configuration before stayed in force.
+        config_reload_failure: Counter,
+        /// Workers that died and were replaced.
+        worker_restarts: Counter,
     }
 }
 

@@ -10,8 +10,9 @@ mod histogram;
 mod registry;
 
 pub use blocks::{
-    ClusterCells, ClusterShared, ClusterStats, EndpointStats, HttpStats, ListenerStats, LogStats, ServerStats,
+    ClusterCells, ClusterShared, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats,
+    ServerStats,
 };
 pub use cell::{Counter, Gauge};
 pub use histogram::{Buckets, Histogram};
-pub use registry::{EndpointTotals, Registry, Stat, Value, write_text};
+pub use registry::{EndpointTotals, Kept, Registry, Stat, Value, write_text};

@@ -3,13 +3,14 @@
 //! Workers come here when a plan is installed, to fetch the blocks of their core; the control side comes to read.
 //! Nothing on the data path does: there is a lock here.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::blocks::{
-    Block, ClusterShared, ClusterStats, EndpointStats, HttpStats, ListenerStats, LogStats, Sample, ServerStats,
+    Block, ClusterShared, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats, Sample,
+    ServerStats,
 };
 use super::histogram::Buckets;
 
@@ -19,6 +20,7 @@ use super::histogram::Buckets;
 pub struct Registry {
     cores: usize,
     server: ServerStats,
+    control: ControlStats,
     /// One for each core's log buffer, and one more for the writer thread.
     log: Vec<Arc<LogStats>>,
     tables: Mutex<Tables>,
@@ -91,6 +93,17 @@ impl Value {
     }
 }
 
+/// What a plan names, for [`Registry::retain`].
+#[derive(Debug, Default)]
+pub struct Kept<'a> {
+    /// Clusters by name, each with its endpoints.
+    pub clusters: HashMap<&'a str, HashSet<SocketAddr>>,
+    /// Listeners by name.
+    pub listeners: HashSet<&'a str>,
+    /// Prefixes of HTTP statistics.
+    pub http: HashSet<&'a str>,
+}
+
 /// The numbers of an endpoint, summed over the cores.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EndpointTotals {
@@ -119,6 +132,7 @@ impl Registry {
         Self {
             cores,
             server: ServerStats::default(),
+            control: ControlStats::default(),
             log: shards(cores + 1),
             tables: Mutex::default(),
             rolled: Mutex::default(),
@@ -135,6 +149,25 @@ impl Registry {
     #[must_use]
     pub fn server(&self) -> &ServerStats {
         &self.server
+    }
+
+    /// What control counts of its own work. Control alone writes here.
+    #[must_use]
+    pub fn control(&self) -> &ControlStats {
+        &self.control
+    }
+
+    /// Forgets the clusters, endpoints and listeners that `kept` does not name. Who still holds a block of one counts
+    /// on, and nobody sees it.
+    pub fn retain(&self, kept: &Kept<'_>) {
+        let mut tables = self.tables();
+        tables.clusters.retain(|name, cluster| {
+            let Some(endpoints) = kept.clusters.get(name.as_str()) else { return false };
+            cluster.endpoints.retain(|address, _| endpoints.contains(address));
+            true
+        });
+        tables.listeners.retain(|name, _| kept.listeners.contains(name.as_str()));
+        tables.http.retain(|stat_prefix, _| kept.http.contains(stat_prefix.as_str()));
     }
 
     /// The block of the log lines of `core`.
@@ -222,7 +255,7 @@ impl Registry {
     pub fn roll(&self) {
         let mut now = Vec::new();
         let recorded = |sample: &Sample<'_>| matches!(sample, Sample::Histogram(histogram) if !histogram.is_empty());
-        self.tables().sum(&self.server, &self.log, &recorded, &mut |name, sum| {
+        self.tables().sum(&self.server, &self.control, &self.log, &recorded, &mut |name, sum| {
             if let Sum::Histogram(buckets) = sum {
                 now.push((name, buckets));
             }
@@ -241,7 +274,7 @@ impl Registry {
     pub fn snapshot(&self, keep: &dyn Fn(&str) -> bool) -> Vec<Stat> {
         let rolled = self.rolled.lock().unwrap_or_else(PoisonError::into_inner);
         let mut stats = Vec::new();
-        self.tables().sum(&self.server, &self.log, &|_| true, &mut |name, sum| {
+        self.tables().sum(&self.server, &self.control, &self.log, &|_| true, &mut |name, sum| {
             if !keep(&name) {
                 return;
             }
@@ -322,7 +355,14 @@ impl Tables {
     }
 
     /// Calls `see` with the full name and the sum of every number whose samples are `wanted`.
-    fn sum(&self, server: &ServerStats, log: &[Arc<LogStats>], wanted: &Wanted<'_>, see: &mut dyn FnMut(String, Sum)) {
+    fn sum(
+        &self,
+        server: &ServerStats,
+        control: &ControlStats,
+        log: &[Arc<LogStats>],
+        wanted: &Wanted<'_>,
+        see: &mut dyn FnMut(String, Sum),
+    ) {
         for (name, cluster) in &self.clusters {
             let prefix = format!("cluster.{name}.");
             sum_blocks(&prefix, cluster.cores.iter().map(AsRef::as_ref), wanted, see);
@@ -346,6 +386,7 @@ impl Tables {
         }
         sum_blocks("server.", std::iter::once(server), wanted, see);
         see("server.total_connections".to_owned(), connections);
+        sum_blocks("ringway.", std::iter::once(control), wanted, see);
         sum_blocks("access_log.", log.iter().map(AsRef::as_ref), wanted, see);
     }
 }

@@ -1,4 +1,3 @@
-use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
 use super::*;
@@ -201,4 +200,70 @@ fn a_file_is_appended_to() {
 fn a_file_that_cannot_be_opened_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     assert!(Writer::start(&folder.path().join("no/such/folder"), &Registry::new(1)).is_err());
+}
+
+fn wait_for(path: &Path, text: &str) {
+    let start = std::time::Instant::now();
+    while std::fs::read_to_string(path).unwrap_or_default() != text {
+        assert!(start.elapsed() < PATIENCE, "{:?}", std::fs::read_to_string(path));
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_renamed_log_goes_on_in_a_new_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, old) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+    let registry = Registry::new(1);
+    let (writer, mut sinks) = Writer::start(&path, &registry).unwrap();
+    write_line(&mut sinks[0], "first\n");
+    sinks[0].flush();
+    wait_for(&path, "first\n");
+    std::fs::rename(&path, &old).unwrap();
+    write_line(&mut sinks[0], "second\n");
+    sinks[0].flush();
+    wait_for(&old, "first\nsecond\n");
+    // Many times in a row: each call's file is there at once, and lines still have their room.
+    for _ in 0..50 {
+        writer.reopen().unwrap();
+        assert!(path.exists());
+    }
+    for line in 0..20 {
+        write_line(&mut sinks[0], &format!("{line}\n"));
+        sinks[0].flush();
+        wait_for(&path, &(0..=line).map(|line| format!("{line}\n")).collect::<String>());
+    }
+    drop(sinks);
+    assert!(writer.finish(PATIENCE));
+    assert_eq!(std::fs::read_to_string(&old).unwrap(), "first\nsecond\n");
+    assert_eq!(dropped(&registry), 0);
+}
+
+#[test]
+fn a_log_that_cannot_be_opened_anew_goes_on_in_the_old_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let inner = folder.path().join("logs");
+    std::fs::create_dir(&inner).unwrap();
+    let registry = Registry::new(1);
+    let (writer, mut sinks) = Writer::start(&inner.join("access.log"), &registry).unwrap();
+    let moved = folder.path().join("moved");
+    std::fs::rename(&inner, &moved).unwrap();
+    assert_eq!(writer.reopen().unwrap_err().kind(), ErrorKind::NotFound);
+    write_line(&mut sinks[0], "kept\n");
+    sinks[0].flush();
+    wait_for(&moved.join("access.log"), "kept\n");
+    drop(sinks);
+    assert!(writer.finish(PATIENCE));
+}
+
+#[test]
+fn a_destination_without_a_path_stays() {
+    let (page, registry) = (Page::default(), Registry::new(1));
+    let (writer, mut sinks) = Writer::start_with(page.clone(), "page".to_owned(), &registry).unwrap();
+    writer.reopen().unwrap();
+    write_line(&mut sinks[0], "kept\n");
+    sinks[0].flush();
+    drop(sinks);
+    assert!(writer.finish(PATIENCE));
+    assert_eq!(page.text(), "kept\n");
 }

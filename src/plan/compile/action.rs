@@ -1,23 +1,58 @@
-//! What a rule does: its `route` list.
+//! What a rule does: `route` with `rewrite`, `redirect` or `directResponse`.
 
-use crate::istio::model::virtual_service::RouteDestination;
-use crate::plan::{Action, Destination, Destinations};
+use bytes::Bytes;
 
-use super::Compiler;
-use super::route::Rule;
+use crate::base::re2;
+use crate::istio::model::scalar::StringMatch;
+use crate::istio::model::virtual_service::{self, RedirectPort, RouteDestination};
+use crate::plan::{
+    Action, Destination, Destinations, DirectResponse, Forward, HeaderEdits, PathRewrite, Piece, Redirect, RedirectPath,
+};
 
-impl Compiler<'_> {
-    /// The rule's action; `None` if it has none that can be served, which has then been reported.
-    pub(super) fn action(&mut self, rule: Rule<'_>) -> Option<Action> {
-        self.route(rule, &rule.rule.route).map(Action::Forward)
+use super::bound::Rule;
+use super::headers::authority;
+use super::{Compiler, Scope};
+
+impl<'w> Compiler<'w> {
+    /// The rule's action, as far as its blocks share it; `None` if it has none that can be served, which has then been
+    /// reported. `headers` are the rule's.
+    pub(super) fn action(&mut self, rule: &Rule<'w>, scope: Scope<'_>, headers: &HeaderEdits) -> Option<Action> {
+        if let Some(redirect) = &rule.rule.redirect {
+            return Some(Action::Redirect(self.redirect(redirect, scope)));
+        }
+        if let Some(direct) = &rule.rule.direct_response {
+            let body = Bytes::from(direct.body.clone());
+            return Some(Action::Direct(DirectResponse { status: direct.status, body }));
+        }
+        let destinations = self.route(rule, scope, headers)?;
+        let rewrite = match rule.rule.rewrite.as_ref().and_then(|rewrite| rewrite.path.as_ref()) {
+            Some(virtual_service::PathRewrite::Regex { pattern, substitution }) => {
+                Some(self.regex_rewrite(rule, pattern, substitution)?)
+            }
+            // What it replaces is each block's to say.
+            Some(virtual_service::PathRewrite::Matched(_)) | None => None,
+        };
+        let hash_keys = self.hash_keys(&rule.rule.route);
+        Some(Action::Forward(Forward { destinations, rewrite, hash_keys }))
     }
 
     /// `route`.
-    fn route(&mut self, rule: Rule<'_>, list: &[RouteDestination]) -> Option<Destinations> {
-        let list = list
-            .iter()
-            .map(|entry| Destination { target: self.destination(&entry.destination, rule.port), weight: entry.weight });
-        let destinations = Destinations::new(list.collect());
+    fn route(&mut self, rule: &Rule<'w>, scope: Scope<'_>, headers: &HeaderEdits) -> Option<Destinations> {
+        let of_rule = rule.rule.rewrite.as_ref().and_then(|rewrite| rewrite.authority.as_deref());
+        let of_rule = of_rule.or_else(|| authority(rule.rule.headers.as_ref()));
+        let mut list = Vec::with_capacity(rule.rule.route.len());
+        for (index, entry) in rule.rule.route.iter().enumerate() {
+            let RouteDestination { destination, weight, headers: own } = entry;
+            let edits = self.headers(rule, &format!("route[{index}].headers"), own.as_ref());
+            list.push(Destination {
+                target: self.destination(destination, scope.port),
+                weight: *weight,
+                headers: headers.and_then(&edits),
+                // Here the rule's goes over the destination's, unlike everywhere else: that is how Envoy has it.
+                authority: of_rule.or_else(|| authority(own.as_ref())).map(Into::into),
+            });
+        }
+        let destinations = Destinations::new(list);
         if destinations.is_none() {
             self.problems.push(rule.service.meta.source.error(
                 &rule.path("route"),
@@ -26,5 +61,131 @@ impl Compiler<'_> {
             ));
         }
         destinations
+    }
+
+    /// `redirect`, without its path where that depends on what is matched.
+    fn redirect(&mut self, redirect: &virtual_service::Redirect, scope: Scope<'_>) -> Redirect {
+        let port = match redirect.port {
+            None | Some(RedirectPort::ProtocolDefault) => None,
+            Some(RedirectPort::Number(number)) => Some(number),
+            Some(RedirectPort::FromRequest) => {
+                self.depends_on_port = true;
+                scope.port
+            }
+        };
+        let scheme = redirect.scheme.as_deref().map(|scheme| if scheme == "https" { "https" } else { "http" });
+        // The client came by HTTP.
+        let implied = if scheme == Some("https") { 443 } else { 80 };
+        Redirect {
+            scheme,
+            authority: redirect.authority.as_deref().map(Into::into),
+            port: port.filter(|port| *port != implied),
+            path: match &redirect.path {
+                Some(virtual_service::RedirectPath::Whole(path)) => Some(RedirectPath::Whole(path.as_bytes().into())),
+                Some(virtual_service::RedirectPath::Prefix(_)) | None => None,
+            },
+            code: redirect.code.get(),
+        }
+    }
+
+    /// `uriRegexRewrite`.
+    fn regex_rewrite(&mut self, rule: &Rule<'_>, pattern: &str, substitution: &str) -> Option<PathRewrite> {
+        let source = &rule.service.meta.source;
+        let regex = re2::search(pattern).map_err(|bad| {
+            let path = rule.path("rewrite.uriRegexRewrite.match");
+            self.problems.push(source.error(&path, format!("`{pattern}` {bad}"), "RE2 syntax"));
+        });
+        let regex = regex.ok()?;
+        let pieces = pieces(substitution, regex.captures_len()).map_err(|what| {
+            let path = rule.path("rewrite.uriRegexRewrite.rewrite");
+            self.problems.push(source.error(&path, format!("\"{substitution}\" {what}"), "\\1 is the first group"));
+        });
+        Some(PathRewrite::Regex { pattern: Box::new(regex), with: pieces.ok()?.into() })
+    }
+
+    /// The action for a block with this `uri`: how much of the path a rewrite replaces is known only now.
+    pub(super) fn fitted(rule: &Rule<'_>, action: &Action, uri: Option<&StringMatch>) -> Action {
+        let mut action = action.clone();
+        // Without a condition on the path istiod matches the prefix `/`.
+        let matched = match uri {
+            Some(StringMatch::Prefix(prefix)) => Some(prefix.len()),
+            Some(StringMatch::Present) | None => Some(1),
+            Some(StringMatch::Exact(_) | StringMatch::Regex(_)) => None,
+        };
+        match &mut action {
+            Action::Forward(forward) => {
+                let rewrite = rule.rule.rewrite.as_ref().and_then(|rewrite| rewrite.path.as_ref());
+                if let Some(virtual_service::PathRewrite::Matched(with)) = rewrite {
+                    let with = with.as_bytes().into();
+                    forward.rewrite = Some(match matched {
+                        Some(matched) => PathRewrite::Prefix { matched, with },
+                        None => PathRewrite::Whole(with),
+                    });
+                }
+            }
+            Action::Redirect(redirect) => {
+                let path = rule.rule.redirect.as_ref().and_then(|redirect| redirect.path.as_ref());
+                if let Some(virtual_service::RedirectPath::Prefix(with)) = path {
+                    let with = with.as_bytes().into();
+                    redirect.path = Some(match matched {
+                        Some(matched) => RedirectPath::Prefix { matched, with },
+                        None => RedirectPath::Whole(with),
+                    });
+                }
+            }
+            Action::Direct(_) | Action::Passthrough => {}
+        }
+        action
+    }
+}
+
+/// RE2's rewrite strings: `\0` to `\9` are groups, `\\` is a backslash, and there is nothing else after one.
+fn pieces(text: &str, groups: usize) -> Result<Vec<Piece>, String> {
+    let (mut pieces, mut literal) = (Vec::new(), Vec::new());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'\\' {
+            literal.push(byte);
+            continue;
+        }
+        match bytes.next() {
+            Some(b'\\') => literal.push(b'\\'),
+            Some(digit @ b'0'..=b'9') => {
+                let group = usize::from(digit - b'0');
+                if group >= groups {
+                    return Err(format!("names group {group}, and the regex has {}", groups - 1));
+                }
+                if !literal.is_empty() {
+                    pieces.push(Piece::Literal(std::mem::take(&mut literal).into()));
+                }
+                pieces.push(Piece::Group(group));
+            }
+            _ => return Err("has a \\ that is followed by neither a digit nor a \\".to_owned()),
+        }
+    }
+    if !literal.is_empty() {
+        pieces.push(Piece::Literal(literal.into()));
+    }
+    Ok(pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rewrite_strings() {
+        let literal = |text: &str| Piece::Literal(text.as_bytes().into());
+        for (text, expected) in [
+            ("/c\\2/\\1", Ok(vec![literal("/c"), Piece::Group(2), literal("/"), Piece::Group(1)])),
+            ("\\0", Ok(vec![Piece::Group(0)])),
+            ("\\\\1", Ok(vec![literal("\\1")])),
+            ("", Ok(vec![])),
+            ("\\3", Err("names group 3, and the regex has 2".to_owned())),
+            ("a\\", Err("has a \\ that is followed by neither a digit nor a \\".to_owned())),
+            ("\\x", Err("has a \\ that is followed by neither a digit nor a \\".to_owned())),
+        ] {
+            assert_eq!(pieces(text, 3), expected, "{text}");
+        }
     }
 }

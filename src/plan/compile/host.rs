@@ -7,47 +7,57 @@ use crate::istio::model::gateway::Server;
 use crate::istio::model::virtual_service::VirtualService;
 use crate::plan::{Route, VirtualHost};
 
-use super::listener::Served;
-use super::route::is_catch_all;
-use super::{Compiler, hostname};
+use super::listener::{Served, gateway_name};
+use super::route::{differs_by_gateway, is_catch_all};
+use super::{Compiler, Scope, hostname};
 
 /// A virtual host in the making.
 #[derive(Default)]
 struct Draft {
     routes: Vec<Route>,
-    /// VirtualServices that are in it, so that two servers for one host do not add one twice.
-    members: BTreeSet<usize>,
+    /// What is in it, so that two servers for one host do not add it twice.
+    members: BTreeSet<(usize, String)>,
 }
 
-impl<'w> Compiler<'w> {
+impl Compiler<'_> {
     /// The virtual hosts of the servers that share a listener: one for each host that a server and a VirtualService
     /// bound to its Gateway have in common, sorted by name.
     pub(super) fn virtual_hosts(&mut self, port: u16, servers: &[Served<'_>]) -> Vec<VirtualHost> {
-        let mut compiled: HashMap<usize, Vec<Route>> = HashMap::new();
+        let all = self.bound.clone();
+        let mut by_gateway: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (number, bound) in all.iter().enumerate() {
+            for gateway in &bound.service.gateways {
+                by_gateway.entry(gateway).or_default().push(number);
+            }
+        }
+        let mut compiled: HashMap<(usize, String), Vec<Route>> = HashMap::new();
         let mut drafts: BTreeMap<String, Draft> = BTreeMap::new();
         for served in servers {
-            let meta = &served.gateway.meta;
-            let gateway = format!("{}/{}", meta.namespace, meta.name);
+            let gateway = gateway_name(served.gateway);
+            let scope = Scope { gateway: &gateway, port: Some(port) };
             let hosts = ServerHosts::of(served.server);
-            for (number, service) in self.world.virtual_services.iter().enumerate() {
-                if !service.gateways.contains(&gateway) {
-                    continue;
-                }
-                let shared = hosts.intersection(service);
+            for number in by_gateway.get(gateway.as_str()).into_iter().flatten() {
+                let Some(bound) = all.get(*number) else { continue };
+                let shared = hosts.intersection(bound.service);
                 if shared.is_empty() {
                     continue;
                 }
-                let routes = compiled.entry(number).or_insert_with(|| self.routes(service, port));
+                // Only `match.gateways` makes a difference between the gateways of a listener.
+                let member = (*number, if differs_by_gateway(bound) { gateway.clone() } else { String::new() });
+                let routes = compiled.entry(member.clone()).or_insert_with(|| self.routes(bound, scope));
                 // A VirtualService with no rule for this port does not even make a virtual host.
                 for host in shared.into_iter().filter(|_| !routes.is_empty()) {
                     let draft = drafts.entry(host).or_default();
-                    if draft.members.insert(number) {
+                    if draft.members.insert(member.clone()) {
                         draft.routes.extend_from_slice(routes);
                     }
                 }
             }
         }
-        drafts.into_iter().map(|(name, draft)| VirtualHost { name, routes: catch_alls_last(draft.routes) }).collect()
+        let made = drafts.into_iter().map(|(host, draft)| {
+            VirtualHost::new(&format!("{host}:{port}"), [host.as_str().into()], catch_alls_last(draft.routes))
+        });
+        made.collect()
     }
 }
 
@@ -93,7 +103,7 @@ impl<'w> ServerHosts<'w> {
 }
 
 /// An IPv6 address stands in brackets in a `Host` header (RFC 3986, 3.2.2).
-fn bracketed(host: &str) -> String {
+pub(super) fn bracketed(host: &str) -> String {
     if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() }
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::istio::model::gateway::{Gateway, Server};
 use crate::istio::model::selects;
-use crate::plan::{HostTable, Listener};
+use crate::plan::{Listener, ListenerKind, RouteTable};
 
 use super::Compiler;
 
@@ -25,10 +25,6 @@ impl Compiler<'_> {
                 let place = (server.port, server.bind.unwrap_or(self.settings.bind));
                 places.entry(place).or_default().push(Served { gateway, server });
             }
-        }
-        if self.world.gateways.is_empty() {
-            let what = "there is no Gateway, so nothing is listened on";
-            self.problems.push(self.world.proxy.source.warning("", what, "add a Gateway with a server"));
         }
         let mut taken = BTreeMap::new();
         let mut listeners = Vec::with_capacity(places.len());
@@ -50,24 +46,39 @@ impl Compiler<'_> {
         listeners
     }
 
+    /// Says so if there is not one listener and not one Gateway.
+    pub(super) fn nothing_to_listen_on(&mut self, listeners: &[Listener]) {
+        if listeners.is_empty() && self.world.gateways.is_empty() {
+            let what = "there is no Gateway, so nothing is listened on";
+            let instead = "add a Gateway with a server, or spec.mesh.listen to the Proxy document";
+            self.problems.push(self.world.proxy.source.warning("", what, instead));
+        }
+    }
+
     /// `selector`: a proxy without labels serves every Gateway.
     fn selector(&self, gateway: &Gateway) -> bool {
         self.settings.labels.is_empty() || selects(&gateway.selector, &self.settings.labels)
     }
 
     fn listener(&mut self, gateway_port: u16, bind: SocketAddr, servers: &[Served<'_>]) -> Listener {
-        let virtual_hosts = self.virtual_hosts(gateway_port, servers);
-        let names = virtual_hosts.iter().zip(0..).map(|(host, number)| (host.name.as_str(), number));
+        let table = RouteTable::new(Some(gateway_port), self.virtual_hosts(gateway_port, servers));
         let name = format!("{}_{}", bind.ip(), bind.port());
+        let mut gateways: Vec<Box<str>> = servers.iter().map(|served| gateway_name(served.gateway).into()).collect();
+        gateways.dedup();
         Listener {
             stat_prefix: format!("outbound_{name}"),
             name,
             bind,
-            gateway_port,
-            hosts: HostTable::new(names),
-            virtual_hosts,
+            kind: ListenerKind::Gateway(gateway_port),
+            gateways,
+            tables: vec![table],
         }
     }
+}
+
+/// As VirtualServices name it.
+pub(super) fn gateway_name(gateway: &Gateway) -> String {
+    format!("{}/{}", gateway.meta.namespace, gateway.meta.name)
 }
 
 /// A port to suggest instead of one that is taken.

@@ -2,78 +2,104 @@
 
 use crate::istio::model::scalar::StringMatch;
 use crate::istio::model::virtual_service::HttpMatch;
-use crate::plan::matcher::{Condition, HeaderCondition};
+use crate::plan::matcher::{Condition, HeaderCondition, QueryCondition};
 use crate::plan::{Matcher, Pattern};
 
 use super::Compiler;
-use super::route::Rule;
+use super::bound::Rule;
 
 /// Beginning of the headers by which proxies talk among themselves. What a client sends of them is removed, and must
 /// not open a rule to it either: Envoy removes them before it routes (`ConnectionManagerUtility`).
 const AMONG_PROXIES: &str = "x-envoy-";
 
+/// What a name under `headers` and `withoutHeaders` stands for.
+enum Subject {
+    /// A line of the head.
+    Line,
+    /// Something else that Envoy keeps among the headers.
+    Other(fn(Pattern) -> Condition),
+    /// A line that never gets so far.
+    Removed,
+}
+
 impl Compiler<'_> {
-    /// A block as a matcher; `None` if one of its conditions is wrong, which has then been reported.
-    pub(super) fn matcher(&mut self, rule: Rule<'_>, block: usize, conditions: &HttpMatch) -> Option<Matcher> {
-        let field = |name: &str| rule.path(&format!("match[{block}].{name}"));
+    /// A block as a matcher; `None` if one of its conditions is wrong or can never hold, which has then been reported.
+    pub(super) fn matcher(&mut self, rule: &Rule<'_>, at: usize, block: &HttpMatch) -> Option<Matcher> {
+        let field = |name: &str| format!("match[{at}].{name}");
         let mut all = Vec::new();
-        if let Some(uri) = &conditions.uri {
-            let pattern = self.pattern(rule, &field("uri"), uri)?;
-            all.push(Condition::Path(if conditions.ignore_uri_case { pattern.ignoring_case() } else { pattern }));
+        // `uri: {}` asks for nothing.
+        if let Some(uri) = block.uri.as_ref().filter(|uri| **uri != StringMatch::Present) {
+            let pattern = self.pattern(rule, || field("uri"), uri)?;
+            all.push(Condition::Path(if block.ignore_uri_case { pattern.ignoring_case() } else { pattern }));
         }
-        if let Some(method) = &conditions.method {
-            all.push(Condition::Method(self.pattern(rule, &field("method"), method)?));
+        if let Some(method) = &block.method {
+            all.push(Condition::Method(self.pattern(rule, || field("method"), method)?));
         }
-        if let Some(authority) = &conditions.authority {
-            all.push(Condition::Authority(self.pattern(rule, &field("authority"), authority)?));
+        if let Some(authority) = &block.authority {
+            all.push(Condition::Authority(self.pattern(rule, || field("authority"), authority)?));
         }
-        for (name, value) in &conditions.headers {
-            let path = field(&format!("headers.{name}"));
-            let value = self.pattern(rule, &path, value)?;
-            all.push(self.header(rule, &path, name, value)?);
+        if let Some(scheme) = &block.scheme {
+            all.push(Condition::Scheme(self.pattern(rule, || field("scheme"), scheme)?));
+        }
+        for (name, value) in &block.headers {
+            let path = || field(&format!("headers[{name}]"));
+            let value = self.pattern(rule, path, value)?;
+            all.push(match subject(name) {
+                Subject::Line => Condition::Header(HeaderCondition::new(name, value)),
+                Subject::Other(condition) => condition(value),
+                Subject::Removed => {
+                    self.is_removed(rule, &path(), name, "never matches");
+                    return None;
+                }
+            });
+        }
+        for (name, value) in &block.without_headers {
+            let path = || field(&format!("withoutHeaders[{name}]"));
+            let value = self.pattern(rule, path, value)?;
+            match subject(name) {
+                Subject::Line => all.push(Condition::WithoutHeader(HeaderCondition::new(name, value))),
+                Subject::Other(condition) => all.push(Condition::Not(Box::new(condition(value)))),
+                Subject::Removed if matches!(value, Pattern::Any) || !value.matches(b"") => {
+                    self.is_removed(rule, &path(), name, "always holds");
+                }
+                Subject::Removed => {
+                    self.is_removed(rule, &path(), name, "never holds");
+                    return None;
+                }
+            }
+        }
+        for (name, value) in &block.query_params {
+            let value = self.pattern(rule, || field(&format!("queryParams[{name}]")), value)?;
+            all.push(Condition::Query(QueryCondition::new(name, value)));
         }
         Some(Matcher::new(all))
     }
 
-    /// `headers`: some names are not those of header lines once Envoy has read a request.
-    fn header(&mut self, rule: Rule<'_>, path: &str, name: &str, value: Pattern) -> Option<Condition> {
-        let lower = name.to_ascii_lowercase();
-        Some(match lower.as_str() {
-            ":method" => Condition::Method(value),
-            ":authority" | "host" => Condition::Authority(value),
-            // A gateway overwrites what the client says about it with how the client reached it.
-            ":scheme" | "x-forwarded-proto" => Condition::Scheme(value),
-            _ if lower.starts_with([':', '@']) => {
-                self.problems.push(rule.service.meta.source.error(
-                    path,
-                    format!("matching on `{name}` is not enforced yet"),
-                    "use `uri` for the path",
-                ));
-                return None;
-            }
-            _ if lower.starts_with(AMONG_PROXIES) => {
-                self.problems.push(rule.service.meta.source.warning(
-                    path,
-                    format!("`{name}` is removed from what clients send before rules are tried: this never matches"),
-                    "use a header of another name",
-                ));
-                return None;
-            }
-            _ => Condition::Header(HeaderCondition::new(&lower, value)),
-        })
+    fn is_removed(&mut self, rule: &Rule<'_>, path: &str, name: &str, so: &str) {
+        self.problems.push(rule.service.meta.source.warning(
+            &rule.path(path),
+            format!("\"{name}\" is removed from what clients send before rules are tried: this {so}"),
+            "use a header of another name",
+        ));
     }
 
-    fn pattern(&mut self, rule: Rule<'_>, path: &str, value: &StringMatch) -> Option<Pattern> {
+    /// A value's pattern; `path` is its place in the rule. `None` if it is wrong, which has then been reported.
+    pub(super) fn pattern(
+        &mut self,
+        rule: &Rule<'_>,
+        path: impl FnOnce() -> String,
+        value: &StringMatch,
+    ) -> Option<Pattern> {
         match value {
             StringMatch::Present => Some(Pattern::Any),
             StringMatch::Exact(text) => Some(Pattern::exact(text)),
             StringMatch::Prefix(text) => Some(Pattern::prefix(text)),
-            StringMatch::Regex(text) => self.regex(rule, &format!("{path}.regex"), text),
+            StringMatch::Regex(text) => self.regex(rule, path, text),
         }
     }
 
     /// Equal ones share one program: it is the largest thing in a plan, and takes longest to make.
-    fn regex(&mut self, rule: Rule<'_>, path: &str, text: &str) -> Option<Pattern> {
+    fn regex(&mut self, rule: &Rule<'_>, path: impl FnOnce() -> String, text: &str) -> Option<Pattern> {
         if let Some(made) = self.regexes.get(text) {
             return Some(made.clone());
         }
@@ -83,9 +109,23 @@ impl Compiler<'_> {
                 Some(made)
             }
             Err(bad) => {
-                self.problems.push(rule.service.meta.source.error(path, format!("`{text}` {bad}"), "RE2 syntax"));
+                let path = rule.path(&format!("{}.regex", path()));
+                self.problems.push(rule.service.meta.source.error(&path, format!("`{text}` {bad}"), "RE2 syntax"));
                 None
             }
         }
+    }
+}
+
+/// Some names are not those of header lines once Envoy has read a request.
+fn subject(name: &str) -> Subject {
+    match name.to_ascii_lowercase().as_str() {
+        ":method" => Subject::Other(Condition::Method),
+        ":authority" | "host" => Subject::Other(Condition::Authority),
+        ":path" => Subject::Other(Condition::Target),
+        // A gateway overwrites what the client says about it with how the client reached it.
+        ":scheme" | "x-forwarded-proto" => Subject::Other(Condition::Scheme),
+        name if name.starts_with(AMONG_PROXIES) => Subject::Removed,
+        _ => Subject::Line,
     }
 }

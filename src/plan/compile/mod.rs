@@ -1,46 +1,61 @@
-//! From the resolved configuration to a [`Plan`]: what istiod does when it writes a gateway's Envoy config.
+//! From the resolved configuration to a [`Plan`]: what istiod does when it writes a proxy's Envoy config.
 //!
 //! Pure and deterministic: the same world gives the same plan, in the same order. Each file takes one level of the
 //! documents, each function one field. What is found wrong on the way is reported with its place and left out; the
 //! caller decides whether that forbids serving. Called by `control` and `check`; never on the data path.
 //!
 //! ```text
-//! listener (Gateway.servers) -> host (hosts) -> route (http) -> matcher (match), action (route) -> cluster
+//! listener (Gateway.servers)  -> host (hosts)    -+-> route (http) -> matcher (match), action (route, …) -> cluster
+//! mesh (Proxy.spec.mesh)      -> mesh (services) -+       ^ delegate (delegate)         ^ headers, cors
 //! ```
 
 mod action;
+mod bound;
 mod cluster;
+mod cors;
+mod delegate;
+mod headers;
 mod host;
 mod hostname;
+mod lb;
+mod lb_locality;
+mod lb_rules;
 mod listener;
 mod matcher;
+mod mesh;
 mod route;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
-use crate::istio::model::destination_rule::DestinationRule;
 use crate::istio::problem::Problem;
 use crate::istio::world::World;
 
-use super::route::Target;
-use super::{Cluster, Pattern, Plan, ProxySettings};
+use super::{Cluster, Pattern, Plan, ProxySettings, Target};
+use lb_rules::Rules;
 
 /// Compiles what `world` says into what the workers run on. The problems are in the order of the documents' use, each
 /// once; with an error among them the plan lacks something that was asked for and should not be served.
 #[must_use]
 pub fn compile(world: &World, settings: ProxySettings) -> (Plan, Vec<Problem>) {
+    let mut problems = Vec::new();
     let mut compiler = Compiler {
         world,
         settings: &settings,
-        rules: cluster::by_namespace(&world.destination_rules),
+        bound: bound::visible(world, &settings, &mut problems).into(),
+        rules: Rules::new(world),
         clusters: Vec::new(),
-        targets: BTreeMap::new(),
-        regexes: BTreeMap::new(),
-        problems: Vec::new(),
+        targets: HashMap::new(),
+        regexes: HashMap::new(),
+        depends_on_port: false,
+        problems,
     };
-    let listeners = compiler.listeners();
+    let mut listeners = compiler.listeners();
+    let mesh = compiler.mesh(&listeners);
+    listeners.extend(mesh);
+    compiler.nothing_to_listen_on(&listeners);
     let (clusters, mut problems) = (compiler.clusters, compiler.problems);
     // A VirtualService on two ports is compiled twice, and says what is wrong with it twice.
     let mut seen = HashSet::new();
@@ -52,13 +67,25 @@ pub fn compile(world: &World, settings: ProxySettings) -> (Plan, Vec<Problem>) {
 struct Compiler<'w> {
     world: &'w World,
     settings: &'w ProxySettings,
-    /// DestinationRules by namespace, each list in the order of the documents.
-    rules: BTreeMap<&'w str, Vec<&'w DestinationRule>>,
+    /// The VirtualServices that this proxy sees, in the order in which they count.
+    bound: Rc<[bound::Bound<'w>]>,
+    rules: Rules<'w>,
     /// Those that a route names, in order of first use.
     clusters: Vec<Cluster>,
     /// What each cluster name seen so far stands for.
-    targets: BTreeMap<String, Target>,
+    targets: HashMap<String, Target>,
     /// The regexes compiled so far, by their text.
-    regexes: BTreeMap<String, Pattern>,
+    regexes: HashMap<String, Pattern>,
+    /// Whether anything compiled since this was last cleared would be different on another port.
+    depends_on_port: bool,
     problems: Vec<Problem>,
+}
+
+/// What a VirtualService is compiled for.
+#[derive(Debug, Clone, Copy)]
+struct Scope<'g> {
+    /// `namespace/name` of the Gateway, or `mesh`.
+    gateway: &'g str,
+    /// The port that clients address: by the Gateway's numbering, or of a service. `None`: any that nothing names.
+    port: Option<u16>,
 }

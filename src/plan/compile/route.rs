@@ -1,78 +1,91 @@
 //! `http` of a VirtualService: its rules as routes.
 
-use crate::istio::model::virtual_service::{HttpMatch, HttpRoute, VirtualService};
+use crate::istio::model::selects;
+use crate::istio::model::virtual_service::HttpMatch;
 use crate::plan::matcher::Condition;
 use crate::plan::pattern::Pattern;
-use crate::plan::{Action, Matcher, Origin, Route};
+use crate::plan::{Matcher, Route};
 
-use super::Compiler;
-
-/// One rule of a VirtualService, being compiled for a listener.
-#[derive(Clone, Copy)]
-pub(super) struct Rule<'w> {
-    pub(super) service: &'w VirtualService,
-    pub(super) rule: &'w HttpRoute,
-    /// Port of the listener, by the Gateway's numbering.
-    pub(super) port: u16,
-}
+use super::bound::{Bound, Rule};
+use super::{Compiler, Scope};
 
 impl<'w> Compiler<'w> {
-    /// The routes of a VirtualService on a listener: one for each `match` block of each rule, up to the first that
-    /// takes every request.
-    pub(super) fn routes(&mut self, service: &'w VirtualService, port: u16) -> Vec<Route> {
+    /// The routes of a VirtualService: one for each `match` block of each rule, up to the first that takes every
+    /// request. None: it has nothing to say there, and does not even claim its hosts.
+    pub(super) fn routes(&mut self, bound: &Bound<'w>, scope: Scope<'_>) -> Vec<Route> {
         let mut routes = Vec::new();
-        for rule in &service.http {
-            let rule = Rule { service, rule, port };
-            let blocks = &rule.rule.matches;
-            if !blocks.is_empty() && !blocks.iter().any(|block| matches_port(block, port)) {
-                continue;
-            }
-            let Some(action) = self.action(rule) else { continue };
-            if blocks.is_empty() {
-                routes.push(rule.route(Matcher::default(), action, None));
+        for rule in &bound.rules {
+            if rule.rule.matches.is_empty() {
+                routes.extend(self.rule(rule, scope, [None].into_iter()));
                 break;
             }
-            for (block, conditions) in blocks.iter().enumerate() {
-                if !matches_port(conditions, port) {
-                    continue;
-                }
-                let Some(matcher) = self.matcher(rule, block, conditions) else { continue };
-                routes.push(rule.route(matcher, action.clone(), Some((block, conditions))));
-                if routes.last().is_some_and(is_catch_all) {
-                    return routes;
-                }
+            let blocks: Vec<_> = rule.blocks().filter(|(_, block)| self.is_for(block, scope)).map(Some).collect();
+            let mut of_rule = self.rule(rule, scope, blocks.into_iter());
+            let last = of_rule.iter().position(is_catch_all);
+            of_rule.truncate(last.map_or(of_rule.len(), |last| last + 1));
+            routes.append(&mut of_rule);
+            if last.is_some() {
+                break;
             }
         }
         routes
     }
-}
 
-impl Rule<'_> {
-    fn route(self, matcher: Matcher, action: Action, block: Option<(usize, &HttpMatch)>) -> Route {
-        let source = &self.service.meta.source;
-        let name = match block {
-            Some((_, conditions)) if !conditions.name.is_empty() => format!("{}.{}", self.rule.name, conditions.name),
-            _ => self.rule.name.clone(),
-        };
-        let origin = Origin {
-            file: source.file.clone(),
-            line: self.rule.line,
-            resource: source.resource.clone(),
-            rule: self.rule.index as usize,
-            block: block.map(|(block, _)| block),
-        };
-        Route { name, origin, matcher, action }
+    /// A rule with each of these blocks.
+    fn rule<'r>(
+        &mut self,
+        rule: &'r Rule<'w>,
+        scope: Scope<'_>,
+        blocks: impl ExactSizeIterator<Item = Option<(usize, &'r HttpMatch)>>,
+    ) -> Vec<Route> {
+        if blocks.len() == 0 {
+            return Vec::new();
+        }
+        let headers = self.headers(rule, "headers", rule.rule.headers.as_ref());
+        let Some(action) = self.action(rule, scope, &headers) else { return Vec::new() };
+        let cors = rule.rule.cors_policy.as_ref().map(|policy| Box::new(self.cors(rule, policy)));
+        let mut routes = Vec::with_capacity(blocks.len());
+        for block in blocks {
+            let matcher = match block {
+                Some((at, conditions)) => self.matcher(rule, at, conditions),
+                None => Some(Matcher::default()),
+            };
+            let Some(matcher) = matcher else { continue };
+            let uri = block.and_then(|(_, conditions)| conditions.uri.as_ref());
+            routes.push(Route {
+                name: name(rule, block.map(|(_, conditions)| conditions)),
+                origin: rule.origin(block.map(|(at, _)| at)),
+                matcher,
+                action: Self::fitted(rule, &action, uri),
+                headers: headers.clone(),
+                cors: cors.clone(),
+                stat_prefix: block.and_then(|(_, conditions)| conditions.stat_prefix.as_deref()).map(Into::into),
+            });
+        }
+        routes
     }
 
-    /// The path of one of the rule's fields in the document.
-    pub(super) fn path(self, field: &str) -> String {
-        format!("spec.http[{}].{field}", self.rule.index)
+    /// Whether a block is for this gateway, port and proxy at all: `port`, the port that the client addressed, and
+    /// `gateways`, or else `sourceLabels` and `sourceNamespace`, which are the proxy's own.
+    fn is_for(&mut self, block: &HttpMatch, scope: Scope<'_>) -> bool {
+        self.depends_on_port |= block.port.is_some();
+        let at_port = block.port.is_none_or(|port| scope.port == Some(port));
+        let source = if block.gateways.is_empty() {
+            selects(&block.source_labels, &self.settings.labels)
+                && block.source_namespace.as_ref().is_none_or(|own| *own == self.settings.namespace)
+        } else {
+            block.gateways.iter().any(|name| name == scope.gateway)
+        };
+        at_port && source
     }
 }
 
-/// `match.port`: the port that the client addressed.
-fn matches_port(conditions: &HttpMatch, port: u16) -> bool {
-    conditions.port.is_none_or(|wanted| wanted == port)
+/// Istio's route name.
+fn name(rule: &Rule<'_>, block: Option<&HttpMatch>) -> String {
+    match block {
+        Some(block) if !block.name.is_empty() => format!("{}.{}", rule.rule.name, block.name),
+        _ => rule.rule.name.clone(),
+    }
 }
 
 /// Istio's `IsCatchAllRoute`: no condition, or only one on the path that any path meets.
@@ -83,4 +96,9 @@ pub(super) fn is_catch_all(route: &Route) -> bool {
         [Condition::Path(Pattern::Regex(regex))] => regex.as_str() == "^(?:.*)$",
         _ => false,
     }
+}
+
+/// Whether a block speaks of gateways, so that the same VirtualService is not the same on each.
+pub(super) fn differs_by_gateway(bound: &Bound<'_>) -> bool {
+    bound.rules.iter().any(|rule| rule.blocks().any(|(_, block)| !block.gateways.is_empty()))
 }

@@ -1,5 +1,12 @@
 //! YAML in, plan out: each rule of istiod that this module follows, once.
 
+mod actions;
+mod conditions;
+mod delegates;
+mod mesh;
+mod oracle;
+mod visibility;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,7 +16,7 @@ use crate::base::rng::Rng;
 use crate::istio::problem::Problem;
 use crate::istio::{Options, read};
 use crate::plan::tests::Sample;
-use crate::plan::{ClusterRef, Decision, Overrides, Plan, ProxySettings};
+use crate::plan::{Decision, Overrides, Plan, ProxySettings, Target};
 use crate::policy::balance::Policy;
 
 use super::compile;
@@ -48,13 +55,14 @@ fn goes(plan: &Plan, method: &str, authority: &str, target: &str, lines: &[&str]
     let mut seen: Vec<String> = (0..200)
         .map(|seed| match plan.route(ListenerId(0), &sample.request(), &mut Rng::seeded(seed)) {
             Decision::NotFound => "404".to_owned(),
-            Decision::Forward { route, cluster } => {
-                let cluster = match cluster {
-                    ClusterRef::Known(id) => plan.cluster(id).expect("an id of this plan").name.clone(),
-                    ClusterRef::Missing(name) => format!("NC {name}"),
+            Decision::Forward { route, destination, .. } => {
+                let cluster = match &destination.target {
+                    Target::Known(id) => plan.cluster(*id).expect("an id of this plan").name.clone(),
+                    Target::Missing(name) => format!("NC {name}"),
                 };
                 format!("{} -> {cluster}", route.name)
             }
+            other => panic!("{other:?} was not asked for"),
         })
         .collect();
     seen.sort();
@@ -68,10 +76,10 @@ fn get(plan: &Plan, authority: &str, target: &str) -> Vec<String> {
 
 /// Names of a listener's virtual hosts, each with its routes' names.
 fn hosts(plan: &Plan, listener: usize) -> Vec<(&str, Vec<&str>)> {
-    plan.listeners[listener]
+    plan.listeners[listener].tables[0]
         .virtual_hosts
         .iter()
-        .map(|host| (host.name.as_str(), host.routes.iter().map(|route| route.name.as_str()).collect()))
+        .map(|host| (&*host.domains[0], host.routes().iter().map(|route| route.name.as_str()).collect()))
         .collect()
 }
 
@@ -81,7 +89,7 @@ fn addresses(plan: &Plan, cluster: &str) -> Vec<(String, u32)> {
 }
 
 fn policy(plan: &Plan, cluster: &str) -> Policy {
-    plan.clusters.iter().find(|found| found.name == cluster).expect("the cluster is in the plan").policy
+    plan.clusters.iter().find(|found| found.name == cluster).expect("the cluster is in the plan").spread.policy
 }
 
 fn gateway(name: &str, port: u16, hosts: &str) -> String {
@@ -166,15 +174,15 @@ spec: {ports: {80: 8080}}
     assert_eq!(listener.name, "0.0.0.0_8080");
     assert_eq!(listener.stat_prefix, "outbound_0.0.0.0_8080");
     assert_eq!(listener.bind, SocketAddr::from(([0, 0, 0, 0], 8080)));
-    assert_eq!(listener.gateway_port, 80);
+    assert_eq!(listener.gateway_port(), Some(80));
     let to_a = [format!(" -> {A}")];
     assert_eq!(get(&plan, "httpbin.example.com", "/status/200"), to_a);
     assert_eq!(get(&plan, "HTTPBIN.example.com:31380", "/delay/1"), to_a);
     assert_eq!(get(&plan, "httpbin.example.com", "/headers"), ["404"]);
     assert_eq!(get(&plan, "other.example.com", "/status/200"), ["404"]);
     assert_eq!(addresses(&plan, A), [("10.0.0.1:9000".to_owned(), 3), ("10.0.0.2:9000".to_owned(), 1)]);
-    let origin = &listener.virtual_hosts[0].routes[1].origin;
-    assert_eq!((&*origin.resource, origin.rule, origin.block), ("VirtualService/default/httpbin", 0, Some(1)));
+    let origin = &listener.tables[0].virtual_hosts[0].routes()[1].origin;
+    assert_eq!((&*origin.resource, origin.rule, origin.block), ("VirtualService/default/httpbin", Some(0), Some(1)));
     assert_eq!(origin.line, 18);
 }
 
@@ -224,7 +232,11 @@ fn the_proxys_labels_choose_gateways() {
         + &gateway("any", 82, "['*']");
     let ports = |labels: &str| {
         let proxy = format!("---\napiVersion: ringway.dev/v1\nkind: Proxy\nmetadata: {{name: p, labels: {labels}}}\n");
-        plan(&(gateways.clone() + &proxy)).listeners.iter().map(|listener| listener.gateway_port).collect::<Vec<_>>()
+        plan(&(gateways.clone() + &proxy))
+            .listeners
+            .iter()
+            .filter_map(crate::plan::Listener::gateway_port)
+            .collect::<Vec<_>>()
     };
     assert_eq!(ports("{}"), [80, 81, 82]);
     assert_eq!(ports("{istio: ingress, extra: yes-please}"), [80, 82]);
@@ -238,7 +250,7 @@ fn no_gateway_is_told() {
     assert_eq!(
         problems,
         [
-            "t.yaml:2: Proxy/default/p: warning: there is no Gateway, so nothing is listened on (add a Gateway with a server)"
+            "t.yaml:2: Proxy/default/p: warning: there is no Gateway, so nothing is listened on (add a Gateway with a server, or spec.mesh.listen to the Proxy document)"
         ]
     );
 }
@@ -365,55 +377,6 @@ fn match_port_is_the_gateways_port() {
     assert_eq!(hosts(&plan, 0), [("a.com", vec!["p80"]), ("b.com", vec!["p80"])]);
     // No rule of `w` is for this port, so it does not even claim its host.
     assert_eq!(hosts(&plan, 1), [("a.com", vec!["p81"])]);
-}
-
-#[test]
-fn conditions_of_a_match_block() {
-    let row = |condition: &str| {
-        let http = format!("[{{match: [{{{condition}}}], route: [{{destination: {{host: a}}}}]}}]");
-        plan(&(gateway("g", 80, "['*']") + &virtual_service("v", "['*']", "[g]", &http) + SERVICE_A))
-    };
-    for (condition, method, authority, target, lines, expected) in [
-        ("uri: {exact: /a}", "GET", "h", "/a?x", &[][..], true),
-        ("uri: {exact: /a}", "GET", "h", "/A", &[], false),
-        ("uri: {exact: /a}, ignoreUriCase: true", "GET", "h", "/A", &[], true),
-        ("uri: {prefix: /ab}, ignoreUriCase: true", "GET", "h", "/ABC", &[], true),
-        ("uri: {regex: '/a[0-9]+'}", "GET", "h", "/a12", &[], true),
-        ("uri: {regex: '/a[0-9]+'}", "GET", "h", "/a12x", &[], false),
-        ("method: {exact: POST}", "POST", "h", "/", &[], true),
-        ("method: {exact: POST}", "GET", "h", "/", &[], false),
-        ("authority: {prefix: h.}", "GET", "h.com:80", "/", &[], true),
-        ("authority: {exact: h.com}", "GET", "h.com:80", "/", &[], false),
-        ("headers: {End-User: {exact: jason}}", "GET", "h", "/", &["end-user: jason"], true),
-        ("headers: {x: {}}", "GET", "h", "/", &["x: anything"], true),
-        ("headers: {x: {regex: '*'}}", "GET", "h", "/", &["x:"], true),
-        ("headers: {x: {}}", "GET", "h", "/", &[], false),
-        ("headers: {':method': {exact: PUT}}", "PUT", "h", "/", &[], true),
-        ("headers: {':authority': {exact: h}}", "PUT", "h", "/", &[], true),
-        ("headers: {Host: {exact: h}}", "PUT", "h", "/", &[], true),
-        // The client's own word on how it came does not count.
-        ("headers: {x-forwarded-proto: {exact: https}}", "GET", "h", "/", &["x-forwarded-proto: https"], false),
-        ("headers: {x-forwarded-proto: {exact: http}}", "GET", "h", "/", &["x-forwarded-proto: https"], true),
-        ("uri: {prefix: /}, headers: {x: {exact: '1'}}, method: {exact: GET}", "GET", "h", "/", &["x: 1"], true),
-        ("uri: {prefix: /}, headers: {x: {exact: '1'}}, method: {exact: GET}", "GET", "h", "/", &["x: 2"], false),
-    ] {
-        let found = goes(&row(condition), method, authority, target, lines) != ["404"];
-        assert_eq!(found, expected, "{condition} on {method} {authority} {target} {lines:?}");
-    }
-}
-
-#[test]
-fn headers_that_the_edge_removes_never_match() {
-    let http = "[{match: [{headers: {X-Envoy-Internal: {exact: 'true'}}}], route: [{destination: {host: a}}]}]";
-    let (plan, problems) =
-        compiled(&(gateway("g", 80, "['*']") + &virtual_service("v", "['*']", "[g]", http) + SERVICE_A));
-    assert_eq!(goes(&plan, "GET", "h", "/", &["x-envoy-internal: true"]), ["404"]);
-    assert!(
-        problems
-            .iter()
-            .any(|problem| problem.contains("headers.X-Envoy-Internal: warning: `X-Envoy-Internal` is removed")),
-        "{problems:#?}"
-    );
 }
 
 #[test]
@@ -583,7 +546,7 @@ fn a_thousand_hosts_compile_and_route() {
         yaml += &virtual_service(&format!("v{at}"), &format!("[h{at}.com, '*.h{at}.com']"), "[g]", TO_A);
     }
     let plan = plan(&yaml);
-    assert_eq!(plan.listeners[0].virtual_hosts.len(), 2_000);
+    assert_eq!(plan.listeners[0].tables[0].virtual_hosts.len(), 2_000);
     assert_eq!(get(&plan, "h999.com", "/"), [format!(" -> {A}")]);
     assert_eq!(get(&plan, "x.h7.com", "/"), [format!(" -> {A}")]);
     assert_eq!(get(&plan, "h1000.com", "/"), ["404"]);

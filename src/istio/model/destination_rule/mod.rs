@@ -51,6 +51,8 @@ pub struct Subset {
 pub struct TrafficPolicy {
     /// `loadBalancer`.
     pub load_balancer: Option<LoadBalancer>,
+    /// Whether there is an `outlierDetection`: `localityLbSetting` fails over only then.
+    pub outlier_detection: bool,
     /// `portLevelSettings`, in order; each port once.
     pub ports: Vec<PortPolicy>,
 }
@@ -62,6 +64,8 @@ pub struct PortPolicy {
     pub port: u16,
     /// `loadBalancer`; `None`: the default.
     pub load_balancer: Option<LoadBalancer>,
+    /// Whether there is an `outlierDetection`.
+    pub outlier_detection: bool,
 }
 
 const DESTINATION_RULE: Message = Message {
@@ -164,8 +168,8 @@ fn traffic_policy(item: &Item<'_>) -> Option<TrafficPolicy> {
     if object.is_empty() {
         item.error("is empty", "write a policy, or leave it out");
     }
-    let has_outlier_detection = object.has_any(&["outlierDetection"]);
-    let load_balancer = object.get("loadBalancer").and_then(|item| load_balancer::read(&item, has_outlier_detection));
+    let outlier_detection = object.has_any(&["outlierDetection"]);
+    let load_balancer = object.get("loadBalancer").and_then(|item| load_balancer::read(&item, outlier_detection));
     upstream::check(&object);
     let mut ports: Vec<PortPolicy> = Vec::new();
     for item in object.list("portLevelSettings") {
@@ -176,7 +180,7 @@ fn traffic_policy(item: &Item<'_>) -> Option<TrafficPolicy> {
             ports.push(policy);
         }
     }
-    Some(TrafficPolicy { load_balancer, ports })
+    Some(TrafficPolicy { load_balancer, outlier_detection, ports })
 }
 
 fn port_policy(item: &Item<'_>) -> Option<PortPolicy> {
@@ -184,9 +188,9 @@ fn port_policy(item: &Item<'_>) -> Option<PortPolicy> {
     if !object.has_any(&["loadBalancer", "connectionPool", "outlierDetection", "tls"]) {
         item.error("has no policy", "write one beside \"port\"");
     }
-    let has_outlier_detection = object.has_any(&["outlierDetection"]);
-    let load_balancer = object.get("loadBalancer").and_then(|item| load_balancer::read(&item, has_outlier_detection));
+    let outlier_detection = object.has_any(&["outlierDetection"]);
+    let load_balancer = object.get("loadBalancer").and_then(|item| load_balancer::read(&item, outlier_detection));
     upstream::check(&object);
     let port = object.required("port")?.object(&PORT_SELECTOR)?.required("number")?.port()?;
-    Some(PortPolicy { port, load_balancer })
+    Some(PortPolicy { port, load_balancer, outlier_detection })
 }

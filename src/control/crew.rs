@@ -1,0 +1,200 @@
+//! The worker threads: starting them, telling them, and replacing one that has died.
+
+use std::net::{IpAddr, TcpListener};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use core_affinity::CoreId;
+
+use super::Event;
+use crate::base::rng::Rng;
+use crate::io::{self, doorbell};
+use crate::observe::access_log::AccessLog;
+use crate::observe::writer::LogSink;
+use crate::plan::Plan;
+use crate::proxy::{Budget, CoreParts, Log};
+use crate::upstream::CoreStats;
+use crate::worker::{self, Handle, Message, Reporter, Start};
+
+/// A worker that dies sooner than this after its start is not replaced before as much has passed: what kills it at
+/// once would kill the next one, and the other workers need the CPU.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+
+/// All workers, by core.
+pub(super) struct Crew {
+    members: Vec<Member>,
+    driver: io::Driver,
+    events: Sender<Event>,
+    budget: Arc<Budget>,
+    stands_for_loopback: Option<IpAddr>,
+    /// Threads started so far. A thread's number tells its reports from those of its predecessor.
+    lives: u64,
+}
+
+struct Member {
+    cpu: CoreId,
+    life: u64,
+    started: Instant,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Not started, or dead; to be started at this time.
+    Vacant { due: Option<Instant> },
+    /// Started; `serving` once it accepts.
+    Alive { handle: Handle, thread: JoinHandle<()>, serving: bool },
+}
+
+/// What a worker is started with, besides what all have in common.
+pub(super) struct Outfit {
+    /// Its own copy of the plan in force.
+    pub(super) plan: Plan,
+    /// Its counters.
+    pub(super) stats: CoreStats,
+    /// One for each listener of the plan.
+    pub(super) listeners: Vec<TcpListener>,
+    /// The access log, if there is one.
+    pub(super) log: Option<(Arc<AccessLog>, LogSink)>,
+}
+
+impl Crew {
+    /// A worker for each of `cpus`; none is started.
+    pub(super) fn new(
+        cpus: &[CoreId],
+        driver: io::Driver,
+        events: Sender<Event>,
+        budget: Arc<Budget>,
+        stands_for_loopback: Option<IpAddr>,
+    ) -> Self {
+        let started = io::now();
+        let member = |cpu: &CoreId| Member { cpu: *cpu, life: 0, started, stage: Stage::Vacant { due: None } };
+        Self { members: cpus.iter().map(member).collect(), driver, events, budget, stands_for_loopback, lives: 0 }
+    }
+
+    /// How many workers there are to be.
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Starts the worker of a core, in place of the one that was there.
+    ///
+    /// # Errors
+    /// When the process is out of descriptors or threads.
+    pub(super) fn start(&mut self, index: usize, outfit: Outfit) -> std::io::Result<()> {
+        let Some(member) = self.members.get_mut(index) else { return Ok(()) };
+        let (mail, mailbox) = channel();
+        let (bell, ringer) = doorbell()?;
+        self.lives += 1;
+        let start = Start {
+            cpu: member.cpu,
+            driver: self.driver,
+            parts: CoreParts {
+                index,
+                plan: outfit.plan,
+                stats: outfit.stats,
+                rng: Rng::seeded(fastrand::u64(..)),
+                log: outfit.log.map(|(format, sink)| Log { format, sink }),
+                budget: self.budget.clone(),
+                stands_for_loopback: self.stands_for_loopback,
+                hostname: hostname(),
+            },
+            listeners: outfit.listeners,
+            mailbox,
+            bell,
+            reports: reporter(&self.events, self.lives),
+        };
+        let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(|| worker::main(start))?;
+        (member.life, member.started) = (self.lives, io::now());
+        member.stage = Stage::Alive { handle: Handle::new(mail, ringer), thread, serving: false };
+        Ok(())
+    }
+
+    /// Whether the worker with this number is the one that its core has now.
+    pub(super) fn is_current(&self, index: usize, life: u64) -> bool {
+        self.members.get(index).is_some_and(|member| member.life == life)
+    }
+
+    /// A worker accepts connections.
+    pub(super) fn serves(&mut self, index: usize) {
+        if let Some(Member { stage: Stage::Alive { serving, .. }, .. }) = self.members.get_mut(index) {
+            *serving = true;
+        }
+    }
+
+    /// Whether every worker accepts connections.
+    pub(super) fn all_serve(&self) -> bool {
+        self.members.iter().all(|member| matches!(member.stage, Stage::Alive { serving: true, .. }))
+    }
+
+    /// A worker has ended, or could not be started: it is due again at once, or after a while.
+    pub(super) fn bury(&mut self, index: usize, now: Instant) {
+        let Some(member) = self.members.get_mut(index) else { return };
+        let tried_before = matches!(member.stage, Stage::Vacant { .. });
+        let long = !tried_before && now.duration_since(member.started) >= SHORT_LIFE;
+        let due = if long { now } else { now + SHORT_LIFE };
+        member.life = 0; // what its thread still says is of no interest
+        member.stage = Stage::Vacant { due: Some(due) };
+    }
+
+    /// When the next worker is to be replaced.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.members.iter().filter_map(Member::due).min()
+    }
+
+    /// The workers that are to be replaced by now.
+    pub(super) fn due(&self, now: Instant) -> Vec<usize> {
+        let due = |(_, member): &(usize, &Member)| member.due().is_some_and(|due| due <= now);
+        self.members.iter().enumerate().filter(due).map(|(index, _)| index).collect()
+    }
+
+    /// The workers that are alive.
+    pub(super) fn alive(&self) -> Vec<usize> {
+        let alive = |(_, member): &(usize, &Member)| matches!(member.stage, Stage::Alive { .. });
+        self.members.iter().enumerate().filter(alive).map(|(index, _)| index).collect()
+    }
+
+    /// Sends one of them a message.
+    pub(super) fn tell(&self, index: usize, message: Message) {
+        if let Some(Member { stage: Stage::Alive { handle, .. }, .. }) = self.members.get(index) {
+            handle.send(message);
+        }
+    }
+
+    /// Gives all up, and waits for those that have ended. One that has not was given up before; waiting for its end
+    /// could take for ever.
+    pub(super) fn dismiss(self) {
+        for member in self.members {
+            if let Stage::Alive { thread, .. } = member.stage
+                && thread.is_finished()
+            {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl Member {
+    fn due(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Vacant { due } => due,
+            Stage::Alive { .. } => None,
+        }
+    }
+}
+
+/// The name of this machine; empty if it has none.
+fn hostname() -> Box<str> {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().into()
+}
+
+fn reporter(events: &Sender<Event>, life: u64) -> Reporter {
+    // A Sender is not Sync everywhere a Reporter must be; reports are rare.
+    let events = Mutex::new(events.clone());
+    Arc::new(move |report| {
+        if let Ok(events) = events.lock() {
+            let _ = events.send(Event::Worker { life, report });
+        }
+    })
+}

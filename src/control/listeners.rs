@@ -1,0 +1,75 @@
+//! The listening sockets: one for each listener and worker.
+//!
+//! Control binds them, so that a port in use is found out before anything has changed, and keeps a copy of each, so
+//! that a worker that replaces a dead one goes on with the same queue of connections.
+
+use std::net::{Shutdown, SocketAddr, TcpListener};
+
+use socket2::SockRef;
+
+use super::start::{StartError, hint};
+use crate::io::{bind_probe, bind_reuseport};
+use crate::plan::{Listener, ListenerKind};
+
+/// What makes two plans' listeners the same one. Port 0 is another port each time, so there the Gateway's port says
+/// which one is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Key(SocketAddr, Option<ListenerKind>);
+
+impl Key {
+    pub(super) fn of(listener: &Listener) -> Self {
+        Self(listener.bind, (listener.bind.port() == 0).then_some(listener.kind))
+    }
+}
+
+/// A listener that is bound.
+#[derive(Debug)]
+pub(super) struct Bound {
+    pub(super) key: Key,
+    /// With the kernel's port where 0 was asked for.
+    pub(super) address: SocketAddr,
+    /// One for each worker.
+    sockets: Vec<TcpListener>,
+}
+
+impl Bound {
+    /// Binds a socket for each of `workers`. `ours` says that the process holds the port already, through a listener
+    /// that is to make way for this one or shares the port with it.
+    ///
+    /// # Errors
+    /// [`StartError::Listen`].
+    pub(super) fn bind(listener: &Listener, workers: usize, ours: bool) -> Result<Self, StartError> {
+        let fail = |error: std::io::Error| StartError::Listen {
+            address: listener.bind,
+            kind: listener.kind,
+            hint: hint(&error),
+            error,
+        };
+        if !ours {
+            bind_probe(listener.bind).map_err(fail)?;
+        }
+        // With port 0 the kernel chooses for the first worker, and the others share its choice.
+        let mut address = listener.bind;
+        let mut sockets = Vec::with_capacity(workers);
+        for _ in 0..workers {
+            let socket = bind_reuseport(address).map_err(fail)?;
+            address = socket.local_addr()?;
+            sockets.push(socket);
+        }
+        Ok(Self { key: Key::of(listener), address, sockets })
+    }
+
+    /// A worker's socket, to be accepted from.
+    pub(super) fn socket(&self, worker: usize) -> std::io::Result<TcpListener> {
+        let socket = self.sockets.get(worker).ok_or_else(|| std::io::Error::other("there is no such worker"))?;
+        socket.try_clone()
+    }
+
+    /// Listens no more. Not left to the end of the last copy: the runtime of a worker closes its one a little later
+    /// than it says.
+    pub(super) fn close(self) {
+        for socket in &self.sockets {
+            let _ = SockRef::from(socket).shutdown(Shutdown::Read); // it listens no more already
+        }
+    }
+}

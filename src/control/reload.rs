@@ -1,0 +1,285 @@
+//! Reloading: a new configuration is read and compiled beside everything else, made ready, and put in force on all
+//! workers, or refused as a whole.
+//!
+//! It goes in steps, each begun by an event: asked for (a signal, changed files) → read and compiled, on a thread of
+//! its own → prepared: everything that can fail, up to the sockets of new listeners → sent to the workers → in force,
+//! when the last of them has said so. Only one is under way at a time; what is asked for meanwhile comes after it.
+
+use std::collections::{HashMap, HashSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tracing::{error, info, warn};
+
+use super::listeners::{Bound, Key};
+use super::source::{Loaded, Source};
+use super::start::{StartError, core_stats, log_format, most_connections, own_copy, show_members};
+use super::watch::{Snapshot, Watch};
+use super::{Event, Running};
+use crate::base::id::ListenerId;
+use crate::io::now;
+use crate::observe::access_log::AccessLog;
+use crate::observe::stats::Kept;
+use crate::plan::{Plan, ProxySettings};
+use crate::worker::{Install, Message, Socket};
+
+/// How far the reload under way is.
+#[derive(Default)]
+pub(super) struct Reloads {
+    source: Option<Arc<Source>>,
+    /// Held for its end.
+    watch: Option<Watch>,
+    /// How the files were when they were last read.
+    seen: Snapshot,
+    step: Step,
+    /// Asked for while another one was under way.
+    next: Option<Cause>,
+}
+
+#[derive(Default)]
+enum Step {
+    #[default]
+    None,
+    Loading {
+        since: Instant,
+    },
+    Installing(Installing),
+}
+
+struct Installing {
+    since: Instant,
+    /// The workers that have not said yet that they have the new plan.
+    waiting: HashSet<usize>,
+    /// Listeners that the new plan does not have.
+    vanished: Vec<Bound>,
+}
+
+/// Why to read the configuration again.
+enum Cause {
+    Asked,
+    Changed(Snapshot),
+}
+
+/// A plan with everything made ready that could fail.
+struct Prepared {
+    plan: Plan,
+    log_format: Option<Arc<AccessLog>>,
+    listeners: Vec<Place>,
+}
+
+/// Where a listener of a new plan comes from.
+enum Place {
+    New(Bound),
+    /// It is this one of the plan before.
+    Kept(usize),
+}
+
+impl Reloads {
+    /// Watches no more.
+    pub(super) fn stop(&mut self) {
+        self.watch = None;
+    }
+}
+
+impl Running {
+    /// Reads `source` again when SIGHUP asks for it or its files change. They were last read in the state `seen`.
+    pub fn reload_from(&mut self, source: Source, seen: Snapshot) {
+        if source.reads_stdin() {
+            info!("standard input is a part of the configuration, so it cannot be reloaded");
+        } else {
+            match Watch::start(source.paths.clone(), seen.clone(), self.sender.clone()) {
+                Ok(watch) => self.reloads.watch = Some(watch),
+                Err(error) => {
+                    warn!("the configuration cannot be watched for changes, only SIGHUP reloads it: {error}");
+                }
+            }
+        }
+        self.reloads.source = Some(Arc::new(source));
+        self.reloads.seen = seen;
+    }
+
+    pub(super) fn reload_asked(&mut self) {
+        self.reload(Cause::Asked);
+    }
+
+    pub(super) fn files_changed(&mut self, snapshot: Snapshot) {
+        self.reload(Cause::Changed(snapshot));
+    }
+
+    fn reload(&mut self, cause: Cause) {
+        if !matches!(self.reloads.step, Step::None) {
+            self.reloads.next = Some(cause);
+            return;
+        }
+        let Some(source) = self.reloads.source.clone() else {
+            return self.refuse("the configuration is built in");
+        };
+        match cause {
+            // Read already, when a signal asked for it.
+            Cause::Changed(snapshot) if snapshot == self.reloads.seen => return,
+            Cause::Changed(_) => info!("the files of the configuration have changed: reloading"),
+            Cause::Asked if source.reads_stdin() => {
+                return self.refuse("a part of it came from standard input, which can be read only once");
+            }
+            Cause::Asked => info!("SIGHUP: reloading"),
+        }
+        let events = self.sender.clone();
+        let reading = std::thread::Builder::new().name("reload".to_owned()).spawn(move || {
+            // A panic was printed; it must not leave control waiting.
+            let loaded = catch_unwind(AssertUnwindSafe(|| source.load(&mut std::io::empty())));
+            let _ = events.send(Event::Loaded(loaded.ok().map(Box::new))); // nobody is there once the proxy stops
+        });
+        match reading {
+            Ok(_) => self.reloads.step = Step::Loading { since: now() },
+            Err(error) => self.refuse(&format!("no thread to read it: {error}")),
+        }
+    }
+
+    /// The configuration has been read again.
+    pub(super) fn loaded(&mut self, loaded: Option<Box<Loaded>>) {
+        let Step::Loading { since } = std::mem::take(&mut self.reloads.step) else { return };
+        let Some(loaded) = loaded else {
+            return self.refuse("reading it panicked");
+        };
+        let Loaded { plan, problems, snapshot } = *loaded;
+        self.reloads.seen = snapshot;
+        let errors = problems.iter().filter(|problem| problem.is_error()).count();
+        if errors > 0 {
+            return self.refuse(&format!("it has {errors} error{}", if errors == 1 { "" } else { "s" }));
+        }
+        match self.prepare(plan) {
+            Ok(prepared) => self.commit(prepared, since),
+            Err(error) => self.refuse(&error.to_string()),
+        }
+    }
+
+    /// Everything that can fail. Nothing has changed if it does.
+    fn prepare(&self, mut plan: Plan) -> Result<Prepared, StartError> {
+        keep_settings(&self.started_with, &mut plan.proxy);
+        let log_format = self.log.as_ref().map(|_| log_format(&plan.proxy)).transpose()?;
+        let open: HashMap<Key, usize> = self.bound.iter().enumerate().map(|(at, bound)| (bound.key, at)).collect();
+        let ours: HashSet<u16> = self.bound.iter().map(|bound| bound.address.port()).collect();
+        let listeners = plan.listeners.iter().map(|listener| match open.get(&Key::of(listener)) {
+            Some(at) => Ok(Place::Kept(*at)),
+            None => Bound::bind(listener, self.crew.len(), ours.contains(&listener.bind.port())).map(Place::New),
+        });
+        let listeners = listeners.collect::<Result<_, _>>()?;
+        Ok(Prepared { plan, log_format, listeners })
+    }
+
+    /// Puts a plan in force. Nothing can stop it any more: a worker that cannot go along is replaced by one that can.
+    fn commit(&mut self, prepared: Prepared, since: Instant) {
+        let Prepared { plan, log_format, listeners } = prepared;
+        let plan = Arc::new(plan);
+        let workers = self.crew.alive();
+        for worker in &workers {
+            let socket = |place: &Place| match place {
+                Place::New(bound) => bound.socket(*worker).map(Socket::New),
+                Place::Kept(at) => Ok(Socket::Kept(ListenerId(*at as u32))),
+            };
+            let sockets: std::io::Result<Vec<_>> = listeners.iter().map(socket).collect();
+            match sockets {
+                Ok(sockets) => {
+                    let stats = core_stats(&plan, &self.registry, *worker);
+                    let (plan, log_format) = (own_copy(&plan), log_format.clone());
+                    self.crew.tell(*worker, Message::Install(Box::new(Install { plan, stats, sockets, log_format })));
+                }
+                Err(error) => self.lose_worker(*worker, &format!("it cannot have the new listeners: {error}")),
+            }
+        }
+        show_members(&plan, &self.registry);
+        self.budget.resize(most_connections(&plan.proxy, self.descriptors));
+        if let (Some(log), Some(format)) = (&mut self.log, log_format) {
+            log.format = format;
+        }
+        let mut before: Vec<Option<Bound>> = self.bound.drain(..).map(Some).collect();
+        for (place, listener) in listeners.into_iter().zip(&plan.listeners) {
+            match place {
+                Place::New(bound) => {
+                    info!("listening on {} for {}", bound.address, listener.kind);
+                    self.bound.push(bound);
+                }
+                Place::Kept(at) => self.bound.extend(before.get_mut(at).and_then(Option::take)),
+            }
+        }
+        let vanished = before.into_iter().flatten().collect();
+        self.plan = plan;
+        let waiting = self.crew.alive().into_iter().collect();
+        self.reloads.step = Step::Installing(Installing { since, waiting, vanished });
+        self.finish_if_installed();
+    }
+
+    /// A worker has the new plan, or has died.
+    pub(super) fn installed(&mut self, worker: usize) {
+        if let Step::Installing(installing) = &mut self.reloads.step {
+            installing.waiting.remove(&worker);
+            self.finish_if_installed();
+        }
+    }
+
+    fn finish_if_installed(&mut self) {
+        if !matches!(&self.reloads.step, Step::Installing(installing) if installing.waiting.is_empty()) {
+            return;
+        }
+        let Step::Installing(Installing { since, vanished, .. }) = std::mem::take(&mut self.reloads.step) else {
+            return;
+        };
+        for bound in vanished {
+            info!("no longer listening on {}", bound.address);
+            bound.close();
+        }
+        self.registry.retain(&kept(&self.plan));
+        self.state.install(self.plan.clone());
+        self.registry.control().config_reload_success.inc();
+        info!(
+            "reloaded in {} ms: {} listeners, {} clusters",
+            now().duration_since(since).as_millis(),
+            self.plan.listeners.len(),
+            self.plan.clusters.len()
+        );
+        self.go_on();
+    }
+
+    fn refuse(&mut self, why: &str) {
+        self.registry.control().config_reload_failure.inc();
+        error!("not reloaded, the configuration stays as it was: {why}");
+        self.go_on();
+    }
+
+    fn go_on(&mut self) {
+        if let Some(cause) = self.reloads.next.take() {
+            self.reload(cause);
+        }
+    }
+}
+
+/// Settings that hold from the start of the process to its end stay as they were, and it is said.
+fn keep_settings(started_with: &ProxySettings, new: &mut ProxySettings) {
+    let keep = |changed: bool, field: &str| {
+        if changed {
+            warn!("{field} was changed, which takes effect only when ringway is started anew");
+        }
+    };
+    keep(new.cpus != started_with.cpus, "spec.cpus");
+    keep(new.driver != started_with.driver, "spec.driver");
+    keep(new.admin != started_with.admin, "spec.admin");
+    keep(new.access_log_file != started_with.access_log_file, "spec.meshConfig.accessLogFile");
+    new.cpus = started_with.cpus.clone();
+    new.driver = started_with.driver;
+    new.admin = started_with.admin;
+    new.access_log_file.clone_from(&started_with.access_log_file);
+}
+
+/// What the statistics of a plan are named after.
+fn kept(plan: &Plan) -> Kept<'_> {
+    Kept {
+        clusters: plan
+            .clusters
+            .iter()
+            .map(|cluster| (cluster.name.as_str(), cluster.endpoints.iter().map(|endpoint| endpoint.address).collect()))
+            .collect(),
+        listeners: plan.listeners.iter().map(|listener| listener.name.as_str()).collect(),
+        http: plan.listeners.iter().map(|listener| listener.stat_prefix.as_str()).collect(),
+    }
+}

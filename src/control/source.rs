@@ -1,0 +1,60 @@
+//! Where the configuration comes from, so that it can be read again.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::watch::Snapshot;
+use crate::istio::{self, problem::Problem};
+use crate::plan::{self, Overrides, Plan, ProxySettings};
+
+/// What the command line says of the configuration.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Files, folders, and `-` for standard input.
+    pub paths: Vec<PathBuf>,
+    /// How strictly they are read.
+    pub options: istio::Options,
+    /// What goes before the Proxy document.
+    pub overrides: Overrides,
+    /// Prints a problem.
+    pub tell: fn(&Problem),
+}
+
+/// A configuration that was read and compiled.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What to serve, unless there is an error among the problems.
+    pub plan: Plan,
+    /// All that is wrong with it; told already.
+    pub problems: Vec<Problem>,
+    /// How the files were when they were read.
+    pub snapshot: Snapshot,
+}
+
+impl Loaded {
+    /// Whether the plan must not be served.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.problems.iter().any(Problem::is_error)
+    }
+}
+
+impl Source {
+    /// Reads and compiles, and tells every problem.
+    #[must_use]
+    pub fn load(&self, stdin: &mut dyn Read) -> Loaded {
+        // Taken first: what is written while the files are read differs from it, and is read once more.
+        let snapshot = Snapshot::take(&self.paths);
+        let (world, mut problems) = istio::read(&self.paths, stdin, self.options);
+        let (plan, more) = plan::compile(&world, ProxySettings::resolve(&world.proxy, &self.overrides));
+        problems.extend(more);
+        problems.iter().for_each(self.tell);
+        Loaded { plan, problems, snapshot }
+    }
+
+    /// Whether it can be read only once.
+    #[must_use]
+    pub(super) fn reads_stdin(&self) -> bool {
+        self.paths.iter().any(|path| path == Path::new("-"))
+    }
+}

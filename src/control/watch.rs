@@ -1,0 +1,275 @@
+//! Watching the configuration's files for changes.
+//!
+//! Folders are watched, never files: an editor replaces a file by renaming another over it, and Kubernetes swaps a
+//! symbolic link above it (`..data`); a watch on the file would go on with the one that is gone. A notice of the kernel
+//! only says that it is time to look. What decides is a [`Snapshot`] of the files that differs from the last one and
+//! has held still for [`QUIET`]: so a file that is being written is not read half-way, and a log that is written into
+//! the same folder does not matter.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use tracing::warn;
+
+use super::Event;
+
+/// For how long files must not change before they are read.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// Links on the way to a file after which it is taken for a loop, as by the kernel.
+const MOST_LINKS: usize = 40;
+
+/// A file or folder of the disk: device and inode.
+type Id = (u64, u64);
+
+/// The state of a file: which one it is, its size, and when its content and its inode last changed, in seconds and
+/// nanoseconds.
+type Version = (Id, u64, (i64, i64), (i64, i64));
+
+/// The files that a configuration is read from as they were at one time, and the folders that a change of them shows in.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    files: BTreeMap<PathBuf, Version>,
+    folders: HashMap<Id, PathBuf>,
+}
+
+/// The same if the same files are read from it in the same state.
+impl PartialEq for Snapshot {
+    fn eq(&self, other: &Self) -> bool {
+        self.files == other.files
+    }
+}
+
+impl Snapshot {
+    /// How the files under `paths` are now. What does not exist or cannot be read is left out.
+    #[must_use]
+    pub fn take(paths: &[PathBuf]) -> Self {
+        let (mut snapshot, mut read) = (Self::default(), HashSet::new());
+        for path in paths.iter().filter(|path| path.as_os_str() != "-") {
+            let Ok(path) = std::path::absolute(path) else { continue };
+            snapshot.way_to(&path, &mut MOST_LINKS.clone());
+            match fs::metadata(&path) {
+                Ok(about) if about.is_dir() => snapshot.folder(&path, &about, &mut read),
+                Ok(about) => snapshot.file(path, &about),
+                Err(_) => {}
+            }
+        }
+        snapshot
+    }
+
+    fn file(&mut self, path: PathBuf, about: &Metadata) {
+        let (changed, inode_changed) = ((about.mtime(), about.mtime_nsec()), (about.ctime(), about.ctime_nsec()));
+        self.files.insert(path, (id(about), about.len(), changed, inode_changed));
+    }
+
+    /// Goes as the reader goes: YAML and JSON, recursively, names with a leading dot passed over. `read` are the
+    /// folders that it has been in: a link may lead back to its own.
+    fn folder(&mut self, folder: &Path, about: &Metadata, read: &mut HashSet<Id>) {
+        self.watch(folder, about);
+        if !read.insert(id(about)) {
+            return;
+        }
+        let Ok(entries) = fs::read_dir(folder) else { return };
+        for entry in entries.flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
+                self.way_to(&path, &mut MOST_LINKS.clone());
+            }
+            let yaml = path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
+            match fs::metadata(&path) {
+                Ok(about) if about.is_dir() => self.folder(&path, &about, read),
+                Ok(about) if yaml => self.file(path, &about),
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    /// Watches the folder that `path` is in, and that of every link on the way to it.
+    fn way_to(&mut self, path: &Path, links: &mut usize) {
+        if let Some(parent) = path.parent() {
+            self.watch_at(parent);
+        }
+        let mut walked = PathBuf::new();
+        for component in path.components() {
+            walked.push(component);
+            let (Ok(target), Some(parent)) = (fs::read_link(&walked), walked.parent()) else { continue };
+            let Some(left) = links.checked_sub(1) else { return };
+            *links = left;
+            self.watch_at(parent);
+            self.way_to(&parent.join(target), links);
+        }
+    }
+
+    fn watch_at(&mut self, folder: &Path) {
+        if let Ok(about) = fs::metadata(folder) {
+            self.watch(folder, &about);
+        }
+    }
+
+    fn watch(&mut self, folder: &Path, about: &Metadata) {
+        // One path for each folder: the kernel knows folders, and has one watch for all the paths that lead to one.
+        self.folders.entry(id(about)).or_insert_with(|| folder.to_owned());
+    }
+}
+
+fn id(about: &Metadata) -> Id {
+    (about.dev(), about.ino())
+}
+
+/// A reason for the watching thread to wake up.
+enum Hint {
+    /// Something has happened in one of the folders.
+    Look,
+    /// These are gone; a watch on one of them has ended.
+    Removed(Vec<PathBuf>),
+    /// It is no longer wanted.
+    Stop,
+}
+
+/// A running watch, which tells of changes as [`Event::Changed`]; ends when dropped.
+#[derive(Debug)]
+pub(super) struct Watch {
+    hints: Sender<Hint>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Watches the files under `paths`, which were last read in the state `last`.
+    ///
+    /// # Errors
+    /// If the kernel gives no more watches, or the thread cannot be started.
+    pub(super) fn start(paths: Vec<PathBuf>, last: Snapshot, events: Sender<Event>) -> notify::Result<Self> {
+        let (hints, hinted) = channel();
+        let hint = hints.clone();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Whoever does not listen any more has stopped watching.
+            let _ = match event {
+                // Reading the files is an access, too.
+                Ok(event) if matches!(event.kind, EventKind::Access(_)) => Ok(()),
+                Ok(event) if matches!(event.kind, EventKind::Remove(_)) => hint.send(Hint::Removed(event.paths)),
+                Ok(_) | Err(_) => hint.send(Hint::Look),
+            };
+        })?;
+        let mut watching = Watching { paths, watcher, watched: HashMap::new(), hinted };
+        watching.follow(&last)?;
+        let thread = std::thread::Builder::new().name("watch".to_owned());
+        let thread = thread.spawn(move || watching.run(last, &events)).map_err(notify::Error::io)?;
+        Ok(Self { hints, thread: Some(thread) })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.hints.send(Hint::Stop); // one that has ended needs no word
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join(); // its panic was printed
+        }
+    }
+}
+
+/// What the watching thread owns.
+struct Watching {
+    paths: Vec<PathBuf>,
+    watcher: RecommendedWatcher,
+    watched: HashMap<Id, PathBuf>,
+    hinted: Receiver<Hint>,
+}
+
+impl Watching {
+    fn run(mut self, mut last: Snapshot, events: &Sender<Event>) {
+        // Something may have changed before the watch began.
+        let mut now = self.look();
+        loop {
+            while now != last {
+                let held_still = loop {
+                    if self.stopped_within(QUIET) {
+                        return;
+                    }
+                    let then = std::mem::replace(&mut now, self.look());
+                    if now == then {
+                        break then;
+                    }
+                };
+                last = held_still.clone();
+                if events.send(Event::Changed(held_still)).is_err() {
+                    return;
+                }
+            }
+            match self.hinted.recv() {
+                Ok(Hint::Stop) | Err(_) => return,
+                Ok(hint) => self.heed(hint),
+            }
+            now = self.look();
+            // What is written beside the configuration all the time is looked after in bursts.
+            if now == last {
+                if self.stopped_within(QUIET) {
+                    return;
+                }
+                now = self.look();
+            }
+        }
+    }
+
+    /// The files as they are now, with every folder of theirs watched from before they were looked at.
+    fn look(&mut self) -> Snapshot {
+        loop {
+            let snapshot = Snapshot::take(&self.paths);
+            match self.follow(&snapshot) {
+                Ok(false) => return snapshot,
+                Ok(true) => {}
+                Err(error) => warn!("a part of the configuration cannot be watched for changes: {error}"),
+            }
+        }
+    }
+
+    /// Watches the folders of `snapshot` and no others. True if one was added.
+    fn follow(&mut self, snapshot: &Snapshot) -> notify::Result<bool> {
+        let watcher = &mut self.watcher;
+        self.watched.retain(|id, path| {
+            let stays = snapshot.folders.contains_key(id);
+            if !stays {
+                let _ = watcher.unwatch(path); // gone already, if the folder is
+            }
+            stays
+        });
+        let (mut added, mut outcome) = (false, Ok(()));
+        for (id, path) in &snapshot.folders {
+            if !self.watched.contains_key(id) {
+                added = true;
+                // Entered also if it fails, to be tried and told of once.
+                self.watched.insert(*id, path.clone());
+                if let Err(error) = watcher.watch(path, RecursiveMode::NonRecursive) {
+                    outcome = Err(error.add_path(path.clone()));
+                }
+            }
+        }
+        outcome.map(|()| added)
+    }
+
+    fn heed(&mut self, hint: Hint) {
+        if let Hint::Removed(gone) = hint {
+            self.watched.retain(|_, path| !gone.contains(path));
+        }
+    }
+
+    /// Takes hints for `time`; true if one of them is to stop.
+    fn stopped_within(&mut self, time: Duration) -> bool {
+        let end = crate::io::now() + time;
+        loop {
+            match self.hinted.recv_timeout(end.saturating_duration_since(crate::io::now())) {
+                Ok(Hint::Stop) | Err(RecvTimeoutError::Disconnected) => return true,
+                Ok(hint) => self.heed(hint),
+                Err(RecvTimeoutError::Timeout) => return false,
+            }
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The mesh listener (`Proxy.spec.mesh.listen`): a table for each port that services have, with a virtual host for each
+//! service, and one for every port, with the hosts of VirtualServices that are no service's.
+//!
+//! istiod makes the latter for port 80 only, and calls that a hack; here they are there on every port.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::istio::model::proxy::OutboundTrafficPolicy;
+use crate::istio::model::virtual_service::{Destination as Named, MESH};
+use crate::istio::world::Service;
+use crate::plan::{
+    Action, Cluster, Destination, Destinations, DirectResponse, Forward, HeaderEdits, Listener, ListenerKind, Matcher,
+    Origin, PASSTHROUGH_CLUSTER, Route, RouteTable, VirtualHost,
+};
+use crate::policy::balance::{Policy, Spread};
+
+use super::bound::Bound;
+use super::host::bracketed;
+use super::{Compiler, Scope, hostname};
+
+/// Domain of the cluster's services, with the dot before it.
+const CLUSTER_DOMAIN: &str = ".svc.cluster.local";
+
+/// The port of a request that names none; it has a table even if no service has the port.
+const HTTP_PORT: u16 = 80;
+
+/// Time after which a connection to an undeclared host is closed if nothing goes over it (istiod's).
+const PASSTHROUGH_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The VirtualServices that are bound to the mesh, by their hosts.
+struct Mesh<'b, 'w> {
+    /// In order.
+    all: Vec<(usize, &'b Bound<'w>)>,
+    exact: HashMap<&'b str, Vec<usize>>,
+    /// The first VirtualService of each wildcard, by what follows the `*`.
+    wildcards: HashMap<&'b str, usize>,
+}
+
+impl<'b, 'w> Mesh<'b, 'w> {
+    fn of(bound: &'b [Bound<'w>]) -> Self {
+        let is_in = |bound: &&Bound<'_>| bound.service.gateways.iter().any(|name| name == MESH);
+        let mut mesh = Self { all: Vec::new(), exact: HashMap::new(), wildcards: HashMap::new() };
+        for (number, bound) in bound.iter().filter(is_in).enumerate() {
+            for host in &bound.service.hosts {
+                match hostname::wildcard(host) {
+                    Some(suffix) => _ = mesh.wildcards.entry(suffix).or_insert(number),
+                    None => mesh.exact.entry(host).or_default().push(number),
+                }
+            }
+            mesh.all.push((number, bound));
+        }
+        mesh
+    }
+
+    /// Those that may rule over a service, in order; the first with a route for the port does. Wildcards count for
+    /// services that no VirtualService names, and of them the most specific one only.
+    fn over(&self, service: &str) -> Vec<usize> {
+        if let Some(named) = self.exact.get(service) {
+            return named.clone();
+        }
+        let name = hostname::wildcard(service).unwrap_or(service);
+        let suffixes = (0..=name.len()).filter_map(|at| name.get(at..));
+        suffixes.filter_map(|suffix| self.wildcards.get(suffix).copied()).take(1).collect()
+    }
+}
+
+/// What a VirtualService's rules come to, without compiling them twice where the port makes no difference.
+#[derive(Default)]
+struct Compiled {
+    any: HashMap<usize, (Vec<Route>, bool)>,
+    by_port: HashMap<(usize, u16), Vec<Route>>,
+}
+
+impl<'w> Compiler<'w> {
+    /// The mesh listener, if there is to be one beside these.
+    pub(super) fn mesh(&mut self, others: &[Listener]) -> Option<Listener> {
+        let bind = self.world.proxy.mesh_listen?;
+        if let Some(other) = others.iter().find(|other| other.bind == bind && bind.port() != 0) {
+            let what = format!("{bind} is already taken by {}", other.kind);
+            self.problems.push(self.world.proxy.source.error("spec.mesh.listen", what, "write another port"));
+            return None;
+        }
+        if self.world.proxy.mesh_config.outbound_traffic_policy == OutboundTrafficPolicy::AllowAny {
+            self.clusters.push(Cluster {
+                name: PASSTHROUGH_CLUSTER.to_owned(),
+                spread: Spread::even(Policy::Random, None, &[]),
+                endpoints: Vec::new(),
+                connect_timeout: self.settings.connect_timeout,
+                idle_timeout: Some(PASSTHROUGH_IDLE_TIMEOUT),
+            });
+        }
+        let bound = self.bound.clone();
+        let mesh = Mesh::of(&bound);
+        let mut compiled = Compiled::default();
+        for (number, bound) in &mesh.all {
+            self.depends_on_port = false;
+            let routes = self.routes(bound, Scope { gateway: MESH, port: None });
+            compiled.any.insert(*number, (routes, self.depends_on_port));
+        }
+        let every = self.for_every_port(&mesh, &compiled);
+        let mut tables = Vec::new();
+        for (port, services) in self.ports(&mesh) {
+            tables.push(self.for_port(port, &services, &mesh, &mut compiled, &every));
+        }
+        tables.push(every);
+        let name = format!("{}_{}", bind.ip(), bind.port());
+        let stat_prefix = format!("outbound_{name}");
+        Some(Listener { name, bind, stat_prefix, kind: ListenerKind::Mesh, gateways: Vec::new(), tables })
+    }
+
+    /// Every port that makes a difference, with the services that have it and that this proxy sees.
+    fn ports(&self, mesh: &Mesh<'_, '_>) -> BTreeMap<u16, Vec<&'w Service>> {
+        let mut ports: BTreeMap<u16, Vec<&Service>> = BTreeMap::new();
+        ports.entry(HTTP_PORT).or_default();
+        let rules = mesh.all.iter().flat_map(|(_, bound)| &bound.rules);
+        for named in rules.flat_map(|rule| rule.blocks().filter_map(|(_, block)| block.port)) {
+            ports.entry(named).or_default();
+        }
+        let own = &self.settings.namespace;
+        for service in self.world.services.iter().filter(|service| service.export_to.reaches(own)) {
+            for port in &service.ports {
+                ports.entry(port.number).or_default().push(service);
+            }
+        }
+        ports
+    }
+
+    /// What does not depend on the port: the hosts of VirtualServices, and what becomes of hosts that nobody declared.
+    fn for_every_port(&self, mesh: &Mesh<'_, '_>, compiled: &Compiled) -> RouteTable {
+        let mut hosts: BTreeMap<&str, VirtualHost> = BTreeMap::new();
+        for (number, bound) in &mesh.all {
+            let Some((routes, _)) = compiled.any.get(number).filter(|(routes, _)| !routes.is_empty()) else { continue };
+            for host in &bound.service.hosts {
+                // The oldest VirtualService has a host for itself: sidecars do not merge.
+                hosts.entry(host).or_insert_with(|| virtual_host(host, routes.clone()));
+            }
+        }
+        let mut hosts: Vec<_> = hosts.into_values().collect();
+        hosts.push(self.undeclared());
+        RouteTable::new(None, hosts)
+    }
+
+    /// `outboundTrafficPolicy`.
+    fn undeclared(&self) -> VirtualHost {
+        let (name, action) = match self.world.proxy.mesh_config.outbound_traffic_policy {
+            OutboundTrafficPolicy::AllowAny => ("allow_any", Action::Passthrough),
+            OutboundTrafficPolicy::RegistryOnly => {
+                ("block_all", Action::Direct(DirectResponse { status: 502, body: Bytes::new() }))
+            }
+        };
+        let source = &self.world.proxy.source;
+        let path = "spec.meshConfig.outboundTrafficPolicy";
+        let origin = Origin {
+            file: source.file.clone(),
+            line: source.line_of(path),
+            resource: source.resource.clone(),
+            rule: None,
+            block: None,
+            root: None,
+        };
+        VirtualHost::new(name, ["*".into()], vec![built_in(name, origin, action)])
+    }
+
+    /// The table of a port: its services, and the hosts of those VirtualServices that say something else on it.
+    fn for_port(
+        &mut self,
+        port: u16,
+        services: &[&Service],
+        mesh: &Mesh<'_, 'w>,
+        compiled: &mut Compiled,
+        every: &RouteTable,
+    ) -> RouteTable {
+        let mut hosts = Vec::new();
+        let mut taken: HashSet<Box<str>> = HashSet::new();
+        let mut short = Vec::new();
+        for service in services {
+            let Some(of_port) = service.port(port) else { continue };
+            let mut routes = Vec::new();
+            // To a port that does not speak HTTP the rules do not apply.
+            if of_port.protocol.routes_http() {
+                let over = mesh.over(&service.hostname).into_iter();
+                routes = over
+                    .map(|number| self.routes_on(port, number, mesh, compiled))
+                    .find(|routes| !routes.is_empty())
+                    .unwrap_or_default();
+            }
+            if routes.is_empty() {
+                routes.push(self.default_route(service, port));
+            }
+            let name = bracketed(&service.hostname);
+            taken.insert(name.as_str().into());
+            short.push((hosts.len(), other_names(&name, &self.settings.namespace)));
+            hosts.push((name, vec![], routes));
+        }
+        for (number, bound) in &mesh.all {
+            if !compiled.any.get(number).is_some_and(|(_, depends)| *depends) {
+                continue;
+            }
+            let routes = self.routes_on(port, *number, mesh, compiled);
+            for host in bound.service.hosts.iter().filter(|_| !routes.is_empty()) {
+                if taken.insert(host.as_str().into()) {
+                    hosts.push((host.clone(), vec![], routes.clone()));
+                }
+            }
+        }
+        // A host that is written somewhere goes before one that is only short for another.
+        let written = every.virtual_hosts.iter().flat_map(|host| &host.domains);
+        taken.extend(written.cloned());
+        for (at, names) in short {
+            let free = names.into_iter().filter(|name| taken.insert(name.clone()));
+            hosts[at].1.extend(free);
+        }
+        hosts.sort_by(|a, b| a.0.cmp(&b.0));
+        let hosts = hosts.into_iter().map(|(name, others, routes)| {
+            let domains = [name.as_str().into()].into_iter().chain(others);
+            VirtualHost::new(&format!("{name}:{port}"), domains, routes)
+        });
+        RouteTable::new(Some(port), hosts.collect())
+    }
+
+    fn routes_on(&mut self, port: u16, number: usize, mesh: &Mesh<'_, 'w>, compiled: &mut Compiled) -> Vec<Route> {
+        match compiled.any.get(&number) {
+            Some((routes, false)) => return routes.clone(),
+            Some((_, true)) => {}
+            None => return Vec::new(),
+        }
+        let Some((_, bound)) = mesh.all.get(number) else { return Vec::new() };
+        let scope = Scope { gateway: MESH, port: Some(port) };
+        compiled.by_port.entry((number, port)).or_insert_with(|| self.routes(bound, scope)).clone()
+    }
+
+    /// To a service without rules of its own.
+    fn default_route(&mut self, service: &Service, port: u16) -> Route {
+        let named = Named { host: service.hostname.clone(), subset: None, port: Some(port) };
+        let target = self.destination(&named, Some(port));
+        let source = &service.source;
+        let origin = Origin {
+            file: source.file.clone(),
+            line: source.line,
+            resource: source.resource.clone(),
+            rule: None,
+            block: None,
+            root: None,
+        };
+        let destinations = Destinations::only(Destination::plain(target));
+        let hash_keys = self.hash_key(&named).into_iter().collect();
+        built_in("default", origin, Action::Forward(Forward { destinations, rewrite: None, hash_keys }))
+    }
+}
+
+fn built_in(name: &str, origin: Origin, action: Action) -> Route {
+    Route {
+        name: name.to_owned(),
+        origin,
+        matcher: Matcher::default(),
+        action,
+        headers: HeaderEdits::default(),
+        cors: None,
+        stat_prefix: None,
+    }
+}
+
+fn virtual_host(host: &str, routes: Vec<Route>) -> VirtualHost {
+    let name = bracketed(host);
+    VirtualHost::new(&name, [name.as_str().into()], routes)
+}
+
+/// The names beside its full one by which a proxy of `namespace` may call a service (istiod's
+/// `GenerateAltVirtualHosts`).
+fn other_names(hostname: &str, namespace: &str) -> Vec<Box<str>> {
+    if hostname.starts_with(['*', '[']) || hostname.parse::<std::net::IpAddr>().is_ok() {
+        return Vec::new();
+    }
+    let mut names = vec![format!("{hostname}.")];
+    if let Some((service, own)) = hostname.strip_suffix(CLUSTER_DOMAIN).and_then(|name| name.split_once('.')) {
+        if own == namespace {
+            names.push(service.to_owned());
+        }
+        names.extend([format!("{service}.{own}"), format!("{service}.{own}.svc")]);
+    }
+    names.into_iter().map(Into::into).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_a_service() {
+        for (hostname, namespace, expected) in [
+            ("a.x.svc.cluster.local", "x", &["a.x.svc.cluster.local.", "a", "a.x", "a.x.svc"][..]),
+            ("a.x.svc.cluster.local", "y", &["a.x.svc.cluster.local.", "a.x", "a.x.svc"]),
+            ("httpbin.org", "x", &["httpbin.org."]),
+            ("*.wikipedia.org", "x", &[]),
+            ("10.0.0.1", "x", &[]),
+        ] {
+            let names = other_names(hostname, namespace);
+            assert_eq!(names.iter().map(|name| &**name).collect::<Vec<_>>(), expected, "{hostname} from {namespace}");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Listeners and their route tables: from a request's port and host to the routes that are tried.
+//!
+//! Plain data and the look-up. Called by `plan::Plan::route`; read by `explain` and the admin pages.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use super::Request;
+use super::hosts::{self, HostTable};
+use super::route::{Route, VirtualHost, Witness};
+
+/// The port of an authority that names none.
+const HTTP_PORT: u16 = 80;
+
+/// One bound address with what is served on it.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Envoy's listener name: address and port bound, `0.0.0.0_8080`.
+    pub name: String,
+    /// The address to bind; port 0 lets the kernel choose.
+    pub bind: SocketAddr,
+    /// The `http.<prefix>.` of its statistics: `outbound_0.0.0.0_8080`, as istiod names a gateway's.
+    pub stat_prefix: String,
+    /// Who sends here.
+    pub kind: ListenerKind,
+    /// `namespace/name` of the Gateways that have a server on it, in order; none for the mesh.
+    pub gateways: Vec<Box<str>>,
+    /// For a gateway one. For the mesh one for each port that services or rules name, sorted, and at the end one for
+    /// every port, which also has what is not for a certain one.
+    pub tables: Vec<RouteTable>,
+}
+
+/// Who sends to a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ListenerKind {
+    /// Clients from outside, to a Gateway's port: the one that the documents name, which `match.port` means.
+    Gateway(u16),
+    /// Applications beside the proxy, to any service (`Proxy.spec.mesh.listen`).
+    Mesh,
+}
+
+impl fmt::Display for ListenerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gateway(port) => write!(f, "Gateway port {port}"),
+            Self::Mesh => f.write_str("the mesh"),
+        }
+    }
+}
+
+/// The virtual hosts for one port (Envoy's `RouteConfiguration`).
+#[derive(Debug, Clone)]
+pub struct RouteTable {
+    /// The port of the Gateway, or the service port that an application addresses; `None`: any.
+    pub port: Option<u16>,
+    /// Which of `virtual_hosts` a `Host` belongs to.
+    pub hosts: HostTable,
+    /// One for each host name or wildcard of a gateway, one for each service or group of hosts of the mesh; sorted by
+    /// name.
+    pub virtual_hosts: Vec<VirtualHost>,
+}
+
+impl Listener {
+    /// The port that the Gateway documents name; `None` for the mesh listener.
+    #[must_use]
+    pub fn gateway_port(&self) -> Option<u16> {
+        match self.kind {
+            ListenerKind::Gateway(port) => Some(port),
+            ListenerKind::Mesh => None,
+        }
+    }
+
+    /// The virtual host that an authority belongs to, with its table.
+    #[must_use]
+    pub fn virtual_host(&self, authority: &[u8]) -> Option<(&RouteTable, &VirtualHost)> {
+        let (table, host, _) = match self.kind {
+            // The port that the client writes does not count.
+            ListenerKind::Gateway(_) => self.tables.first()?.find(authority)?,
+            ListenerKind::Mesh => self.find_in_mesh(authority)?,
+        };
+        Some((table, host))
+    }
+
+    pub(super) fn find<W: Witness>(&self, request: &Request<'_>, witness: &mut W) -> Option<&Route> {
+        let found = self.virtual_host(request.authority);
+        witness.host(found);
+        found?.1.find(request, witness)
+    }
+
+    /// The more specific of what the port's own table has and what the one for every port has; of equals the former.
+    fn find_in_mesh(&self, authority: &[u8]) -> Option<(&RouteTable, &VirtualHost, usize)> {
+        let (every, own) = self.tables.split_last()?;
+        let own = service_port(authority).and_then(|port| {
+            let at = own.binary_search_by_key(&Some(port), |table| table.port).ok()?;
+            own.get(at)?.find(authority)
+        });
+        let every = every.find(authority);
+        match (own, every) {
+            (Some((.., own_rank)), Some((.., rank))) if rank > own_rank => every,
+            _ => own.or(every),
+        }
+    }
+}
+
+impl RouteTable {
+    /// A table of these virtual hosts; where two of them have a domain, it is the first one's.
+    #[must_use]
+    pub fn new(port: Option<u16>, virtual_hosts: Vec<VirtualHost>) -> Self {
+        let domains = virtual_hosts.iter().zip(0..).flat_map(|(host, number)| {
+            let domains = host.domains.iter();
+            domains.map(move |domain| (&**domain, number))
+        });
+        Self { port, hosts: HostTable::new(domains), virtual_hosts }
+    }
+
+    fn find(&self, authority: &[u8]) -> Option<(&Self, &VirtualHost, usize)> {
+        let (number, rank) = self.hosts.find_ranked(authority)?;
+        Some((self, self.virtual_hosts.get(number as usize)?, rank))
+    }
+}
+
+/// The service port that an application addresses; `None` for a number that is no port.
+fn service_port(authority: &[u8]) -> Option<u16> {
+    match hosts::port(authority) {
+        None | Some(b"") => Some(HTTP_PORT),
+        Some(digits) => std::str::from_utf8(digits).ok()?.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_that_an_application_addresses() {
+        for (authority, expected) in [
+            ("a", Some(80)),
+            ("a:", Some(80)),
+            ("a:80", Some(80)),
+            ("", Some(80)),
+            ("a:8000", Some(8000)),
+            ("[::1]", Some(80)),
+            ("[::1]:8000", Some(8000)),
+            ("a:0", Some(0)),
+            ("a:70000", None),
+            ("a:x", None),
+        ] {
+            assert_eq!(service_port(authority.as_bytes()), expected, "{authority}");
+        }
+    }
+
+    fn table(port: Option<u16>, domains: &[&str]) -> RouteTable {
+        let host = |domain: &&str| VirtualHost::new(domain, [(*domain).into()], Vec::new());
+        RouteTable::new(port, domains.iter().map(host).collect())
+    }
+
+    #[test]
+    fn the_more_specific_of_the_ports_own_table_and_the_one_for_every_port() {
+        let mut listener = Listener {
+            name: String::new(),
+            bind: SocketAddr::from(([127, 0, 0, 1], 15001)),
+            stat_prefix: String::new(),
+            kind: ListenerKind::Mesh,
+            gateways: Vec::new(),
+            tables: vec![
+                table(Some(80), &["a.com"]),
+                table(Some(8000), &["a.com", "*.b.com", "*.long.c.com"]),
+                table(None, &["a.com", "x.b.com", "*.c.com", "*"]),
+            ],
+        };
+        let find = |listener: &Listener, authority: &str| {
+            let (table, host, _) = listener.find_in_mesh(authority.as_bytes())?;
+            Some((table.port, host.name.to_string()))
+        };
+        for (authority, port, name) in [
+            ("a.com", Some(80), "a.com"),
+            ("a.com:8000", Some(8000), "a.com"),
+            ("a.com:8001", None, "a.com"),
+            ("a.com:99999", None, "a.com"),
+            ("x.b.com:8000", None, "x.b.com"),
+            ("y.b.com:8000", Some(8000), "*.b.com"),
+            ("y.b.com", None, "*"),
+            ("x.c.com:8000", None, "*.c.com"),
+            ("x.long.c.com:8000", Some(8000), "*.long.c.com"),
+            ("d.com:8000", None, "*"),
+        ] {
+            assert_eq!(find(&listener, authority), Some((port, name.to_owned())), "{authority}");
+        }
+        listener.tables.truncate(1);
+        assert_eq!(find(&listener, "b.com"), None);
+        listener.tables.clear();
+        assert_eq!(find(&listener, "a.com"), None);
+    }
+}

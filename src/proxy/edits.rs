@@ -1,0 +1,209 @@
+//! Header operations of rules (`headers`): their templates become values, and those the changes that the codec carries
+//! out.
+//!
+//! Values are those of the head after the operation's removals and before anything is set. What a missing part leaves
+//! empty is neither set nor added.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::h1::change::{Change, Changes};
+use crate::h1::head::{Known, RequestHead, ResponseHead, Version};
+use crate::io;
+use crate::observe::date;
+use crate::observe::flags::Flags;
+use crate::plan::{AddressPart, Edits, Field, HeaderName, Lookup, Operator, Template};
+
+/// The headers of a request as they go upstream, for templates and for the log.
+#[derive(Clone, Copy)]
+pub(super) struct Sent<'a> {
+    pub(super) head: &'a RequestHead,
+    pub(super) buf: &'a [u8],
+    /// What rules change; empty while that is being worked out.
+    pub(super) changes: &'a Changes,
+    /// The client's own words of itself stand: see `h1::encode::Forwarded`.
+    pub(super) believed: bool,
+    /// `x-forwarded-for`, joined, with the peer; empty for none.
+    pub(super) forwarded_for: &'a [u8],
+    /// The proxy's `x-request-id`; empty for none.
+    pub(super) request_id: &'a [u8],
+    /// `x-envoy-external-address`; empty for none.
+    pub(super) external_address: &'a [u8],
+    /// The target before it was rewritten, if it was.
+    pub(super) original_path: Option<&'a [u8]>,
+    /// The authority before it was rewritten, if it was.
+    pub(super) original_host: Option<&'a [u8]>,
+}
+
+impl<'a> Sent<'a> {
+    /// The first value of a header; `id` is the id of its name.
+    pub(super) fn header(&self, id: Known, name: &str) -> Option<&'a [u8]> {
+        match self.changes.of(id, name.as_bytes()) {
+            Change::To(value) if self.changes.drops(id, name.as_bytes()) => return Some(value),
+            // What is added stands behind what was there.
+            Change::To(value) => return self.unchanged(id, name).or(Some(value)),
+            Change::Gone => return None,
+            Change::None => {}
+        }
+        self.unchanged(id, name)
+    }
+
+    fn unchanged(&self, id: Known, name: &str) -> Option<&'a [u8]> {
+        let own = |value: &'a [u8]| (!value.is_empty()).then_some(value);
+        let first = || self.head.find(id).map(|line| line.value.of(self.buf));
+        match id {
+            Known::XForwardedFor => own(self.forwarded_for),
+            Known::XRequestId if self.believed => first().or_else(|| own(self.request_id)),
+            Known::XRequestId => own(self.request_id),
+            Known::XForwardedProto if self.believed => first().or(Some(b"http")),
+            Known::XForwardedProto => Some(b"http"),
+            // The client's own are never sent on.
+            Known::XEnvoy | Known::XEnvoyUpstreamServiceTime => {
+                let is = |other| name.eq_ignore_ascii_case(other);
+                match () {
+                    () if is("x-envoy-external-address") => own(self.external_address),
+                    () if is("x-envoy-original-path") => self.original_path,
+                    () if is("x-envoy-original-host") => self.original_host,
+                    () if is("x-envoy-attempt-count") => Some(b"1"),
+                    () => None,
+                }
+            }
+            Known::Other => self.head.value_of(name, self.buf),
+            _ => first(),
+        }
+    }
+}
+
+/// A response as it came from the upstream.
+#[derive(Clone, Copy)]
+pub(super) struct Received<'a> {
+    pub(super) head: &'a ResponseHead,
+    pub(super) buf: &'a [u8],
+    /// `x-envoy-upstream-service-time` in milliseconds.
+    pub(super) service_time: Option<u64>,
+}
+
+/// All that an operator can name.
+#[derive(Clone, Copy)]
+pub(super) struct Scene<'a> {
+    pub(super) sent: Sent<'a>,
+    /// Path and query; those of the client for operations on the request, those of the upstream for the others.
+    pub(super) target: &'a [u8],
+    /// Likewise.
+    pub(super) authority: &'a [u8],
+    pub(super) scheme: &'a str,
+    /// Whether the operations are those on the response.
+    pub(super) answering: bool,
+    /// The upstream's response, if it is that.
+    pub(super) received: Option<Received<'a>>,
+    /// 0 where there is none yet, or where the proxy answers itself (Envoy works these out before it has the code).
+    pub(super) status: u16,
+    pub(super) flags: Flags,
+    pub(super) route: &'a str,
+    pub(super) cluster: &'a str,
+    pub(super) upstream: Option<SocketAddr>,
+    pub(super) peer: SocketAddr,
+    pub(super) local: SocketAddr,
+    /// When the first byte of the request came.
+    pub(super) began: Instant,
+    pub(super) hostname: &'a str,
+}
+
+/// Works operations out. `keeps` is a header that they cannot change: `server`, if it is overwritten.
+pub(super) fn work_out(edits: &Edits, scene: &Scene<'_>, keeps: Option<Known>, changes: &mut Changes) {
+    let changeable = |name: &&HeaderName| Some(name.id()) != keeps;
+    for name in edits.remove.iter().filter(changeable) {
+        changes.remove(name.id(), name.as_str().as_bytes());
+    }
+    let value = |template: &Template, out: &mut Vec<u8>| match template.constant() {
+        Some(value) => out.extend_from_slice(value),
+        None => template.operators().iter().for_each(|operator| scene.write(operator, &edits.remove, out)),
+    };
+    for (name, template) in edits.set.iter().filter(|(name, _)| changeable(&name)) {
+        changes.set(name.id(), name.as_str().as_bytes(), |out| value(template, out));
+    }
+    for (name, template) in edits.add.iter().filter(|(name, _)| changeable(&name)) {
+        changes.add(name.id(), name.as_str().as_bytes(), |out| value(template, out));
+    }
+}
+
+impl Scene<'_> {
+    fn write(&self, operator: &Operator, removed: &[HeaderName], out: &mut Vec<u8>) {
+        match operator {
+            Operator::Literal(text) => out.extend_from_slice(text),
+            Operator::Request(lookup) => look_up(lookup, out, |field| {
+                // A response's removals take nothing from the request.
+                self.of_request(field, if self.answering { &[] } else { removed })
+            }),
+            Operator::Response(lookup) => {
+                let mut digits = itoa::Buffer::new();
+                let service_time = self.received.and_then(|received| received.service_time);
+                let service_time = service_time.map(|time| digits.format(time).as_bytes());
+                look_up(lookup, out, |field| self.of_response(field, removed, service_time));
+            }
+            Operator::Protocol => out.extend_from_slice(match self.sent.head.version {
+                Version::Http10 => b"HTTP/1.0",
+                Version::Http11 => b"HTTP/1.1",
+            }),
+            Operator::ResponseCode => out.extend_from_slice(itoa::Buffer::new().format(self.status).as_bytes()),
+            Operator::ResponseFlags => self.flags.write(out),
+            Operator::StartTime => {
+                let ago = io::now().duration_since(self.began);
+                date::write_start_time(out, io::unix_time().checked_sub(ago).unwrap_or(std::time::UNIX_EPOCH));
+            }
+            Operator::Hostname => out.extend_from_slice(self.hostname.as_bytes()),
+            Operator::RouteName => out.extend_from_slice(self.route.as_bytes()),
+            Operator::UpstreamCluster => out.extend_from_slice(self.cluster.as_bytes()),
+            Operator::UpstreamHost => {
+                if let Some(address) = self.upstream {
+                    write_address(address, AddressPart::Whole, out);
+                }
+            }
+            Operator::DownstreamRemote(part) => write_address(self.peer, *part, out),
+            Operator::DownstreamLocal(part) => write_address(self.local, *part, out),
+        }
+    }
+
+    fn of_request(&self, field: &Field, removed: &[HeaderName]) -> Option<&[u8]> {
+        match field {
+            Field::Method => Some(self.sent.head.method_span.of(self.sent.buf)),
+            Field::Path => Some(self.target),
+            Field::Authority => Some(self.authority),
+            Field::Scheme => Some(self.scheme.as_bytes()),
+            Field::Header(name) if removed.contains(name) => None,
+            Field::Header(name) => self.sent.header(name.id(), name.as_str()),
+        }
+    }
+
+    fn of_response<'s>(
+        &'s self,
+        field: &Field,
+        removed: &[HeaderName],
+        service_time: Option<&'s [u8]>,
+    ) -> Option<&'s [u8]> {
+        let received = self.received?;
+        match field {
+            Field::Header(name) if removed.contains(name) => None,
+            Field::Header(name) if name.id() == Known::XEnvoyUpstreamServiceTime => service_time,
+            Field::Header(name) => received.head.value_of(name.as_str(), received.buf),
+            Field::Method | Field::Path | Field::Authority | Field::Scheme => None,
+        }
+    }
+}
+
+fn look_up<'s>(lookup: &Lookup, out: &mut Vec<u8>, find: impl Fn(&Field) -> Option<&'s [u8]>) {
+    let value = find(&lookup.field).or_else(|| lookup.or.as_ref().and_then(&find));
+    if let Some(value) = value {
+        out.extend_from_slice(value.get(..lookup.most).unwrap_or(value));
+    }
+}
+
+fn write_address(address: SocketAddr, part: AddressPart, out: &mut Vec<u8>) {
+    // A Vec takes every write.
+    let _ = match part {
+        AddressPart::Whole => write!(out, "{address}"),
+        AddressPart::WithoutPort => write!(out, "{}", address.ip()),
+        AddressPart::Port => write!(out, "{}", address.port()),
+    };
+}
