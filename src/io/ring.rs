@@ -71,6 +71,10 @@ pub fn block_on<F: Future>(wanted: Driver, main: impl FnOnce(Started) -> F) -> i
                     let future = main(Started { driver: "io_uring", flags, notes });
                     return Ok(runtime.block_on(future));
                 }
+                Err(error) if forbidden(&error) => {
+                    notes.push(format!("io_uring refused: {error}; {}", cure(&error)));
+                    break;
+                }
                 Err(error) => notes.push(format!("io_uring ({flags}) refused: {error}; {}", cure(&error))),
             }
         }
@@ -82,6 +86,11 @@ pub fn block_on<F: Future>(wanted: Driver, main: impl FnOnce(Started) -> F) -> i
     let mut runtime = RuntimeBuilder::<TimeDriver<LegacyDriver>>::new().build()?;
     let future = main(Started { driver: "epoll", flags: "", notes });
     Ok(runtime.block_on(future))
+}
+
+/// EPERM or ENOSYS: no flags will change that.
+fn forbidden(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(1 | 38))
 }
 
 fn cure(error: &io::Error) -> &'static str {
