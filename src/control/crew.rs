@@ -96,7 +96,7 @@ impl Crew {
                 plan: outfit.plan,
                 stats: outfit.stats,
                 rng: Rng::seeded(fastrand::u64(..)),
-                log: outfit.log.map(|(format, sink)| Log { format, sink }),
+                log: outfit.log.map(|(format, sink)| Log::new(format, sink)),
                 budget: self.budget.clone(),
                 stands_for_loopback: self.stands_for_loopback,
                 hostname: hostname(),

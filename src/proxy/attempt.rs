@@ -410,7 +410,7 @@ async fn exchange(
             changes: &draft.response,
         },
     );
-    core.keep_response(out.bytes(), &mut draft.kept);
+    core.if_logged(|names| draft.keep_for_log(names, out.bytes()));
     let reusable = framing::response_keep_alive(response, up_buf.bytes());
     up_buf.consume(response.len);
     if tunnelled {

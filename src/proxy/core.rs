@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::door::Door;
-use super::kept::Kept;
 use super::names::{AskWhere, Names, Whereabouts};
 use super::rewrite::Captures;
 use crate::base::request_id;
@@ -22,7 +21,7 @@ use crate::io::{self, BufPool, Handle, Notify};
 use crate::observe::access_log::{AccessLog, Record};
 use crate::observe::date::DateCache;
 use crate::observe::writer::LogSink;
-use crate::plan::Plan;
+use crate::plan::{HeaderName, Plan};
 use crate::upstream::{CoreStats, Installed, Remains};
 
 /// The downstream connections that the process may hold, over all cores (`limits.maxConnections`).
@@ -58,10 +57,22 @@ impl Budget {
 
 /// Where a core writes its access log.
 pub struct Log {
-    /// The compiled format.
-    pub format: Arc<AccessLog>,
-    /// This core's buffer on the way to the writer thread.
-    pub sink: LogSink,
+    format: Arc<AccessLog>,
+    /// The response headers that it shows.
+    wanted: Box<[HeaderName]>,
+    sink: LogSink,
+}
+
+impl Log {
+    /// Writes lines of a compiled format into this core's buffer on the way to the writer thread.
+    #[must_use]
+    pub fn new(format: Arc<AccessLog>, sink: LogSink) -> Self {
+        Self { wanted: wanted(&format), format, sink }
+    }
+}
+
+fn wanted(format: &AccessLog) -> Box<[HeaderName]> {
+    format.response_headers().into_iter().map(HeaderName::new).collect()
 }
 
 /// What a core is made of.
@@ -156,6 +167,7 @@ impl Core {
         self.retired.borrow_mut().push(old.clone());
         self.swept_to.set(0);
         if let (Some(log), Some(format)) = (self.log.borrow_mut().as_mut(), log_format) {
+            log.wanted = wanted(&format);
             log.format = format;
         }
         old
@@ -194,10 +206,10 @@ impl Core {
         *self.date.borrow_mut().at(io::unix_time())
     }
 
-    /// Keeps what the access log shows of a response's head, as it was written, if there is a log.
-    pub(super) fn keep_response(&self, head: &[u8], kept: &mut Kept) {
-        if let Some(log) = self.log.borrow().as_ref() {
-            kept.keep(&log.format, head);
+    /// Lets `note` have a look at the response headers that the log shows, if there are any.
+    pub(super) fn if_logged(&self, note: impl FnOnce(&[HeaderName])) {
+        if let Some(log) = self.log.borrow().as_ref().filter(|log| !log.wanted.is_empty()) {
+            note(&log.wanted);
         }
     }
 

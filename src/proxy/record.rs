@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::conn::Session;
-use super::draft::Caller;
+use super::draft::{Caller, Draft};
 use super::edits::Sent;
-use super::kept::Kept;
 use super::request::Asked;
+use crate::h1::change::Change;
 use crate::h1::head::{Known, RequestHead, Span, Version};
 use crate::io;
-use crate::observe::access_log::{Headers, Record, SERVICE_TIME};
+use crate::observe::access_log::{Headers, Record};
 use crate::observe::flags::Flags;
 use crate::observe::stats::RouteStats;
 use crate::plan::{Cors, Edits};
@@ -86,17 +86,16 @@ struct LoggedHeaders<'a> {
     sent: Option<Sent<'a>>,
     head: &'a RequestHead,
     buf: &'a [u8],
-    kept: &'a Kept,
+    draft: &'a Draft,
     service_time: Option<&'a str>,
+    scheme: Option<&'a str>,
 }
 
 impl Headers for LoggedHeaders<'_> {
     fn request(&self, name: &str) -> Option<&[u8]> {
-        if name == ":scheme" {
-            return Some(b"http");
-        }
         let id = Known::of(name.as_bytes());
         match &self.sent {
+            Some(_) if name == ":scheme" => self.scheme.map(str::as_bytes),
             Some(sent) => sent.header(id, name),
             None if matches!(id, Known::XRequestId | Known::XForwardedFor) => None,
             None => self.head.value_of(name, self.buf),
@@ -104,9 +103,14 @@ impl Headers for LoggedHeaders<'_> {
     }
 
     fn response(&self, name: &str) -> Option<&[u8]> {
-        match name {
-            SERVICE_TIME => self.service_time.map(str::as_bytes),
-            name => self.kept.get(name),
+        let id = Known::of(name.as_bytes());
+        if id != Known::XEnvoyUpstreamServiceTime {
+            return self.draft.shown(name);
+        }
+        match self.draft.response.of(id, name.as_bytes()) {
+            Change::To(value) => Some(value),
+            Change::Gone => None,
+            Change::None => self.service_time.map(str::as_bytes),
         }
     }
 }
@@ -136,8 +140,9 @@ pub(super) fn finish(session: &mut Session, story: &Story<'_>) {
         sent: asked.as_ref().map(|asked| draft.sent(caller, story, asked)),
         head,
         buf,
-        kept: &draft.kept,
+        draft,
         service_time,
+        scheme: asked.map(|asked| asked.scheme),
     };
     // What the codec refused has no method or path that could be trusted; Envoy shows none either.
     let refused = story.flags.contains(Flags::DPE);

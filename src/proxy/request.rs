@@ -469,8 +469,8 @@ async fn send(session: &mut Session, installed: &Installed, story: &mut Story<'_
             changes: &session.draft.response,
         },
     );
+    session.core.if_logged(|names| session.draft.keep_for_log(names, out.bytes()));
     story.status = status;
-    session.core.keep_response(out.bytes(), &mut session.draft.kept);
     let bytes = out.len() as u64;
     let (sent, out) = session.writer.write_all(out).await;
     session.core.buffers.put(out);

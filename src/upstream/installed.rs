@@ -205,13 +205,13 @@ impl LocalCluster {
                 kept.unwrap_or_else(|| LocalEndpoint::new(endpoint_stats.get(at).cloned().unwrap_or_default(), now))
             })
             .collect();
+        let stats = stats.clusters.get(at).cloned().unwrap_or_default();
         let members: Vec<Member> = cluster
             .endpoints
             .iter()
             .zip(&endpoints)
             .map(|(plan, local)| Member { weight: plan.weight, since: local.since })
             .collect();
-        let stats = stats.clusters.get(at).cloned().unwrap_or_default();
         let balancer = RefCell::new(Balancer::new(&cluster.spread, &members, now, rng));
         Rc::new(Self { stats, balancer, endpoints })
     }

@@ -390,12 +390,6 @@ block! {
         downstream_rq_rx_reset: Counter,
         /// Requests that this side cut off after their response had begun.
         downstream_rq_tx_reset: Counter,
-        /// Requests answered by a rule in place of an upstream: redirects and direct responses.
-        rq_direct_response: Counter,
-        /// Requests from an origin that the route's `corsPolicy` allows.
-        cors_origin_valid: Counter = "cors.origin_valid",
-        /// Requests from another origin.
-        cors_origin_invalid: Counter = "cors.origin_invalid",
         /// Requests whose head or body did not arrive in time.
         downstream_rq_timeout: Counter,
         /// Requests whose head did not arrive in time.
@@ -412,6 +406,12 @@ block! {
         no_route: Counter,
         /// Requests whose route names a cluster that does not exist.
         no_cluster: Counter,
+        /// Requests that a route answered itself, with a redirect or with a direct response.
+        rq_direct_response: Counter,
+        /// Requests with an `origin` that the route's CORS policy allows.
+        cors_origin_valid: Counter = "cors.origin_valid",
+        /// Requests with an `origin` that the route's CORS policy does not allow.
+        cors_origin_invalid: Counter = "cors.origin_invalid",
     }
 }
 
