@@ -389,6 +389,8 @@ async fn exchange(
         service_time: service_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
     };
     draft.edit_response(caller, story, Some(received), &installed.plan.proxy.server_header);
+    // They count as the upstream's own: rules that take `set-cookie` out take them, too.
+    let cookies = if draft.response.drops(Known::Other, b"set-cookie") { &[] } else { cookies };
     for cookie in cookies {
         draft.response.add(Known::Other, b"set-cookie", |out| cookie.write(out));
     }

@@ -98,7 +98,12 @@ impl Installed {
         clusters.iter().flat_map(|cluster| &cluster.endpoints).for_each(|endpoint| endpoint.gone.set(false));
         before().filter(|endpoint| endpoint.gone.get()).for_each(|endpoint| endpoint.close_idle());
         let route_stats = route_table(&plan, &stats);
-        Self { plan, stats, clusters, undeclared: old.undeclared.clone(), route_stats }
+        let mut new = Self { plan, stats, clusters, undeclared: old.undeclared.clone(), route_stats };
+        if new.passthrough().is_none() {
+            old.undeclared.close_idle();
+            new.undeclared = Rc::default(); // what is under way there now ends with the old plan
+        }
+        new
     }
 
     /// The counters of a route of the plan, if it has some of its own.
@@ -150,14 +155,6 @@ impl Installed {
         }
         from
     }
-
-    /// Closes every idle upstream connection.
-    pub fn close_idle(&self) {
-        for endpoint in self.clusters.iter().flat_map(|cluster| &cluster.endpoints) {
-            endpoint.close_idle();
-        }
-        self.undeclared.close_idle();
-    }
 }
 
 /// One cluster on one core.
@@ -190,8 +187,8 @@ impl LocalCluster {
         old: Option<(&Cluster, &Rc<LocalCluster>)>,
         rng: &mut Rng,
     ) -> Rc<Self> {
-        let endpoint_stats = stats.endpoints.get(at).map(Vec::as_slice).unwrap_or_default();
         let now = io::now();
+        let endpoint_stats = stats.endpoints.get(at).map(Vec::as_slice).unwrap_or_default();
         let endpoints: Vec<Rc<LocalEndpoint>> = cluster
             .endpoints
             .iter()
@@ -205,13 +202,13 @@ impl LocalCluster {
                 kept.unwrap_or_else(|| LocalEndpoint::new(endpoint_stats.get(at).cloned().unwrap_or_default(), now))
             })
             .collect();
-        let stats = stats.clusters.get(at).cloned().unwrap_or_default();
         let members: Vec<Member> = cluster
             .endpoints
             .iter()
             .zip(&endpoints)
             .map(|(plan, local)| Member { weight: plan.weight, since: local.since })
             .collect();
+        let stats = stats.clusters.get(at).cloned().unwrap_or_default();
         let balancer = RefCell::new(Balancer::new(&cluster.spread, &members, now, rng));
         Rc::new(Self { stats, balancer, endpoints })
     }
@@ -297,5 +294,38 @@ impl LocalEndpoint {
         } else if !self.gone.get() {
             self.idle.borrow_mut().push(Idle { upstream, since: now });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::plan::Endpoint;
+    use crate::policy::balance::{Policy, Spread};
+
+    fn cluster(ports: &[u16]) -> Cluster {
+        let endpoints = ports.iter().map(|port| Endpoint { address: ([10, 0, 0, 1], *port).into(), weight: 1 });
+        let endpoints: Vec<Endpoint> = endpoints.collect();
+        let members: Vec<_> = endpoints.iter().map(|endpoint| (endpoint.address, endpoint.weight)).collect();
+        Cluster {
+            name: "c".to_owned(),
+            spread: Spread::even(Policy::RoundRobin, None, &members),
+            endpoints,
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: None,
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_stays_is_the_same_one_whoever_comes_and_goes_beside_it() {
+        let (stats, mut rng) = (CoreStats::default(), Rng::seeded(1));
+        let (old, new) = (cluster(&[1, 3, 5, 7]), cluster(&[2, 3, 4, 7, 8]));
+        let before = LocalCluster::new(&old, &stats, 0, None, &mut rng);
+        let after = LocalCluster::new(&new, &stats, 0, Some((&old, &before)), &mut rng);
+        let kept = |at: usize| after.endpoints.iter().position(|endpoint| Rc::ptr_eq(endpoint, &before.endpoints[at]));
+        assert_eq!([kept(0), kept(1), kept(2), kept(3)], [None, Some(1), None, Some(3)]);
+        assert_eq!(after.endpoints[1].since, before.endpoints[1].since, "it need not warm up again");
     }
 }

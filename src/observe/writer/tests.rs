@@ -268,3 +268,28 @@ fn a_destination_without_a_path_stays() {
     assert!(writer.finish(PATIENCE));
     assert_eq!(page.text(), "kept\n");
 }
+
+#[test]
+fn a_new_sink_takes_the_place_of_one_that_died_with_its_worker() {
+    let (page, registry) = (Page::default(), Registry::new(1));
+    let (writer, mut sinks) = Writer::start_with(page.clone(), "page".to_owned(), &registry).unwrap();
+    let mut dead = sinks.remove(0);
+    write_line(&mut dead, "first\n");
+    dead.flush();
+    write_line(&mut dead, "lost with its worker\n");
+    drop(dead);
+    let mut sink = writer.new_sink(0, &registry);
+    // More than there are buffers: they come back to the new sink.
+    for number in 0..100 {
+        write_line(&mut sink, &format!("line {number}\n"));
+        sink.flush();
+        let arrived = (0..20_000).any(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            page.text().lines().count() == number + 2
+        });
+        assert!(arrived, "line {number}: {}", page.text());
+    }
+    drop(sink);
+    assert!(writer.finish(PATIENCE));
+    assert_eq!((page.text().lines().count(), dropped(&registry)), (101, 0));
+}

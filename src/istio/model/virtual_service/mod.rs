@@ -4,7 +4,7 @@ use super::Meta;
 use super::export::{self, ExportTo};
 use super::scalar::string_match::STRING_MATCH;
 use super::scalar::{StringMatch, host};
-use crate::istio::reader::{Item, Message, Object, enforced, not_yet, removed};
+use crate::istio::reader::{Item, Message, Object, enforced, not_yet, not_yet_deprecated, removed};
 
 mod action;
 mod cors;
@@ -114,7 +114,7 @@ const HTTP_ROUTE: Message = Message {
         not_yet("fault"),
         not_yet("mirror"),
         not_yet("mirrors"),
-        not_yet("mirrorPercent"),
+        not_yet_deprecated("mirrorPercent", "write \"mirrorPercentage: {value: N}\""),
         not_yet("mirrorPercentage"),
         enforced("corsPolicy"),
         enforced("headers"),

@@ -142,7 +142,8 @@ impl<'a> Checks<'a> {
         } else if let (true, Some(taken)) = (namespaces.contains(&&rule.meta.namespace), taken) {
             format!("{place} defines it, and {} goes before it", taken.meta.full_name())
         } else {
-            let names: Vec<_> = namespaces.iter().map(|name| format!("\"{name}\"")).collect();
+            let mut names: Vec<_> = namespaces.iter().map(|name| format!("\"{name}\"")).collect();
+            names.dedup();
             format!(
                 "{place} defines it; rules count in the proxy's, the service's and the root namespace: {}",
                 names.join(", ")
