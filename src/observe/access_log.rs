@@ -58,7 +58,7 @@ pub const ISTIO_DEFAULT_JSON: &str = r#"{
 }"#;
 
 /// The header that says how long the upstream took; the record knows it.
-pub const SERVICE_TIME: &str = "x-envoy-upstream-service-time";
+const SERVICE_TIME: &str = "x-envoy-upstream-service-time";
 
 /// The header values that a format asks for, by name (any case).
 pub trait Headers {
@@ -66,7 +66,7 @@ pub trait Headers {
     /// `x-envoy-original-path` the client's path where it was rewritten. `:scheme` is how the client reached the proxy.
     fn request(&self, name: &str) -> Option<&[u8]>;
     /// A response header as it went to the client; only asked for those of [`AccessLog::response_headers`] and for
-    /// [`SERVICE_TIME`].
+    /// `x-envoy-upstream-service-time`.
     fn response(&self, name: &str) -> Option<&[u8]>;
 }
 
@@ -143,10 +143,7 @@ impl std::fmt::Debug for Record<'_> {
 
 /// A compiled format.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessLog {
-    steps: Vec<Step>,
-    response_headers: Box<[Box<str>]>,
-}
+pub struct AccessLog(Vec<Step>);
 
 impl AccessLog {
     /// Istio's default text format.
@@ -178,7 +175,7 @@ impl AccessLog {
     /// # Errors
     /// If it is no JSON object, or as [`AccessLog::compile`] for one of its strings.
     pub fn json_of_mesh_config(format: &str) -> Result<Self, FormatError> {
-        format::json_steps(if format.is_empty() { ISTIO_DEFAULT_JSON } else { format }).map(Self::new)
+        format::json_steps(if format.is_empty() { ISTIO_DEFAULT_JSON } else { format }).map(Self)
     }
 
     /// Compiles a format string of Envoy's syntax to lines of text.
@@ -186,27 +183,23 @@ impl AccessLog {
     /// # Errors
     /// If an operator is not closed, not known, or not enforced.
     pub fn compile(format: &str) -> Result<Self, FormatError> {
-        format::text_steps(format).map(Self::new)
-    }
-
-    fn new(steps: Vec<Step>) -> Self {
-        let shown = steps.iter().filter_map(|step| if let Step::Show(_, op) = step { Some(op) } else { None });
-        let mut names: Vec<Box<str>> = shown.flat_map(Op::response_headers).map(Box::from).collect();
-        names.sort_unstable();
-        names.dedup();
-        Self { steps, response_headers: names.into() }
+        format::text_steps(format).map(Self)
     }
 
     /// The response headers that [`Headers::response`] will be asked for, in lower case, each once. The service time
     /// is not among them: the record has it. Mostly empty, so that responses need not be kept for the log.
     #[must_use]
-    pub fn response_headers(&self) -> &[Box<str>] {
-        &self.response_headers
+    pub fn response_headers(&self) -> Vec<&str> {
+        let shown = self.0.iter().filter_map(|step| if let Step::Show(_, op) = step { Some(op) } else { None });
+        let mut names: Vec<&str> = shown.flat_map(Op::response_headers).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     /// Appends the line of `record`.
     pub fn line(&self, out: &mut Vec<u8>, record: &Record<'_>) {
-        for step in &self.steps {
+        for step in &self.0 {
             match step {
                 Step::Literal(text) => out.extend_from_slice(text.as_bytes()),
                 Step::Show(style, op) => op.write(Out::new(out, *style), record),
