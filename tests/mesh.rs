@@ -93,8 +93,8 @@ fn named(name: &'static str) -> Origin {
 
 struct Mesh {
     ringway: Ringway,
-    v1: Origin,
-    v2: Origin,
+    _v1: Origin,
+    _v2: Origin,
 }
 
 impl Mesh {
