@@ -21,7 +21,7 @@ use support::ports;
 use support::ringway::{DRIVERS, Driver, everything_to};
 
 /// Threads that may allocate in this process: the workers, control, origins, the test itself. One beyond shares the last.
-const THREADS: usize = 64;
+const THREADS: usize = 256;
 
 /// What one thread has allocated: calls to `alloc` and `realloc`.
 struct Count {
@@ -143,6 +143,33 @@ spec:
     directResponse: {status: 200, body: {string: hello}}
 "#;
 
+/// Ways to choose an endpoint that do more than draw one.
+const BALANCED: &[(&str, &str)] = &[
+    ("warmup", "simple: ROUND_ROBIN, warmup: {duration: 1h}"),
+    ("localities", "localityLbSetting: {distribute: [{from: '*', to: {here: 60, there: 40}}]}"),
+    ("header", "consistentHash: {httpHeaderName: x-user}"),
+    ("cookie", "consistentHash: {httpCookie: {name: session, ttl: 60s}, maglev: {tableSize: 251}}"),
+    ("source-ip", "consistentHash: {useSourceIp: true}"),
+    ("query", "consistentHash: {httpQueryParameterName: with}"),
+];
+
+/// A service with these origins as its endpoints for each of them.
+fn balanced(here: u16, there: u16) -> String {
+    let documents = BALANCED.iter().map(|(name, settings)| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec: {{hosts: \
+             [{name}.example.com], gateways: [edge], http: [{{route: [{{destination: {{host: \
+             {name}.example.com}}}}]}}]}}\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: \
+             {{name: {name}}}\nspec: {{host: {name}.example.com, trafficPolicy: {{loadBalancer: {{{settings}}}}}}}\n\
+             ---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}}}\nspec: {{hosts: \
+             [{name}.example.com], resolution: STATIC, ports: [{{number: 80, name: http}}], endpoints: \
+             [{{address: 127.0.0.1, locality: here, ports: {{http: {here}}}}}, \
+             {{address: 127.0.0.1, locality: there, ports: {{http: {there}}}}}]}}\n"
+        )
+    });
+    documents.collect::<Vec<String>>().join("---\n")
+}
+
 /// A request, and the status and length of its answer.
 struct Ask {
     what: &'static str,
@@ -151,9 +178,33 @@ struct Ask {
     answer: (u16, usize),
 }
 
-fn ask(what: &'static str, line: &str, lines: &str, mesh: bool, answer: (u16, usize)) -> Ask {
-    let head = format!("{line} HTTP/1.1\r\n{lines}User-Agent: test\r\nAccept: */*\r\n\r\n");
-    Ask { what, head, mesh, answer }
+fn asks(origin: u16) -> Vec<Ask> {
+    let ask = |what: &'static str, line: &str, lines: &str, mesh, answer| {
+        let head = format!("{line} HTTP/1.1\r\n{lines}User-Agent: test\r\nAccept: */*\r\n\r\n");
+        Ask { what, head, mesh, answer }
+    };
+    let rules = "Host: rules.example.com\r\nX-Secret: 1\r\n";
+    let cors = format!("{rules}Origin: https://shop.example.com\r\n");
+    let preflight = format!("{cors}Access-Control-Request-Method: GET\r\n");
+    let (declared, undeclared) = ("Host: origin:8000\r\n".to_owned(), format!("Host: 127.0.0.1:{origin}\r\n"));
+    let balanced = BALANCED.iter().map(|(name, _)| {
+        let lines =
+            format!("Host: {name}.example.com\r\nX-User: anna\r\nX-User: bertha\r\nCookie: a=b; session=\"0123\"\r\n");
+        ask(name, "GET /some/path?with=query", &lines, false, (200, 1024))
+    });
+    let mut asks = vec![
+        ask("plain", "GET /some/path?with=query", "Host: a.example.com\r\n", false, (200, 1024)),
+        ask("path not normal", "GET /some/../path/%41?with=query", "Host: a.example.com\r\n", false, (200, 1024)),
+        ask("rewritten, edited, shared", "GET /changed/path?with=query", &cors, false, (200, 1024)),
+        ask("preflight", "OPTIONS /changed/path", &preflight, false, (200, 0)),
+        ask("rewritten by regex", "GET /v12/some/path?with=query", rules, false, (200, 1024)),
+        ask("redirected", "GET /old/path?with=query", rules, false, (301, 0)),
+        ask("answered here", "GET /direct", rules, false, (200, 5)),
+        ask("from an application", "GET /some/path", &declared, true, (200, 1024)),
+        ask("to an undeclared host", "GET /some/path", &undeclared, true, (200, 1024)),
+    ];
+    asks.extend(balanced);
+    asks
 }
 
 fn requests(client: &mut Client, ask: &Ask, count: usize) {
@@ -164,100 +215,43 @@ fn requests(client: &mut Client, ask: &Ask, count: usize) {
     }
 }
 
-/// Two origins that answer with a kilobyte.
-fn origins() -> [Origin; 2] {
+#[test]
+fn requests_on_a_connection_that_stays_allocate_nothing() {
     let reply = format!(
         "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nx-internal: 1\r\ncontent-length: 1024\r\n\r\n{}",
         "x".repeat(1024)
     );
-    [(); 2].map(|()| Origin::replying(reply.clone()))
-}
-
-/// Calls to the allocator by workers for a thousand requests of each kind, on connections that stay.
-fn calls(driver: Driver, origins: &[Origin; 2], documents: &str, asks: &[Ask]) -> Vec<u64> {
-    let dir = tempfile::TempDir::new().expect("a temporary folder");
-    let log = dir.path().join("access.log");
-    let proxy = proxy_document(driver, ports::free(), log.to_str().expect("a path in UTF-8"));
-    let config = dir.path().join("config.yaml");
-    let everything = everything_to(&origins.each_ref().map(Origin::port));
-    std::fs::write(&config, [&*proxy, &*everything, documents].join("---\n")).expect("write the YAML");
-
-    let options = istio::Options { permissive: false };
-    let (world, problems) = istio::read(&[config], &mut std::io::empty(), options);
-    assert!(problems.iter().all(|problem| !problem.is_error()), "{problems:?}");
-    let (plan, problems) = plan::compile(&world, ProxySettings::resolve(&world.proxy, &Overrides::default()));
-    assert!(problems.iter().all(|problem| !problem.is_error()), "{problems:?}");
-    let running = control::start(&plan).expect("ringway starts");
-    let (addresses, events) = (running.addresses(), running.events());
-    let serving = std::thread::spawn(move || running.serve());
-
-    let mut seen = Vec::new();
-    for ask in asks {
-        let mut client = Client::connect(addresses[usize::from(ask.mesh)]);
-        requests(&mut client, ask, 300); // buffers grow to their size, tables are made
-        let before = by_workers();
-        assert!(before > 0, "the counter sees the workers");
-        requests(&mut client, ask, 1_000);
-        seen.push(by_workers() - before);
-    }
-    events.send(Event::Stop).expect("control listens");
-    serving.join().expect("a clean stop");
-    seen
-}
-
-/// One test, because each counts what all workers of the process allocate.
-#[test]
-fn requests_on_a_connection_that_stays_allocate_nothing() {
     let mut seen = Vec::new();
     for driver in DRIVERS {
-        what_changes_what_passes(driver, &mut seen);
-        what_chooses_an_endpoint(driver, &mut seen);
+        let [origin, other] = [(); 2].map(|()| Origin::replying(reply.clone()));
+        let dir = tempfile::TempDir::new().expect("a temporary folder");
+        let log = dir.path().join("access.log");
+        let proxy = proxy_document(driver, ports::free(), log.to_str().expect("a path in UTF-8"));
+        let config = dir.path().join("config.yaml");
+        let documents =
+            [proxy, everything_to(&[origin.port()]), RULES.to_owned(), balanced(origin.port(), other.port())]
+                .join("---\n");
+        std::fs::write(&config, documents).expect("write the YAML");
+
+        let options = istio::Options { permissive: false };
+        let (world, problems) = istio::read(&[config], &mut std::io::empty(), options);
+        assert!(problems.iter().all(|problem| !problem.is_error()), "{problems:?}");
+        let (plan, problems) = plan::compile(&world, ProxySettings::resolve(&world.proxy, &Overrides::default()));
+        assert!(problems.iter().all(|problem| !problem.is_error()), "{problems:?}");
+        let running = control::start(&plan).expect("ringway starts");
+        let (addresses, events) = (running.addresses(), running.events());
+        let serving = std::thread::spawn(move || running.serve());
+
+        for ask in asks(origin.port()) {
+            let mut client = Client::connect(addresses[usize::from(ask.mesh)]);
+            requests(&mut client, &ask, 300); // buffers grow to their size, tables are made
+            let before = by_workers();
+            assert!(before > 0, "the counter sees the workers");
+            requests(&mut client, &ask, 1_000);
+            seen.push((driver.name(), ask.what, by_workers() - before));
+        }
+        events.send(Event::Stop).expect("control listens");
+        serving.join().expect("a clean stop");
     }
     assert!(seen.iter().all(|(.., calls)| *calls == 0), "calls to the allocator during 1,000 requests each: {seen:?}");
-}
-
-type Seen = Vec<(&'static str, String, u64)>;
-
-fn what_changes_what_passes(driver: Driver, seen: &mut Seen) {
-    let origins = origins();
-    let rules = "Host: rules.example.com\r\nX-Secret: 1\r\n";
-    let cors = format!("{rules}Origin: https://shop.example.com\r\n");
-    let preflight = format!("{cors}Access-Control-Request-Method: GET\r\n");
-    let undeclared = format!("Host: 127.0.0.1:{}\r\n", origins[0].port());
-    let asks = [
-        ask("plain", "GET /some/path?with=query", "Host: a.example.com\r\n", false, (200, 1024)),
-        ask("path not normal", "GET /some/../path/%41?with=query", "Host: a.example.com\r\n", false, (200, 1024)),
-        ask("rewritten, edited, shared", "GET /changed/path?with=query", &cors, false, (200, 1024)),
-        ask("preflight", "OPTIONS /changed/path", &preflight, false, (200, 0)),
-        ask("rewritten by regex", "GET /v12/some/path?with=query", rules, false, (200, 1024)),
-        ask("redirected", "GET /old/path?with=query", rules, false, (301, 0)),
-        ask("answered here", "GET /direct", rules, false, (200, 5)),
-        ask("from an application", "GET /some/path", "Host: origin:8000\r\n", true, (200, 1024)),
-        ask("to an undeclared host", "GET /some/path", &undeclared, true, (200, 1024)),
-    ];
-    for (ask, calls) in asks.iter().zip(calls(driver, &origins, RULES, &asks)) {
-        seen.push((driver.name(), ask.what.to_owned(), calls));
-    }
-}
-
-fn what_chooses_an_endpoint(driver: Driver, seen: &mut Seen) {
-    let origins = origins();
-    let lines =
-        "Host: a.example.com\r\nX-User: anna\r\nX-User: bertha\r\nCookie: a=b; session=\"0123456789abcdef\"\r\n";
-    let asks = [ask("balanced", "GET /some/path?with=query", lines, false, (200, 1024))];
-    for balancer in [
-        "simple: ROUND_ROBIN, warmup: {duration: 1h}",
-        "localityLbSetting: {distribute: [{from: '*', to: {'*': 100}}]}",
-        "consistentHash: {httpHeaderName: x-user}",
-        "consistentHash: {httpCookie: {name: session, ttl: 60s}, maglev: {tableSize: 251}}",
-        "consistentHash: {useSourceIp: true}",
-        "consistentHash: {httpQueryParameterName: with}",
-    ] {
-        let rule = format!(
-            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: origin}}\nspec:\n  \
-             host: origin\n  trafficPolicy: {{loadBalancer: {{{balancer}}}}}\n"
-        );
-        let calls = calls(driver, &origins, &rule, &asks).into_iter().sum();
-        seen.push((driver.name(), balancer.to_owned(), calls));
-    }
 }
