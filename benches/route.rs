@@ -52,6 +52,7 @@ fn plan(virtual_hosts: Vec<VirtualHost>) -> Plan {
         bind,
         stat_prefix: "outbound_127.0.0.1_8080".to_owned(),
         kind: ListenerKind::Gateway(80),
+        gateways: vec!["default/g".into()],
         tables: vec![table],
     };
     let proxy = ProxySettings::resolve(&Proxy::default(), &Overrides::default());
@@ -120,25 +121,56 @@ fn hosts(c: &mut Criterion) {
     }
 }
 
-/// The last of a hundred rules.
+/// The last of a hundred rules, and of a thousand that differ in the path; and what a condition costs that is not
+/// reached, because the path tells already.
 fn rules(c: &mut Criterion) {
     let header = |at: usize| vec![Condition::Header(HeaderCondition::new("x-team", Pattern::exact(&at.to_string())))];
     let regex = |at: usize| {
         let pattern = Pattern::regex(&format!("/service/{at}/v[0-9]+/.*")).expect("a sound expression");
         vec![Condition::Path(pattern)]
     };
-    let sets: [(&str, Vec<Route>); 3] = [
-        ("prefix", (0..99).map(|at| route(&format!("/service/{at}/"), vec![])).collect()),
-        ("header", (0..99).map(|at| route("/", header(at))).collect()),
-        ("regex", (0..99).map(|at| route("/", regex(at))).collect()),
+    let header_regex = |at: usize| {
+        let pattern = Pattern::regex(&format!(".*team-{at}.*")).expect("a sound expression");
+        vec![Condition::Header(HeaderCondition::new("user-agent", pattern))]
+    };
+    let prefix = |at: usize| format!("/service/{at}/");
+    let same_length = |at: usize| format!("/api/v1/service-{at:04}");
+    let sets: [(&str, Vec<Route>); 7] = [
+        ("100_rules/prefix", (0..99).map(|at| route(&prefix(at), vec![])).collect()),
+        ("100_rules/header", (0..99).map(|at| route("/", header(at))).collect()),
+        ("100_rules/regex", (0..99).map(|at| route("/", regex(at))).collect()),
+        ("100_rules/header_after_prefix", (0..99).map(|at| route(&prefix(at), header(at))).collect()),
+        ("100_rules/regex_after_prefix", (0..99).map(|at| route(&prefix(at), header_regex(at))).collect()),
+        ("1000_rules/prefix", (0..999).map(|at| route(&prefix(at), vec![])).collect()),
+        ("1000_rules/prefix_of_one_length", (0..999).map(|at| route(&same_length(at), vec![])).collect()),
     ];
     for (kind, mut routes) in sets {
         routes.push(route("/status", vec![]));
         let host = virtual_host("*", routes);
         let sample = [Sample::new("example.com", "/status/200")];
-        measure(c, &format!("route/100_rules/{kind}"), &plan(vec![host]), &sample);
+        measure(c, &format!("route/{kind}"), &plan(vec![host]), &sample);
+    }
+    let routes = (0..1000).map(|at| route(&same_length(at), vec![])).collect();
+    let sample = [Sample::new("example.com", "/api/v1/service-0999/items/7")];
+    measure(c, "route/1000_rules/the_last", &plan(vec![virtual_host("*", routes)]), &sample);
+}
+
+/// The mesh's two tables, among as many services as may be.
+fn mesh(c: &mut Criterion) {
+    for count in [10, 10_000] {
+        let of = |port: Option<u16>, names: &dyn Fn(usize) -> String| {
+            let hosts = (0..count).map(|at| virtual_host(&names(at), vec![route("/", vec![])]));
+            RouteTable::new(port, hosts.collect())
+        };
+        let name = |at: usize| format!("service-{at}.default.svc.cluster.local");
+        let mut plan = plan(Vec::new());
+        plan.listeners[0].kind = ListenerKind::Mesh;
+        plan.listeners[0].tables =
+            vec![of(Some(80), &name), of(Some(8000), &name), of(None, &|at| format!("w{at}.com"))];
+        let sample = [Sample::new(&format!("{}:8000", name(count / 2)), "/status/200")];
+        measure(c, &format!("route/mesh/{count}"), &plan, &sample);
     }
 }
 
-criterion_group!(benches, hosts, rules);
+criterion_group!(benches, hosts, rules, mesh);
 criterion_main!(benches);

@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Read and validate everything, print every problem, start nothing. Exit code 2 if there are errors.
     Check(CheckArgs),
+    /// Say which listener, host, rule and destination a request would meet, and why no other. Exit code 1 if none.
+    Explain(ExplainArgs),
     /// Start two httpbin-like origins and the proxy before them, and say what to type.
     Demo(ProxyArgs),
 }
@@ -42,6 +44,29 @@ pub(crate) struct CheckArgs {
     /// Files, directories (read recursively: *.yaml, *.yml, *.json) or - (standard input).
     #[arg(value_name = "PATH", required = true)]
     pub(crate) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) reading: ReadingArgs,
+    #[command(flatten)]
+    pub(crate) proxy: ProxyArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// A file, a directory (read recursively: *.yaml, *.yml, *.json) or - (standard input). Repeatable.
+    #[arg(short, long = "config", value_name = "PATH", required = true)]
+    pub(crate) config: Vec<PathBuf>,
+    /// The Gateway (NAME or NAMESPACE/NAME) whose listener is meant, or mesh; else the URL's port says it.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) gateway: Option<String>,
+    /// A header of the request. Repeatable.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub(crate) headers: Vec<String>,
+    /// The request's method.
+    #[arg(value_name = "METHOD")]
+    pub(crate) method: String,
+    /// The request's URL, as for curl.
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
     #[command(flatten)]
     pub(crate) reading: ReadingArgs,
     #[command(flatten)]

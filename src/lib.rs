@@ -11,6 +11,7 @@
 //! httpd     ->  h1                              (blocking sockets: the admin page, the demo's origins)
 //! control   ->  httpd, istio, worker and below
 //! demo      ->  httpd, plan, io
+//! explain   ->  proxy and below                 (what `ringway explain` says)
 //! ```
 //!
 //! Pure layers (`h1`, `istio`, `policy`, `plan`) take time and randomness as arguments and own no socket;
@@ -19,6 +20,7 @@
 pub mod base;
 pub mod control;
 pub mod demo;
+pub mod explain;
 pub mod h1;
 pub mod httpd;
 pub mod io;

@@ -1,5 +1,5 @@
 //! The `ringway` command: reads the command line, calls the library, and ends with the exit code of the contract:
-//! 0 a clean stop, 1 a failure at run time, 2 bad configuration or usage.
+//! 0 a clean stop, 1 a failure at run time (or a request that gets nowhere, for `explain`), 2 bad configuration or usage.
 
 mod cli;
 
@@ -9,14 +9,17 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{CheckArgs, Cli, Command, Output, ProxyArgs, ReadingArgs, RunArgs};
+use cli::{CheckArgs, Cli, Command, ExplainArgs, Output, ProxyArgs, ReadingArgs, RunArgs};
 use ringway::control::{self, Source};
 use ringway::demo;
+use ringway::explain::{self, Question};
 use ringway::istio::{self, problem::Problem};
 use ringway::plan::{Overrides, Plan};
 
 /// A failure at run time.
 const FAILED: u8 = 1;
+/// `explain`: the request gets nowhere.
+const NOT_ROUTED: u8 = 1;
 /// Bad configuration or usage, as clap's own errors end.
 const BAD_CONFIGURATION: u8 = 2;
 
@@ -26,6 +29,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Run(args) => run(&args),
         Command::Check(args) => check(&args),
+        Command::Explain(args) => explain(args),
         Command::Demo(args) => demo(&args),
     }
 }
@@ -58,6 +62,29 @@ fn check(args: &CheckArgs) -> ExitCode {
         let _ = writeln!(std::io::stdout(), "{errors} errors, {} warnings", problems.len() - errors); // as above
     }
     if errors > 0 { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::SUCCESS }
+}
+
+fn explain(args: ExplainArgs) -> ExitCode {
+    let source = source(&args.config, &args.reading, args.proxy.overrides());
+    let loaded = source.load(&mut std::io::stdin().lock());
+    if loaded.has_errors() {
+        return ExitCode::from(BAD_CONFIGURATION);
+    }
+    let question = Question { method: args.method, url: args.url, headers: args.headers, gateway: args.gateway };
+    let answer = match explain::explain(&loaded.plan, &question) {
+        Ok(answer) => answer,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "ringway: {error}"); // as above
+            return ExitCode::from(BAD_CONFIGURATION);
+        }
+    };
+    let text = match args.reading.output {
+        Output::Text => answer.to_string(),
+        Output::Json => answer.to_json() + "\n",
+    };
+    // Nobody reads a closed stdout; the exit code says the most important part.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    if answer.verdict.is_routed() { ExitCode::SUCCESS } else { ExitCode::from(NOT_ROUTED) }
 }
 
 fn demo(args: &ProxyArgs) -> ExitCode {

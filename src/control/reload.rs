@@ -112,7 +112,10 @@ impl Running {
 
     fn reload(&mut self, cause: Cause) {
         if !matches!(self.reloads.step, Step::None) {
-            self.reloads.next = Some(cause);
+            // What somebody asked for is done in any case; it reads what has changed, too.
+            if !matches!(self.reloads.next, Some(Cause::Asked)) {
+                self.reloads.next = Some(cause);
+            }
             return;
         }
         let Some(source) = self.reloads.source.clone() else {
@@ -173,15 +176,15 @@ impl Running {
 
     /// Puts a plan in force. Nothing can stop it any more: a worker that cannot go along is replaced by one that can.
     fn commit(&mut self, prepared: Prepared, since: Instant) {
-        let Prepared { plan, log_format, listeners } = prepared;
+        let Prepared { plan, log_format, mut listeners } = prepared;
         let plan = Arc::new(plan);
         let workers = self.crew.alive();
         for worker in &workers {
-            let socket = |place: &Place| match place {
+            let socket = |place: &mut Place| match place {
                 Place::New(bound) => bound.socket(*worker).map(Socket::New),
                 Place::Kept(at) => Ok(Socket::Kept(ListenerId(*at as u32))),
             };
-            let sockets: std::io::Result<Vec<_>> = listeners.iter().map(socket).collect();
+            let sockets: std::io::Result<Vec<_>> = listeners.iter_mut().map(socket).collect();
             match sockets {
                 Ok(sockets) => {
                     let stats = core_stats(&plan, &self.registry, *worker);
@@ -284,13 +287,6 @@ fn kept(plan: &Plan) -> Kept<'_> {
             .collect(),
         listeners: plan.listeners.iter().map(|listener| listener.name.as_str()).collect(),
         http: plan.listeners.iter().map(|listener| listener.stat_prefix.as_str()).collect(),
-        routes: plan
-            .listeners
-            .iter()
-            .flat_map(|listener| &listener.tables)
-            .flat_map(|table| &table.virtual_hosts)
-            .flat_map(|host| host.routes().iter().map(|route| (&*host.name, route.stat_prefix.as_deref())))
-            .filter_map(|(host, stat_prefix)| Some((host, stat_prefix?)))
-            .collect(),
+        routes: plan.stat_prefixes().collect(),
     }
 }

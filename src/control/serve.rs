@@ -95,15 +95,17 @@ impl Running {
     pub(super) fn lose_worker(&mut self, worker: usize, why: &str) {
         error!("worker {worker} ended: {why}; another takes its place");
         self.state.enter(Stage::PreInitializing);
+        self.bound.iter_mut().for_each(|bound| bound.lose(worker));
         self.crew.bury(worker, now());
     }
 
     fn replace_workers(&mut self) {
         for worker in self.crew.due(now()) {
-            self.registry.control().worker_restarts.inc();
+            self.registry.clear_gauges(worker);
             let sink = self.log.as_ref().map(|log| log.writer.new_sink(worker, &self.registry));
-            if let Err(error) = self.start_worker(worker, sink) {
-                self.lose_worker(worker, &format!("it cannot be started: {error}"));
+            match self.start_worker(worker, sink) {
+                Ok(()) => self.registry.control().worker_restarts.inc(),
+                Err(error) => self.lose_worker(worker, &format!("it cannot be started: {error}")),
             }
         }
     }

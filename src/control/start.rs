@@ -207,7 +207,7 @@ impl Running {
 
     /// Starts the worker of a core on the plan in force; `sink` is its end of the access log.
     pub(super) fn start_worker(&mut self, index: usize, sink: Option<LogSink>) -> std::io::Result<()> {
-        let listeners: std::io::Result<Vec<_>> = self.bound.iter().map(|bound| bound.socket(index)).collect();
+        let listeners: std::io::Result<Vec<_>> = self.bound.iter_mut().map(|bound| bound.socket(index)).collect();
         let log = self.log.as_ref().map(|log| log.format.clone()).zip(sink);
         let (plan, stats) = (own_copy(&self.plan), core_stats(&self.plan, &self.registry, index));
         self.crew.start(index, Outfit { plan, stats, listeners: listeners?, log })
@@ -287,6 +287,7 @@ pub(super) fn core_stats(plan: &Plan, registry: &Registry, core: usize) -> CoreS
             .collect(),
         listeners: plan.listeners.iter().map(|listener| registry.listener(core, &listener.name)).collect(),
         http: plan.listeners.iter().map(|listener| registry.http(core, &listener.stat_prefix)).collect(),
+        routes: plan.stat_prefixes().map(|(host, stat_prefix)| registry.route(core, host, stat_prefix)).collect(),
     }
 }
 

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use super::load::Document;
 use super::model::scalar::host;
 use super::model::{
-    Meta, Model, destination_rule, gateway, kube, proxy, server_tls, service_entry, sidecar, virtual_service,
-    workload_entry, workload_group,
+    Meta, Model, destination_rule, gateway, kube, mesh_config, proxy, server_tls, service_entry, sidecar,
+    virtual_service, workload_entry, workload_group,
 };
 use super::problem::{Problem, Source};
 use super::reader::{Item, Message, Object, Reader, did_you_mean, enforced, ignored};
@@ -38,22 +38,33 @@ const RESOURCE: Message = Message {
     ],
 };
 
-/// All tables, for the reference of fields.
-pub fn messages() -> impl Iterator<Item = &'static Message> {
-    [&[&RESOURCE][..], gateway::MESSAGES, server_tls::MESSAGES]
-        .into_iter()
-        .chain(virtual_service::MESSAGE_FILES.iter().copied())
-        .chain(destination_rule::MESSAGE_FILES.iter().copied())
-        .chain([
-            service_entry::MESSAGES,
-            workload_entry::MESSAGES,
-            workload_group::MESSAGES,
-            sidecar::MESSAGES,
-            proxy::MESSAGES,
-        ])
-        .flatten()
-        .copied()
+/// A kind with the tables of its messages: its own first.
+pub struct KindTables {
+    /// The kind; empty for what is common to all.
+    pub kind: &'static str,
+    /// The tables, file by file.
+    tables: &'static [&'static [&'static Message]],
 }
+
+impl KindTables {
+    /// All messages of the kind, its own first.
+    pub fn messages(&self) -> impl Iterator<Item = &'static Message> {
+        self.tables.iter().copied().flatten().copied()
+    }
+}
+
+/// All tables, for the reference of fields.
+pub const KINDS: &[KindTables] = &[
+    KindTables { kind: "", tables: &[&[&RESOURCE]] },
+    KindTables { kind: "Gateway", tables: &[gateway::MESSAGES, server_tls::MESSAGES] },
+    KindTables { kind: "VirtualService", tables: virtual_service::MESSAGE_FILES },
+    KindTables { kind: "DestinationRule", tables: destination_rule::MESSAGE_FILES },
+    KindTables { kind: "ServiceEntry", tables: &[service_entry::MESSAGES] },
+    KindTables { kind: "WorkloadEntry", tables: &[workload_entry::MESSAGES] },
+    KindTables { kind: "WorkloadGroup", tables: &[workload_group::MESSAGES] },
+    KindTables { kind: "Sidecar", tables: &[sidecar::MESSAGES] },
+    KindTables { kind: "Proxy", tables: &[proxy::MESSAGES, mesh_config::MESSAGES] },
+];
 
 /// Reads all documents. The problems are in the order of the documents.
 pub(super) fn read(documents: Vec<Document>, permissive: bool) -> (Model, Vec<Problem>) {

@@ -23,7 +23,7 @@ pub mod reader;
 mod tree;
 pub mod world;
 
-pub use kinds::messages;
+pub use kinds::{KINDS, KindTables};
 use problem::Problem;
 use world::World;
 

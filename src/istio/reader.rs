@@ -43,6 +43,8 @@ pub enum State {
     Removed(&'static str),
     /// Enforced, with a warning that says what to write instead.
     Deprecated(&'static str),
+    /// [`State::NotYet`], and deprecated besides.
+    NotYetDeprecated(&'static str),
     /// Accepted: it says nothing that a proxy would enforce. The reason goes into the field reference.
     Ignored(&'static str),
 }
@@ -65,6 +67,11 @@ pub(super) const fn removed(name: &'static str, instead: &'static str) -> Field 
 /// A deprecated field that is enforced, for tables.
 pub(super) const fn deprecated(name: &'static str, instead: &'static str) -> Field {
     Field { name, state: State::Deprecated(instead) }
+}
+
+/// A deprecated field that is not enforced yet, for tables.
+pub(super) const fn not_yet_deprecated(name: &'static str, instead: &'static str) -> Field {
+    Field { name, state: State::NotYetDeprecated(instead) }
 }
 
 /// A field without meaning here, for tables.
@@ -151,6 +158,10 @@ impl<'a> Item<'a> {
 
     pub(super) fn warn(&self, what: impl Into<String>, instead: impl Into<String>) {
         self.reader.report(Severity::Warning, self.line, &self.path, what.into(), instead.into());
+    }
+
+    pub(super) fn note(&self, what: impl Into<String>, instead: impl Into<String>) {
+        self.reader.report(Severity::Note, self.line, &self.path, what.into(), instead.into());
     }
 
     /// Istio has this value and ringway does not enforce it: an error, with `--permissive` a warning.
@@ -493,8 +504,15 @@ impl<'a> Object<'a> {
             State::Enforced | State::Ignored(_) => {}
             State::Deprecated(instead) => item.warn(format!("\"{}\" is deprecated", entry.key), instead),
             State::Removed(instead) => item.error(format!("\"{}\" was removed from Istio", entry.key), instead),
-            State::NotYet if item.is_null() || !tells_not_yet => {}
-            State::NotYet => item.not_enforced(&format!("\"{}\"", entry.key)),
+            State::NotYet | State::NotYetDeprecated(_) if item.is_null() => {}
+            State::NotYet | State::NotYetDeprecated(_) => {
+                if tells_not_yet {
+                    item.not_enforced(&format!("\"{}\"", entry.key));
+                }
+                if let State::NotYetDeprecated(instead) = field.state {
+                    item.warn(format!("\"{}\" is deprecated", entry.key), instead);
+                }
+            }
         }
     }
 

@@ -315,6 +315,51 @@ impl Template {
     }
 }
 
+/// The format string.
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|operator| operator.fmt(f))
+    }
+}
+
+impl fmt::Display for Operator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(text) => f.write_str(&String::from_utf8_lossy(text).replace('%', "%%")),
+            Self::Request(lookup) => write!(f, "%REQ({lookup}%"),
+            Self::Response(lookup) => write!(f, "%RESP({lookup}%"),
+            other => match COMMANDS.iter().find(|(_, command)| command == other) {
+                Some((name, _)) => write!(f, "%{name}%"),
+                None => Ok(()),
+            },
+        }
+    }
+}
+
+/// Without the opening parenthesis.
+impl fmt::Display for Lookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.field.fmt(f)?;
+        if let Some(or) = &self.or {
+            write!(f, "?{or}")?;
+        }
+        f.write_str(")")?;
+        if self.most < usize::MAX { write!(f, ":{}", self.most) } else { Ok(()) }
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Method => f.write_str(":method"),
+            Self::Path => f.write_str(":path"),
+            Self::Authority => f.write_str(":authority"),
+            Self::Scheme => f.write_str(":scheme"),
+            Self::Header(name) => name.fmt(f),
+        }
+    }
+}
+
 impl Operator {
     fn of(command: &str) -> Result<Self, BadTemplate> {
         if let Some(lookup) = Lookup::of("REQ", command) {
@@ -391,6 +436,7 @@ mod tests {
         ] {
             let template = Template::compile(text).unwrap_or_else(|bad| panic!("{text:?} {bad}"));
             assert_eq!(template.operators(), expected, "{text:?}");
+            assert_eq!(Template::compile(&template.to_string()), Ok(template.clone()), "{text:?} and back");
             assert_eq!(template.constant().is_some(), !text.replace("%%", "").contains('%'), "{text:?}");
         }
     }

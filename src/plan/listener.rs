@@ -23,6 +23,8 @@ pub struct Listener {
     pub stat_prefix: String,
     /// Who sends here.
     pub kind: ListenerKind,
+    /// `namespace/name` of the Gateways that have a server on it, in order; none for the mesh.
+    pub gateways: Vec<Box<str>>,
     /// For a gateway one. For the mesh one for each port that services or rules name, sorted, and at the end one for
     /// every port, which also has what is not for a certain one.
     pub tables: Vec<RouteTable>,
@@ -68,14 +70,21 @@ impl Listener {
         }
     }
 
-    pub(super) fn find<W: Witness>(&self, request: &Request<'_>, witness: &mut W) -> Option<&Route> {
-        let host = match self.kind {
+    /// The virtual host that an authority belongs to, with its table.
+    #[must_use]
+    pub fn virtual_host(&self, authority: &[u8]) -> Option<(&RouteTable, &VirtualHost)> {
+        let (table, host, _) = match self.kind {
             // The port that the client writes does not count.
-            ListenerKind::Gateway(_) => self.tables.first().and_then(|table| table.find(request.authority)),
-            ListenerKind::Mesh => self.find_in_mesh(request.authority),
+            ListenerKind::Gateway(_) => self.tables.first()?.find(authority)?,
+            ListenerKind::Mesh => self.find_in_mesh(authority)?,
         };
-        witness.host(host.map(|(table, host, _)| (table, host)));
-        host?.1.find(request, witness)
+        Some((table, host))
+    }
+
+    pub(super) fn find<W: Witness>(&self, request: &Request<'_>, witness: &mut W) -> Option<&Route> {
+        let found = self.virtual_host(request.authority);
+        witness.host(found);
+        found?.1.find(request, witness)
     }
 
     /// The more specific of what the port's own table has and what the one for every port has; of equals the former.
@@ -152,6 +161,7 @@ mod tests {
             bind: SocketAddr::from(([127, 0, 0, 1], 15001)),
             stat_prefix: String::new(),
             kind: ListenerKind::Mesh,
+            gateways: Vec::new(),
             tables: vec![
                 table(Some(80), &["a.com"]),
                 table(Some(8000), &["a.com", "*.b.com", "*.long.c.com"]),

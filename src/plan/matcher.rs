@@ -211,15 +211,20 @@ impl QueryCondition {
         &self.value
     }
 
-    /// `p` and `p=` are both there, with an empty value (Envoy's `QueryParamsMulti`).
-    fn holds(&self, query: &[u8]) -> bool {
-        let value = query.split(|byte| *byte == b'&').find_map(|parameter| {
+    /// The value of the first parameter of the name; `p` and `p=` are both there, with an empty one (Envoy's
+    /// `QueryParamsMulti`).
+    #[must_use]
+    pub fn value_in<'q>(&self, query: &'q [u8]) -> Option<&'q [u8]> {
+        query.split(|byte| *byte == b'&').find_map(|parameter| {
             let (name, value) = match memchr::memchr(b'=', parameter) {
                 Some(at) => (&parameter[..at], &parameter[at + 1..]),
                 None => (parameter, &b""[..]),
             };
             (name == &*self.name && !parameter.is_empty()).then_some(value)
-        });
-        value.is_some_and(|value| self.value.matches(value))
+        })
+    }
+
+    fn holds(&self, query: &[u8]) -> bool {
+        self.value_in(query).is_some_and(|value| self.value.matches(value))
     }
 }

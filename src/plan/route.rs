@@ -81,7 +81,7 @@ pub struct Route {
 pub struct Origin {
     /// The file, as it was named on the command line.
     pub file: Arc<str>,
-    /// The line of the rule, or of the document that is the reason for the route; from 1.
+    /// The line of the block, or of the rule, or of the document that is the reason for the route; from 1.
     pub line: u32,
     /// `VirtualService/namespace/name`; for a route without a rule the Service, ServiceEntry or Proxy.
     pub resource: Arc<str>,

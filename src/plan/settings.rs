@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::h1::target::PathForm;
 use crate::istio::model::Labels;
 use crate::istio::model::proxy::Proxy;
 pub use crate::istio::model::proxy::{AccessLogEncoding, Cpus, Driver, Limits, PathNormalization, ServerHeader};
@@ -86,6 +87,17 @@ impl ProxySettings {
             access_log_file: proxy.mesh_config.access_log_file.clone(),
             access_log_format: proxy.mesh_config.access_log_format.clone(),
             access_log_encoding: proxy.mesh_config.access_log_encoding,
+        }
+    }
+
+    /// How far paths are brought into one form.
+    #[must_use]
+    pub fn path_form(&self) -> PathForm {
+        match self.path_normalization {
+            PathNormalization::None => PathForm::AsSent,
+            PathNormalization::Base => PathForm::Base,
+            PathNormalization::MergeSlashes => PathForm::MergeSlashes,
+            PathNormalization::DecodeAndMergeSlashes => PathForm::DecodeAndMergeSlashes,
         }
     }
 

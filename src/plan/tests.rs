@@ -99,6 +99,7 @@ fn plan(hosts: Vec<(&str, Vec<Route>)>) -> Plan {
         bind,
         stat_prefix: "outbound_127.0.0.1_8080".to_owned(),
         kind: ListenerKind::Gateway(80),
+        gateways: vec!["default/g".into()],
         tables: vec![table],
     };
     let proxy = ProxySettings::resolve(&Proxy::default(), &Overrides::default());

@@ -223,8 +223,8 @@ impl Locality {
             _ if count <= 1 => (count == 1 && usable(0)).then_some(0),
             Method::Random => any(count, usable, rng),
             Method::LeastOfTwo => {
-                let first = any(count, &usable, rng)?;
-                let second = any(count, &usable, rng)?;
+                let first = any(count, usable, rng)?;
+                let second = any(count, usable, rng)?;
                 Some(if active(second) < active(first) { second } else { first })
             }
             Method::Rotation { next } => rotate(count, next, usable),

@@ -161,6 +161,9 @@ async fn carry(
     mut upstream: Upstream,
 ) -> Run {
     local.stats.upstream_rq_total.inc();
+    if let Some(route) = story.route_stats {
+        route.upstream_rq_total.inc();
+    }
     story.upstream_local = upstream.local();
     upstream.begin_request();
     let notes = Notes::default();
@@ -184,7 +187,11 @@ async fn carry(
     if notes.reusable.get() {
         let now = io::now();
         let took = now.duration_since(notes.progress.sent.get().unwrap_or(now));
-        local.stats.upstream_rq_time.record(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        local.stats.upstream_rq_time.record(took);
+        if let Some(route) = story.route_stats {
+            route.upstream_rq_time.record(took);
+        }
         endpoint.check_in(upstream, &session.core.buffers, now);
     }
     run
@@ -382,6 +389,8 @@ async fn exchange(
         service_time: service_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
     };
     draft.edit_response(caller, story, Some(received), &installed.plan.proxy.server_header);
+    // They count as the upstream's own: rules that take `set-cookie` out take them, too.
+    let cookies = if draft.response.drops(Known::Other, b"set-cookie") { &[] } else { cookies };
     for cookie in cookies {
         draft.response.add(Known::Other, b"set-cookie", |out| cookie.write(out));
     }

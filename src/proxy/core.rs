@@ -45,6 +45,12 @@ impl Budget {
         self.most.store(most, Ordering::Relaxed);
     }
 
+    /// Connections that are open.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
     fn take(&self) -> bool {
         let most = self.most.load(Ordering::Relaxed);
         self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < most).then_some(open + 1)).is_ok()
@@ -120,6 +126,7 @@ pub struct Core {
     pub(super) names: Names,
     live: RefCell<Slab<Rc<Live>>>,
     draining: Cell<bool>,
+    abandoned: Cell<bool>,
     swept_to: Cell<usize>,
 }
 
@@ -147,6 +154,7 @@ impl Core {
             names: Names::new(parts.ask_where),
             live: RefCell::default(),
             draining: Cell::new(false),
+            abandoned: Cell::new(false),
             swept_to: Cell::new(0),
         })
     }
@@ -255,10 +263,23 @@ impl Core {
         }
     }
 
-    /// Ends every connection now, whatever it does.
-    pub fn abort(&self) {
-        for (_, live) in self.live.borrow().iter() {
-            live.handle.shutdown_both();
+    /// The worker ends, whether all is done or in a panic: no task of the core runs again, and the runtime may never
+    /// drop them. So the connections are ended here, their places given back, and the log handed over. Nothing here
+    /// may panic, or wait for a borrow that a panic has left behind.
+    pub fn abandon(&self) {
+        if self.abandoned.replace(true) {
+            return;
+        }
+        if let Ok(live) = self.live.try_borrow() {
+            for (_, live) in live.iter() {
+                live.handle.shutdown_both();
+                self.budget.give_back();
+            }
+        }
+        if let Ok(mut log) = self.log.try_borrow_mut()
+            && let Some(mut log) = log.take()
+        {
+            log.sink.flush(); // the writer ends when all cores have given up their sinks
         }
     }
 
@@ -277,13 +298,6 @@ impl Core {
         if let Some(log) = self.log.borrow_mut().as_mut() {
             log.sink.flush();
         }
-    }
-
-    /// Hands over the log lines that are waiting and gives the sink up: the writer ends when all cores have done so.
-    /// Tasks that are still under way hold the core, so it cannot be left to a drop.
-    pub fn close_log(&self) {
-        self.flush_log();
-        drop(self.log.borrow_mut().take());
     }
 
     /// The address that `x-forwarded-for` names for `peer`.
@@ -386,7 +400,9 @@ impl Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         self.core.live.borrow_mut().remove(self.key);
-        self.core.budget.give_back();
+        if !self.core.abandoned.get() {
+            self.core.budget.give_back();
+        }
         if self.core.draining() && self.core.connections() == 0 {
             self.core.emptied.raise();
         }

@@ -22,7 +22,7 @@ mod record;
 mod relay;
 mod reply;
 mod request;
-mod rewrite;
+pub mod rewrite;
 mod tunnel;
 
 pub use self::conn::serve;

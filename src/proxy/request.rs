@@ -16,12 +16,11 @@ use super::rewrite::{self, Destined};
 use crate::h1::encode::{LocalReply, OutBody, local_reply};
 use crate::h1::framing::{self, Body, Upgrade};
 use crate::h1::head::{Known, Method, RequestHead, Span};
-use crate::h1::target::{self, Normal, PathForm};
+use crate::h1::target::{self, Normal};
 use crate::io;
 use crate::observe::flags::Flags;
 use crate::plan::{
-    Cluster, Decision, Destination, Forward, ListenerKind, PathNormalization, Plan, Redirect, Request, Route,
-    ServerHeader, Target,
+    Cluster, Decision, Destination, Forward, ListenerKind, Plan, Redirect, Request, Route, ServerHeader, Target,
 };
 use crate::policy::hashing::key::Key;
 use crate::upstream::{Installed, LocalCluster};
@@ -108,6 +107,7 @@ async fn run<'p>(session: &mut Session, installed: &'p Installed, story: &mut St
         }
         Decision::Forward { route, forward, destination } => {
             (story.route, story.edits) = (&route.name, Some(&destination.headers.response));
+            story.route_stats = installed.route_stats(route);
             to_destination(session, installed, story, &asked, route, forward, destination).await
         }
         Decision::Passthrough { route } => {
@@ -300,6 +300,9 @@ async fn finish(
     };
     if story.status > 0 {
         local.stats.response(story.status);
+        if let Some(route) = story.route_stats {
+            route.response(story.status);
+        }
     }
     keep
 }
@@ -312,13 +315,7 @@ fn read(session: &mut Session, plan: &Plan) -> Result<Asked, Ended> {
     let body = framing::request_body(head, buf).map_err(Ended::BadRequest)?;
     let parts = target::split(head, buf).map_err(Ended::BadRequest)?;
     let scratch = &mut session.draft.path;
-    let form = match plan.proxy.path_normalization {
-        PathNormalization::None => PathForm::AsSent,
-        PathNormalization::Base => PathForm::Base,
-        PathNormalization::MergeSlashes => PathForm::MergeSlashes,
-        PathNormalization::DecodeAndMergeSlashes => PathForm::DecodeAndMergeSlashes,
-    };
-    let normal = target::normalize(parts.path.of(buf), form, scratch).map_err(Ended::BadRequest)?;
+    let normal = target::normalize(parts.path.of(buf), plan.proxy.path_form(), scratch).map_err(Ended::BadRequest)?;
     let normalised = matches!(normal, Normal::Rewritten);
     let (path, target) = if normalised {
         let path = Span { start: 0, end: scratch.len() as u32 };

@@ -1,5 +1,5 @@
 //! New paths: for the upstream (`rewrite`) and for the client (`redirect`). Pure; nothing here allocates once its
-//! buffers have grown.
+//! buffers have grown. `explain` asks here too, so that it says what will be sent.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::plan::{PathRewrite, Piece, Redirect, RedirectPath};
 
 /// Room for the groups of the rewriting regexes of one core, made once for each.
 #[derive(Debug, Default)]
-pub(super) struct Captures(HashMap<Box<str>, CaptureLocations, foldhash::fast::RandomState>);
+pub struct Captures(HashMap<Box<str>, CaptureLocations, foldhash::fast::RandomState>);
 
 impl Captures {
     /// More regexes than this in use at once are not expected; then room is made anew.
@@ -30,7 +30,7 @@ impl Captures {
 
 /// Appends what becomes of `target`, of which the first `path` bytes are the path and the rest is the query with its
 /// `?`, or nothing. The query stays as it is.
-pub(super) fn path(rewrite: &PathRewrite, target: &[u8], path: usize, captures: &mut Captures, out: &mut Vec<u8>) {
+pub fn path(rewrite: &PathRewrite, target: &[u8], path: usize, captures: &mut Captures, out: &mut Vec<u8>) {
     let (path, query) = target.split_at_checked(path).unwrap_or((target, &[]));
     match rewrite {
         PathRewrite::Prefix { matched, with } => {
@@ -73,19 +73,19 @@ fn replace_all(pattern: &Regex, with: &[Piece], text: &[u8], groups: &mut Captur
 
 /// Where a request was going, as far as a redirect goes by it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Destined<'a> {
+pub struct Destined<'a> {
     /// `http` or `https`.
-    pub(super) scheme: &'a str,
+    pub scheme: &'a str,
     /// Host and port, as sent.
-    pub(super) authority: &'a [u8],
+    pub authority: &'a [u8],
     /// Path and query.
-    pub(super) target: &'a [u8],
+    pub target: &'a [u8],
     /// How much of it is the path.
-    pub(super) path: usize,
+    pub path: usize,
 }
 
 /// Appends the `Location` of a redirect, as Envoy builds it.
-pub(super) fn location(redirect: &Redirect, was: &Destined<'_>, out: &mut Vec<u8>) {
+pub fn location(redirect: &Redirect, was: &Destined<'_>, out: &mut Vec<u8>) {
     let scheme = redirect.scheme.unwrap_or(was.scheme);
     out.extend_from_slice(scheme.as_bytes());
     out.extend_from_slice(b"://");

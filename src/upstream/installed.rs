@@ -15,8 +15,8 @@ use super::undeclared::Undeclared;
 use crate::base::id::{ClusterId, EndpointId};
 use crate::base::rng::Rng;
 use crate::io::{self, BufPool};
-use crate::observe::stats::{ClusterStats, EndpointStats, HttpStats, ListenerStats};
-use crate::plan::{Cluster, PASSTHROUGH_CLUSTER, Plan};
+use crate::observe::stats::{ClusterStats, EndpointStats, HttpStats, ListenerStats, RouteStats};
+use crate::plan::{Cluster, PASSTHROUGH_CLUSTER, Plan, Route};
 use crate::policy::balance::{Ask, Balancer, Member};
 
 /// One core's counters for a plan, in the plan's order. Control makes them from its registry, so that what a reload
@@ -31,6 +31,8 @@ pub struct CoreStats {
     pub listeners: Vec<Arc<ListenerStats>>,
     /// Of the HTTP of each listener.
     pub http: Vec<Arc<HttpStats>>,
+    /// Of each route with a `statPrefix`, in the order of [`Plan::stat_prefixes`].
+    pub routes: Vec<Arc<RouteStats>>,
 }
 
 /// What a request holds on to from its first byte to its last: a later plan does not change it under way.
@@ -42,6 +44,15 @@ pub struct Installed {
     pub stats: CoreStats,
     clusters: Vec<Rc<LocalCluster>>,
     undeclared: Rc<Undeclared>,
+    route_stats: RouteTable,
+}
+
+/// The counters of routes by the address of their `statPrefix`, which stays where it is as long as the plan does.
+type RouteTable = HashMap<usize, Arc<RouteStats>, foldhash::fast::FixedState>;
+
+fn route_table(plan: &Plan, stats: &CoreStats) -> RouteTable {
+    let prefixes = plan.stat_prefixes().map(|(_, stat_prefix)| stat_prefix.as_ptr().addr());
+    prefixes.zip(&stats.routes).map(|(at, stats)| (at, Arc::clone(stats))).collect()
 }
 
 /// What is left of a plan that nobody needs any more. It can be large, and may be dropped on any thread.
@@ -57,7 +68,8 @@ impl Installed {
     pub fn new(plan: Plan, stats: CoreStats, rng: &mut Rng) -> Self {
         let clusters = plan.clusters.iter().enumerate();
         let clusters = clusters.map(|(at, cluster)| LocalCluster::new(cluster, &stats, at, None, rng)).collect();
-        Self { plan, stats, clusters, undeclared: Rc::default() }
+        let route_stats = route_table(&plan, &stats);
+        Self { plan, stats, clusters, undeclared: Rc::default(), route_stats }
     }
 
     /// Joins a plan with its counters, and with what of `old` it goes on with: a cluster that has not changed is the
@@ -85,7 +97,20 @@ impl Installed {
             .collect();
         clusters.iter().flat_map(|cluster| &cluster.endpoints).for_each(|endpoint| endpoint.gone.set(false));
         before().filter(|endpoint| endpoint.gone.get()).for_each(|endpoint| endpoint.close_idle());
-        Self { plan, stats, clusters, undeclared: old.undeclared.clone() }
+        let route_stats = route_table(&plan, &stats);
+        let mut new = Self { plan, stats, clusters, undeclared: old.undeclared.clone(), route_stats };
+        if new.passthrough().is_none() {
+            old.undeclared.close_idle();
+            new.undeclared = Rc::default(); // what is under way there now ends with the old plan
+        }
+        new
+    }
+
+    /// The counters of a route of the plan, if it has some of its own.
+    #[must_use]
+    pub fn route_stats(&self, route: &Route) -> Option<&RouteStats> {
+        let stat_prefix = route.stat_prefix.as_deref()?;
+        self.route_stats.get(&stat_prefix.as_ptr().addr()).map(Arc::as_ref)
     }
 
     /// Gives up the core's side, and leaves what another thread can drop.
@@ -130,14 +155,6 @@ impl Installed {
         }
         from
     }
-
-    /// Closes every idle upstream connection.
-    pub fn close_idle(&self) {
-        for endpoint in self.clusters.iter().flat_map(|cluster| &cluster.endpoints) {
-            endpoint.close_idle();
-        }
-        self.undeclared.close_idle();
-    }
 }
 
 /// One cluster on one core.
@@ -170,8 +187,8 @@ impl LocalCluster {
         old: Option<(&Cluster, &Rc<LocalCluster>)>,
         rng: &mut Rng,
     ) -> Rc<Self> {
-        let endpoint_stats = stats.endpoints.get(at).map(Vec::as_slice).unwrap_or_default();
         let now = io::now();
+        let endpoint_stats = stats.endpoints.get(at).map(Vec::as_slice).unwrap_or_default();
         let endpoints: Vec<Rc<LocalEndpoint>> = cluster
             .endpoints
             .iter()
@@ -185,13 +202,13 @@ impl LocalCluster {
                 kept.unwrap_or_else(|| LocalEndpoint::new(endpoint_stats.get(at).cloned().unwrap_or_default(), now))
             })
             .collect();
-        let stats = stats.clusters.get(at).cloned().unwrap_or_default();
         let members: Vec<Member> = cluster
             .endpoints
             .iter()
             .zip(&endpoints)
             .map(|(plan, local)| Member { weight: plan.weight, since: local.since })
             .collect();
+        let stats = stats.clusters.get(at).cloned().unwrap_or_default();
         let balancer = RefCell::new(Balancer::new(&cluster.spread, &members, now, rng));
         Rc::new(Self { stats, balancer, endpoints })
     }
@@ -277,5 +294,38 @@ impl LocalEndpoint {
         } else if !self.gone.get() {
             self.idle.borrow_mut().push(Idle { upstream, since: now });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::plan::Endpoint;
+    use crate::policy::balance::{Policy, Spread};
+
+    fn cluster(ports: &[u16]) -> Cluster {
+        let endpoints = ports.iter().map(|port| Endpoint { address: ([10, 0, 0, 1], *port).into(), weight: 1 });
+        let endpoints: Vec<Endpoint> = endpoints.collect();
+        let members: Vec<_> = endpoints.iter().map(|endpoint| (endpoint.address, endpoint.weight)).collect();
+        Cluster {
+            name: "c".to_owned(),
+            spread: Spread::even(Policy::RoundRobin, None, &members),
+            endpoints,
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: None,
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_stays_is_the_same_one_whoever_comes_and_goes_beside_it() {
+        let (stats, mut rng) = (CoreStats::default(), Rng::seeded(1));
+        let (old, new) = (cluster(&[1, 3, 5, 7]), cluster(&[2, 3, 4, 7, 8]));
+        let before = LocalCluster::new(&old, &stats, 0, None, &mut rng);
+        let after = LocalCluster::new(&new, &stats, 0, Some((&old, &before)), &mut rng);
+        let kept = |at: usize| after.endpoints.iter().position(|endpoint| Rc::ptr_eq(endpoint, &before.endpoints[at]));
+        assert_eq!([kept(0), kept(1), kept(2), kept(3)], [None, Some(1), None, Some(3)]);
+        assert_eq!(after.endpoints[1].since, before.endpoints[1].since, "it need not warm up again");
     }
 }

@@ -158,6 +158,15 @@ impl Drop for EndReport {
     }
 }
 
+/// Gives up a core however its worker ends.
+struct Abandon(Rc<Core>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
 /// The thread's whole life.
 pub fn main(start: Start) {
     let mut end = EndReport { worker: start.parts.index, reports: start.reports.clone(), error: None };
@@ -177,6 +186,7 @@ async fn serve(start: Start, started: Started) -> std::io::Result<()> {
     let Start { parts, listeners, mailbox, bell, reports, .. } = start;
     let worker = parts.index;
     let core = Core::new(parts);
+    let _end = Abandon(core.clone());
     let mut rings = bell.listen()?;
     let rung = Rc::new(Notify::default());
     let raise = rung.clone();
@@ -210,15 +220,12 @@ async fn serve(start: Start, started: Started) -> std::io::Result<()> {
                     core.drain();
                 }
                 Ok(Message::Stop) | Err(std::sync::mpsc::TryRecvError::Disconnected) => {
-                    core.abort();
-                    core.close_log();
                     return Ok(());
                 }
                 Err(std::sync::mpsc::TryRecvError::Empty) => break,
             }
         }
         if core.draining() && core.connections() == 0 && doors.stopped() {
-            core.close_log();
             return Ok(());
         }
     }

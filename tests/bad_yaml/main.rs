@@ -7,13 +7,14 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 use ringway::istio::problem::Problem;
-use ringway::istio::{Options, messages, read};
+use ringway::istio::{KINDS, KindTables, Options, read};
 
 mod actions;
 mod policies;
 mod routing;
 mod services;
 mod text;
+mod traps;
 
 fn problems(yaml: &[u8], permissive: bool) -> Vec<Problem> {
     let mut stdin = yaml;
@@ -214,7 +215,7 @@ fn ten_megabytes_of_mistakes_are_all_reported() {
 #[test]
 fn every_table_of_fields_is_sound() {
     let mut names = std::collections::BTreeSet::new();
-    for message in messages() {
+    for message in KINDS.iter().flat_map(KindTables::messages) {
         assert!(names.insert(message.name), "two tables for {}", message.name);
         let mut fields = std::collections::BTreeSet::new();
         for field in message.fields {

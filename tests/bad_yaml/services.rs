@@ -8,8 +8,8 @@ fn service_and_workload_entries() {
         (
             service_entry("{}"),
             &[
-                r#"4: ServiceEntry/default/s: spec: "hosts" is required"#,
                 "4: ServiceEntry/default/s: spec: resolution NONE (the default) is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                r#"4: ServiceEntry/default/s: spec: "hosts" is required"#,
             ],
         ),
         (
@@ -41,7 +41,7 @@ fn service_and_workload_entries() {
         ),
         (
             service_entry(
-                "{hosts: [a.com], resolution: STATIC, ports: [{number: 80, name: http}, {number: 80, name: b}, {number: 81, name: http}, {number: 82, name: c, protocol: HTPP}, {number: 83, name: C_D}]}",
+                "{hosts: [a.com], resolution: STATIC, ports: [{number: 80, name: http, protocol: HTTP}, {number: 80, name: b}, {number: 81, name: http, protocol: HTTP}, {number: 82, name: c, protocol: HTPP}, {number: 83, name: C_D, protocol: HTTP}]}",
             ),
             &[
                 "4: ServiceEntry/default/s: spec.ports[1]: a second port 80 (give each port its own number)",
@@ -52,11 +52,11 @@ fn service_and_workload_entries() {
         ),
         (
             service_entry(
-                r#"{hosts: [a.com], resolution: STATIC, ports: [{number: 80, name: http}], endpoints: [{address: b.com}, {address: "unix:///x"}, {address: "1.2.3.4:80"}, {}, {address: 1.2.3.4, ports: {htp: 8080, http: 0}}]}"#,
+                r#"{hosts: [a.com], resolution: STATIC, ports: [{number: 80, name: http, protocol: HTTP}], endpoints: [{address: b.com}, {address: "unix:///x"}, {address: "1.2.3.4:80"}, {}, {address: 1.2.3.4, ports: {htp: 8080, http: 0}}]}"#,
             ),
             &[
-                "4: ServiceEntry/default/s: spec.endpoints[0].address: a host name as address is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
-                "4: ServiceEntry/default/s: spec.endpoints[1].address: a unix socket as address is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                r#"4: ServiceEntry/default/s: spec.endpoints[0]: a host name is no endpoint of resolution STATIC (write "resolution: DNS", or an address)"#,
+                "4: ServiceEntry/default/s: spec.endpoints[1]: a unix socket as address is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
                 r#"4: ServiceEntry/default/s: spec.endpoints[2].address: "1.2.3.4:80" is not an address (write an IP address, without a port)"#,
                 r#"4: ServiceEntry/default/s: spec.endpoints[3]: "address" is required"#,
                 "4: ServiceEntry/default/s: spec.endpoints[4].ports[http]: must be between 1 and 65535, not 0",
@@ -68,6 +68,68 @@ fn service_and_workload_entries() {
                 "{hosts: [a.com], resolution: STATIC, endpoints: [{address: 1.2.3.4}], workloadSelector: {labels: {a: b}}}",
             ),
             &[r#"4: ServiceEntry/default/s: spec: has both "endpoints" and "workloadSelector" (keep one of them)"#],
+        ),
+        (
+            service_entry(
+                "{hosts: [a.com, b.com], resolution: STATIC, ports: [{number: 80, name: a}], addresses: [10.0.0.0/33, 10.0.0.0/8]}",
+            ),
+            &[
+                r#"4: ServiceEntry/default/s: spec.addresses[0]: "10.0.0.0/33" is not an address or a subnet (write it like 10.0.0.0/8)"#,
+                "4: ServiceEntry/default/s: spec: several hosts share port 80, where nothing tells them apart (write a ServiceEntry for each host)",
+            ],
+        ),
+        (
+            service_entry("{hosts: [a.com], resolution: STATIC, ports: [{number: 80, name: a}]}"),
+            &[
+                "4: ServiceEntry/default/s: spec: warning: port 80 may speak TCP, where only an address tells services apart [IST0134] (write \"addresses\", or the port's protocol if it is HTTP)",
+            ],
+        ),
+        (
+            service_entry(
+                "{hosts: ['*.a.com', '*b.com'], resolution: DNS_ROUND_ROBIN, addresses: [10.0.0.0/8], endpoints: [{address: a.com}, {address: 'unix://a/', ports: {a: 1}}]}",
+            ),
+            &[
+                "4: ServiceEntry/default/s: spec.resolution: resolution DNS_ROUND_ROBIN is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                r#"4: ServiceEntry/default/s: spec.hosts[1]: warning: has a wildcard for a part of a label (write "*.example.com")"#,
+                "4: ServiceEntry/default/s: spec.addresses[0]: a subnet goes with resolution NONE or STATIC only (write single addresses)",
+                r#"4: ServiceEntry/default/s: spec: resolution DNS_ROUND_ROBIN takes one endpoint (write "resolution: DNS")"#,
+                r#"4: ServiceEntry/default/s: spec.endpoints[1].address: "unix://a/" is not a socket's path (write it like unix:///run/app.sock)"#,
+                r#"4: ServiceEntry/default/s: spec.endpoints[1].address: a unix socket has no ports (remove "ports")"#,
+                r#"4: ServiceEntry/default/s: spec.endpoints[1]: port "a" is not a port of this ServiceEntry"#,
+                r#"4: ServiceEntry/default/s: spec.endpoints[1]: a unix socket goes with resolution STATIC only (write "resolution: STATIC")"#,
+            ],
+        ),
+        (
+            service_entry("{hosts: ['*.a.com'], resolution: DNS}"),
+            &[
+                "4: ServiceEntry/default/s: spec.resolution: resolution DNS is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                r#"4: ServiceEntry/default/s: spec.hosts[0]: no name server knows a wildcard (write "endpoints", or a full host name)"#,
+            ],
+        ),
+        (
+            service_entry(
+                "{hosts: [a.com], resolution: DYNAMIC_DNS, addresses: [10.0.0.1], endpoints: [{address: 1.2.3.4}]}",
+            ),
+            &[
+                "4: ServiceEntry/default/s: spec.resolution: resolution DYNAMIC_DNS is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                r#"4: ServiceEntry/default/s: spec.hosts[0]: must be a wildcard with resolution DYNAMIC_DNS (write "resolution: DNS")"#,
+                "4: ServiceEntry/default/s: spec: has addresses, and resolution DYNAMIC_DNS finds them by name (remove them)",
+                r#"4: ServiceEntry/default/s: spec: has endpoints, and resolution DYNAMIC_DNS takes none (write "resolution: STATIC")"#,
+            ],
+        ),
+        (
+            service_entry("{hosts: [a.com], resolution: NONE, workloadSelector: {labels: {a: b}}}"),
+            &[
+                "4: ServiceEntry/default/s: spec.resolution: resolution NONE is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                r#"4: ServiceEntry/default/s: spec.workloadSelector: warning: has no meaning with resolution NONE (write "resolution: STATIC")"#,
+            ],
+        ),
+        (
+            workload_entry("{network: a}"),
+            &[
+                r#"4: WorkloadEntry/default/w: spec.network: "network" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                "4: WorkloadEntry/default/w: spec: warning: has no address (Istio takes its network's gateway for one)",
+            ],
         ),
         (
             service_entry("{hosts: [a.com], resolution: STATIC, workloadSelector: {}}"),

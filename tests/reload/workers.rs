@@ -1,10 +1,19 @@
 //! A worker that dies is replaced, and the proxy is not ready meanwhile. ringway runs inside this process, so that a
 //! worker's death can be told to it; the one that it takes for dead ends, because nobody is left to tell it anything.
+//! What a real panic leaves behind is tested on a worker alone.
 
-use ringway::control::{self, Event, Source};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use ringway::base::rng::Rng;
+use ringway::control::{self, Event, Loaded, Source};
+use ringway::io::{self, bind_reuseport, doorbell};
 use ringway::istio;
-use ringway::plan::Overrides;
-use ringway::worker::Report;
+use ringway::plan::{Overrides, Plan};
+use ringway::proxy::{Budget, CoreParts};
+use ringway::upstream::CoreStats;
+use ringway::worker::{self, Handle, Install, Message, Report, Socket, Start};
 use tempfile::TempDir;
 
 use crate::support::client::{Client, once};
@@ -21,6 +30,14 @@ fn proxy_document(driver: Driver, port: u16, admin: std::net::SocketAddr, log: &
     )
 }
 
+fn load(file: &Path) -> (Source, Loaded) {
+    let options = istio::Options { permissive: false };
+    let source = Source { paths: vec![file.to_owned()], options, overrides: Overrides::default(), tell: |_| {} };
+    let loaded = source.load(&mut std::io::empty());
+    assert!(!loaded.has_errors(), "{:?}", loaded.problems);
+    (source, loaded)
+}
+
 #[test]
 fn a_worker_that_dies_is_replaced() {
     for driver in DRIVERS {
@@ -32,10 +49,7 @@ fn a_worker_that_dies_is_replaced() {
         let yaml = |config: &Config| format!("{proxy}---\n{}", config.yaml());
         std::fs::write(&file, yaml(&Config::to(&[&old]))).expect("write the YAML");
 
-        let options = istio::Options { permissive: false };
-        let source = Source { paths: vec![file.clone()], options, overrides: Overrides::default(), tell: |_| {} };
-        let loaded = source.load(&mut std::io::empty());
-        assert!(!loaded.has_errors(), "{:?}", loaded.problems);
+        let (source, loaded) = load(&file);
         let mut running = control::start(&loaded.plan).expect("ringway starts");
         running.reload_from(source, loaded.snapshot);
         let (events, address, registry) = (running.events(), running.addresses()[0], running.registry());
@@ -70,5 +84,71 @@ fn a_worker_that_dies_is_replaced() {
         events.send(Event::Stop).expect("control listens");
         control.join().expect("a clean stop");
         assert!(Client::try_connect(address).is_err(), "nobody listens any more");
+    }
+}
+
+/// New counters for a plan.
+fn stats(plan: &Plan) -> CoreStats {
+    CoreStats {
+        clusters: plan.clusters.iter().map(|_| Arc::default()).collect(),
+        endpoints: plan
+            .clusters
+            .iter()
+            .map(|cluster| cluster.endpoints.iter().map(|_| Arc::default()).collect())
+            .collect(),
+        listeners: plan.listeners.iter().map(|_| Arc::default()).collect(),
+        http: plan.listeners.iter().map(|_| Arc::default()).collect(),
+        routes: Vec::new(), // none has a statPrefix
+    }
+}
+
+#[test]
+fn a_worker_that_panics_takes_its_connections_along() {
+    for driver in [io::Driver::Auto, io::Driver::Epoll] {
+        let origin = says("hello");
+        let dir = TempDir::new().expect("a temporary folder");
+        let file = dir.path().join("site.yaml");
+        std::fs::write(&file, Config::to(&[&origin]).yaml()).expect("write the YAML");
+        let plan = load(&file).1.plan;
+        let socket = bind_reuseport(ports::loopback(ports::free())).expect("a port");
+        let address = socket.local_addr().expect("a bound socket has an address");
+        let ((mail, mailbox), (bell, ringer)) = (channel(), doorbell().expect("a doorbell"));
+        let (reports, reported) = channel();
+        let reports = std::sync::Mutex::new(reports);
+        let budget = Budget::new(1);
+        let start = Start {
+            cpu: core_affinity::get_core_ids().expect("CPUs")[0],
+            driver,
+            parts: CoreParts {
+                index: 0,
+                plan: plan.clone(),
+                stats: stats(&plan),
+                rng: Rng::seeded(1),
+                log: None,
+                budget: budget.clone(),
+                stands_for_loopback: None,
+                hostname: "test".into(),
+                ask_where: Box::new(|_| {}),
+            },
+            listeners: vec![socket.try_clone().expect("a copy")],
+            mailbox,
+            bell,
+            reports: Arc::new(move |report| {
+                assert!(!matches!(report, Report::Installed { .. }), "on purpose: the panic of this test");
+                let _ = reports.lock().expect("nobody panics here").send(report);
+            }),
+        };
+        let thread = std::thread::spawn(|| worker::main(start));
+        assert!(matches!(reported.recv(), Ok(Report::Serving { .. })));
+        let mut client = Client::connect(address);
+        expect(&mut client, "hello");
+        let handle = Handle::new(mail, ringer);
+        let (sockets, stats) = (vec![Socket::Kept(ringway::base::id::ListenerId(0))], stats(&plan));
+        handle.send(Message::Install(Box::new(Install { plan, stats, sockets, log_format: None })));
+        client.expect_closed();
+        let ended = reported.recv().expect("it tells of its end");
+        assert!(matches!(&ended, Report::Ended { error: Some(why), .. } if why == "its thread panicked"), "{ended:?}");
+        assert!(thread.join().is_err(), "it ended in a panic");
+        assert_eq!(budget.open(), 0, "the connection's place is free again");
     }
 }

@@ -1,7 +1,9 @@
 //! A client that sends exactly the bytes it is told to.
 
 use std::io::{self, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+
+use socket2::{Domain, Socket, Type};
 
 use super::message::{Body, Framing, Head, Reader, broken};
 use super::wait::PATIENCE;
@@ -45,6 +47,17 @@ impl Client {
 
     pub(crate) fn try_connect(address: SocketAddr) -> io::Result<Self> {
         Self::over(TcpStream::connect_timeout(&address, PATIENCE)?)
+    }
+
+    /// Connects from another of this host's addresses.
+    #[track_caller]
+    pub(crate) fn connect_from(own: IpAddr, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::new(own, 0).into()).unwrap_or_else(|error| panic!("bind {own}: {error}"));
+        socket
+            .connect_timeout(&address.into(), PATIENCE)
+            .unwrap_or_else(|error| panic!("connect to {address}: {error}"));
+        Self::over(socket.into()).expect("a connected socket takes options")
     }
 
     fn over(stream: TcpStream) -> io::Result<Self> {

@@ -12,6 +12,7 @@ pub mod export;
 pub mod gateway;
 pub mod kube;
 mod locality;
+pub(super) mod mesh_config;
 pub mod proxy;
 pub mod scalar;
 pub(super) mod server_tls;

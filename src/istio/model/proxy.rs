@@ -1,16 +1,15 @@
-//! `Proxy` (ringway.dev/v1): ringway's own document, with Istio's MeshConfig inside. All of it is optional.
+//! `Proxy` (ringway.dev/v1): ringway's own document. All of it is optional.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::destination_rule::{LocalityLb, read_locality_lb};
-use super::export::{self, Scope};
-use super::scalar::host;
+use super::mesh_config;
+pub use super::mesh_config::{AccessLogEncoding, MeshConfig, OutboundTrafficPolicy, PathNormalization};
 use super::{Labels, Locality, Meta};
 use crate::base::limits;
 use crate::istio::problem::Source;
-use crate::istio::reader::{Item, Message, Object, enforced, not_yet};
+use crate::istio::reader::{Item, Message, enforced};
 
 /// The Proxy document, or its defaults when there is none.
 #[derive(Debug, Clone)]
@@ -95,69 +94,6 @@ pub struct Limits {
     pub max_connections: Option<u32>,
 }
 
-/// `spec.meshConfig`: the fields of Istio's MeshConfig that are enforced.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MeshConfig {
-    /// `accessLogFile`; `None` (absent or ""): no access log.
-    pub access_log_file: Option<String>,
-    /// `accessLogFormat`; `None` (absent or ""): Istio's default for the encoding. With `JSON` it is a JSON object, as
-    /// text.
-    pub access_log_format: Option<String>,
-    /// `accessLogEncoding`.
-    pub access_log_encoding: AccessLogEncoding,
-    /// `connectTimeout` of upstream connections.
-    pub connect_timeout: Duration,
-    /// `outboundTrafficPolicy.mode`: what the mesh listener does with hosts that nobody declared.
-    pub outbound_traffic_policy: OutboundTrafficPolicy,
-    /// `pathNormalization.normalization`.
-    pub path_normalization: PathNormalization,
-    /// `localityLbSetting`: where no DestinationRule has one.
-    pub locality_lb: LocalityLb,
-    /// `rootNamespace`: whose DestinationRules are for everyone; `istio-system` when absent.
-    pub root_namespace: String,
-    /// `defaultServiceExportTo`: where neither Service nor ServiceEntry says.
-    pub default_service_export_to: Vec<Scope>,
-    /// `defaultVirtualServiceExportTo`.
-    pub default_virtual_service_export_to: Vec<Scope>,
-    /// `defaultDestinationRuleExportTo`.
-    pub default_destination_rule_export_to: Vec<Scope>,
-    /// `defaultConfig.drainDuration`: how long requests in flight may take after SIGTERM.
-    pub drain_duration: Duration,
-}
-
-/// `accessLogEncoding`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum AccessLogEncoding {
-    /// `TEXT`.
-    #[default]
-    Text,
-    /// `JSON`.
-    Json,
-}
-
-/// `pathNormalization.normalization`: what is done to a request's path before rules are tried.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum PathNormalization {
-    /// `NONE`: nothing.
-    None,
-    /// `BASE`, also `DEFAULT`: RFC 3986's normalisation (dot segments, `%41`), and `\\` becomes `/`.
-    #[default]
-    Base,
-    /// `MERGE_SLASHES`: and several slashes become one.
-    MergeSlashes,
-    /// `DECODE_AND_MERGE_SLASHES`: and `%2f` and `%5c` are slashes before that.
-    DecodeAndMergeSlashes,
-}
-
-/// `outboundTrafficPolicy.mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OutboundTrafficPolicy {
-    /// Requests to hosts that nobody declared pass through.
-    AllowAny,
-    /// They are refused.
-    RegistryOnly,
-}
-
 impl Proxy {
     /// Where the proxy runs, by its labels; empty if they do not say.
     #[must_use]
@@ -200,26 +136,6 @@ impl Default for Limits {
     }
 }
 
-/// Istio's own defaults (`pkg/config/mesh/mesh.go`).
-impl Default for MeshConfig {
-    fn default() -> Self {
-        Self {
-            access_log_file: None,
-            access_log_format: None,
-            access_log_encoding: AccessLogEncoding::Text,
-            connect_timeout: Duration::from_secs(10),
-            outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
-            path_normalization: PathNormalization::Base,
-            locality_lb: LocalityLb { enabled: Some(true), ..LocalityLb::default() },
-            root_namespace: "istio-system".to_owned(),
-            default_service_export_to: vec![Scope::Everyone],
-            default_virtual_service_export_to: vec![Scope::Everyone],
-            default_destination_rule_export_to: vec![Scope::Everyone],
-            drain_duration: Duration::from_secs(45),
-        }
-    }
-}
-
 const PROXY: Message = Message {
     name: "Proxy",
     fields: &[
@@ -250,118 +166,8 @@ const LIMITS: Message = Message {
     ],
 };
 
-/// Istio's `mesh/v1alpha1/config.proto`.
-const MESH_CONFIG: Message = Message {
-    name: "MeshConfig",
-    fields: &[
-        enforced("accessLogFile"),
-        enforced("accessLogFormat"),
-        enforced("accessLogEncoding"),
-        enforced("connectTimeout"),
-        enforced("outboundTrafficPolicy"),
-        enforced("defaultConfig"),
-        not_yet("proxyListenPort"),
-        not_yet("proxyInboundListenPort"),
-        not_yet("proxyHttpPort"),
-        not_yet("protocolDetectionTimeout"),
-        not_yet("tcpKeepalive"),
-        not_yet("defaultHttpRetryPolicy"),
-        not_yet("defaultTrafficPolicy"),
-        enforced("pathNormalization"),
-        enforced("localityLbSetting"),
-        not_yet("dnsRefreshRate"),
-        enforced("defaultServiceExportTo"),
-        enforced("defaultVirtualServiceExportTo"),
-        enforced("defaultDestinationRuleExportTo"),
-        enforced("rootNamespace"),
-        not_yet("h2UpgradePolicy"),
-        not_yet("inboundClusterStatName"),
-        not_yet("outboundClusterStatName"),
-        not_yet("enableAutoMtls"),
-        not_yet("trustDomain"),
-        not_yet("trustDomainAliases"),
-        not_yet("ca"),
-        not_yet("caCertificates"),
-        not_yet("certificates"),
-        not_yet("configSources"),
-        not_yet("defaultProviders"),
-        not_yet("discoverySelectors"),
-        not_yet("disableEnvoyListenerLog"),
-        not_yet("enableEnvoyAccessLogService"),
-        not_yet("enablePrometheusMerge"),
-        not_yet("enableTracing"),
-        not_yet("extensionProviders"),
-        not_yet("hboneIdleTimeout"),
-        not_yet("inboundTrafficPolicy"),
-        not_yet("ingressClass"),
-        not_yet("ingressControllerMode"),
-        not_yet("ingressSelector"),
-        not_yet("ingressService"),
-        not_yet("meshMTLS"),
-        not_yet("serviceEntryVisibility"),
-        not_yet("serviceScopeConfigs"),
-        not_yet("serviceSettings"),
-        not_yet("tlsDefaults"),
-        not_yet("verifyCertificateAtClient"),
-        not_yet("zoneAwareLbSetting"),
-    ],
-};
-
-const OUTBOUND_TRAFFIC_POLICY: Message =
-    Message { name: "MeshConfig.OutboundTrafficPolicy", fields: &[enforced("mode"), not_yet("tls")] };
-
-const PATH_NORMALIZATION: Message = Message { name: "ProxyPathNormalization", fields: &[enforced("normalization")] };
-
-/// Istio's `mesh/v1alpha1/proxy.proto`.
-const PROXY_CONFIG: Message = Message {
-    name: "ProxyConfig",
-    fields: &[
-        enforced("concurrency"),
-        enforced("drainDuration"),
-        not_yet("terminationDrainDuration"),
-        not_yet("proxyAdminPort"),
-        not_yet("statusPort"),
-        not_yet("statNameLength"),
-        not_yet("holdApplicationUntilProxyStarts"),
-        not_yet("proxyMetadata"),
-        not_yet("gatewayTopology"),
-        not_yet("proxyHeaders"),
-        not_yet("tracing"),
-        not_yet("tracingServiceName"),
-        not_yet("availabilityZone"),
-        not_yet("binaryPath"),
-        not_yet("caCertificatesPem"),
-        not_yet("configPath"),
-        not_yet("connectionSettings"),
-        not_yet("controlPlaneAuthPolicy"),
-        not_yet("customConfigFile"),
-        not_yet("discoveryAddress"),
-        not_yet("discoveryRefreshDelay"),
-        not_yet("envoyAccessLogService"),
-        not_yet("envoyMetricsService"),
-        not_yet("envoyMetricsServiceAddress"),
-        not_yet("extraStatTags"),
-        not_yet("fileFlushInterval"),
-        not_yet("fileFlushMinSizeKb"),
-        not_yet("image"),
-        not_yet("interceptionMode"),
-        not_yet("meshId"),
-        not_yet("privateKeyProvider"),
-        not_yet("proxyBootstrapTemplatePath"),
-        not_yet("proxyStatsMatcher"),
-        not_yet("readinessProbe"),
-        not_yet("runtimeValues"),
-        not_yet("sds"),
-        not_yet("serviceCluster"),
-        not_yet("statsCompression"),
-        not_yet("statsdUdpAddress"),
-        not_yet("zipkinAddress"),
-    ],
-};
-
 /// The tables of this kind.
-pub(in crate::istio) const MESSAGES: &[&Message] =
-    &[&PROXY, &MESH, &LIMITS, &MESH_CONFIG, &OUTBOUND_TRAFFIC_POLICY, &PATH_NORMALIZATION, &PROXY_CONFIG];
+pub(in crate::istio) const MESSAGES: &[&Message] = &[&PROXY, &MESH, &LIMITS];
 
 /// Smallest `maxHeaderBytes`: a browser's request with a few cookies fits.
 const MIN_HEADER_BYTES: u32 = 1024;
@@ -370,7 +176,7 @@ const MIN_HEADER_BYTES: u32 = 1024;
 const MAX_HEADER_BYTES: u32 = 16 * 1024 * 1024;
 
 /// Most CPUs that Linux can name.
-const MAX_CPUS: u32 = 8192;
+pub(super) const MAX_CPUS: u32 = 8192;
 
 /// Reads `spec`, which may be absent.
 pub(in crate::istio) fn read(meta: Meta, spec: Option<&Item<'_>>) -> Option<Proxy> {
@@ -393,7 +199,7 @@ pub(in crate::istio) fn read(meta: Meta, spec: Option<&Item<'_>>) -> Option<Prox
     on("limits", &mut |item| set(&mut proxy.limits, limits_of(item)));
     on("mesh", &mut |item| proxy.mesh_listen = mesh_listen(item));
     let mut concurrency = None;
-    on("meshConfig", &mut |item| set(&mut proxy.mesh_config, mesh_config(item, &mut concurrency)));
+    on("meshConfig", &mut |item| set(&mut proxy.mesh_config, mesh_config::read(item, &mut concurrency)));
     if let Some(workers) = concurrency {
         proxy.cpus = workers;
     }
@@ -514,99 +320,4 @@ fn limits_of(item: &Item<'_>) -> Option<Limits> {
         max_headers: whole("maxHeaders", 1, 10_000, default.max_headers),
         max_connections: (max_connections > 0).then_some(max_connections),
     })
-}
-
-fn mesh_config(item: &Item<'_>, concurrency: &mut Option<Cpus>) -> Option<MeshConfig> {
-    let object = item.object(&MESH_CONFIG)?;
-    let default = MeshConfig::default();
-    let access_log_encoding = match object.get("accessLogEncoding").and_then(|item| item.one_of(&["TEXT", "JSON"])) {
-        Some("JSON") => AccessLogEncoding::Json,
-        _ => AccessLogEncoding::Text,
-    };
-    let export = |name: &str, default| object.get(name).and_then(|item| export::read_default(&item)).unwrap_or(default);
-    let nonempty = |name: &str| Some(object.text(name)).filter(|text| !text.is_empty());
-    let drain_duration = object.get("defaultConfig").and_then(|item| {
-        let config = item.object(&PROXY_CONFIG)?;
-        *concurrency =
-            config.get("concurrency").and_then(|item| item.whole(0, MAX_CPUS)).map(|workers| match workers {
-                0 => Cpus::All,
-                some => Cpus::First(some),
-            });
-        config.get("drainDuration")?.duration()
-    });
-    Some(MeshConfig {
-        access_log_file: nonempty("accessLogFile"),
-        access_log_format: nonempty("accessLogFormat"),
-        access_log_encoding,
-        path_normalization: object
-            .get("pathNormalization")
-            .and_then(|item| path_normalization(&item))
-            .unwrap_or_default(),
-        locality_lb: match object.get("localityLbSetting") {
-            // Whether anything finds failing endpoints is each DestinationRule's to say.
-            Some(item) => read_locality_lb(&item, true).unwrap_or(default.locality_lb),
-            None => default.locality_lb,
-        },
-        root_namespace: root_namespace(&object).unwrap_or(default.root_namespace),
-        default_service_export_to: export("defaultServiceExportTo", default.default_service_export_to),
-        default_virtual_service_export_to: export(
-            "defaultVirtualServiceExportTo",
-            default.default_virtual_service_export_to,
-        ),
-        default_destination_rule_export_to: export(
-            "defaultDestinationRuleExportTo",
-            default.default_destination_rule_export_to,
-        ),
-        connect_timeout: connect_timeout(&object).unwrap_or(default.connect_timeout),
-        outbound_traffic_policy: object
-            .get("outboundTrafficPolicy")
-            .and_then(|item| outbound_traffic_policy(&item))
-            .unwrap_or(default.outbound_traffic_policy),
-        drain_duration: drain_duration.unwrap_or(default.drain_duration),
-    })
-}
-
-fn path_normalization(item: &Item<'_>) -> Option<PathNormalization> {
-    let modes = ["DEFAULT", "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"];
-    Some(match item.object(&PATH_NORMALIZATION)?.get("normalization")?.one_of(&modes)? {
-        "NONE" => PathNormalization::None,
-        "MERGE_SLASHES" => PathNormalization::MergeSlashes,
-        "DECODE_AND_MERGE_SLASHES" => PathNormalization::DecodeAndMergeSlashes,
-        _ => PathNormalization::Base,
-    })
-}
-
-fn root_namespace(object: &Object<'_>) -> Option<String> {
-    let item = object.get("rootNamespace")?;
-    let name = item.nonempty_string()?;
-    if !host::is_dns_label(name) {
-        item.error(format!("\"{name}\" is not a namespace"), "lower-case letters, digits and \"-\"");
-        return None;
-    }
-    Some(name.to_owned())
-}
-
-/// Istio allows 1 ms to 1 h.
-fn connect_timeout(object: &Object<'_>) -> Option<Duration> {
-    let item = object.get("connectTimeout")?;
-    let timeout = item.duration()?;
-    if timeout > Duration::from_secs(3600) {
-        item.error("must be at most 1h", "");
-        return None;
-    }
-    Some(timeout)
-}
-
-/// A block without a mode is REGISTRY_ONLY: the enum's zero, as in Istio.
-fn outbound_traffic_policy(item: &Item<'_>) -> Option<OutboundTrafficPolicy> {
-    let object = item.object(&OUTBOUND_TRAFFIC_POLICY)?;
-    let Some(mode) = object.get("mode") else { return Some(OutboundTrafficPolicy::RegistryOnly) };
-    match mode.one_of(&["ALLOW_ANY", "REGISTRY_ONLY", "ALLOW_ANY_DYNAMIC_DNS"])? {
-        "ALLOW_ANY" => Some(OutboundTrafficPolicy::AllowAny),
-        "REGISTRY_ONLY" => Some(OutboundTrafficPolicy::RegistryOnly),
-        other => {
-            mode.not_enforced(&format!("outboundTrafficPolicy {other}"));
-            None
-        }
-    }
 }

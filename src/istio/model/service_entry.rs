@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::export::{self, ExportTo};
 use super::scalar::{Protocol, host};
-use super::workload_entry::{self, WorkloadSpec};
+use super::workload_entry::{self, Address, WorkloadSpec};
 use super::{Labels, Meta};
 use crate::istio::reader::{Item, Message, Object, did_you_mean, enforced, ignored, not_yet};
 
@@ -83,25 +83,38 @@ const MAX_HOSTS: usize = 256;
 pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<ServiceEntry> {
     let object = spec.object(&SERVICE_ENTRY)?;
     let export_to = object.get("exportTo").and_then(|item| export::read(&item, &meta.namespace, true));
-    let hosts = hosts(&object);
+    let resolution = resolution(&object);
+    let hosts = hosts(&object, resolution);
     let ports = ports(&object);
     let location = object.get("location").and_then(|item| location(&item)).unwrap_or_default();
-    let endpoints: Vec<_> = object.list("endpoints").iter().filter_map(|item| endpoint(item, &ports)).collect();
     let workload_selector = object.get("workloadSelector").and_then(|item| {
         let labels = item.object(&SELECTOR)?.get("labels").map(|item| item.labels()).unwrap_or_default();
         if labels.is_empty() {
             item.warn("selects every WorkloadEntry of its namespace", "write the labels to select by");
+        }
+        if resolution == Some(Resolution::None) {
+            item.warn("has no meaning with resolution NONE", "write \"resolution: STATIC\"");
         }
         Some(labels)
     });
     if workload_selector.is_some() && object.has_any(&["endpoints"]) {
         spec.error("has both \"endpoints\" and \"workloadSelector\"", "keep one of them");
     }
-    resolution(&object)?;
+    addresses(&object, resolution, &ports);
+    let endpoints = endpoints(&object, resolution, &ports);
+    let plain =
+        |port: &&EntryPort| port.protocol == Protocol::Auto || !port.protocol.routes_http() && !port.protocol.is_tls();
+    if let (true, Some(port)) = (hosts.len() > 1 && resolution != Some(Resolution::None), ports.iter().find(plain)) {
+        let what = format!("several hosts share port {}, where nothing tells them apart", port.number);
+        spec.error(what, "write a ServiceEntry for each host");
+    }
+    if resolution? != Resolution::Static {
+        return None;
+    }
     Some(ServiceEntry { meta, hosts, ports, location, endpoints, workload_selector, export_to })
 }
 
-fn hosts(object: &Object<'_>) -> Vec<String> {
+fn hosts(object: &Object<'_>, resolution: Option<Resolution>) -> Vec<String> {
     let Some(list) = object.required("hosts") else { return Vec::new() };
     let items = list.list();
     if items.is_empty() || items.len() > MAX_HOSTS {
@@ -112,7 +125,15 @@ fn hosts(object: &Object<'_>) -> Vec<String> {
         let Some(text) = item.nonempty_string() else { continue };
         let checked = if text == "*" { Err("must be a name, not \"*\"") } else { host::check_wildcard_name(text) };
         match checked {
-            Ok(()) => hosts.push(text.to_ascii_lowercase()),
+            Ok(()) => {
+                if text.starts_with('*') && !text.starts_with("*.") && resolution != Some(Resolution::DynamicDns) {
+                    item.warn("has a wildcard for a part of a label", "write \"*.example.com\"");
+                }
+                if resolution == Some(Resolution::DynamicDns) && !text.starts_with('*') {
+                    item.error("must be a wildcard with resolution DYNAMIC_DNS", "write \"resolution: DNS\"");
+                }
+                hosts.push(text.to_ascii_lowercase());
+            }
             Err(why) => item.error(format!("host \"{text}\" {why}"), ""),
         }
     }
@@ -168,28 +189,113 @@ fn location(item: &Item<'_>) -> Option<Location> {
     })
 }
 
+/// `resolution`: how endpoints are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Resolution {
+    None,
+    Static,
+    Dns,
+    DnsRoundRobin,
+    DynamicDns,
+}
+
 /// Only `STATIC` is enforced; others, the default `NONE` among them, are refused by name.
-fn resolution(object: &Object<'_>) -> Option<()> {
+fn resolution(object: &Object<'_>) -> Option<Resolution> {
     let Some(item) = object.get("resolution") else {
         object.item.not_enforced("resolution NONE (the default)");
-        return None;
+        return Some(Resolution::None);
     };
-    match item.one_of(&["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"])? {
-        "STATIC" => Some(()),
-        other => {
-            item.not_enforced(&format!("resolution {other}"));
-            None
+    let name = item.one_of(&["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"])?;
+    if name != "STATIC" {
+        item.not_enforced(&format!("resolution {name}"));
+    }
+    Some(match name {
+        "STATIC" => Resolution::Static,
+        "DNS" => Resolution::Dns,
+        "DNS_ROUND_ROBIN" => Resolution::DnsRoundRobin,
+        "DYNAMIC_DNS" => Resolution::DynamicDns,
+        _ => Resolution::None,
+    })
+}
+
+fn addresses(object: &Object<'_>, resolution: Option<Resolution>, ports: &[EntryPort]) {
+    let items = object.list("addresses");
+    for item in &items {
+        let Some(text) = item.string() else { continue };
+        if !host::is_subnet(text) {
+            item.error(format!("\"{text}\" is not an address or a subnet"), "write it like 10.0.0.0/8");
+        } else if text.contains('/') && !matches!(resolution, Some(Resolution::None | Resolution::Static)) {
+            item.error("a subnet goes with resolution NONE or STATIC only", "write single addresses");
+        }
+    }
+    if !items.is_empty() && resolution == Some(Resolution::DynamicDns) {
+        object.item.error("has addresses, and resolution DYNAMIC_DNS finds them by name", "remove them");
+    }
+    let needs = ports.iter().find(|port| matches!(port.protocol, Protocol::Tcp | Protocol::Auto));
+    if let (true, Some(port)) = (items.is_empty(), needs) {
+        let what = format!("port {} may speak TCP, where only an address tells services apart [IST0134]", port.number);
+        object.item.warn(what, "write \"addresses\", or the port's protocol if it is HTTP");
+    }
+}
+
+/// Which endpoints go with which resolution (Istio's `ValidateServiceEntry`).
+fn endpoints(object: &Object<'_>, resolution: Option<Resolution>, ports: &[EntryPort]) -> Vec<WorkloadSpec> {
+    let items = object.list("endpoints");
+    if let (false, Some(name)) = (items.is_empty(), resolution.and_then(Resolution::without_endpoints)) {
+        object.item.error(format!("has endpoints, and resolution {name} takes none"), "write \"resolution: STATIC\"");
+    }
+    if resolution == Some(Resolution::DnsRoundRobin) && items.len() > 1 {
+        object.item.error("resolution DNS_ROUND_ROBIN takes one endpoint", "write \"resolution: DNS\"");
+    }
+    let needs_names = matches!(resolution, Some(Resolution::Dns | Resolution::DnsRoundRobin));
+    if needs_names && items.is_empty() {
+        for item in object.list("hosts").iter().filter(|item| item.is_text()) {
+            if item.string().is_some_and(|name| name.starts_with('*')) {
+                item.error("no name server knows a wildcard", "write \"endpoints\", or a full host name");
+            }
+        }
+    }
+    items.iter().filter_map(|item| endpoint(item, resolution, ports)).collect()
+}
+
+impl Resolution {
+    fn without_endpoints(self) -> Option<&'static str> {
+        match self {
+            Self::None => Some("NONE"),
+            Self::DynamicDns => Some("DYNAMIC_DNS"),
+            _ => None,
         }
     }
 }
 
-fn endpoint(item: &Item<'_>, ports: &[EntryPort]) -> Option<WorkloadSpec> {
-    let endpoint = workload_entry::read_spec(item)?;
+fn endpoint(item: &Item<'_>, resolution: Option<Resolution>, ports: &[EntryPort]) -> Option<WorkloadSpec> {
+    let (endpoint, address) = workload_entry::read_endpoint(item)?;
     for name in endpoint.ports.keys() {
         if !ports.iter().any(|port| port.name == *name) {
             let names: Vec<_> = ports.iter().map(|port| port.name.as_str()).collect();
             item.error(format!("port \"{name}\" is not a port of this ServiceEntry"), did_you_mean(name, &names));
         }
     }
-    Some(endpoint)
+    match address {
+        Address::Ip(_) => Some(endpoint),
+        Address::Name => {
+            if resolution == Some(Resolution::Static) {
+                item.error(
+                    "a host name is no endpoint of resolution STATIC",
+                    "write \"resolution: DNS\", or an address",
+                );
+            }
+            None
+        }
+        Address::Unix => {
+            match resolution {
+                Some(Resolution::Static) if ports.len() != 1 => {
+                    item.error("a unix socket serves exactly one port", "write one ServiceEntry for each socket");
+                }
+                Some(Resolution::Static) => item.not_enforced("a unix socket as address"),
+                _ => item.error("a unix socket goes with resolution STATIC only", "write \"resolution: STATIC\""),
+            }
+            None
+        }
+    }
 }

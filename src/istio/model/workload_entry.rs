@@ -1,7 +1,7 @@
 //! `WorkloadEntry` (Istio `networking/v1alpha3/workload_entry.proto`): one process on a host, with labels.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::scalar::host;
 use super::{Labels, Locality, Meta};
@@ -47,9 +47,33 @@ const WORKLOAD_ENTRY: Message = Message {
 /// The tables of this kind.
 pub(in crate::istio) const MESSAGES: &[&Message] = &[&WORKLOAD_ENTRY];
 
+/// An address as it may be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::istio) enum Address {
+    /// An IP address.
+    Ip(IpAddr),
+    /// A host name.
+    Name,
+    /// `unix://…`.
+    Unix,
+}
+
 /// Reads `spec`.
 pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<WorkloadEntry> {
-    let mut spec = read_spec(spec)?;
+    let object = spec.object(&WORKLOAD_ENTRY)?;
+    let body = body(&object);
+    let address = match object.get("address").filter(|item| !item.is_text() || item.string() != Some("")) {
+        Some(item) => served(&item, address(&object, &item)?),
+        None if object.has_any(&["network"]) => {
+            spec.warn("has no address", "Istio takes its network's gateway for one");
+            None
+        }
+        None => {
+            spec.error("\"address\" is required", "");
+            None
+        }
+    };
+    let mut spec = WorkloadSpec { address: address?, ..body };
     spec.labels.extend(meta.labels.clone());
     if spec.locality.is_empty() {
         spec.locality = Locality::of_labels(&spec.labels);
@@ -57,29 +81,40 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<WorkloadEntr
     Some(WorkloadEntry { meta, spec })
 }
 
+/// Reads an entry of a ServiceEntry's `endpoints`, with the kind of its address. What is not an IP address has
+/// [`Ipv4Addr::UNSPECIFIED`] in its place.
+pub(in crate::istio) fn read_endpoint(item: &Item<'_>) -> Option<(WorkloadSpec, Address)> {
+    let object = item.object(&WORKLOAD_ENTRY)?;
+    let body = body(&object);
+    let address = address(&object, &object.required("address")?)?;
+    Some(match address {
+        Address::Ip(ip) => (WorkloadSpec { address: ip, ..body }, address),
+        Address::Name | Address::Unix => (body, address),
+    })
+}
+
 /// Checks a WorkloadGroup's template, which needs no address.
 pub(in crate::istio) fn check_template(item: &Item<'_>) -> Option<()> {
     let object = item.object(&WORKLOAD_ENTRY)?;
-    ports(&object);
-    object.verify("labels", |item| Some(item.labels()));
-    object.verify("weight", |item| item.whole(0, u32::MAX));
-    object.verify("locality", Item::string);
-    object.verify("address", address);
+    body(&object);
+    object.verify("address", |item| address(&object, item));
     Some(())
 }
 
-/// Reads a WorkloadEntry's body, also where a ServiceEntry holds it.
-pub(in crate::istio) fn read_spec(item: &Item<'_>) -> Option<WorkloadSpec> {
-    let object = item.object(&WORKLOAD_ENTRY)?;
-    let ports = ports(&object);
+/// All but the address.
+fn body(object: &Object<'_>) -> WorkloadSpec {
     let labels = object.get("labels").map(|item| item.labels()).unwrap_or_default();
-    let weight = object.get("weight").and_then(|item| item.whole(0, u32::MAX)).unwrap_or_default().max(1);
-    let address = address(&object.required("address")?)?;
     let locality = match object.get("locality") {
         Some(item) => Locality::parse(item.string().unwrap_or_default()),
         None => Locality::of_labels(&labels),
     };
-    Some(WorkloadSpec { address, ports, labels, weight, locality })
+    WorkloadSpec {
+        address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        ports: ports(object),
+        labels,
+        weight: object.get("weight").and_then(|item| item.whole(0, u32::MAX)).unwrap_or_default().max(1),
+        locality,
+    }
 }
 
 fn ports(object: &Object<'_>) -> BTreeMap<String, u16> {
@@ -95,17 +130,33 @@ fn ports(object: &Object<'_>) -> BTreeMap<String, u16> {
     ports
 }
 
-fn address(item: &Item<'_>) -> Option<IpAddr> {
+fn address(object: &Object<'_>, item: &Item<'_>) -> Option<Address> {
     let text = item.nonempty_string()?;
     if let Ok(address) = text.parse() {
-        return Some(address);
+        return Some(Address::Ip(address));
     }
-    if text.starts_with("unix://") {
-        item.not_enforced("a unix socket as address");
-    } else if host::check_name(text).is_ok() {
-        item.not_enforced("a host name as address");
-    } else {
-        item.error(format!("\"{text}\" is not an address"), "write an IP address, without a port");
+    if let Some(path) = text.strip_prefix("unix://") {
+        if !path.starts_with(['/', '@']) || path.ends_with('/') {
+            item.error(format!("\"{text}\" is not a socket's path"), "write it like unix:///run/app.sock");
+        }
+        if object.has_any(&["ports"]) {
+            item.error("a unix socket has no ports", "remove \"ports\"");
+        }
+        return Some(Address::Unix);
+    }
+    if host::check_name(text).is_ok() {
+        return Some(Address::Name);
+    }
+    item.error(format!("\"{text}\" is not an address"), "write an IP address, without a port");
+    None
+}
+
+/// Only IP addresses are served; others are refused by name.
+fn served(item: &Item<'_>, address: Address) -> Option<IpAddr> {
+    match address {
+        Address::Ip(address) => return Some(address),
+        Address::Unix => item.not_enforced("a unix socket as address"),
+        Address::Name => item.not_enforced("a host name as address"),
     }
     None
 }

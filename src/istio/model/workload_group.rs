@@ -69,6 +69,16 @@ pub(in crate::istio) fn check(spec: &Item<'_>) -> Option<()> {
     workload_entry::check_template(&object.required("template")?)
 }
 
+/// Kubernetes' own rule, narrower than HTTP's.
+fn header_name(item: &Item<'_>) -> Option<()> {
+    let name = item.string()?;
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if name.is_empty() || !name.bytes().all(fits) {
+        item.error(format!("\"{name}\" is not a probe's header name"), "letters, digits, \"-\" and \"_\"");
+    }
+    Some(())
+}
+
 fn probe(item: &Item<'_>) -> Option<()> {
     let object = item.object(&READINESS_PROBE)?;
     for name in ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"] {
@@ -87,7 +97,7 @@ fn probe(item: &Item<'_>) -> Option<()> {
             let object = check.object(&HTTP_CHECK)?;
             object.required("port").and_then(|item| item.port());
             object.verify("scheme", |item| item.one_of(&["HTTP", "HTTPS"]));
-            object.verify_each("httpHeaders", |item| item.object(&HTTP_HEADER)?.required("name")?.nonempty_string());
+            object.verify_each("httpHeaders", |item| header_name(&item.object(&HTTP_HEADER)?.required("name")?));
         }
         "tcpSocket" => drop(check.object(&TCP_CHECK)?.required("port")?.port()),
         "grpc" => drop(check.object(&GRPC_CHECK)?.required("port")?.port()),

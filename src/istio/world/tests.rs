@@ -175,7 +175,7 @@ metadata: {name: selecting}
 spec:
   hosts: [b.example.com]
   resolution: STATIC
-  ports: [{number: 80, name: http, target_port: 8080}]
+  ports: [{number: 80, name: http, protocol: HTTP, target_port: 8080}]
   workload_selector: {labels: {app: b}}
 ---
 apiVersion: networking.istio.io/v1alpha3
@@ -216,7 +216,7 @@ fn a_kubernetes_service_wins_over_a_service_entry_of_its_name() {
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: web}
-spec: {hosts: [web.default.svc.cluster.local], resolution: STATIC, ports: [{number: 81, name: http}]}
+spec: {hosts: [web.default.svc.cluster.local], resolution: STATIC, ports: [{number: 81, name: http, protocol: HTTP}]}
 ---
 apiVersion: v1
 kind: Service

@@ -205,6 +205,29 @@ impl Registry {
         tables.routes.retain(|(host, stat_prefix), _| kept.routes.contains(&(host.as_str(), stat_prefix.as_str())));
     }
 
+    /// The worker of `core` is dead, and with it all that it counted as active: its gauges begin again at 0. To be
+    /// called when nobody writes them any more.
+    pub fn clear_gauges(&self, core: usize) {
+        fn clear<B: Block>(shards: &Shards<B>, core: usize) {
+            if let Some(block) = shards.get(core) {
+                block.each(&mut |_, sample| {
+                    if let Sample::Gauge(gauge) = sample
+                        && gauge.written()
+                    {
+                        gauge.set(0);
+                    }
+                });
+            }
+        }
+        let tables = self.tables();
+        for cluster in tables.clusters.values() {
+            clear(&cluster.cores, core);
+            cluster.endpoints.values().for_each(|endpoint| clear(endpoint, core));
+        }
+        tables.http.values().for_each(|http| clear(http, core));
+        tables.listeners.values().for_each(|listener| clear(listener, core));
+    }
+
     /// The block of the log lines of `core`.
     ///
     /// # Panics

@@ -85,7 +85,7 @@ fn origin(service: &VirtualService, rule: &HttpRoute, block: Option<usize>) -> O
     let source = &service.meta.source;
     Origin {
         file: source.file.clone(),
-        line: rule.line,
+        line: block.map_or(rule.line, |at| source.line_of(&format!("spec.http[{}].match[{at}]", rule.index))),
         resource: source.resource.clone(),
         rule: Some(rule.index as usize),
         block,

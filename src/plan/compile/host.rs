@@ -7,7 +7,7 @@ use crate::istio::model::gateway::Server;
 use crate::istio::model::virtual_service::VirtualService;
 use crate::plan::{Route, VirtualHost};
 
-use super::listener::Served;
+use super::listener::{Served, gateway_name};
 use super::route::{differs_by_gateway, is_catch_all};
 use super::{Compiler, Scope, hostname};
 
@@ -33,8 +33,7 @@ impl Compiler<'_> {
         let mut compiled: HashMap<(usize, String), Vec<Route>> = HashMap::new();
         let mut drafts: BTreeMap<String, Draft> = BTreeMap::new();
         for served in servers {
-            let meta = &served.gateway.meta;
-            let gateway = format!("{}/{}", meta.namespace, meta.name);
+            let gateway = gateway_name(served.gateway);
             let scope = Scope { gateway: &gateway, port: Some(port) };
             let hosts = ServerHosts::of(served.server);
             for number in by_gateway.get(gateway.as_str()).into_iter().flatten() {

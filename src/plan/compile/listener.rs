@@ -63,14 +63,22 @@ impl Compiler<'_> {
     fn listener(&mut self, gateway_port: u16, bind: SocketAddr, servers: &[Served<'_>]) -> Listener {
         let table = RouteTable::new(Some(gateway_port), self.virtual_hosts(gateway_port, servers));
         let name = format!("{}_{}", bind.ip(), bind.port());
+        let mut gateways: Vec<Box<str>> = servers.iter().map(|served| gateway_name(served.gateway).into()).collect();
+        gateways.dedup();
         Listener {
             stat_prefix: format!("outbound_{name}"),
             name,
             bind,
             kind: ListenerKind::Gateway(gateway_port),
+            gateways,
             tables: vec![table],
         }
     }
+}
+
+/// As VirtualServices name it.
+pub(super) fn gateway_name(gateway: &Gateway) -> String {
+    format!("{}/{}", gateway.meta.namespace, gateway.meta.name)
 }
 
 /// A port to suggest instead of one that is taken.

@@ -108,7 +108,7 @@ impl<'w> Compiler<'w> {
         tables.push(every);
         let name = format!("{}_{}", bind.ip(), bind.port());
         let stat_prefix = format!("outbound_{name}");
-        Some(Listener { name, bind, stat_prefix, kind: ListenerKind::Mesh, tables })
+        Some(Listener { name, bind, stat_prefix, kind: ListenerKind::Mesh, gateways: Vec::new(), tables })
     }
 
     /// Every port that makes a difference, with the services that have it and that this proxy sees.

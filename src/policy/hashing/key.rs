@@ -124,19 +124,11 @@ impl NewCookie<'_> {
     }
 }
 
-/// The values one after another, sorted, so that their order does not matter.
+/// The values sorted, so that their order does not matter; the hash of each is the seed of the next one's.
 fn header<'a>(values: impl Iterator<Item = &'a [u8]>) -> Option<u64> {
     let mut values: SmallVec<[&[u8]; 8]> = values.collect();
-    match values.as_slice() {
-        [] => return None,
-        [only] => return Some(xxh64(only)),
-        _ => values.sort_unstable(),
-    }
-    let mut hasher = XxHash64::with_seed(0);
-    for value in values {
-        std::hash::Hasher::write(&mut hasher, value);
-    }
-    Some(std::hash::Hasher::finish(&hasher))
+    values.sort_unstable();
+    values.iter().fold(None, |seed, value| Some(XxHash64::oneshot(seed.unwrap_or(0), value)))
 }
 
 /// The value of a cookie (RFC 6265 §4.2.1), without the quotes around it; `None` if it is empty or missing.

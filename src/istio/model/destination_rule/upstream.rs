@@ -2,7 +2,7 @@
 //! `proxyProtocol`, `retryBudget`. Not enforced yet, and checked all the same.
 
 use crate::istio::model::scalar::host;
-use crate::istio::reader::{Item, Message, Object, deprecated, not_yet};
+use crate::istio::reader::{Item, Message, Object, not_yet, not_yet_deprecated};
 
 const CONNECTION_POOL: Message = Message { name: "ConnectionPoolSettings", fields: &[not_yet("tcp"), not_yet("http")] };
 
@@ -41,7 +41,7 @@ const HTTP2_KEEPALIVE: Message =
 const OUTLIER_DETECTION: Message = Message {
     name: "OutlierDetection",
     fields: &[
-        deprecated("consecutiveErrors", "write \"consecutiveGatewayErrors\" or \"consecutive5xxErrors\""),
+        not_yet_deprecated("consecutiveErrors", "write \"consecutiveGatewayErrors\" or \"consecutive5xxErrors\""),
         not_yet("splitExternalLocalOriginErrors"),
         not_yet("consecutiveLocalOriginFailures"),
         not_yet("consecutiveGatewayErrors"),

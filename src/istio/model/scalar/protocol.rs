@@ -33,6 +33,12 @@ impl Protocol {
     /// The names to offer where one is wrong.
     pub(in crate::istio) const KNOWN: &[&str] = &["HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "MONGO", "TCP", "TLS"];
 
+    /// Whether connections begin with TLS, which names the host they are for.
+    #[must_use]
+    pub fn is_tls(self) -> bool {
+        matches!(self, Self::Https | Self::Tls)
+    }
+
     /// Whether `http:` rules of a VirtualService apply to a port of this protocol.
     #[must_use]
     pub fn routes_http(self) -> bool {

@@ -4,7 +4,7 @@ use super::Meta;
 use super::export::{self, ExportTo};
 use super::scalar::string_match::STRING_MATCH;
 use super::scalar::{StringMatch, host};
-use crate::istio::reader::{Item, Message, Object, enforced, not_yet, removed};
+use crate::istio::reader::{Item, Message, Object, enforced, not_yet, not_yet_deprecated, removed};
 
 mod action;
 mod cors;
@@ -114,7 +114,7 @@ const HTTP_ROUTE: Message = Message {
         not_yet("fault"),
         not_yet("mirror"),
         not_yet("mirrors"),
-        not_yet("mirrorPercent"),
+        not_yet_deprecated("mirrorPercent", "write \"mirrorPercentage: {value: N}\""),
         not_yet("mirrorPercentage"),
         enforced("corsPolicy"),
         enforced("headers"),
@@ -274,6 +274,13 @@ fn http_route(index: u32, item: &Item<'_>, scope: Scope<'_>) -> Option<HttpRoute
     let route: Vec<_> = destinations.iter().filter_map(|item| route_destination(item, namespace)).collect();
     if route.len() > 1 && route.iter().all(|destination| destination.weight == 0) {
         item.error("the weights of several destinations sum to 0", "give each destination its \"weight\"");
+    }
+    if let ([only], [to]) = (destinations.as_slice(), route.as_slice())
+        && to.weight == 0
+        && let Some(weight) = only.open().and_then(|only| only.get("weight"))
+    {
+        let what = "the only destination gets every request, whatever its weight";
+        weight.note(what, "use \"directResponse\" to serve nothing");
     }
     let delegate = object.get("delegate").and_then(|item| delegate(&item, namespace));
     let redirect = object.get("redirect").and_then(|item| action::redirect(&item));

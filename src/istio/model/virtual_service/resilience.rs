@@ -1,7 +1,7 @@
 //! `timeout`, `retries`, `fault`, `mirror` and `mirrors`: not enforced yet, and checked all the same, so that a slip
 //! inside one of them is found now.
 
-use crate::istio::reader::{Item, Message, Object, deprecated, did_you_mean, not_yet, removed};
+use crate::istio::reader::{Item, Message, Object, did_you_mean, not_yet, not_yet_deprecated, removed};
 
 use super::Destination;
 
@@ -24,7 +24,7 @@ const DELAY: Message = Message {
     fields: &[
         not_yet("fixedDelay"),
         not_yet("percentage"),
-        deprecated("percent", "write \"percentage: {value: N}\""),
+        not_yet_deprecated("percent", "write \"percentage: {value: N}\""),
         removed("exponentialDelay", "Istio never implemented it: write \"fixedDelay\""),
     ],
 };

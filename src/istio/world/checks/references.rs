@@ -142,7 +142,8 @@ impl<'a> Checks<'a> {
         } else if let (true, Some(taken)) = (namespaces.contains(&&rule.meta.namespace), taken) {
             format!("{place} defines it, and {} goes before it", taken.meta.full_name())
         } else {
-            let names: Vec<_> = namespaces.iter().map(|name| format!("\"{name}\"")).collect();
+            let mut names: Vec<_> = namespaces.iter().map(|name| format!("\"{name}\"")).collect();
+            names.dedup();
             format!(
                 "{place} defines it; rules count in the proxy's, the service's and the root namespace: {}",
                 names.join(", ")
@@ -196,8 +197,7 @@ impl<'a> Checks<'a> {
     /// hosts name.
     fn listened_ports(&self, from: &VirtualService, route: &HttpRoute) -> BTreeSet<u16> {
         let served = from.gateways.iter().filter_map(|name| self.gateways.get(name));
-        let mut ports: BTreeSet<u16> =
-            served.flat_map(|served| served.gateway.servers.iter().map(|server| server.port)).collect();
+        let mut ports: BTreeSet<u16> = served.flat_map(|served| &served.ports).copied().collect();
         if from.gateways.iter().any(|gateway| gateway == MESH) {
             let services = from.hosts.iter().filter_map(|host| self.world.services.get(host));
             let of_services = services.flat_map(|service| &service.ports).filter(|port| port.protocol.routes_http());

@@ -44,7 +44,8 @@ fn headers_in_any_order() {
     assert_hashed_by(key(), &with(&[("x-other", b"a")]), None);
     assert_hashed_by(key(), &with(&[("x-user", b"")]), Some(b""));
     assert_hashed_by(key(), &with(&[("x-user", b"anna")]), Some(b"anna"));
-    assert_hashed_by(key(), &with(&[("x-user", b"b"), ("x-other", b"z"), ("x-user", b"aa")]), Some(b"aab"));
+    let two = with(&[("x-user", b"b"), ("x-other", b"z"), ("x-user", b"aa")]);
+    assert_eq!(hash(&[key()], &two).hash, Some(XxHash64::oneshot(xxh64(b"aa"), b"b")));
 }
 
 #[test]

@@ -1,0 +1,188 @@
+//! The question: a request as a user types it, read like one that came over the wire, and the listener it is for.
+
+use crate::base::id::ListenerId;
+use crate::h1::head::{RequestHead, Span};
+use crate::h1::parse::{self, BadMessage, HeadLimits, Parsed};
+use crate::h1::target::{self, Normal, Parts, PathForm};
+use crate::plan::{Listener, ListenerKind, Plan, Request};
+
+/// The request to explain.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Question {
+    /// The method.
+    pub method: String,
+    /// `http://authority/path?query`; the scheme may be left out, and before a `/` the authority.
+    pub url: String,
+    /// Header lines, `name: value`. `Host` goes before the URL's authority.
+    pub headers: Vec<String>,
+    /// `name` or `namespace/name` of the Gateway whose listener is meant, or `mesh`. `None`: the URL's port says it.
+    pub gateway: Option<String>,
+}
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum BadQuestion {
+    /// The URL is not of a form that is known.
+    #[error("{0:?} is not a URL that can be explained: {1}")]
+    Url(String, &'static str),
+    /// A header without a colon.
+    #[error("{0:?} is not a header: write 'name: value'")]
+    Header(String),
+    /// It would be refused before any rule is tried.
+    #[error("such a request is refused with {status}: {0}", status = .0.status())]
+    Refused(#[from] BadMessage),
+    /// Nothing is listened on.
+    #[error("the configuration opens no listener")]
+    NoListener,
+    /// `--gateway` names none of the listeners.
+    #[error("no listener is for gateway {0:?}; there are: {1}")]
+    NoSuchGateway(String, String),
+    /// Several listeners may be meant.
+    #[error("which listener is meant? Write the port into the URL, or --gateway with one of: {0}")]
+    Ambiguous(String),
+}
+
+/// A request in memory.
+#[derive(Debug)]
+pub(super) struct Asked {
+    buf: Vec<u8>,
+    head: RequestHead,
+    parts: Parts,
+    /// Path and query as rules see them.
+    target: Vec<u8>,
+    path: Span,
+}
+
+/// The authority and the rest of a URL.
+struct Url<'a> {
+    authority: &'a str,
+    target: String,
+}
+
+impl Question {
+    /// Reads the request as a worker would.
+    pub(super) fn read(&self, form: PathForm) -> Result<Asked, BadQuestion> {
+        let url = self.url()?;
+        let mut text = format!("{} {} HTTP/1.1\r\n", self.method, url.target);
+        let mut has_host = false;
+        for line in &self.headers {
+            let (name, _) = line.split_once(':').ok_or_else(|| BadQuestion::Header(line.clone()))?;
+            has_host |= name.eq_ignore_ascii_case("host");
+            text += line;
+            text += "\r\n";
+        }
+        if !has_host {
+            text += &format!("host: {}\r\n", url.authority);
+        }
+        text += "\r\n";
+        Asked::read(text.into_bytes(), form)
+    }
+
+    fn url(&self) -> Result<Url<'_>, BadQuestion> {
+        let bad = |why| BadQuestion::Url(self.url.clone(), why);
+        let rest = match self.url.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+            Some(_) => return Err(bad("only http is served")),
+            None => &self.url,
+        };
+        let end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let (authority, target) = rest.split_at(end);
+        let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+        Ok(Url { authority, target })
+    }
+
+    /// The listener that it is for.
+    pub(super) fn listener<'p>(&self, plan: &'p Plan) -> Result<(ListenerId, &'p Listener), BadQuestion> {
+        let port = port(self.url()?.authority);
+        let all = || (0..).map(ListenerId).zip(&plan.listeners);
+        let mut candidates: Vec<_> = match &self.gateway {
+            Some(name) => all().filter(|(_, listener)| is_for(listener, name)).collect(),
+            None => all().collect(),
+        };
+        if plan.listeners.is_empty() {
+            return Err(BadQuestion::NoListener);
+        }
+        if let (Some(name), true) = (&self.gateway, candidates.is_empty()) {
+            return Err(BadQuestion::NoSuchGateway(name.clone(), names(&plan.listeners)));
+        }
+        // A client may go by the port of the documents or by the one that is bound.
+        let wanted = port.unwrap_or(80);
+        let by = |port: fn(&Listener) -> Option<u16>| {
+            candidates.iter().copied().filter(|(_, listener)| port(listener) == Some(wanted)).collect::<Vec<_>>()
+        };
+        let by_port = [by(|listener| Some(listener.bind.port())), by(Listener::gateway_port)];
+        if let Some(found) = by_port.iter().find_map(|found| found.first()) {
+            return Ok(*found);
+        }
+        if candidates.len() > 1
+            && let Some(mesh) = candidates.iter().copied().find(|(_, listener)| listener.kind == ListenerKind::Mesh)
+        {
+            candidates = vec![mesh];
+        }
+        match candidates[..] {
+            [only] => Ok(only),
+            _ => Err(BadQuestion::Ambiguous(names(&plan.listeners))),
+        }
+    }
+}
+
+/// The port that an authority ends with.
+fn port(authority: &str) -> Option<u16> {
+    authority.rsplit_once(':').and_then(|(_, digits)| digits.parse().ok())
+}
+
+fn is_for(listener: &Listener, name: &str) -> bool {
+    match listener.kind {
+        ListenerKind::Mesh => name == "mesh",
+        ListenerKind::Gateway(_) => listener
+            .gateways
+            .iter()
+            .any(|gateway| &**gateway == name || gateway.split_once('/').is_some_and(|(_, own)| own == name)),
+    }
+}
+
+fn names(listeners: &[Listener]) -> String {
+    let of = |listener: &Listener| match listener.kind {
+        ListenerKind::Mesh => "mesh".to_owned(),
+        ListenerKind::Gateway(port) => format!("{} (port {port})", listener.gateways.join(", ")),
+    };
+    listeners.iter().map(of).collect::<Vec<_>>().join(", ")
+}
+
+impl Asked {
+    fn read(buf: Vec<u8>, form: PathForm) -> Result<Self, BadQuestion> {
+        let mut head = RequestHead::default();
+        match parse::request(&buf, &HeadLimits::default(), &mut head)? {
+            Parsed::Complete => {}
+            // A method or URL with a line break in it.
+            Parsed::NeedMore => return Err(BadQuestion::Refused(BadMessage::Target)),
+        }
+        let parts = target::split(&head, &buf)?;
+        let mut target = Vec::new();
+        if matches!(target::normalize(parts.path.of(&buf), form, &mut target)?, Normal::AsIs) {
+            target = parts.path.of(&buf).to_vec();
+        }
+        let path = Span { start: 0, end: target.len() as u32 };
+        if parts.has_query {
+            target.push(b'?');
+            target.extend_from_slice(parts.query.of(&buf));
+        }
+        Ok(Self { buf, head, parts, target, path })
+    }
+
+    /// As routing looks at it on this kind of listener.
+    pub(super) fn request(&self, kind: ListenerKind) -> Request<'_> {
+        // An application may say how its own client came; a client from outside may not.
+        let forwarded = self.head.value_of("x-forwarded-proto", &self.buf).filter(|_| kind == ListenerKind::Mesh);
+        Request {
+            head: &self.head,
+            buf: &self.buf,
+            path: self.path.of(&self.target),
+            query: self.parts.query.of(&self.buf),
+            target: &self.target,
+            authority: self.parts.host.of(&self.buf),
+            scheme: forwarded.filter(|scheme| matches!(*scheme, b"http" | b"https")).unwrap_or(b"http"),
+            peer: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
+        }
+    }
+}

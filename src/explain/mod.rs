@@ -1,0 +1,14 @@
+//! `ringway explain`: which listener, host and rule a request would meet, where it would go, and why it is not another
+//! rule that takes it.
+//!
+//! It asks the matcher of the data path, with a witness looking on, so that it cannot be of another opinion. It reads
+//! a plan and owns nothing; `main` prints what it says.
+
+mod answer;
+mod ask;
+mod near;
+mod text;
+mod words;
+
+pub use answer::{Answer, Cluster, Destination, Host, Listener, Near, Passed, Place, Rule, Verdict, explain};
+pub use ask::{BadQuestion, Question};

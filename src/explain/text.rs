@@ -1,0 +1,149 @@
+//! The answer as a page of text.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::answer::{Answer, Cluster, Destination, Near, Passed, Place, Verdict};
+use crate::h1::status;
+
+/// Width of the labels at the left.
+const LABEL: usize = 16;
+
+/// As a problem is printed: `FILE:LINE: VirtualService/namespace/name: http[0].match[1]`.
+impl Display for Place {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.resource)?;
+        self.rule.map_or(Ok(()), |rule| write!(f, ": http[{rule}]"))?;
+        self.block.map_or(Ok(()), |block| write!(f, ".match[{block}]"))
+    }
+}
+
+impl Display for Answer {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} {}{}", self.method, self.authority, self.path)?;
+        writeln!(f)?;
+        let listener = &self.listener;
+        let gateways = listener.gateways.join(", ");
+        let gateways = if gateways.is_empty() { gateways } else { format!(" of {gateways}") };
+        line(f, "listener", format_args!("{}: {}{gateways}", listener.name, listener.kind))?;
+        match &self.host {
+            Some(host) => {
+                line(f, "host", format_args!("{} ({})", host.name, counted(host.routes, "route")))?;
+                line(f, "", host.domains.join(", "))?;
+            }
+            None => line(f, "host", "none")?,
+        }
+        match &self.rule {
+            Some(rule) => {
+                line(f, "rule", &rule.place)?;
+                let mut root = &rule.place.root;
+                while let Some(place) = root {
+                    line(f, "delegated by", place)?;
+                    root = &place.root;
+                }
+                for condition in &rule.conditions {
+                    line(f, "", condition)?;
+                }
+                line(f, "route name", if rule.name.is_empty() { "-" } else { &rule.name })?;
+                verdict(f, &self.verdict)?;
+                line(f, "cors", if rule.cors { "yes" } else { "none" })?;
+                // None of these is enforced yet, so that no configuration can have one.
+                for absent in ["faults", "timeout", "retries", "breaker", "mirror"] {
+                    line(f, absent, "none")?;
+                }
+            }
+            None => line(f, "rule", "none: 404 Not Found, response flag NR")?,
+        }
+        passed_over(f, &self.passed_over)?;
+        nearest(f, &self.nearest)
+    }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+fn line(f: &mut Formatter<'_>, label: &str, value: impl Display) -> fmt::Result {
+    writeln!(f, "{label:LABEL$}{value}")
+}
+
+fn verdict(f: &mut Formatter<'_>, verdict: &Verdict) -> fmt::Result {
+    match verdict {
+        Verdict::Forward { destinations, hashed_by, rewrite } => {
+            for each in destinations {
+                destination(f, each)?;
+            }
+            if !hashed_by.is_empty() {
+                line(f, "hashed by", hashed_by.join(", "))?;
+            }
+            line(f, "rewrite", rewrite.as_deref().unwrap_or("none"))
+        }
+        Verdict::Redirect { status, location } => {
+            line(f, "redirect", format_args!("{status} {} to {location}", status::reason(*status)))
+        }
+        Verdict::DirectResponse { status, body_bytes } => {
+            let reason = status::reason(*status);
+            line(f, "direct response", format_args!("{status} {reason}, a body of {}", counted(*body_bytes, "byte")))
+        }
+        Verdict::Passthrough => {
+            line(f, "destination", "PassthroughCluster: whatever the authority resolves to (ALLOW_ANY)")
+        }
+        Verdict::Blackhole { status } => {
+            let reason = status::reason(*status);
+            line(
+                f,
+                "destination",
+                format_args!("none: {status} {reason}, since nobody declared the host (REGISTRY_ONLY)"),
+            )
+        }
+        Verdict::NotFound => Ok(()),
+    }
+}
+
+fn destination(f: &mut Formatter<'_>, destination: &Destination) -> fmt::Result {
+    let Destination { percent, cluster, host, port, subset, found, authority, headers } = destination;
+    line(f, "destination", format_args!("{percent}% to {cluster}"))?;
+    line(f, "  service", format_args!("{host}, port {port}"))?;
+    line(f, "  subset", if subset.is_empty() { "none" } else { subset })?;
+    match found {
+        Some(found) => endpoints(f, found)?,
+        None => line(f, "  endpoints", "there is no such service, port or subset: 503, response flag NC")?,
+    }
+    if let Some(authority) = authority {
+        line(f, "  host header", format_args!("becomes {authority}"))?;
+    }
+    if headers.is_empty() {
+        return line(f, "  headers", "none");
+    }
+    headers.iter().enumerate().try_for_each(|(at, each)| line(f, if at == 0 { "  headers" } else { "" }, each))
+}
+
+fn endpoints(f: &mut Formatter<'_>, cluster: &Cluster) -> fmt::Result {
+    line(f, "  balancing", cluster.load_balancing)?;
+    line(f, "  connect", format_args!("within {} s", cluster.connect_timeout))?;
+    if cluster.endpoints.is_empty() {
+        return line(f, "  endpoints", "none: 503, response flag UH");
+    }
+    cluster.endpoints.iter().enumerate().try_for_each(|(at, (address, weight))| {
+        line(f, if at == 0 { "  endpoints" } else { "" }, format_args!("{address}, weight {weight}"))
+    })
+}
+
+fn passed_over(f: &mut Formatter<'_>, passed: &[Passed]) -> fmt::Result {
+    if passed.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "\npassed over")?;
+    passed.iter().try_for_each(|Passed { place, because }| writeln!(f, "  {place}\n    {because}"))
+}
+
+fn nearest(f: &mut Formatter<'_>, nearest: &[Near]) -> fmt::Result {
+    if nearest.is_empty() {
+        return Ok(());
+    }
+    writeln!(f, "\nnearest")?;
+    for Near { what, differs } in nearest {
+        writeln!(f, "  {what}")?;
+        differs.iter().try_for_each(|difference| writeln!(f, "    {difference}"))?;
+    }
+    Ok(())
+}

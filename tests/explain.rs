@@ -1,0 +1,332 @@
+//! `ringway explain` from the outside: what it says of requests to every example, and of each way in which a request
+//! can end; and which exit code it ends with.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+struct Outcome {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs the binary in the repository's root with this standard input.
+fn explain(arguments: &[&str], stdin: &str) -> Outcome {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ringway"))
+        .arg("explain")
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    // It may end without reading: then nobody takes these bytes, which is fine.
+    let _ = child.stdin.take().expect("standard input is piped").write_all(stdin.as_bytes());
+    let output = child.wait_with_output().expect("the binary ends");
+    let text = |bytes| String::from_utf8(bytes).expect("the binary writes UTF-8");
+    Outcome { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// The command lines with what they print and their exit codes, one after the other.
+fn session(configuration: &[&str], stdin: &str, requests: &[&[&str]]) -> String {
+    let mut all = String::new();
+    for request in requests {
+        let outcome = explain(&[configuration, *request].concat(), stdin);
+        all += &format!("$ explain {}\n", request.join(" "));
+        all += &outcome.stderr;
+        all += &outcome.stdout;
+        all += &format!("exit code {}\n\n", outcome.code.expect("it ends by itself"));
+    }
+    all
+}
+
+#[track_caller]
+fn golden(name: &str, said: &str) {
+    insta::with_settings!({omit_expression => true}, { insta::assert_snapshot!(name, said) });
+}
+
+/// The requests of the examples' READMEs, and some that get nowhere.
+const EXAMPLES: &[(&str, &[&[&str]])] = &[
+    (
+        "ingress",
+        &[
+            &["GET", "http://httpbin.example.com/status/200"],
+            &["-H", "Host: httpbin.example.com", "GET", "http://127.0.0.1:8080/delay/2?x=y"],
+            &["GET", "http://httpbin.example.com/headers"],
+            &["GET", "http://httpbin.exmaple.com/status/200"],
+        ],
+    ),
+    (
+        "quickstart",
+        &[
+            &["GET", "http://httpbin.example.com/get"],
+            &["-H", "x-version: v2", "GET", "http://httpbin.example.com/anything"],
+            &["POST", "http://httpbin.example.com/post"],
+            &["GET", "http://httpbin.example.com/post"],
+        ],
+    ),
+];
+
+#[test]
+fn every_example() {
+    for (folder, requests) in EXAMPLES {
+        let path = format!("config/{folder}");
+        golden(folder, &session(&["-c", &path], "", requests));
+    }
+    let folders = fs::read_dir("config").expect("the folder of examples").map(|entry| entry.expect("an entry"));
+    let there: BTreeSet<String> = folders
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().into_string().expect("UTF-8"))
+        .collect();
+    let told: BTreeSet<String> = EXAMPLES.iter().map(|(folder, _)| (*folder).to_owned()).collect();
+    assert_eq!(told, there, "each example has its requests in this table");
+}
+
+/// A shop with a rule of each kind, on two Gateways and for the mesh.
+const SHOP: &str = "
+apiVersion: ringway.dev/v1
+kind: Proxy
+metadata: {name: edge}
+spec:
+  bind: 127.0.0.1
+  ports: {80: 8080, 81: 8081}
+  mesh: {listen: '127.0.0.1:15001'}
+  meshConfig: {outboundTrafficPolicy: {mode: REGISTRY_ONLY}}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: front}
+spec: {servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*.shop.com', shop.com]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: back, namespace: office}
+spec: {servers: [{port: {number: 81, name: http, protocol: HTTP}, hosts: [admin.shop.org]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop}
+spec:
+  hosts: [shop.com]
+  gateways: [front]
+  http:
+  - match:
+    - uri: {prefix: /cart}
+      headers: {cookie: {regex: '.*user=.*'}}
+      withoutHeaders: {x-robot: {}}
+      queryParams: {debug: {exact: '1'}}
+    rewrite: {uri: /v2/cart}
+    headers: {request: {set: {x-cart: '%REQ(:path)%'}, remove: [x-secret]}}
+    route:
+    - destination: {host: cart, subset: new}
+      weight: 1
+      headers: {response: {add: {x-new: 'yes'}}}
+    - destination: {host: cart, subset: gone}
+      weight: 3
+    corsPolicy: {allowOrigins: [{exact: 'https://shop.com'}]}
+  - name: moved
+    match: [{uri: {prefix: /old/}}]
+    redirect: {prefixRewrite: /new/, scheme: https, port: 8443, redirectCode: 308}
+  - match: [{uri: {exact: /closed}, method: {exact: GET}}]
+    directResponse: {status: 503, body: {string: we are closed}}
+  - name: help
+    match: [{uri: {prefix: /help}}]
+    delegate: {name: help, namespace: office}
+  - match: [{uri: {prefix: /nowhere}}]
+    route: [{destination: {host: nobody}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: help, namespace: office}
+spec:
+  http:
+  - name: faq
+    match: [{uri: {exact: /help/faq}}]
+    route: [{destination: {host: cart.default.svc.cluster.local}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: admin}
+spec:
+  hosts: [admin.shop.org]
+  gateways: [office/back]
+  http: [{route: [{destination: {host: cart}}]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: cart}
+spec:
+  hosts: [cart]
+  http:
+  - match: [{uri: {regex: '/items/[0-9]+'}, authority: {prefix: cart}}]
+    route: [{destination: {host: cart, subset: new}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: cart}
+spec:
+  host: cart
+  trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true}}}
+  subsets: [{name: new, labels: {version: new}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: cart}
+spec: {ports: [{name: http, port: 8000}], selector: {app: cart}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: lonely}
+spec: {ports: [{name: http, port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: cart-1}
+spec: {address: 10.0.0.1, labels: {app: cart, version: old}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: cart-2}
+spec: {address: 10.0.0.2, weight: 5, labels: {app: cart, version: new}}
+";
+
+/// Without the warnings about what the shop lacks on purpose.
+fn shop(requests: &[&[&str]]) -> String {
+    let said = session(&["-c", "-"], SHOP, requests);
+    let lines = said.lines().filter(|line| !line.contains(": warning: "));
+    lines.map(|line| line.to_owned() + "\n").collect()
+}
+
+#[test]
+fn every_verdict() {
+    golden(
+        "verdicts",
+        &shop(&[
+            &["-H", "Cookie: user=jane", "GET", "http://shop.com/cart/1?debug=1"],
+            &["GET", "http://shop.com/old/shoes?size=42"],
+            &["GET", "http://shop.com/closed"],
+            &["GET", "http://shop.com/help/faq"],
+            &["GET", "http://shop.com/nowhere"],
+        ]),
+    );
+}
+
+#[test]
+fn every_way_to_get_nowhere() {
+    golden(
+        "nowhere",
+        &shop(&[
+            &["-H", "x-robot: 1", "POST", "http://shop.com/carts?debug=2"],
+            &["GET", "http://www.shop.com/"],
+            &["GET", "http://admin.shop.org/"],
+            &["GET", "http://cart:8000/items/x"],
+            &["--gateway", "mesh", "GET", "http://example.com/"],
+        ]),
+    );
+}
+
+#[test]
+fn the_mesh() {
+    golden(
+        "mesh",
+        &shop(&[
+            &["GET", "http://cart:8000/items/7"],
+            &["--gateway", "mesh", "-H", "Host: lonely.default", "GET", "http://127.0.0.1:15001/"],
+            &["GET", "http://lonely:8080/"],
+        ]),
+    );
+}
+
+#[test]
+fn the_listener_is_chosen_by_gateway_or_port() {
+    let listener = |arguments: &[&str]| {
+        let said = explain(&[&["-c", "-"], arguments].concat(), SHOP);
+        let line =
+            said.stdout.lines().find_map(|line| line.strip_prefix("listener ")).map(|line| line.trim().to_owned());
+        line.unwrap_or_else(|| said.stderr.lines().last().unwrap_or_default().to_owned())
+    };
+    let (front, back, mesh) = (
+        "127.0.0.1_8080: Gateway port 80 of default/front",
+        "127.0.0.1_8081: Gateway port 81 of office/back",
+        "127.0.0.1_15001: the mesh",
+    );
+    for (arguments, expected) in [
+        (&["GET", "http://shop.com/"][..], front),
+        (&["GET", "shop.com"], front),
+        (&["GET", "http://shop.com:8080/"], front),
+        (&["GET", "http://shop.com:80/"], front),
+        (&["GET", "http://shop.com:81/"], back),
+        (&["GET", "http://shop.com:8081/"], back),
+        (&["GET", "http://cart:8000/"], mesh),
+        (&["GET", "http://127.0.0.1:15001/"], mesh),
+        (&["--gateway", "back", "GET", "http://shop.com/"], back),
+        (&["--gateway", "office/back", "GET", "http://shop.com/"], back),
+        (&["--gateway", "default/front", "GET", "http://shop.com:9999/"], front),
+        (&["--gateway", "mesh", "GET", "http://shop.com/"], mesh),
+        (
+            &["--gateway", "default/back", "GET", "http://shop.com/"],
+            "ringway: no listener is for gateway \"default/back\"; there are: default/front (port 80), office/back (port \
+             81), mesh",
+        ),
+    ] {
+        assert_eq!(listener(arguments), expected, "{arguments:?}");
+    }
+}
+
+#[test]
+fn json_says_the_same() {
+    let outcome = explain(
+        &[
+            "--output",
+            "json",
+            "-c",
+            "config/quickstart",
+            "-H",
+            "x-version: v2",
+            "GET",
+            "http://httpbin.example.com/get",
+        ],
+        "",
+    );
+    let answer: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("one JSON object");
+    assert_eq!(outcome.stdout.lines().count(), 1);
+    assert_eq!(answer["verdict"]["action"], "forward");
+    let destination = &answer["verdict"]["destinations"][0];
+    assert_eq!(destination["cluster"], "outbound|8000|v2|httpbin.default.svc.cluster.local");
+    assert_eq!(destination["found"]["endpoints"][0][0], "127.0.0.1:9002");
+    assert_eq!(answer["rule"]["place"]["resource"], "VirtualService/default/httpbin");
+    assert_eq!(answer["rule"]["conditions"][0], "header x-version exact \"v2\"");
+    assert_eq!(outcome.code, Some(0));
+}
+
+#[test]
+fn what_cannot_be_explained_ends_with_two() {
+    let quickstart = ["-c", "config/quickstart"];
+    for (arguments, expected) in [
+        (
+            &["GET", "https://a.com/"][..],
+            "ringway: \"https://a.com/\" is not a URL that can be explained: only http is served\n",
+        ),
+        (&["-H", "x", "GET", "http://a.com/"], "ringway: \"x\" is not a header: write 'name: value'\n"),
+        (&["GET", "http://a.com/ b"], "ringway: such a request is refused with 400: the request line is malformed\n"),
+        (&["FOO", "http://a.com/"], "ringway: such a request is refused with 400: the method is unknown\n"),
+        (&["GET", "http://jane@a.com/x"], "ringway: such a request is refused with 400: the authority is malformed\n"),
+    ] {
+        let outcome = explain(&[&quickstart, arguments].concat(), "");
+        assert_eq!(
+            (outcome.stderr.as_str(), outcome.stdout.as_str(), outcome.code),
+            (expected, "", Some(2)),
+            "{arguments:?}"
+        );
+    }
+    let outcome = explain(&["-c", "-", "GET", "http://a.com/"], "kind: Gateway\n");
+    assert_eq!((outcome.stdout.as_str(), outcome.code), ("", Some(2)));
+    let nothing = "apiVersion: ringway.dev/v1\nkind: Proxy\nmetadata: {name: p}\n";
+    let outcome = explain(&["-c", "-", "GET", "http://a.com/"], nothing);
+    assert!(outcome.stderr.ends_with("ringway: the configuration opens no listener\n"), "{}", outcome.stderr);
+    assert_eq!(outcome.code, Some(2));
+}

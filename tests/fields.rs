@@ -1,0 +1,73 @@
+//! `config/FIELDS.md`, the reference of every field that is read, is what the tables of the reader say.
+//!
+//! `RINGWAY_UPDATE=1 cargo test --test fields` writes it anew.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use ringway::istio::reader::{Message, State};
+use ringway::istio::{KINDS, KindTables};
+
+const HEAD: &str = "\
+# Fields
+
+Every field of every kind that ringway reads, and what it does with it. Made from the tables that the reader itself
+uses (`RINGWAY_UPDATE=1 cargo test --test fields`): what is not listed here is an error, with a \"did you mean\".
+
+- **enforced**: read, checked and done.
+- **not yet**: Istio has it and ringway does not do it yet. It is checked, and refused by name; with `--permissive` it is
+  left out with a warning.
+- **deprecated**: still read, with a warning that says what to write instead.
+- **removed**: Istio had it once; an error says what to write instead.
+- **no meaning**: accepted; it says nothing that a proxy would do.
+
+Kinds of Kubernetes (Service, EndpointSlice, Endpoints, Pod) have many more fields than a proxy needs, and other tools to
+check them: only what moves traffic is read, and the rest is passed over.
+";
+
+fn reference() -> String {
+    let mut page = HEAD.to_owned();
+    for kind in KINDS {
+        let name = if kind.kind.is_empty() { "Every document" } else { kind.kind };
+        let _ = writeln!(page, "\n## {name}");
+        for message in kind.messages() {
+            let _ = write!(page, "\n{}", table(message, kind));
+        }
+    }
+    page
+}
+
+fn table(message: &Message, kind: &KindTables) -> String {
+    let own = message.name == kind.kind || kind.kind.is_empty();
+    let title = if own { "`spec`" } else { message.name };
+    let title = if kind.kind.is_empty() { "Top level" } else { title };
+    let mut table = format!("### {title}\n\n| field | state |\n| --- | --- |\n");
+    for field in message.fields {
+        let state = match field.state {
+            State::Enforced => "enforced".to_owned(),
+            State::NotYet => "not yet".to_owned(),
+            State::Deprecated(instead) => format!("enforced, deprecated: {instead}"),
+            State::NotYetDeprecated(instead) => format!("not yet, deprecated: {instead}"),
+            State::Removed(instead) => format!("removed: {instead}"),
+            State::Ignored(reason) => format!("no meaning: {reason}"),
+        };
+        let _ = writeln!(table, "| `{}` | {} |", field.name, state.replace('|', "\\|"));
+    }
+    table
+}
+
+#[test]
+fn the_reference_of_fields_is_up_to_date() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/FIELDS.md");
+    let expected = reference();
+    if std::env::var_os("RINGWAY_UPDATE").is_some() {
+        std::fs::write(&path, &expected).expect("config/FIELDS.md can be written");
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    let differs = expected.lines().zip(found.lines()).position(|(a, b)| a != b);
+    assert!(
+        found == expected,
+        "config/FIELDS.md is not what the tables say, from line {:?} on: RINGWAY_UPDATE=1 cargo test --test fields",
+        differs.map(|line| line + 1)
+    );
+}
