@@ -160,6 +160,10 @@ impl<'a> Item<'a> {
         self.reader.report(Severity::Warning, self.line, &self.path, what.into(), instead.into());
     }
 
+    pub(super) fn note(&self, what: impl Into<String>, instead: impl Into<String>) {
+        self.reader.report(Severity::Note, self.line, &self.path, what.into(), instead.into());
+    }
+
     /// Istio has this value and ringway does not enforce it: an error, with `--permissive` a warning.
     pub(super) fn not_enforced(&self, what: &str) {
         let (severity, instead) = not_enforced(self.reader.permissive);

@@ -4,10 +4,19 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::destination_rule::{LbPolicy, LoadBalancer, TrafficPolicy};
-use super::proxy::{Cpus, Driver, Limits, MeshConfig, OutboundTrafficPolicy, ServerHeader};
+use super::destination_rule::{
+    ConsistentHash, Distribute, Failover, HashCookie, HashKey, HashTable, LbPolicy, LoadBalancer, LocalityLb,
+    TrafficPolicy, Warmup,
+};
+use super::export::{ExportTo, Scope};
+use super::proxy::{
+    AccessLogEncoding, Cpus, Driver, Limits, MeshConfig, OutboundTrafficPolicy, PathNormalization, ServerHeader,
+};
 use super::scalar::StringMatch::{Exact, Prefix, Present, Regex};
-use super::virtual_service::{Destination, HttpMatch, RouteDestination};
+use super::virtual_service::{
+    CorsPolicy, Destination, DirectResponse, HeaderOperations, Headers, HttpMatch, HttpRoute, PathRewrite, Redirect,
+    RedirectPath, RedirectPort, Rewrite, RouteDestination, UnmatchedPreflights,
+};
 use crate::istio::world::World;
 use crate::istio::{Options, read};
 
@@ -37,6 +46,7 @@ fn every_form_of_a_match_is_read() {
     - name: full
       uri: {prefix: /a}
       ignoreUriCase: true
+      scheme: {exact: https}
       method: {regex: GET|HEAD}
       authority: {exact: 'a.com:80'}
       port: 80
@@ -47,6 +57,12 @@ fn every_form_of_a_match_is_read() {
         x-present: {}
         x-star: {regex: '*'}
         ':path': {prefix: /}
+      withoutHeaders: {x-b: null, x-a: {prefix: p}}
+      queryParams: {b: {regex: '*'}, a: {exact: ''}}
+      gateways: [other, far/g, ./own]
+      sourceLabels: {app: a}
+      sourceNamespace: prod
+      statPrefix: full
     - uri: {}
     - uri: {prefix: ''}
     - {}
@@ -64,6 +80,7 @@ fn every_form_of_a_match_is_read() {
                 name: "full".to_owned(),
                 uri: Some(Prefix("/a".to_owned())),
                 ignore_uri_case: true,
+                scheme: Some(Exact("https".to_owned())),
                 method: Some(Regex("GET|HEAD".to_owned())),
                 authority: Some(Exact("a.com:80".to_owned())),
                 port: Some(80),
@@ -75,7 +92,12 @@ fn every_form_of_a_match_is_read() {
                     ("x-regex".to_owned(), Regex("[a-z]+".to_owned())),
                     ("x-star".to_owned(), Present),
                 ],
-                ..HttpMatch::default()
+                without_headers: vec![("x-a".to_owned(), Prefix("p".to_owned())), ("x-b".to_owned(), Present),],
+                query_params: vec![("a".to_owned(), Exact(String::new())), ("b".to_owned(), Present)],
+                gateways: ["default/other", "far/g", "default/own"].map(str::to_owned).to_vec(),
+                source_labels: [("app".to_owned(), "a".to_owned())].into(),
+                source_namespace: Some("prod".to_owned()),
+                stat_prefix: Some("full".to_owned()),
             },
             HttpMatch { uri: Some(Present), ..HttpMatch::default() },
             HttpMatch { uri: Some(Prefix(String::new())), ..HttpMatch::default() },
@@ -199,11 +221,18 @@ spec:
     maxHeaderBytes: 8192
     maxHeaders: 50
     maxConnections: 1000
+  mesh: {listen: '127.0.0.1:15001'}
   meshConfig:
     outboundTrafficPolicy: {mode: REGISTRY_ONLY}
     accessLogFile: /dev/stdout
     accessLogFormat: '%PROTOCOL%'
-    accessLogEncoding: TEXT
+    accessLogEncoding: JSON
+    pathNormalization: {normalization: DECODE_AND_MERGE_SLASHES}
+    localityLbSetting: {enabled: false}
+    rootNamespace: root
+    defaultServiceExportTo: ['.', far]
+    defaultVirtualServiceExportTo: ['~']
+    defaultDestinationRuleExportTo: ['*']
     connectTimeout: 250ms
     defaultConfig: {drainDuration: 3s, concurrency: 4}
 ",
@@ -216,6 +245,7 @@ spec:
     assert_eq!(proxy.ports, [(80, 8080), (443, 8443)].into());
     assert_eq!(proxy.admin, None);
     assert_eq!(proxy.server_header, ServerHeader::PassThrough);
+    assert_eq!(proxy.mesh_listen, "127.0.0.1:15001".parse().ok());
     assert_eq!(proxy.mirror_host_suffix, "");
     assert_eq!(
         proxy.limits,
@@ -236,7 +266,13 @@ spec:
             connect_timeout: Duration::from_millis(250),
             outbound_traffic_policy: OutboundTrafficPolicy::RegistryOnly,
             drain_duration: Duration::from_secs(3),
-            ..MeshConfig::default()
+            access_log_encoding: AccessLogEncoding::Json,
+            path_normalization: PathNormalization::DecodeAndMergeSlashes,
+            locality_lb: LocalityLb { enabled: Some(false), ..LocalityLb::default() },
+            root_namespace: "root".to_owned(),
+            default_service_export_to: vec![Scope::Own, Scope::Namespace("far".to_owned())],
+            default_virtual_service_export_to: vec![],
+            default_destination_rule_export_to: vec![Scope::Everyone],
         }
     );
 }
@@ -267,4 +303,183 @@ fn an_outbound_traffic_policy_without_a_mode_is_registry_only() {
     assert_eq!(mode("{}"), OutboundTrafficPolicy::AllowAny);
     assert_eq!(mode("{outboundTrafficPolicy: {}}"), OutboundTrafficPolicy::RegistryOnly);
     assert_eq!(mode("{outboundTrafficPolicy: {mode: ALLOW_ANY}}"), OutboundTrafficPolicy::AllowAny);
+}
+
+/// The first rule that is written so.
+#[track_caller]
+fn rule(text: &str) -> HttpRoute {
+    virtual_service(&format!("  - {text}\n")).virtual_services.remove(0).http.remove(0)
+}
+
+#[test]
+fn actions_are_read() {
+    let redirect = |text: &str| rule(&format!("redirect: {text}")).redirect;
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        redirect("{uri: /a, authority: b.com, port: 8080, scheme: https, redirectCode: 308}")
+            .map(|r| (r.code.get(), r)),
+        Some((
+            308,
+            Redirect {
+                path: Some(RedirectPath::Whole("/a".to_owned())),
+                authority: text("b.com"),
+                port: Some(RedirectPort::Number(8080)),
+                scheme: text("https"),
+                code: redirect("{uri: /, redirectCode: 308}").map(|r| r.code).unwrap_or_default(),
+            }
+        ))
+    );
+    let moved = redirect("{prefix_rewrite: /b, derive_port: FROM_REQUEST_PORT}").expect("it is read");
+    assert_eq!(moved.path, Some(RedirectPath::Prefix("/b".to_owned())));
+    assert_eq!((moved.port, moved.code.get()), (Some(RedirectPort::FromRequest), 301));
+    let derived = redirect("{derivePort: FROM_PROTOCOL_DEFAULT}").and_then(|redirect| redirect.port);
+    assert_eq!(derived, Some(RedirectPort::ProtocolDefault));
+
+    let direct = |text: &str| rule(&format!("directResponse: {text}")).direct_response;
+    assert_eq!(direct("{status: 503}"), Some(DirectResponse { status: 503, body: Vec::new() }));
+    assert_eq!(direct("{status: 200, body: {string: hi}}"), Some(DirectResponse { status: 200, body: b"hi".to_vec() }));
+    assert_eq!(
+        direct("{status: 200, body: {bytes: aGk=}}"),
+        Some(DirectResponse { status: 200, body: b"hi".to_vec() })
+    );
+
+    let rewrite = |text: &str| rule(&format!("rewrite: {text}\n    route: [{{destination: {{host: b.com}}}}]")).rewrite;
+    assert_eq!(
+        rewrite("{uri: /a, authority: b.com}"),
+        Some(Rewrite { path: Some(PathRewrite::Matched("/a".to_owned())), authority: text("b.com") })
+    );
+    let substitution = r"\2\1\0\\".to_owned();
+    assert_eq!(
+        rewrite(r"{uriRegexRewrite: {match: '(a)(b)', rewrite: '\2\1\0\\'}}"),
+        Some(Rewrite {
+            path: Some(PathRewrite::Regex { pattern: "(a)(b)".to_owned(), substitution }),
+            authority: None
+        })
+    );
+
+    assert_eq!(rule("delegate: {name: d, namespace: far}").delegate.as_deref(), Some("far/d"));
+    assert_eq!(rule("delegate: {name: d}").delegate.as_deref(), Some("default/d"));
+}
+
+#[test]
+fn header_operations_are_sorted_by_name_and_removals_are_not() {
+    let pairs =
+        |list: &[(&str, &str)]| list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let rule = rule(
+        "headers: {request: {set: {x-b: '%REQ(a)%', x-a: ''}, add: {x-c: '%%'}, remove: [y, x]}, response: {add: {x: '%RESPONSE_CODE%'}}}
+    route: [{destination: {host: b.com}, headers: {response: {remove: [server]}}}]",
+    );
+    let request = HeaderOperations {
+        set: pairs(&[("x-a", ""), ("x-b", "%REQ(a)%")]),
+        add: pairs(&[("x-c", "%%")]),
+        remove: vec!["y".to_owned(), "x".to_owned()],
+    };
+    let response = HeaderOperations { add: pairs(&[("x", "%RESPONSE_CODE%")]), ..HeaderOperations::default() };
+    assert_eq!(rule.headers, Some(Headers { request, response }));
+    let response = HeaderOperations { remove: vec!["server".to_owned()], ..HeaderOperations::default() };
+    assert_eq!(rule.route[0].headers, Some(Headers { response, ..Headers::default() }));
+}
+
+#[test]
+fn cors_policies_are_read_in_both_spellings() {
+    let cors =
+        |text: &str| rule(&format!("corsPolicy: {text}\n    route: [{{destination: {{host: b.com}}}}]")).cors_policy;
+    let everyone = || Regex(".*".to_owned());
+    assert_eq!(
+        cors(
+            "{allowOrigins: [{prefix: 'https://'}, {exact: '*'}, {regex: '[*]|a'}], allowMethods: [GET, POST], allowHeaders: [x-a], exposeHeaders: ['*'], maxAge: 1h, allowCredentials: true, unmatchedPreflights: IGNORE}"
+        ),
+        Some(CorsPolicy {
+            allow_origins: vec![Prefix("https://".to_owned()), everyone(), everyone()],
+            allow_methods: vec!["GET".to_owned(), "POST".to_owned()],
+            allow_headers: vec!["x-a".to_owned()],
+            expose_headers: vec!["*".to_owned()],
+            max_age: Some(Duration::from_secs(3600)),
+            allow_credentials: true,
+            unmatched_preflights: UnmatchedPreflights::Ignore,
+        })
+    );
+    let origins = |text: &str| cors(text).map(|policy| policy.allow_origins);
+    assert_eq!(origins("{allow_origin: [a.com, '*']}"), Some(vec![Exact("a.com".to_owned()), everyone()]));
+    assert_eq!(
+        origins("{allowOrigin: [a.com], allowOrigins: [{exact: b.com}]}"),
+        Some(vec![Exact("b.com".to_owned())])
+    );
+}
+
+#[test]
+fn a_virtual_service_without_hosts_is_a_delegate() {
+    let world = good(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec: {exportTo: [., far], http: [{redirect: {uri: /}}]}\n",
+    );
+    let delegate = &world.virtual_services[0];
+    assert_eq!((delegate.hosts.len(), delegate.gateways.len()), (0, 0));
+    let namespaces = ["default", "far"].map(str::to_owned).into();
+    assert_eq!(delegate.export_to, Some(ExportTo::Namespaces(namespaces)));
+}
+
+#[test]
+fn consistent_hashing_warmup_and_localities_are_read() {
+    let balancer = |text: &str| {
+        let world = good(&format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: d}}\nspec: {{host: '*', trafficPolicy: {{loadBalancer: {text}, portLevelSettings: [{{port: {{number: 80}}, loadBalancer: {text}}}]}}}}\n"
+        ));
+        let policy = &world.destination_rules[0].traffic_policy;
+        assert_eq!((policy.ports[0].port, &policy.ports[0].load_balancer), (80, &policy.load_balancer));
+        policy.load_balancer.clone().expect("it is read")
+    };
+    let hash = |text: &str| match balancer(&format!("{{consistentHash: {text}}}")).policy {
+        LbPolicy::ConsistentHash(hash) => hash,
+        other => panic!("{other:?}"),
+    };
+    let ring = |minimum_size| HashTable::Ring { minimum_size };
+    for (text, key, table) in [
+        ("{httpHeaderName: x}", HashKey::Header("x".to_owned()), ring(1024)),
+        ("{useSourceIp: true, minimumRingSize: 7}", HashKey::SourceIp, ring(7)),
+        ("{useSourceIp: false, ringHash: {}}", HashKey::Nothing, ring(1024)),
+        (
+            "{httpQueryParameterName: q, ringHash: {minimumRingSize: 0}}",
+            HashKey::QueryParameter("q".to_owned()),
+            ring(0),
+        ),
+        ("{useSourceIp: true, maglev: {tableSize: 251}}", HashKey::SourceIp, HashTable::Maglev { table_size: 251 }),
+        (
+            "{httpCookie: {name: c, path: /p, ttl: 0s, attributes: [{name: Secure}, {name: SameSite, value: Lax}]}}",
+            HashKey::Cookie(HashCookie {
+                name: "c".to_owned(),
+                path: "/p".to_owned(),
+                ttl: Some(Duration::ZERO),
+                attributes: vec![("Secure".to_owned(), String::new()), ("SameSite".to_owned(), "Lax".to_owned())],
+            }),
+            ring(1024),
+        ),
+    ] {
+        assert_eq!(hash(text), ConsistentHash { key, table }, "{text}");
+    }
+
+    let warmup = |text: &str| balancer(text).warmup;
+    let minute = Duration::from_secs(60);
+    assert_eq!(
+        warmup("{warmup: {duration: 1m, minimumPercent: 2.5, aggression: 3}}"),
+        Some(Warmup { duration: minute, minimum_percent: 2.5, aggression: 3.0 })
+    );
+    assert_eq!(
+        warmup("{warmupDurationSecs: 60s}"),
+        Some(Warmup { duration: minute, minimum_percent: 10.0, aggression: 1.0 })
+    );
+
+    let locality = |text: &str| balancer(&format!("{{localityLbSetting: {text}}}")).locality;
+    let distribute = Distribute { from: "a/b/*".to_owned(), to: vec![("a/b".to_owned(), 80), ("a/c".to_owned(), 20)] };
+    assert_eq!(
+        locality("{enabled: true, distribute: [{from: a/b/*, to: {a/c: 20, a/b: 80}}]}"),
+        Some(LocalityLb { enabled: Some(true), distribute: vec![distribute], ..LocalityLb::default() })
+    );
+    assert_eq!(
+        locality("{failover: [{from: a, to: b}], failoverPriority: [topology.istio.io/network]}"),
+        Some(LocalityLb {
+            failover: vec![Failover { from: "a".to_owned(), to: "b".to_owned() }],
+            failover_priority: vec!["topology.istio.io/network".to_owned()],
+            ..LocalityLb::default()
+        })
+    );
 }

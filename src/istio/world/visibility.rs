@@ -84,3 +84,125 @@ pub(super) fn own_sidecar<'s>(proxy: &Proxy, sidecars: &'s [Sidecar]) -> Option<
         .or_else(|| of(&proxy.namespace, &everyone))
         .or_else(|| of(&proxy.mesh_config.root_namespace, &everyone))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::istio::{Options, read};
+
+    /// Two services, and a VirtualService for one of them in namespace `shop`; and what else `yaml` says.
+    #[track_caller]
+    fn world(yaml: &str) -> World {
+        const REST: &str = "
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: store, annotations: {networking.istio.io/exportTo: 'shop, .'}}
+spec: {ports: [{port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web, namespace: shop}
+spec: {hosts: [web, web.example.com], http: [{redirect: {uri: /}}]}
+";
+        let text = format!("{yaml}{REST}");
+        let (world, problems) = read(&[PathBuf::from("-")], &mut text.as_bytes(), Options::default());
+        assert!(!problems.iter().any(|problem| problem.is_error()), "{problems:?}");
+        world
+    }
+
+    fn proxy(labels: &str, mesh: &str) -> String {
+        format!(
+            "---\napiVersion: ringway.dev/v1\nkind: Proxy\nmetadata: {{name: p, namespace: shop, labels: {labels}}}\nspec: {{meshConfig: {mesh}}}\n"
+        )
+    }
+
+    fn sidecar(name: &str, namespace: &str, spec: &str) -> String {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{{spec}}}\n"
+        )
+    }
+
+    /// Which of the services web and db, and whether the VirtualService.
+    fn imported(world: &World) -> [bool; 3] {
+        let service = |name: &str| world.imports_service(world.services.get(name).expect("the service is known"));
+        [
+            service("web.shop.svc.cluster.local"),
+            service("db.store.svc.cluster.local"),
+            world.imports_virtual_service(&world.virtual_services[0]),
+        ]
+    }
+
+    #[test]
+    fn a_sidecar_says_what_the_mesh_listener_sees() {
+        let with = |hosts: &str| {
+            imported(&world(&(proxy("{}", "{}") + &sidecar("s", "shop", &format!("egress: [{{hosts: [{hosts}]}}]")))))
+        };
+        assert_eq!(imported(&world("")), [true; 3]);
+        assert_eq!(with("'*/*'"), [true; 3]);
+        assert_eq!(with("'./*'"), [true, false, true]);
+        assert_eq!(with("'store/*'"), [false, true, false]);
+        assert_eq!(with("'*/db.store.svc.cluster.local'"), [false, true, false]);
+        assert_eq!(with("'*/*.example.com'"), [false, false, true]);
+        assert_eq!(with("'*/*', '~store/*'"), [true, false, true]);
+        assert_eq!(with("'~/*'"), [false; 3]);
+    }
+
+    #[test]
+    fn the_most_specific_sidecar_is_the_proxys() {
+        let all = sidecar("root", "istio-system", "outboundTrafficPolicy: {mode: REGISTRY_ONLY}")
+            + &sidecar("other", "store", "outboundTrafficPolicy: {mode: REGISTRY_ONLY}")
+            + &sidecar(
+                "picky",
+                "shop",
+                "workloadSelector: {labels: {app: a}}, outboundTrafficPolicy: {mode: ALLOW_ANY}",
+            )
+            + &sidecar("plain", "shop", "egress: [{hosts: ['./*']}]");
+        let own = |yaml: &str| world(yaml).sidecar.map(|sidecar| sidecar.meta.name);
+        assert_eq!(own(&(proxy("{app: a}", "{}") + &all)).as_deref(), Some("picky"));
+        assert_eq!(own(&(proxy("{app: b}", "{}") + &all)).as_deref(), Some("plain"));
+        assert_eq!(
+            own(&(proxy("{}", "{rootNamespace: store}") + &all.replace("shop", "far"))).as_deref(),
+            Some("other")
+        );
+        assert_eq!(own(&(proxy("{}", "{}") + &all.replace("istio-system", "far").replace("shop", "far"))), None);
+    }
+
+    #[test]
+    fn a_sidecars_outbound_traffic_policy_goes_before_the_meshs() {
+        let mesh = "{outboundTrafficPolicy: {mode: REGISTRY_ONLY}}";
+        let policy = |spec: &str| world(&(proxy("{}", mesh) + &sidecar("s", "shop", spec))).outbound_traffic_policy();
+        assert_eq!(policy("egress: [{hosts: ['*/*']}]"), OutboundTrafficPolicy::RegistryOnly);
+        assert_eq!(policy("outboundTrafficPolicy: {mode: ALLOW_ANY}"), OutboundTrafficPolicy::AllowAny);
+        assert_eq!(policy("outboundTrafficPolicy: {}"), OutboundTrafficPolicy::RegistryOnly);
+        assert_eq!(world("").outbound_traffic_policy(), OutboundTrafficPolicy::AllowAny);
+    }
+
+    #[test]
+    fn what_is_not_exported_is_not_seen_elsewhere() {
+        let reaches = |mesh: &str| {
+            let world = world(&proxy("{}", mesh));
+            let service = |name: &str, from: &str| {
+                world.services.get(name).expect("the service is known").export_to.reaches(from)
+            };
+            [
+                service("web.shop.svc.cluster.local", "far"),
+                service("db.store.svc.cluster.local", "shop"),
+                service("db.store.svc.cluster.local", "store"),
+                service("db.store.svc.cluster.local", "far"),
+                world.sees_virtual_service("far", &world.virtual_services[0]),
+                world.sees_virtual_service("shop", &world.virtual_services[0]),
+            ]
+        };
+        assert_eq!(reaches("{}"), [true, true, true, false, true, true]);
+        let own = "{defaultServiceExportTo: [.], defaultVirtualServiceExportTo: [far]}";
+        assert_eq!(reaches(own), [false, true, true, false, true, false]);
+    }
+}

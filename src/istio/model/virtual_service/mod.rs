@@ -275,6 +275,13 @@ fn http_route(index: u32, item: &Item<'_>, scope: Scope<'_>) -> Option<HttpRoute
     if route.len() > 1 && route.iter().all(|destination| destination.weight == 0) {
         item.error("the weights of several destinations sum to 0", "give each destination its \"weight\"");
     }
+    if let ([only], [to]) = (destinations.as_slice(), route.as_slice())
+        && to.weight == 0
+        && let Some(weight) = only.open().and_then(|only| only.get("weight"))
+    {
+        let what = "the only destination gets every request, whatever its weight";
+        weight.note(what, "use \"directResponse\" to serve nothing");
+    }
     let delegate = object.get("delegate").and_then(|item| delegate(&item, namespace));
     let redirect = object.get("redirect").and_then(|item| action::redirect(&item));
     let direct_response = object.get("directResponse").and_then(|item| action::direct_response(&item));

@@ -12,7 +12,7 @@ mod references;
 mod rules;
 mod shadows;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::{Service, World};
 use crate::istio::model::destination_rule::DestinationRule;
@@ -100,6 +100,8 @@ struct ServedHosts<'a> {
     /// Host and the namespace that may use it (`None`: any).
     exact: HashSet<(&'a str, Option<&'a str>)>,
     wildcards: Vec<(&'a str, Option<&'a str>)>,
+    /// The port numbers of its servers.
+    ports: BTreeSet<u16>,
 }
 
 impl<'a> ServedHosts<'a> {
@@ -108,7 +110,8 @@ impl<'a> ServedHosts<'a> {
         let (wildcards, exact): (Vec<_>, Vec<_>) = hosts
             .map(|host| (host.host.as_str(), host.namespace.as_deref()))
             .partition(|(host, _)| host.starts_with('*'));
-        Self { gateway, exact: exact.into_iter().collect(), wildcards }
+        let ports = gateway.servers.iter().map(|server| server.port).collect();
+        Self { gateway, exact: exact.into_iter().collect(), wildcards, ports }
     }
 
     /// Whether the Gateway has a host that meets `host` of a VirtualService of `namespace`.
@@ -119,11 +122,6 @@ impl<'a> ServedHosts<'a> {
             || self.wildcards.iter().any(|(own, scope)| open_to(*scope) && host::overlap(own, host))
             || (host.starts_with('*')
                 && self.exact.iter().any(|(own, scope)| open_to(*scope) && host::covers(host, own)))
-    }
-
-    /// Whether one of its servers has this port number.
-    fn listens_on(&self, port: u16) -> bool {
-        self.gateway.servers.iter().any(|server| server.port == port)
     }
 }
 

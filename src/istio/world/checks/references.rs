@@ -197,8 +197,7 @@ impl<'a> Checks<'a> {
     /// hosts name.
     fn listened_ports(&self, from: &VirtualService, route: &HttpRoute) -> BTreeSet<u16> {
         let served = from.gateways.iter().filter_map(|name| self.gateways.get(name));
-        let mut ports: BTreeSet<u16> =
-            served.flat_map(|served| served.gateway.servers.iter().map(|server| server.port)).collect();
+        let mut ports: BTreeSet<u16> = served.flat_map(|served| &served.ports).copied().collect();
         if from.gateways.iter().any(|gateway| gateway == MESH) {
             let services = from.hosts.iter().filter_map(|host| self.world.services.get(host));
             let of_services = services.flat_map(|service| &service.ports).filter(|port| port.protocol.routes_http());

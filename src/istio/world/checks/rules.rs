@@ -92,9 +92,8 @@ impl Checks<'_> {
         let served: Option<Vec<_>> = gateways.iter().map(|name| self.gateways.get(name)).collect();
         // Names that lead nowhere are reported on their own, and the mesh has every port.
         let Some(served) = served.filter(|served| !served.is_empty()) else { return };
-        if !served.iter().any(|served| served.listens_on(port)) {
-            let ports: BTreeSet<u16> =
-                served.iter().flat_map(|served| served.gateway.servers.iter().map(|server| server.port)).collect();
+        if !served.iter().any(|served| served.ports.contains(&port)) {
+            let ports: BTreeSet<u16> = served.iter().flat_map(|served| &served.ports).copied().collect();
             let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
             let what = format!("no Gateway here listens on port {port}: never matches");
             let instead = format!("it is the port of the Gateway's server: {}", ports.join(", "));
@@ -130,24 +129,11 @@ impl Checks<'_> {
     }
 
     fn weights(&mut self, service: &VirtualService, route: &HttpRoute) {
-        let path = format!("{}.route", rule_path(route));
-        match route.route.as_slice() {
-            // An absent weight reads as 0, too.
-            [only] if only.weight == 0 => {
-                let written = format!("{path}[0].weight");
-                if service.meta.source.has(&written) {
-                    let what = "the only destination gets every request, whatever its weight".to_owned();
-                    self.note(service, &written, what, "use \"directResponse\" to serve nothing");
-                }
-            }
-            [] | [_] => {}
-            several => {
-                let sum: u64 = several.iter().map(|to| u64::from(to.weight)).sum();
-                if sum != 100 && sum > 0 {
-                    let what = format!("the weights sum to {sum}: they are taken as shares of that, not as percent");
-                    self.note(service, &path, what, "Istio before 1.14 refused this");
-                }
-            }
+        let sum: u64 = route.route.iter().map(|to| u64::from(to.weight)).sum();
+        if route.route.len() > 1 && sum != 100 && sum > 0 {
+            let what = format!("the weights sum to {sum}: they are taken as shares of that, not as percent");
+            let path = format!("{}.route", rule_path(route));
+            self.note(service, &path, what, "Istio before 1.14 refused this");
         }
     }
 
