@@ -127,9 +127,81 @@ fn the_access_log_in_a_form_of_ones_own() {
     assert!(line.ends_with(" [x]"), "{line}");
 }
 
+/// What went to the client: of the upstream, of rules, of the proxy itself.
+#[test]
+fn the_access_log_shows_response_headers() {
+    let origin = origin();
+    let format =
+        "'%REQ(:PATH)% %RESP(CONTENT-TYPE)% %RESP(X-RULE)% %RESP(SERVER)% %RESP(CONTENT-LENGTH)% %RESP(X-NONE)%'";
+    let ringway = Setup::new(Driver::Epoll)
+        .mesh_config("accessLogFormat", format)
+        .yaml(everything_to(&[origin.address.port()]))
+        .yaml(
+            "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: own}
+spec:
+  hosts: [own.example.com]
+  gateways: [edge]
+  http:
+  - match: [{uri: {prefix: /direct}}]
+    directResponse: {status: 418, body: {string: tea}}
+    headers: {response: {set: {x-rule: brewed}}}
+  - match: [{uri: {prefix: /rule}}]
+    route: [{destination: {host: origin, port: {number: 8000}}}]
+    rewrite: {uri: /new}
+    headers: {response: {set: {x-rule: '1', content-type: text/even}}}
+",
+        )
+        .start();
+    let mut client = ringway.client();
+    for (host, path, line) in [
+        ("a.example.com", "/plain", "/plain text/odd - ringway 2 -"),
+        ("own.example.com", "/direct", "/direct text/plain brewed ringway 3 -"),
+        ("own.example.com", "/none", "/none - - ringway 0 -"),
+        ("own.example.com", "/rule", "/new text/even 1 ringway 2 -"),
+    ] {
+        client.ask(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+        let path = line.split(' ').next().unwrap_or_default();
+        assert_eq!(ringway.logged(&[path]), line);
+    }
+}
+
 #[test]
 fn a_form_that_is_not_enforced_stops_the_start() {
     let (code, said) = Setup::new(Driver::Epoll).mesh_config("accessLogFormat", "'%TRACE_ID%'").fail();
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("spec.meshConfig.accessLogFormat: `%TRACE_ID%` is an operator of Envoy's"), "{said}");
+}
+
+#[test]
+fn a_route_with_a_stat_prefix_counts_for_itself() {
+    let origin = origin();
+    let ringway = Setup::new(Driver::Epoll)
+        .yaml(everything_to(&[origin.address.port()]))
+        .yaml(
+            "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: own}
+spec:
+  hosts: [own.example.com]
+  gateways: [edge]
+  http:
+  - match: [{uri: {prefix: /one}, statPrefix: one}, {uri: {prefix: /two}, statPrefix: two}, {uri: {prefix: /three}}]
+    route: [{destination: {host: origin, port: {number: 8000}}}]
+",
+        )
+        .start();
+    let mut client = ringway.client();
+    for path in ["/one", "/two", "/two", "/three"] {
+        let response = client.ask(format!("GET {path} HTTP/1.1\r\nHost: own.example.com\r\n\r\n"));
+        assert_eq!(response.status, 200, "{path}");
+    }
+    ringway.logged(&["/three"]);
+    let count = |name: &str| ringway.stat(&format!("vhost.own.example.com:80.route.{name}"));
+    for (prefix, requests) in [("one", 1), ("two", 2)] {
+        for field in ["total", "completed", "2xx", "200"] {
+            assert_eq!(count(&format!("{prefix}.upstream_rq_{field}")), requests, "{prefix} {field}");
+        }
+    }
 }

@@ -287,13 +287,6 @@ fn kept(plan: &Plan) -> Kept<'_> {
             .collect(),
         listeners: plan.listeners.iter().map(|listener| listener.name.as_str()).collect(),
         http: plan.listeners.iter().map(|listener| listener.stat_prefix.as_str()).collect(),
-        routes: plan
-            .listeners
-            .iter()
-            .flat_map(|listener| &listener.tables)
-            .flat_map(|table| &table.virtual_hosts)
-            .flat_map(|host| host.routes().iter().map(|route| (&*host.name, route.stat_prefix.as_deref())))
-            .filter_map(|(host, stat_prefix)| Some((host, stat_prefix?)))
-            .collect(),
+        routes: plan.stat_prefixes().collect(),
     }
 }

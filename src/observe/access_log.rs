@@ -57,6 +57,9 @@ pub const ISTIO_DEFAULT_JSON: &str = r#"{
     "upstream_transport_failure_reason": "%UPSTREAM_TRANSPORT_FAILURE_REASON%"
 }"#;
 
+/// The header that says how long the upstream took; the record knows it.
+const SERVICE_TIME: &str = "x-envoy-upstream-service-time";
+
 /// The header values that a format asks for, by name (any case).
 pub trait Headers {
     /// A request header as it went upstream: `x-forwarded-for` with the peer appended, `x-request-id` the one in use,

@@ -125,7 +125,8 @@ impl Civil {
     /// The day of the year, from 1.
     pub(super) fn day_of_year(&self) -> u64 {
         const BEFORE: [u64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
-        let leap = self.year % 4 == 0 && (self.year % 100 != 0 || self.year % 400 == 0);
+        let year = self.year;
+        let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
         BEFORE[(self.month - 1) as usize] + self.day + u64::from(leap && self.month > 2)
     }
 }

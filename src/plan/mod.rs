@@ -173,6 +173,15 @@ impl Plan {
         }
     }
 
+    /// Virtual host and `statPrefix` of every route that has one, in the order of the plan. The text of a prefix is the
+    /// route's own.
+    pub fn stat_prefixes(&self) -> impl Iterator<Item = (&str, &str)> {
+        let hosts = self.listeners.iter().flat_map(|listener| &listener.tables).flat_map(|table| &table.virtual_hosts);
+        hosts.flat_map(|host| {
+            host.routes().iter().filter_map(|route| Some((&*host.name, route.stat_prefix.as_deref()?)))
+        })
+    }
+
     /// The cluster behind an id that [`Plan::route`] gave.
     #[must_use]
     pub fn cluster(&self, id: ClusterId) -> Option<&Cluster> {

@@ -161,6 +161,9 @@ async fn carry(
     mut upstream: Upstream,
 ) -> Run {
     local.stats.upstream_rq_total.inc();
+    if let Some(route) = story.route_stats {
+        route.upstream_rq_total.inc();
+    }
     story.upstream_local = upstream.local();
     upstream.begin_request();
     let notes = Notes::default();
@@ -184,7 +187,11 @@ async fn carry(
     if notes.reusable.get() {
         let now = io::now();
         let took = now.duration_since(notes.progress.sent.get().unwrap_or(now));
-        local.stats.upstream_rq_time.record(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        local.stats.upstream_rq_time.record(took);
+        if let Some(route) = story.route_stats {
+            route.upstream_rq_time.record(took);
+        }
         endpoint.check_in(upstream, &session.core.buffers, now);
     }
     run

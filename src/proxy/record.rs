@@ -13,6 +13,7 @@ use crate::h1::head::{Known, RequestHead, Span, Version};
 use crate::io;
 use crate::observe::access_log::{Headers, Record};
 use crate::observe::flags::Flags;
+use crate::observe::stats::RouteStats;
 use crate::plan::{Cors, Edits};
 
 /// What is noted of a request along its way.
@@ -37,6 +38,8 @@ pub(super) struct Story<'p> {
     pub(super) cluster: &'p str,
     /// The route's name, or "".
     pub(super) route: &'p str,
+    /// The counters of a route with a `statPrefix`.
+    pub(super) route_stats: Option<&'p RouteStats>,
     /// The `x-request-id` sent on.
     pub(super) request_id: Option<[u8; 36]>,
     /// What the request asked for, once that is understood.
@@ -66,6 +69,7 @@ impl Story<'_> {
             upstream_local: None,
             cluster: "",
             route: "",
+            route_stats: None,
             request_id: None,
             asked: None,
             edits: None,

@@ -106,6 +106,7 @@ async fn run<'p>(session: &mut Session, installed: &'p Installed, story: &mut St
         }
         Decision::Forward { route, forward, destination } => {
             (story.route, story.edits) = (&route.name, Some(&destination.headers.response));
+            story.route_stats = installed.route_stats(route);
             to_destination(session, installed, story, &asked, route, forward, destination).await
         }
         Decision::Passthrough { route } => {
@@ -281,6 +282,9 @@ async fn finish(
     };
     if story.status > 0 {
         local.stats.response(story.status);
+        if let Some(route) = story.route_stats {
+            route.response(story.status);
+        }
     }
     keep
 }

@@ -15,8 +15,8 @@ use super::undeclared::Undeclared;
 use crate::base::id::{ClusterId, EndpointId};
 use crate::base::rng::Rng;
 use crate::io::{self, BufPool};
-use crate::observe::stats::{ClusterStats, EndpointStats, HttpStats, ListenerStats};
-use crate::plan::{Cluster, PASSTHROUGH_CLUSTER, Plan};
+use crate::observe::stats::{ClusterStats, EndpointStats, HttpStats, ListenerStats, RouteStats};
+use crate::plan::{Cluster, PASSTHROUGH_CLUSTER, Plan, Route};
 use crate::policy::balance::{Ask, Balancer, Member};
 
 /// One core's counters for a plan, in the plan's order. Control makes them from its registry, so that what a reload
@@ -31,6 +31,8 @@ pub struct CoreStats {
     pub listeners: Vec<Arc<ListenerStats>>,
     /// Of the HTTP of each listener.
     pub http: Vec<Arc<HttpStats>>,
+    /// Of each route with a `statPrefix`, in the order of [`Plan::stat_prefixes`].
+    pub routes: Vec<Arc<RouteStats>>,
 }
 
 /// What a request holds on to from its first byte to its last: a later plan does not change it under way.
@@ -42,6 +44,15 @@ pub struct Installed {
     pub stats: CoreStats,
     clusters: Vec<Rc<LocalCluster>>,
     undeclared: Rc<Undeclared>,
+    route_stats: RouteTable,
+}
+
+/// The counters of routes by the address of their `statPrefix`, which stays where it is as long as the plan does.
+type RouteTable = HashMap<usize, Arc<RouteStats>, foldhash::fast::FixedState>;
+
+fn route_table(plan: &Plan, stats: &CoreStats) -> RouteTable {
+    let prefixes = plan.stat_prefixes().map(|(_, stat_prefix)| stat_prefix.as_ptr().addr());
+    prefixes.zip(&stats.routes).map(|(at, stats)| (at, Arc::clone(stats))).collect()
 }
 
 /// What is left of a plan that nobody needs any more. It can be large, and may be dropped on any thread.
@@ -57,7 +68,8 @@ impl Installed {
     pub fn new(plan: Plan, stats: CoreStats, rng: &mut Rng) -> Self {
         let clusters = plan.clusters.iter().enumerate();
         let clusters = clusters.map(|(at, cluster)| LocalCluster::new(cluster, &stats, at, None, rng)).collect();
-        Self { plan, stats, clusters, undeclared: Rc::default() }
+        let route_stats = route_table(&plan, &stats);
+        Self { plan, stats, clusters, undeclared: Rc::default(), route_stats }
     }
 
     /// Joins a plan with its counters, and with what of `old` it goes on with: a cluster that has not changed is the
@@ -85,12 +97,20 @@ impl Installed {
             .collect();
         clusters.iter().flat_map(|cluster| &cluster.endpoints).for_each(|endpoint| endpoint.gone.set(false));
         before().filter(|endpoint| endpoint.gone.get()).for_each(|endpoint| endpoint.close_idle());
-        let mut new = Self { plan, stats, clusters, undeclared: old.undeclared.clone() };
+        let route_stats = route_table(&plan, &stats);
+        let mut new = Self { plan, stats, clusters, undeclared: old.undeclared.clone(), route_stats };
         if new.passthrough().is_none() {
             old.undeclared.close_idle();
             new.undeclared = Rc::default(); // what is under way there now ends with the old plan
         }
         new
+    }
+
+    /// The counters of a route of the plan, if it has some of its own.
+    #[must_use]
+    pub fn route_stats(&self, route: &Route) -> Option<&RouteStats> {
+        let stat_prefix = route.stat_prefix.as_deref()?;
+        self.route_stats.get(&stat_prefix.as_ptr().addr()).map(Arc::as_ref)
     }
 
     /// Gives up the core's side, and leaves what another thread can drop.

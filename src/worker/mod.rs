@@ -225,7 +225,7 @@ async fn serve(start: Start, started: Started) -> std::io::Result<()> {
                 Err(std::sync::mpsc::TryRecvError::Empty) => break,
             }
         }
-        if core.draining() && core.connections() == 0 {
+        if core.draining() && core.connections() == 0 && doors.stopped() {
             return Ok(());
         }
     }

@@ -3,7 +3,7 @@
 
 use super::out::{self, Out};
 use super::time::TimeFormat;
-use super::{FormatError, Record};
+use super::{FormatError, Record, SERVICE_TIME};
 use crate::observe::date;
 
 /// What an operator shows.
@@ -303,9 +303,6 @@ impl Command<'_> {
         }
     }
 }
-
-/// The header that says how long the upstream took; the record knows it.
-pub(super) const SERVICE_TIME: &str = "x-envoy-upstream-service-time";
 
 /// RFC 9110, 5.6.2.
 fn is_token(byte: u8) -> bool {

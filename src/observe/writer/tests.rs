@@ -202,6 +202,7 @@ fn a_file_that_cannot_be_opened_is_an_error() {
     assert!(Writer::start(&folder.path().join("no/such/folder"), &Registry::new(1)).is_err());
 }
 
+#[allow(clippy::disallowed_methods, reason = "another thread writes, and there is a limit to waiting for it")]
 fn wait_for(path: &Path, text: &str) {
     let start = std::time::Instant::now();
     while std::fs::read_to_string(path).unwrap_or_default() != text {

@@ -1,18 +1,18 @@
 //! Requests and responses that are passed on, and what is changed on the way.
 
-use super::WORLD;
+use super::EDGE;
 use crate::bench::compare;
 use crate::case::Step::{Raw, Read, Send};
 use crate::case::{Case, Reply, Stated, VIA};
 
 #[test]
 fn requests() {
-    compare(WORLD, 1, REQUESTS);
+    compare(EDGE, REQUESTS);
 }
 
 #[test]
 fn responses() {
-    compare(WORLD, 1, RESPONSES);
+    compare(EDGE, RESPONSES);
 }
 
 const REQUESTS: &[Case] = &[
