@@ -32,27 +32,20 @@ impl<'w> Delegates<'w> {
         for rule in &service.http {
             match &rule.delegate {
                 None => rules.push(Rule { service, rule: Cow::Borrowed(rule), root: None }),
-                Some(name) => match self.find(name, service) {
-                    Ok(delegate) => merge_all(service, rule, delegate, &mut rules, problems),
-                    Err(what) => {
-                        let path = format!("spec.http[{}].delegate", rule.index);
-                        problems.push(service.meta.source.warning(&path, what, "until then the rule is left out"));
+                // That it cannot be had has been said by whoever checks references.
+                Some(name) => {
+                    if let Some(delegate) = self.find(name, service) {
+                        merge_all(service, rule, delegate, &mut rules, problems);
                     }
-                },
+                }
             }
         }
         rules
     }
 
-    fn find(&self, name: &str, root: &VirtualService) -> Result<&'w VirtualService, String> {
-        let Some(found) = self.by_name.get(name) else {
-            return Err(format!("there is no VirtualService \"{name}\" without hosts"));
-        };
-        if self.world.sees_virtual_service(&root.meta.namespace, found) {
-            Ok(found)
-        } else {
-            Err(format!("VirtualService \"{name}\" is not exported to namespace \"{}\"", root.meta.namespace))
-        }
+    fn find(&self, name: &str, root: &VirtualService) -> Option<&'w VirtualService> {
+        let found = self.by_name.get(name).copied();
+        found.filter(|found| self.world.sees_virtual_service(&root.meta.namespace, found))
     }
 }
 

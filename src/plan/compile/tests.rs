@@ -183,7 +183,7 @@ spec: {ports: {80: 8080}}
     assert_eq!(addresses(&plan, A), [("10.0.0.1:9000".to_owned(), 3), ("10.0.0.2:9000".to_owned(), 1)]);
     let origin = &listener.tables[0].virtual_hosts[0].routes()[1].origin;
     assert_eq!((&*origin.resource, origin.rule, origin.block), ("VirtualService/default/httpbin", Some(0), Some(1)));
-    assert_eq!(origin.line, 18);
+    assert_eq!(origin.line, 20);
 }
 
 /// The examples that we ship do what their READMEs say.
