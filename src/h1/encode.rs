@@ -171,6 +171,8 @@ fn write_request<const CHANGED: bool>(out: &mut Vec<u8>, head: &RequestHead, buf
                     lines.keep(line);
                 }
             }
+            // A certificate that the client showed is the proxy's to tell of, and there was none (Envoy's SANITIZE).
+            Known::XForwardedClientCert => {}
             Known::Connection
             | Known::KeepAlive
             | Known::ProxyConnection
