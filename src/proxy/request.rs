@@ -84,6 +84,7 @@ async fn run<'p>(session: &mut Session, installed: &'p Installed, story: &mut St
     introduce(session, story, &asked);
     let decision = decide(session, installed, &asked);
     if asked.upgrade == Upgrade::Refused && !matches!(decision, Decision::NotFound) {
+        (story.route, story.cluster) = meant(&decision, installed);
         session.stats.http.downstream_rq_ws_on_non_ws_route.inc();
         return reply(session, installed, story, Ended::UpgradeRefused, true).await;
     }
@@ -113,6 +114,23 @@ async fn run<'p>(session: &mut Session, installed: &'p Installed, story: &mut St
             story.route = &route.name;
             to_undeclared(session, installed, story, &asked, close).await
         }
+    }
+}
+
+/// The names of the route and of the cluster that a request would have met; empty where there is none.
+fn meant<'p>(decision: &Decision<'p>, installed: &'p Installed) -> (&'p str, &'p str) {
+    match decision {
+        Decision::NotFound => ("", ""),
+        Decision::Redirect { route, .. } | Decision::Direct { route, .. } | Decision::Passthrough { route } => {
+            (&route.name, "")
+        }
+        Decision::Forward { route, destination, .. } => (
+            &route.name,
+            match &destination.target {
+                Target::Known(id) => installed.cluster(*id).map_or("", |(cluster, _)| &cluster.name),
+                Target::Missing(_) => "",
+            },
+        ),
     }
 }
 

@@ -25,18 +25,26 @@ pub(crate) struct World {
     /// How many origins there are: `@0`, `@1`, … in the YAML are their ports, `@refusing` is a port that refuses.
     origins: usize,
     side: Side,
+    /// Fields of `meshConfig` and their values in flow YAML.
+    mesh_config: &'static [(&'static str, &'static str)],
 }
 
 impl World {
     /// A world with an HTTP server on port 80 of the Gateway `edge`.
     pub(crate) const fn gateway(yaml: &'static str, origins: usize) -> Self {
-        Self { yaml, origins, side: Side::Gateway }
+        Self { yaml, origins, side: Side::Gateway, mesh_config: &[] }
     }
 
     /// A world with what a sidecar takes from its application. It must have a VirtualService for `marker.example.com` that
     /// routes nothing: an unknown host would not be a 404.
     pub(crate) const fn mesh(yaml: &'static str, origins: usize, outbound: Outbound) -> Self {
-        Self { yaml, origins, side: Side::Mesh(outbound) }
+        Self { yaml, origins, side: Side::Mesh(outbound), mesh_config: &[] }
+    }
+
+    /// The same world under these fields of `meshConfig`.
+    pub(crate) const fn under(mut self, mesh_config: &'static [(&'static str, &'static str)]) -> Self {
+        self.mesh_config = mesh_config;
+        self
     }
 }
 
@@ -142,13 +150,13 @@ struct EnvoyProxy {
 }
 
 impl EnvoyProxy {
-    fn start(yaml: &str, side: Side) -> Self {
+    fn start(yaml: &str, world: World) -> Self {
         let dir = TempDir::new().expect("a temporary folder");
         let log = dir.path().join("access.log");
         let address = ports::loopback(ports::free());
         let admin = ports::loopback(ports::free());
         let place = Place { listener: address, admin, log: log.to_str().expect("a path in UTF-8") };
-        let envoy = Envoy::start(&bootstrap(yaml, side, &place), admin);
+        let envoy = Envoy::start(&bootstrap(yaml, world.mesh_config, world.side, &place), admin);
         Self { envoy, address, log, _dir: dir }
     }
 }
@@ -179,14 +187,16 @@ struct RingwayProxy {
 }
 
 impl RingwayProxy {
-    fn start(yaml: &str, side: Side, driver: Driver) -> Self {
+    fn start(yaml: &str, world: World, driver: Driver) -> Self {
         let setup = Setup::new(driver).yaml(yaml);
-        let setup = match side {
+        let fields = world.mesh_config.iter();
+        let setup = fields.fold(setup, |setup, (field, value)| setup.mesh_config(field, value));
+        let setup = match world.side {
             Side::Gateway => setup,
             Side::Mesh(Outbound::AllowAny) => setup.mesh("ALLOW_ANY"),
             Side::Mesh(Outbound::RegistryOnly) => setup.mesh("REGISTRY_ONLY"),
         };
-        Self { ringway: setup.start(), driver, side }
+        Self { ringway: setup.start(), driver, side: world.side }
     }
 }
 
@@ -232,7 +242,7 @@ pub(crate) fn compare(world: World, cases: &[Case]) {
     let yaml = origins.fill_in(world.yaml);
     let mut report = String::new();
 
-    let oracle = run(&EnvoyProxy::start(&yaml, world.side), &origins, cases);
+    let oracle = run(&EnvoyProxy::start(&yaml, world), &origins, cases);
     for (case, seen) in cases.iter().zip(&oracle) {
         if !agree(case.envoy, &seen.lines) {
             let _ = writeln!(report, "{}: Envoy logs {:?}, the case says {:?}", case.name, seen.lines, case.envoy);
@@ -243,7 +253,7 @@ pub(crate) fn compare(world: World, cases: &[Case]) {
     }
     assert!(report.is_empty(), "the table is wrong about Envoy:\n{report}");
     for driver in DRIVERS {
-        let ringway = RingwayProxy::start(&yaml, world.side, driver);
+        let ringway = RingwayProxy::start(&yaml, world, driver);
         let seen = run(&ringway, &origins, cases);
         for ((case, oracle), seen) in cases.iter().zip(&oracle).zip(&seen) {
             differences(&mut report, driver, case, &oracle.observation, &seen.observation);
@@ -271,9 +281,9 @@ pub(crate) fn at_each(world: World, mut visit: impl FnMut(&dyn Proxy)) {
         .collect();
     let origins = Origins { script: Arc::new(Mutex::new(OK)), origins: named, refusing: ports::free() };
     let yaml = origins.fill_in(world.yaml);
-    visit(&EnvoyProxy::start(&yaml, world.side));
+    visit(&EnvoyProxy::start(&yaml, world));
     for driver in DRIVERS {
-        visit(&RingwayProxy::start(&yaml, world.side, driver));
+        visit(&RingwayProxy::start(&yaml, world, driver));
     }
 }
 

@@ -23,6 +23,14 @@ const REQUESTS: &[Case] = &[
         VIA,
     ),
     Case::get("HEAD", &[Send(b"HEAD /x HTTP/1.1\r\nHost: a.example.com\r\n\r\n"), Read("HEAD")], VIA),
+    Case::get(
+        "a certificate that the client says it showed",
+        &[
+            Send(b"GET /x HTTP/1.1\r\nHost: a.example.com\r\nX-Forwarded-Client-Cert: By=me;Hash=0\r\n\r\n"),
+            Read("GET"),
+        ],
+        VIA,
+    ),
     Case::get("OPTIONS", &[Send(b"OPTIONS /x HTTP/1.1\r\nHost: a.example.com\r\n\r\n"), Read("OPTIONS")], VIA),
     Case::get("DELETE", &[Send(b"DELETE /x HTTP/1.1\r\nHost: a.example.com\r\n\r\n"), Read("DELETE")], VIA),
     Case::get("TRACE", &[Send(b"TRACE /x HTTP/1.1\r\nHost: a.example.com\r\n\r\n"), Read("TRACE")], VIA),

@@ -3,8 +3,10 @@
 mod cors;
 mod forwarding;
 mod headers;
+mod logging;
 mod matching;
 mod mesh;
+mod normalization;
 mod redirects;
 mod refusals;
 mod rewriting;

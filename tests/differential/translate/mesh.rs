@@ -7,7 +7,7 @@ use super::{Outbound, World, array, connection_manager, qualified, text};
 
 /// What istiod configures for the listener.
 pub(super) fn manager(world: &World, outbound: Outbound, log: &str) -> Value {
-    let mut manager = connection_manager(log);
+    let mut manager = connection_manager(world, log);
     manager["stat_prefix"] = json!("outbound_127.0.0.1_15001");
     manager["use_remote_address"] = json!(false);
     let mut hosts = virtual_hosts(world);

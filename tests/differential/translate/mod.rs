@@ -48,18 +48,24 @@ pub(crate) struct Place<'a> {
     pub(crate) log: &'a str,
 }
 
-/// The documents of a case, by kind.
+/// The documents of a case, by kind, and the fields of its `meshConfig`.
 struct World {
     documents: Vec<Value>,
+    mesh_config: Value,
 }
 
 impl World {
-    fn parse(yaml: &str) -> Self {
+    fn parse(yaml: &str, mesh_config: &[(&str, &str)]) -> Self {
         let documents = serde_yaml::Deserializer::from_str(yaml)
             .map(|document| Value::deserialize(document).expect("the YAML of a case"))
             .filter(|document| !document.is_null())
             .collect();
-        Self { documents }
+        let fields = mesh_config.iter().map(|(field, value)| {
+            ((*field).to_owned(), serde_yaml::from_str(value).expect("the value of a field of meshConfig"))
+        });
+        let mesh_config = Value::Object(fields.collect());
+        only(&mesh_config, &["pathNormalization", "accessLogFormat", "accessLogEncoding"]);
+        Self { documents, mesh_config }
     }
 
     fn of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
@@ -132,8 +138,8 @@ fn takes_everything(route: &Value) -> bool {
 }
 
 /// A bootstrap for `yaml`, which has one HTTP server on port 80, or is for the mesh.
-pub(crate) fn bootstrap(yaml: &str, side: Side, place: &Place<'_>) -> Value {
-    let world = World::parse(yaml);
+pub(crate) fn bootstrap(yaml: &str, mesh_config: &[(&str, &str)], side: Side, place: &Place<'_>) -> Value {
+    let world = World::parse(yaml, mesh_config);
     let (name, manager) = match side {
         Side::Gateway => ("0.0.0.0_8080", gateway_manager(&world, place.log)),
         Side::Mesh(outbound) => ("127.0.0.1_15001", mesh::manager(&world, outbound, place.log)),
@@ -155,7 +161,7 @@ pub(crate) fn bootstrap(yaml: &str, side: Side, place: &Place<'_>) -> Value {
 
 /// What istiod configures for an HTTP server of a gateway.
 fn gateway_manager(world: &World, log: &str) -> Value {
-    let mut manager = connection_manager(log);
+    let mut manager = connection_manager(world, log);
     manager["stat_prefix"] = json!("outbound_0.0.0.0_8080");
     manager["use_remote_address"] = json!(true);
     manager["preserve_external_request_id"] = json!(false);
@@ -171,13 +177,12 @@ fn gateway_manager(world: &World, log: &str) -> Value {
 }
 
 /// What istiod configures for every listener, with ringway's decisions: its own `server` name, HTTP/1.0.
-fn connection_manager(log: &str) -> Value {
-    json!({
+fn connection_manager(world: &World, log: &str) -> Value {
+    let mut manager = json!({
         "@type": kind("filters.network.http_connection_manager.v3.HttpConnectionManager"),
         // istiod says AUTO; ringway does not speak HTTP/2 to clients, and its preface is then one more bad request.
         "codec_type": "HTTP1",
         "server_name": "ringway",
-        "normalize_path": true,
         "proxy_100_continue": true,
         "stream_idle_timeout": "0s",
         // Only how long a refused connection lingers; the default of 1 s would make every refusal take that long.
@@ -189,7 +194,7 @@ fn connection_manager(log: &str) -> Value {
             "typed_config": {
                 "@type": kind("access_loggers.file.v3.FileAccessLog"),
                 "path": log,
-                "log_format": {"text_format_source": {"inline_string": ISTIO_LOG_FORMAT}},
+                "log_format": log_format(&world.mesh_config),
             },
         }],
         "http_filters": [
@@ -197,7 +202,26 @@ fn connection_manager(log: &str) -> Value {
             {"name": "envoy.filters.http.cors", "typed_config": {"@type": kind("filters.http.cors.v3.Cors")}},
             {"name": "envoy.filters.http.router", "typed_config": {"@type": kind("filters.http.router.v3.Router")}},
         ],
-    })
+    });
+    let normalization = &world.mesh_config["pathNormalization"];
+    only(normalization, &["normalization"]);
+    let normalization = normalization["normalization"].as_str().unwrap_or("DEFAULT");
+    manager["normalize_path"] = json!(normalization != "NONE");
+    manager["merge_slashes"] = json!(normalization.contains("MERGE_SLASHES"));
+    if normalization == "DECODE_AND_MERGE_SLASHES" {
+        manager["path_with_escaped_slashes_action"] = json!("UNESCAPE_AND_FORWARD");
+    }
+    manager
+}
+
+/// `accessLogFormat`, which for JSON is a JSON object in a string.
+fn log_format(mesh_config: &Value) -> Value {
+    let format = mesh_config["accessLogFormat"].as_str();
+    if mesh_config["accessLogEncoding"] == "JSON" {
+        let fields: Value = serde_json::from_str(format.expect("a format")).expect("a JSON object");
+        return json!({ "json_format": fields });
+    }
+    json!({"text_format_source": {"inline_string": format.unwrap_or(ISTIO_LOG_FORMAT)}})
 }
 
 fn kind(tail: &str) -> String {
