@@ -47,6 +47,7 @@ fn picks(c: &mut Criterion) {
     measure(c, "localities", &spread, &even);
 }
 
+#[allow(clippy::disallowed_methods, reason = "an Instant can be had from the clock only")]
 fn measure(c: &mut Criterion, name: &str, spread: &Spread, weights: &[u32]) {
     let now = Instant::now();
     let members: Vec<Member> = weights.iter().map(|weight| Member { weight: *weight, since: now }).collect();

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 
 use cli::{CheckArgs, Cli, Command, ExplainArgs, Output, ProxyArgs, ReadingArgs, RunArgs};
 use ringway::control::{self, Source};
@@ -27,24 +26,13 @@ const BAD_CONFIGURATION: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_logging();
+    control::logging::start();
     match cli.command {
         Command::Run(args) => run(&args),
         Command::Check(args) => check(&args),
         Command::Explain(args) => explain(args),
         Command::Demo(args) => demo(&args),
     }
-}
-
-/// Logs of the control side go to stderr; `RUST_LOG` chooses what.
-fn start_logging() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_writer(std::io::stderr)
-        .init();
 }
 
 /// The configuration that the command line names.

@@ -59,11 +59,11 @@ fn idle_connections_are_small() {
         clients.iter_mut().step_by(97).for_each(ask);
         clients.into_iter().for_each(Client::reset); // no TIME_WAIT for so many
         ringway.quiet();
-        let mut clients: Vec<Client> = (0..count).map(|_| ringway.client()).collect();
+        let mut clients: Vec<Client> = (0..count / 4).map(|_| ringway.client()).collect();
         clients.iter_mut().for_each(ask);
         let again = ringway.process.memory_kib("VmRSS");
-        println!("{again} KiB after as many more");
-        assert!(again <= after + after / 10, "{again} KiB after as many more, {after} KiB before");
+        // A leak of each connection's task alone would be a tenth.
+        assert!(again <= after + after / 20, "{again} KiB after some more, {after} KiB before");
         clients.into_iter().for_each(Client::reset);
         ringway.stop();
     }

@@ -288,6 +288,19 @@ fn a_second_signal_ends_the_drain() {
     }
 }
 
+/// A supervisor's restart: the port is free again as soon as the process has ended.
+#[test]
+fn it_can_be_started_again_at_once() {
+    for driver in DRIVERS {
+        let port = ports::free();
+        for _ in 0..5 {
+            let ringway = Setup::new(driver).yaml(everything_to(&[])).bound(80, port).start();
+            assert_eq!(ringway.client().ask(REQUEST).status, 503);
+            ringway.stop();
+        }
+    }
+}
+
 /// Nothing but the command line: no admin, no log, standard input as the configuration.
 #[test]
 fn it_runs_from_standard_input() {

@@ -1,11 +1,17 @@
 //! The admin endpoints: what people, dashboards and probes read of a running proxy, in Envoy's forms.
 //!
 //! It owns its socket and threads and only reads: statistics from the registry, clusters from the plan in force. It
-//! must never reach a worker or hold a lock that one could want. `control` starts it, and tells its [`State`] of every
-//! new plan and of the proxy's stages.
+//! must never reach a worker or hold a lock that one could want; what is asked of the proxy (`/drain`) it tells control
+//! as an [`Event`]. `control` starts it, and tells its [`State`] of every new plan and of the proxy's stages.
 
 // This is an edge: the age of the process needs the clock.
 #![allow(clippy::disallowed_methods)]
+
+mod clusters;
+mod config;
+mod listeners;
+mod logging;
+mod stats;
 
 use std::fmt::Write as _;
 use std::io;
@@ -16,12 +22,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use regex::Regex;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::Event;
 use crate::h1::head::Method;
 use crate::httpd::{Plus, Request, Response, Server, Settings};
-use crate::observe::stats::{Registry, write_text};
-use crate::plan::{Cluster, Plan};
+use crate::observe::stats::Registry;
+use crate::plan::Plan;
 
 /// Connections served at once: a few dashboards and probes, and the threads that they cost.
 const CONNECTIONS: usize = 16;
@@ -29,8 +36,8 @@ const CONNECTIONS: usize = 16;
 /// Envoy's default `stats_flush_interval`: what "interval" means in a histogram's text.
 const ROLL_EVERY: Duration = Duration::from_secs(5);
 
-/// What Istio configures where no `connectionPool` limits anything: 2^32 - 1 of all.
-const UNLIMITED: u32 = u32::MAX;
+/// Largest body of a request, in bytes: none is needed, and `curl -d` sends one all the same.
+const BODY_BYTES: usize = 4096;
 
 /// What the proxy is doing, in Envoy's words and with Envoy's numbers (`admin.v3.ServerInfo.State`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,25 +60,29 @@ impl Stage {
     }
 }
 
-/// What the admin endpoints show.
+/// What the admin endpoints show, and whom they tell.
 #[derive(Debug)]
 pub struct State {
     registry: Arc<Registry>,
     started: Instant,
+    events: Sender<Event>,
     now: Mutex<Now>,
 }
 
 #[derive(Debug, Clone)]
 struct Now {
     plan: Arc<Plan>,
+    /// Which plan it is, from 1.
+    version: u64,
     stage: Stage,
 }
 
 impl State {
-    /// The state of a process that started at `started`, with the plan it is about to serve.
+    /// The state of a process that started at `started`, with the plan it is about to serve; `events` hears what the
+    /// endpoints are asked to do.
     #[must_use]
-    pub fn new(registry: Arc<Registry>, plan: Arc<Plan>, started: Instant) -> Self {
-        Self { registry, started, now: Mutex::new(Now { plan, stage: Stage::PreInitializing }) }
+    pub fn new(registry: Arc<Registry>, plan: Arc<Plan>, started: Instant, events: Sender<Event>) -> Self {
+        Self { registry, started, events, now: Mutex::new(Now { plan, version: 1, stage: Stage::PreInitializing }) }
     }
 
     /// Tells of the stage that the proxy has reached.
@@ -81,7 +92,22 @@ impl State {
 
     /// Tells of the plan that the workers serve from now on.
     pub fn install(&self, plan: Arc<Plan>) {
-        self.now().plan = plan;
+        let mut now = self.now();
+        now.plan = plan;
+        now.version += 1;
+    }
+
+    fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.now().plan)
+    }
+
+    /// Brings what is told of the process itself up to date.
+    fn refresh(&self) {
+        let (server, stage) = (self.registry.server(), self.now().stage);
+        server.uptime.set(self.uptime());
+        server.live.set(u64::from(stage == Stage::Live));
+        server.state.set(stage as u64);
+        server.concurrency.set(self.registry.cores() as u64);
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {
@@ -110,7 +136,7 @@ impl Admin {
             server: "ringway".to_owned(),
             thread_name: "admin",
             connections: CONNECTIONS,
-            body_bytes: 0,
+            body_bytes: BODY_BYTES,
             patience: Duration::from_secs(10),
             idle: Duration::from_secs(30),
         };
@@ -145,34 +171,118 @@ impl Drop for Admin {
 struct Page {
     path: &'static str,
     about: &'static str,
+    method: Methods,
     parameters: &'static [(&'static str, &'static str)],
     answer: fn(&Request, &State) -> Result<Response, Response>,
 }
 
+/// How a page may be asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Methods {
+    /// It shows something.
+    Get,
+    /// It does something.
+    Post,
+    /// It shows something, and does something if it is posted to.
+    Both,
+}
+
+impl Methods {
+    fn allow(self, method: Method) -> bool {
+        match self {
+            Self::Get => matches!(method, Method::Get | Method::Head),
+            Self::Post => method == Method::Post,
+            Self::Both => matches!(method, Method::Get | Method::Head | Method::Post),
+        }
+    }
+
+    /// For the header `allow`.
+    fn names(self) -> &'static str {
+        match self {
+            Self::Get => "GET, HEAD",
+            Self::Post => "POST",
+            Self::Both => "GET, HEAD, POST",
+        }
+    }
+}
+
+const FILTER: (&str, &str) = ("filter", "Regular expression for filtering by name");
+const FORMAT: (&str, &str) = ("format", "Format to use; One of (text, json)");
+const USED_ONLY: (&str, &str) = ("usedonly", "Only include stats that have been written by the system since restart");
+const TYPE: (&str, &str) = ("type", "Stat types to include; One of (All, Counters, Gauges, Histograms)");
+
 /// All there is, in the order of the lists that show it.
 const PAGES: &[Page] = &[
-    Page { path: "/", about: "Admin home page", parameters: &[], answer: home },
+    Page { path: "/", about: "Admin home page", method: Methods::Get, parameters: &[], answer: home },
     Page {
         path: "/clusters",
         about: "upstream cluster status",
-        parameters: &[("filter", "Regular expression for filtering clusters by name")],
-        answer: clusters,
+        method: Methods::Get,
+        parameters: &[FILTER, FORMAT],
+        answer: clusters::clusters,
+    },
+    Page {
+        path: "/config_dump",
+        about: "the configuration in force: listeners, routes, clusters",
+        method: Methods::Get,
+        parameters: &[
+            ("name_regex", "Dump only listeners, virtual hosts and clusters whose names match"),
+            ("format", "Format to use; One of (json, yaml)"),
+        ],
+        answer: config_dump,
+    },
+    Page {
+        path: "/drain",
+        about: "stop accepting connections, finish what is in flight, and wait for the signal to end",
+        method: Methods::Post,
+        parameters: &[],
+        answer: drain,
+    },
+    Page {
+        path: "/listeners",
+        about: "print listener info",
+        method: Methods::Get,
+        parameters: &[FORMAT],
+        answer: listeners::listeners,
+    },
+    Page {
+        path: "/logging",
+        about: "query/change logging levels",
+        method: Methods::Both,
+        parameters: &[
+            ("<name>", "POST: Change the level of one logger"),
+            ("paths", "POST: Change multiple levels by setting to <name1>:<level1>,<name2>:<level2>"),
+            ("level", "POST: Change the level of all loggers"),
+        ],
+        answer: logging::logging,
     },
     Page {
         path: "/ready",
         about: "print server state, return 200 if LIVE, otherwise return 503",
+        method: Methods::Get,
         parameters: &[],
         answer: ready,
     },
-    Page { path: "/server_info", about: "print server version/status information", parameters: &[], answer: info },
+    Page {
+        path: "/server_info",
+        about: "print server version/status information",
+        method: Methods::Get,
+        parameters: &[],
+        answer: info,
+    },
     Page {
         path: "/stats",
         about: "print server stats",
-        parameters: &[
-            ("filter", "Regular expression for filtering stats by name"),
-            ("usedonly", "Only include stats that have been written by the system since restart"),
-        ],
-        answer: stats,
+        method: Methods::Get,
+        parameters: &[FILTER, ("format", "Format to use; One of (text, json, prometheus)"), TYPE, USED_ONLY],
+        answer: stats::stats,
+    },
+    Page {
+        path: "/stats/prometheus",
+        about: "print server stats in prometheus format",
+        method: Methods::Get,
+        parameters: &[FILTER, TYPE, USED_ONLY],
+        answer: stats::prometheus,
     },
 ];
 
@@ -183,36 +293,52 @@ fn answer(request: &Request, state: &State) -> Response {
             list(&mut text);
             Response::text(404, text)
         }
-        Some(_) if !matches!(request.method, Method::Get | Method::Head) => {
-            let text = format!("Method {} not allowed, GET required.", request.method_text);
-            Response::text(405, text).with("allow", "GET, HEAD")
+        Some(page) if !page.method.allow(request.method) => {
+            let required = if page.method == Methods::Post { "POST" } else { "GET" };
+            let text = format!("Method {} not allowed, {required} required.", request.method_text);
+            Response::text(405, text).with("allow", page.method.names())
+        }
+        Some(_) if request.method == Method::Post && is_from_elsewhere(request) => {
+            Response::text(403, "a page of another origin may not do this\n")
         }
         Some(page) => (page.answer)(request, state).unwrap_or_else(|refusal| refusal),
     };
     response.with("cache-control", "no-cache, max-age=0").with("x-content-type-options", "nosniff")
 }
 
+/// Whether a browser sends this for a page that is not one of these: any web page can make it post to this host.
+fn is_from_elsewhere(request: &Request) -> bool {
+    request.header("origin").is_some_and(|origin| {
+        let host = origin.split_once("://").map_or(origin, |(_, host)| host);
+        !request.header("host").is_some_and(|own| own.eq_ignore_ascii_case(host))
+    })
+}
+
 fn list(text: &mut String) {
-    for Page { path, about, parameters, .. } in PAGES {
-        let _ = writeln!(text, "  {path}: {about}"); // a String takes every write
+    for Page { path, about, parameters, method, .. } in PAGES {
+        let post = if *method == Methods::Post { " (POST)" } else { "" };
+        let _ = writeln!(text, "  {path}{post}: {about}"); // a String takes every write
         for (name, about) in *parameters {
             let _ = writeln!(text, "      {name}: {about}");
         }
     }
 }
 
-fn home(_: &Request, state: &State) -> Result<Response, Response> {
+/// The page for people. It is all in one file, and asks the other pages for what it shows.
+fn home(_: &Request, _: &State) -> Result<Response, Response> {
     let mut rows = String::new();
-    for Page { path, about, .. } in PAGES {
-        let _ = writeln!(rows, "<tr><td><a href=\".{path}\">{path}</a></td><td>{about}</td></tr>");
+    for Page { path, about, method, .. } in PAGES {
+        let name = match method {
+            Methods::Post => format!("{path} (POST)"),
+            Methods::Get | Methods::Both => format!("<a href=\".{path}\">{path}</a>"),
+        };
+        let _ = writeln!(rows, "<tr><td>{name}</td><td>{about}</td></tr>"); // a String takes every write
     }
-    let html = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>ringway admin</title></head>\n\
-         <body><h1>ringway</h1><p>{}, up for {} s</p>\n<table>\n{rows}</table></body></html>\n",
-        state.now().stage.name(),
-        state.uptime(),
-    );
-    Ok(Response { content_type: "text/html; charset=UTF-8", ..Response::text(200, html) })
+    let html = include_str!("admin/home.html").replace("<!-- pages -->\n", &rows);
+    let only_itself = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    let response = Response { content_type: "text/html; charset=UTF-8", ..Response::text(200, html) };
+    Ok(response.with("content-security-policy", only_itself))
 }
 
 fn ready(_: &Request, state: &State) -> Result<Response, Response> {
@@ -229,105 +355,81 @@ fn info(_: &Request, state: &State) -> Result<Response, Response> {
         "uptime_all_epochs": uptime,
         "hot_restart_version": "disabled",
         "command_line_options": {"concurrency": state.registry.cores()},
-        "node": {"id": now.plan.proxy.name, "metadata": {"NAMESPACE": now.plan.proxy.namespace}},
+        "node": {
+            "id": now.plan.proxy.name,
+            "metadata": {"NAMESPACE": now.plan.proxy.namespace, "CONFIG_VERSION": now.version.to_string()},
+        },
     });
-    Ok(Response { content_type: "application/json", ..Response::text(200, format!("{document:#}\n")) })
+    Ok(json_page(format!("{document:#}\n")))
 }
 
-fn stats(request: &Request, state: &State) -> Result<Response, Response> {
-    let arguments = Arguments::of(request)?;
-    let server = state.registry.server();
-    let stage = state.now().stage;
-    server.uptime.set(state.uptime());
-    server.live.set(u64::from(stage == Stage::Live));
-    server.state.set(stage as u64);
-    server.concurrency.set(state.registry.cores() as u64);
-    let mut stats = state.registry.snapshot(&|name| arguments.keeps(name));
-    stats.retain(|stat| !arguments.used_only || stat.value.used());
-    let mut text = String::new();
-    write_text(&stats, &mut text);
-    Ok(Response::text(200, text))
-}
-
-fn clusters(request: &Request, state: &State) -> Result<Response, Response> {
-    let arguments = Arguments::of(request)?;
-    let plan = Arc::clone(&state.now().plan);
-    let mut text = String::new();
-    for cluster in plan.clusters.iter().filter(|cluster| arguments.keeps(&cluster.name)) {
-        // A String takes every write.
-        let _ = write_cluster(&mut text, cluster, &state.registry);
+/// What SIGTERM does, except that the process stays for its admin endpoints, until the signal: nothing new is accepted
+/// from now on, what is in flight is finished (for `drainDuration` at most), and there is no way back.
+fn drain(_: &Request, state: &State) -> Result<Response, Response> {
+    match state.events.send(Event::Drain) {
+        Ok(()) => Ok(Response::text(200, "OK\n")),
+        Err(_) => Err(Response::text(503, "the process is ending\n")),
     }
-    Ok(Response::text(200, text))
 }
 
-fn write_cluster(text: &mut String, cluster: &Cluster, registry: &Registry) -> std::fmt::Result {
-    let name = &cluster.name;
-    writeln!(text, "{name}::observability_name::{name}")?;
-    for limit in ["max_connections", "max_pending_requests", "max_requests", "max_retries"] {
-        writeln!(text, "{name}::default_priority::{limit}::{UNLIMITED}")?;
-    }
-    writeln!(text, "{name}::added_via_api::false")?;
-    for endpoint in &cluster.endpoints {
-        let address = endpoint.address;
-        let totals = registry.endpoint_totals(name, address);
-        for (field, value) in [
-            ("cx_active", totals.cx_active),
-            ("cx_connect_fail", totals.cx_connect_fail),
-            ("cx_total", totals.cx_total),
-            ("rq_active", totals.rq_active),
-            ("rq_error", totals.rq_error),
-            ("rq_success", totals.rq_success),
-            ("rq_timeout", totals.rq_timeout),
-            ("rq_total", totals.rq_total),
-        ] {
-            writeln!(text, "{name}::{address}::{field}::{value}")?;
-        }
-        for (field, value) in [
-            ("hostname", ""),
-            ("health_flags", "healthy"),
-            ("weight", itoa::Buffer::new().format(endpoint.weight)),
-            ("region", ""),
-            ("zone", ""),
-            ("sub_zone", ""),
-            ("canary", "false"),
-            ("priority", "0"),
-            ("success_rate", "-1"),
-            ("local_origin_success_rate", "-1"),
-        ] {
-            writeln!(text, "{name}::{address}::{field}::{value}")?;
+fn config_dump(request: &Request, state: &State) -> Result<Response, Response> {
+    let arguments = Arguments::of(request)?;
+    for refused in ["resource", "mask"] {
+        if arguments.get(refused).is_some() {
+            return Err(refuse(format!("{refused} is not offered; name_regex is, and the whole dump\n")));
         }
     }
-    Ok(())
+    let wanted = regex(arguments.get("name_regex"))?;
+    let plan = state.plan();
+    let document = config::dump(&plan, &|name| wanted.as_ref().is_none_or(|wanted| wanted.is_match(name)));
+    match arguments.get("format") {
+        None | Some("json") => Ok(json_page(format!("{document:#}\n"))),
+        Some("yaml") => {
+            let text = serde_yaml::to_string(&document)
+                .map_err(|error| Response::text(500, format!("the dump is no YAML: {error}\n")))?;
+            Ok(Response { content_type: "application/yaml", ..Response::text(200, text) })
+        }
+        Some(_) => Err(refuse("usage: /config_dump?format=(json|yaml)\n")),
+    }
 }
 
-/// The parameters of `/stats` and `/clusters`.
+fn json_page(text: String) -> Response {
+    Response { content_type: "application/json", ..Response::text(200, text) }
+}
+
+fn refuse(why: impl Into<String>) -> Response {
+    Response::text(400, why)
+}
+
+/// An address in Envoy's JSON form.
+fn address(address: SocketAddr) -> Value {
+    json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
+}
+
+fn regex(text: Option<&str>) -> Result<Option<Regex>, Response> {
+    text.map(Regex::new).transpose().map_err(|error| refuse(format!("Invalid regex: {error}\n")))
+}
+
+/// The query of a request. Parameters that a page does not know are ignored, as by Envoy.
 struct Arguments {
+    pairs: Vec<(String, String)>,
     filter: Option<Regex>,
-    used_only: bool,
 }
 
 impl Arguments {
-    /// Reads them; the error is the answer to send. Unknown ones are ignored, as by Envoy, but not `format`: who asks
-    /// for JSON must not be given text.
+    /// Reads them; the error is the answer to send.
     fn of(request: &Request) -> Result<Self, Response> {
-        let mut arguments = Self { filter: None, used_only: false };
-        for (name, value) in request.arguments(Plus::Itself) {
-            match name.as_str() {
-                "filter" => {
-                    let regex = Regex::new(&value);
-                    arguments.filter =
-                        Some(regex.map_err(|error| Response::text(400, format!("Invalid regex: {error}\n")))?);
-                }
-                "usedonly" => arguments.used_only = true,
-                "format" if value != "text" => {
-                    return Err(Response::text(400, format!("format {value:?} is not offered; text is\n")));
-                }
-                _ => {}
-            }
-        }
+        let mut arguments = Self { pairs: request.arguments(Plus::Itself), filter: None };
+        arguments.filter = regex(arguments.get("filter"))?;
         Ok(arguments)
     }
 
+    /// The value of the first parameter of that name.
+    fn get(&self, name: &str) -> Option<&str> {
+        self.pairs.iter().find(|(each, _)| each == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether the filter lets a name through.
     fn keeps(&self, name: &str) -> bool {
         self.filter.as_ref().is_none_or(|filter| filter.is_match(name))
     }

@@ -14,9 +14,9 @@ use crate::io::{self, doorbell};
 use crate::observe::access_log::AccessLog;
 use crate::observe::writer::LogSink;
 use crate::plan::Plan;
-use crate::proxy::{Budget, CoreParts, Log};
+use crate::proxy::{AskWhere, Budget, CoreParts, Log};
 use crate::upstream::CoreStats;
-use crate::worker::{self, Handle, Message, Reporter, Start};
+use crate::worker::{self, Handle, Message, Report, Reporter, Start};
 
 /// A worker that dies sooner than this after its start is not replaced before as much has passed: what kills it at
 /// once would kill the next one, and the other workers need the CPU.
@@ -87,6 +87,7 @@ impl Crew {
         let (mail, mailbox) = channel();
         let (bell, ringer) = doorbell()?;
         self.lives += 1;
+        let reports = reporter(&self.events, self.lives);
         let start = Start {
             cpu: member.cpu,
             driver: self.driver,
@@ -95,15 +96,16 @@ impl Crew {
                 plan: outfit.plan,
                 stats: outfit.stats,
                 rng: Rng::seeded(fastrand::u64(..)),
-                log: outfit.log.map(|(format, sink)| Log { format, sink }),
+                log: outfit.log.map(|(format, sink)| Log::new(format, sink)),
                 budget: self.budget.clone(),
                 stands_for_loopback: self.stands_for_loopback,
                 hostname: hostname(),
+                ask_where: ask_where(index, reports.clone()),
             },
             listeners: outfit.listeners,
             mailbox,
             bell,
-            reports: reporter(&self.events, self.lives),
+            reports,
         };
         let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(|| worker::main(start))?;
         (member.life, member.started) = (self.lives, io::now());
@@ -182,6 +184,10 @@ impl Member {
             Stage::Alive { .. } => None,
         }
     }
+}
+
+fn ask_where(worker: usize, reports: Reporter) -> AskWhere {
+    Box::new(move |authority| reports(Report::AsksWhere { worker, authority: authority.into() }))
 }
 
 /// The name of this machine; empty if it has none.

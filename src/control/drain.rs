@@ -14,7 +14,10 @@ const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Running {
     /// Stops accepting, and waits for what is in flight, at most `drainDuration` and until the next [`Event::Stop`].
-    pub(super) fn drain(mut self) {
+    ///
+    /// With `stay` it was not a stop that led here: the admin endpoints stay until one comes. If it comes before the
+    /// end of the drain, the process ends with it, and the one after that ends the wait.
+    pub(super) fn drain(mut self, mut stay: bool) {
         self.state.enter(Stage::Draining);
         let patience = self.plan.proxy.drain_duration;
         info!("draining: finishing what is in flight, for {patience:?} at most");
@@ -22,22 +25,26 @@ impl Running {
         running.iter().for_each(|worker| self.crew.tell(*worker, Message::Drain));
         self.reloads.stop();
         self.bound.drain(..).for_each(super::listeners::Bound::close);
-        self.wait_for_end(&mut running, now() + patience);
+        self.wait_for_end(&mut running, now() + patience, &mut stay);
         if !running.is_empty() {
             info!("closing what is still in flight");
             running.iter().for_each(|worker| self.crew.tell(*worker, Message::Stop));
-            self.wait_for_end(&mut running, now() + STOP_PATIENCE);
+            self.wait_for_end(&mut running, now() + STOP_PATIENCE, &mut stay);
         }
         self.crew.dismiss();
         if let Some(log) = self.log.take() {
             // Lines that a full pipe does not take are lost with the process; there is nobody left to tell.
             let _ = log.writer.finish(STOP_PATIENCE);
         }
+        if stay {
+            info!("drained; the admin endpoints stay until SIGTERM");
+            while !matches!(self.events.recv(), Ok(Event::Stop) | Err(_)) {}
+        }
     }
 
-    /// Waits until all of `running` have ended, `deadline` has passed, or another stop comes. Leaves those that still
-    /// run.
-    fn wait_for_end(&self, running: &mut Vec<usize>, deadline: Instant) {
+    /// Waits until all of `running` have ended, `deadline` has passed, or a stop comes that does not merely end `stay`.
+    /// Leaves those that still run.
+    fn wait_for_end(&mut self, running: &mut Vec<usize>, deadline: Instant, stay: &mut bool) {
         while !running.is_empty() {
             match self.events.recv_timeout(deadline.saturating_duration_since(now())) {
                 Ok(Event::Worker { life, report: Report::Ended { worker, .. } })
@@ -45,6 +52,14 @@ impl Running {
                 {
                     running.retain(|alive| *alive != worker);
                 }
+                // What is in flight may have to know yet where it goes.
+                Ok(Event::Worker { report: Report::AsksWhere { worker, authority }, .. }) => {
+                    self.asked_where(worker, authority);
+                }
+                Ok(Event::Resolved { worker, authority, whereabouts }) => {
+                    self.resolved(worker, authority, whereabouts);
+                }
+                Ok(Event::Stop) if *stay => *stay = false,
                 Ok(Event::Stop) | Err(_) => return,
                 Ok(_) => {}
             }

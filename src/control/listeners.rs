@@ -1,7 +1,7 @@
 //! The listening sockets: one for each listener and worker.
 //!
 //! Control binds them, so that a port in use is found out before anything has changed, and keeps a copy of each, so
-//! that a worker that replaces a dead one goes on with the same queue of connections.
+//! that it can end the listening whatever becomes of the worker.
 
 use std::net::{Shutdown, SocketAddr, TcpListener};
 
@@ -11,8 +11,8 @@ use super::start::{StartError, hint};
 use crate::io::{bind_probe, bind_reuseport};
 use crate::plan::{Listener, ListenerKind};
 
-/// What makes two plans' listeners the same one. Port 0 is another port each time, so there the Gateway's port says
-/// which one is meant.
+/// What makes two plans' listeners the same one. Port 0 is another port each time, so there it matters whom the listener
+/// is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Key(SocketAddr, Option<ListenerKind>);
 
@@ -28,8 +28,8 @@ pub(super) struct Bound {
     pub(super) key: Key,
     /// With the kernel's port where 0 was asked for.
     pub(super) address: SocketAddr,
-    /// One for each worker.
-    sockets: Vec<TcpListener>,
+    /// One for each worker; none for one that is dead.
+    sockets: Vec<Option<TcpListener>>,
 }
 
 impl Bound {
@@ -54,22 +54,35 @@ impl Bound {
         for _ in 0..workers {
             let socket = bind_reuseport(address).map_err(fail)?;
             address = socket.local_addr()?;
-            sockets.push(socket);
+            sockets.push(Some(socket));
         }
         Ok(Self { key: Key::of(listener), address, sockets })
     }
 
-    /// A worker's socket, to be accepted from.
-    pub(super) fn socket(&self, worker: usize) -> std::io::Result<TcpListener> {
-        let socket = self.sockets.get(worker).ok_or_else(|| std::io::Error::other("there is no such worker"))?;
-        socket.try_clone()
+    /// A worker's socket, to be accepted from; a new one if it has lost its own.
+    pub(super) fn socket(&mut self, worker: usize) -> std::io::Result<TcpListener> {
+        let place = self.sockets.get_mut(worker).ok_or_else(|| std::io::Error::other("there is no such worker"))?;
+        match place {
+            Some(socket) => socket.try_clone(),
+            None => place.insert(bind_reuseport(self.address)?).try_clone(),
+        }
+    }
+
+    /// A worker is dead: new connections go to the others. The socket is not for its successor, because the ring of a
+    /// thread that panicked lives on, and accepts one more connection that nobody would ever serve.
+    pub(super) fn lose(&mut self, worker: usize) {
+        if let Some(socket) = self.sockets.get_mut(worker).and_then(Option::take) {
+            end(&socket);
+        }
     }
 
     /// Listens no more. Not left to the end of the last copy: the runtime of a worker closes its one a little later
     /// than it says.
     pub(super) fn close(self) {
-        for socket in &self.sockets {
-            let _ = SockRef::from(socket).shutdown(Shutdown::Read); // it listens no more already
-        }
+        self.sockets.iter().flatten().for_each(end);
     }
+}
+
+fn end(socket: &TcpListener) {
+    let _ = SockRef::from(socket).shutdown(Shutdown::Read); // it listens no more already
 }

@@ -8,7 +8,9 @@ mod cpus;
 mod crew;
 mod drain;
 mod listeners;
+pub mod logging;
 mod reload;
+mod resolve;
 mod serve;
 mod signals;
 mod source;
@@ -20,6 +22,7 @@ pub use source::{Loaded, Source};
 pub use start::{Running, StartError, start};
 pub use watch::Snapshot;
 
+use crate::proxy::Whereabouts;
 use crate::worker::Report;
 
 /// Something that control reacts to.
@@ -29,12 +32,23 @@ pub enum Event {
     Stop,
     /// SIGHUP: read the configuration again.
     Reload,
+    /// `/drain`: finish what is in flight, and stay.
+    Drain,
     /// SIGUSR1: the access log's file has been moved away.
     ReopenLog,
     /// The files of the configuration have changed, and are like this now.
     Changed(Snapshot),
     /// The configuration was read again; `None`: whoever read it panicked.
     Loaded(Option<Box<Loaded>>),
+    /// Where an authority is that a worker has asked about.
+    Resolved {
+        /// Which worker.
+        worker: usize,
+        /// The authority, as it was asked.
+        authority: Box<str>,
+        /// The answer.
+        whereabouts: Whereabouts,
+    },
     /// Word from a worker.
     Worker {
         /// Which of the threads that there have been.

@@ -76,9 +76,12 @@ enum Place {
 }
 
 impl Reloads {
-    /// Watches no more.
+    /// Watches no more, and listens no more on what was about to be closed.
     pub(super) fn stop(&mut self) {
         self.watch = None;
+        if let Step::Installing(installing) = std::mem::take(&mut self.step) {
+            installing.vanished.into_iter().for_each(Bound::close);
+        }
     }
 }
 
@@ -109,7 +112,10 @@ impl Running {
 
     fn reload(&mut self, cause: Cause) {
         if !matches!(self.reloads.step, Step::None) {
-            self.reloads.next = Some(cause);
+            // What somebody asked for is done in any case; it reads what has changed, too.
+            if !matches!(self.reloads.next, Some(Cause::Asked)) {
+                self.reloads.next = Some(cause);
+            }
             return;
         }
         let Some(source) = self.reloads.source.clone() else {
@@ -170,15 +176,15 @@ impl Running {
 
     /// Puts a plan in force. Nothing can stop it any more: a worker that cannot go along is replaced by one that can.
     fn commit(&mut self, prepared: Prepared, since: Instant) {
-        let Prepared { plan, log_format, listeners } = prepared;
+        let Prepared { plan, log_format, mut listeners } = prepared;
         let plan = Arc::new(plan);
         let workers = self.crew.alive();
         for worker in &workers {
-            let socket = |place: &Place| match place {
+            let socket = |place: &mut Place| match place {
                 Place::New(bound) => bound.socket(*worker).map(Socket::New),
                 Place::Kept(at) => Ok(Socket::Kept(ListenerId(*at as u32))),
             };
-            let sockets: std::io::Result<Vec<_>> = listeners.iter().map(socket).collect();
+            let sockets: std::io::Result<Vec<_>> = listeners.iter_mut().map(socket).collect();
             match sockets {
                 Ok(sockets) => {
                     let stats = core_stats(&plan, &self.registry, *worker);
@@ -281,5 +287,6 @@ fn kept(plan: &Plan) -> Kept<'_> {
             .collect(),
         listeners: plan.listeners.iter().map(|listener| listener.name.as_str()).collect(),
         http: plan.listeners.iter().map(|listener| listener.stat_prefix.as_str()).collect(),
+        routes: plan.stat_prefixes().collect(),
     }
 }

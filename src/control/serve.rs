@@ -1,32 +1,40 @@
 //! Serving: the loop in which everything is decided, and the workers that die meanwhile.
 
+use std::net::SocketAddr;
 use std::sync::mpsc::RecvTimeoutError;
 
 use tracing::{error, info};
 
 use super::admin::Stage;
+use super::resolve::Question;
 use super::{Event, Running};
 use crate::io::now;
-use crate::worker::Report;
+use crate::plan::ListenerKind;
+use crate::proxy::Whereabouts;
+use crate::worker::{Message, Report};
 
 impl Running {
     /// Serves until [`Event::Stop`]; then stops accepting, waits for what is in flight, at most `drainDuration`, and
-    /// returns. A second `Stop` ends the wait.
+    /// returns. A second `Stop` ends the wait. [`Event::Drain`] does the same, but returns only after a `Stop`.
     ///
     /// A worker that dies is replaced; until the new one accepts connections, the proxy is not ready.
     pub fn serve(mut self) {
-        loop {
+        let stay = loop {
             match self.next_event() {
-                Some(Event::Stop) => break,
+                Some(Event::Stop) => break false,
+                Some(Event::Drain) => break true,
                 Some(Event::Worker { life, report }) => self.heard(life, report),
                 Some(Event::Reload) => self.reload_asked(),
                 Some(Event::Changed(snapshot)) => self.files_changed(snapshot),
                 Some(Event::Loaded(loaded)) => self.loaded(loaded),
                 Some(Event::ReopenLog) => self.reopen_log(),
+                Some(Event::Resolved { worker, authority, whereabouts }) => {
+                    self.resolved(worker, authority, whereabouts);
+                }
                 None => self.replace_workers(),
             }
-        }
-        self.drain();
+        };
+        self.drain(stay);
     }
 
     /// The next event; `None` when a worker is to be replaced.
@@ -58,25 +66,46 @@ impl Running {
                     self.state.enter(Stage::Live);
                 }
             }
+            Report::AsksWhere { worker, authority } => self.asked_where(worker, authority),
             Report::Installed { worker } if self.crew.is_current(worker, life) => self.installed(worker),
             // A predecessor's last words, or a plan of the past that is dropped here.
             Report::Ended { .. } | Report::Serving { .. } | Report::Installed { .. } | Report::Retired { .. } => {}
         }
     }
 
+    pub(super) fn asked_where(&mut self, worker: usize, authority: Box<str>) {
+        let ours = self.not_to_be_sent_to();
+        self.resolver.ask(Question { worker, authority, ours });
+    }
+
+    pub(super) fn resolved(&mut self, worker: usize, authority: Box<str>, whereabouts: Whereabouts) {
+        self.resolver.done();
+        self.crew.tell(worker, Message::Resolved { authority, whereabouts });
+    }
+
+    /// Where undeclared hosts must not be: the mesh listener, which would send requests round in circles, and the admin
+    /// endpoints, which are nobody's business who can reach that one.
+    fn not_to_be_sent_to(&self) -> Vec<SocketAddr> {
+        let listeners = self.plan.listeners.iter().zip(&self.bound);
+        let mesh = listeners.filter(|(listener, _)| listener.kind == ListenerKind::Mesh);
+        mesh.map(|(_, bound)| bound.address).chain(self.admin_address()).collect()
+    }
+
     /// A worker is of no use any more: another is to take its place, and until then the proxy is not ready.
     pub(super) fn lose_worker(&mut self, worker: usize, why: &str) {
         error!("worker {worker} ended: {why}; another takes its place");
         self.state.enter(Stage::PreInitializing);
+        self.bound.iter_mut().for_each(|bound| bound.lose(worker));
         self.crew.bury(worker, now());
     }
 
     fn replace_workers(&mut self) {
         for worker in self.crew.due(now()) {
-            self.registry.control().worker_restarts.inc();
+            self.registry.clear_gauges(worker);
             let sink = self.log.as_ref().map(|log| log.writer.new_sink(worker, &self.registry));
-            if let Err(error) = self.start_worker(worker, sink) {
-                self.lose_worker(worker, &format!("it cannot be started: {error}"));
+            match self.start_worker(worker, sink) {
+                Ok(()) => self.registry.control().worker_restarts.inc(),
+                Err(error) => self.lose_worker(worker, &format!("it cannot be started: {error}")),
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::start::log_format;
 use super::watch::Snapshot;
 use crate::istio::{self, problem::Problem};
 use crate::plan::{self, Overrides, Plan, ProxySettings};
@@ -48,6 +49,9 @@ impl Source {
         let (world, mut problems) = istio::read(&self.paths, stdin, self.options);
         let (plan, more) = plan::compile(&world, ProxySettings::resolve(&world.proxy, &self.overrides));
         problems.extend(more);
+        if let Err(error) = log_format(&plan.proxy) {
+            problems.push(world.proxy.source.error("spec.meshConfig.accessLogFormat", error.to_string(), ""));
+        }
         problems.iter().for_each(self.tell);
         Loaded { plan, problems, snapshot }
     }
@@ -56,5 +60,37 @@ impl Source {
     #[must_use]
     pub(super) fn reads_stdin(&self) -> bool {
         self.paths.iter().any(|path| path == Path::new("-"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_log_format_is_found_before_anything_starts() {
+        let source = Source {
+            paths: vec![PathBuf::from("-")],
+            options: istio::Options::default(),
+            overrides: Overrides::default(),
+            tell: |_| {},
+        };
+        let load = |mesh_config: &str| {
+            let yaml = format!(
+                "apiVersion: ringway.dev/v1\nkind: Proxy\nmetadata: {{name: p}}\nspec:\n  meshConfig:\n    {mesh_config}\n"
+            );
+            source.load(&mut yaml.as_bytes())
+        };
+        let wrong = load("accessLogFormat: '%TRACE_ID%'");
+        assert!(wrong.has_errors());
+        assert!(
+            wrong.problems.iter().any(|problem| problem.to_string()
+                == "<stdin>:6: Proxy/default/p: spec.meshConfig.accessLogFormat: `%TRACE_ID%` is an operator of Envoy's \
+                    that is not enforced"),
+            "{:#?}",
+            wrong.problems
+        );
+        assert!(load("{accessLogFormat: '%PROTOCOL%', accessLogEncoding: JSON}").has_errors());
+        assert!(!load("{accessLogFormat: '{\"a\": \"%PROTOCOL%\"}', accessLogEncoding: JSON}").has_errors());
     }
 }

@@ -11,12 +11,13 @@ use super::admin::{Admin, Stage, State};
 use super::crew::{Crew, Outfit};
 use super::listeners::Bound;
 use super::reload::Reloads;
+use super::resolve::Resolver;
 use super::{Event, cpus};
 use crate::io;
 use crate::observe::access_log::{AccessLog, FormatError};
 use crate::observe::stats::Registry;
 use crate::observe::writer::{LogSink, Writer};
-use crate::plan::{Driver, ListenerKind, Plan, ProxySettings};
+use crate::plan::{AccessLogEncoding, Driver, ListenerKind, Plan, ProxySettings};
 use crate::proxy::Budget;
 use crate::upstream::CoreStats;
 use crate::worker::Report;
@@ -106,6 +107,7 @@ pub struct Running {
     pub(super) bound: Vec<Bound>,
     pub(super) log: Option<OpenLog>,
     pub(super) reloads: Reloads,
+    pub(super) resolver: Resolver,
     admin: Option<Admin>,
 }
 
@@ -132,12 +134,13 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
 
     let (sender, events) = channel();
     let plan = Arc::new(plan.clone());
-    let state = Arc::new(State::new(registry.clone(), plan.clone(), io::now()));
+    let state = Arc::new(State::new(registry.clone(), plan.clone(), io::now(), sender.clone()));
     let admin = settings.admin.map(|address| open_admin(address, &state)).transpose()?;
     let driver = driver(settings.driver);
     let crew = Crew::new(&cpus, driver, sender.clone(), budget.clone(), first_outward_address());
     let started_with = settings.clone();
     let reloads = Reloads::default();
+    let resolver = Resolver::new(sender.clone());
     let mut running = Running {
         crew,
         events,
@@ -151,6 +154,7 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
         bound,
         log,
         reloads,
+        resolver,
         admin,
     };
     show_members(&running.plan, &running.registry);
@@ -203,7 +207,7 @@ impl Running {
 
     /// Starts the worker of a core on the plan in force; `sink` is its end of the access log.
     pub(super) fn start_worker(&mut self, index: usize, sink: Option<LogSink>) -> std::io::Result<()> {
-        let listeners: std::io::Result<Vec<_>> = self.bound.iter().map(|bound| bound.socket(index)).collect();
+        let listeners: std::io::Result<Vec<_>> = self.bound.iter_mut().map(|bound| bound.socket(index)).collect();
         let log = self.log.as_ref().map(|log| log.format.clone()).zip(sink);
         let (plan, stats) = (own_copy(&self.plan), core_stats(&self.plan, &self.registry, index));
         self.crew.start(index, Outfit { plan, stats, listeners: listeners?, log })
@@ -256,8 +260,11 @@ fn open_log(settings: &ProxySettings, registry: &Registry) -> Result<(Option<Ope
 
 /// The form of the lines of the access log.
 pub(super) fn log_format(settings: &ProxySettings) -> Result<Arc<AccessLog>, FormatError> {
-    let format = settings.access_log_format.as_deref();
-    Ok(Arc::new(format.map_or_else(|| Ok(AccessLog::istio_default()), AccessLog::of_mesh_config)?))
+    let format = settings.access_log_format.as_deref().unwrap_or_default();
+    Ok(Arc::new(match settings.access_log_encoding {
+        AccessLogEncoding::Text => AccessLog::of_mesh_config(format)?,
+        AccessLogEncoding::Json => AccessLog::json_of_mesh_config(format)?,
+    }))
 }
 
 /// `limits.maxConnections`, or half of the descriptors left: a request in flight needs a second one, upstream.
@@ -280,6 +287,7 @@ pub(super) fn core_stats(plan: &Plan, registry: &Registry, core: usize) -> CoreS
             .collect(),
         listeners: plan.listeners.iter().map(|listener| registry.listener(core, &listener.name)).collect(),
         http: plan.listeners.iter().map(|listener| registry.http(core, &listener.stat_prefix)).collect(),
+        routes: plan.stat_prefixes().map(|(host, stat_prefix)| registry.route(core, host, stat_prefix)).collect(),
     }
 }
 

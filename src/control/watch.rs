@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tracing::warn;
 
 use super::Event;
@@ -24,6 +24,9 @@ const QUIET: Duration = Duration::from_millis(200);
 
 /// Links on the way to a file after which it is taken for a loop, as by the kernel.
 const MOST_LINKS: usize = 40;
+
+/// Looks in a row at folders that come and go.
+const MOST_LOOKS: usize = 16;
 
 /// A file or folder of the disk: device and inode.
 type Id = (u64, u64);
@@ -125,6 +128,14 @@ fn id(about: &Metadata) -> Id {
     (about.dev(), about.ino())
 }
 
+fn is_missing(error: &notify::Error) -> bool {
+    match &error.kind {
+        ErrorKind::PathNotFound => true,
+        ErrorKind::Io(error) => error.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
 /// A reason for the watching thread to wake up.
 enum Hint {
     /// Something has happened in one of the folders.
@@ -146,7 +157,7 @@ impl Watch {
     /// Watches the files under `paths`, which were last read in the state `last`.
     ///
     /// # Errors
-    /// If the kernel gives no more watches, or the thread cannot be started.
+    /// If the kernel gives no watches at all, or the thread cannot be started.
     pub(super) fn start(paths: Vec<PathBuf>, last: Snapshot, events: Sender<Event>) -> notify::Result<Self> {
         let (hints, hinted) = channel();
         let hint = hints.clone();
@@ -159,8 +170,7 @@ impl Watch {
                 Ok(_) | Err(_) => hint.send(Hint::Look),
             };
         })?;
-        let mut watching = Watching { paths, watcher, watched: HashMap::new(), hinted };
-        watching.follow(&last)?;
+        let watching = Watching { paths, watcher, watched: HashMap::new(), hinted };
         let thread = std::thread::Builder::new().name("watch".to_owned());
         let thread = thread.spawn(move || watching.run(last, &events)).map_err(notify::Error::io)?;
         Ok(Self { hints, thread: Some(thread) })
@@ -221,14 +231,17 @@ impl Watching {
 
     /// The files as they are now, with every folder of theirs watched from before they were looked at.
     fn look(&mut self) -> Snapshot {
-        loop {
-            let snapshot = Snapshot::take(&self.paths);
+        let mut snapshot = Snapshot::take(&self.paths);
+        // Twice, as a rule, when folders have come; more often only while others come and go under way.
+        for _ in 0..MOST_LOOKS {
             match self.follow(&snapshot) {
-                Ok(false) => return snapshot,
+                Ok(false) => break,
                 Ok(true) => {}
                 Err(error) => warn!("a part of the configuration cannot be watched for changes: {error}"),
             }
+            snapshot = Snapshot::take(&self.paths);
         }
+        snapshot
     }
 
     /// Watches the folders of `snapshot` and no others. True if one was added.
@@ -245,11 +258,14 @@ impl Watching {
         for (id, path) in &snapshot.folders {
             if !self.watched.contains_key(id) {
                 added = true;
-                // Entered also if it fails, to be tried and told of once.
-                self.watched.insert(*id, path.clone());
-                if let Err(error) = watcher.watch(path, RecursiveMode::NonRecursive) {
-                    outcome = Err(error.add_path(path.clone()));
+                match watcher.watch(path, RecursiveMode::NonRecursive) {
+                    // Removed meanwhile: the next look does not find it.
+                    Err(error) if is_missing(&error) => continue,
+                    Err(error) => outcome = Err(error.add_path(path.clone())),
+                    Ok(()) => {}
                 }
+                // Entered also if it failed, to be tried and told of once.
+                self.watched.insert(*id, path.clone());
             }
         }
         outcome.map(|()| added)
@@ -271,5 +287,111 @@ impl Watching {
                 Err(RecvTimeoutError::Timeout) => return false,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn dir() -> TempDir {
+        TempDir::new().expect("a temporary folder")
+    }
+
+    fn write(path: &Path, text: &str) {
+        fs::write(path, text).expect("write");
+    }
+
+    fn take(path: &Path) -> Snapshot {
+        Snapshot::take(&[path.to_owned()])
+    }
+
+    fn watches(snapshot: &Snapshot, folder: &Path) -> bool {
+        snapshot.folders.contains_key(&id(&fs::metadata(folder).expect("a folder")))
+    }
+
+    #[test]
+    fn only_what_is_read_counts() {
+        let dir = dir();
+        write(&dir.path().join("a.yaml"), "1");
+        let before = take(dir.path());
+        write(&dir.path().join("notes.txt"), "1");
+        write(&dir.path().join(".a.yaml.swp"), "1");
+        assert_eq!(take(dir.path()), before);
+        fs::create_dir(dir.path().join("more")).expect("a folder");
+        assert_eq!(take(dir.path()), before, "there is nothing in it");
+        for name in ["b.yaml", "b.yml", "b.json", "more/c.yaml"] {
+            let before = take(dir.path());
+            write(&dir.path().join(name), "1");
+            assert_ne!(take(dir.path()), before, "{name} was added");
+        }
+        let before = take(dir.path());
+        fs::remove_file(dir.path().join("b.yml")).expect("remove");
+        assert_ne!(take(dir.path()), before, "one was removed");
+    }
+
+    #[test]
+    fn a_file_that_looks_the_same_is_another_one() {
+        let dir = dir();
+        let (file, other) = (dir.path().join("a.yaml"), dir.path().join("other"));
+        write(&file, "one");
+        let before = take(&file);
+        assert_eq!(take(&file), before);
+        write(&other, "two");
+        let times = fs::metadata(&file).expect("a file").modified().expect("a time");
+        let handle = fs::File::options().write(true).open(&other).expect("open");
+        handle.set_modified(times).expect("set the time");
+        fs::rename(&other, &file).expect("rename over");
+        assert_ne!(take(&file), before, "as long, and as old");
+    }
+
+    #[test]
+    fn every_folder_on_the_way_is_watched() {
+        let dir = dir();
+        let real = dir.path().join("releases/1/etc");
+        fs::create_dir_all(&real).expect("folders");
+        write(&real.join("a.yaml"), "1");
+        symlink("releases/1", dir.path().join("current")).expect("a link");
+        let away = TempDir::new().expect("a temporary folder");
+        symlink(dir.path().join("current/etc/a.yaml"), away.path().join("b.yaml")).expect("a link");
+        let snapshot = take(&away.path().join("b.yaml"));
+        assert!(watches(&snapshot, away.path()), "the link itself can be replaced");
+        assert!(watches(&snapshot, dir.path()), "the link on the way can be replaced");
+        assert!(watches(&snapshot, &real), "the file can be replaced");
+        let snapshot = take(away.path());
+        assert!(watches(&snapshot, &real), "also when the link is found in a folder");
+    }
+
+    #[test]
+    fn loops_of_links_end() {
+        let dir = dir();
+        write(&dir.path().join("a.yaml"), "1");
+        for name in ["x", "y"] {
+            symlink(".", dir.path().join(name)).expect("a link");
+            symlink(format!("{name}.yaml"), dir.path().join(format!("{name}.yaml"))).expect("a link");
+        }
+        assert_eq!(take(dir.path()).files.len(), 1);
+        assert_eq!(take(&dir.path().join("x.yaml")).files.len(), 0);
+    }
+
+    #[test]
+    fn a_change_is_told_once_and_a_watch_ends_at_once() {
+        let dir = dir();
+        let file = dir.path().join("a.yaml");
+        write(&file, "1");
+        let (events, told) = std::sync::mpsc::channel();
+        let watch = Watch::start(vec![file.clone()], take(&file), events).expect("a watch");
+        for text in ["two", "three"] {
+            write(&file, text);
+            let patience = Duration::from_secs(20);
+            let Ok(Event::Changed(snapshot)) = told.recv_timeout(patience) else { panic!("{text} was not seen") };
+            assert_eq!(snapshot, take(&file));
+        }
+        drop(watch);
+        assert!(told.recv().is_err(), "nothing more, and nobody who could tell");
     }
 }

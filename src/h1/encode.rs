@@ -171,6 +171,8 @@ fn write_request<const CHANGED: bool>(out: &mut Vec<u8>, head: &RequestHead, buf
                     lines.keep(line);
                 }
             }
+            // A certificate that the client showed is the proxy's to tell of, and there was none (Envoy's SANITIZE).
+            Known::XForwardedClientCert => {}
             Known::Connection
             | Known::KeepAlive
             | Known::ProxyConnection
@@ -351,10 +353,11 @@ fn write_response<const CHANGED: bool>(out: &mut Vec<u8>, head: &ResponseHead, b
     if CHANGED {
         out.extend_from_slice(what.changes.lines());
     }
-    let dated = match what.changes.of(Known::Date, b"date") {
-        Change::To(_) if CHANGED => true,
-        Change::Gone if CHANGED => false,
-        _ => head.has(Known::Date),
+    let changed = if CHANGED { what.changes.of(Known::Date, b"date") } else { Change::None };
+    let dated = match changed {
+        Change::To(_) => true,
+        Change::Gone => false,
+        Change::None => head.has(Known::Date),
     };
     if !dated {
         put(out, b"date", what.date);

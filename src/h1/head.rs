@@ -110,6 +110,7 @@ pub enum Known {
     XForwardedFor,
     XForwardedProto,
     XForwardedHost,
+    XForwardedClientCert,
     XRequestId,
     XEnvoyUpstreamServiceTime,
     /// Any other name that begins with `x-envoy-`.
@@ -140,6 +141,7 @@ impl Known {
             (16, b'p') => (Self::ProxyConnection, b"proxy-connection"),
             (17, b'x') => (Self::XForwardedProto, b"x-forwarded-proto"),
             (17, b't') => (Self::TransferEncoding, b"transfer-encoding"),
+            (23, b'x') => (Self::XForwardedClientCert, b"x-forwarded-client-cert"),
             (29, b'x') => (Self::XEnvoyUpstreamServiceTime, b"x-envoy-upstream-service-time"),
             (_, b'x') if is_envoys(name) => return Self::XEnvoy,
             _ => return Self::Other,

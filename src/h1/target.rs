@@ -169,7 +169,8 @@ pub enum PathForm {
     /// path cannot hold are encoded; `%2f`, `//` and `%zz` stay (`BASE`: Envoy's `normalize_path`).
     #[default]
     Base,
-    /// Then several slashes in a row become one (`MERGE_SLASHES`).
+    /// Then several slashes in a row become one (`MERGE_SLASHES`). Also where there is nothing else: Envoy leaves two of
+    /// `///`.
     MergeSlashes,
     /// Encoded slashes and backslashes become slashes before all that (`DECODE_AND_MERGE_SLASHES`).
     DecodeAndMergeSlashes,

@@ -5,6 +5,25 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// Bytes of an IMF-fixdate.
 const IMF_BYTES: usize = 29;
 
+/// The days of the week from that of 1970-01-01; a short name is the first three letters.
+pub(super) const DAYS: [&str; 7] = ["Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday"];
+
+/// The months; a short name is the first three letters.
+pub(super) const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+
 /// The text of the `date` header, made anew only when the second changes. One a core.
 #[derive(Debug, Clone)]
 pub struct DateCache {
@@ -52,14 +71,11 @@ pub fn write_start_time(out: &mut Vec<u8>, time: SystemTime) {
 }
 
 fn imf_fixdate(second: u64) -> [u8; IMF_BYTES] {
-    const DAYS: [&[u8; 3]; 7] = [b"Thu", b"Fri", b"Sat", b"Sun", b"Mon", b"Tue", b"Wed"]; // 1970-01-01 was a Thursday
-    const MONTHS: [&[u8; 3]; 12] =
-        [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
     let civil = Civil::of(second);
     let mut text = *b"Thu, 00 Jan 0000 00:00:00 GMT";
-    text[0..3].copy_from_slice(DAYS[(second / 86_400 % 7) as usize]);
+    text[0..3].copy_from_slice(&DAYS[(second / 86_400 % 7) as usize].as_bytes()[..3]);
     digits(&mut text[5..7], civil.day);
-    text[8..11].copy_from_slice(MONTHS[(civil.month - 1) as usize]);
+    text[8..11].copy_from_slice(&MONTHS[(civil.month - 1) as usize].as_bytes()[..3]);
     digits(&mut text[12..16], civil.year);
     digits(&mut text[17..19], civil.hour);
     digits(&mut text[20..22], civil.minute);
@@ -68,23 +84,26 @@ fn imf_fixdate(second: u64) -> [u8; IMF_BYTES] {
 }
 
 /// A time before 1970 counts as 1970: a clock that wrong is not worth an error on the data path.
-fn since_epoch(time: SystemTime) -> Duration {
+pub(super) fn since_epoch(time: SystemTime) -> Duration {
     time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-struct Civil {
-    year: u64,
-    month: u64,
-    day: u64,
-    hour: u64,
-    minute: u64,
-    second: u64,
+/// A date and time of the Gregorian calendar.
+pub(super) struct Civil {
+    pub(super) year: u64,
+    /// From 1.
+    pub(super) month: u64,
+    /// From 1.
+    pub(super) day: u64,
+    pub(super) hour: u64,
+    pub(super) minute: u64,
+    pub(super) second: u64,
 }
 
 impl Civil {
     /// The Gregorian date and time of a second since 1970, by Howard Hinnant's `civil_from_days`: years begin in March,
     /// so that the leap day is the last, and 400 of them have a fixed number of days.
-    fn of(second: u64) -> Self {
+    pub(super) fn of(second: u64) -> Self {
         const DAYS_FROM_MARCH_0000: u64 = 719_468;
         const DAYS_OF_400_YEARS: u64 = 146_097;
         let days = second / 86_400 + DAYS_FROM_MARCH_0000;
@@ -101,6 +120,14 @@ impl Civil {
             minute: second / 60 % 60,
             second: second % 60,
         }
+    }
+
+    /// The day of the year, from 1.
+    pub(super) fn day_of_year(&self) -> u64 {
+        const BEFORE: [u64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
+        let year = self.year;
+        let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+        BEFORE[(self.month - 1) as usize] + self.day + u64::from(leap && self.month > 2)
     }
 }
 

@@ -8,11 +8,12 @@ pub struct Flags(u32);
 
 /// Declares the flags; the order is the order of the log.
 macro_rules! flags {
-    ($($(#[$doc:meta])* $name:ident = $bit:literal,)*) => {
+    ($($(#[$doc:meta])* $name:ident = $bit:literal $long:literal,)*) => {
         impl Flags {
             $($(#[$doc])* pub const $name: Flags = Flags(1 << $bit);)*
 
-            const NAMES: &'static [(Flags, &'static str)] = &[$((Flags::$name, stringify!($name)),)*];
+            const NAMES: &'static [(Flags, &'static str, &'static str)] =
+                &[$((Flags::$name, stringify!($name), $long),)*];
         }
     };
 }
@@ -21,41 +22,41 @@ macro_rules! flags {
 // before everything, the verdict that retries are used up before the failure of the last try.
 flags! {
     /// A fault delayed the request.
-    DI = 0,
+    DI = 0 "DelayInjected",
     /// The retries, or the attempts to connect, were used up.
-    URX = 1,
+    URX = 1 "UpstreamRetryLimitExceeded",
     /// No healthy endpoint.
-    UH = 2,
+    UH = 2 "NoHealthyUpstream",
     /// The route's timeout, or the last try's, passed.
-    UT = 3,
+    UT = 3 "UpstreamRequestTimeout",
     /// This side reset the connection.
-    LR = 4,
+    LR = 4 "LocalReset",
     /// The upstream reset the request.
-    UR = 5,
+    UR = 5 "UpstreamRemoteReset",
     /// The upstream could not be connected to.
-    UF = 6,
+    UF = 6 "UpstreamConnectionFailure",
     /// The upstream closed the connection.
-    UC = 7,
+    UC = 7 "UpstreamConnectionTermination",
     /// A circuit breaker was open.
-    UO = 8,
+    UO = 8 "UpstreamOverflow",
     /// No route.
-    NR = 9,
+    NR = 9 "NoRouteFound",
     /// A fault aborted the request.
-    FI = 10,
+    FI = 10 "FaultInjected",
     /// The client closed the connection.
-    DC = 11,
+    DC = 11 "DownstreamConnectionTermination",
     /// The request made no progress for too long.
-    SI = 12,
+    SI = 12 "StreamIdleTimeout",
     /// The client did not speak HTTP.
-    DPE = 13,
+    DPE = 13 "DownstreamProtocolError",
     /// The upstream did not speak HTTP.
-    UPE = 14,
+    UPE = 14 "UpstreamProtocolError",
     /// The route names a cluster that does not exist.
-    NC = 15,
+    NC = 15 "NoClusterFound",
     /// The proxy shed load.
-    OM = 16,
+    OM = 16 "OverloadManagerTerminated",
     /// The upstream's name could not be resolved.
-    DF = 17,
+    DF = 17 "DnsResolutionFailed",
 }
 
 impl Flags {
@@ -81,12 +82,21 @@ impl Flags {
 
     /// Appends the flags as the log shows them: `DI,UT`, or `-` for none.
     pub fn write(self, out: &mut Vec<u8>) {
+        self.write_names(out, |(_, short, _)| short);
+    }
+
+    /// Appends the flags by Envoy's long names: `DelayInjected,UpstreamRequestTimeout`, or `-` for none.
+    pub fn write_long(self, out: &mut Vec<u8>) {
+        self.write_names(out, |(_, _, long)| long);
+    }
+
+    fn write_names(self, out: &mut Vec<u8>, name: fn(&'static (Flags, &'static str, &'static str)) -> &'static str) {
         if self.is_empty() {
             out.push(b'-');
             return;
         }
         let mut comma = false;
-        for (_, name) in Self::NAMES.iter().filter(|(flag, _)| self.contains(*flag)) {
+        for name in Self::NAMES.iter().filter(|(flag, ..)| self.contains(*flag)).map(name) {
             if comma {
                 out.push(b',');
             }
@@ -148,7 +158,7 @@ mod tests {
 
     #[test]
     fn every_flag_has_its_own_bit() {
-        let all = Flags::NAMES.iter().fold(0, |bits, (flag, _)| bits | flag.0);
+        let all = Flags::NAMES.iter().fold(0, |bits, (flag, ..)| bits | flag.0);
         assert_eq!(all.count_ones() as usize, Flags::NAMES.len());
     }
 }

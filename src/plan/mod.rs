@@ -41,7 +41,9 @@ pub use listener::{Listener, ListenerKind, RouteTable};
 pub use matcher::{Condition, HeaderCondition, Matcher, QueryCondition};
 pub use pattern::Pattern;
 pub use route::{NoWitness, Origin, Route, VirtualHost, Witness};
-pub use settings::{Cpus, Driver, Limits, Overrides, PathNormalization, ProxySettings, ServerHeader};
+pub use settings::{
+    AccessLogEncoding, Cpus, Driver, Limits, Overrides, PathNormalization, ProxySettings, ServerHeader,
+};
 
 /// All that the workers serve, immutable.
 #[derive(Debug, Clone)]
@@ -170,6 +172,15 @@ impl Plan {
             Action::Direct(direct) => Decision::Direct { route, direct },
             Action::Passthrough => Decision::Passthrough { route },
         }
+    }
+
+    /// Virtual host and `statPrefix` of every route that has one, in the order of the plan. The text of a prefix is the
+    /// route's own.
+    pub fn stat_prefixes(&self) -> impl Iterator<Item = (&str, &str)> {
+        let hosts = self.listeners.iter().flat_map(|listener| &listener.tables).flat_map(|table| &table.virtual_hosts);
+        hosts.flat_map(|host| {
+            host.routes().iter().filter_map(|route| Some((&*host.name, route.stat_prefix.as_deref()?)))
+        })
     }
 
     /// The cluster behind an id that [`Plan::route`] gave.

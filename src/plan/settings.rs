@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::h1::target::PathForm;
 use crate::istio::model::Labels;
 use crate::istio::model::proxy::Proxy;
-pub use crate::istio::model::proxy::{Cpus, Driver, Limits, PathNormalization, ServerHeader};
+pub use crate::istio::model::proxy::{AccessLogEncoding, Cpus, Driver, Limits, PathNormalization, ServerHeader};
 
 /// What the process runs with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +43,10 @@ pub struct ProxySettings {
     pub connect_timeout: Duration,
     /// Where the access log goes; `None`: there is none.
     pub access_log_file: Option<String>,
-    /// Its format; `None`: Istio's.
+    /// Its format; `None`: Istio's for the encoding.
     pub access_log_format: Option<String>,
+    /// Whether its lines are text or JSON.
+    pub access_log_encoding: AccessLogEncoding,
 }
 
 /// What the command line says in place of the Proxy document; `None` leaves the document's value.
@@ -84,6 +86,7 @@ impl ProxySettings {
             connect_timeout: proxy.mesh_config.connect_timeout,
             access_log_file: proxy.mesh_config.access_log_file.clone(),
             access_log_format: proxy.mesh_config.access_log_format.clone(),
+            access_log_encoding: proxy.mesh_config.access_log_encoding,
         }
     }
 

@@ -54,6 +54,12 @@ impl TableSize {
         let prime = !factors.into_iter().any(|factor| entries.is_multiple_of(factor));
         (prime && (1..Self::LIMIT).contains(&entries)).then_some(Self(entries))
     }
+
+    /// How many entries.
+    #[must_use]
+    pub fn entries(self) -> u64 {
+        self.0
+    }
 }
 
 impl Default for TableSize {

@@ -4,6 +4,7 @@
 //! dropped on a connection that lives on.
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -86,36 +87,87 @@ pub(super) async fn run(
         local.stats.upstream_cx_none_healthy.inc();
         return Run::failed(Ended::NoEndpoint, request::skip_buffered_body(session, story, asked.body));
     };
-    story.upstream_host = Some(address);
     let active = Active::begin(local, endpoint);
-    let core = session.core.clone();
-    let mut upstream = match endpoint.check_out() {
-        Some(upstream) => upstream,
-        None => {
-            local.stats.upstream_rq_pending_total.inc();
-            local.stats.upstream_rq_pending_active.inc();
-            let opened = open(cluster, local, endpoint, address, &core.buffers).await;
-            local.stats.upstream_rq_pending_active.dec();
-            match opened {
-                Ok(upstream) => upstream,
-                Err(error) => {
-                    core.buffers.put(head);
-                    local.stats.upstream_rq_pending_failure_eject.inc();
-                    endpoint.stats.rq_error.inc();
-                    let ended = match error {
-                        ConnectError::Failed(error) => Ended::ConnectFailed(error),
-                        ConnectError::TimedOut => Ended::ConnectTimedOut,
-                    };
-                    return Run::failed(ended, request::skip_buffered_body(session, story, asked.body));
-                }
-            }
+    match connection(session, story, (cluster, local), endpoint, address).await {
+        Ok(upstream) => {
+            let head = (head, hashed.cookies.as_slice());
+            carry(session, installed, story, asked, head, (local, endpoint, active), upstream).await
         }
-    };
+        Err(ended) => {
+            session.core.buffers.put(head);
+            Run::failed(ended, request::skip_buffered_body(session, story, asked.body))
+        }
+    }
+}
+
+/// Makes the try at a host that is not declared: at the first of its addresses that takes the connection.
+pub(super) async fn run_undeclared(
+    session: &mut Session,
+    installed: &Installed,
+    story: &mut Story<'_>,
+    (cluster, local): (&Cluster, &LocalCluster),
+    asked: &Asked,
+    addresses: &[SocketAddr],
+) -> Run {
+    let mut ended = Ended::Unresolved;
+    for address in addresses {
+        let endpoint = installed.undeclared(*address, story.began);
+        let active = Active::begin(local, &endpoint);
+        match connection(session, story, (cluster, local), &endpoint, *address).await {
+            Ok(upstream) => {
+                let head = (outgoing(session, story, asked), &[][..]);
+                return carry(session, installed, story, asked, head, (local, &endpoint, active), upstream).await;
+            }
+            Err(failed) => ended = failed,
+        }
+    }
+    Run::failed(ended, request::skip_buffered_body(session, story, asked.body))
+}
+
+/// A connection to the endpoint: one that rests, or a new one.
+async fn connection(
+    session: &Session,
+    story: &mut Story<'_>,
+    (cluster, local): (&Cluster, &LocalCluster),
+    endpoint: &LocalEndpoint,
+    address: SocketAddr,
+) -> Result<Upstream, Ended> {
+    story.upstream_host = Some(address);
+    if let Some(upstream) = endpoint.check_out() {
+        return Ok(upstream);
+    }
+    local.stats.upstream_rq_pending_total.inc();
+    local.stats.upstream_rq_pending_active.inc();
+    let opened = open(cluster, local, endpoint, address, &session.core.buffers).await;
+    local.stats.upstream_rq_pending_active.dec();
+    opened.map_err(|error| {
+        local.stats.upstream_rq_pending_failure_eject.inc();
+        endpoint.stats.rq_error.inc();
+        match error {
+            ConnectError::Failed(error) => Ended::ConnectFailed(error),
+            ConnectError::TimedOut => Ended::ConnectTimedOut,
+        }
+    })
+}
+
+/// Sends the request on a connection and brings back its response.
+async fn carry(
+    session: &mut Session,
+    installed: &Installed,
+    story: &mut Story<'_>,
+    asked: &Asked,
+    head: (Buf, &[NewCookie<'_>]),
+    (local, endpoint, active): (&LocalCluster, &LocalEndpoint, Active),
+    mut upstream: Upstream,
+) -> Run {
     local.stats.upstream_rq_total.inc();
+    if let Some(route) = story.route_stats {
+        route.upstream_rq_total.inc();
+    }
     story.upstream_local = upstream.local();
     upstream.begin_request();
     let notes = Notes::default();
-    let run = exchange(session, installed, story, asked, (head, &hashed.cookies), &mut upstream, &notes).await;
+    let run = exchange(session, installed, story, asked, head, &mut upstream, &notes).await;
     session.input.extend(session.behind.bytes());
     session.behind.clear();
     if notes.tunnel.get() {
@@ -135,8 +187,12 @@ pub(super) async fn run(
     if notes.reusable.get() {
         let now = io::now();
         let took = now.duration_since(notes.progress.sent.get().unwrap_or(now));
-        local.stats.upstream_rq_time.record(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-        endpoint.check_in(upstream, &core.buffers, now);
+        let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        local.stats.upstream_rq_time.record(took);
+        if let Some(route) = story.route_stats {
+            route.upstream_rq_time.record(took);
+        }
+        endpoint.check_in(upstream, &session.core.buffers, now);
     }
     run
 }
@@ -356,6 +412,7 @@ async fn exchange(
             changes: &draft.response,
         },
     );
+    core.if_logged(|names| draft.keep_for_log(names, out.bytes()));
     let reusable = framing::response_keep_alive(response, up_buf.bytes());
     up_buf.consume(response.len);
     if tunnelled {

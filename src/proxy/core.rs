@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::door::Door;
+use super::names::{AskWhere, Names, Whereabouts};
 use super::rewrite::Captures;
 use crate::base::request_id;
 use crate::base::rng::Rng;
@@ -20,7 +21,7 @@ use crate::io::{self, BufPool, Handle, Notify};
 use crate::observe::access_log::{AccessLog, Record};
 use crate::observe::date::DateCache;
 use crate::observe::writer::LogSink;
-use crate::plan::Plan;
+use crate::plan::{HeaderName, Plan};
 use crate::upstream::{CoreStats, Installed, Remains};
 
 /// The downstream connections that the process may hold, over all cores (`limits.maxConnections`).
@@ -44,6 +45,12 @@ impl Budget {
         self.most.store(most, Ordering::Relaxed);
     }
 
+    /// Connections that are open.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
     fn take(&self) -> bool {
         let most = self.most.load(Ordering::Relaxed);
         self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < most).then_some(open + 1)).is_ok()
@@ -56,10 +63,22 @@ impl Budget {
 
 /// Where a core writes its access log.
 pub struct Log {
-    /// The compiled format.
-    pub format: Arc<AccessLog>,
-    /// This core's buffer on the way to the writer thread.
-    pub sink: LogSink,
+    format: Arc<AccessLog>,
+    /// The response headers that it shows.
+    wanted: Box<[HeaderName]>,
+    sink: LogSink,
+}
+
+impl Log {
+    /// Writes lines of a compiled format into this core's buffer on the way to the writer thread.
+    #[must_use]
+    pub fn new(format: Arc<AccessLog>, sink: LogSink) -> Self {
+        Self { wanted: wanted(&format), format, sink }
+    }
+}
+
+fn wanted(format: &AccessLog) -> Box<[HeaderName]> {
+    format.response_headers().into_iter().map(HeaderName::new).collect()
 }
 
 /// What a core is made of.
@@ -81,6 +100,8 @@ pub struct CoreParts {
     pub stands_for_loopback: Option<IpAddr>,
     /// The name of this machine, for `%HOSTNAME%`.
     pub hostname: Box<str>,
+    /// How control is asked where undeclared hosts are.
+    pub ask_where: AskWhere,
 }
 
 /// One core's shared state.
@@ -102,8 +123,10 @@ pub struct Core {
     /// The name of this machine.
     pub(super) hostname: Box<str>,
     captures: RefCell<Captures>,
+    pub(super) names: Names,
     live: RefCell<Slab<Rc<Live>>>,
     draining: Cell<bool>,
+    abandoned: Cell<bool>,
     swept_to: Cell<usize>,
 }
 
@@ -128,8 +151,10 @@ impl Core {
             stands_for_loopback: parts.stands_for_loopback,
             hostname: parts.hostname,
             captures: RefCell::default(),
+            names: Names::new(parts.ask_where),
             live: RefCell::default(),
             draining: Cell::new(false),
+            abandoned: Cell::new(false),
             swept_to: Cell::new(0),
         })
     }
@@ -150,6 +175,7 @@ impl Core {
         self.retired.borrow_mut().push(old.clone());
         self.swept_to.set(0);
         if let (Some(log), Some(format)) = (self.log.borrow_mut().as_mut(), log_format) {
+            log.wanted = wanted(&format);
             log.format = format;
         }
         old
@@ -173,6 +199,11 @@ impl Core {
         self.with_rng(request_id::generate)
     }
 
+    /// Control says where an authority is that this core has asked about.
+    pub fn resolved(&self, authority: &str, whereabouts: Whereabouts) {
+        self.names.answered(authority, whereabouts, io::now());
+    }
+
     /// Room for the groups of rewriting regexes.
     pub(super) fn with_captures<T>(&self, search: impl FnOnce(&mut Captures) -> T) -> T {
         search(&mut self.captures.borrow_mut())
@@ -181,6 +212,13 @@ impl Core {
     /// The `date` header of now.
     pub(super) fn date(&self) -> [u8; 29] {
         *self.date.borrow_mut().at(io::unix_time())
+    }
+
+    /// Lets `note` have a look at the response headers that the log shows, if there are any.
+    pub(super) fn if_logged(&self, note: impl FnOnce(&[HeaderName])) {
+        if let Some(log) = self.log.borrow().as_ref().filter(|log| !log.wanted.is_empty()) {
+            note(&log.wanted);
+        }
     }
 
     /// Writes a line of the access log, if there is one.
@@ -225,10 +263,23 @@ impl Core {
         }
     }
 
-    /// Ends every connection now, whatever it does.
-    pub fn abort(&self) {
-        for (_, live) in self.live.borrow().iter() {
-            live.handle.shutdown_both();
+    /// The worker ends, whether all is done or in a panic: no task of the core runs again, and the runtime may never
+    /// drop them. So the connections are ended here, their places given back, and the log handed over. Nothing here
+    /// may panic, or wait for a borrow that a panic has left behind.
+    pub fn abandon(&self) {
+        if self.abandoned.replace(true) {
+            return;
+        }
+        if let Ok(live) = self.live.try_borrow() {
+            for (_, live) in live.iter() {
+                live.handle.shutdown_both();
+                self.budget.give_back();
+            }
+        }
+        if let Ok(mut log) = self.log.try_borrow_mut()
+            && let Some(mut log) = log.take()
+        {
+            log.sink.flush(); // the writer ends when all cores have given up their sinks
         }
     }
 
@@ -247,13 +298,6 @@ impl Core {
         if let Some(log) = self.log.borrow_mut().as_mut() {
             log.sink.flush();
         }
-    }
-
-    /// Hands over the log lines that are waiting and gives the sink up: the writer ends when all cores have done so.
-    /// Tasks that are still under way hold the core, so it cannot be left to a drop.
-    pub fn close_log(&self) {
-        self.flush_log();
-        drop(self.log.borrow_mut().take());
     }
 
     /// The address that `x-forwarded-for` names for `peer`.
@@ -356,7 +400,9 @@ impl Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         self.core.live.borrow_mut().remove(self.key);
-        self.core.budget.give_back();
+        if !self.core.abandoned.get() {
+            self.core.budget.give_back();
+        }
         if self.core.draining() && self.core.connections() == 0 {
             self.core.emptied.raise();
         }

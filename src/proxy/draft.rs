@@ -9,7 +9,7 @@ use super::record::Story;
 use super::request::Asked;
 use crate::h1::change::{self, Changes};
 use crate::h1::head::{Known, RequestHead};
-use crate::plan::{Edits, ServerHeader};
+use crate::plan::{Edits, HeaderName, ServerHeader};
 
 /// Scratch of the request under way.
 #[derive(Debug, Default)]
@@ -24,6 +24,8 @@ pub(super) struct Draft {
     pub(super) request: Changes,
     /// What rules change in the response's head.
     pub(super) response: Changes,
+    /// Headers of the response that the log shows, as they went to the client.
+    shown: Vec<u8>,
 }
 
 /// The client and its request, as they came.
@@ -48,6 +50,26 @@ impl Draft {
         self.forwarded_for.clear();
         self.request.clear();
         self.response.clear();
+        self.shown.clear();
+    }
+
+    /// Keeps the lines of these names for the log. `sent` is the response as it goes to the client, or the beginning of
+    /// it.
+    pub(super) fn keep_for_log(&mut self, names: &[HeaderName], sent: &[u8]) {
+        for (name, value) in header_lines(sent).skip(1) {
+            let id = Known::of(name);
+            if names.iter().any(|wanted| wanted.is(id, name)) {
+                for part in [name, b":", value, b"\n"] {
+                    self.shown.extend_from_slice(part);
+                }
+            }
+        }
+    }
+
+    /// The first value of a header of the response, of those that were kept.
+    pub(super) fn shown(&self, name: &str) -> Option<&[u8]> {
+        let mut lines = header_lines(&self.shown);
+        lines.find(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     }
 
     /// Notes `x-forwarded-for` as it goes upstream: the client's lines joined and `peer`, if that is said.
@@ -88,7 +110,7 @@ impl Draft {
         received: Option<Received<'_>>,
         server: &ServerHeader,
     ) {
-        let Self { path, rewritten, forwarded_for, request, response } = self;
+        let Self { path, rewritten, forwarded_for, request, response, .. } = self;
         response.clear();
         if let (Some(edits), Some(asked)) = (story.edits.filter(|edits| !edits.is_empty()), &story.asked) {
             let scene = Scene {
@@ -110,6 +132,15 @@ impl Draft {
     pub(super) fn sent<'a>(&'a self, caller: Caller<'a>, story: &'a Story<'_>, asked: &Asked) -> Sent<'a> {
         sent(caller, story, asked, &self.path, &self.forwarded_for, &self.request)
     }
+}
+
+/// Names and values of the lines up to the first empty one; the first line of a message has no meaning here.
+fn header_lines(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).take_while(|line| !line.is_empty());
+    lines.map(|line| {
+        let (name, value) = line.split_at(memchr::memchr(b':', line).unwrap_or(line.len()));
+        (name, value.get(1..).unwrap_or_default().trim_ascii())
+    })
 }
 
 fn sent<'a>(
@@ -157,5 +188,38 @@ fn scene<'a>(
         local: caller.local,
         began: story.began,
         hostname: caller.hostname,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_log_shows_is_kept() {
+        let mut draft = Draft::default();
+        let names = ["content-length", "x-a", "x-gone"].map(HeaderName::new);
+        draft.keep_for_log(
+            &names,
+            b"HTTP/1.1 200 OK\r\nX-A: 1:2\r\nx-b: b\r\nx-a: 3\r\ncontent-length: 5\r\n\r\nx-gone: 1",
+        );
+        assert_eq!(draft.shown("x-a"), Some(&b"1:2"[..]));
+        assert_eq!(draft.shown("Content-Length"), Some(&b"5"[..]));
+        assert_eq!((draft.shown("x-b"), draft.shown("x-gone")), (None, None));
+        draft.clear();
+        assert_eq!(draft.shown("x-a"), None);
+    }
+
+    #[test]
+    fn forwarded_for_is_one_list() {
+        let message = b"GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 1, 2\r\nA: b\r\nx-forwarded-for: 3\r\n\r\n";
+        let mut head = RequestHead::default();
+        let limits = crate::h1::parse::HeadLimits::default();
+        crate::h1::parse::request(message, &limits, &mut head).expect("a good head");
+        for (peer, expected) in [("10.0.0.1", &b"1, 2,3,10.0.0.1"[..]), ("", b"1, 2,3")] {
+            let mut draft = Draft::default();
+            draft.note_forwarded_for(&head, message, peer);
+            assert_eq!(draft.forwarded_for, expected);
+        }
     }
 }

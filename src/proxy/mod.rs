@@ -1,10 +1,11 @@
 //! The life of a request on one core, from the first byte of its head to its line in the log.
 //!
 //! `conn` owns the client's connection and reads heads; `request` routes and answers; `attempt` makes one try on one
-//! upstream connection (`hash` reads the head that it is about to send); `relay` moves bodies; `tunnel` takes over after
-//! a 101; `reply` says what the proxy answers itself; `record` counts and logs, in one place. What rules do to a request
-//! on its way is worked out in `draft`, from `edits` (header operations), `rewrite` (paths, redirects) and `cors`.
-//! `core` is what the requests of one core share; `door` is a listener as its connections know it.
+//! upstream connection (`hash` reads the head that it is about to send); `relay` moves bodies; `tunnel` takes over
+//! after a 101; `reply` says what the proxy answers itself; `record` counts and logs, in one place. What rules do to a
+//! request on its way is worked out in `draft`, from `edits` (header operations), `rewrite` (paths, redirects) and
+//! `cors`. `core` is what the requests of one core share, `names` of it where undeclared hosts are; `door` is a listener
+//! as its connections know it.
 //!
 //! It must never know how workers are started, or where a plan comes from. Its caller is `worker`.
 
@@ -16,6 +17,7 @@ mod door;
 mod draft;
 mod edits;
 mod hash;
+mod names;
 mod record;
 mod relay;
 mod reply;
@@ -26,3 +28,4 @@ mod tunnel;
 pub use self::conn::serve;
 pub use self::core::{Budget, Core, CoreParts, Log, TICK};
 pub use self::door::Door;
+pub use self::names::{AskWhere, Whereabouts};

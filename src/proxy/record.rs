@@ -5,14 +5,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::conn::Session;
-use super::draft::Caller;
+use super::draft::{Caller, Draft};
 use super::edits::Sent;
 use super::request::Asked;
-use crate::h1::change::{Change, Changes};
+use crate::h1::change::Change;
 use crate::h1::head::{Known, RequestHead, Span, Version};
 use crate::io;
 use crate::observe::access_log::{Headers, Record};
 use crate::observe::flags::Flags;
+use crate::observe::stats::RouteStats;
 use crate::plan::{Cors, Edits};
 
 /// What is noted of a request along its way.
@@ -37,6 +38,8 @@ pub(super) struct Story<'p> {
     pub(super) cluster: &'p str,
     /// The route's name, or "".
     pub(super) route: &'p str,
+    /// The counters of a route with a `statPrefix`.
+    pub(super) route_stats: Option<&'p RouteStats>,
     /// The `x-request-id` sent on.
     pub(super) request_id: Option<[u8; 36]>,
     /// What the request asked for, once that is understood.
@@ -66,6 +69,7 @@ impl Story<'_> {
             upstream_local: None,
             cluster: "",
             route: "",
+            route_stats: None,
             request_id: None,
             asked: None,
             edits: None,
@@ -82,14 +86,16 @@ struct LoggedHeaders<'a> {
     sent: Option<Sent<'a>>,
     head: &'a RequestHead,
     buf: &'a [u8],
-    response: &'a Changes,
+    draft: &'a Draft,
     service_time: Option<&'a str>,
+    scheme: Option<&'a str>,
 }
 
 impl Headers for LoggedHeaders<'_> {
     fn request(&self, name: &str) -> Option<&[u8]> {
         let id = Known::of(name.as_bytes());
         match &self.sent {
+            Some(_) if name == ":scheme" => self.scheme.map(str::as_bytes),
             Some(sent) => sent.header(id, name),
             None if matches!(id, Known::XRequestId | Known::XForwardedFor) => None,
             None => self.head.value_of(name, self.buf),
@@ -98,10 +104,13 @@ impl Headers for LoggedHeaders<'_> {
 
     fn response(&self, name: &str) -> Option<&[u8]> {
         let id = Known::of(name.as_bytes());
-        match self.response.of(id, name.as_bytes()) {
+        if id != Known::XEnvoyUpstreamServiceTime {
+            return self.draft.shown(name);
+        }
+        match self.draft.response.of(id, name.as_bytes()) {
             Change::To(value) => Some(value),
-            Change::None if id == Known::XEnvoyUpstreamServiceTime => self.service_time.map(str::as_bytes),
-            Change::Gone | Change::None => None,
+            Change::Gone => None,
+            Change::None => self.service_time.map(str::as_bytes),
         }
     }
 }
@@ -131,8 +140,9 @@ pub(super) fn finish(session: &mut Session, story: &Story<'_>) {
         sent: asked.as_ref().map(|asked| draft.sent(caller, story, asked)),
         head,
         buf,
-        response: &draft.response,
+        draft,
         service_time,
+        scheme: asked.map(|asked| asked.scheme),
     };
     // What the codec refused has no method or path that could be trusted; Envoy shows none either.
     let refused = story.flags.contains(Flags::DPE);

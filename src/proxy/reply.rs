@@ -40,6 +40,10 @@ pub(super) enum Ended {
     BodyTimedOut,
     /// An upgrade to something that is not tunnelled: 403.
     UpgradeRefused,
+    /// The host of a request that goes wherever it says could not be resolved: 503 DF.
+    Unresolved,
+    /// It is this proxy itself: 502.
+    Circular,
     /// The client left before its answer was complete.
     ClientGone,
 }
@@ -97,6 +101,13 @@ impl Ended {
             Self::HeadTimedOut => plain(408, "request timeout", Flags::NONE, "request_header_timeout"),
             Self::BodyTimedOut => plain(408, "stream timeout", Flags::SI, "stream_idle_timeout"),
             Self::UpgradeRefused => plain(403, "", Flags::NONE, "upgrade_failed"),
+            Self::Unresolved => plain(503, "DNS resolution failure", Flags::DF, "dns_resolution_failure"),
+            Self::Circular => plain(
+                502,
+                "the host of this request is the proxy that was to send it there",
+                Flags::NONE,
+                "loop_detected",
+            ),
             Self::ClientGone => plain(0, "", Flags::DC, "downstream_remote_disconnect"),
         }
     }

@@ -5,10 +5,11 @@
 
 use std::time::Instant;
 
-use super::attempt;
+use super::attempt::{self, Run};
 use super::conn::Session;
 use super::cors::{self, Ruling};
 use super::draft::{Caller, Draft};
+use super::names::Whereabouts;
 use super::record::{self, Story};
 use super::reply::Ended;
 use super::rewrite::{self, Destined};
@@ -16,6 +17,7 @@ use crate::h1::encode::{LocalReply, OutBody, local_reply};
 use crate::h1::framing::{self, Body, Upgrade};
 use crate::h1::head::{Known, Method, RequestHead, Span};
 use crate::h1::target::{self, Normal};
+use crate::io;
 use crate::observe::flags::Flags;
 use crate::plan::{
     Cluster, Decision, Destination, Forward, ListenerKind, Plan, Redirect, Request, Route, ServerHeader, Target,
@@ -82,6 +84,7 @@ async fn run<'p>(session: &mut Session, installed: &'p Installed, story: &mut St
     introduce(session, story, &asked);
     let decision = decide(session, installed, &asked);
     if asked.upgrade == Upgrade::Refused && !matches!(decision, Decision::NotFound) {
+        (story.route, story.cluster) = meant(&decision, installed);
         session.stats.http.downstream_rq_ws_on_non_ws_route.inc();
         return reply(session, installed, story, Ended::UpgradeRefused, true).await;
     }
@@ -104,12 +107,30 @@ async fn run<'p>(session: &mut Session, installed: &'p Installed, story: &mut St
         }
         Decision::Forward { route, forward, destination } => {
             (story.route, story.edits) = (&route.name, Some(&destination.headers.response));
+            story.route_stats = installed.route_stats(route);
             to_destination(session, installed, story, &asked, route, forward, destination).await
         }
         Decision::Passthrough { route } => {
             story.route = &route.name;
-            reply(session, installed, story, Ended::NoCluster, close).await
+            to_undeclared(session, installed, story, &asked, close).await
         }
+    }
+}
+
+/// The names of the route and of the cluster that a request would have met; empty where there is none.
+fn meant<'p>(decision: &Decision<'p>, installed: &'p Installed) -> (&'p str, &'p str) {
+    match decision {
+        Decision::NotFound => ("", ""),
+        Decision::Redirect { route, .. } | Decision::Direct { route, .. } | Decision::Passthrough { route } => {
+            (&route.name, "")
+        }
+        Decision::Forward { route, destination, .. } => (
+            &route.name,
+            match &destination.target {
+                Target::Known(id) => installed.cluster(*id).map_or("", |(cluster, _)| &cluster.name),
+                Target::Missing(_) => "",
+            },
+        ),
     }
 }
 
@@ -213,6 +234,36 @@ async fn to_destination<'p>(
     pass_on(session, installed, story, (cluster, local), asked, &forward.hash_keys).await
 }
 
+/// Sends the request to wherever its authority is.
+async fn to_undeclared<'p>(
+    session: &mut Session,
+    installed: &'p Installed,
+    story: &mut Story<'p>,
+    asked: &Asked,
+    close: bool,
+) -> bool {
+    let Some((cluster, local)) = installed.passthrough() else {
+        session.stats.http.no_cluster.inc();
+        return reply(session, installed, story, Ended::NoCluster, close).await;
+    };
+    story.cluster = &cluster.name;
+    let authority = asked.host.of(session.input.bytes());
+    let found = match std::str::from_utf8(authority) {
+        Ok(name) if target::is_authority(authority) => {
+            let now = io::now();
+            io::within(now + cluster.connect_timeout, session.core.names.find(name, now)).await
+        }
+        _ => None,
+    };
+    let addresses = match found.as_deref() {
+        Some(Whereabouts::At(addresses)) => addresses,
+        Some(Whereabouts::Here) => return reply(session, installed, story, Ended::Circular, close).await,
+        Some(Whereabouts::Unknown) | None => return reply(session, installed, story, Ended::Unresolved, close).await,
+    };
+    let run = attempt::run_undeclared(session, installed, story, (cluster, local), asked, addresses).await;
+    finish(session, installed, story, local, asked, run).await
+}
+
 async fn pass_on(
     session: &mut Session,
     installed: &Installed,
@@ -222,6 +273,18 @@ async fn pass_on(
     keys: &[Key],
 ) -> bool {
     let run = attempt::run(session, installed, story, (cluster, local), asked, keys).await;
+    finish(session, installed, story, local, asked, run).await
+}
+
+/// What is left to do after a try: an answer, if there has been none.
+async fn finish(
+    session: &mut Session,
+    installed: &Installed,
+    story: &mut Story<'_>,
+    local: &LocalCluster,
+    asked: &Asked,
+    run: Run,
+) -> bool {
     let keep = match run.ended {
         Ended::Answered => run.keep,
         ended if run.began => {
@@ -237,6 +300,9 @@ async fn pass_on(
     };
     if story.status > 0 {
         local.stats.response(story.status);
+        if let Some(route) = story.route_stats {
+            route.response(story.status);
+        }
     }
     keep
 }
@@ -414,6 +480,7 @@ async fn send(session: &mut Session, installed: &Installed, story: &mut Story<'_
             changes: &session.draft.response,
         },
     );
+    session.core.if_logged(|names| session.draft.keep_for_log(names, out.bytes()));
     story.status = status;
     let bytes = out.len() as u64;
     let (sent, out) = session.writer.write_all(out).await;

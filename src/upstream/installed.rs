@@ -5,16 +5,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::pool::{Closed, Idle, Upstream};
+use super::undeclared::Undeclared;
 use crate::base::id::{ClusterId, EndpointId};
 use crate::base::rng::Rng;
 use crate::io::{self, BufPool};
-use crate::observe::stats::{ClusterStats, EndpointStats, HttpStats, ListenerStats};
-use crate::plan::{Cluster, Plan};
+use crate::observe::stats::{ClusterStats, EndpointStats, HttpStats, ListenerStats, RouteStats};
+use crate::plan::{Cluster, PASSTHROUGH_CLUSTER, Plan, Route};
 use crate::policy::balance::{Ask, Balancer, Member};
 
 /// One core's counters for a plan, in the plan's order. Control makes them from its registry, so that what a reload
@@ -29,6 +31,8 @@ pub struct CoreStats {
     pub listeners: Vec<Arc<ListenerStats>>,
     /// Of the HTTP of each listener.
     pub http: Vec<Arc<HttpStats>>,
+    /// Of each route with a `statPrefix`, in the order of [`Plan::stat_prefixes`].
+    pub routes: Vec<Arc<RouteStats>>,
 }
 
 /// What a request holds on to from its first byte to its last: a later plan does not change it under way.
@@ -39,6 +43,16 @@ pub struct Installed {
     /// This core's counters.
     pub stats: CoreStats,
     clusters: Vec<Rc<LocalCluster>>,
+    undeclared: Rc<Undeclared>,
+    route_stats: RouteTable,
+}
+
+/// The counters of routes by the address of their `statPrefix`, which stays where it is as long as the plan does.
+type RouteTable = HashMap<usize, Arc<RouteStats>, foldhash::fast::FixedState>;
+
+fn route_table(plan: &Plan, stats: &CoreStats) -> RouteTable {
+    let prefixes = plan.stat_prefixes().map(|(_, stat_prefix)| stat_prefix.as_ptr().addr());
+    prefixes.zip(&stats.routes).map(|(at, stats)| (at, Arc::clone(stats))).collect()
 }
 
 /// What is left of a plan that nobody needs any more. It can be large, and may be dropped on any thread.
@@ -54,7 +68,8 @@ impl Installed {
     pub fn new(plan: Plan, stats: CoreStats, rng: &mut Rng) -> Self {
         let clusters = plan.clusters.iter().enumerate();
         let clusters = clusters.map(|(at, cluster)| LocalCluster::new(cluster, &stats, at, None, rng)).collect();
-        Self { plan, stats, clusters }
+        let route_stats = route_table(&plan, &stats);
+        Self { plan, stats, clusters, undeclared: Rc::default(), route_stats }
     }
 
     /// Joins a plan with its counters, and with what of `old` it goes on with: a cluster that has not changed is the
@@ -82,7 +97,20 @@ impl Installed {
             .collect();
         clusters.iter().flat_map(|cluster| &cluster.endpoints).for_each(|endpoint| endpoint.gone.set(false));
         before().filter(|endpoint| endpoint.gone.get()).for_each(|endpoint| endpoint.close_idle());
-        Self { plan, stats, clusters }
+        let route_stats = route_table(&plan, &stats);
+        let mut new = Self { plan, stats, clusters, undeclared: old.undeclared.clone(), route_stats };
+        if new.passthrough().is_none() {
+            old.undeclared.close_idle();
+            new.undeclared = Rc::default(); // what is under way there now ends with the old plan
+        }
+        new
+    }
+
+    /// The counters of a route of the plan, if it has some of its own.
+    #[must_use]
+    pub fn route_stats(&self, route: &Route) -> Option<&RouteStats> {
+        let stat_prefix = route.stat_prefix.as_deref()?;
+        self.route_stats.get(&stat_prefix.as_ptr().addr()).map(Arc::as_ref)
     }
 
     /// Gives up the core's side, and leaves what another thread can drop.
@@ -97,9 +125,25 @@ impl Installed {
         Some((self.plan.clusters.get(id.index())?, self.clusters.get(id.index())?.as_ref()))
     }
 
+    /// The cluster of undeclared hosts, if the plan lets requests go there.
+    #[must_use]
+    pub fn passthrough(&self) -> Option<(&Cluster, &LocalCluster)> {
+        let at = self.plan.clusters.iter().position(|cluster| cluster.name == PASSTHROUGH_CLUSTER)?;
+        Some((self.plan.clusters.get(at)?, self.clusters.get(at)?.as_ref()))
+    }
+
+    /// The core's side of an undeclared host.
+    #[must_use]
+    pub fn undeclared(&self, address: SocketAddr, now: Instant) -> Rc<LocalEndpoint> {
+        self.undeclared.at(address, now)
+    }
+
     /// Closes idle connections that the upstream has ended, or that lay idle for too long. Looks at most at `budget`
     /// connections, beginning at cluster `from`; returns where to go on next time.
     pub fn sweep(&self, from: usize, mut budget: usize, now: Instant) -> usize {
+        if let Some((cluster, local)) = self.passthrough() {
+            self.undeclared.sweep(&local.stats, cluster.idle_timeout, &mut budget, now);
+        }
         let count = self.clusters.len();
         for step in 0..count {
             let at = (from + step) % count;
@@ -110,13 +154,6 @@ impl Installed {
             }
         }
         from
-    }
-
-    /// Closes every idle upstream connection.
-    pub fn close_idle(&self) {
-        for endpoint in self.clusters.iter().flat_map(|cluster| &cluster.endpoints) {
-            endpoint.close_idle();
-        }
     }
 }
 
@@ -150,8 +187,8 @@ impl LocalCluster {
         old: Option<(&Cluster, &Rc<LocalCluster>)>,
         rng: &mut Rng,
     ) -> Rc<Self> {
-        let endpoint_stats = stats.endpoints.get(at).map(Vec::as_slice).unwrap_or_default();
         let now = io::now();
+        let endpoint_stats = stats.endpoints.get(at).map(Vec::as_slice).unwrap_or_default();
         let endpoints: Vec<Rc<LocalEndpoint>> = cluster
             .endpoints
             .iter()
@@ -197,33 +234,41 @@ impl LocalCluster {
             if *budget == 0 {
                 return;
             }
-            let mut idle = endpoint.idle.borrow_mut();
-            idle.retain_mut(|idle| {
-                if *budget == 0 {
-                    return true;
-                }
-                *budget -= 1;
-                let too_long = cluster.idle_timeout.is_some_and(|limit| now.duration_since(idle.since) >= limit);
-                if too_long {
-                    self.stats.upstream_cx_idle_timeout.inc();
-                    idle.upstream.closed_by(Closed::Local);
-                } else if !idle.upstream.is_quiet() {
-                    idle.upstream.closed_by(Closed::Remote);
-                } else {
-                    return true;
-                }
-                false
-            });
+            endpoint.sweep(&self.stats, cluster.idle_timeout, budget, now);
         }
     }
 }
 
 impl LocalEndpoint {
-    fn new(stats: Arc<EndpointStats>, since: Instant) -> Rc<Self> {
+    pub(super) fn new(stats: Arc<EndpointStats>, since: Instant) -> Rc<Self> {
         Rc::new(Self { stats, since, idle: RefCell::default(), gone: Cell::new(false) })
     }
 
-    fn close_idle(&self) {
+    /// Closes idle connections that the upstream has ended, or that lay idle for longer than `limit`.
+    pub(super) fn sweep(&self, stats: &ClusterStats, limit: Option<Duration>, budget: &mut usize, now: Instant) {
+        self.idle.borrow_mut().retain_mut(|idle| {
+            if *budget == 0 {
+                return true;
+            }
+            *budget -= 1;
+            if limit.is_some_and(|limit| now.duration_since(idle.since) >= limit) {
+                stats.upstream_cx_idle_timeout.inc();
+                idle.upstream.closed_by(Closed::Local);
+            } else if !idle.upstream.is_quiet() {
+                idle.upstream.closed_by(Closed::Remote);
+            } else {
+                return true;
+            }
+            false
+        });
+    }
+
+    /// Whether any connection lies idle.
+    pub(super) fn rests(&self) -> bool {
+        !self.idle.borrow().is_empty()
+    }
+
+    pub(super) fn close_idle(&self) {
         let idle = std::mem::take(&mut *self.idle.borrow_mut());
         drop(idle);
     }
@@ -249,5 +294,38 @@ impl LocalEndpoint {
         } else if !self.gone.get() {
             self.idle.borrow_mut().push(Idle { upstream, since: now });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::plan::Endpoint;
+    use crate::policy::balance::{Policy, Spread};
+
+    fn cluster(ports: &[u16]) -> Cluster {
+        let endpoints = ports.iter().map(|port| Endpoint { address: ([10, 0, 0, 1], *port).into(), weight: 1 });
+        let endpoints: Vec<Endpoint> = endpoints.collect();
+        let members: Vec<_> = endpoints.iter().map(|endpoint| (endpoint.address, endpoint.weight)).collect();
+        Cluster {
+            name: "c".to_owned(),
+            spread: Spread::even(Policy::RoundRobin, None, &members),
+            endpoints,
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: None,
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_stays_is_the_same_one_whoever_comes_and_goes_beside_it() {
+        let (stats, mut rng) = (CoreStats::default(), Rng::seeded(1));
+        let (old, new) = (cluster(&[1, 3, 5, 7]), cluster(&[2, 3, 4, 7, 8]));
+        let before = LocalCluster::new(&old, &stats, 0, None, &mut rng);
+        let after = LocalCluster::new(&new, &stats, 0, Some((&old, &before)), &mut rng);
+        let kept = |at: usize| after.endpoints.iter().position(|endpoint| Rc::ptr_eq(endpoint, &before.endpoints[at]));
+        assert_eq!([kept(0), kept(1), kept(2), kept(3)], [None, Some(1), None, Some(3)]);
+        assert_eq!(after.endpoints[1].since, before.endpoints[1].since, "it need not warm up again");
     }
 }

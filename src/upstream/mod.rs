@@ -8,6 +8,7 @@ mod connect;
 mod exchange;
 mod installed;
 mod pool;
+mod undeclared;
 
 pub use connect::{ConnectError, open};
 pub use exchange::{HeadError, read_head};

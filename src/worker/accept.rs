@@ -28,6 +28,8 @@ pub(super) struct Doors {
     core: Rc<Core>,
     reports: Reporter,
     open: Vec<Open>,
+    /// One for each task that accepts, and this one.
+    accepting: Rc<()>,
 }
 
 struct Open {
@@ -37,7 +39,7 @@ struct Open {
 
 impl Doors {
     pub(super) fn new(core: Rc<Core>, reports: Reporter) -> Self {
-        Self { core, reports, open: Vec::new() }
+        Self { core, reports, open: Vec::new(), accepting: Rc::new(()) }
     }
 
     /// Goes on with `sockets`, one for each listener of the plan that is in force now. Listeners of `old`, the plan
@@ -68,7 +70,13 @@ impl Doors {
         Ok(())
     }
 
-    /// Accepts nothing more.
+    /// Whether nothing is accepted any more. A worker that ended before would leave its accepts to the kernel, which
+    /// keeps the port, and takes connections that nobody serves, until it has cleaned up after the ring.
+    pub(super) fn stopped(&self) -> bool {
+        Rc::strong_count(&self.accepting) == 1
+    }
+
+    /// Accepts nothing more; `emptied` of the core is raised when the last accept has ended.
     pub(super) fn stop(&mut self) {
         self.open.drain(..).for_each(|open| open.listener.stop());
     }
@@ -76,7 +84,13 @@ impl Doors {
     fn open(&self, id: ListenerId, socket: TcpListener) -> std::io::Result<Open> {
         let listener = Rc::new(Listener::from_std(socket)?);
         let door = Door::open(id);
-        io::spawn(accept(self.core.clone(), door.clone(), listener.clone(), self.reports.clone()));
+        let (core, held) = (self.core.clone(), self.accepting.clone());
+        let accepting = accept(core.clone(), door.clone(), listener.clone(), self.reports.clone());
+        io::spawn(async move {
+            accepting.await;
+            drop(held);
+            core.emptied.raise();
+        });
         Ok(Open { door, listener })
     }
 }

@@ -16,7 +16,7 @@ use core_affinity::CoreId;
 use crate::io::{self, Bell, Driver, Notify, Ringer, Started, race};
 use crate::observe::access_log::AccessLog;
 use crate::plan::Plan;
-use crate::proxy::{Core, CoreParts, TICK};
+use crate::proxy::{Core, CoreParts, TICK, Whereabouts};
 use crate::upstream::{CoreStats, Remains};
 
 use accept::Doors;
@@ -27,6 +27,13 @@ pub use accept::Socket;
 pub enum Message {
     /// Answer the next request by a new plan.
     Install(Box<Install>),
+    /// Where an authority is that the worker has asked about.
+    Resolved {
+        /// The authority, as it was asked.
+        authority: Box<str>,
+        /// The answer.
+        whereabouts: Whereabouts,
+    },
     /// Accept nothing new, finish what is under way, then end.
     Drain,
     /// End now.
@@ -72,6 +79,13 @@ pub enum Report {
         worker: usize,
         /// What is left of it.
         remains: Box<Remains>,
+    },
+    /// It wants to know where an authority is ([`Message::Resolved`]).
+    AsksWhere {
+        /// Which worker.
+        worker: usize,
+        /// `host` or `host:port`.
+        authority: Box<str>,
     },
     /// A connection's task panicked and was closed; the worker goes on.
     Panicked {
@@ -144,6 +158,15 @@ impl Drop for EndReport {
     }
 }
 
+/// Gives up a core however its worker ends.
+struct Abandon(Rc<Core>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
 /// The thread's whole life.
 pub fn main(start: Start) {
     let mut end = EndReport { worker: start.parts.index, reports: start.reports.clone(), error: None };
@@ -163,6 +186,7 @@ async fn serve(start: Start, started: Started) -> std::io::Result<()> {
     let Start { parts, listeners, mailbox, bell, reports, .. } = start;
     let worker = parts.index;
     let core = Core::new(parts);
+    let _end = Abandon(core.clone());
     let mut rings = bell.listen()?;
     let rung = Rc::new(Notify::default());
     let raise = rung.clone();
@@ -190,20 +214,18 @@ async fn serve(start: Start, started: Started) -> std::io::Result<()> {
                     doors.change(sockets, &old)?;
                     reports(Report::Installed { worker });
                 }
+                Ok(Message::Resolved { authority, whereabouts }) => core.resolved(&authority, whereabouts),
                 Ok(Message::Drain) => {
                     doors.stop();
                     core.drain();
                 }
                 Ok(Message::Stop) | Err(std::sync::mpsc::TryRecvError::Disconnected) => {
-                    core.abort();
-                    core.close_log();
                     return Ok(());
                 }
                 Err(std::sync::mpsc::TryRecvError::Empty) => break,
             }
         }
-        if core.draining() && core.connections() == 0 {
-            core.close_log();
+        if core.draining() && core.connections() == 0 && doors.stopped() {
             return Ok(());
         }
     }

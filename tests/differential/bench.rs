@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
 use crate::case::{Case, OK, Reply, Step};
-use crate::observe::{Observation, is_for, summary};
+use crate::observe::{Observation, Summary, is_for, summary};
 use crate::support::client::{Client, Response};
 use crate::support::envoy::Envoy;
 use crate::support::message::{Body, Framing};
@@ -16,7 +16,37 @@ use crate::support::origin::{Origin, Peer};
 use crate::support::ports;
 use crate::support::ringway::{DRIVERS, Driver, Ringway, Setup};
 use crate::support::wait::eventually;
-use crate::translate::{Place, bootstrap};
+use crate::translate::{Outbound, Place, Side, bootstrap};
+
+/// The YAML that a table of cases runs on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct World {
+    yaml: &'static str,
+    /// How many origins there are: `@0`, `@1`, … in the YAML are their ports, `@refusing` is a port that refuses.
+    origins: usize,
+    side: Side,
+    /// Fields of `meshConfig` and their values in flow YAML.
+    mesh_config: &'static [(&'static str, &'static str)],
+}
+
+impl World {
+    /// A world with an HTTP server on port 80 of the Gateway `edge`.
+    pub(crate) const fn gateway(yaml: &'static str, origins: usize) -> Self {
+        Self { yaml, origins, side: Side::Gateway, mesh_config: &[] }
+    }
+
+    /// A world with what a sidecar takes from its application. It must have a VirtualService for `marker.example.com` that
+    /// routes nothing: an unknown host would not be a 404.
+    pub(crate) const fn mesh(yaml: &'static str, origins: usize, outbound: Outbound) -> Self {
+        Self { yaml, origins, side: Side::Mesh(outbound), mesh_config: &[] }
+    }
+
+    /// The same world under these fields of `meshConfig`.
+    pub(crate) const fn under(mut self, mesh_config: &'static [(&'static str, &'static str)]) -> Self {
+        self.mesh_config = mesh_config;
+        self
+    }
+}
 
 /// The origins of a world and the script that they follow at the moment.
 pub(crate) struct Origins {
@@ -105,7 +135,7 @@ fn follow(peer: &mut Peer, script: &Mutex<Reply>) -> io::Result<()> {
 }
 
 /// A proxy under test.
-trait Proxy {
+pub(crate) trait Proxy {
     fn name(&self) -> String;
     fn address(&self) -> SocketAddr;
     fn log(&self) -> Vec<String>;
@@ -120,13 +150,13 @@ struct EnvoyProxy {
 }
 
 impl EnvoyProxy {
-    fn start(yaml: &str) -> Self {
+    fn start(yaml: &str, world: World) -> Self {
         let dir = TempDir::new().expect("a temporary folder");
         let log = dir.path().join("access.log");
         let address = ports::loopback(ports::free());
         let admin = ports::loopback(ports::free());
         let place = Place { listener: address, admin, log: log.to_str().expect("a path in UTF-8") };
-        let envoy = Envoy::start(&bootstrap(yaml, &place), admin);
+        let envoy = Envoy::start(&bootstrap(yaml, world.mesh_config, world.side, &place), admin);
         Self { envoy, address, log, _dir: dir }
     }
 }
@@ -153,6 +183,21 @@ impl Proxy for EnvoyProxy {
 struct RingwayProxy {
     ringway: Ringway,
     driver: Driver,
+    side: Side,
+}
+
+impl RingwayProxy {
+    fn start(yaml: &str, world: World, driver: Driver) -> Self {
+        let setup = Setup::new(driver).yaml(yaml);
+        let fields = world.mesh_config.iter();
+        let setup = fields.fold(setup, |setup, (field, value)| setup.mesh_config(field, value));
+        let setup = match world.side {
+            Side::Gateway => setup,
+            Side::Mesh(Outbound::AllowAny) => setup.mesh("ALLOW_ANY"),
+            Side::Mesh(Outbound::RegistryOnly) => setup.mesh("REGISTRY_ONLY"),
+        };
+        Self { ringway: setup.start(), driver, side: world.side }
+    }
 }
 
 impl Proxy for RingwayProxy {
@@ -161,7 +206,10 @@ impl Proxy for RingwayProxy {
     }
 
     fn address(&self) -> SocketAddr {
-        self.ringway.address()
+        match self.side {
+            Side::Gateway => self.ringway.address(),
+            Side::Mesh(_) => self.ringway.mesh(),
+        }
     }
 
     fn log(&self) -> Vec<String> {
@@ -173,23 +221,31 @@ impl Proxy for RingwayProxy {
     }
 }
 
+/// Whether Envoy is there; says loudly when not. CI has the registry and always has it.
+fn envoy_is_there(cases: usize) -> bool {
+    match Envoy::binary() {
+        Ok(_) => true,
+        Err(why) => {
+            println!("\n*** SKIPPED: {cases} differential cases, because Envoy cannot be had: {why}\n");
+            false
+        }
+    }
+}
+
 /// Runs every case at Envoy and then at ringway on each driver, one proxy after the other before the same origins, and
 /// fails with a list of all the differences that the cases do not state.
-pub(crate) fn compare(yaml: &str, origin_count: usize, cases: &[Case]) {
-    if let Err(why) = Envoy::binary() {
-        // A skip that nobody can overlook; CI has the registry and never comes here.
-        println!("\n*** SKIPPED: {} differential cases, because Envoy cannot be had: {why}\n", cases.len());
+pub(crate) fn compare(world: World, cases: &[Case]) {
+    if !envoy_is_there(cases.len()) {
         return;
     }
-    let origins = Origins::start(origin_count);
-    let yaml = origins.fill_in(yaml);
+    let origins = Origins::start(world.origins);
+    let yaml = origins.fill_in(world.yaml);
     let mut report = String::new();
 
-    let oracle = run(&EnvoyProxy::start(&yaml), &origins, cases);
+    let oracle = run(&EnvoyProxy::start(&yaml, world), &origins, cases);
     for (case, seen) in cases.iter().zip(&oracle) {
-        let expected: Vec<String> = case.envoy.iter().map(|line| (*line).to_owned()).collect();
-        if seen.summaries != expected {
-            let _ = writeln!(report, "{}: Envoy logs {:?}, the case says {expected:?}", case.name, seen.summaries);
+        if !agree(case.envoy, &seen.lines) {
+            let _ = writeln!(report, "{}: Envoy logs {:?}, the case says {:?}", case.name, seen.lines, case.envoy);
         }
     }
     if std::env::var_os("DIFFERENTIAL_SHOW").is_some() {
@@ -197,7 +253,7 @@ pub(crate) fn compare(yaml: &str, origin_count: usize, cases: &[Case]) {
     }
     assert!(report.is_empty(), "the table is wrong about Envoy:\n{report}");
     for driver in DRIVERS {
-        let ringway = RingwayProxy { ringway: Setup::new(driver).yaml(&yaml).start(), driver };
+        let ringway = RingwayProxy::start(&yaml, world, driver);
         let seen = run(&ringway, &origins, cases);
         for ((case, oracle), seen) in cases.iter().zip(&oracle).zip(&seen) {
             differences(&mut report, driver, case, &oracle.observation, &seen.observation);
@@ -206,10 +262,35 @@ pub(crate) fn compare(yaml: &str, origin_count: usize, cases: &[Case]) {
     assert!(report.is_empty(), "\n{report}");
 }
 
+/// Whether each line of the log is as the case says: `STATUS FLAGS DETAILS`, or those and the route's name.
+fn agree(expected: &[&str], lines: &[Summary]) -> bool {
+    expected.len() == lines.len()
+        && expected.iter().zip(lines).all(|(expected, line)| {
+            *expected == line.verdict || *expected == format!("{} {}", line.verdict, line.route)
+        })
+}
+
+/// Calls `visit` with each proxy in turn, before the same origins: Envoy, then ringway on each driver. Every origin says
+/// its name (`@0`) in the response header `x-origin`.
+pub(crate) fn at_each(world: World, mut visit: impl FnMut(&dyn Proxy)) {
+    if !envoy_is_there(1) {
+        return;
+    }
+    let named: Vec<Origin> = (0..world.origins)
+        .map(|name| Origin::replying(format!("HTTP/1.1 200 OK\r\nx-origin: @{name}\r\ncontent-length: 0\r\n\r\n")))
+        .collect();
+    let origins = Origins { script: Arc::new(Mutex::new(OK)), origins: named, refusing: ports::free() };
+    let yaml = origins.fill_in(world.yaml);
+    visit(&EnvoyProxy::start(&yaml, world));
+    for driver in DRIVERS {
+        visit(&RingwayProxy::start(&yaml, world, driver));
+    }
+}
+
 /// Prints what Envoy did, for whoever writes a case.
 fn show(cases: &[Case], seen: &[Seen]) {
     for (case, seen) in cases.iter().zip(seen) {
-        println!("== {} {:?}", case.name, seen.summaries);
+        println!("== {} {:?}", case.name, seen.lines);
         for (place, value) in &seen.observation.places {
             println!("   {place}: {value}");
         }
@@ -219,7 +300,7 @@ fn show(cases: &[Case], seen: &[Seen]) {
 /// What was seen of one case.
 struct Seen {
     observation: Observation,
-    summaries: Vec<String>,
+    lines: Vec<Summary>,
 }
 
 fn marker(number: usize) -> String {
@@ -246,7 +327,7 @@ fn run(proxy: &dyn Proxy, origins: &Origins, cases: &[Case]) -> Vec<Seen> {
         *origins.script.lock().expect("a Reply is never left half written") = OK;
         mark(proxy.address(), &marker(number));
         origins.forget();
-        seen.push(Seen { observation, summaries: Vec::new() });
+        seen.push(Seen { observation, lines: Vec::new() });
     }
     let last = marker(cases.len() - 1);
     let log = eventually(&format!("the access log of {} up to {last}", proxy.name()), || {
@@ -260,7 +341,7 @@ fn run(proxy: &dyn Proxy, origins: &Origins, cases: &[Case]) -> Vec<Seen> {
         for (count, line) in own.enumerate() {
             let line = origins.name_ports(line);
             seen.observation.log_line(count, &line);
-            seen.summaries.push(summary(&line));
+            seen.lines.push(summary(&line));
         }
     }
     seen

@@ -49,7 +49,8 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) steps: &'static [Step],
     pub(crate) origin: Reply,
-    /// Envoy's `STATUS FLAGS DETAILS` of each access log line: what the oracle really says, written down.
+    /// Envoy's `STATUS FLAGS DETAILS` of each access log line, with the route's name behind it where that is what the case
+    /// is about: what the oracle really says, written down.
     pub(crate) envoy: &'static [&'static str],
     pub(crate) stated: &'static [Stated],
 }

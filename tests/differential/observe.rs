@@ -151,9 +151,19 @@ fn split_after<'a>(text: &'a str, end: &str) -> (&'a str, &'a str) {
     text.split_once(end).unwrap_or_else(|| panic!("no {end} in {text:?}"))
 }
 
-/// `STATUS FLAGS DETAILS` of a line.
-pub(crate) fn summary(line: &str) -> String {
-    log_fields(line)[2..5].join(" ")
+/// What a line of the log says first of all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Summary {
+    /// `STATUS FLAGS DETAILS`.
+    pub(crate) verdict: String,
+    /// The route's name.
+    pub(crate) route: String,
+}
+
+/// What this line says first of all.
+pub(crate) fn summary(line: &str) -> Summary {
+    let fields = log_fields(line);
+    Summary { verdict: fields[2..5].join(" "), route: fields[FIELDS.len() - 1].clone() }
 }
 
 /// Whether this is the line of the request with this path.

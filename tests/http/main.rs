@@ -15,7 +15,7 @@ mod tunnels;
 use support::client::Client;
 use support::origin::Origin;
 use support::ringway::{Driver, Ringway, Setup, Stopped, everything_to};
-use support::wait::eventually;
+use support::wait::{PATIENCE, eventually, within};
 
 /// Makes two tests of a function that takes a driver.
 macro_rules! on_each_driver {
@@ -39,7 +39,7 @@ pub(crate) use on_each_driver;
 pub(crate) struct Bench {
     pub(crate) ringway: Ringway,
     pub(crate) origin: Origin,
-    descriptors: usize,
+    descriptors: Vec<String>,
 }
 
 impl Bench {
@@ -50,7 +50,11 @@ impl Bench {
     /// With more said about the process.
     pub(crate) fn with(driver: Driver, origin: Origin, more: impl FnOnce(Setup) -> Setup) -> Self {
         let ringway = more(Setup::new(driver).yaml(everything_to(&[origin.port()]))).start();
-        let descriptors = ringway.process.descriptors();
+        // The watch over the configuration begins a moment after the service.
+        let descriptors = eventually("a watch over the files", || {
+            let open = ringway.process.descriptors();
+            open.iter().any(|what| what.ends_with("inotify")).then_some(open)
+        });
         Self { ringway, origin, descriptors }
     }
 
@@ -66,7 +70,8 @@ impl Bench {
         self.ringway.quiet();
         drop(self.origin); // its end of the pooled connections
         let (ringway, before) = (self.ringway, self.descriptors);
-        eventually("every descriptor closed", || (ringway.process.descriptors() <= before).then_some(()));
+        let closed = within(PATIENCE, || (ringway.process.descriptors().len() <= before.len()).then_some(()));
+        assert!(closed.is_some(), "left open: {:#?}\nat the start: {before:#?}", ringway.process.descriptors());
         ringway.stop()
     }
 }

@@ -112,9 +112,24 @@ impl Process {
         self.said()
     }
 
-    /// Descriptors that the child has open.
-    pub(crate) fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
+    /// Descriptors that the child has open: what /proc/PID/fd says of each, in the order of their numbers.
+    pub(crate) fn descriptors(&self) -> Vec<String> {
+        let folder = format!("/proc/{}/fd", self.child.id());
+        let open = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut open: Vec<(u32, String)> = open
+            .filter_map(|entry| {
+                let number = entry.file_name().to_str()?.parse().ok()?;
+                let what = std::fs::read_link(entry.path()).ok()?; // closed meanwhile
+                Some((number, format!("{number}: {}", what.display())))
+            })
+            .collect();
+        open.sort();
+        open.into_iter().map(|(_, what)| what).collect()
+    }
+
+    /// Threads of the child.
+    pub(crate) fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.child.id())).map_or(0, Iterator::count)
     }
 
     /// A memory figure of /proc/PID/status in KiB: `VmRSS`, `VmHWM`.

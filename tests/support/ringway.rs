@@ -43,6 +43,7 @@ pub(crate) struct Setup {
     gateway_ports: Vec<u16>,
     bound: BTreeMap<u16, u16>,
     admin: Option<SocketAddr>,
+    mesh: Option<SocketAddr>,
     labels: String,
     limits: String,
     access_log: Option<PathBuf>,
@@ -63,6 +64,7 @@ impl Setup {
             gateway_ports: vec![80],
             bound: BTreeMap::new(),
             admin: None,
+            mesh: None,
             labels: String::new(),
             limits: String::new(),
             access_log: None,
@@ -84,6 +86,12 @@ impl Setup {
     pub(crate) fn gateway_ports(mut self, ports: &[u16]) -> Self {
         self.gateway_ports = ports.to_vec();
         self
+    }
+
+    /// With a mesh listener, and this `outboundTrafficPolicy.mode`.
+    pub(crate) fn mesh(mut self, mode: &str) -> Self {
+        self.mesh = Some(ports::loopback(ports::free()));
+        self.mesh_config("outboundTrafficPolicy", &format!("{{mode: {mode}}}"))
     }
 
     /// The port to bind for a Gateway port, in place of a free one.
@@ -163,7 +171,7 @@ impl Setup {
         let mut process = Process::start_with_stdout("ringway", &mut self.command(&written), stdout);
         process.wait_until("ready", || ready(written.admin));
         let Written { dir, log, admin, ports } = written;
-        Ringway { process, admin, ports, log, dir }
+        Ringway { process, admin, ports, mesh: self.mesh, log, dir }
     }
 
     /// Runs ringway to an end that comes by itself: exit code and standard error.
@@ -211,6 +219,9 @@ impl Setup {
         }
         let _ = writeln!(text, "spec:\n  cpus: {:?}\n  driver: {}", self.cpus, self.driver.name());
         let _ = writeln!(text, "  bind: {}\n  admin: {admin}\n  ports: {{{}}}", self.bind, ports.join(", "));
+        if let Some(mesh) = self.mesh {
+            let _ = writeln!(text, "  mesh: {{listen: {mesh}}}");
+        }
         if !self.limits.is_empty() {
             let _ = write!(text, "  limits:\n{}", self.limits);
         }
@@ -232,11 +243,17 @@ pub(crate) struct Ringway {
     pub(crate) process: Process,
     pub(crate) admin: SocketAddr,
     ports: BTreeMap<u16, u16>,
+    mesh: Option<SocketAddr>,
     log: PathBuf,
     dir: TempDir,
 }
 
 impl Ringway {
+    /// Where the mesh listener is, for a [`Setup::mesh`].
+    pub(crate) fn mesh(&self) -> SocketAddr {
+        self.mesh.expect("the test asked for a mesh listener")
+    }
+
     /// Where the listener of Gateway port 80 is.
     pub(crate) fn address(&self) -> SocketAddr {
         self.listener(80)
@@ -245,6 +262,11 @@ impl Ringway {
     /// Where the listener of a Gateway port is.
     pub(crate) fn listener(&self, gateway_port: u16) -> SocketAddr {
         ports::loopback(self.ports[&gateway_port])
+    }
+
+    /// The folder that the configuration is read from.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.dir.path().join("config")
     }
 
     /// A connection to Gateway port 80.

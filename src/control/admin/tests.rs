@@ -2,13 +2,18 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 use super::*;
+use std::path::PathBuf;
+use std::sync::mpsc::Receiver;
+
+use crate::istio;
 use crate::istio::model::proxy::Proxy;
-use crate::plan::{Endpoint, Overrides, ProxySettings};
+use crate::plan::{self, Cluster, Endpoint, Overrides, ProxySettings};
 use crate::policy::balance::{Policy, Spread};
 
 const NAME: &str = "outbound|8000|v1|httpbin.default.svc.cluster.local";
 
 struct Running {
+    events: Receiver<Event>,
     registry: Arc<Registry>,
     state: Arc<State>,
     admin: Admin,
@@ -31,9 +36,10 @@ fn plan(clusters: &[&str]) -> Arc<Plan> {
 
 fn running() -> Running {
     let registry = Arc::new(Registry::new(2));
-    let state = Arc::new(State::new(Arc::clone(&registry), plan(&[NAME]), Instant::now()));
+    let (sender, events) = channel();
+    let state = Arc::new(State::new(Arc::clone(&registry), plan(&[NAME]), Instant::now(), sender));
     let admin = Admin::start(([127, 0, 0, 1], 0).into(), Arc::clone(&state)).unwrap();
-    Running { registry, state, admin }
+    Running { events, registry, state, admin }
 }
 
 impl Running {
@@ -113,16 +119,185 @@ fn stats_filter_and_usedonly() {
 }
 
 #[test]
+fn stats_in_every_form() {
+    let running = running();
+    running.registry.cluster(1, NAME).upstream_rq_pending_overflow.add(13);
+    let filter = "filter=pending_overflow";
+    let (head, body) = running.ask("GET", &format!("/stats?format=json&{filter}"));
+    assert!(head.contains("\r\ncontent-type: application/json"), "{head}");
+    assert_eq!(
+        body,
+        format!("{{\"stats\":[{{\"name\":\"cluster.{NAME}.upstream_rq_pending_overflow\",\"value\":13}}]}}\n")
+    );
+    let text = format!(
+        "# TYPE envoy_cluster_upstream_rq_pending_overflow counter\n\
+         envoy_cluster_upstream_rq_pending_overflow{{envoy_cluster_name=\"{NAME}\"}} 13\n"
+    );
+    for target in ["/stats/prometheus?", "/stats?format=prometheus&"] {
+        let (head, body) = running.ask("GET", &format!("{target}{filter}"));
+        assert!(head.contains("\r\ncontent-type: text/plain; version=0.0.4"), "{head}");
+        assert_eq!(body, text);
+    }
+    assert_eq!(running.get(&format!("/stats?format=text&{filter}")), running.get(&format!("/stats?{filter}")));
+    assert_eq!(running.get("/stats/prometheus?usedonly&filter=cluster"), text);
+}
+
+#[test]
+fn stats_of_one_type() {
+    let running = running();
+    running.registry.cluster(1, NAME).upstream_rq_time.record(3);
+    let count = |kind: &str| running.get(&format!("/stats?filter=^cluster&type={kind}")).lines().count();
+    let (all, histograms) = (count("All"), count("Histograms"));
+    assert_eq!(count("Counters") + count("Gauges") + histograms, all);
+    assert!(
+        running
+            .get("/stats?filter=^cluster&type=Histograms")
+            .lines()
+            .all(|line| line.contains(" P0(") || line.ends_with("No recorded values"))
+    );
+    assert!(histograms >= 4 && all > 40);
+}
+
+#[test]
 fn what_cannot_be_answered_is_said() {
     let running = running();
     for (target, message) in [
         ("/stats?filter=(", "Invalid regex: "),
-        ("/stats?format=json", "format \"json\" is not offered; text is"),
-        ("/clusters?format=json", "format \"json\" is not offered; text is"),
+        ("/stats?format=xml", "usage: /stats?format=(json|prometheus|text)"),
+        ("/stats?type=counters", "usage: /stats?type=(All|Counters|Gauges|Histograms)"),
+        ("/stats?histogram_buckets=detailed", "histogram_buckets: only `cumulative` is offered"),
+        ("/clusters?format=xml", "usage: /clusters?format=(json|text)"),
+        ("/listeners?format=xml", "usage: /listeners?format=(json|text)"),
+        ("/config_dump?format=xml", "usage: /config_dump?format=(json|yaml)"),
+        ("/config_dump?resource=static_clusters", "resource is not offered"),
+        ("/config_dump?mask=bootstrap", "mask is not offered"),
+        ("/config_dump?name_regex=(", "Invalid regex: "),
     ] {
         let (head, body) = running.ask("GET", target);
-        assert!(head.starts_with("HTTP/1.1 400 ") && body.starts_with(message), "{body}");
+        assert!(head.starts_with("HTTP/1.1 400 ") && body.starts_with(message), "{target}: {body}");
     }
+}
+
+#[test]
+fn clusters_as_json() {
+    let running = running();
+    let stats = running.registry.endpoint(0, NAME, ([10, 0, 0, 1], 80).into());
+    stats.rq_total.add(4);
+    stats.cx_active.inc();
+    let document: Value = serde_json::from_str(&running.get("/clusters?format=json")).unwrap();
+    let cluster = &document["cluster_statuses"][0];
+    assert_eq!(cluster["name"], NAME);
+    assert_eq!(cluster["circuit_breakers"]["thresholds"][0]["max_requests"], u32::MAX);
+    let host = &cluster["host_statuses"][0];
+    assert_eq!(host["address"]["socket_address"], json!({"address": "10.0.0.1", "port_value": 80}));
+    assert_eq!(host["weight"], 3);
+    assert_eq!(host["health_status"]["eds_health_status"], "HEALTHY");
+    let stats = host["stats"].as_array().unwrap();
+    for expected in [
+        json!({"name": "rq_total", "value": "4"}),
+        json!({"name": "rq_error"}),
+        json!({"name": "cx_active", "value": "1", "type": "GAUGE"}),
+    ] {
+        assert!(stats.contains(&expected), "{expected} in {stats:?}");
+    }
+}
+
+#[test]
+fn listeners_by_name() {
+    let running = running();
+    running.state.install(read(&["config/quickstart"], "").into());
+    assert_eq!(running.get("/listeners"), "0.0.0.0_8080::0.0.0.0:8080\n");
+    let document: Value = serde_json::from_str(&running.get("/listeners?format=json")).unwrap();
+    assert_eq!(
+        document["listener_statuses"],
+        json!([{
+            "name": "0.0.0.0_8080",
+            "local_address": {"socket_address": {"address": "0.0.0.0", "port_value": 8080}},
+        }])
+    );
+}
+
+/// The plan of some files and of some YAML.
+fn read(paths: &[&str], yaml: &str) -> Plan {
+    let mut paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+    if !yaml.is_empty() {
+        paths.push(PathBuf::from("-"));
+    }
+    let (world, problems) = istio::read(&paths, &mut yaml.as_bytes(), istio::Options::default());
+    let (plan, more) = plan::compile(&world, ProxySettings::resolve(&world.proxy, &Overrides::default()));
+    let errors: Vec<String> =
+        problems.iter().chain(&more).filter(|each| each.is_error()).map(ToString::to_string).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+    plan
+}
+
+fn dumped(plan: &Plan) -> String {
+    format!("{:#}", config::dump(plan, &|_| true))
+}
+
+#[test]
+fn config_dump_of_the_examples() {
+    for folder in ["quickstart", "ingress"] {
+        let plan = read(&[&format!("config/{folder}")], "");
+        insta::assert_snapshot!(format!("config_dump_{folder}"), dumped(&plan));
+    }
+}
+
+#[test]
+fn config_dump_of_all_there_is() {
+    insta::assert_snapshot!(dumped(&read(&[], include_str!("tests/all.yaml"))));
+}
+
+#[test]
+fn config_dump_tells_no_secret() {
+    let text = dumped(&read(&[], include_str!("tests/all.yaml")));
+    assert!(!text.contains("c2VjcmV0"), "{text}");
+    assert!(text.contains("[redacted]"));
+}
+
+#[test]
+fn config_dump_by_name_and_as_yaml() {
+    let running = running();
+    running.state.install(read(&["config/quickstart"], "").into());
+    let whole: Value = serde_json::from_str(&running.get("/config_dump")).unwrap();
+    let (head, yaml) = running.ask("GET", "/config_dump?format=yaml");
+    assert!(head.contains("\r\ncontent-type: application/yaml"), "{head}");
+    assert_eq!(serde_yaml::from_str::<Value>(&yaml).unwrap(), whole);
+    let some: Value = serde_json::from_str(&running.get("/config_dump?name_regex=v2")).unwrap();
+    let clusters = some["configs"][1]["static_clusters"].as_array().unwrap();
+    assert!(!clusters.is_empty());
+    let wanted = |value: &Value| value["cluster"]["name"].as_str().is_some_and(|name| name.contains("|v2|"));
+    assert!(clusters.iter().all(wanted));
+    assert_eq!(some["configs"][2]["static_listeners"], json!([]));
+    assert_eq!(some["configs"][3]["static_route_configs"], json!([]));
+}
+
+#[test]
+fn drain_is_asked_of_control() {
+    let running = running();
+    let (head, body) = running.ask("GET", "/drain");
+    assert!(head.starts_with("HTTP/1.1 405 ") && head.contains("\r\nallow: POST"), "{head}");
+    assert_eq!(body, "Method GET not allowed, POST required.");
+    assert!(running.events.try_recv().is_err());
+    let (head, body) = running.ask("POST", "/drain");
+    assert!(head.starts_with("HTTP/1.1 200 ") && body == "OK\n", "{head}");
+    assert!(matches!(running.events.try_recv(), Ok(Event::Drain)));
+}
+
+#[test]
+fn a_page_of_another_origin_can_do_nothing() {
+    let running = running();
+    for (origin, status) in [("http://evil.example", 403), ("null", 403), ("http://LOCALHOST", 200)] {
+        let (head, _) = running.ask("POST", &format!("/drain HTTP/1.1\r\nOrigin: {origin}\r\nX: "));
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{origin}: {head}");
+    }
+    assert!(running.events.try_recv().is_ok() && running.events.try_recv().is_err());
+}
+
+#[test]
+fn levels_are_not_ours_before_the_log_is() {
+    let (head, body) = running().ask("POST", "/logging?level=debug");
+    assert!(head.starts_with("HTTP/1.1 503 ") && body == "error: the log is not ringway's\n", "{head}\n{body}");
 }
 
 #[test]
@@ -174,12 +349,19 @@ fn server_info_is_json() {
 }
 
 #[test]
-fn the_home_page_links_every_other() {
+fn the_home_page_links_every_other_and_nothing_else() {
     let running = running();
     let (head, body) = running.ask("GET", "/");
     assert!(head.contains("content-type: text/html; charset=UTF-8"));
+    assert!(head.contains("\r\ncontent-security-policy: default-src 'none'; "));
     for page in PAGES {
-        assert!(body.contains(&format!("<a href=\".{}\">", page.path)), "{}", page.path);
+        let linked = body.contains(&format!("<a href=\".{}\">", page.path));
+        assert_eq!(linked, page.method != Methods::Post, "{}", page.path);
+        assert!(body.contains(&format!("<td>{}</td>", page.about)));
+    }
+    // Self-contained: no script, style, font or picture from anywhere.
+    for outside in [" src=", "<link", "@import", "url("] {
+        assert!(!body.contains(outside), "{outside}");
     }
 }
 

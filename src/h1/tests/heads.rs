@@ -207,6 +207,7 @@ fn known_names() {
         (Known::XForwardedFor, "X-Forwarded-For"),
         (Known::XForwardedProto, "X-Forwarded-Proto"),
         (Known::XForwardedHost, "X-Forwarded-Host"),
+        (Known::XForwardedClientCert, "X-Forwarded-Client-Cert"),
         (Known::XRequestId, "X-Request-Id"),
         (Known::XEnvoyUpstreamServiceTime, "X-Envoy-Upstream-Service-Time"),
         (Known::XEnvoy, "x-envoy-max-retries"),

@@ -177,23 +177,42 @@ impl Default for Responses {
     }
 }
 
-impl ClusterStats {
-    /// Counts the response that a request ended with, the proxy's own included: `upstream_rq_completed`,
-    /// `upstream_rq_<N>xx` and `upstream_rq_<code>`. Not for responses that a retry replaced.
-    pub fn response(&self, status: u16) {
-        let responses = self.responses.get_or_init(Box::default);
-        responses.completed.inc();
+impl Responses {
+    fn count(&self, status: u16) {
+        self.completed.inc();
         let code = status.checked_sub(FIRST_CODE).map(usize::from).and_then(|index| {
-            let class = responses.classes.get(index / 100)?;
-            Some((class, responses.codes.get(index)?))
+            let class = self.classes.get(index / 100)?;
+            Some((class, self.codes.get(index)?))
         });
         match code {
             Some((class, code)) => {
                 class.inc();
                 code.inc();
             }
-            None => responses.unknown.inc(),
+            None => self.unknown.inc(),
         }
+    }
+
+    /// Calls `see` with the counters that anything was counted in; `upstream_rq_completed` is always among them.
+    fn each<'a>(&'a self, mut see: impl FnMut(&str, &'a Counter)) {
+        see("upstream_rq_completed", &self.completed);
+        for (class, counter) in self.classes.iter().enumerate().filter(|(_, counter)| counter.get() > 0) {
+            see(&format!("upstream_rq_{}xx", class + 1), counter);
+        }
+        for (index, counter) in self.codes.iter().enumerate().filter(|(_, counter)| counter.get() > 0) {
+            see(&format!("upstream_rq_{}", usize::from(FIRST_CODE) + index), counter);
+        }
+        if self.unknown.get() > 0 {
+            see("upstream_rq_unknown", &self.unknown);
+        }
+    }
+}
+
+impl ClusterStats {
+    /// Counts the response that a request ended with, the proxy's own included: `upstream_rq_completed`,
+    /// `upstream_rq_<N>xx` and `upstream_rq_<code>`. Not for responses that a retry replaced.
+    pub fn response(&self, status: u16) {
+        self.responses.get_or_init(Box::default).count(status);
     }
 }
 
@@ -204,19 +223,62 @@ impl Block for ClusterStats {
         // internal unless configured: the external numbers are the same ones.
         see("external.upstream_rq_time", (&self.cells.upstream_rq_time).into());
         let Some(responses) = self.responses.get() else { return };
-        let mut twice = |name: &str, counter: &'a Counter| {
+        responses.each(|name, counter| {
             see(name, counter.into());
             see(&format!("external.{name}"), counter.into());
-        };
-        twice("upstream_rq_completed", &responses.completed);
-        for (class, counter) in responses.classes.iter().enumerate().filter(|(_, counter)| counter.get() > 0) {
-            twice(&format!("upstream_rq_{}xx", class + 1), counter);
-        }
-        for (index, counter) in responses.codes.iter().enumerate().filter(|(_, counter)| counter.get() > 0) {
-            twice(&format!("upstream_rq_{}", usize::from(FIRST_CODE) + index), counter);
-        }
-        if responses.unknown.get() > 0 {
-            twice("upstream_rq_unknown", &responses.unknown);
+        });
+    }
+}
+
+block! {
+    /// What one core counts of the routes with one `statPrefix` in one virtual host; shown as
+    /// `vhost.<host>.route.<stat_prefix>.<field>`.
+    RouteCells {
+        /// Requests that these routes took.
+        upstream_rq_total: Counter,
+        /// Tries after the first.
+        upstream_rq_retry: Counter,
+        /// Requests not retried because their retries were used up.
+        upstream_rq_retry_limit_exceeded: Counter,
+        /// Requests not retried because of the limit of concurrent retries.
+        upstream_rq_retry_overflow: Counter,
+        /// Requests that a retry saved.
+        upstream_rq_retry_success: Counter,
+        /// Requests that took longer than the route's timeout.
+        upstream_rq_timeout: Counter,
+        /// Milliseconds from the end of a request to the end of its response.
+        upstream_rq_time: Histogram,
+    }
+}
+
+/// What one core counts of the routes with one `statPrefix` (`HTTPMatchRequest.statPrefix`) in one virtual host. Its
+/// fields are those of [`RouteCells`]; responses go through [`RouteStats::response`].
+#[derive(Debug, Default)]
+pub struct RouteStats {
+    cells: RouteCells,
+    responses: OnceLock<Box<Responses>>,
+}
+
+impl std::ops::Deref for RouteStats {
+    type Target = RouteCells;
+
+    fn deref(&self) -> &RouteCells {
+        &self.cells
+    }
+}
+
+impl RouteStats {
+    /// Counts the response that a request ended with, as [`ClusterStats::response`].
+    pub fn response(&self, status: u16) {
+        self.responses.get_or_init(Box::default).count(status);
+    }
+}
+
+impl Block for RouteStats {
+    fn each<'a>(&'a self, see: &mut dyn FnMut(&str, Sample<'a>)) {
+        self.cells.each(see);
+        if let Some(responses) = self.responses.get() {
+            responses.each(|name, counter| see(name, counter.into()));
         }
     }
 }
@@ -328,12 +390,6 @@ block! {
         downstream_rq_rx_reset: Counter,
         /// Requests that this side cut off after their response had begun.
         downstream_rq_tx_reset: Counter,
-        /// Requests answered by a rule in place of an upstream: redirects and direct responses.
-        rq_direct_response: Counter,
-        /// Requests from an origin that the route's `corsPolicy` allows.
-        cors_origin_valid: Counter = "cors.origin_valid",
-        /// Requests from another origin.
-        cors_origin_invalid: Counter = "cors.origin_invalid",
         /// Requests whose head or body did not arrive in time.
         downstream_rq_timeout: Counter,
         /// Requests whose head did not arrive in time.
@@ -350,6 +406,12 @@ block! {
         no_route: Counter,
         /// Requests whose route names a cluster that does not exist.
         no_cluster: Counter,
+        /// Requests that a route answered itself, with a redirect or with a direct response.
+        rq_direct_response: Counter,
+        /// Requests with an `origin` that the route's CORS policy allows.
+        cors_origin_valid: Counter = "cors.origin_valid",
+        /// Requests with an `origin` that the route's CORS policy does not allow.
+        cors_origin_invalid: Counter = "cors.origin_invalid",
     }
 }
 

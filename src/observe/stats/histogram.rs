@@ -16,7 +16,7 @@ const DECADES: usize = 6;
 const BINS: usize = EXACT + DECADES * PER_DECADE;
 
 /// The quantiles that Envoy prints, in percent.
-const QUANTILES: [f64; 10] = [0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 100.0];
+pub(super) const QUANTILES: [f64; 10] = [0.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 100.0];
 
 /// How often each magnitude was seen on one core.
 #[derive(Debug, Default)]
@@ -104,6 +104,33 @@ impl Buckets {
             below += count;
         }
         f64::NAN
+    }
+
+    /// How many samples are certainly no more than `bound`. Those of a bin that reaches over the bound are not counted.
+    #[must_use]
+    pub(super) fn up_to(&self, bound: f64) -> u64 {
+        let below = |bin: usize| match bin {
+            0..EXACT => bin as f64 <= bound, // the bin holds one whole number
+            _ => {
+                let (start, width) = bin_range(bin);
+                start + width - 1.0 <= bound
+            }
+        };
+        self.0.iter().enumerate().take_while(|(bin, _)| below(*bin)).map(|(_, count)| count).sum()
+    }
+
+    /// The sum of the samples: exact below 100; above, each counts as the middle of its bin, 5 % off at most. Samples
+    /// beyond the last bin count as its middle, too.
+    #[must_use]
+    pub(super) fn sum(&self) -> f64 {
+        let middle = |bin: usize| match bin {
+            0..EXACT => bin as f64,
+            _ => {
+                let (start, width) = bin_range(bin);
+                start + (width - 1.0) / 2.0
+            }
+        };
+        self.0.iter().enumerate().map(|(bin, count)| middle(bin) * *count as f64).sum()
     }
 
     /// Envoy's text of a histogram: `P0(interval,all) P25(…) …`, or `No recorded values`.

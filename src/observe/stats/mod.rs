@@ -1,18 +1,20 @@
 //! Counters, gauges and histograms: one block of them per core and subject (cluster, endpoint, listener, HTTP
-//! connection manager), under Envoy's names.
+//! connection manager, route), under Envoy's names.
 //!
 //! A block is written by its one core with plain loads and stores; whoever asks for statistics sums the blocks of all
 //! cores. So counting costs about a nanosecond and no cache line travels, and a sum is only as old as the last store.
 
 mod blocks;
 mod cell;
+mod formats;
 mod histogram;
 mod registry;
 
 pub use blocks::{
     ClusterCells, ClusterShared, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats,
-    ServerStats,
+    RouteCells, RouteStats, ServerStats,
 };
 pub use cell::{Counter, Gauge};
+pub use formats::{write_json, write_prometheus, write_text};
 pub use histogram::{Buckets, Histogram};
-pub use registry::{EndpointTotals, Kept, Registry, Stat, Value, write_text};
+pub use registry::{EndpointTotals, Kept, Registry, Stat, Value};

@@ -4,13 +4,12 @@
 //! Nothing on the data path does: there is a lock here.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::blocks::{
-    Block, ClusterShared, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats, Sample,
-    ServerStats,
+    Block, ClusterShared, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats, RouteStats,
+    Sample, ServerStats,
 };
 use super::histogram::Buckets;
 
@@ -32,6 +31,8 @@ struct Tables {
     clusters: BTreeMap<String, ClusterEntry>,
     http: BTreeMap<String, Shards<HttpStats>>,
     listeners: BTreeMap<String, Shards<ListenerStats>>,
+    /// By virtual host and `statPrefix`.
+    routes: BTreeMap<(String, String), Shards<RouteStats>>,
 }
 
 /// One block a core.
@@ -58,6 +59,37 @@ pub struct Stat {
     pub name: String,
     /// Its value.
     pub value: Value,
+    /// What it counts.
+    pub(super) place: Place,
+}
+
+/// Where in its name a statistic says what it is about: Prometheus wants that as labels, and a cluster's name has dots
+/// of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) subject: Subject,
+    /// Where the name of the field begins.
+    pub(super) field: usize,
+}
+
+/// What a statistic is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// `server.<field>`, `access_log.<field>`: the process.
+    Process,
+    /// `cluster.<name>.<field>`.
+    Cluster,
+    /// `http.<stat_prefix>.<field>`.
+    Http,
+    /// `listener.<name>.<field>`.
+    Listener,
+    /// `listener.<name>.worker_<number>.<field>`.
+    Worker(usize),
+    /// `vhost.<host>.route.<stat_prefix>.<field>`.
+    Route {
+        /// Where the virtual host's name ends.
+        host_end: usize,
+    },
 }
 
 /// The value of a statistic.
@@ -102,6 +134,8 @@ pub struct Kept<'a> {
     pub listeners: HashSet<&'a str>,
     /// Prefixes of HTTP statistics.
     pub http: HashSet<&'a str>,
+    /// Virtual hosts with the `statPrefix`es of their routes.
+    pub routes: HashSet<(&'a str, &'a str)>,
 }
 
 /// The numbers of an endpoint, summed over the cores.
@@ -168,6 +202,30 @@ impl Registry {
         });
         tables.listeners.retain(|name, _| kept.listeners.contains(name.as_str()));
         tables.http.retain(|stat_prefix, _| kept.http.contains(stat_prefix.as_str()));
+        tables.routes.retain(|(host, stat_prefix), _| kept.routes.contains(&(host.as_str(), stat_prefix.as_str())));
+    }
+
+    /// The worker of `core` is dead, and with it all that it counted as active: its gauges begin again at 0. To be
+    /// called when nobody writes them any more.
+    pub fn clear_gauges(&self, core: usize) {
+        fn clear<B: Block>(shards: &Shards<B>, core: usize) {
+            if let Some(block) = shards.get(core) {
+                block.each(&mut |_, sample| {
+                    if let Sample::Gauge(gauge) = sample
+                        && gauge.written()
+                    {
+                        gauge.set(0);
+                    }
+                });
+            }
+        }
+        let tables = self.tables();
+        for cluster in tables.clusters.values() {
+            clear(&cluster.cores, core);
+            cluster.endpoints.values().for_each(|endpoint| clear(endpoint, core));
+        }
+        tables.http.values().for_each(|http| clear(http, core));
+        tables.listeners.values().for_each(|listener| clear(listener, core));
     }
 
     /// The block of the log lines of `core`.
@@ -230,6 +288,16 @@ impl Registry {
         Arc::clone(&self.tables().listeners.entry(name.to_owned()).or_insert_with(|| shards(self.cores))[core])
     }
 
+    /// The block of `core` for the routes of the virtual host `host` that have this `statPrefix`.
+    ///
+    /// # Panics
+    /// If there is no such core.
+    #[must_use]
+    pub fn route(&self, core: usize, host: &str, stat_prefix: &str) -> Arc<RouteStats> {
+        let key = (host.to_owned(), stat_prefix.to_owned());
+        Arc::clone(&self.tables().routes.entry(key).or_insert_with(|| shards(self.cores))[core])
+    }
+
     /// The sums of one endpoint's blocks; zeros for an endpoint nobody registered.
     #[must_use]
     pub fn endpoint_totals(&self, cluster: &str, address: SocketAddr) -> EndpointTotals {
@@ -255,7 +323,7 @@ impl Registry {
     pub fn roll(&self) {
         let mut now = Vec::new();
         let recorded = |sample: &Sample<'_>| matches!(sample, Sample::Histogram(histogram) if !histogram.is_empty());
-        self.tables().sum(&self.server, &self.control, &self.log, &recorded, &mut |name, sum| {
+        self.tables().sum(&self.server, &self.control, &self.log, &recorded, &mut |_, name, sum| {
             if let Sum::Histogram(buckets) = sum {
                 now.push((name, buckets));
             }
@@ -274,7 +342,7 @@ impl Registry {
     pub fn snapshot(&self, keep: &dyn Fn(&str) -> bool) -> Vec<Stat> {
         let rolled = self.rolled.lock().unwrap_or_else(PoisonError::into_inner);
         let mut stats = Vec::new();
-        self.tables().sum(&self.server, &self.control, &self.log, &|_| true, &mut |name, sum| {
+        self.tables().sum(&self.server, &self.control, &self.log, &|_| true, &mut |place, name, sum| {
             if !keep(&name) {
                 return;
             }
@@ -286,30 +354,16 @@ impl Registry {
                     Value::Histogram { all, interval }
                 }
             };
-            stats.push(Stat { name, value });
+            stats.push(Stat { name, value, place });
         });
-        let place = |stat: &Stat| matches!(stat.value, Value::Histogram { .. });
-        stats.sort_unstable_by(|a, b| (place(a), &a.name).cmp(&(place(b), &b.name)));
+        let last = |stat: &Stat| matches!(stat.value, Value::Histogram { .. });
+        stats.sort_unstable_by(|a, b| (last(a), &a.name).cmp(&(last(b), &b.name)));
         stats
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
         // Nothing that holds the lock leaves a table half changed: a poisoned lock is as good as another.
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Writes statistics in Envoy's text form, `name: value` a line.
-pub fn write_text(stats: &[Stat], out: &mut String) {
-    for Stat { name, value } in stats {
-        let _ = write!(out, "{name}: "); // a String takes every write
-        match value {
-            Value::Counter(value) | Value::Gauge { value, .. } => {
-                let _ = write!(out, "{value}");
-            }
-            Value::Histogram { all, interval } => all.write_text(interval, out),
-        }
-        out.push('\n');
     }
 }
 
@@ -361,44 +415,56 @@ impl Tables {
         control: &ControlStats,
         log: &[Arc<LogStats>],
         wanted: &Wanted<'_>,
-        see: &mut dyn FnMut(String, Sum),
+        see: &mut See<'_>,
     ) {
         for (name, cluster) in &self.clusters {
             let prefix = format!("cluster.{name}.");
-            sum_blocks(&prefix, cluster.cores.iter().map(AsRef::as_ref), wanted, see);
-            sum_blocks(&prefix, std::iter::once(cluster.shared.as_ref()), wanted, see);
+            sum_blocks(Subject::Cluster, &prefix, cluster.cores.iter().map(AsRef::as_ref), wanted, see);
+            sum_blocks(Subject::Cluster, &prefix, std::iter::once(cluster.shared.as_ref()), wanted, see);
         }
         for (name, cores) in &self.http {
-            sum_blocks(&format!("http.{name}."), cores.iter().map(AsRef::as_ref), wanted, see);
+            sum_blocks(Subject::Http, &format!("http.{name}."), cores.iter().map(AsRef::as_ref), wanted, see);
         }
         let mut connections = Sum::Gauge { value: 0, used: false };
         for (name, cores) in &self.listeners {
-            sum_blocks(&format!("listener.{name}."), cores.iter().map(AsRef::as_ref), wanted, see);
+            sum_blocks(Subject::Listener, &format!("listener.{name}."), cores.iter().map(AsRef::as_ref), wanted, see);
             for (core, stats) in cores.iter().enumerate() {
                 let (total, active) = ((&stats.downstream_cx_total).into(), (&stats.downstream_cx_active).into());
                 connections.add(&active);
+                let prefix = format!("listener.{name}.worker_{core}.");
                 for (field, sample) in [("downstream_cx_total", total), ("downstream_cx_active", active)] {
                     if wanted(&sample) {
-                        see(format!("listener.{name}.worker_{core}.{field}"), Sum::of(&sample));
+                        let place = Place { subject: Subject::Worker(core), field: prefix.len() };
+                        see(place, [&prefix, field].concat(), Sum::of(&sample));
                     }
                 }
             }
         }
-        sum_blocks("server.", std::iter::once(server), wanted, see);
-        see("server.total_connections".to_owned(), connections);
-        sum_blocks("ringway.", std::iter::once(control), wanted, see);
-        sum_blocks("access_log.", log.iter().map(AsRef::as_ref), wanted, see);
+        for ((host, stat_prefix), cores) in &self.routes {
+            let subject = Subject::Route { host_end: "vhost.".len() + host.len() };
+            let prefix = format!("vhost.{host}.route.{stat_prefix}.");
+            sum_blocks(subject, &prefix, cores.iter().map(AsRef::as_ref), wanted, see);
+        }
+        sum_blocks(Subject::Process, "server.", std::iter::once(server), wanted, see);
+        let place = Place { subject: Subject::Process, field: "server.".len() };
+        see(place, "server.total_connections".to_owned(), connections);
+        sum_blocks(Subject::Process, "ringway.", std::iter::once(control), wanted, see);
+        sum_blocks(Subject::Process, "access_log.", log.iter().map(AsRef::as_ref), wanted, see);
     }
 }
 
 /// Which samples to sum: asked before a name is made, because names are what a sum over many clusters costs.
 type Wanted<'a> = dyn Fn(&Sample<'_>) -> bool + 'a;
 
+/// Takes a statistic: what it is about, its full name, its sum.
+type See<'a> = dyn FnMut(Place, String, Sum) + 'a;
+
 fn sum_blocks<'a, B: Block + 'a>(
+    subject: Subject,
     prefix: &str,
     cores: impl Iterator<Item = &'a B>,
     wanted: &Wanted<'_>,
-    see: &mut dyn FnMut(String, Sum),
+    see: &mut See<'_>,
 ) {
     // Each core shows its numbers in the order of the first one, with some left out or added: the expected place is
     // looked at first.
@@ -420,8 +486,9 @@ fn sum_blocks<'a, B: Block + 'a>(
             }
         });
     }
+    let place = Place { subject, field: prefix.len() };
     for (name, sum) in sums {
-        see(name, sum);
+        see(place, name, sum);
     }
 }
 

@@ -202,6 +202,7 @@ fn a_file_that_cannot_be_opened_is_an_error() {
     assert!(Writer::start(&folder.path().join("no/such/folder"), &Registry::new(1)).is_err());
 }
 
+#[allow(clippy::disallowed_methods, reason = "another thread writes, and there is a limit to waiting for it")]
 fn wait_for(path: &Path, text: &str) {
     let start = std::time::Instant::now();
     while std::fs::read_to_string(path).unwrap_or_default() != text {
@@ -266,4 +267,29 @@ fn a_destination_without_a_path_stays() {
     drop(sinks);
     assert!(writer.finish(PATIENCE));
     assert_eq!(page.text(), "kept\n");
+}
+
+#[test]
+fn a_new_sink_takes_the_place_of_one_that_died_with_its_worker() {
+    let (page, registry) = (Page::default(), Registry::new(1));
+    let (writer, mut sinks) = Writer::start_with(page.clone(), "page".to_owned(), &registry).unwrap();
+    let mut dead = sinks.remove(0);
+    write_line(&mut dead, "first\n");
+    dead.flush();
+    write_line(&mut dead, "lost with its worker\n");
+    drop(dead);
+    let mut sink = writer.new_sink(0, &registry);
+    // More than there are buffers: they come back to the new sink.
+    for number in 0..100 {
+        write_line(&mut sink, &format!("line {number}\n"));
+        sink.flush();
+        let arrived = (0..20_000).any(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            page.text().lines().count() == number + 2
+        });
+        assert!(arrived, "line {number}: {}", page.text());
+    }
+    drop(sink);
+    assert!(writer.finish(PATIENCE));
+    assert_eq!((page.text().lines().count(), dropped(&registry)), (101, 0));
 }

@@ -1,18 +1,18 @@
 //! Requests and responses that are passed on, and what is changed on the way.
 
-use super::WORLD;
+use super::EDGE;
 use crate::bench::compare;
 use crate::case::Step::{Raw, Read, Send};
 use crate::case::{Case, Reply, Stated, VIA};
 
 #[test]
 fn requests() {
-    compare(WORLD, 1, REQUESTS);
+    compare(EDGE, REQUESTS);
 }
 
 #[test]
 fn responses() {
-    compare(WORLD, 1, RESPONSES);
+    compare(EDGE, RESPONSES);
 }
 
 const REQUESTS: &[Case] = &[
@@ -23,6 +23,14 @@ const REQUESTS: &[Case] = &[
         VIA,
     ),
     Case::get("HEAD", &[Send(b"HEAD /x HTTP/1.1\r\nHost: a.example.com\r\n\r\n"), Read("HEAD")], VIA),
+    Case::get(
+        "a certificate that the client says it showed",
+        &[
+            Send(b"GET /x HTTP/1.1\r\nHost: a.example.com\r\nX-Forwarded-Client-Cert: By=me;Hash=0\r\n\r\n"),
+            Read("GET"),
+        ],
+        VIA,
+    ),
     Case::get("OPTIONS", &[Send(b"OPTIONS /x HTTP/1.1\r\nHost: a.example.com\r\n\r\n"), Read("OPTIONS")], VIA),
     Case::get("DELETE", &[Send(b"DELETE /x HTTP/1.1\r\nHost: a.example.com\r\n\r\n"), Read("DELETE")], VIA),
     Case::get("TRACE", &[Send(b"TRACE /x HTTP/1.1\r\nHost: a.example.com\r\n\r\n"), Read("TRACE")], VIA),

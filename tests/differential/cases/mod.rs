@@ -1,13 +1,43 @@
 //! The tables, one file a subject. A world is the YAML that a table runs on; `@0` in it is the first origin's port.
 
+mod cors;
 mod forwarding;
+mod headers;
+mod logging;
+mod matching;
+mod mesh;
+mod normalization;
+mod redirects;
 mod refusals;
+mod rewriting;
 mod routing;
 mod upstream;
+mod weights;
+
+use crate::bench::World;
+
+/// A case with one request without a body, named after it: `ask!("GET" "/x" "a.example.com" ["X-A: 1"] => VIA)`.
+macro_rules! ask {
+    ($method:literal $target:literal $host:literal [$($header:literal),* $(,)?] => $envoy:expr) => {
+        crate::case::Case::get(
+            concat!($method, " ", $target, " ", $host, $(", ", $header),*),
+            &[
+                crate::case::Step::Send(
+                    concat!($method, " ", $target, " HTTP/1.1\r\nHost: ", $host, "\r\n", $($header, "\r\n",)* "\r\n")
+                        .as_bytes(),
+                ),
+                crate::case::Step::Read($method),
+            ],
+            $envoy,
+        )
+    };
+}
+use ask;
 
 /// One service behind `a.example.com`; `/status` only is exposed on `paths.example.com`; hosts whose service refuses
 /// connections, has no endpoint, or does not exist.
-const WORLD: &str = r"
+const EDGE: World = World::gateway(
+    r"
 apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {name: edge}
@@ -105,4 +135,6 @@ spec:
   address: 127.0.0.1
   ports: {http: @refusing}
   labels: {app: refusing}
-";
+",
+    1,
+);

@@ -1,18 +1,18 @@
 //! Requests that are refused before they are routed.
 
-use super::WORLD;
+use super::EDGE;
 use crate::bench::compare;
 use crate::case::Step::{Fill, Read, Send};
 use crate::case::{Case, Stated, VIA};
 
 #[test]
 fn refusals() {
-    compare(WORLD, 1, REFUSALS);
+    compare(EDGE, REFUSALS);
 }
 
 #[test]
 fn limits() {
-    compare(WORLD, 1, LIMITS);
+    compare(EDGE, LIMITS);
 }
 
 /// A malformed request and one response.

@@ -1,13 +1,13 @@
 //! Which rule a request meets.
 
-use super::WORLD;
+use super::EDGE;
 use crate::bench::compare;
 use crate::case::Step::{Read, Send};
 use crate::case::{Case, VIA};
 
 #[test]
 fn routing() {
-    compare(WORLD, 1, ROUTING);
+    compare(EDGE, ROUTING);
 }
 
 /// What Envoy logs when no rule matches.

@@ -1,13 +1,13 @@
 //! Origins that fail.
 
-use super::WORLD;
+use super::EDGE;
 use crate::bench::compare;
 use crate::case::Step::{self, AtOrigin, Leave, Read, Send};
 use crate::case::{Case, Reply, Stated, VIA};
 
 #[test]
 fn failures() {
-    compare(WORLD, 1, FAILURES);
+    compare(EDGE, FAILURES);
 }
 
 const GET: &[Step] = &[Send(b"GET /x HTTP/1.1\r\nHost: a.example.com\r\n\r\n"), Read("GET")];

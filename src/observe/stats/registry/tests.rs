@@ -1,3 +1,4 @@
+use super::super::write_text;
 use super::*;
 
 const NAME: &str = "outbound|8000|v1|httpbin.default.svc.cluster.local";
@@ -88,6 +89,22 @@ fn a_listener_shows_each_worker() {
 }
 
 #[test]
+fn a_route_counts_by_host_and_stat_prefix() {
+    let registry = Registry::new(2);
+    for core in 0..2 {
+        let stats = registry.route(core, "httpbin.example.com", "special");
+        stats.upstream_rq_total.inc();
+        stats.response(200);
+    }
+    let (prefix, used) = ("vhost.httpbin.example.com.route.special", |line: &&str| !line.ends_with(": 0"));
+    let all = text(&registry, &|name| name.starts_with("vhost.") && !name.ends_with("_time"));
+    assert_eq!(
+        all.lines().filter(used).collect::<Vec<_>>(),
+        ["200", "2xx", "completed", "total"].map(|field| format!("{prefix}.upstream_rq_{field}: 2"))
+    );
+}
+
+#[test]
 fn a_gauge_that_moved_between_cores_is_right_and_counts_as_used() {
     let registry = Registry::new(2);
     registry.cluster(0, "c").upstream_cx_active.add(2);
@@ -147,4 +164,63 @@ fn readers_see_a_writers_counts() {
         }
     });
     assert_eq!(stats.upstream_rq_total.get(), 10_000);
+}
+
+#[test]
+fn what_a_plan_no_longer_names_is_forgotten_and_the_rest_counts_on() {
+    let registry = Registry::new(1);
+    let (stays, goes): (SocketAddr, SocketAddr) = (([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], 80).into());
+    for name in ["kept", "gone"] {
+        registry.cluster(0, name).upstream_rq_total.inc();
+        registry.http(0, name).downstream_rq_total.inc();
+        registry.listener(0, name).downstream_cx_total.inc();
+        registry.route(0, name, "prefix").upstream_rq_total.inc();
+    }
+    for address in [stays, goes] {
+        registry.endpoint(0, "kept", address).rq_total.inc();
+    }
+    registry.retain(&Kept {
+        clusters: [("kept", [stays].into())].into(),
+        listeners: ["kept"].into(),
+        http: ["kept"].into(),
+        routes: [("kept", "prefix")].into(),
+    });
+    let text = text(&registry, &|_| true);
+    for line in [
+        "cluster.kept.upstream_rq_total: 1",
+        "http.kept.downstream_rq_total: 1",
+        "vhost.kept.route.prefix.upstream_rq_total: 1",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    assert!(text.contains("listener.kept.downstream_cx_total: 1") && !text.contains("gone"), "{text}");
+    let totals = |address| registry.endpoint_totals("kept", address).rq_total;
+    assert_eq!((totals(stays), totals(goes)), (1, 0));
+    assert_eq!(registry.cluster(0, "gone").upstream_rq_total.get(), 0, "it begins anew");
+}
+
+#[test]
+fn a_dead_worker_leaves_its_counts_but_nothing_active() {
+    let registry = Registry::new(2);
+    let address = ([10, 0, 0, 1], 80).into();
+    for core in 0..2 {
+        let (cluster, endpoint) = (registry.cluster(core, "c"), registry.endpoint(core, "c", address));
+        let (http, listener) = (registry.http(core, "h"), registry.listener(core, "l"));
+        [&cluster.upstream_rq_active, &endpoint.rq_active, &http.downstream_cx_active, &listener.downstream_cx_active]
+            .iter()
+            .for_each(|gauge| gauge.add(3));
+        cluster.upstream_rq_total.add(5);
+    }
+    registry.clear_gauges(1);
+    let text = text(&registry, &|name| name.contains("active") || name.ends_with("c.upstream_rq_total"));
+    for line in [
+        "cluster.c.upstream_rq_active: 3",
+        "cluster.c.upstream_rq_total: 10",
+        "http.h.downstream_cx_active: 3",
+        "listener.l.downstream_cx_active: 3",
+        "listener.l.worker_1.downstream_cx_active: 0",
+    ] {
+        assert!(text.contains(&format!("{line}\n")), "{line}: {text}");
+    }
+    assert_eq!(registry.endpoint_totals("c", address).rq_active, 3);
 }

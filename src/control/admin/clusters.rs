@@ -1,0 +1,124 @@
+//! `/clusters`: endpoints with their numbers.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::{Arguments, State, address, json_page, refuse};
+use crate::httpd::{Request, Response};
+use crate::observe::stats::Registry;
+use crate::plan::{Cluster, Endpoint};
+
+/// What Istio configures where no `connectionPool` limits anything: 2^32 - 1 of all.
+const UNLIMITED: u32 = u32::MAX;
+
+/// The limits of a cluster, as Envoy names them.
+const LIMITS: [&str; 4] = ["max_connections", "max_pending_requests", "max_requests", "max_retries"];
+
+pub(super) fn clusters(request: &Request, state: &State) -> Result<Response, Response> {
+    let arguments = Arguments::of(request)?;
+    let plan = state.plan();
+    let clusters = plan.clusters.iter().filter(|cluster| arguments.keeps(&cluster.name));
+    match arguments.get("format") {
+        None | Some("text") => {
+            let mut text = String::new();
+            for cluster in clusters {
+                let _ = write_text(&mut text, cluster, &state.registry); // a String takes every write
+            }
+            Ok(Response::text(200, text))
+        }
+        Some("json") => {
+            let statuses: Vec<Value> = clusters.map(|cluster| status(cluster, &state.registry)).collect();
+            Ok(json_page(format!("{:#}\n", json!({"cluster_statuses": statuses}))))
+        }
+        Some(_) => Err(refuse("usage: /clusters?format=(json|text)\n")),
+    }
+}
+
+/// The counters and gauges of an endpoint, in Envoy's order.
+fn numbers(cluster: &str, endpoint: &Endpoint, registry: &Registry) -> [(&'static str, u64); 8] {
+    let totals = registry.endpoint_totals(cluster, endpoint.address);
+    [
+        ("cx_active", totals.cx_active),
+        ("cx_connect_fail", totals.cx_connect_fail),
+        ("cx_total", totals.cx_total),
+        ("rq_active", totals.rq_active),
+        ("rq_error", totals.rq_error),
+        ("rq_success", totals.rq_success),
+        ("rq_timeout", totals.rq_timeout),
+        ("rq_total", totals.rq_total),
+    ]
+}
+
+/// The priority of each endpoint, 0 where the plan says nothing else.
+fn priority_of(cluster: &Cluster, endpoint: usize) -> usize {
+    let holds = |level: &crate::policy::balance::Level| {
+        level.groups.iter().any(|group| group.members.iter().any(|member| *member as usize == endpoint))
+    };
+    cluster.spread.levels.iter().position(holds).unwrap_or_default()
+}
+
+fn write_text(text: &mut String, cluster: &Cluster, registry: &Registry) -> std::fmt::Result {
+    let name = &cluster.name;
+    writeln!(text, "{name}::observability_name::{name}")?;
+    for limit in LIMITS {
+        writeln!(text, "{name}::default_priority::{limit}::{UNLIMITED}")?;
+    }
+    writeln!(text, "{name}::added_via_api::false")?;
+    for (number, endpoint) in cluster.endpoints.iter().enumerate() {
+        let address = endpoint.address;
+        for (field, value) in numbers(name, endpoint, registry) {
+            writeln!(text, "{name}::{address}::{field}::{value}")?;
+        }
+        for (field, value) in [
+            ("hostname", ""),
+            ("health_flags", "healthy"),
+            ("weight", itoa::Buffer::new().format(endpoint.weight)),
+            ("region", ""),
+            ("zone", ""),
+            ("sub_zone", ""),
+            ("canary", "false"),
+            ("priority", itoa::Buffer::new().format(priority_of(cluster, number))),
+            ("success_rate", "-1"),
+            ("local_origin_success_rate", "-1"),
+        ] {
+            writeln!(text, "{name}::{address}::{field}::{value}")?;
+        }
+    }
+    Ok(())
+}
+
+/// A cluster as Envoy's `ClusterStatus`: numbers of 64 bits are strings, and zeros are left out.
+fn status(cluster: &Cluster, registry: &Registry) -> Value {
+    let hosts = cluster.endpoints.iter().enumerate().map(|(number, endpoint)| {
+        let stats = numbers(&cluster.name, endpoint, registry).map(|(name, value)| {
+            let mut stat = json!({"name": name});
+            if value > 0 {
+                stat["value"] = value.to_string().into();
+            }
+            if name.ends_with("_active") {
+                stat["type"] = "GAUGE".into();
+            }
+            stat
+        });
+        let mut host = json!({
+            "address": address(endpoint.address),
+            "stats": stats,
+            "health_status": {"eds_health_status": "HEALTHY"},
+            "weight": endpoint.weight,
+            "locality": {},
+        });
+        let priority = priority_of(cluster, number);
+        if priority > 0 {
+            host["priority"] = priority.into();
+        }
+        host
+    });
+    let limits = LIMITS.map(|limit| (limit.to_owned(), Value::from(UNLIMITED)));
+    json!({
+        "name": cluster.name,
+        "observability_name": cluster.name,
+        "host_statuses": hosts.collect::<Vec<_>>(),
+        "circuit_breakers": {"thresholds": [Value::Object(limits.into_iter().collect())]},
+    })
+}

@@ -1,0 +1,413 @@
+//! Shares of traffic: among destinations by weight, among endpoints by the balancing policy. Random choices are held to
+//! bounds that a right proxy leaves about once in a million runs of this file.
+
+use std::collections::BTreeMap;
+
+use crate::bench::{World, at_each};
+use crate::support::client::Client;
+
+const WORLD: World = World::gateway(
+    r"
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  servers:
+  - port: {number: 80, name: http, protocol: HTTP}
+    hosts: ['*']
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: split}
+spec:
+  hosts: [split.example.com]
+  gateways: [edge]
+  http:
+  - match: [{uri: {prefix: /percent}}]
+    route:
+    - {destination: {host: origin, subset: a}, weight: 80}
+    - {destination: {host: origin, subset: b}, weight: 15}
+    - {destination: {host: origin, subset: c}, weight: 5}
+  - match: [{uri: {prefix: /any-sum}}]
+    route:
+    - {destination: {host: origin, subset: a}, weight: 1}
+    - {destination: {host: origin, subset: b}, weight: 2}
+  - match: [{uri: {prefix: /zero}}]
+    route:
+    - {destination: {host: origin, subset: a}, weight: 0}
+    - {destination: {host: origin, subset: b}, weight: 1}
+  - match: [{uri: {prefix: /single}}]
+    route:
+    - {destination: {host: origin, subset: c}, weight: 0}
+  - match: [{uri: {prefix: /missing}}]
+    route:
+    - {destination: {host: origin, subset: a}, weight: 1}
+    - {destination: {host: origin, subset: none}, weight: 1}
+  - match: [{uri: {prefix: /least}}]
+    route: [{destination: {host: least}}]
+  - match: [{uri: {prefix: /random}}]
+    route: [{destination: {host: random}}]
+  - match: [{uri: {prefix: /round}}]
+    route: [{destination: {host: round}}]
+  - match: [{uri: {prefix: /weighted-round}}]
+    route: [{destination: {host: weighted-round}}]
+  - match: [{uri: {prefix: /weighted-random}}]
+    route: [{destination: {host: weighted-random}}]
+  - match: [{uri: {prefix: /weighted-least}}]
+    route: [{destination: {host: weighted-least}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: origin}
+spec:
+  host: origin
+  subsets:
+  - {name: a, labels: {version: a}}
+  - {name: b, labels: {version: b}}
+  - {name: c, labels: {version: c}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: origin}
+spec:
+  selector: {app: origin}
+  ports: [{name: http, port: 8000}]
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: origin-0}
+spec:
+  address: 127.0.0.1
+  ports: {http: @0}
+  labels: {app: origin, version: a}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: origin-1}
+spec:
+  address: 127.0.0.1
+  ports: {http: @1}
+  labels: {app: origin, version: b}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: origin-2}
+spec:
+  address: 127.0.0.1
+  ports: {http: @2}
+  labels: {app: origin, version: c}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: least}
+spec:
+  host: least
+  trafficPolicy: {loadBalancer: {simple: LEAST_REQUEST}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: least}
+spec:
+  selector: {app: least}
+  ports: [{name: http, port: 8000}]
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: least-0}
+spec:
+  address: 127.0.0.1
+  ports: {http: @0}
+  labels: {app: least}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: least-1}
+spec:
+  address: 127.0.0.1
+  ports: {http: @1}
+  labels: {app: least}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: least-2}
+spec:
+  address: 127.0.0.1
+  ports: {http: @2}
+  labels: {app: least}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: random}
+spec:
+  host: random
+  trafficPolicy: {loadBalancer: {simple: RANDOM}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: random}
+spec:
+  selector: {app: random}
+  ports: [{name: http, port: 8000}]
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: random-0}
+spec:
+  address: 127.0.0.1
+  ports: {http: @0}
+  labels: {app: random}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: random-1}
+spec:
+  address: 127.0.0.1
+  ports: {http: @1}
+  labels: {app: random}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: random-2}
+spec:
+  address: 127.0.0.1
+  ports: {http: @2}
+  labels: {app: random}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: round}
+spec:
+  host: round
+  trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: round}
+spec:
+  selector: {app: round}
+  ports: [{name: http, port: 8000}]
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: round-0}
+spec:
+  address: 127.0.0.1
+  ports: {http: @0}
+  labels: {app: round}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: round-1}
+spec:
+  address: 127.0.0.1
+  ports: {http: @1}
+  labels: {app: round}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: round-2}
+spec:
+  address: 127.0.0.1
+  ports: {http: @2}
+  labels: {app: round}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: weighted-round}
+spec:
+  host: weighted-round
+  trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: weighted-round}
+spec:
+  selector: {app: weighted-round}
+  ports: [{name: http, port: 8000}]
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: weighted-round-0}
+spec:
+  address: 127.0.0.1
+  ports: {http: @0}
+  labels: {app: weighted-round}
+  weight: 1
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: weighted-round-1}
+spec:
+  address: 127.0.0.1
+  ports: {http: @1}
+  labels: {app: weighted-round}
+  weight: 2
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: weighted-round-2}
+spec:
+  address: 127.0.0.1
+  ports: {http: @2}
+  labels: {app: weighted-round}
+  weight: 5
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: weighted-random}
+spec:
+  host: weighted-random
+  trafficPolicy: {loadBalancer: {simple: RANDOM}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: weighted-random}
+spec:
+  selector: {app: weighted-random}
+  ports: [{name: http, port: 8000}]
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: weighted-random-0}
+spec:
+  address: 127.0.0.1
+  ports: {http: @0}
+  labels: {app: weighted-random}
+  weight: 1
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: weighted-random-1}
+spec:
+  address: 127.0.0.1
+  ports: {http: @1}
+  labels: {app: weighted-random}
+  weight: 2
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: weighted-random-2}
+spec:
+  address: 127.0.0.1
+  ports: {http: @2}
+  labels: {app: weighted-random}
+  weight: 5
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: weighted-least}
+spec:
+  host: weighted-least
+  trafficPolicy: {loadBalancer: {simple: LEAST_REQUEST}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: weighted-least}
+spec:
+  selector: {app: weighted-least}
+  ports: [{name: http, port: 8000}]
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: weighted-least-0}
+spec:
+  address: 127.0.0.1
+  ports: {http: @0}
+  labels: {app: weighted-least}
+  weight: 1
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: weighted-least-1}
+spec:
+  address: 127.0.0.1
+  ports: {http: @1}
+  labels: {app: weighted-least}
+  weight: 2
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: weighted-least-2}
+spec:
+  address: 127.0.0.1
+  ports: {http: @2}
+  labels: {app: weighted-least}
+  weight: 5
+",
+    3,
+);
+
+/// Requests of each share: enough to tell 5 % from 10 %.
+const REQUESTS: usize = 2_000;
+
+/// Standard deviations from the mean that are still chance. One run makes some 60 comparisons; beyond 5.5 lies 4·10⁻⁸ of
+/// the normal distribution.
+const DEVIATIONS: f64 = 5.5;
+
+/// What answered, and how often: `@0`, or the status where no origin did.
+fn answers(address: std::net::SocketAddr, path: &str, count: usize) -> BTreeMap<String, usize> {
+    let mut client = Client::connect(address);
+    let mut answers = BTreeMap::new();
+    for _ in 0..count {
+        let response = client.ask(format!("GET {path} HTTP/1.1\r\nHost: split.example.com\r\n\r\n"));
+        let who = response.header("x-origin").map_or_else(|| response.status.to_string(), str::to_owned);
+        *answers.entry(who).or_default() += 1;
+    }
+    answers
+}
+
+/// Asserts that each of `shares` has had its part of the requests, as far as chance goes, and nobody else any.
+fn shared(path: &str, shares: &[(&str, f64)]) {
+    at_each(WORLD, |proxy| {
+        let met = answers(proxy.address(), path, REQUESTS);
+        let total: f64 = shares.iter().map(|(_, weight)| weight).sum();
+        let who: Vec<&str> = met.keys().map(String::as_str).collect();
+        let expected: Vec<&str> = shares.iter().map(|(who, _)| *who).collect();
+        assert_eq!(who, expected, "{path} at {}: {met:?}", proxy.name());
+        for (who, weight) in shares {
+            let (n, p) = (REQUESTS as f64, weight / total);
+            let (mean, deviation) = (n * p, (n * p * (1.0 - p)).sqrt());
+            let off = (met[*who] as f64 - mean).abs();
+            assert!(off <= DEVIATIONS * deviation, "{path} at {}: {who} of {met:?}, {mean} expected", proxy.name());
+        }
+    });
+}
+
+#[test]
+fn destinations_by_weight() {
+    shared("/percent", &[("@0", 80.0), ("@1", 15.0), ("@2", 5.0)]);
+    shared("/any-sum", &[("@0", 1.0), ("@1", 2.0)]);
+    shared("/zero", &[("@1", 1.0)]);
+    shared("/single", &[("@2", 1.0)]);
+    // The share of a destination that does not exist fails, and no more.
+    shared("/missing", &[("503", 1.0), ("@0", 1.0)]);
+}
+
+#[test]
+fn endpoints_at_random() {
+    shared("/random", &[("@0", 1.0), ("@1", 1.0), ("@2", 1.0)]);
+    // With one request at a time nobody is busier than another.
+    shared("/least", &[("@0", 1.0), ("@1", 1.0), ("@2", 1.0)]);
+}
+
+/// Round robin is no chance: after any number of whole rounds the counts are the weights.
+fn exactly(path: &str, rounds: usize, weights: [usize; 3]) {
+    at_each(WORLD, |proxy| {
+        let met = answers(proxy.address(), path, rounds * weights.iter().sum::<usize>());
+        let counts = ["@0", "@1", "@2"].map(|who| met.get(who).copied().unwrap_or(0));
+        assert_eq!(counts, weights.map(|weight| weight * rounds), "{path} at {}", proxy.name());
+    });
+}
+
+#[test]
+fn endpoints_in_turn() {
+    exactly("/round", 20, [1, 1, 1]);
+    exactly("/weighted-round", 20, [1, 2, 5]);
+}
+
+/// RANDOM knows no weights; LEAST_REQUEST does.
+#[test]
+fn endpoints_at_random_with_weights() {
+    shared("/weighted-random", &[("@0", 1.0), ("@1", 1.0), ("@2", 1.0)]);
+    shared("/weighted-least", &[("@0", 1.0), ("@1", 2.0), ("@2", 5.0)]);
+}
