@@ -13,7 +13,8 @@ use cli::{CheckArgs, Cli, Command, ExplainArgs, Output, ProxyArgs, ReadingArgs, 
 use ringway::control::{self, Source};
 use ringway::demo;
 use ringway::explain::{self, Question};
-use ringway::istio::{self, problem::Problem};
+use ringway::istio;
+use ringway::istio::problem::{Problem, Severity};
 use ringway::plan::{Overrides, Plan};
 
 /// A failure at run time.
@@ -57,9 +58,11 @@ fn run(args: &RunArgs) -> ExitCode {
 fn check(args: &CheckArgs) -> ExitCode {
     let source = source(&args.paths, &args.reading, args.proxy.overrides());
     let problems = source.load(&mut std::io::stdin().lock()).problems;
-    let errors = problems.iter().filter(|problem| problem.is_error()).count();
+    let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
+    let (errors, warnings, notes) = (count(Severity::Error), count(Severity::Warning), count(Severity::Note));
     if args.reading.output == Output::Text {
-        let _ = writeln!(std::io::stdout(), "{errors} errors, {} warnings", problems.len() - errors); // as above
+        let notes = if notes > 0 { format!(", {notes} notes") } else { String::new() };
+        let _ = writeln!(std::io::stdout(), "{errors} errors, {warnings} warnings{notes}"); // as above
     }
     if errors > 0 { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::SUCCESS }
 }

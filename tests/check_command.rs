@@ -70,6 +70,17 @@ fn warnings_alone_end_with_zero() {
 }
 
 #[test]
+fn notes_are_counted_apart() {
+    let mesh = PROXY.replace("spec: {", "spec: {mesh: {listen: '127.0.0.1:15001'}, ");
+    let service = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec: {hosts: [far.com], http: [{redirect: {uri: /}}]}\n";
+    let outcome = ringway(&["check", "-"], format!("{mesh}{GATEWAY}---\n{service}").as_bytes());
+    assert!(outcome.stderr.contains(": note: no service is registered as \"far.com\""), "{}", outcome.stderr);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), "0 errors, 0 warnings, 1 notes\n"));
+    let json = ringway(&["check", "--output", "json", "-"], format!("{mesh}{GATEWAY}---\n{service}").as_bytes());
+    assert!(json.stderr.contains("\"severity\":\"note\""), "{}", json.stderr);
+}
+
+#[test]
 fn errors_end_with_two_for_check_and_run_alike() {
     let yaml = format!("{PROXY}{}", GATEWAY.replace("servers", "severs"));
     for command in [&["check", "-"][..], &["run", "-c", "-"]] {

@@ -315,7 +315,7 @@ fn verdict(plan: &Plan, decision: &Decision<'_>, request: &Request<'_>) -> Verdi
         }
         Decision::Forward { forward, .. } => Verdict::Forward {
             destinations: destinations(plan, forward),
-            hashed_by: forward.hash_keys.iter().map(words::hash_key).collect(),
+            hashed_by: hashed_by(forward),
             rewrite: forward.rewrite.as_ref().map(|rewrite| {
                 let mut target = Vec::new();
                 rewrite::path(rewrite, request.target, request.path.len(), &mut Captures::default(), &mut target);
@@ -323,6 +323,13 @@ fn verdict(plan: &Plan, decision: &Decision<'_>, request: &Request<'_>) -> Verdi
             }),
         },
     }
+}
+
+fn hashed_by(forward: &Forward) -> Vec<String> {
+    let mut keys: Vec<_> = forward.hash_keys.iter().map(words::hash_key).collect();
+    // Every destination adds its own.
+    keys.dedup();
+    keys
 }
 
 fn location(redirect: &Redirect, request: &Request<'_>) -> String {

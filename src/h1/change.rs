@@ -59,6 +59,7 @@ impl Changes {
     }
 
     /// Whether nothing changes.
+    #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.gone.is_empty() && self.lines.is_empty()

@@ -353,10 +353,11 @@ fn write_response<const CHANGED: bool>(out: &mut Vec<u8>, head: &ResponseHead, b
     if CHANGED {
         out.extend_from_slice(what.changes.lines());
     }
-    let dated = match what.changes.of(Known::Date, b"date") {
-        Change::To(_) if CHANGED => true,
-        Change::Gone if CHANGED => false,
-        _ => head.has(Known::Date),
+    let changed = if CHANGED { what.changes.of(Known::Date, b"date") } else { Change::None };
+    let dated = match changed {
+        Change::To(_) => true,
+        Change::Gone => false,
+        Change::None => head.has(Known::Date),
     };
     if !dated {
         put(out, b"date", what.date);

@@ -12,50 +12,6 @@ use super::pattern::Pattern;
 #[derive(Debug, Clone, Default)]
 pub struct Matcher(Box<[Condition]>);
 
-/// Eight bytes of the path that tell most routes apart without a look at their conditions: the last ones of a literal
-/// path, because the first ones (`/api/v1/`) are often the same in all rules. The default lets everything through, and
-/// what does not get through surely does not match.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Glance {
-    /// Where in the path the eight bytes begin.
-    start: u32,
-    /// Whether a path that ends before the eight bytes do cannot match.
-    needs_all: bool,
-    want: u64,
-    /// Which of the bytes count; 0 lets everything through.
-    mask: u64,
-}
-
-impl Glance {
-    fn of(conditions: &[Condition]) -> Self {
-        let text = conditions.iter().find_map(|condition| match condition {
-            Condition::Path(Pattern::Exact(text) | Pattern::Prefix(text)) => Some(text),
-            _ => None,
-        });
-        let Some(text) = text else { return Self::default() };
-        let start = text.len().saturating_sub(8);
-        let (mut want, mut mask) = ([0; 8], [0; 8]);
-        for ((want, mask), byte) in want.iter_mut().zip(&mut mask).zip(&text[start..]) {
-            (*want, *mask) = (*byte, 0xff);
-        }
-        Self {
-            start: start as u32,
-            needs_all: text.len() >= 8,
-            want: u64::from_le_bytes(want),
-            mask: u64::from_le_bytes(mask),
-        }
-    }
-
-    /// Whether a request for this path may match; `false` is certain.
-    #[inline]
-    pub(super) fn passes(&self, path: &[u8]) -> bool {
-        match path.get(self.start as usize..).and_then(|rest| rest.first_chunk::<8>()) {
-            Some(bytes) => u64::from_le_bytes(*bytes) & self.mask == self.want,
-            None => !self.needs_all,
-        }
-    }
-}
-
 /// One condition on a request.
 #[derive(Debug, Clone)]
 pub enum Condition {
@@ -106,11 +62,6 @@ impl Matcher {
     #[must_use]
     pub fn conditions(&self) -> &[Condition] {
         &self.0
-    }
-
-    /// What tells without a look at the conditions that they do not all hold.
-    pub(super) fn glance(&self) -> Glance {
-        Glance::of(&self.0)
     }
 
     /// Whether all conditions hold; `tested` is told of each one tested.

@@ -12,6 +12,7 @@
 mod action;
 mod compile;
 mod edits;
+mod glance;
 mod hosts;
 mod listener;
 mod matcher;

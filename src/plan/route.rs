@@ -9,8 +9,9 @@ use std::sync::Arc;
 use super::Request;
 use super::action::{Action, Cors};
 use super::edits::HeaderEdits;
+use super::glance::Glances;
 use super::listener::RouteTable;
-use super::matcher::{Condition, Glance, Matcher};
+use super::matcher::{Condition, Matcher};
 
 /// Some host names of a table, with the routes that are tried for them.
 #[derive(Debug, Clone)]
@@ -20,16 +21,15 @@ pub struct VirtualHost {
     /// The host names and wildcards, lower case; all of a service's on the mesh listener, one otherwise.
     pub domains: Box<[Box<str>]>,
     routes: Box<[Route]>,
-    /// A look at each route that tells most of them out. They lie together, apart from the routes, because a thousand
-    /// of them must be passed in a microsecond.
-    glances: Box<[Glance]>,
+    /// Which of them are worth a look.
+    glances: Glances,
 }
 
 impl VirtualHost {
     /// A virtual host with these routes, in the order in which they are tried.
     #[must_use]
     pub fn new(name: &str, domains: impl IntoIterator<Item = Box<str>>, routes: Vec<Route>) -> Self {
-        let glances = routes.iter().map(|route| route.matcher.glance()).collect();
+        let glances = Glances::of(routes.iter().map(|route| route.matcher.conditions()));
         Self { name: name.into(), domains: domains.into_iter().collect(), routes: routes.into(), glances }
     }
 
@@ -41,17 +41,17 @@ impl VirtualHost {
 
     /// The first route that takes the request.
     pub(super) fn find<W: Witness>(&self, request: &Request<'_>, witness: &mut W) -> Option<&Route> {
-        let mut both = self.routes.iter().zip(&self.glances);
-        let (route, _) = both.find(|(route, glance)| {
-            // A witness wants to hear of the conditions themselves.
-            if !W::LOOKS && !glance.passes(request.path) {
-                return false;
-            }
+        let mut takes = |route: &Route| {
             let taken = route.matcher.holds(request, |condition, held| witness.condition(route, condition, held));
             witness.route(route, taken);
             taken
-        })?;
-        Some(route)
+        };
+        // A witness wants to hear of the conditions themselves.
+        if W::LOOKS {
+            return self.routes.iter().find(|route| takes(route));
+        }
+        let found = self.glances.find(request.path, |at| self.routes.get(at).is_some_and(&mut takes));
+        self.routes.get(found?)
     }
 }
 

@@ -25,6 +25,8 @@ pub struct KubeService {
     pub ports: Vec<KubePort>,
     /// `spec.selector`; empty: endpoints come from EndpointSlice or Endpoints alone.
     pub selector: Labels,
+    /// `spec.clusterIPs`, or `spec.clusterIP`; empty for a headless Service.
+    pub addresses: Vec<IpAddr>,
     /// Annotation `networking.istio.io/exportTo`; `None`: `meshConfig.defaultServiceExportTo`.
     pub export_to: Option<ExportTo>,
 }
@@ -102,7 +104,20 @@ pub(in crate::istio) fn read_service(meta: Meta, document: &Object<'_>) -> Optio
         }
     }
     let export_to = meta.annotations.get(EXPORT_ANNOTATION).map(|list| export::of_annotation(list, &meta.namespace));
-    Some(KubeService { meta, ports, selector, export_to })
+    let addresses = cluster_ips(&spec);
+    Some(KubeService { meta, ports, selector, addresses, export_to })
+}
+
+/// `None` is Kubernetes' word for a headless Service.
+fn cluster_ips(spec: &Object<'_>) -> Vec<IpAddr> {
+    let parsed = |item: &Item<'_>| match item.string()? {
+        "" | "None" => None,
+        _ => address(item),
+    };
+    match spec.get("clusterIPs") {
+        Some(list) => list.list().iter().filter_map(parsed).collect(),
+        None => spec.get("clusterIP").and_then(|item| parsed(&item)).into_iter().collect(),
+    }
 }
 
 /// `None` also for UDP and SCTP, which no HTTP proxy serves.

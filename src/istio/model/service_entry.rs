@@ -1,12 +1,13 @@
 //! `ServiceEntry` (Istio `networking/v1alpha3/service_entry.proto`): a service that Kubernetes does not know.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use super::export::{self, ExportTo};
 use super::scalar::{Protocol, host};
 use super::workload_entry::{self, Address, WorkloadSpec};
 use super::{Labels, Meta};
-use crate::istio::reader::{Item, Message, Object, did_you_mean, enforced, ignored, not_yet};
+use crate::istio::reader::{Item, Message, Object, did_you_mean, enforced, not_yet};
 
 /// A ServiceEntry document. Only `resolution: STATIC` gets here.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub struct ServiceEntry {
     pub endpoints: Vec<WorkloadSpec>,
     /// `workloadSelector.labels`: WorkloadEntries of the namespace; `None`: use `endpoints`.
     pub workload_selector: Option<Labels>,
+    /// `addresses`, without subnets.
+    pub addresses: Vec<IpAddr>,
     /// `exportTo`; `None`: `meshConfig.defaultServiceExportTo`.
     pub export_to: Option<ExportTo>,
 }
@@ -54,7 +57,7 @@ const SERVICE_ENTRY: Message = Message {
     name: "ServiceEntry",
     fields: &[
         enforced("hosts"),
-        ignored("addresses", "virtual addresses of redirected connections; a Gateway routes by host name"),
+        enforced("addresses"),
         enforced("ports"),
         enforced("location"),
         enforced("resolution"),
@@ -100,7 +103,7 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<ServiceEntry
     if workload_selector.is_some() && object.has_any(&["endpoints"]) {
         spec.error("has both \"endpoints\" and \"workloadSelector\"", "keep one of them");
     }
-    addresses(&object, resolution, &ports);
+    let addresses = addresses(&object, resolution, &ports);
     let endpoints = endpoints(&object, resolution, &ports);
     let plain =
         |port: &&EntryPort| port.protocol == Protocol::Auto || !port.protocol.routes_http() && !port.protocol.is_tls();
@@ -111,7 +114,7 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<ServiceEntry
     if resolution? != Resolution::Static {
         return None;
     }
-    Some(ServiceEntry { meta, hosts, ports, location, endpoints, workload_selector, export_to })
+    Some(ServiceEntry { meta, hosts, ports, location, endpoints, workload_selector, addresses, export_to })
 }
 
 fn hosts(object: &Object<'_>, resolution: Option<Resolution>) -> Vec<String> {
@@ -218,7 +221,8 @@ fn resolution(object: &Object<'_>) -> Option<Resolution> {
     })
 }
 
-fn addresses(object: &Object<'_>, resolution: Option<Resolution>, ports: &[EntryPort]) {
+/// The single addresses: what a request's Host may say in place of a name. Subnets are of redirected connections.
+fn addresses(object: &Object<'_>, resolution: Option<Resolution>, ports: &[EntryPort]) -> Vec<IpAddr> {
     let items = object.list("addresses");
     for item in &items {
         let Some(text) = item.string() else { continue };
@@ -236,6 +240,7 @@ fn addresses(object: &Object<'_>, resolution: Option<Resolution>, ports: &[Entry
         let what = format!("port {} may speak TCP, where only an address tells services apart [IST0134]", port.number);
         object.item.warn(what, "write \"addresses\", or the port's protocol if it is HTTP");
     }
+    items.iter().filter_map(|item| if item.is_text() { item.string()?.parse().ok() } else { None }).collect()
 }
 
 /// Which endpoints go with which resolution (Istio's `ValidateServiceEntry`).

@@ -108,6 +108,8 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// Who answers, in a fixed order.
     pub workloads: Vec<Workload>,
+    /// Its own addresses, which a request's Host may say in place of the name: cluster IPs, `addresses`.
+    pub addresses: Vec<IpAddr>,
     /// In which namespaces it is visible.
     pub export_to: ExportTo,
     /// Where it was written.

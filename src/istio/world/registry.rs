@@ -106,6 +106,7 @@ fn kube_service(
         namespace: service.meta.namespace.clone(),
         ports: service.ports.iter().map(port).collect(),
         workloads,
+        addresses: service.addresses.clone(),
         export_to: export_to(service.export_to.as_ref(), mesh, &service.meta.namespace),
         source: service.meta.source.clone(),
     }
@@ -127,6 +128,7 @@ fn entry_service(entry: &ServiceEntry, hostname: &str, entries: &EntryIndex, mes
         namespace: entry.meta.namespace.clone(),
         ports: ports.collect(),
         workloads,
+        addresses: entry.addresses.clone(),
         export_to: export_to(entry.export_to.as_ref(), mesh, &entry.meta.namespace),
         source: entry.meta.source.clone(),
     }

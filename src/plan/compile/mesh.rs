@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::istio::model::proxy::OutboundTrafficPolicy;
 use crate::istio::model::virtual_service::{Destination as Named, MESH};
-use crate::istio::world::Service;
+use crate::istio::world::{Service, World};
 use crate::plan::{
     Action, Cluster, Destination, Destinations, DirectResponse, Forward, HeaderEdits, Listener, ListenerKind, Matcher,
     Origin, PASSTHROUGH_CLUSTER, Route, RouteTable, VirtualHost,
@@ -40,8 +40,10 @@ struct Mesh<'b, 'w> {
 }
 
 impl<'b, 'w> Mesh<'b, 'w> {
-    fn of(bound: &'b [Bound<'w>]) -> Self {
-        let is_in = |bound: &&Bound<'_>| bound.service.gateways.iter().any(|name| name == MESH);
+    fn of(world: &World, bound: &'b [Bound<'w>]) -> Self {
+        let is_in = |bound: &&Bound<'_>| {
+            bound.service.gateways.iter().any(|name| name == MESH) && world.imports_virtual_service(bound.service)
+        };
         let mut mesh = Self { all: Vec::new(), exact: HashMap::new(), wildcards: HashMap::new() };
         for (number, bound) in bound.iter().filter(is_in).enumerate() {
             for host in &bound.service.hosts {
@@ -83,7 +85,7 @@ impl<'w> Compiler<'w> {
             self.problems.push(self.world.proxy.source.error("spec.mesh.listen", what, "write another port"));
             return None;
         }
-        if self.world.proxy.mesh_config.outbound_traffic_policy == OutboundTrafficPolicy::AllowAny {
+        if self.world.outbound_traffic_policy() == OutboundTrafficPolicy::AllowAny {
             self.clusters.push(Cluster {
                 name: PASSTHROUGH_CLUSTER.to_owned(),
                 spread: Spread::even(Policy::Random, None, &[]),
@@ -93,7 +95,7 @@ impl<'w> Compiler<'w> {
             });
         }
         let bound = self.bound.clone();
-        let mesh = Mesh::of(&bound);
+        let mesh = Mesh::of(self.world, &bound);
         let mut compiled = Compiled::default();
         for (number, bound) in &mesh.all {
             self.depends_on_port = false;
@@ -120,7 +122,8 @@ impl<'w> Compiler<'w> {
             ports.entry(named).or_default();
         }
         let own = &self.settings.namespace;
-        for service in self.world.services.iter().filter(|service| service.export_to.reaches(own)) {
+        let seen = |service: &&Service| service.export_to.reaches(own) && self.world.imports_service(service);
+        for service in self.world.services.iter().filter(seen) {
             for port in &service.ports {
                 ports.entry(port.number).or_default().push(service);
             }
@@ -145,7 +148,7 @@ impl<'w> Compiler<'w> {
 
     /// `outboundTrafficPolicy`.
     fn undeclared(&self) -> VirtualHost {
-        let (name, action) = match self.world.proxy.mesh_config.outbound_traffic_policy {
+        let (name, action) = match self.world.outbound_traffic_policy() {
             OutboundTrafficPolicy::AllowAny => ("allow_any", Action::Passthrough),
             OutboundTrafficPolicy::RegistryOnly => {
                 ("block_all", Action::Direct(DirectResponse { status: 502, body: Bytes::new() }))
@@ -192,7 +195,9 @@ impl<'w> Compiler<'w> {
             }
             let name = bracketed(&service.hostname);
             taken.insert(name.as_str().into());
-            short.push((hosts.len(), other_names(&name, &self.settings.namespace)));
+            let mut others = other_names(&name, &self.settings.namespace);
+            others.extend(service.addresses.iter().map(|address| bracketed(&address.to_string()).into()));
+            short.push((hosts.len(), others));
             hosts.push((name, vec![], routes));
         }
         for (number, bound) in &mesh.all {

@@ -162,3 +162,30 @@ fn the_listeners_address_must_be_free() {
         "{problems:#?}"
     );
 }
+
+#[test]
+fn a_service_is_also_known_by_its_addresses() {
+    let at = |plan: &Plan, authority: &str| to(plan, authority);
+    let with =
+        |spec: &str| mesh(&service("b", "[{name: http, port: 80}]").replace("spec: {", &format!("spec: {{{spec}, ")));
+    let plan = with("clusterIPs: [10.96.0.7, 'fd00::7']");
+    assert_eq!(at(&plan, "10.96.0.7"), "default outbound|80||b.default.svc.cluster.local");
+    assert_eq!(at(&plan, "[fd00::7]:80"), "default outbound|80||b.default.svc.cluster.local");
+    assert_eq!(at(&plan, "10.96.0.8"), "allow_any");
+    assert_eq!(at(&with("clusterIP: None"), "b"), "default outbound|80||b.default.svc.cluster.local");
+}
+
+#[test]
+fn a_sidecar_limits_what_the_listener_knows() {
+    let sidecar = |spec: &str| {
+        format!("---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: s}}\nspec: {{{spec}}}\n")
+    };
+    let with = |spec: &str| {
+        mesh(&(service("b", "[{name: http, port: 80}]") + &for_mesh("v", "[v.com]", &to_a("v")) + &sidecar(spec)))
+    };
+    let plan = with("egress: [{hosts: ['*/b.default.svc.cluster.local']}]");
+    assert_eq!(to(&plan, "b"), "default outbound|80||b.default.svc.cluster.local");
+    assert_eq!((to(&plan, "a:8000"), to(&plan, "v.com")), ("allow_any".to_owned(), "allow_any".to_owned()));
+    let plan = with("outboundTrafficPolicy: {mode: REGISTRY_ONLY}");
+    assert_eq!((to(&plan, "far.com"), to(&plan, "v.com")), ("block_all 502".to_owned(), format!("v {A}")));
+}
