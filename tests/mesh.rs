@@ -93,15 +93,14 @@ fn named(name: &'static str) -> Origin {
 
 struct Mesh {
     ringway: Ringway,
-    _v1: Origin,
-    _v2: Origin,
+    _origins: [Origin; 2],
 }
 
 impl Mesh {
     fn start(driver: Driver, mode: &str) -> Self {
         let (v1, v2) = (named("v1"), named("v2"));
         let ringway = Setup::new(driver).yaml(world(&v1, &v2)).mesh(mode).start();
-        Self { ringway, _v1: v1, _v2: v2 }
+        Self { ringway, _origins: [v1, v2] }
     }
 
     /// What curl prints with the listener as its proxy: the body, then the status on a line of its own.
