@@ -270,8 +270,9 @@ proptest! {
     /// Good documents with one value replaced, cut off anywhere, or both.
     #[test]
     fn no_damaged_document_panics(at in any::<prop::sample::Index>(), value in scalar(), cut in any::<prop::sample::Index>(), permissive: bool) {
-        let good = rule("match: [{uri: {prefix: /a}, headers: {x: {exact: y}}, port: 80}]")
-            + "---\n" + &destination_rule_alone("{host: web, subsets: [{name: v1, labels: {version: v1}}]}")
+        let good = rule("match: [{uri: {prefix: /a}, headers: {x: {exact: y}}, port: 80}]\n    rewrite: {uriRegexRewrite: {match: (a), rewrite: b}}\n    headers: {request: {set: {x: '%REQ(a)%'}}}\n    corsPolicy: {allowOrigins: [{exact: a}], maxAge: 1h}\n    retries: {attempts: 1, retryOn: 5xx}\n    fault: {delay: {fixedDelay: 1s, percentage: {value: 1}}}")
+            + "---\n" + &destination_rule_alone("{host: web, trafficPolicy: {loadBalancer: {consistentHash: {httpCookie: {name: a, ttl: 0s}}, localityLbSetting: {distribute: [{from: a, to: {b: 100}}]}}}, subsets: [{name: v1, labels: {version: v1}}]}")
+            + "---\n" + &istio("Sidecar", "s", "{egress: [{hosts: ['*/*']}], outboundTrafficPolicy: {mode: ALLOW_ANY}}")
             + "---\n" + &service_entry("{hosts: [a.com], resolution: STATIC, ports: [{number: 80, name: h}], endpoints: [{address: 1.2.3.4}]}")
             + "---\n" + &proxy("{cpus: [0], ports: {80: 8080}, limits: {idleTimeout: 1h}, meshConfig: {connectTimeout: 1s}}");
         let colons: Vec<_> = good.match_indices(": ").map(|(at, _)| at + 2).collect();

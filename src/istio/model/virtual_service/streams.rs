@@ -69,7 +69,10 @@ fn tls_route(item: &Item<'_>, context: &Context<'_>) -> Option<()> {
 
 fn tcp_route(item: &Item<'_>, context: &Context<'_>) -> Option<()> {
     let rule = item.outline(&TCP_ROUTE)?;
-    rule.verify_each("match", |item| Some(connection(&item.outline(&TCP_MATCH)?, context)));
+    rule.verify_each("match", |item| {
+        connection(&item.outline(&TCP_MATCH)?, context);
+        Some(())
+    });
     destinations(&rule, context);
     Some(())
 }
