@@ -98,7 +98,7 @@ fn stats(plan: &Plan) -> CoreStats {
             .collect(),
         listeners: plan.listeners.iter().map(|_| Arc::default()).collect(),
         http: plan.listeners.iter().map(|_| Arc::default()).collect(),
-        routes: Vec::new(), // none has a statPrefix
+        ..CoreStats::default()
     }
 }
 
