@@ -76,7 +76,7 @@ fn now() -> Instant {
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
-    pages.unwrap_or_default() * 4096 >> 20
+    (pages.unwrap_or_default() * 4096) >> 20
 }
 
 fn compiled(world: &World) -> Plan {
