@@ -93,15 +93,14 @@ fn named(name: &'static str) -> Origin {
 
 struct Mesh {
     ringway: Ringway,
-    v1: Origin,
-    v2: Origin,
+    _origins: [Origin; 2],
 }
 
 impl Mesh {
     fn start(driver: Driver, mode: &str) -> Self {
         let (v1, v2) = (named("v1"), named("v2"));
         let ringway = Setup::new(driver).yaml(world(&v1, &v2)).mesh(mode).start();
-        Self { ringway, v1, v2 }
+        Self { ringway, _origins: [v1, v2] }
     }
 
     /// What curl prints with the listener as its proxy: the body, then the status on a line of its own.

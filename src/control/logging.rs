@@ -211,11 +211,11 @@ mod tests {
 
     #[test]
     fn the_environment_is_understood() {
-        let levels = Levels::parse("warn,ringway::proxy=debug,ringway::proxy::core=trace,monoio=off").unwrap();
+        let levels = Levels::parse("warn,ringway::proxy=debug,ringway::proxy::core=trace,quiet=off").unwrap();
         assert_eq!(levels.of("control"), LevelFilter::WARN);
         assert_eq!(levels.of("proxy"), LevelFilter::DEBUG);
         assert!(levels.filter().would_enable("ringway::proxy::core", &tracing::Level::TRACE));
-        assert!(!levels.filter().would_enable("monoio::driver", &tracing::Level::ERROR));
+        assert!(!levels.filter().would_enable("quiet::driver", &tracing::Level::ERROR));
         // A logger that is set anew is set with all that is below it.
         let set = levels.with(&[("proxy".to_owned(), "error".to_owned())]).unwrap();
         assert!(!set.filter().would_enable("ringway::proxy::core", &tracing::Level::WARN));

@@ -17,8 +17,9 @@ impl Running {
     /// Serves until [`Event::Stop`]; then stops accepting, waits for what is in flight, at most `drainDuration`, and
     /// returns. A second `Stop` ends the wait. [`Event::Drain`] does the same, but returns only after a `Stop`.
     ///
-    /// A worker that dies is replaced; until the new one accepts connections, the proxy is not ready.
+    /// The proxy is ready from here on, except while a worker that died is being replaced.
     pub fn serve(mut self) {
+        self.state.enter(Stage::Live);
         let stay = loop {
             match self.next_event() {
                 Some(Event::Stop) => break false,

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use tracing::{info, warn};
 
-use super::admin::{Admin, Stage, State};
+use super::admin::{Admin, State};
 use super::crew::{Crew, Outfit};
 use super::listeners::Bound;
 use super::reload::Reloads;
@@ -163,7 +163,6 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
         running.start_worker(index, sinks.next())?;
     }
     running.wait_until_serving()?;
-    running.state.enter(Stage::Live);
     for (listener, bound) in running.plan.listeners.iter().zip(&running.bound) {
         info!("listening on {} for {}", bound.address, listener.kind);
     }

@@ -78,7 +78,7 @@ impl Log {
 }
 
 fn wanted(format: &AccessLog) -> Box<[HeaderName]> {
-    format.response_headers().into_iter().map(HeaderName::new).collect()
+    format.response_headers().iter().map(|name| HeaderName::new(name)).collect()
 }
 
 /// What a core is made of.
