@@ -14,6 +14,10 @@ use super::model::scalar::{labels, parse_duration};
 use super::problem::{Problem, Severity, Source};
 use super::tree::{Entry, Node, Value};
 
+mod near;
+
+pub(super) use near::{did_you_mean, nearest};
+
 /// The fields of one message type.
 #[derive(Debug)]
 pub struct Message {
@@ -486,17 +490,26 @@ impl<'a> Object<'a> {
     }
 
     fn at(&self, entry: &'a Entry) -> Item<'a> {
-        let dot = if self.item.path.is_empty() { "" } else { "." };
-        let path = format!("{}{dot}{}", self.item.path, entry.key);
+        let mut path = String::with_capacity(self.item.path.len() + 1 + entry.key.len());
+        path.push_str(&self.item.path);
+        if !path.is_empty() {
+            path.push('.');
+        }
+        path.push_str(&entry.key);
         Item { reader: self.item.reader, node: &entry.node, line: entry.line, path }
     }
 
     fn check(&self, entry: &'a Entry, before: &[Entry], message: &'static Message, tells_not_yet: bool) {
-        let item = self.at(entry);
         let Some(field) = message.fields.iter().find(|field| spells(&entry.key, field.name)) else {
-            return self.unknown(&item, &entry.key, message);
+            return self.unknown(&self.at(entry), &entry.key, message);
         };
-        if let Some(twin) = before.iter().find(|twin| spells(&twin.key, field.name)) {
+        let twin = before.iter().find(|twin| spells(&twin.key, field.name));
+        // Nearly every field is this one, and a place costs time to put into words.
+        if twin.is_none() && matches!(field.state, State::Enforced | State::Ignored(_)) {
+            return;
+        }
+        let item = self.at(entry);
+        if let Some(twin) = twin {
             return item
                 .error(format!("\"{}\" and \"{}\" are the same field", twin.key, entry.key), "keep one of them");
         }
@@ -542,30 +555,6 @@ fn spells(written: &str, name: &str) -> bool {
     written.next().is_none()
 }
 
-/// `did you mean "x"?` for the nearest of `names`; empty when none is near.
-pub(super) fn did_you_mean<S: AsRef<str>>(written: &str, names: &[S]) -> String {
-    nearest(written, names).map(|name| format!("did you mean \"{name}\"?")).unwrap_or_default()
-}
-
-/// The nearest of `names`, if any is near: a letter, and another for every four.
-pub(super) fn nearest<'n, S: AsRef<str>>(written: &str, names: &'n [S]) -> Option<&'n str> {
-    // A distance takes time by the product of the lengths: it is only computed for names that can be near, and
-    // nothing of this length is a slip.
-    if written.len() > 100 {
-        return None;
-    }
-    let limit = 1 + written.len() / 4;
-    let lower = written.to_ascii_lowercase();
-    names
-        .iter()
-        .map(AsRef::as_ref)
-        .filter(|name| name.len().abs_diff(written.len()) <= limit)
-        .map(|name| (strsim::osa_distance(&lower, &name.to_ascii_lowercase()), name))
-        .filter(|(distance, _)| *distance <= limit)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -584,16 +573,5 @@ mod tests {
         ] {
             assert_eq!(spells(written, name), same, "{written} {name}");
         }
-    }
-
-    #[test]
-    fn near_words_are_offered_and_far_ones_are_not() {
-        let names = ["hosts", "gateways", "http", "exportTo"];
-        assert_eq!(did_you_mean("host", &names), "did you mean \"hosts\"?");
-        assert_eq!(did_you_mean("gatewyas", &names), "did you mean \"gateways\"?");
-        assert_eq!(did_you_mean("HTTP", &names), "did you mean \"http\"?");
-        assert_eq!(did_you_mean("exportto", &names), "did you mean \"exportTo\"?");
-        assert_eq!(did_you_mean("retries", &names), "");
-        assert_eq!(did_you_mean("x", &[""; 0]), "");
     }
 }
