@@ -172,7 +172,8 @@ impl Proxy for EnvoyProxy {
 
     fn log(&self) -> Vec<String> {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-        text.lines().map(str::to_owned).collect()
+        // Of a line that is still being written, only the beginning is there.
+        text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect()
     }
 
     fn said(&self) -> String {

@@ -42,11 +42,15 @@ fn refuses_new_connections(bench: &Bench) {
 fn finishes(driver: Driver, signal: Signal) {
     let (origin, go) = on_command();
     let mut bench = Bench::new(driver, origin);
+    let mut idle = bench.client();
+    eventually("the idle one accepted", || (bench.ringway.sum_of("downstream_cx_active") >= 1).then_some(()));
     let mut client = bench.client();
     client.send(get("/last"));
     eventually("the request at the origin", || (bench.origin.requests().len() == 1).then_some(()));
     bench.ringway.process.signal(signal);
     refuses_new_connections(&bench);
+    // The port is closed before the worker knows of the drain; idle connections are closed by the worker.
+    idle.expect_closed();
     assert!(bench.ringway.process.ended().is_none(), "it waits for the request");
     go.send(()).expect("the origin waits");
     let response = client.response();

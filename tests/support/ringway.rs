@@ -298,7 +298,8 @@ impl Ringway {
     pub(crate) fn log(&self) -> Vec<String> {
         let own = self.log.starts_with(self.dir.path()); // a device has no end
         let text = if own { std::fs::read_to_string(&self.log).unwrap_or_default() } else { String::new() };
-        text.lines().map(str::to_owned).collect()
+        // Of a line that is still being written, only the beginning is there.
+        text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect()
     }
 
     /// Waits for a line of the access log that holds all of `parts`.
