@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv6Addr;
 
+use foldhash::fast::RandomState;
+
 use crate::istio::model::gateway::Server;
 use crate::istio::model::virtual_service::VirtualService;
 use crate::plan::{Route, VirtualHost};
@@ -11,12 +13,11 @@ use super::listener::{Served, gateway_name};
 use super::route::{differs_by_gateway, is_catch_all};
 use super::{Compiler, Scope, hostname};
 
-/// A virtual host in the making.
-#[derive(Default)]
-struct Draft {
+/// The routes of a VirtualService for a listener; or for one of its gateways, if they differ.
+struct Member {
     routes: Vec<Route>,
-    /// What is in it, so that two servers for one host do not add it twice.
-    members: BTreeSet<(usize, String)>,
+    /// How many hosts have them.
+    hosts: usize,
 }
 
 impl Compiler<'_> {
@@ -24,14 +25,15 @@ impl Compiler<'_> {
     /// bound to its Gateway have in common, sorted by name.
     pub(super) fn virtual_hosts(&mut self, port: u16, servers: &[Served<'_>]) -> Vec<VirtualHost> {
         let all = self.bound.clone();
-        let mut by_gateway: HashMap<&str, Vec<usize>> = HashMap::new();
+        let mut by_gateway: HashMap<&str, Vec<usize>, RandomState> = HashMap::default();
         for (number, bound) in all.iter().enumerate() {
             for gateway in &bound.service.gateways {
                 by_gateway.entry(gateway).or_default().push(number);
             }
         }
-        let mut compiled: HashMap<(usize, String), Vec<Route>> = HashMap::new();
-        let mut drafts: BTreeMap<String, Draft> = BTreeMap::new();
+        let mut members: Vec<Member> = Vec::new();
+        let mut numbers: HashMap<(usize, String), usize, RandomState> = HashMap::default();
+        let mut hosts_of: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for served in servers {
             let gateway = gateway_name(served.gateway);
             let scope = Scope { gateway: &gateway, port: Some(port) };
@@ -43,21 +45,38 @@ impl Compiler<'_> {
                     continue;
                 }
                 // Only `match.gateways` makes a difference between the gateways of a listener.
-                let member = (*number, if differs_by_gateway(bound) { gateway.clone() } else { String::new() });
-                let routes = compiled.entry(member.clone()).or_insert_with(|| self.routes(bound, scope));
+                let key = (*number, if differs_by_gateway(bound) { gateway.clone() } else { String::new() });
+                let member = *numbers.entry(key).or_insert_with(|| {
+                    members.push(Member { routes: self.routes(bound, scope), hosts: 0 });
+                    members.len() - 1
+                });
                 // A VirtualService with no rule for this port does not even make a virtual host.
-                for host in shared.into_iter().filter(|_| !routes.is_empty()) {
-                    let draft = drafts.entry(host).or_default();
-                    if draft.members.insert(member.clone()) {
-                        draft.routes.extend_from_slice(routes);
+                if members[member].routes.is_empty() {
+                    continue;
+                }
+                for host in shared {
+                    let of_host = hosts_of.entry(host).or_default();
+                    // Two servers for one host do not add it twice.
+                    if !of_host.contains(&member) {
+                        of_host.push(member);
+                        members[member].hosts += 1;
                     }
                 }
             }
         }
-        let made = drafts.into_iter().map(|(host, draft)| {
-            VirtualHost::new(&format!("{host}:{port}"), [host.as_str().into()], catch_alls_last(draft.routes))
+        let made = hosts_of.into_iter().map(|(host, of_host)| {
+            let routes = of_host.into_iter().flat_map(|member| members[member].take()).collect();
+            VirtualHost::new(&format!("{host}:{port}"), [host.as_str().into()], catch_alls_last(routes))
         });
         made.collect()
+    }
+}
+
+impl Member {
+    /// The routes for one of the hosts; the last takes the originals.
+    fn take(&mut self) -> Vec<Route> {
+        self.hosts -= 1;
+        if self.hosts == 0 { std::mem::take(&mut self.routes) } else { self.routes.clone() }
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 
 use crate::istio::model::proxy::OutboundTrafficPolicy;
 use crate::istio::model::virtual_service::{Destination as Named, MESH};
@@ -30,13 +31,16 @@ const HTTP_PORT: u16 = 80;
 /// Time after which a connection to an undeclared host is closed if nothing goes over it (istiod's).
 const PASSTHROUGH_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// Host names that are written in some document.
+type Names<'a> = HashSet<&'a str, RandomState>;
+
 /// The VirtualServices that are bound to the mesh, by their hosts.
 struct Mesh<'b, 'w> {
     /// In order.
     all: Vec<(usize, &'b Bound<'w>)>,
-    exact: HashMap<&'b str, Vec<usize>>,
+    exact: HashMap<&'b str, Vec<usize>, RandomState>,
     /// The first VirtualService of each wildcard, by what follows the `*`.
-    wildcards: HashMap<&'b str, usize>,
+    wildcards: HashMap<&'b str, usize, RandomState>,
 }
 
 impl<'b, 'w> Mesh<'b, 'w> {
@@ -44,7 +48,7 @@ impl<'b, 'w> Mesh<'b, 'w> {
         let is_in = |bound: &&Bound<'_>| {
             bound.service.gateways.iter().any(|name| name == MESH) && world.imports_virtual_service(bound.service)
         };
-        let mut mesh = Self { all: Vec::new(), exact: HashMap::new(), wildcards: HashMap::new() };
+        let mut mesh = Self { all: Vec::new(), exact: HashMap::default(), wildcards: HashMap::default() };
         for (number, bound) in bound.iter().filter(is_in).enumerate() {
             for host in &bound.service.hosts {
                 match hostname::wildcard(host) {
@@ -72,8 +76,8 @@ impl<'b, 'w> Mesh<'b, 'w> {
 /// What a VirtualService's rules come to, without compiling them twice where the port makes no difference.
 #[derive(Default)]
 struct Compiled {
-    any: HashMap<usize, (Vec<Route>, bool)>,
-    by_port: HashMap<(usize, u16), Vec<Route>>,
+    any: HashMap<usize, (Vec<Route>, bool), RandomState>,
+    by_port: HashMap<(usize, u16), Vec<Route>, RandomState>,
 }
 
 impl<'w> Compiler<'w> {
@@ -103,9 +107,11 @@ impl<'w> Compiler<'w> {
             compiled.any.insert(*number, (routes, self.depends_on_port));
         }
         let every = self.for_every_port(&mesh, &compiled);
+        let written: Names<'_> =
+            every.virtual_hosts.iter().flat_map(|host| &host.domains).map(|name| &**name).collect();
         let mut tables = Vec::new();
         for (port, services) in self.ports(&mesh) {
-            tables.push(self.for_port(port, &services, &mesh, &mut compiled, &every));
+            tables.push(self.for_port(port, &services, &mesh, &mut compiled, &written));
         }
         tables.push(every);
         let name = format!("{}_{}", bind.ip(), bind.port());
@@ -174,10 +180,10 @@ impl<'w> Compiler<'w> {
         services: &[&Service],
         mesh: &Mesh<'_, 'w>,
         compiled: &mut Compiled,
-        every: &RouteTable,
+        written: &Names<'_>,
     ) -> RouteTable {
         let mut hosts = Vec::new();
-        let mut taken: HashSet<Box<str>> = HashSet::new();
+        let mut taken: HashSet<Box<str>, RandomState> = HashSet::default();
         let mut short = Vec::new();
         for service in services {
             let Some(of_port) = service.port(port) else { continue };
@@ -212,10 +218,8 @@ impl<'w> Compiler<'w> {
             }
         }
         // A host that is written somewhere goes before one that is only short for another.
-        let written = every.virtual_hosts.iter().flat_map(|host| &host.domains);
-        taken.extend(written.cloned());
         for (at, names) in short {
-            let free = names.into_iter().filter(|name| taken.insert(name.clone()));
+            let free = names.into_iter().filter(|name| !written.contains(&**name) && taken.insert(name.clone()));
             hosts[at].1.extend(free);
         }
         hosts.sort_by(|a, b| a.0.cmp(&b.0));

@@ -30,6 +30,8 @@ mod tests;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
+use foldhash::fast::RandomState;
+
 use crate::istio::problem::Problem;
 use crate::istio::world::World;
 
@@ -47,8 +49,8 @@ pub fn compile(world: &World, settings: ProxySettings) -> (Plan, Vec<Problem>) {
         bound: bound::visible(world, &settings, &mut problems).into(),
         rules: Rules::new(world),
         clusters: Vec::new(),
-        targets: HashMap::new(),
-        regexes: HashMap::new(),
+        targets: HashMap::default(),
+        regexes: HashMap::default(),
         depends_on_port: false,
         problems,
     };
@@ -73,9 +75,9 @@ struct Compiler<'w> {
     /// Those that a route names, in order of first use.
     clusters: Vec<Cluster>,
     /// What each cluster name seen so far stands for.
-    targets: HashMap<String, Target>,
+    targets: HashMap<String, Target, RandomState>,
     /// The regexes compiled so far, by their text.
-    regexes: HashMap<String, Pattern>,
+    regexes: HashMap<String, Pattern, RandomState>,
     /// Whether anything compiled since this was last cleared would be different on another port.
     depends_on_port: bool,
     problems: Vec<Problem>,
