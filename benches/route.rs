@@ -29,11 +29,7 @@ fn route(prefix: &str, mut conditions: Vec<Condition>) -> Route {
             root: None,
         },
         matcher: Matcher::new(conditions),
-        action: Action::Forward(Forward {
-            destinations: Destinations::new(vec![to]).expect("one destination"),
-            rewrite: None,
-            hash_keys: Box::default(),
-        }),
+        action: Action::Forward(Forward::to(Destinations::only(to))),
         headers: HeaderEdits::default(),
         cors: None,
         stat_prefix: None,

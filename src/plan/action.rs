@@ -2,12 +2,17 @@
 //!
 //! Plain data and the draw among weighted destinations; carrying it out is `proxy`'s.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use regex::bytes::Regex;
 
 use crate::base::id::ClusterId;
 use crate::base::rng::Rng;
+use crate::policy::fault::Fault;
 use crate::policy::hashing::key::Key;
+use crate::policy::retry::RetryPolicy;
+use crate::policy::share::Share;
 
 use super::edits::HeaderEdits;
 use super::pattern::Pattern;
@@ -35,6 +40,53 @@ pub struct Forward {
     /// `consistentHash` of the destinations that have it, in their order: Istio hashes by all of them together,
     /// whichever is drawn.
     pub hash_keys: Box<[Key]>,
+    /// `fault`: comes before everything else that is done to the request.
+    pub fault: Option<Box<Fault>>,
+    /// `timeout`: from the last byte of the request to the last of the response, all tries together; `None`: no end.
+    pub timeout: Option<Duration>,
+    /// What is tried again; `None`: nothing.
+    pub retry: Option<Box<RetryPolicy>>,
+    /// `mirror`, `mirrors`: copies of the request go there, too. Those with a share of 0 are left out.
+    pub mirrors: Box<[Mirror]>,
+}
+
+impl Forward {
+    /// To these, with nothing else done.
+    #[must_use]
+    pub fn to(destinations: Destinations) -> Self {
+        Self {
+            destinations,
+            rewrite: None,
+            hash_keys: Box::default(),
+            fault: None,
+            timeout: None,
+            retry: None,
+            mirrors: Box::default(),
+        }
+    }
+}
+
+/// Where copies of requests go, and what becomes of the answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirror {
+    /// Where to.
+    pub target: Target,
+    /// Of which requests.
+    pub share: Share,
+    /// Whether the answers are compared with the client's (annotation `ringway.dev/mirror-compare`).
+    pub compare: Compare,
+}
+
+/// How much of a mirror's answer is compared with the answer that the client gets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Compare {
+    /// Nothing: it is read and forgotten.
+    #[default]
+    Nothing,
+    /// The status.
+    Status,
+    /// The status and a digest of the body.
+    StatusAndBody,
 }
 
 /// A new path for the one that matched. The query is kept and never looked at.

@@ -23,16 +23,19 @@ mod settings;
 mod tests;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 pub use crate::base::id::{ClusterId, EndpointId, ListenerId};
 use crate::base::rng::Rng;
 use crate::h1::head::RequestHead;
 use crate::policy::balance::Spread;
+use crate::policy::outlier::Outlier;
+use crate::policy::permits::BreakerLimits;
 
 pub use action::{
-    Action, Cors, Destination, Destinations, DirectResponse, Forward, PathRewrite, Piece, Redirect, RedirectPath,
-    Target, UnmatchedPreflights,
+    Action, Compare, Cors, Destination, Destinations, DirectResponse, Forward, Mirror, PathRewrite, Piece, Redirect,
+    RedirectPath, Target, UnmatchedPreflights,
 };
 pub use compile::compile;
 pub use edits::{AddressPart, BadTemplate, Edits, Field, HeaderEdits, HeaderName, Lookup, Operator, Template};
@@ -73,6 +76,49 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     /// Time after which an unused connection is closed; `None` never. Envoy's default is 1 h.
     pub idle_timeout: Option<Duration>,
+    /// Requests after which a connection is closed (`connectionPool.http.maxRequestsPerConnection`); `None`: no matter.
+    pub max_requests: Option<NonZeroU32>,
+    /// Age at which a connection takes no further request (`connectionPool.tcp.maxConnectionDuration`).
+    pub max_duration: Option<Duration>,
+    /// Probes of the kernel on quiet connections (`connectionPool.tcp.tcpKeepalive`).
+    pub keepalive: Option<Keepalive>,
+    /// The circuit breaker (`connectionPool`, `retryBudget`).
+    pub limits: BreakerLimits,
+    /// `outlierDetection`; `None`: nobody is ever ejected.
+    pub outlier: Option<Outlier>,
+}
+
+impl Cluster {
+    /// A cluster with no policy on its connections.
+    #[must_use]
+    pub fn new(name: &str, spread: Spread, endpoints: Vec<Endpoint>, connect_timeout: Duration) -> Self {
+        Self {
+            name: name.to_owned(),
+            spread,
+            endpoints,
+            connect_timeout,
+            idle_timeout: Some(IDLE_TIMEOUT),
+            max_requests: None,
+            max_duration: None,
+            keepalive: None,
+            limits: BreakerLimits::default(),
+            outlier: None,
+        }
+    }
+}
+
+/// Envoy's default `idle_timeout` of upstream connections.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// How the kernel finds out whether the other side of a quiet connection still exists; `None` leaves its default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Unanswered probes after which the connection is dead.
+    pub probes: Option<u32>,
+    /// Quiet time before the first probe, in whole seconds.
+    pub time: Option<Duration>,
+    /// Time between probes, in whole seconds.
+    pub interval: Option<Duration>,
 }
 
 /// One member of a cluster.

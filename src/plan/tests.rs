@@ -79,11 +79,7 @@ fn route(number: u32, conditions: Vec<Condition>) -> Route {
             root: None,
         },
         matcher: Matcher::new(conditions),
-        action: Action::Forward(Forward {
-            destinations: Destinations::new(vec![to]).expect("one destination"),
-            rewrite: None,
-            hash_keys: Box::default(),
-        }),
+        action: Action::Forward(Forward::to(Destinations::only(to))),
         headers: HeaderEdits::default(),
         cors: None,
         stat_prefix: None,

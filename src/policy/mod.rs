@@ -4,4 +4,9 @@
 //! state has been made. `upstream` and `plan` call in here; nothing here calls out.
 
 pub mod balance;
+pub mod fault;
 pub mod hashing;
+pub mod outlier;
+pub mod permits;
+pub mod retry;
+pub mod share;

@@ -309,13 +309,7 @@ mod tests {
         let endpoints = ports.iter().map(|port| Endpoint { address: ([10, 0, 0, 1], *port).into(), weight: 1 });
         let endpoints: Vec<Endpoint> = endpoints.collect();
         let members: Vec<_> = endpoints.iter().map(|endpoint| (endpoint.address, endpoint.weight)).collect();
-        Cluster {
-            name: "c".to_owned(),
-            spread: Spread::even(Policy::RoundRobin, None, &members),
-            endpoints,
-            connect_timeout: Duration::from_secs(10),
-            idle_timeout: None,
-        }
+        Cluster::new("c", Spread::even(Policy::RoundRobin, None, &members), endpoints, Duration::from_secs(10))
     }
 
     #[test]

@@ -102,7 +102,7 @@ fn duration(time: Duration) -> String {
 }
 
 fn cluster(cluster: &Cluster) -> Value {
-    let Cluster { name, spread, endpoints, connect_timeout, idle_timeout } = cluster;
+    let Cluster { name, spread, endpoints, connect_timeout, idle_timeout, .. } = cluster;
     let Spread { policy, warmup, levels } = spread;
     let mut shown = json!({
         "name": name,
@@ -294,7 +294,7 @@ fn lossy(text: &[u8]) -> Value {
 }
 
 fn forwarding(plan: &Plan, forward: &Forward) -> Value {
-    let Forward { destinations, rewrite, hash_keys } = forward;
+    let Forward { destinations, rewrite, hash_keys, .. } = forward;
     let list: Vec<&Destination> = destinations.iter().collect();
     let mut shown = match list.as_slice() {
         [only] => destination(plan, only),

@@ -20,12 +20,10 @@ struct Running {
 }
 
 fn plan(clusters: &[&str]) -> Arc<Plan> {
-    let cluster = |name: &&str| Cluster {
-        name: (*name).to_owned(),
-        spread: Spread::even(Policy::LeastRequest, None, &[(([10, 0, 0, 1], 80).into(), 3)]),
-        endpoints: vec![Endpoint { address: ([10, 0, 0, 1], 80).into(), weight: 3 }],
-        connect_timeout: Duration::from_secs(10),
-        idle_timeout: None,
+    let cluster = |name: &&str| {
+        let spread = Spread::even(Policy::LeastRequest, None, &[(([10, 0, 0, 1], 80).into(), 3)]);
+        let endpoints = vec![Endpoint { address: ([10, 0, 0, 1], 80).into(), weight: 3 }];
+        Cluster { idle_timeout: None, ..Cluster::new(name, spread, endpoints, Duration::from_secs(10)) }
     };
     Arc::new(Plan {
         listeners: Vec::new(),

@@ -33,7 +33,7 @@ impl<'w> Compiler<'w> {
             Some(virtual_service::PathRewrite::Matched(_)) | None => None,
         };
         let hash_keys = self.hash_keys(&rule.rule.route);
-        Some(Action::Forward(Forward { destinations, rewrite, hash_keys }))
+        Some(Action::Forward(Forward { rewrite, hash_keys, ..Forward::to(destinations) }))
     }
 
     /// `route`.

@@ -9,9 +9,6 @@ use crate::plan::{Cluster, Target};
 use super::Compiler;
 use super::lb_rules::{effective, find_subset, traffic_policy};
 
-/// Envoy's default `idle_timeout` of upstream connections.
-const IDLE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3600);
-
 impl<'w> Compiler<'w> {
     /// The cluster of a destination. One that does not exist, or that this proxy does not see, keeps its name: requests
     /// to it get 503, flag NC.
@@ -52,13 +49,7 @@ impl<'w> Compiler<'w> {
         let labels = subset.map_or(&everyone, |subset| &subset.labels);
         let policy = effective(traffic_policy(&rules), subset.map(|subset| &subset.traffic_policy), port.number);
         let (endpoints, spread) = self.spread(service, port, labels, policy);
-        Some(Cluster {
-            name: name.to_owned(),
-            spread,
-            endpoints,
-            connect_timeout: self.settings.connect_timeout,
-            idle_timeout: Some(IDLE_TIMEOUT),
-        })
+        Some(Cluster::new(name, spread, endpoints, self.settings.connect_timeout))
     }
 }
 

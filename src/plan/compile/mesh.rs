@@ -90,12 +90,10 @@ impl<'w> Compiler<'w> {
             return None;
         }
         if self.world.outbound_traffic_policy() == OutboundTrafficPolicy::AllowAny {
+            let spread = Spread::even(Policy::Random, None, &[]);
             self.clusters.push(Cluster {
-                name: PASSTHROUGH_CLUSTER.to_owned(),
-                spread: Spread::even(Policy::Random, None, &[]),
-                endpoints: Vec::new(),
-                connect_timeout: self.settings.connect_timeout,
                 idle_timeout: Some(PASSTHROUGH_IDLE_TIMEOUT),
+                ..Cluster::new(PASSTHROUGH_CLUSTER, spread, Vec::new(), self.settings.connect_timeout)
             });
         }
         let bound = self.bound.clone();
@@ -256,7 +254,7 @@ impl<'w> Compiler<'w> {
         };
         let destinations = Destinations::only(Destination::plain(target));
         let hash_keys = self.hash_key(&named).into_iter().collect();
-        built_in("default", origin, Action::Forward(Forward { destinations, rewrite: None, hash_keys }))
+        built_in("default", origin, Action::Forward(Forward { hash_keys, ..Forward::to(destinations) }))
     }
 }
 
