@@ -11,7 +11,11 @@ use std::sync::Arc;
 
 use super::kinds::resource_name;
 use super::problem::{Problem, Severity};
-use super::tree::{self, Node, Value};
+use super::tree::{Node, Value};
+
+mod parallel;
+
+use parallel::Parsed;
 
 /// Largest file. A mesh of ten thousand services is a few MB; a device file or a log named by mistake has no end.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
@@ -141,7 +145,11 @@ impl Loader {
             return self.complain(name, 0, &what, "split it, or name another file");
         }
         match std::str::from_utf8(&bytes) {
-            Ok(text) => self.text(name, text),
+            Ok(text) => {
+                let file = self.name(name);
+                let documents = parallel::parse(split(text), text.len());
+                self.documents(&file, documents);
+            }
             Err(error) => {
                 let (good, bad) = bytes.split_at(error.valid_up_to());
                 let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
@@ -153,23 +161,23 @@ impl Loader {
         }
     }
 
-    fn text(&mut self, name: &str, text: &str) {
-        let file: Arc<str> = name.into();
-        self.loaded.names.push(file.clone());
-        for (first_line, text) in split(text) {
-            let (root, faults) = tree::parse(text, first_line);
-            let resource: Arc<str> = root.as_ref().map(resource_name).unwrap_or_default().into();
-            self.loaded.problems.extend(faults.into_iter().map(|fault| Problem {
-                severity: Severity::Error,
-                file: file.clone(),
-                line: fault.line,
-                resource: resource.clone(),
-                path: fault.path,
-                what: fault.what,
-                instead: String::new(),
-            }));
+    /// Takes what is in the documents of a file.
+    fn documents(&mut self, file: &Arc<str>, documents: Vec<Parsed>) {
+        for (root, faults) in documents {
+            if !faults.is_empty() {
+                let resource: Arc<str> = root.as_ref().map(resource_name).unwrap_or_default().into();
+                self.loaded.problems.extend(faults.into_iter().map(|fault| Problem {
+                    severity: Severity::Error,
+                    file: file.clone(),
+                    line: fault.line,
+                    resource: resource.clone(),
+                    path: fault.path,
+                    what: fault.what,
+                    instead: String::new(),
+                }));
+            }
             if let Some(root) = root {
-                self.unwrap_list(&file, root);
+                self.unwrap_list(file, root);
             }
         }
     }
@@ -183,7 +191,7 @@ impl Loader {
             matches!(root.get("kind").map(|kind| &kind.value), Some(Value::Text(kind)) if kind.ends_with("List"));
         if is_list
             && let Value::Map(entries) = &mut root.value
-            && let Some(items) = entries.iter_mut().find(|entry| entry.key == "items")
+            && let Some(items) = entries.iter_mut().find(|entry| &*entry.key == "items")
         {
             match std::mem::replace(&mut items.node.value, Value::Null) {
                 Value::List(items) => {
@@ -211,9 +219,14 @@ impl Loader {
         self.complain(&path.to_string_lossy(), 0, &what, "");
     }
 
+    fn name(&mut self, name: &str) -> Arc<str> {
+        let name: Arc<str> = name.into();
+        self.loaded.names.push(name.clone());
+        name
+    }
+
     fn complain(&mut self, file: &str, line: u32, what: &str, instead: &str) {
-        let file: Arc<str> = file.into();
-        self.loaded.names.push(file.clone());
+        let file = self.name(file);
         self.loaded.problems.push(Problem {
             severity: Severity::Error,
             file,
@@ -229,7 +242,7 @@ impl Loader {
 /// Cuts a file at its document markers (`---` and `...` on a line of their own, or `---` before content), so that a
 /// syntax error in one document does not hide the others. YAML forbids these at the start of a line inside a scalar.
 /// Yields each part's first line and text.
-fn split(text: &str) -> impl Iterator<Item = (u32, &str)> {
+fn split(text: &str) -> Vec<(u32, &str)> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut parts = Vec::new();
     let (mut start, mut start_line, mut at) = (0, 1, 0);
@@ -245,7 +258,8 @@ fn split(text: &str) -> impl Iterator<Item = (u32, &str)> {
         at += line.len();
     }
     parts.push((start_line, &text[start..]));
-    parts.into_iter().filter(|(_, part)| !part.lines().all(is_blank))
+    parts.retain(|(_, part)| !part.lines().all(is_blank));
+    parts
 }
 
 fn is_marker(line: &str, marker: &str) -> bool {

@@ -367,7 +367,7 @@ impl<'a> Item<'a> {
         let Some(entries) = self.entries() else { return Vec::new() };
         let value = |entry: &'a Entry| {
             let path = format!("{}[{}]", self.path, entry.key);
-            (entry.key.as_str(), Item { reader: self.reader, node: &entry.node, line: entry.line, path })
+            (&*entry.key, Item { reader: self.reader, node: &entry.node, line: entry.line, path })
         };
         entries.iter().map(value).collect()
     }

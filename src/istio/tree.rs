@@ -4,7 +4,8 @@
 //! What a hostile document could blow up is bounded here: depth, and what aliases may expand to.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Tag};
 
@@ -34,16 +35,16 @@ pub(super) struct Node {
 pub(super) enum Value {
     Null,
     Bool(bool),
-    Number(Number),
-    Text(String),
-    List(Vec<Node>),
-    Map(Vec<Entry>),
+    Number(Box<Number>),
+    Text(Box<str>),
+    List(Box<[Node]>),
+    Map(Box<[Entry]>),
 }
 
 /// A number, with the way it was written: `1.10` is a version as often as a number.
 #[derive(Debug, Clone)]
 pub(super) struct Number {
-    pub(super) raw: String,
+    pub(super) raw: Box<str>,
     /// `None` for a fraction, and for what does not fit.
     pub(super) whole: Option<i64>,
 }
@@ -51,10 +52,25 @@ pub(super) struct Number {
 /// One `key: value` of a map. Keys are kept as written, whatever type YAML gives them.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    pub(super) key: String,
+    pub(super) key: Arc<str>,
     /// The line of the key.
     pub(super) line: u32,
     pub(super) node: Node,
+}
+
+/// Keys that were read, each of them once: a large configuration has a hundred different ones and a million in all.
+#[derive(Debug, Default)]
+pub(super) struct Keys(HashSet<Arc<str>, foldhash::fast::RandomState>);
+
+impl Keys {
+    fn shared(&mut self, key: Box<str>) -> Arc<str> {
+        if let Some(known) = self.0.get(&*key) {
+            return known.clone();
+        }
+        let key: Arc<str> = key.into();
+        self.0.insert(key.clone());
+        key
+    }
 }
 
 /// Something wrong with the text itself.
@@ -84,7 +100,7 @@ impl Node {
     /// The value of a map's key, if this is a map and has it.
     pub(super) fn get(&self, key: &str) -> Option<&Node> {
         match &self.value {
-            Value::Map(entries) => entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node),
+            Value::Map(entries) => entries.iter().find(|entry| *entry.key == *key).map(|entry| &entry.node),
             _ => None,
         }
     }
@@ -109,7 +125,7 @@ impl Node {
                     index.parse().ok().and_then(|index: usize| items.get(index)).map(|item| (item.line, item))
                 }
                 (Value::Map(entries), Segment::Bracketed(key)) => {
-                    entries.iter().find(|entry| entry.key == key).map(|entry| (entry.line, &entry.node))
+                    entries.iter().find(|entry| *entry.key == *key).map(|entry| (entry.line, &entry.node))
                 }
                 (Value::Map(entries), Segment::Field(name)) => {
                     entries.iter().find(|entry| same_field(&entry.key, name)).map(|entry| (entry.line, &entry.node))
@@ -158,11 +174,11 @@ fn same_field(a: &str, b: &str) -> bool {
 
 /// Parses the text of one document, which starts on line `first_line` of its file. A document without content is
 /// `Value::Null`. Duplicate keys are reported and the first is kept; any other fault ends the document.
-pub(super) fn parse(text: &str, first_line: u32) -> (Option<Node>, Vec<Fault>) {
+pub(super) fn parse(text: &str, first_line: u32, keys: &mut Keys) -> (Option<Node>, Vec<Fault>) {
     let mut text = Cow::Borrowed(text);
     let mut outdented = Outdented::new();
     loop {
-        let mut builder = Builder::new(&text, first_line);
+        let mut builder = Builder::new(&text, first_line, keys);
         let fault = match builder.read(&text) {
             Ok(()) => {
                 let root = builder.root.unwrap_or(Node { line: first_line, value: Value::Null });
@@ -174,7 +190,7 @@ pub(super) fn parse(text: &str, first_line: u32) -> (Option<Node>, Vec<Fault>) {
                     text = Cow::Owned(mended);
                     continue;
                 }
-                None => builder.syntax(&error, &outdented),
+                None => builder.syntax(&text, &error, &outdented),
             },
         };
         builder.faults.push(fault);
@@ -194,10 +210,9 @@ fn line_number(line: usize) -> u32 {
     u32::try_from(line).unwrap_or(u32::MAX)
 }
 
-struct Builder {
+struct Builder<'k> {
     first_line: u32,
-    /// Number of lines of the text.
-    lines: u32,
+    keys: &'k mut Keys,
     frames: Vec<Frame>,
     /// Finished anchored values with their weight.
     anchors: HashMap<usize, (Node, usize)>,
@@ -218,16 +233,28 @@ enum FrameKind {
     /// `key` is the one whose value comes next.
     Map {
         entries: Vec<Entry>,
-        seen: HashMap<String, u32>,
-        key: Option<(String, u32)>,
+        /// The keys of `entries` with their lines, once these are too many to be looked through.
+        seen: Option<HashMap<Arc<str>, u32>>,
+        key: Option<(Arc<str>, u32)>,
     },
 }
 
-impl Builder {
-    fn new(text: &str, first_line: u32) -> Self {
+/// Keys of a map that are looked through one by one.
+const FEW: usize = 32;
+
+/// The line on which a map has a key already.
+fn line_of_key(entries: &[Entry], seen: Option<&HashMap<Arc<str>, u32>>, key: &str) -> Option<u32> {
+    match seen {
+        Some(seen) => seen.get(key).copied(),
+        None => entries.iter().find(|entry| *entry.key == *key).map(|entry| entry.line),
+    }
+}
+
+impl<'k> Builder<'k> {
+    fn new(text: &str, first_line: u32, keys: &'k mut Keys) -> Self {
         Self {
             first_line,
-            lines: line_number(text.lines().count()).max(1),
+            keys,
             frames: Vec::new(),
             anchors: HashMap::new(),
             alias_budget: (text.len() * ALIAS_GROWTH).max(ALIAS_FLOOR_BYTES),
@@ -257,13 +284,13 @@ impl Builder {
             }
             Event::MappingStart(anchor, tag) => {
                 self.check_tag(tag.as_deref(), "map", line)?;
-                self.open(line, anchor, FrameKind::Map { entries: Vec::new(), seen: HashMap::new(), key: None })
+                self.open(line, anchor, FrameKind::Map { entries: Vec::new(), seen: None, key: None })
             }
             Event::SequenceEnd | Event::MappingEnd => {
                 let Some(frame) = self.frames.pop() else { return Ok(()) };
                 let value = match frame.kind {
-                    FrameKind::List(items) => Value::List(items),
-                    FrameKind::Map { entries, .. } => Value::Map(self.merged(entries)?),
+                    FrameKind::List(items) => Value::List(items.into()),
+                    FrameKind::Map { entries, .. } => Value::Map(self.merged(entries)?.into()),
                 };
                 self.finish(Node { line: frame.line, value }, frame.anchor)
             }
@@ -306,20 +333,26 @@ impl Builder {
             Some(Frame { kind: FrameKind::List(items), .. }) => items.push(node),
             Some(Frame { kind: FrameKind::Map { entries, seen, key }, .. }) => match key.take() {
                 None => match key_text(node.value) {
-                    Some(text) => *key = Some((text, line)),
+                    Some(text) => *key = Some((self.keys.shared(text), line)),
                     None => {
                         return Err(
                             self.fault(line, "a key must be a scalar (a template has to be rendered first)".to_owned())
                         );
                     }
                 },
-                Some((name, key_line)) => match seen.get(&name) {
+                Some((name, key_line)) => match line_of_key(entries, seen.as_ref(), &name) {
                     Some(first) => {
                         let what = format!("duplicate key \"{name}\": the first is on line {first}");
                         self.faults.push(Fault { line: key_line, path: self.path(Some(&name)), what });
                     }
                     None => {
-                        seen.insert(name.clone(), key_line);
+                        if entries.len() == FEW {
+                            let all = entries.iter().map(|entry| (entry.key.clone(), entry.line));
+                            *seen = Some(all.collect());
+                        }
+                        if let Some(seen) = seen {
+                            seen.insert(name.clone(), key_line);
+                        }
                         entries.push(Entry { key: name, line: key_line, node });
                     }
                 },
@@ -342,14 +375,14 @@ impl Builder {
 
     /// Applies `<<: *defaults`: keys of the merged map that the map itself does not have.
     fn merged(&self, entries: Vec<Entry>) -> Result<Vec<Entry>, Fault> {
-        if !entries.iter().any(|entry| entry.key == "<<") {
+        if !entries.iter().any(|entry| &*entry.key == "<<") {
             return Ok(entries);
         }
-        let (merges, mut own): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.key == "<<");
+        let (merges, mut own): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| &*entry.key == "<<");
         for merge in merges {
             let sources = match merge.node.value {
                 Value::List(items) => items,
-                value => vec![Node { line: merge.line, value }],
+                value => [Node { line: merge.line, value }].into(),
             };
             for source in sources {
                 let Value::Map(more) = source.value else {
@@ -369,14 +402,14 @@ impl Builder {
         let plain = style == ScalarStyle::Plain;
         match tag {
             None if plain => Ok(resolve(text)),
-            None => Ok(Value::Text(text.to_owned())),
+            None => Ok(Value::Text(text.into())),
             Some(tag) if tag.is_yaml_core_schema() => match tag.suffix.as_str() {
-                "str" => Ok(Value::Text(text.to_owned())),
+                "str" => Ok(Value::Text(text.into())),
                 "null" | "bool" | "int" | "float" => Ok(resolve(text)),
                 other => Err(self.fault(line, format!("the tag !!{other} has no meaning here"))),
             },
             // "!" alone: a string, whatever it looks like.
-            Some(tag) if tag.handle.is_empty() && tag.suffix == "!" => Ok(Value::Text(text.to_owned())),
+            Some(tag) if tag.handle.is_empty() && tag.suffix == "!" => Ok(Value::Text(text.into())),
             Some(tag) => Err(self.fault(line, format!("the tag {}{} has no meaning here", tag.handle, tag.suffix))),
         }
     }
@@ -390,9 +423,10 @@ impl Builder {
         }
     }
 
-    fn syntax(&self, error: &ScanError, outdented: &Outdented) -> Fault {
+    fn syntax(&self, text: &str, error: &ScanError, outdented: &Outdented) -> Fault {
         // The end of the text is on a line after the last.
-        let line = line_number(error.marker().line()).clamp(1, self.lines) - 1 + self.first_line;
+        let last = line_number(text.lines().count()).max(1);
+        let line = line_number(error.marker().line()).clamp(1, last) - 1 + self.first_line;
         let column = outdented.column(error.marker().line(), error.marker().col());
         Fault { line, path: String::new(), what: format!("not valid YAML: {}, at column {column}", error.info()) }
     }
@@ -449,10 +483,10 @@ fn depth(node: &Node) -> usize {
     }
 }
 
-fn key_text(value: Value) -> Option<String> {
+fn key_text(value: Value) -> Option<Box<str>> {
     match value {
-        Value::Null => Some("null".to_owned()),
-        Value::Bool(truth) => Some(truth.to_string()),
+        Value::Null => Some("null".into()),
+        Value::Bool(truth) => Some(truth.to_string().into()),
         Value::Number(number) => Some(number.raw),
         Value::Text(text) => Some(text),
         Value::List(_) | Value::Map(_) => None,
@@ -468,8 +502,8 @@ fn resolve(text: &str) -> Value {
         _ => {}
     }
     match number(text) {
-        Some(whole) => Value::Number(Number { raw: text.to_owned(), whole }),
-        None => Value::Text(text.to_owned()),
+        Some(whole) => Value::Number(Box::new(Number { raw: text.into(), whole })),
+        None => Value::Text(text.into()),
     }
 }
 

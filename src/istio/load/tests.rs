@@ -13,7 +13,7 @@ fn kinds(loaded: &Loaded) -> Vec<(u32, String)> {
         .iter()
         .map(|document| {
             let kind = match document.root.get("kind").map(|kind| &kind.value) {
-                Some(Value::Text(kind)) => kind.clone(),
+                Some(Value::Text(kind)) => kind.to_string(),
                 _ => "?".to_owned(),
             };
             (document.root.line, kind)

@@ -2,6 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn parse(text: &str, first_line: u32) -> (Option<Node>, Vec<Fault>) {
+    super::parse(text, first_line, &mut Keys::default())
+}
+
 fn tree(text: &str) -> Node {
     let (node, faults) = parse(text, 1);
     assert_eq!(faults, []);
