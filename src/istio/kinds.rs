@@ -1,7 +1,10 @@
 //! From documents to typed resources: which kind each document is, its metadata, and who reads it.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use super::load::Document;
 use super::model::scalar::host;
@@ -9,6 +12,7 @@ use super::model::{
     Meta, Model, destination_rule, gateway, kube, mesh_config, proxy, server_tls, service_entry, sidecar,
     virtual_service, workload_entry, workload_group,
 };
+use super::parallel;
 use super::problem::{Problem, Source};
 use super::reader::{Item, Message, Object, Reader, did_you_mean, enforced, ignored};
 use super::tree::{Node, Value};
@@ -66,19 +70,33 @@ pub const KINDS: &[KindTables] = &[
     KindTables { kind: "Proxy", tables: &[proxy::MESSAGES, mesh_config::MESSAGES] },
 ];
 
+/// Documents that keep a thread busy for longer than it takes to start.
+const DOCUMENTS_PER_THREAD: usize = 2000;
+
 /// Reads all documents. The problems are in the order of the documents.
-pub(super) fn read(documents: Vec<Document>, permissive: bool) -> (Model, Vec<Problem>) {
-    let mut kinds = Kinds { model: Model::default(), first: HashMap::new(), permissive, problems: RefCell::default() };
-    for document in documents {
-        kinds.document(document);
-    }
-    (kinds.model, kinds.problems.into_inner())
+pub(super) fn read(documents: &[Document], permissive: bool) -> (Model, Vec<Problem>) {
+    read_on(parallel::threads(documents.len(), DOCUMENTS_PER_THREAD), documents, permissive)
 }
 
+fn read_on(threads: usize, documents: &[Document], permissive: bool) -> (Model, Vec<Problem>) {
+    let mut shares =
+        parallel::each_share(documents, threads, |_| 1, |share| Kinds::read(share, permissive)).into_iter();
+    let mut all = shares.next().unwrap_or_default();
+    for share in shares {
+        if !all.absorb(share) {
+            // Which of two is the first is known to who reads all of them in order.
+            all = Kinds::read(documents, permissive);
+            break;
+        }
+    }
+    (all.model, all.problems.into_inner())
+}
+
+#[derive(Default)]
 struct Kinds {
     model: Model,
-    /// `Kind/namespace/name` to the place where it was written first.
-    first: HashMap<String, String>,
+    /// `Kind/namespace/name` to the file and line where it was written first.
+    first: HashMap<Arc<str>, (Arc<str>, u32)>,
     permissive: bool,
     problems: RefCell<Vec<Problem>>,
 }
@@ -101,13 +119,39 @@ enum Family {
 }
 
 impl Kinds {
-    fn document(&mut self, Document { file, root }: Document) {
-        let (kind, api_version) = (text(&root, "kind"), text(&root, "apiVersion"));
-        let source = Source { file, line: root.line, resource: resource_name(&root).into(), root: Some(root.clone()) };
+    fn read(documents: &[Document], permissive: bool) -> Self {
+        let mut kinds = Self { permissive, ..Self::default() };
+        kinds.first.reserve(documents.len());
+        for document in documents {
+            kinds.document(document);
+        }
+        kinds
+    }
+
+    /// Takes what the documents after these say; `false`: a resource is among them that is among these, too.
+    fn absorb(&mut self, later: Self) -> bool {
+        self.first.reserve(later.first.len());
+        for (resource, place) in later.first {
+            if self.first.insert(resource, place).is_some() {
+                return false;
+            }
+        }
+        self.problems.get_mut().extend(later.problems.into_inner());
+        self.model.absorb(later.model)
+    }
+
+    fn document(&mut self, Document { file, root }: &Document) {
+        let (kind, api_version) = (text(root, "kind"), text(root, "apiVersion"));
+        let source = Source {
+            file: file.clone(),
+            line: root.line,
+            resource: resource_name(root).into(),
+            root: Some(root.clone()),
+        };
         let problems = std::mem::take(&mut self.problems);
         {
             let reader = Reader::new(&source, self.permissive, &problems);
-            self.resource(&reader.root(&root), kind, api_version);
+            self.resource(&reader.root(root), kind, api_version);
         }
         self.problems = problems;
     }
@@ -131,7 +175,7 @@ impl Kinds {
             Family::Kubernetes => {}
         }
         let Some(meta) = meta(&document, item) else { return };
-        if !self.is_first(item, kind, &meta) {
+        if !self.is_first(item, kind) {
             return;
         }
         if family == Family::Kubernetes {
@@ -177,18 +221,20 @@ impl Kinds {
         }
     }
 
-    fn is_first(&mut self, item: &Item<'_>, kind: &str, meta: &Meta) -> bool {
-        let key = format!("{kind}/{}/{}", meta.namespace, meta.name);
-        let place = format!("{}:{}", meta.source.file, meta.source.line);
-        if let Some(first) = self.first.get(&key) {
-            item.error(
-                format!("a second {kind} of this name: the first is at {first}"),
-                "rename or remove one of them",
-            );
-            return false;
+    fn is_first(&mut self, item: &Item<'_>, kind: &str) -> bool {
+        let source = item.source();
+        match self.first.entry(source.resource.clone()) {
+            Entry::Occupied(first) => {
+                let (file, line) = first.get();
+                let what = format!("a second {kind} of this name: the first is at {file}:{line}");
+                item.error(what, "rename or remove one of them");
+                false
+            }
+            Entry::Vacant(place) => {
+                place.insert((source.file.clone(), source.line));
+                true
+            }
         }
-        self.first.insert(key, place);
-        true
     }
 }
 
@@ -314,3 +360,6 @@ fn meta(document: &Object<'_>, item: &Item<'_>) -> Option<Meta> {
     let annotations = metadata.get("annotations").map(|item| item.string_map()).unwrap_or_default();
     Some(Meta { name: name?, namespace: namespace?, labels, annotations, source: item.source().clone() })
 }
+
+#[cfg(test)]
+mod tests;

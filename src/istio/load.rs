@@ -10,15 +10,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::kinds::resource_name;
+use super::parallel;
 use super::problem::{Problem, Severity};
-use super::tree::{Node, Value};
-
-mod parallel;
-
-use parallel::Parsed;
+use super::tree::{self, Fault, Keys, Node, Value};
 
 /// Largest file. A mesh of ten thousand services is a few MB; a device file or a log named by mistake has no end.
 const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Text that keeps a thread busy for longer than it takes to start: some ten milliseconds.
+const BYTES_PER_THREAD: usize = 256 * 1024;
 
 /// Name of standard input in problems.
 const STDIN: &str = "<stdin>";
@@ -147,7 +147,7 @@ impl Loader {
         match std::str::from_utf8(&bytes) {
             Ok(text) => {
                 let file = self.name(name);
-                let documents = parallel::parse(split(text), text.len());
+                let documents = parse(&split(text), parallel::threads(text.len(), BYTES_PER_THREAD));
                 self.documents(&file, documents);
             }
             Err(error) => {
@@ -237,6 +237,18 @@ impl Loader {
             instead: instead.to_owned(),
         });
     }
+}
+
+/// A document: what it says, and what is wrong with its text.
+type Parsed = (Option<Node>, Vec<Fault>);
+
+/// Parses documents, each with its first line. It takes most of the time of reading.
+fn parse(documents: &[(u32, &str)], threads: usize) -> Vec<Parsed> {
+    let all = |share: &[(u32, &str)]| -> Vec<Parsed> {
+        let mut keys = Keys::default();
+        share.iter().map(|(first_line, text)| tree::parse(text, *first_line, &mut keys)).collect()
+    };
+    parallel::each_share(documents, threads, |(_, text)| text.len(), all).into_iter().flatten().collect()
 }
 
 /// Cuts a file at its document markers (`---` and `...` on a line of their own, or `---` before content), so that a

@@ -18,6 +18,7 @@ use std::sync::Arc;
 mod kinds;
 mod load;
 pub mod model;
+mod parallel;
 pub mod problem;
 pub mod reader;
 mod tree;
@@ -43,8 +44,9 @@ pub fn read(paths: &[PathBuf], stdin: &mut dyn Read, options: Options) -> (World
         let next = files.len();
         files.entry(name).or_insert(next);
     }
-    let (model, more) = kinds::read(documents, options.permissive);
+    let (model, more) = kinds::read(&documents, options.permissive);
     problems.extend(more);
+    drop(documents);
     let (world, more) = World::build(model, options.permissive);
     problems.extend(more);
     problems.sort_by_key(|problem| (files.get(&problem.file).copied().unwrap_or(usize::MAX), problem.line));

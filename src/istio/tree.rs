@@ -4,9 +4,10 @@
 //! What a hostile document could blow up is bounded here: depth, and what aliases may expand to.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::HashSet;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Tag};
 
 mod outdent;
@@ -60,7 +61,7 @@ pub(super) struct Entry {
 
 /// Keys that were read, each of them once: a large configuration has a hundred different ones and a million in all.
 #[derive(Debug, Default)]
-pub(super) struct Keys(HashSet<Arc<str>, foldhash::fast::RandomState>);
+pub(super) struct Keys(HashSet<Arc<str>>);
 
 impl Keys {
     fn shared(&mut self, key: Box<str>) -> Arc<str> {

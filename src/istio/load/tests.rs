@@ -128,3 +128,18 @@ fn a_folder_that_contains_itself_ends() {
     assert_eq!(kinds(&loaded), owned(&[(1, "A")]));
     assert_eq!(lines(&loaded), [""; 0]);
 }
+
+#[test]
+fn many_threads_find_what_one_finds() {
+    let texts: Vec<String> =
+        (0..50).map(|number| format!("a: {number}\nb: [{}]\n", "x, ".repeat(number % 7))).collect();
+    let mut documents: Vec<(u32, &str)> = (1..).step_by(3).zip(texts.iter().map(String::as_str)).collect();
+    documents.insert(20, (1000, "a: 1\na: 2\n"));
+    documents.push((2000, "b: ["));
+    let alone = format!("{:?}", parse(&documents, 1));
+    assert!(alone.contains("duplicate key") && alone.contains("not valid YAML"), "{alone}");
+    for threads in [2, 3, 8, 51, 1000] {
+        assert_eq!(format!("{:?}", parse(&documents, threads)), alone, "{threads} threads");
+    }
+    assert!(parse(&[], 1).is_empty());
+}

@@ -72,5 +72,39 @@ pub(super) struct Model {
     pub(super) proxy: Option<proxy::Proxy>,
 }
 
+impl Model {
+    /// Takes what was read after this; `false`: there would be two Proxies.
+    pub(super) fn absorb(&mut self, later: Self) -> bool {
+        let Self {
+            gateways,
+            virtual_services,
+            destination_rules,
+            service_entries,
+            sidecars,
+            workload_entries,
+            kube_services,
+            endpoint_slices,
+            endpoints,
+            pods,
+            proxy,
+        } = later;
+        if self.proxy.is_some() && proxy.is_some() {
+            return false;
+        }
+        self.gateways.extend(gateways);
+        self.virtual_services.extend(virtual_services);
+        self.destination_rules.extend(destination_rules);
+        self.service_entries.extend(service_entries);
+        self.sidecars.extend(sidecars);
+        self.workload_entries.extend(workload_entries);
+        self.kube_services.extend(kube_services);
+        self.endpoint_slices.extend(endpoint_slices);
+        self.endpoints.extend(endpoints);
+        self.pods.extend(pods);
+        self.proxy = self.proxy.take().or(proxy);
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests;

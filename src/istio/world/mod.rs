@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::ops::Bound;
+
+use foldhash::HashMap;
 
 use super::model::destination_rule::DestinationRule;
 use super::model::export::ExportTo;
@@ -60,22 +61,37 @@ impl World {
     }
 }
 
-/// The registry of services, by host name.
+/// The registry of services.
 #[derive(Debug, Clone, Default)]
-pub struct Services(BTreeMap<String, Service>);
+pub struct Services {
+    /// By host name, each of which is there once.
+    sorted: Vec<Service>,
+    /// Places in `sorted`: every rule asks for its destination.
+    places: HashMap<Box<str>, usize>,
+}
 
 impl Services {
+    fn new(services: BTreeMap<String, Service>) -> Self {
+        let sorted: Vec<_> = services.into_values().collect();
+        let place = |(place, service): (usize, &Service)| (service.hostname.as_str().into(), place);
+        Self { places: sorted.iter().enumerate().map(place).collect(), sorted }
+    }
+
+    fn exactly(&self, hostname: &str) -> Option<&Service> {
+        self.places.get(hostname).and_then(|place| self.sorted.get(*place))
+    }
+
     /// The service with this lower-case full host name: exactly, else the longest wildcard (`*.suffix`) over it.
     #[must_use]
     pub fn get(&self, hostname: &str) -> Option<&Service> {
-        if let Some(service) = self.0.get(hostname) {
+        if let Some(service) = self.exactly(hostname) {
             return Some(service);
         }
         // Every wildcard that covers the name is `*` plus a suffix of it; the first hit is the longest.
         let mut at = 0;
         while let Some(suffix) = hostname.get(at..) {
             if suffix.starts_with('.')
-                && let Some(service) = self.0.get(&format!("*{suffix}"))
+                && let Some(service) = self.exactly(&format!("*{suffix}"))
             {
                 return Some(service);
             }
@@ -87,13 +103,13 @@ impl Services {
 
     /// The first service whose host name begins with `prefix`.
     fn starting_with(&self, prefix: &str) -> Option<&Service> {
-        let (name, service) = self.0.range::<str, _>((Bound::Included(prefix), Bound::Unbounded)).next()?;
-        name.starts_with(prefix).then_some(service)
+        let place = self.sorted.partition_point(|service| service.hostname.as_str() < prefix);
+        self.sorted.get(place).filter(|service| service.hostname.starts_with(prefix))
     }
 
     /// All services, by host name.
     pub fn iter(&self) -> impl Iterator<Item = &Service> {
-        self.0.values()
+        self.sorted.iter()
     }
 }
 

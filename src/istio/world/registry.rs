@@ -1,7 +1,9 @@
 //! Kubernetes Services, ServiceEntries and everything that names an address, as one registry.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+
+use foldhash::{HashMap, HashMapExt};
 
 use super::{Service, ServicePort, Services, Workload, WorkloadPorts};
 use crate::istio::model::export::{self, ExportTo};
@@ -15,7 +17,7 @@ use crate::istio::problem::Problem;
 
 /// Takes the services and endpoints out of the model.
 pub(super) fn build(model: &mut Model, mesh: &MeshConfig, problems: &mut Vec<Problem>) -> Services {
-    let entries = EntryIndex::new(std::mem::take(&mut model.workload_entries));
+    let entries = EntryIndex::new(&model.workload_entries);
     let pods = PodIndex::new(&model.pods);
     let slices = by_service(&model.endpoint_slices);
     let endpoints = by_service(&model.endpoints);
@@ -41,7 +43,7 @@ pub(super) fn build(model: &mut Model, mesh: &MeshConfig, problems: &mut Vec<Pro
     for service in services.values() {
         check_ports(service, problems);
     }
-    Services(services)
+    Services::new(services)
 }
 
 fn place(service: &Service) -> String {
@@ -67,7 +69,7 @@ fn kube_service(
     service: &KubeService,
     slices: &[&Slice],
     pods: &PodIndex<'_>,
-    entries: &EntryIndex,
+    entries: &EntryIndex<'_>,
     mesh: &MeshConfig,
 ) -> Service {
     let port = |port: &crate::istio::model::kube::KubePort| ServicePort {
@@ -112,7 +114,7 @@ fn kube_service(
     }
 }
 
-fn entry_service(entry: &ServiceEntry, hostname: &str, entries: &EntryIndex, mesh: &MeshConfig) -> Service {
+fn entry_service(entry: &ServiceEntry, hostname: &str, entries: &EntryIndex<'_>, mesh: &MeshConfig) -> Service {
     let ports = entry.ports.iter().map(|port| ServicePort {
         number: port.number,
         name: port.name.clone(),
@@ -158,17 +160,17 @@ fn by_service(slices: &[Slice]) -> HashMap<(&str, &str), Vec<&Slice>> {
 
 /// WorkloadEntries by namespace and by each of their labels: ten thousand Services that select among ten thousand
 /// entries must not compare all with all.
-struct EntryIndex {
-    entries: Vec<WorkloadEntry>,
-    by_label: HashMap<(String, String, String), Vec<usize>>,
+struct EntryIndex<'m> {
+    entries: &'m [WorkloadEntry],
+    by_label: HashMap<(&'m str, &'m str, &'m str), Vec<usize>>,
 }
 
-impl EntryIndex {
-    fn new(entries: Vec<WorkloadEntry>) -> Self {
+impl<'m> EntryIndex<'m> {
+    fn new(entries: &'m [WorkloadEntry]) -> Self {
         let mut by_label: HashMap<_, Vec<_>> = HashMap::new();
         for (index, entry) in entries.iter().enumerate() {
             for (key, value) in &entry.spec.labels {
-                by_label.entry((entry.meta.namespace.clone(), key.clone(), value.clone())).or_default().push(index);
+                by_label.entry((&*entry.meta.namespace, &**key, &**value)).or_default().push(index);
             }
         }
         Self { entries, by_label }
@@ -178,13 +180,16 @@ impl EntryIndex {
     fn selected<'a>(&'a self, namespace: &'a str, selector: &'a Labels) -> impl Iterator<Item = &'a WorkloadSpec> {
         let candidates = match selector.first_key_value() {
             Some((key, value)) => {
-                self.by_label.get(&(namespace.to_owned(), key.clone(), value.clone())).cloned().unwrap_or_default()
+                self.by_label.get(&(namespace, &**key, &**value)).map(Vec::as_slice).unwrap_or_default()
             }
-            None => (0..self.entries.len()).collect(),
+            // A selector of nothing selects all.
+            None => &[],
         };
+        let all = if selector.is_empty() { self.entries } else { &[] };
         candidates
-            .into_iter()
-            .filter_map(|index| self.entries.get(index))
+            .iter()
+            .filter_map(|index| self.entries.get(*index))
+            .chain(all)
             .filter(move |entry| entry.meta.namespace == namespace && selects(selector, &entry.spec.labels))
             .map(|entry| &entry.spec)
     }

@@ -1,6 +1,8 @@
 //! Resources that claim the same thing, where one wins in silence.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+
+use foldhash::{HashMap, HashMapExt};
 
 use super::Checks;
 use crate::istio::model::gateway::{Gateway, Server};

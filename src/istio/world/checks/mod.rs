@@ -12,7 +12,9 @@ mod references;
 mod rules;
 mod shadows;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
+
+use foldhash::{HashMap, HashMapExt, HashSet};
 
 use super::{Service, World};
 use crate::istio::model::destination_rule::DestinationRule;

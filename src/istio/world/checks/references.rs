@@ -1,6 +1,8 @@
 //! Names that lead nowhere: Gateways, services, ports, subsets, delegates.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
+
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use super::{Checks, rule_path};
 use crate::istio::model::destination_rule::{DestinationRule, Subset};
@@ -212,6 +214,12 @@ impl<'a> Checks<'a> {
     /// Delegates that do not exist, that are not one, that are not visible; and delegates that nobody asks.
     fn delegates(&mut self) {
         let world = self.world;
+        let takes_part = |service: &VirtualService| {
+            service.hosts.is_empty() || service.http.iter().any(|route| route.delegate.is_some())
+        };
+        if !world.virtual_services.iter().any(takes_part) {
+            return;
+        }
         let by_name: HashMap<String, &VirtualService> =
             world.virtual_services.iter().map(|service| (service.meta.full_name(), service)).collect();
         let mut asked = HashSet::new();
