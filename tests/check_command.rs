@@ -92,6 +92,26 @@ fn errors_end_with_two_for_check_and_run_alike() {
     }
 }
 
+/// What is missing may be written where nothing could be read.
+#[test]
+fn what_cannot_be_read_is_all_that_is_said() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let empty = folder.path().to_str().expect("UTF-8");
+    for command in [&["check"][..], &["run", "-c"]] {
+        expect_error(&ringway(&[command, &["nowhere.yaml"]].concat(), b""), "nowhere.yaml: no such file or folder\n");
+        expect_error(
+            &ringway(&[command, &[empty]].concat(), b""),
+            &format!("{empty}: no YAML files in this folder (their names must end in .yaml, .yml or .json)\n"),
+        );
+        expect_error(
+            &ringway(&[command, &["-"]].concat(), b"kind: [\n"),
+            "<stdin>:1: not valid YAML: while parsing a flow sequence, expected ',' or ']', at column 7\n",
+        );
+    }
+    let outcome = ringway(&["check", "-"], GATEWAY.as_bytes());
+    assert!(outcome.stderr.starts_with("(defaults): Proxy/default/ringway: "), "{}", outcome.stderr);
+}
+
 #[test]
 fn json_is_one_object_a_line() {
     let yaml = format!("{PROXY}{GATEWAY}---\n[\n");

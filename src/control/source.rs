@@ -52,6 +52,10 @@ impl Source {
         if let Err(error) = log_format(&plan.proxy) {
             problems.push(world.proxy.source.error("spec.meshConfig.accessLogFormat", error.to_string(), ""));
         }
+        if problems.iter().any(is_unread) {
+            // What seems to be missing may be written where nothing could be read.
+            problems.retain(|problem| problem.is_error() || problem.file != world.proxy.source.file || problem.line > 0);
+        }
         problems.iter().for_each(self.tell);
         Loaded { plan, problems, snapshot }
     }
@@ -61,6 +65,11 @@ impl Source {
     pub(super) fn reads_stdin(&self) -> bool {
         self.paths.iter().any(|path| path == Path::new("-"))
     }
+}
+
+/// Whether the problem is that a file, or a document, could not be read at all.
+fn is_unread(problem: &Problem) -> bool {
+    problem.is_error() && problem.resource.is_empty()
 }
 
 #[cfg(test)]
