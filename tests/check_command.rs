@@ -105,7 +105,7 @@ fn what_cannot_be_read_is_all_that_is_said() {
         );
         expect_error(
             &ringway(&[command, &["-"]].concat(), b"kind: [\n"),
-            "<stdin>:1: not valid YAML: while parsing a flow sequence, expected ',' or ']', at column 7\n",
+            "<stdin>:1: not valid YAML: while parsing a node, did not find expected node content, at column 1\n",
         );
     }
     let outcome = ringway(&["check", "-"], GATEWAY.as_bytes());

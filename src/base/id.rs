@@ -12,6 +12,10 @@ pub struct ClusterId(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EndpointId(pub u32);
 
+/// Index of a route with a `statPrefix` among those of its plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RouteStatsId(pub u32);
+
 macro_rules! index {
     ($($id:ident),*) => {$(
         impl $id {
@@ -23,4 +27,4 @@ macro_rules! index {
         }
     )*};
 }
-index!(ListenerId, ClusterId, EndpointId);
+index!(ListenerId, ClusterId, EndpointId, RouteStatsId);

@@ -54,7 +54,8 @@ impl Source {
         }
         if problems.iter().any(is_unread) {
             // What seems to be missing may be written where nothing could be read.
-            problems.retain(|problem| problem.is_error() || problem.file != world.proxy.source.file || problem.line > 0);
+            problems
+                .retain(|problem| problem.is_error() || problem.file != world.proxy.source.file || problem.line > 0);
         }
         problems.iter().for_each(self.tell);
         Loaded { plan, problems, snapshot }

@@ -27,7 +27,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-pub use crate::base::id::{ClusterId, EndpointId, ListenerId};
+pub use crate::base::id::{ClusterId, EndpointId, ListenerId, RouteStatsId};
 use crate::base::rng::Rng;
 use crate::h1::head::RequestHead;
 use crate::policy::balance::Spread;
@@ -45,7 +45,7 @@ pub use listener::{Listener, ListenerKind, RouteTable};
 pub use matcher::{Condition, HeaderCondition, Matcher, QueryCondition};
 pub use pattern::Pattern;
 pub use retry_words::retry_conditions;
-pub use route::{NoWitness, Origin, Route, VirtualHost, Witness};
+pub use route::{NoWitness, Origin, Route, StatPrefix, VirtualHost, Witness};
 pub use settings::{
     AccessLogEncoding, Cpus, Driver, Limits, Overrides, PathNormalization, ProxySettings, ServerHeader,
 };
@@ -222,12 +222,11 @@ impl Plan {
         }
     }
 
-    /// Virtual host and `statPrefix` of every route that has one, in the order of the plan. The text of a prefix is the
-    /// route's own.
+    /// Virtual host and `statPrefix` of every route that has one, in the order of their [`RouteStatsId`]s.
     pub fn stat_prefixes(&self) -> impl Iterator<Item = (&str, &str)> {
         let hosts = self.listeners.iter().flat_map(|listener| &listener.tables).flat_map(|table| &table.virtual_hosts);
         hosts.flat_map(|host| {
-            host.routes().iter().filter_map(|route| Some((&*host.name, route.stat_prefix.as_deref()?)))
+            host.routes().iter().filter_map(|route| Some((&*host.name, &*route.stat_prefix.as_ref()?.name)))
         })
     }
 

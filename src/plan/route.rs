@@ -6,12 +6,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::Request;
 use super::action::{Action, Cors};
 use super::edits::HeaderEdits;
 use super::glance::Glances;
 use super::listener::RouteTable;
 use super::matcher::{Condition, Matcher};
+use super::{Request, RouteStatsId};
 
 /// Some host names of a table, with the routes that are tried for them.
 #[derive(Debug, Clone)]
@@ -37,6 +37,11 @@ impl VirtualHost {
     #[must_use]
     pub fn routes(&self) -> &[Route] {
         &self.routes
+    }
+
+    /// Those of its routes that have one, in the same order.
+    pub(super) fn stat_prefixes_mut(&mut self) -> impl Iterator<Item = &mut StatPrefix> {
+        self.routes.iter_mut().filter_map(|route| route.stat_prefix.as_mut())
     }
 
     /// The first route that takes the request.
@@ -73,7 +78,22 @@ pub struct Route {
     /// `corsPolicy`.
     pub cors: Option<Box<Cors>>,
     /// `match.statPrefix`: a name for counters of its own.
-    pub stat_prefix: Option<Box<str>>,
+    pub stat_prefix: Option<StatPrefix>,
+}
+
+/// What the counters of a route of its own are called, and which of the plan's they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatPrefix {
+    /// As it is written.
+    pub name: Box<str>,
+    /// Its place in [`Plan::stat_prefixes`](super::Plan::stat_prefixes), once all routes of the plan are there.
+    pub id: RouteStatsId,
+}
+
+impl StatPrefix {
+    pub(super) fn new(name: &str) -> Self {
+        Self { name: name.into(), id: RouteStatsId(0) }
+    }
 }
 
 /// Where in the configuration a route is written.

@@ -32,7 +32,7 @@ pub struct CoreStats {
     pub listeners: Vec<Arc<ListenerStats>>,
     /// Of the HTTP of each listener.
     pub http: Vec<Arc<HttpStats>>,
-    /// Of each route with a `statPrefix`, in the order of [`Plan::stat_prefixes`].
+    /// Of each route with a `statPrefix`, by its [`RouteStatsId`](crate::plan::RouteStatsId).
     pub routes: Vec<Arc<RouteStats>>,
 }
 
@@ -46,15 +46,6 @@ pub struct Installed {
     shared: SharedClusters,
     clusters: Vec<Rc<LocalCluster>>,
     undeclared: Rc<Undeclared>,
-    route_stats: RouteTable,
-}
-
-/// The counters of routes by the address of their `statPrefix`, which stays where it is as long as the plan does.
-type RouteTable = HashMap<usize, Arc<RouteStats>, foldhash::fast::FixedState>;
-
-fn route_table(plan: &Plan, stats: &CoreStats) -> RouteTable {
-    let prefixes = plan.stat_prefixes().map(|(_, stat_prefix)| stat_prefix.as_ptr().addr());
-    prefixes.zip(&stats.routes).map(|(at, stats)| (at, Arc::clone(stats))).collect()
 }
 
 /// What is left of a plan that nobody needs any more. It can be large, and may be dropped on any thread.
@@ -72,8 +63,7 @@ impl Installed {
         let clusters = plan.clusters.iter().enumerate();
         let clusters =
             clusters.map(|(at, cluster)| LocalCluster::new(cluster, &stats, &shared, at, None, rng)).collect();
-        let route_stats = route_table(&plan, &stats);
-        Self { plan, stats, shared, clusters, undeclared: Rc::default(), route_stats }
+        Self { plan, stats, shared, clusters, undeclared: Rc::default() }
     }
 
     /// Joins a plan with its counters, and with what of `old` it goes on with: a cluster that has not changed is the
@@ -101,8 +91,7 @@ impl Installed {
             .collect();
         clusters.iter().flat_map(|cluster| &cluster.endpoints).for_each(|endpoint| endpoint.gone.set(false));
         before().filter(|endpoint| endpoint.gone.get()).for_each(|endpoint| endpoint.close_idle());
-        let route_stats = route_table(&plan, &stats);
-        let mut new = Self { plan, stats, shared, clusters, undeclared: old.undeclared.clone(), route_stats };
+        let mut new = Self { plan, stats, shared, clusters, undeclared: old.undeclared.clone() };
         if new.passthrough().is_none() {
             old.undeclared.close_idle();
             new.undeclared = Rc::default(); // what is under way there now ends with the old plan
@@ -113,8 +102,7 @@ impl Installed {
     /// The counters of a route of the plan, if it has some of its own.
     #[must_use]
     pub fn route_stats(&self, route: &Route) -> Option<&RouteStats> {
-        let stat_prefix = route.stat_prefix.as_deref()?;
-        self.route_stats.get(&stat_prefix.as_ptr().addr()).map(Arc::as_ref)
+        self.stats.routes.get(route.stat_prefix.as_ref()?.id.index()).map(Arc::as_ref)
     }
 
     /// Gives up the core's side, and leaves what another thread can drop.

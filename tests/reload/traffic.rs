@@ -6,7 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 use crate::support::origin::Origin;
 use crate::support::ringway::Driver;
 use crate::support::wait::{PATIENCE, eventually};
-use crate::{Config, GET, Site, expect, on_each_driver, says};
+use crate::{Config, GET, Site, expect, on_each_driver, replace, says};
 
 on_each_driver![
     a_signal_reloads_also_what_has_not_changed,
@@ -17,6 +17,7 @@ on_each_driver![
     a_changed_cluster_keeps_the_connections_of_endpoints_that_stay,
     connections_to_endpoints_that_go_are_closed,
     what_vanishes_and_returns_begins_anew,
+    a_route_counts_on_under_its_stat_prefix,
     nothing_is_lost_under_load,
     many_reloads_leave_nothing_behind,
 ];
@@ -50,6 +51,33 @@ fn a_signal_reloads_also_what_has_not_changed(driver: Driver) {
     drop(client);
     let said = site.ringway.stop().said;
     assert!(said.contains("reloaded in "), "{said}");
+}
+
+/// Whatever other prefixes come before it, and on both ports.
+fn a_route_counts_on_under_its_stat_prefix(driver: Driver) {
+    let origin = says("hello");
+    let config = Config::to(&[&origin]).ports(&[80, 81]);
+    let block = |name: &str| format!("    - {{uri: {{prefix: /{name}}}, statPrefix: {name}}}\n");
+    let with = |names: &[&str]| {
+        let blocks: String = names.iter().map(|name| block(name)).collect();
+        config.yaml().replace("  - route:", &format!("  - match:\n{blocks}    route:"))
+    };
+    let site = Site::new(driver, &config);
+    let count = |port: u16, name: &str| site.ringway.stat(&format!("vhost.*:{port}.route.{name}.upstream_rq_total"));
+    let mut client = site.ringway.client();
+    for (names, x, y) in [(&["x"][..], 1, 0), (&["y", "x"], 2, 1), (&["x", "z", "y"], 3, 2), (&["x"], 4, 0)] {
+        let before = site.reloads();
+        replace(&site.file(), &with(names));
+        site.hang_up();
+        eventually("the reload", || (site.reloads() > before).then_some(()));
+        for name in names {
+            assert_eq!(client.ask(format!("GET /{name} HTTP/1.1\r\nHost: a.example.com\r\n\r\n")).text(), "hello");
+        }
+        eventually("the requests counted", || (count(80, "x") == x && count(80, "y") == y).then_some(()));
+        assert_eq!(count(81, "x"), 0, "{names:?}");
+    }
+    drop(client);
+    site.ringway.stop();
 }
 
 fn open_connections_go_by_the_new_plan(driver: Driver) {

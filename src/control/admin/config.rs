@@ -194,7 +194,7 @@ fn route(plan: &Plan, route: &Route) -> Value {
         }
     }
     if let Some(stat_prefix) = stat_prefix {
-        shown["stat_prefix"] = stat_prefix.to_string().into();
+        shown["stat_prefix"] = (*stat_prefix.name).into();
     }
     if let Some(policy) = cors {
         shown["cors"] = cors_policy(policy);

@@ -37,7 +37,7 @@ use foldhash::fast::RandomState;
 use crate::istio::problem::Problem;
 use crate::istio::world::World;
 
-use super::{Cluster, Pattern, Plan, ProxySettings, Target};
+use super::{Cluster, Listener, Pattern, Plan, ProxySettings, RouteStatsId, Target, VirtualHost};
 use lb_rules::Rules;
 
 /// Compiles what `world` says into what the workers run on. The problems are in the order of the documents' use, each
@@ -60,11 +60,22 @@ pub fn compile(world: &World, settings: ProxySettings) -> (Plan, Vec<Problem>) {
     let mesh = compiler.mesh(&listeners);
     listeners.extend(mesh);
     compiler.nothing_to_listen_on(&listeners);
+    number_stat_prefixes(&mut listeners);
     let (clusters, mut problems) = (compiler.clusters, compiler.problems);
     // A VirtualService on two ports is compiled twice, and says what is wrong with it twice.
     let mut seen = HashSet::new();
     problems.retain(|problem| seen.insert(problem.to_string()));
     (Plan { listeners, clusters, proxy: settings }, problems)
+}
+
+/// Gives each `statPrefix` its place, as [`Plan::stat_prefixes`] yields them: a host's routes may have been compiled once
+/// for several ports.
+fn number_stat_prefixes(listeners: &mut [Listener]) {
+    let tables = listeners.iter_mut().flat_map(|listener| &mut listener.tables);
+    let hosts = tables.flat_map(|table| &mut table.virtual_hosts);
+    for (stat_prefix, place) in hosts.flat_map(VirtualHost::stat_prefixes_mut).zip(0..) {
+        stat_prefix.id = RouteStatsId(place);
+    }
 }
 
 /// What is at hand while compiling.

@@ -4,7 +4,7 @@ use crate::istio::model::selects;
 use crate::istio::model::virtual_service::HttpMatch;
 use crate::plan::matcher::Condition;
 use crate::plan::pattern::Pattern;
-use crate::plan::{Matcher, Route};
+use crate::plan::{Matcher, Route, StatPrefix};
 
 use super::bound::{Bound, Rule};
 use super::{Compiler, Scope};
@@ -59,7 +59,7 @@ impl<'w> Compiler<'w> {
                 action: Self::fitted(rule, &action, uri),
                 headers: headers.clone(),
                 cors: cors.clone(),
-                stat_prefix: block.and_then(|(_, conditions)| conditions.stat_prefix.as_deref()).map(Into::into),
+                stat_prefix: block.and_then(|(_, conditions)| conditions.stat_prefix.as_deref()).map(StatPrefix::new),
             });
         }
         routes

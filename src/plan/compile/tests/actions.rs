@@ -227,6 +227,6 @@ fn cors_policies() {
 fn a_prefix_of_its_own_for_statistics() {
     let http =
         "[{match: [{statPrefix: api, uri: {prefix: /api}}, {uri: {prefix: /x}}], route: [{destination: {host: a}}]}]";
-    let prefixes: Vec<_> = routes(http).iter().map(|route| route.stat_prefix.clone()).collect();
+    let prefixes: Vec<_> = routes(http).iter().map(|route| Some(route.stat_prefix.clone()?.name)).collect();
     assert_eq!(prefixes, [Some("api".into()), None]);
 }
