@@ -9,12 +9,13 @@ use super::core::{Core, Entered, Phase};
 use super::door::Door;
 use super::draft::{Caller, Draft};
 use super::record::{self, Story};
+use super::replay::Kept;
 use super::reply::Ended;
 use super::request;
-use crate::base::id::ListenerId;
+use crate::base::id::{EndpointId, ListenerId};
 use crate::h1::head::{RequestHead, ResponseHead};
 use crate::h1::parse::{self, HeadLimits, Parsed};
-use crate::io::{self, Buf, Conn, Reader, Writer, within};
+use crate::io::{self, Buf, Conn, Reader, Timer, Writer, within};
 use crate::observe::stats::{HttpStats, ListenerStats};
 use crate::plan::Limits;
 use crate::upstream::Installed;
@@ -47,6 +48,12 @@ pub(super) struct Session {
     pub(super) behind: Buf,
     /// Scratch for what rules make of the request and its response.
     pub(super) draft: Draft,
+    /// What is kept of the request's body.
+    pub(super) kept: Kept,
+    /// The endpoints that the request has been tried at, but for the one under way.
+    pub(super) tried: Vec<EndpointId>,
+    /// For whatever deadline the request waits for.
+    pub(super) timer: Timer,
     pub(super) stats: SessionStats,
     opened: Instant,
     requests: u64,
@@ -124,6 +131,9 @@ impl Session {
             response: ResponseHead::default(),
             behind: Buf::default(),
             draft: Draft::default(),
+            kept: Kept::default(),
+            tried: Vec::new(),
+            timer: Timer::default(),
             stats: SessionStats { http, listener: listener_stats },
             opened: io::now(),
             requests: 0,
@@ -282,5 +292,6 @@ impl Drop for Session {
         listener.downstream_cx_destroy.inc();
         listener.downstream_cx_length_ms.record(open_ms);
         self.core.buffers.put(std::mem::take(&mut self.input));
+        self.kept.clear(&self.core);
     }
 }
