@@ -47,7 +47,6 @@ fn table(message: &Message, kind: &KindTables) -> String {
             State::Enforced => "enforced".to_owned(),
             State::NotYet => "not yet".to_owned(),
             State::Deprecated(instead) => format!("enforced, deprecated: {instead}"),
-            State::NotYetDeprecated(instead) => format!("not yet, deprecated: {instead}"),
             State::Removed(instead) => format!("removed: {instead}"),
             State::Ignored(reason) => format!("no meaning: {reason}"),
         };

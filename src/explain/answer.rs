@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::ask::{BadQuestion, Question};
+use super::resilience::{Connections, Tries};
 use super::{near, words};
 use crate::base::rng::Rng;
 use crate::plan::{
@@ -100,6 +101,9 @@ pub enum Verdict {
         hashed_by: Vec<String>,
         /// The path and query that are sent instead.
         rewrite: Option<String>,
+        /// What is done about failures, and on purpose.
+        #[serde(flatten)]
+        tries: Tries,
     },
     /// The client is sent elsewhere.
     Redirect {
@@ -152,8 +156,9 @@ pub struct Destination {
 pub struct Cluster {
     /// How an endpoint is chosen.
     pub load_balancing: &'static str,
-    /// Seconds for a connection to come up.
-    pub connect_timeout: f64,
+    /// What holds for the connections to it.
+    #[serde(flatten)]
+    pub connections: Connections,
     /// Address and weight of each; none: requests get 503, flag UH. What it would take to know their health is to ask
     /// the running proxy.
     pub endpoints: Vec<(String, u32)>,
@@ -321,6 +326,7 @@ fn verdict(plan: &Plan, decision: &Decision<'_>, request: &Request<'_>) -> Verdi
                 rewrite::path(rewrite, request.target, request.path.len(), &mut Captures::default(), &mut target);
                 lossy(&target)
             }),
+            tries: Tries::of(plan, forward),
         },
     }
 }
@@ -359,7 +365,7 @@ fn destination_of(plan: &Plan, destination: &plan::Destination, total: u64) -> D
             let endpoints = cluster.endpoints.iter().map(|endpoint| (endpoint.address.to_string(), endpoint.weight));
             let found = Cluster {
                 load_balancing: words::load_balancing(&cluster.spread),
-                connect_timeout: cluster.connect_timeout.as_secs_f64(),
+                connections: Connections::of(cluster),
                 endpoints: endpoints.collect(),
             };
             (cluster.name.clone(), Some(found))

@@ -46,9 +46,8 @@ impl Display for Answer {
                 line(f, "route name", if rule.name.is_empty() { "-" } else { &rule.name })?;
                 verdict(f, &self.verdict)?;
                 line(f, "cors", if rule.cors { "yes" } else { "none" })?;
-                // None of these is enforced yet, so that no configuration can have one.
-                for absent in ["faults", "timeout", "retries", "breaker", "mirror"] {
-                    line(f, absent, "none")?;
+                if let Verdict::Forward { tries, .. } = &self.verdict {
+                    tries.lines().into_iter().try_for_each(|(label, values)| lines(f, label, &values))?;
                 }
             }
             None => line(f, "rule", "none: 404 Not Found, response flag NR")?,
@@ -66,9 +65,17 @@ fn line(f: &mut Formatter<'_>, label: &str, value: impl Display) -> fmt::Result 
     writeln!(f, "{label:LABEL$}{value}")
 }
 
+/// The label stands before the first of the values.
+fn lines(f: &mut Formatter<'_>, label: &str, values: &[String]) -> fmt::Result {
+    if values.is_empty() {
+        return line(f, label, "none");
+    }
+    values.iter().enumerate().try_for_each(|(at, value)| line(f, if at == 0 { label } else { "" }, value))
+}
+
 fn verdict(f: &mut Formatter<'_>, verdict: &Verdict) -> fmt::Result {
     match verdict {
-        Verdict::Forward { destinations, hashed_by, rewrite } => {
+        Verdict::Forward { destinations, hashed_by, rewrite, tries: _ } => {
             for each in destinations {
                 destination(f, each)?;
             }
@@ -111,15 +118,12 @@ fn destination(f: &mut Formatter<'_>, destination: &Destination) -> fmt::Result 
     if let Some(authority) = authority {
         line(f, "  host header", format_args!("becomes {authority}"))?;
     }
-    if headers.is_empty() {
-        return line(f, "  headers", "none");
-    }
-    headers.iter().enumerate().try_for_each(|(at, each)| line(f, if at == 0 { "  headers" } else { "" }, each))
+    lines(f, "  headers", headers)
 }
 
 fn endpoints(f: &mut Formatter<'_>, cluster: &Cluster) -> fmt::Result {
     line(f, "  balancing", cluster.load_balancing)?;
-    line(f, "  connect", format_args!("within {} s", cluster.connect_timeout))?;
+    cluster.connections.lines().into_iter().try_for_each(|(label, values)| lines(f, label, &values))?;
     if cluster.endpoints.is_empty() {
         return line(f, "  endpoints", "none: 503, response flag UH");
     }

@@ -47,8 +47,6 @@ pub enum State {
     Removed(&'static str),
     /// Enforced, with a warning that says what to write instead.
     Deprecated(&'static str),
-    /// [`State::NotYet`], and deprecated besides.
-    NotYetDeprecated(&'static str),
     /// Accepted: it says nothing that a proxy would enforce. The reason goes into the field reference.
     Ignored(&'static str),
 }
@@ -71,11 +69,6 @@ pub(super) const fn removed(name: &'static str, instead: &'static str) -> Field 
 /// A deprecated field that is enforced, for tables.
 pub(super) const fn deprecated(name: &'static str, instead: &'static str) -> Field {
     Field { name, state: State::Deprecated(instead) }
-}
-
-/// A deprecated field that is not enforced yet, for tables.
-pub(super) const fn not_yet_deprecated(name: &'static str, instead: &'static str) -> Field {
-    Field { name, state: State::NotYetDeprecated(instead) }
 }
 
 /// A field without meaning here, for tables.
@@ -158,6 +151,12 @@ impl<'a> Item<'a> {
 
     pub(super) fn error(&self, what: impl Into<String>, instead: impl Into<String>) {
         self.reader.refuse(Severity::Error, self.line, &self.path, what.into(), instead.into());
+    }
+
+    /// An error about another field of the same resource.
+    pub(super) fn error_elsewhere(&self, path: &str, what: impl Into<String>, instead: impl Into<String>) {
+        let line = self.reader.source.line_of(path);
+        self.reader.refuse(Severity::Error, line, path, what.into(), instead.into());
     }
 
     pub(super) fn warn(&self, what: impl Into<String>, instead: impl Into<String>) {
@@ -517,15 +516,8 @@ impl<'a> Object<'a> {
             State::Enforced | State::Ignored(_) => {}
             State::Deprecated(instead) => item.warn(format!("\"{}\" is deprecated", entry.key), instead),
             State::Removed(instead) => item.error(format!("\"{}\" was removed from Istio", entry.key), instead),
-            State::NotYet | State::NotYetDeprecated(_) if item.is_null() => {}
-            State::NotYet | State::NotYetDeprecated(_) => {
-                if tells_not_yet {
-                    item.not_enforced(&format!("\"{}\"", entry.key));
-                }
-                if let State::NotYetDeprecated(instead) = field.state {
-                    item.warn(format!("\"{}\" is deprecated", entry.key), instead);
-                }
-            }
+            State::NotYet if item.is_null() || !tells_not_yet => {}
+            State::NotYet => item.not_enforced(&format!("\"{}\"", entry.key)),
         }
     }
 

@@ -17,6 +17,7 @@ mod hosts;
 mod listener;
 mod matcher;
 mod pattern;
+mod retry_words;
 mod route;
 mod settings;
 #[cfg(test)]
@@ -43,6 +44,7 @@ pub use hosts::HostTable;
 pub use listener::{Listener, ListenerKind, RouteTable};
 pub use matcher::{Condition, HeaderCondition, Matcher, QueryCondition};
 pub use pattern::Pattern;
+pub use retry_words::retry_conditions;
 pub use route::{NoWitness, Origin, Route, VirtualHost, Witness};
 pub use settings::{
     AccessLogEncoding, Cpus, Driver, Limits, Overrides, PathNormalization, ProxySettings, ServerHeader,

@@ -33,6 +33,8 @@ pub struct ProxySettings {
     pub admin: Option<SocketAddr>,
     /// What `server:` says.
     pub server_header: ServerHeader,
+    /// Appended to the host of mirrored requests, before the port; may be empty.
+    pub mirror_host_suffix: String,
     /// What is done to a path before rules are tried (`meshConfig.pathNormalization`).
     pub path_normalization: PathNormalization,
     /// Limits of every downstream connection.
@@ -80,6 +82,7 @@ impl ProxySettings {
             ports: flags.ports.clone().unwrap_or_else(|| proxy.ports.clone()),
             admin: flags.admin.unwrap_or(proxy.admin),
             server_header: flags.server_header.clone().unwrap_or_else(|| proxy.server_header.clone()),
+            mirror_host_suffix: proxy.mirror_host_suffix.clone(),
             path_normalization: proxy.mesh_config.path_normalization,
             limits: proxy.limits.clone(),
             drain_duration: proxy.mesh_config.drain_duration,

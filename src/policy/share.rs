@@ -24,6 +24,12 @@ impl Share {
         f64::from(self.0) / 10_000.0
     }
 
+    /// In parts per million.
+    #[must_use]
+    pub fn per_million(self) -> u32 {
+        self.0
+    }
+
     /// Whether this request is one of them. Draws only where it could be either.
     #[must_use]
     pub fn hits(self, rng: &mut Rng) -> bool {

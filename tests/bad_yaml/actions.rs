@@ -4,18 +4,6 @@
 use super::{both, check, istio, rule, virtual_service, virtual_service_spec};
 
 /// The line of a field of the first rule that is not enforced.
-macro_rules! not_enforced {
-    ($line:literal, $path:literal, $name:literal) => {
-        concat!(
-            $line,
-            ": VirtualService/default/v: spec.http[0].",
-            $path,
-            ": \"",
-            $name,
-            "\" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"
-        )
-    };
-}
 
 #[test]
 fn redirects() {
@@ -242,19 +230,17 @@ fn delegates() {
 }
 
 #[test]
-fn what_is_wrong_inside_fields_that_are_not_enforced() {
+fn what_is_done_about_failures() {
     check(&[
         (
             rule("timeout: 0s"),
             &[
-                not_enforced!("8", "timeout", "timeout"),
                 r#"8: VirtualService/default/v: spec.http[0].timeout: "0s" is shorter than 1ms (leave the field out for its default)"#,
             ],
         ),
         (
             rule("retries: {perTryTimeout: 2s, retryOn: 'gateway-eror, 503 ,99', retryRemoteLocality: true}"),
             &[
-                not_enforced!("8", "retries", "retries"),
                 r#"8: VirtualService/default/v: spec.http[0].retries.retryRemoteLocality: unknown field "retryRemoteLocality" in HTTPRetry (did you mean "retryRemoteLocalities"?)"#,
                 r#"8: VirtualService/default/v: spec.http[0].retries: sets how to retry, and no "attempts" (write how many, or 0 alone for none)"#,
                 r#"8: VirtualService/default/v: spec.http[0].retries.retryOn: "gateway-eror" is not a condition to retry on (did you mean "gateway-error"?)"#,
@@ -264,7 +250,6 @@ fn what_is_wrong_inside_fields_that_are_not_enforced() {
         (
             rule("fault:\n      delay: {fixedDelay: 5, percent: 101}\n      abort: {percent: 5, grpcStatus: NOPE}"),
             &[
-                not_enforced!("8", "fault", "fault"),
                 r#"9: VirtualService/default/v: spec.http[0].fault.delay.percent: warning: "percent" is deprecated (write "percentage: {value: N}")"#,
                 "9: VirtualService/default/v: spec.http[0].fault.delay.fixedDelay: must be a duration, not a number (give it a unit: 5s)",
                 "9: VirtualService/default/v: spec.http[0].fault.delay.percent: must be between 0 and 100, not 101",
@@ -276,31 +261,50 @@ fn what_is_wrong_inside_fields_that_are_not_enforced() {
         (
             rule("fault: {}\n    mirror: {host: '*'}\n    mirrors: [{percentage: {value: 100.5}}]"),
             &[
-                not_enforced!("8", "fault", "fault"),
                 r#"8: VirtualService/default/v: spec.http[0].fault: has no fault (write "delay" or "abort")"#,
-                not_enforced!("9", "mirror", "mirror"),
                 r#"9: VirtualService/default/v: spec.http[0].mirror.host: host "*" must be a name, not "*" (write the name of a service)"#,
-                not_enforced!("10", "mirrors", "mirrors"),
                 "10: VirtualService/default/v: spec.http[0].mirrors[0].percentage.value: must be between 0 and 100, not 100.5",
                 r#"10: VirtualService/default/v: spec.http[0].mirrors[0]: "destination" is required"#,
                 r#"10: VirtualService/default/v: spec.http[0].mirrors: stands beside "mirror", which excludes it (keep one of them)"#,
             ],
         ),
         (
-            virtual_service_spec(
-                "\n  hosts: [a.example.com]\n  gateways: [g]\n  tls:\n  - {match: [{sniHosts: [b.example.com, 1.2.3.4], port: 0}], route: [{destination: {host: web}}]}\n  - {}\n  tcp:\n  - {match: [{destinationSubnets: [10.0.0.0/33], sourceSubnet: a}], route: [{destination: {host: web}, weight: 1}]}",
+            rule(
+                "fault:\n      delay: {percentage: {value: 0.00001}}\n      abort: {httpStatus: 600, grpcStatus: OK, percentage: {value: 5}}",
             ),
             &[
-                r#"7: VirtualService/default/v: spec.tls: "tls" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                "8: VirtualService/default/v: spec.tls[0].match[0].port: must be between 1 and 65535, not 0",
-                r#"8: VirtualService/default/v: spec.tls[0].match[0].sniHosts[0]: "b.example.com" is not covered by any of "hosts" (add it there)"#,
-                "8: VirtualService/default/v: spec.tls[0].match[0].sniHosts[1]: warning: clients send no address as server name (write a host name)",
-                r#"9: VirtualService/default/v: spec.tls[1]: has no "match" (write the "sniHosts" to match)"#,
-                r#"9: VirtualService/default/v: spec.tls[1]: has no destination (write it under "route")"#,
-                r#"10: VirtualService/default/v: spec.tcp: "tcp" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"11: VirtualService/default/v: spec.tcp[0].match[0].destinationSubnets[0]: "10.0.0.0/33" is not an address or a subnet (write it like 10.0.0.0/8)"#,
-                r#"11: VirtualService/default/v: spec.tcp[0].match[0].sourceSubnet: "a" is not an address or a subnet (write it like 10.0.0.0/8)"#,
+                r#"9: VirtualService/default/v: spec.http[0].fault.delay.percentage: 0.00001 is less than 0.0001, so it never happens"#,
+                r#"9: VirtualService/default/v: spec.http[0].fault.delay: warning: has no time, so it does nothing (write "fixedDelay")"#,
+                "10: VirtualService/default/v: spec.http[0].fault.abort.httpStatus: must be between 200 and 599, not 600",
+                r#"10: VirtualService/default/v: spec.http[0].fault.abort.grpcStatus: stands beside "httpStatus" (keep one of them)"#,
+            ],
+        ),
+        (
+            rule("mirror: {host: web, port: {number: 80}}")
+                .replace("{name: v}", "{name: v, annotations: {ringway.dev/mirror-compare: 'yes'}}"),
+            &[
+                r#"3: VirtualService/default/v: metadata.annotations[ringway.dev/mirror-compare]: "yes" is not "true" or "body" ("true" compares the status)"#,
             ],
         ),
     ]);
+}
+
+#[test]
+fn what_is_wrong_inside_fields_that_are_not_enforced() {
+    check(&[(
+        virtual_service_spec(
+            "\n  hosts: [a.example.com]\n  gateways: [g]\n  tls:\n  - {match: [{sniHosts: [b.example.com, 1.2.3.4], port: 0}], route: [{destination: {host: web}}]}\n  - {}\n  tcp:\n  - {match: [{destinationSubnets: [10.0.0.0/33], sourceSubnet: a}], route: [{destination: {host: web}, weight: 1}]}",
+        ),
+        &[
+            r#"7: VirtualService/default/v: spec.tls: "tls" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+            "8: VirtualService/default/v: spec.tls[0].match[0].port: must be between 1 and 65535, not 0",
+            r#"8: VirtualService/default/v: spec.tls[0].match[0].sniHosts[0]: "b.example.com" is not covered by any of "hosts" (add it there)"#,
+            "8: VirtualService/default/v: spec.tls[0].match[0].sniHosts[1]: warning: clients send no address as server name (write a host name)",
+            r#"9: VirtualService/default/v: spec.tls[1]: has no "match" (write the "sniHosts" to match)"#,
+            r#"9: VirtualService/default/v: spec.tls[1]: has no destination (write it under "route")"#,
+            r#"10: VirtualService/default/v: spec.tcp: "tcp" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+            r#"11: VirtualService/default/v: spec.tcp[0].match[0].destinationSubnets[0]: "10.0.0.0/33" is not an address or a subnet (write it like 10.0.0.0/8)"#,
+            r#"11: VirtualService/default/v: spec.tcp[0].match[0].sourceSubnet: "a" is not an address or a subnet (write it like 10.0.0.0/8)"#,
+        ],
+    )]);
 }

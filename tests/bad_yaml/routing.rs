@@ -462,9 +462,6 @@ fn destination_rules() {
                 "{host: web, trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true}}, connectionPool: {}, outlier_detection: {}, tls: {}, portLevelSettings: []}}",
             ),
             &[
-                r#"4: DestinationRule/default/d: spec.trafficPolicy.connectionPool: "connectionPool" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"4: DestinationRule/default/d: spec.trafficPolicy.outlier_detection: "outlier_detection" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"4: DestinationRule/default/d: spec.trafficPolicy.tls: "tls" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 r#"4: DestinationRule/default/d: spec.trafficPolicy.connectionPool: has no settings (write "tcp" or "http")"#,
             ],
         ),

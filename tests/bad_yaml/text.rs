@@ -225,12 +225,9 @@ fn fields_that_are_unknown_twice_removed_or_not_enforced() {
             ],
         ),
         (
-            rule("timeout: 5s\n    retries: {attempts: 2}\n    mirror_percent: 5"),
+            rule("mirror: {host: web, port: {number: 80}}\n    mirror_percent: 5"),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].timeout: "timeout" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"9: VirtualService/default/v: spec.http[0].retries: "retries" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"10: VirtualService/default/v: spec.http[0].mirror_percent: "mirror_percent" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"10: VirtualService/default/v: spec.http[0].mirror_percent: warning: "mirror_percent" is deprecated (write "mirrorPercentage: {value: N}")"#,
+                r#"9: VirtualService/default/v: spec.http[0].mirror_percent: warning: "mirror_percent" is deprecated (write "mirrorPercentage: {value: N}")"#,
             ],
         ),
         (rule("fault: null"), &[]),

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+mod resilience;
+
 use super::address;
 use crate::plan::{
     AccessLogEncoding, Action, AddressPart, Cluster, Condition, Cors, Cpus, Destination, Driver, Edits, Field, Forward,
@@ -78,6 +80,7 @@ fn bootstrap(plan: &Plan) -> Value {
             ServerHeader::Overwrite(name) => name,
             ServerHeader::PassThrough => "passthrough",
         },
+        "mirror_host_suffix": proxy.mirror_host_suffix,
         "path_normalization": match proxy.path_normalization {
             PathNormalization::None => "NONE",
             PathNormalization::Base => "BASE",
@@ -123,6 +126,7 @@ fn cluster(cluster: &Cluster) -> Value {
             shown["maglev_lb_config"] = json!({"table_size": size.entries()});
         }
     }
+    resilience::connections(&mut shown, cluster);
     if let Some(warmup) = warmup {
         shown["slow_start_config"] = json!({
             "slow_start_window": duration(warmup.duration),
@@ -196,7 +200,12 @@ fn route(plan: &Plan, route: &Route) -> Value {
         shown["cors"] = cors_policy(policy);
     }
     match action {
-        Action::Forward(forward) => shown["route"] = forwarding(plan, forward),
+        Action::Forward(forward) => {
+            shown["route"] = forwarding(plan, forward);
+            if let Some(fault) = &forward.fault {
+                shown["fault"] = resilience::fault(fault);
+            }
+        }
         Action::Redirect(redirect) => shown["redirect"] = redirection(redirect),
         Action::Direct(direct) => {
             let body = String::from_utf8_lossy(&direct.body);
@@ -323,20 +332,25 @@ fn forwarding(plan: &Plan, forward: &Forward) -> Value {
     if !hash_keys.is_empty() {
         shown["hash_policy"] = hash_keys.iter().map(hash_policy).collect::<Vec<_>>().into();
     }
+    resilience::tries(&mut shown, plan, forward);
     shown
 }
 
 fn destination(plan: &Plan, destination: &Destination) -> Value {
     let Destination { target, weight: _, headers, authority } = destination;
-    let mut shown = match target {
-        Target::Known(id) => json!({"cluster": plan.cluster(*id).map(|cluster| &cluster.name)}),
-        Target::Missing(name) => json!({"cluster": **name, "cluster_exists": false}),
-    };
+    let mut shown = shown_target(plan, target);
     if let Some(authority) = authority {
         shown["host_rewrite_literal"] = authority.to_string().into();
     }
     header_edits(&mut shown, headers);
     shown
+}
+
+fn shown_target(plan: &Plan, target: &Target) -> Value {
+    match target {
+        Target::Known(id) => json!({"cluster": plan.cluster(*id).map(|cluster| &cluster.name)}),
+        Target::Missing(name) => json!({"cluster": **name, "cluster_exists": false}),
+    }
 }
 
 fn substitution(pieces: &[Piece]) -> String {

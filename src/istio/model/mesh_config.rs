@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use super::destination_rule::{LocalityLb, read_locality_lb};
+use super::destination_rule::{
+    ConnectionPool, LocalityLb, OutlierDetection, TcpKeepalive, read_connection_pool, read_locality_lb,
+    read_outlier_detection, read_tcp_keepalive,
+};
 use super::export::{self, Scope};
 use super::proxy::{Cpus, MAX_CPUS};
 use super::scalar::host;
+use super::virtual_service::{Retries, read_retries};
 use crate::istio::reader::{Item, Message, Object, enforced, not_yet};
 
 /// `spec.meshConfig`: the fields of Istio's MeshConfig that are enforced.
@@ -20,6 +24,14 @@ pub struct MeshConfig {
     pub access_log_encoding: AccessLogEncoding,
     /// `connectTimeout` of upstream connections.
     pub connect_timeout: Duration,
+    /// `tcpKeepalive` of upstream connections.
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// `defaultHttpRetryPolicy`: of rules without `retries`; `None`: Istio's own.
+    pub default_http_retry_policy: Option<Retries>,
+    /// `defaultTrafficPolicy.connectionPool`: where no DestinationRule has one.
+    pub default_connection_pool: Option<ConnectionPool>,
+    /// `defaultTrafficPolicy.outlierDetection`: where no DestinationRule has one.
+    pub default_outlier_detection: Option<OutlierDetection>,
     /// `outboundTrafficPolicy.mode`: what the mesh listener does with hosts that nobody declared.
     pub outbound_traffic_policy: OutboundTrafficPolicy,
     /// `pathNormalization.normalization`.
@@ -79,6 +91,10 @@ impl Default for MeshConfig {
             access_log_format: None,
             access_log_encoding: AccessLogEncoding::Text,
             connect_timeout: Duration::from_secs(10),
+            tcp_keepalive: None,
+            default_http_retry_policy: None,
+            default_connection_pool: None,
+            default_outlier_detection: None,
             outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
             path_normalization: PathNormalization::Base,
             locality_lb: LocalityLb { enabled: Some(true), ..LocalityLb::default() },
@@ -105,9 +121,9 @@ const MESH_CONFIG: Message = Message {
         not_yet("proxyInboundListenPort"),
         not_yet("proxyHttpPort"),
         not_yet("protocolDetectionTimeout"),
-        not_yet("tcpKeepalive"),
-        not_yet("defaultHttpRetryPolicy"),
-        not_yet("defaultTrafficPolicy"),
+        enforced("tcpKeepalive"),
+        enforced("defaultHttpRetryPolicy"),
+        enforced("defaultTrafficPolicy"),
         enforced("pathNormalization"),
         enforced("localityLbSetting"),
         not_yet("dnsRefreshRate"),
@@ -200,9 +216,12 @@ const PROXY_CONFIG: Message = Message {
     ],
 };
 
+const DEFAULT_TRAFFIC_POLICY: Message =
+    Message { name: "DefaultTrafficPolicy", fields: &[enforced("connectionPool"), enforced("outlierDetection")] };
+
 /// The tables of this file.
 pub(in crate::istio) const MESSAGES: &[&Message] =
-    &[&MESH_CONFIG, &OUTBOUND_TRAFFIC_POLICY, &PATH_NORMALIZATION, &PROXY_CONFIG];
+    &[&MESH_CONFIG, &OUTBOUND_TRAFFIC_POLICY, &PATH_NORMALIZATION, &DEFAULT_TRAFFIC_POLICY, &PROXY_CONFIG];
 
 /// Reads it; `concurrency` of its `defaultConfig` goes to `concurrency`.
 pub(super) fn read(item: &Item<'_>, concurrency: &mut Option<Cpus>) -> Option<MeshConfig> {
@@ -223,6 +242,8 @@ pub(super) fn read(item: &Item<'_>, concurrency: &mut Option<Cpus>) -> Option<Me
             });
         config.get("drainDuration")?.duration()
     });
+    let policy = object.get("defaultTrafficPolicy").and_then(|item| item.object(&DEFAULT_TRAFFIC_POLICY));
+    let of_policy = |name: &str| policy.as_ref().and_then(|policy| policy.get(name));
     Some(MeshConfig {
         access_log_file: nonempty("accessLogFile"),
         access_log_format: nonempty("accessLogFormat"),
@@ -247,6 +268,10 @@ pub(super) fn read(item: &Item<'_>, concurrency: &mut Option<Cpus>) -> Option<Me
             default.default_destination_rule_export_to,
         ),
         connect_timeout: connect_timeout(&object).unwrap_or(default.connect_timeout),
+        tcp_keepalive: object.get("tcpKeepalive").and_then(|item| read_tcp_keepalive(&item)),
+        default_http_retry_policy: object.get("defaultHttpRetryPolicy").and_then(|item| read_retries(&item)),
+        default_connection_pool: of_policy("connectionPool").and_then(|item| read_connection_pool(&item)),
+        default_outlier_detection: of_policy("outlierDetection").and_then(|item| read_outlier_detection(&item)),
         outbound_traffic_policy: object
             .get("outboundTrafficPolicy")
             .and_then(|item| outbound_traffic_policy(&item))

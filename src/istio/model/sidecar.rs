@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::destination_rule::check_connection_pool;
+use super::destination_rule::read_connection_pool;
 use super::proxy::OutboundTrafficPolicy;
 use super::scalar::{Protocol, host};
 use super::server_tls;
@@ -108,7 +108,7 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<Sidecar> {
     for item in object.list("ingress") {
         unique_port(&item, ingress(&item), &mut ports);
     }
-    object.verify("inboundConnectionPool", check_connection_pool);
+    object.verify("inboundConnectionPool", read_connection_pool);
     let egress = object.get("egress").map(|list| egress(&list, &meta.namespace));
     let outbound_traffic_policy = object.get("outboundTrafficPolicy").and_then(|item| outbound_traffic_policy(&item));
     Some(Sidecar { meta, workload_selector, egress, outbound_traffic_policy })
@@ -182,7 +182,7 @@ fn check_host(name: &str) -> Result<(), &'static str> {
 fn ingress(item: &Item<'_>) -> Option<u32> {
     let listener = item.outline(&INGRESS)?;
     let number = check_listener(&listener);
-    listener.verify("connectionPool", check_connection_pool);
+    listener.verify("connectionPool", read_connection_pool);
     listener.verify("defaultEndpoint", |item| {
         let text = item.string()?;
         let local = ["127.0.0.1:", "0.0.0.0:", "[::1]:", "[::]:", ":"];

@@ -1,12 +1,14 @@
 //! Good documents and what is read from them. What is wrong with bad ones is in `tests/bad_yaml`.
 
+mod resilience;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::destination_rule::{
-    ConsistentHash, Distribute, Failover, HashCookie, HashKey, HashTable, LbPolicy, LoadBalancer, LocalityLb,
-    TrafficPolicy, Warmup,
+    ConnectionPool, ConsistentHash, Distribute, Failover, HashCookie, HashKey, HashTable, LbPolicy, LoadBalancer,
+    LocalityLb, OutlierDetection, TcpKeepalive, TrafficPolicy, Warmup,
 };
 use super::export::{ExportTo, Scope};
 use super::proxy::{
@@ -15,7 +17,7 @@ use super::proxy::{
 use super::scalar::StringMatch::{Exact, Prefix, Present, Regex};
 use super::virtual_service::{
     CorsPolicy, Destination, DirectResponse, HeaderOperations, Headers, HttpMatch, HttpRoute, PathRewrite, Redirect,
-    RedirectPath, RedirectPort, Rewrite, RouteDestination, UnmatchedPreflights,
+    RedirectPath, RedirectPort, Retries, Rewrite, RouteDestination, UnmatchedPreflights,
 };
 use crate::istio::world::World;
 use crate::istio::{Options, read};
@@ -188,8 +190,7 @@ spec:
     let rule = &world.destination_rules[0];
     let policy = |policy: Option<LbPolicy>| TrafficPolicy {
         load_balancer: policy.map(|policy| LoadBalancer { policy, ..LoadBalancer::default() }),
-        outlier_detection: false,
-        ports: Vec::new(),
+        ..TrafficPolicy::default()
     };
     assert_eq!(rule.host, "*.example.com");
     assert_eq!(rule.traffic_policy, policy(Some(LbPolicy::RoundRobin)));
@@ -234,6 +235,9 @@ spec:
     defaultVirtualServiceExportTo: ['~']
     defaultDestinationRuleExportTo: ['*']
     connectTimeout: 250ms
+    tcpKeepalive: {probes: 3}
+    defaultHttpRetryPolicy: {attempts: 0}
+    defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: 9}}, outlierDetection: {}}
     defaultConfig: {drainDuration: 3s, concurrency: 4}
 ",
     )
@@ -264,6 +268,17 @@ spec:
             access_log_file: Some("/dev/stdout".to_owned()),
             access_log_format: Some("%PROTOCOL%".to_owned()),
             connect_timeout: Duration::from_millis(250),
+            tcp_keepalive: Some(TcpKeepalive { probes: Some(3), ..TcpKeepalive::default() }),
+            default_http_retry_policy: Some(Retries {
+                attempts: 0,
+                per_try_timeout: None,
+                retry_on: Vec::new(),
+                remote_localities: false,
+                ignore_previous_hosts: None,
+                backoff: None,
+            }),
+            default_connection_pool: Some(ConnectionPool { max_connections: Some(9), ..ConnectionPool::default() }),
+            default_outlier_detection: Some(OutlierDetection::default()),
             outbound_traffic_policy: OutboundTrafficPolicy::RegistryOnly,
             drain_duration: Duration::from_secs(3),
             access_log_encoding: AccessLogEncoding::Json,

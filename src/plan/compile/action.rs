@@ -33,7 +33,8 @@ impl<'w> Compiler<'w> {
             Some(virtual_service::PathRewrite::Matched(_)) | None => None,
         };
         let hash_keys = self.hash_keys(&rule.rule.route);
-        Some(Action::Forward(Forward { rewrite, hash_keys, ..Forward::to(destinations) }))
+        let forward = Forward { rewrite, hash_keys, ..Forward::to(destinations) };
+        Some(Action::Forward(self.resilience(rule, scope, forward)))
     }
 
     /// `route`.

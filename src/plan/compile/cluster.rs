@@ -47,9 +47,12 @@ impl<'w> Compiler<'w> {
         };
         let everyone = Labels::new();
         let labels = subset.map_or(&everyone, |subset| &subset.labels);
-        let policy = effective(traffic_policy(&rules), subset.map(|subset| &subset.traffic_policy), port.number);
+        let of_subset = subset.map(|subset| &subset.traffic_policy);
+        let mesh = &self.world.proxy.mesh_config;
+        let policy = effective(traffic_policy(&rules), of_subset, port.number, mesh);
         let (endpoints, spread) = self.spread(service, port, labels, policy);
-        Some(Cluster::new(name, spread, endpoints, self.settings.connect_timeout))
+        let cluster = Cluster::new(name, spread, endpoints, self.settings.connect_timeout);
+        Some(self.connections(policy, cluster))
     }
 }
 

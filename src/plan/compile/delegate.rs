@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::istio::model::scalar::StringMatch;
-use crate::istio::model::virtual_service::{HttpMatch, HttpRoute, VirtualService};
+use crate::istio::model::virtual_service::{HttpMatch, HttpRoute, Mirroring, VirtualService};
 use crate::istio::problem::Problem;
 use crate::istio::world::World;
 
@@ -83,6 +83,15 @@ fn merged(root: &HttpRoute, leaf: &HttpRoute, matches: Vec<HttpMatch>) -> HttpRo
         matches,
         rewrite: leaf.rewrite.clone().or_else(|| root.rewrite.clone()),
         direct_response: leaf.direct_response.clone().or_else(|| root.direct_response.clone()),
+        timeout: leaf.timeout.or(root.timeout),
+        retries: leaf.retries.clone().or_else(|| root.retries.clone()),
+        fault: leaf.fault.clone().or_else(|| root.fault.clone()),
+        mirroring: Mirroring {
+            mirror: leaf.mirroring.mirror.clone().or_else(|| root.mirroring.mirror.clone()),
+            percent: leaf.mirroring.percent.or(root.mirroring.percent),
+            percentage: leaf.mirroring.percentage.or(root.mirroring.percentage),
+            mirrors: if leaf.mirroring.mirrors.is_empty() { &root.mirroring } else { &leaf.mirroring }.mirrors.clone(),
+        },
         cors_policy: leaf.cors_policy.clone().or_else(|| root.cors_policy.clone()),
         headers: leaf.headers.clone().or_else(|| root.headers.clone()),
         ..leaf.clone()

@@ -40,7 +40,7 @@ impl<'w> Compiler<'w> {
         let own = block.and_then(|block| block.locality.as_ref());
         let setting = locality::setting(own, &proxy.mesh_config.locality_lb);
         let (addresses, placed): (Vec<SocketAddr>, Vec<Placed<'_>>) = found.into_iter().unzip();
-        let mut levels = locality::levels(setting, policy.outlier_detection, here, &placed);
+        let mut levels = locality::levels(setting, policy.outlier_detection.is_some(), here, &placed);
         // What no group has gets nothing, and is not even connected to: it is left out.
         let mut kept: Vec<u32> = levels.iter().flatten().flat_map(|group| &group.members).copied().collect();
         kept.sort_unstable();

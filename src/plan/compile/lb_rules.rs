@@ -5,8 +5,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::istio::model::destination_rule::{DestinationRule, LoadBalancer, Subset, TrafficPolicy};
+use crate::istio::model::destination_rule::{
+    ConnectionPool, DestinationRule, LoadBalancer, OutlierDetection, RetryBudget, Subset, TrafficPolicy,
+};
 use crate::istio::model::export::Scope;
+use crate::istio::model::proxy::MeshConfig;
 use crate::istio::model::{Labels, selects};
 use crate::istio::world::{Service, World};
 use crate::plan::ProxySettings;
@@ -123,34 +126,49 @@ pub(super) fn traffic_policy<'w>(rules: &[&'w DestinationRule]) -> Option<&'w Tr
 #[derive(Clone, Copy, Default)]
 pub(super) struct Effective<'w> {
     pub(super) load_balancer: Option<&'w LoadBalancer>,
-    /// Whether something takes failing endpoints out, so that localities can fail over.
-    pub(super) outlier_detection: bool,
+    pub(super) connection_pool: Option<&'w ConnectionPool>,
+    pub(super) outlier_detection: Option<&'w OutlierDetection>,
+    pub(super) retry_budget: Option<&'w RetryBudget>,
 }
 
-/// The policy of a rule, for one of its ports, and with a subset's over it. An entry of `portLevelSettings` stands in
-/// place of the whole policy that it is in; a block of a subset in place of the rule's whole block.
+/// The policy of a rule, for one of its ports, with the mesh's default where it leaves a block out, and with a subset's
+/// over both. An entry of `portLevelSettings` stands in place of the whole policy that it is in, but for the retry
+/// budget, which only whole policies have; a block of a subset in place of the rule's whole block.
 pub(super) fn effective<'w>(
     rule: Option<&'w TrafficPolicy>,
     subset: Option<&'w TrafficPolicy>,
     port: u16,
+    mesh: &'w MeshConfig,
 ) -> Effective<'w> {
     let own = |policy: &'w TrafficPolicy| {
         at_port(policy, port).unwrap_or(Effective {
             load_balancer: policy.load_balancer.as_ref(),
-            outlier_detection: policy.outlier_detection,
+            connection_pool: policy.connection_pool.as_ref(),
+            outlier_detection: policy.outlier_detection.as_ref(),
+            retry_budget: policy.retry_budget.as_ref(),
         })
     };
-    let of_rule = rule.map(own).unwrap_or_default();
+    let mut of_rule = rule.map(own).unwrap_or_default();
+    of_rule.connection_pool = of_rule.connection_pool.or(mesh.default_connection_pool.as_ref());
+    of_rule.outlier_detection = of_rule.outlier_detection.or(mesh.default_outlier_detection.as_ref());
     let Some(subset) = subset else { return of_rule };
-    at_port(subset, port).unwrap_or_else(|| Effective {
-        load_balancer: subset.load_balancer.as_ref().or(of_rule.load_balancer),
-        outlier_detection: subset.outlier_detection || of_rule.outlier_detection,
-    })
+    let retry_budget = subset.retry_budget.as_ref().or(of_rule.retry_budget);
+    match at_port(subset, port) {
+        Some(entry) => Effective { retry_budget, ..entry },
+        None => Effective {
+            load_balancer: subset.load_balancer.as_ref().or(of_rule.load_balancer),
+            connection_pool: subset.connection_pool.as_ref().or(of_rule.connection_pool),
+            outlier_detection: subset.outlier_detection.as_ref().or(of_rule.outlier_detection),
+            retry_budget,
+        },
+    }
 }
 
 fn at_port(policy: &TrafficPolicy, port: u16) -> Option<Effective<'_>> {
     policy.ports.iter().find(|entry| entry.port == port).map(|entry| Effective {
         load_balancer: entry.load_balancer.as_ref(),
-        outlier_detection: entry.outlier_detection,
+        connection_pool: entry.connection_pool.as_ref(),
+        outlier_detection: entry.outlier_detection.as_ref(),
+        retry_budget: None,
     })
 }

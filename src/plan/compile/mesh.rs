@@ -253,8 +253,9 @@ impl<'w> Compiler<'w> {
             root: None,
         };
         let destinations = Destinations::only(Destination::plain(target));
-        let hash_keys = self.hash_key(&named).into_iter().collect();
-        built_in("default", origin, Action::Forward(Forward { hash_keys, ..Forward::to(destinations) }))
+        let hash_keys: Box<[_]> = self.hash_key(&named).into_iter().collect();
+        let retry = self.retry(None, !hash_keys.is_empty());
+        built_in("default", origin, Action::Forward(Forward { hash_keys, retry, ..Forward::to(destinations) }))
     }
 }
 

@@ -6,12 +6,13 @@
 //!
 //! ```text
 //! listener (Gateway.servers)  -> host (hosts)    -+-> route (http) -> matcher (match), action (route, …) -> cluster
-//! mesh (Proxy.spec.mesh)      -> mesh (services) -+       ^ delegate (delegate)         ^ headers, cors
+//! mesh (Proxy.spec.mesh)      -> mesh (services) -+       ^ delegate (delegate)         ^ headers, cors, resilience
 //! ```
 
 mod action;
 mod bound;
 mod cluster;
+mod connections;
 mod cors;
 mod delegate;
 mod headers;
@@ -23,6 +24,7 @@ mod lb_rules;
 mod listener;
 mod matcher;
 mod mesh;
+mod resilience;
 mod route;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ mod conditions;
 mod delegates;
 mod mesh;
 mod oracle;
+mod resilience;
 mod visibility;
 
 use std::io::Write;

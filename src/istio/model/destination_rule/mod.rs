@@ -6,16 +6,21 @@ use super::export::{self, ExportTo};
 use super::scalar::host;
 use super::virtual_service::PORT_SELECTOR;
 use super::{Labels, Meta};
-use crate::istio::reader::{Item, Message, enforced, not_yet};
+use crate::istio::reader::{Item, Message, Object, enforced, not_yet};
 
+mod connection_pool;
 mod load_balancer;
 mod locality;
+mod outlier_detection;
 mod upstream;
 
+pub use connection_pool::{ConnectionPool, RetryBudget, TcpKeepalive};
+pub(in crate::istio) use connection_pool::{read as read_connection_pool, tcp_keepalive as read_tcp_keepalive};
 pub use load_balancer::{ConsistentHash, HashCookie, HashKey, HashTable, LbPolicy, LoadBalancer, Warmup};
 pub(in crate::istio) use locality::read as read_locality_lb;
 pub use locality::{Distribute, Failover, LocalityLb};
-pub(in crate::istio) use upstream::connection_pool as check_connection_pool;
+pub use outlier_detection::OutlierDetection;
+pub(in crate::istio) use outlier_detection::read as read_outlier_detection;
 
 /// A DestinationRule document.
 #[derive(Debug, Clone)]
@@ -51,8 +56,12 @@ pub struct Subset {
 pub struct TrafficPolicy {
     /// `loadBalancer`.
     pub load_balancer: Option<LoadBalancer>,
-    /// Whether there is an `outlierDetection`: `localityLbSetting` fails over only then.
-    pub outlier_detection: bool,
+    /// `connectionPool`.
+    pub connection_pool: Option<ConnectionPool>,
+    /// `outlierDetection`: `localityLbSetting` fails over only where there is one.
+    pub outlier_detection: Option<OutlierDetection>,
+    /// `retryBudget`.
+    pub retry_budget: Option<RetryBudget>,
     /// `portLevelSettings`, in order; each port once.
     pub ports: Vec<PortPolicy>,
 }
@@ -64,8 +73,10 @@ pub struct PortPolicy {
     pub port: u16,
     /// `loadBalancer`; `None`: the default.
     pub load_balancer: Option<LoadBalancer>,
-    /// Whether there is an `outlierDetection`.
-    pub outlier_detection: bool,
+    /// `connectionPool`; `None`: the default.
+    pub connection_pool: Option<ConnectionPool>,
+    /// `outlierDetection`; `None`: there is none.
+    pub outlier_detection: Option<OutlierDetection>,
 }
 
 const DESTINATION_RULE: Message = Message {
@@ -86,13 +97,13 @@ const TRAFFIC_POLICY: Message = Message {
     name: "TrafficPolicy",
     fields: &[
         enforced("loadBalancer"),
-        not_yet("connectionPool"),
-        not_yet("outlierDetection"),
-        not_yet("tls"),
+        enforced("connectionPool"),
+        enforced("outlierDetection"),
+        enforced("tls"),
         enforced("portLevelSettings"),
         not_yet("tunnel"),
         not_yet("proxyProtocol"),
-        not_yet("retryBudget"),
+        enforced("retryBudget"),
     ],
 };
 
@@ -101,9 +112,9 @@ const PORT_TRAFFIC_POLICY: Message = Message {
     fields: &[
         enforced("port"),
         enforced("loadBalancer"),
-        not_yet("connectionPool"),
-        not_yet("outlierDetection"),
-        not_yet("tls"),
+        enforced("connectionPool"),
+        enforced("outlierDetection"),
+        enforced("tls"),
     ],
 };
 
@@ -114,8 +125,14 @@ const WORKLOAD_SELECTOR: Message =
 const MESSAGES: &[&Message] = &[&DESTINATION_RULE, &SUBSET, &TRAFFIC_POLICY, &PORT_TRAFFIC_POLICY, &WORKLOAD_SELECTOR];
 
 /// The tables of this kind, file by file.
-pub(in crate::istio) const MESSAGE_FILES: &[&[&Message]] =
-    &[MESSAGES, load_balancer::MESSAGES, locality::MESSAGES, upstream::MESSAGES];
+pub(in crate::istio) const MESSAGE_FILES: &[&[&Message]] = &[
+    MESSAGES,
+    load_balancer::MESSAGES,
+    locality::MESSAGES,
+    connection_pool::MESSAGES,
+    outlier_detection::MESSAGES,
+    upstream::MESSAGES,
+];
 
 /// Reads `spec`.
 pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<DestinationRule> {
@@ -168,9 +185,7 @@ fn traffic_policy(item: &Item<'_>) -> Option<TrafficPolicy> {
     if object.is_empty() {
         item.error("is empty", "write a policy, or leave it out");
     }
-    let outlier_detection = object.has_any(&["outlierDetection"]);
-    let load_balancer = object.get("loadBalancer").and_then(|item| load_balancer::read(&item, outlier_detection));
-    upstream::check(&object);
+    let Blocks { load_balancer, connection_pool, outlier_detection } = blocks(&object);
     let mut ports: Vec<PortPolicy> = Vec::new();
     for item in object.list("portLevelSettings") {
         let Some(policy) = port_policy(&item) else { continue };
@@ -180,7 +195,24 @@ fn traffic_policy(item: &Item<'_>) -> Option<TrafficPolicy> {
             ports.push(policy);
         }
     }
-    Some(TrafficPolicy { load_balancer, outlier_detection, ports })
+    let retry_budget = object.get("retryBudget").and_then(|item| connection_pool::retry_budget(&item));
+    Some(TrafficPolicy { load_balancer, connection_pool, outlier_detection, retry_budget, ports })
+}
+
+/// What a policy has for all ports and for one.
+struct Blocks {
+    load_balancer: Option<LoadBalancer>,
+    connection_pool: Option<ConnectionPool>,
+    outlier_detection: Option<OutlierDetection>,
+}
+
+fn blocks(object: &Object<'_>) -> Blocks {
+    let outlier_detection = object.get("outlierDetection").and_then(|item| outlier_detection::read(&item));
+    let fails_over = outlier_detection.is_some();
+    let load_balancer = object.get("loadBalancer").and_then(|item| load_balancer::read(&item, fails_over));
+    let connection_pool = object.get("connectionPool").and_then(|item| connection_pool::read(&item));
+    upstream::check(object);
+    Blocks { load_balancer, connection_pool, outlier_detection }
 }
 
 fn port_policy(item: &Item<'_>) -> Option<PortPolicy> {
@@ -188,9 +220,7 @@ fn port_policy(item: &Item<'_>) -> Option<PortPolicy> {
     if !object.has_any(&["loadBalancer", "connectionPool", "outlierDetection", "tls"]) {
         item.error("has no policy", "write one beside \"port\"");
     }
-    let outlier_detection = object.has_any(&["outlierDetection"]);
-    let load_balancer = object.get("loadBalancer").and_then(|item| load_balancer::read(&item, outlier_detection));
-    upstream::check(&object);
+    let Blocks { load_balancer, connection_pool, outlier_detection } = blocks(&object);
     let port = object.required("port")?.object(&PORT_SELECTOR)?.required("number")?.port()?;
-    Some(PortPolicy { port, load_balancer, outlier_detection })
+    Some(PortPolicy { port, load_balancer, connection_pool, outlier_detection })
 }

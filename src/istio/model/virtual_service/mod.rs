@@ -1,10 +1,12 @@
 //! `VirtualService` (Istio `networking/v1alpha3/virtual_service.proto`): rules from requests to destinations.
 
+use std::time::Duration;
+
 use super::Meta;
 use super::export::{self, ExportTo};
 use super::scalar::string_match::STRING_MATCH;
 use super::scalar::{StringMatch, host};
-use crate::istio::reader::{Item, Message, Object, enforced, not_yet, not_yet_deprecated, removed};
+use crate::istio::reader::{Item, Message, Object, deprecated, enforced, not_yet, removed};
 
 mod action;
 mod cors;
@@ -17,6 +19,8 @@ pub use action::{DirectResponse, PathRewrite, Redirect, RedirectCode, RedirectPa
 pub use cors::{CorsPolicy, UnmatchedPreflights};
 pub use headers::{HeaderOperations, Headers};
 pub use matching::HttpMatch;
+pub(in crate::istio) use resilience::retries as read_retries;
+pub use resilience::{Abort, AbortStatus, Delay, Fault, MirrorCompare, Mirroring, Retries};
 
 /// A VirtualService document, with all names resolved and lower-case.
 #[derive(Debug, Clone)]
@@ -31,10 +35,15 @@ pub struct VirtualService {
     pub export_to: Option<ExportTo>,
     /// `http`, in order: the first rule that matches wins.
     pub http: Vec<HttpRoute>,
+    /// Annotation [`MIRROR_COMPARE`].
+    pub mirror_compare: MirrorCompare,
 }
 
 /// The reserved gateway name of sidecars, and the default of `gateways`.
 pub const MESH: &str = "mesh";
+
+/// The annotation that has mirrors' answers compared with the clients'.
+pub const MIRROR_COMPARE: &str = "ringway.dev/mirror-compare";
 
 /// One rule of `http`.
 #[derive(Debug, Clone)]
@@ -59,6 +68,14 @@ pub struct HttpRoute {
     pub delegate: Option<String>,
     /// `rewrite`.
     pub rewrite: Option<Rewrite>,
+    /// `timeout`; `None`: there is no end.
+    pub timeout: Option<Duration>,
+    /// `retries`; `None`: the mesh's default.
+    pub retries: Option<Retries>,
+    /// `fault`.
+    pub fault: Option<Fault>,
+    /// `mirror` and `mirrors`.
+    pub mirroring: Mirroring,
     /// `corsPolicy`.
     pub cors_policy: Option<CorsPolicy>,
     /// `headers`.
@@ -109,13 +126,13 @@ const HTTP_ROUTE: Message = Message {
         enforced("directResponse"),
         enforced("delegate"),
         enforced("rewrite"),
-        not_yet("timeout"),
-        not_yet("retries"),
-        not_yet("fault"),
-        not_yet("mirror"),
-        not_yet("mirrors"),
-        not_yet_deprecated("mirrorPercent", "write \"mirrorPercentage: {value: N}\""),
-        not_yet("mirrorPercentage"),
+        enforced("timeout"),
+        enforced("retries"),
+        enforced("fault"),
+        enforced("mirror"),
+        enforced("mirrors"),
+        deprecated("mirrorPercent", "write \"mirrorPercentage: {value: N}\""),
+        enforced("mirrorPercentage"),
         enforced("corsPolicy"),
         enforced("headers"),
         removed("websocketUpgrade", "remove it: upgrades are always allowed"),
@@ -198,7 +215,25 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<VirtualServi
     };
     let rules = object.list("http");
     let http = (0..).zip(&rules).filter_map(|(index, item)| http_route(index, item, scope)).collect();
-    Some(VirtualService { meta, hosts, gateways, export_to, http })
+    let mirror_compare = mirror_compare(&meta, spec);
+    Some(VirtualService { meta, hosts, gateways, export_to, http, mirror_compare })
+}
+
+fn mirror_compare(meta: &Meta, spec: &Item<'_>) -> MirrorCompare {
+    match meta.annotations.get(MIRROR_COMPARE).map(String::as_str) {
+        None => MirrorCompare::Nothing,
+        Some("true") => MirrorCompare::Status,
+        Some("body") => MirrorCompare::StatusAndBody,
+        Some(other) => {
+            let path = format!("metadata.annotations[{MIRROR_COMPARE}]");
+            spec.error_elsewhere(
+                &path,
+                format!("\"{other}\" is not \"true\" or \"body\""),
+                "\"true\" compares the status",
+            );
+            MirrorCompare::Nothing
+        }
+    }
 }
 
 fn gateways(object: &Object<'_>, namespace: &str, is_delegate: bool) -> Vec<String> {
@@ -288,7 +323,8 @@ fn http_route(index: u32, item: &Item<'_>, scope: Scope<'_>) -> Option<HttpRoute
     let rewrite = object.get("rewrite").and_then(|item| action::rewrite(&item));
     let cors_policy = object.get("corsPolicy").and_then(|item| cors::read(&item));
     let headers = object.get("headers").and_then(|item| headers::read(&item));
-    resilience::check(&object, &|item| destination(item, namespace));
+    let resilience::Resilience { timeout, retries, fault, mirroring } =
+        resilience::read(&object, &|item| destination(item, namespace));
     check_authorities(&object, rewrite.as_ref(), headers.as_ref());
     if let Some(Redirect { path: Some(RedirectPath::Prefix(_)), .. }) = redirect {
         check_prefixes(&object, &matches);
@@ -307,6 +343,10 @@ fn http_route(index: u32, item: &Item<'_>, scope: Scope<'_>) -> Option<HttpRoute
         direct_response,
         delegate,
         rewrite,
+        timeout,
+        retries,
+        fault,
+        mirroring,
         cors_policy,
         headers,
     })

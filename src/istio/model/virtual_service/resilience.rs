@@ -1,30 +1,119 @@
-//! `timeout`, `retries`, `fault`, `mirror` and `mirrors`: not enforced yet, and checked all the same, so that a slip
-//! inside one of them is found now.
+//! `retries`, `fault`, `mirror` and `mirrors` of a rule: what is done about failures, and on purpose.
 
-use crate::istio::reader::{Item, Message, Object, did_you_mean, not_yet, not_yet_deprecated, removed};
+use std::time::Duration;
+
+use crate::istio::reader::{Item, Message, Object, deprecated, did_you_mean, enforced, removed};
 
 use super::Destination;
+
+/// `retries`, also `meshConfig.defaultHttpRetryPolicy`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retries {
+    /// `attempts` after the first try; 0: none.
+    pub attempts: u32,
+    /// `perTryTimeout`.
+    pub per_try_timeout: Option<Duration>,
+    /// `retryOn`: its conditions in order, statuses among them; empty: the default.
+    pub retry_on: Vec<String>,
+    /// `retryRemoteLocalities`.
+    pub remote_localities: bool,
+    /// `retryIgnorePreviousHosts`; `None`: unless requests are hashed.
+    pub ignore_previous_hosts: Option<bool>,
+    /// `backoff`: the base; `None`: 25 ms.
+    pub backoff: Option<Duration>,
+}
+
+/// `fault`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fault {
+    /// `delay`; `None` also where it has no `fixedDelay`.
+    pub delay: Option<Delay>,
+    /// `abort`; `None` also where it has no status.
+    pub abort: Option<Abort>,
+}
+
+/// `fault.delay`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Delay {
+    /// `fixedDelay`.
+    pub fixed: Duration,
+    /// `percentage`, else the older `percent`, else 0.
+    pub percent: f64,
+}
+
+/// `fault.abort`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Abort {
+    /// `httpStatus` or `grpcStatus`.
+    pub status: AbortStatus,
+    /// `percentage`; 0 when absent.
+    pub percent: f64,
+}
+
+/// What an abort answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AbortStatus {
+    /// `httpStatus`.
+    Http(u16),
+    /// `grpcStatus`, by its number.
+    Grpc(u8),
+}
+
+/// Where copies of a rule's requests go. The fields stand apart because a delegate takes each of them from its root.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Mirroring {
+    /// `mirror`.
+    pub mirror: Option<Destination>,
+    /// `mirrorPercent`, whole percents.
+    pub percent: Option<u32>,
+    /// `mirrorPercentage`; goes before `mirrorPercent`.
+    pub percentage: Option<f64>,
+    /// `mirrors`: each with its `percentage`, 100 when absent.
+    pub mirrors: Vec<(Destination, f64)>,
+}
+
+impl Mirroring {
+    /// All destinations with the percentage of the requests that each gets, and the path of each within the rule.
+    pub fn destinations(&self) -> impl Iterator<Item = (String, &Destination, f64)> {
+        let percent = self.percentage.or(self.percent.map(f64::from)).unwrap_or(100.0);
+        let one = self.mirror.iter().map(move |to| ("mirror".to_owned(), to, percent));
+        let several = self.mirrors.iter().enumerate();
+        one.chain(several.map(|(index, (to, percent))| (format!("mirrors[{index}].destination"), to, *percent)))
+    }
+}
+
+/// Annotation `ringway.dev/mirror-compare`: how much of a mirror's answer is compared with the client's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MirrorCompare {
+    /// Absent.
+    #[default]
+    Nothing,
+    /// `"true"`.
+    Status,
+    /// `"body"`.
+    StatusAndBody,
+}
 
 const RETRY: Message = Message {
     name: "HTTPRetry",
     fields: &[
-        not_yet("attempts"),
-        not_yet("perTryTimeout"),
-        not_yet("retryOn"),
-        not_yet("retryRemoteLocalities"),
-        not_yet("retryIgnorePreviousHosts"),
-        not_yet("backoff"),
+        enforced("attempts"),
+        enforced("perTryTimeout"),
+        enforced("retryOn"),
+        enforced("retryRemoteLocalities"),
+        enforced("retryIgnorePreviousHosts"),
+        enforced("backoff"),
     ],
 };
 
-const FAULT: Message = Message { name: "HTTPFaultInjection", fields: &[not_yet("delay"), not_yet("abort")] };
+const FAULT: Message = Message { name: "HTTPFaultInjection", fields: &[enforced("delay"), enforced("abort")] };
 
 const DELAY: Message = Message {
     name: "Delay",
     fields: &[
-        not_yet("fixedDelay"),
-        not_yet("percentage"),
-        not_yet_deprecated("percent", "write \"percentage: {value: N}\""),
+        enforced("fixedDelay"),
+        enforced("percentage"),
+        deprecated("percent", "write \"percentage: {value: N}\""),
         removed("exponentialDelay", "Istio never implemented it: write \"fixedDelay\""),
     ],
 };
@@ -32,17 +121,18 @@ const DELAY: Message = Message {
 const ABORT: Message = Message {
     name: "Abort",
     fields: &[
-        not_yet("httpStatus"),
-        not_yet("grpcStatus"),
-        not_yet("percentage"),
+        enforced("httpStatus"),
+        enforced("grpcStatus"),
+        enforced("percentage"),
         removed("http2Error", "Istio never implemented it: write \"httpStatus\""),
         removed("percent", "write \"percentage: {value: N}\""),
     ],
 };
 
-const PERCENT: Message = Message { name: "Percent", fields: &[not_yet("value")] };
+const PERCENT: Message = Message { name: "Percent", fields: &[enforced("value")] };
 
-const MIRROR: Message = Message { name: "HTTPMirrorPolicy", fields: &[not_yet("destination"), not_yet("percentage")] };
+const MIRROR: Message =
+    Message { name: "HTTPMirrorPolicy", fields: &[enforced("destination"), enforced("percentage")] };
 
 /// The tables of this file.
 pub(in crate::istio) const MESSAGES: &[&Message] = &[&RETRY, &FAULT, &DELAY, &ABORT, &PERCENT, &MIRROR];
@@ -88,68 +178,103 @@ const GRPC_STATUS: &[&str] = &[
     "UNAUTHENTICATED",
 ];
 
-/// Checks these fields of a rule. `destination` reads a Destination.
-pub(super) fn check(rule: &Object<'_>, destination: &dyn Fn(&Item<'_>) -> Option<Destination>) {
-    rule.verify("timeout", Item::duration);
-    rule.verify("retries", retries);
-    rule.verify("fault", fault);
-    rule.verify("mirror", destination);
-    rule.verify("mirrorPercent", |item| item.whole(0, 100));
-    rule.verify("mirrorPercentage", percentage);
-    rule.verify_each("mirrors", |item| mirror(item, destination));
+/// What these fields of a rule say.
+pub(super) struct Resilience {
+    pub(super) timeout: Option<Duration>,
+    pub(super) retries: Option<Retries>,
+    pub(super) fault: Option<Fault>,
+    pub(super) mirroring: Mirroring,
 }
 
-fn retries(item: &Item<'_>) -> Option<()> {
-    let object = item.outline(&RETRY)?;
+/// Reads these fields of a rule. `destination` reads a Destination.
+pub(super) fn read(rule: &Object<'_>, destination: &dyn Fn(&Item<'_>) -> Option<Destination>) -> Resilience {
+    let items = rule.list("mirrors");
+    Resilience {
+        timeout: rule.get("timeout").and_then(|item| item.duration()),
+        retries: rule.get("retries").and_then(|item| retries(&item)),
+        fault: rule.get("fault").and_then(|item| fault(&item)),
+        mirroring: Mirroring {
+            mirror: rule.get("mirror").and_then(|item| destination(&item)),
+            percent: rule.get("mirrorPercent").and_then(|item| item.whole(0, 100)),
+            percentage: rule.get("mirrorPercentage").map(|item| percentage(&item).unwrap_or_default()),
+            mirrors: items.iter().filter_map(|item| mirror(item, destination)).collect(),
+        },
+    }
+}
+
+/// Reads an HTTPRetry.
+pub(in crate::istio) fn retries(item: &Item<'_>) -> Option<Retries> {
+    let object = item.object(&RETRY)?;
     let attempts = object.get("attempts").map_or(Some(0), |item| item.whole(0, i32::MAX as u32));
     if attempts == Some(0) && object.has_any(&["perTryTimeout", "retryOn", "retryRemoteLocalities"]) {
         item.error("sets how to retry, and no \"attempts\"", "write how many, or 0 alone for none");
     }
-    object.verify("perTryTimeout", Item::duration);
-    object.verify("backoff", Item::duration);
-    object.verify("retryRemoteLocalities", Item::bool);
-    object.verify("retryIgnorePreviousHosts", Item::bool);
-    let list = object.get("retryOn")?;
-    for condition in list.string()?.split(',').map(str::trim).filter(|condition| !condition.is_empty()) {
-        let is_status = condition.parse().is_ok_and(|status: u16| (100..=599).contains(&status));
-        if !is_status && !RETRY_ON.contains(&condition) {
-            list.error(format!("\"{condition}\" is not a condition to retry on"), did_you_mean(condition, RETRY_ON));
-        }
-    }
-    Some(())
+    Some(Retries {
+        attempts: attempts?,
+        per_try_timeout: object.get("perTryTimeout").and_then(|item| item.duration()),
+        retry_on: object.get("retryOn").map(|item| retry_on(&item)).unwrap_or_default(),
+        remote_localities: object.get("retryRemoteLocalities").and_then(|item| item.bool()).unwrap_or_default(),
+        ignore_previous_hosts: object.get("retryIgnorePreviousHosts").and_then(|item| item.bool()),
+        backoff: object.get("backoff").and_then(|item| item.duration()),
+    })
 }
 
-fn fault(item: &Item<'_>) -> Option<()> {
-    let object = item.outline(&FAULT)?;
+fn retry_on(item: &Item<'_>) -> Vec<String> {
+    let mut known = Vec::new();
+    let text = item.string().unwrap_or_default();
+    for condition in text.split(',').map(str::trim).filter(|condition| !condition.is_empty()) {
+        let is_status = condition.parse().is_ok_and(|status: u16| (100..=599).contains(&status));
+        if is_status || RETRY_ON.contains(&condition) {
+            known.push(condition.to_owned());
+        } else {
+            item.error(format!("\"{condition}\" is not a condition to retry on"), did_you_mean(condition, RETRY_ON));
+        }
+    }
+    known
+}
+
+fn fault(item: &Item<'_>) -> Option<Fault> {
+    let object = item.object(&FAULT)?;
     if !object.has_any(&["delay", "abort"]) {
         item.error("has no fault", "write \"delay\" or \"abort\"");
     }
-    object.verify("delay", delay);
-    object.verify("abort", abort);
-    Some(())
+    Some(Fault {
+        delay: object.get("delay").and_then(|item| delay(&item)),
+        abort: object.get("abort").and_then(|item| abort(&item)),
+    })
 }
 
-fn delay(item: &Item<'_>) -> Option<()> {
-    let object = item.outline(&DELAY)?;
-    object.verify("fixedDelay", Item::duration);
-    object.verify("percentage", percentage);
-    object.verify("percent", |item| item.whole(0, 100));
+fn delay(item: &Item<'_>) -> Option<Delay> {
+    let object = item.object(&DELAY)?;
+    let fixed = object.get("fixedDelay").map(|item| item.duration());
+    let share = object.get("percentage").map(|item| share(&item));
+    let older = object.get("percent").and_then(|item| item.whole(0, 100)).map(f64::from);
     never_happens(&object, &["percentage", "percent"]);
-    Some(())
+    if fixed.is_none() && !object.has_any(&["exponentialDelay"]) {
+        item.warn("has no time, so it does nothing", "write \"fixedDelay\"");
+    }
+    Some(Delay { fixed: fixed??, percent: share.or(older).unwrap_or_default() })
 }
 
-fn abort(item: &Item<'_>) -> Option<()> {
-    let object = item.outline(&ABORT)?;
-    object.verify("percentage", percentage);
-    object.verify("httpStatus", |item| item.whole(200, 599));
-    object.verify("grpcStatus", |item| item.one_of(GRPC_STATUS));
+fn abort(item: &Item<'_>) -> Option<Abort> {
+    let object = item.object(&ABORT)?;
+    let percent = object.get("percentage").map(|item| share(&item)).unwrap_or_default();
+    let http = object.get("httpStatus").map(|item| item.whole(200, 599));
+    let grpc = object.get("grpcStatus").map(|item| item.one_of(GRPC_STATUS));
     never_happens(&object, &["percentage"]);
     match (object.get("httpStatus"), object.get("grpcStatus")) {
         (Some(_), Some(grpc)) => grpc.error("stands beside \"httpStatus\"", "keep one of them"),
         (None, None) => item.warn("has no status, so it does nothing", "write \"httpStatus\""),
         _ => {}
     }
-    Some(())
+    let status = match (http, grpc) {
+        (Some(status), _) => AbortStatus::Http(status? as u16),
+        (None, grpc) => {
+            let name = grpc??;
+            AbortStatus::Grpc(GRPC_STATUS.iter().position(|known| *known == name)? as u8)
+        }
+    };
+    Some(Abort { status, percent })
 }
 
 /// A fault of which the share is not written hits nobody: 0 is the default.
@@ -160,12 +285,25 @@ fn never_happens(object: &Object<'_>, shares: &[&str]) {
     }
 }
 
-fn mirror(item: &Item<'_>, destination: &dyn Fn(&Item<'_>) -> Option<Destination>) -> Option<()> {
-    let object = item.outline(&MIRROR)?;
-    object.verify("percentage", percentage);
-    destination(&object.required("destination")?).map(drop)
+fn mirror(item: &Item<'_>, destination: &dyn Fn(&Item<'_>) -> Option<Destination>) -> Option<(Destination, f64)> {
+    let object = item.object(&MIRROR)?;
+    let percent = object.get("percentage").map(|item| percentage(&item).unwrap_or_default());
+    Some((destination(&object.required("destination")?)?, percent.unwrap_or(100.0)))
 }
 
+/// A Percent of which less than the smallest part that counts is a mistake.
+fn share(item: &Item<'_>) -> f64 {
+    let value = percentage(item).unwrap_or_default();
+    if value > 0.0 && value < SMALLEST_PERCENT {
+        item.error(format!("{value} is less than {SMALLEST_PERCENT}, so it never happens"), "");
+    }
+    value
+}
+
+/// Smallest share of requests that a fault can have, in percent: one in a million.
+const SMALLEST_PERCENT: f64 = 0.0001;
+
+/// `None`: no value, which is 0, or a bad one.
 fn percentage(item: &Item<'_>) -> Option<f64> {
-    item.outline(&PERCENT)?.get("value")?.decimal(0.0, 100.0)
+    item.object(&PERCENT)?.get("value")?.decimal(0.0, 100.0)
 }
