@@ -194,7 +194,8 @@ async fn connection(
     let core = session.core.clone();
     let opened = {
         let pending = Pending::begin(local);
-        let opening = pin!(open(cluster, local, endpoint, address, &core.buffers));
+        // Boxed, because it is rare and holds a timer of its own, which would weigh on every connection's task.
+        let opening = Box::pin(open(cluster, local, endpoint, address, &core.buffers));
         let opened = tries::in_time(session, tries, opening).await;
         pending.end(opened.is_ok());
         opened

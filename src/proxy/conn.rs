@@ -1,6 +1,7 @@
 //! A client's connection: reading one head after the other, and closing in a way that the client understands.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use super::request;
 use crate::base::id::{EndpointId, ListenerId};
 use crate::h1::head::{RequestHead, ResponseHead};
 use crate::h1::parse::{self, HeadLimits, Parsed};
-use crate::io::{self, Buf, Conn, Reader, Timer, Writer, within};
+use crate::io::{self, Buf, Conn, Either, Reader, Timer, Writer, race};
 use crate::observe::stats::{HttpStats, ListenerStats};
 use crate::plan::Limits;
 use crate::upstream::Installed;
@@ -263,12 +264,13 @@ impl Session {
         self.stats.http.downstream_cx_destroy_local.inc();
         self.entered.enter(Phase::Busy, None);
         self.entered.handle().shutdown_write();
-        let deadline = io::now() + PATIENCE;
+        let mut timer = std::mem::take(&mut self.timer);
+        let mut deadline = pin!(timer.until(io::now() + PATIENCE));
         let mut dropped = 0;
         while dropped < MOST_BYTES {
             self.input.clear();
-            match within(deadline, self.read_input()).await {
-                Some(Ok(n)) if n > 0 => dropped += n,
+            match race(pin!(self.read_input()), deadline.as_mut()).await {
+                Either::Left(Ok(n)) if n > 0 => dropped += n,
                 _ => return,
             }
         }

@@ -3,6 +3,7 @@
 //! In Envoy's order: routing, faults, CORS, then the route's action; header operations see the request as the client sent it,
 //! with what the proxy says of the client, and rewriting comes after them.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use super::attempt::Run;
@@ -20,7 +21,7 @@ use crate::h1::framing::{self, Body, Upgrade};
 use crate::h1::head::{Known, Method, RequestHead, Span};
 use crate::h1::local::{LocalReply, local_reply};
 use crate::h1::target::{self, Normal};
-use crate::io;
+use crate::io::{self, Either, race};
 use crate::observe::flags::Flags;
 use crate::plan::{Decision, Destination, Forward, ListenerKind, Plan, Redirect, Request, Route, ServerHeader, Target};
 use crate::upstream::{Installed, LocalCluster};
@@ -258,7 +259,11 @@ async fn to_undeclared<'p>(
     let found = match std::str::from_utf8(authority) {
         Ok(name) if target::is_authority(authority) => {
             let now = io::now();
-            io::within(now + cluster.connect_timeout, session.core.names.find(name, now)).await
+            let found = pin!(session.core.names.find(name, now));
+            match race(found, pin!(session.timer.until(now + cluster.connect_timeout))).await {
+                Either::Left(found) => Some(found),
+                Either::Right(()) => None,
+            }
         }
         _ => None,
     };

@@ -292,14 +292,18 @@ async fn back_off(session: &mut Session, progress: &Progress, patience: Patience
     }
     let until = io::now() + wait.min(FOR_EVER);
     let route_end = patience.route_end(progress).filter(|end| *end <= until);
-    let mut waiting = Waiting::of(session, progress);
-    let sleep = pin!(io::sleep_until(route_end.unwrap_or(until)));
-    waiting.unless_gone(sleep).await?;
+    let mut timer = std::mem::take(&mut session.timer);
+    let woken = {
+        let sleep = pin!(timer.until(route_end.unwrap_or(until)));
+        Waiting::of(session, progress).unless_gone(sleep).await
+    };
+    session.timer = timer;
+    woken?;
     if route_end.is_some() { Err(Ended::RequestTimedOut) } else { Ok(()) }
 }
 
 /// The client of a request that waits for something, while nothing is sent or received upstream.
-pub(super) struct Waiting<'a> {
+struct Waiting<'a> {
     core: &'a Core,
     reader: &'a mut Reader,
     behind: &'a mut Buf,
@@ -308,17 +312,17 @@ pub(super) struct Waiting<'a> {
 }
 
 impl<'a> Waiting<'a> {
-    pub(super) fn of(session: &'a mut Session, progress: &Progress) -> Self {
+    fn of(session: &'a mut Session, progress: &Progress) -> Self {
         let Session { core, reader, behind, input, rest, .. } = session;
         let watched = progress.whole.get() && behind.is_empty() && input.len() == *rest;
         Self { core, reader, behind, watched }
     }
 
     /// What `work` comes to, unless the client leaves first. `work` is dropped then.
-    pub(super) async fn unless_gone<F: Future>(&mut self, mut work: Pin<&mut F>) -> Result<F::Output, Ended> {
+    async fn unless_gone<F: Future + Unpin>(&mut self, mut work: F) -> Result<F::Output, Ended> {
         if self.watched {
             let watch = pin!(relay::watch(self.core, self.reader, self.behind));
-            match race(work.as_mut(), watch).await {
+            match race(Pin::new(&mut work), watch).await {
                 Either::Left(done) => return Ok(done),
                 Either::Right(Fed::ClientGone) => return Err(Ended::ClientGone),
                 Either::Right(_) => {}
@@ -329,10 +333,10 @@ impl<'a> Waiting<'a> {
 }
 
 /// `work`, unless the client leaves or the route's time passes first.
-pub(super) async fn in_time<F: Future>(
+pub(super) async fn in_time<F: Future + Unpin>(
     session: &mut Session,
     tries: &Tries<'_>,
-    work: Pin<&mut F>,
+    work: F,
 ) -> Result<F::Output, Ended> {
     let end = tries.patience.route_end(&tries.progress);
     let mut timer = std::mem::take(&mut session.timer);
