@@ -18,3 +18,10 @@ pub const MAX_HEADERS: usize = 100;
 /// Largest size line of a chunk, extensions included, and largest trailer section. Both are discarded, so the only
 /// use of a longer one is to make a proxy work for nothing.
 pub const MAX_CHUNK_LINE_BYTES: usize = 4096;
+
+/// Bytes of a request's body that are kept to be sent again, at most: Envoy's buffer limit, reached and not passed.
+pub const REPLAY_BODY_BYTES: u64 = 1 << 20;
+
+/// Memory that one core spends on kept bodies, all its requests together. Above it a request is sent on and not kept:
+/// many slow uploads at once must not take the machine's memory for retries that hardly ever come.
+pub const REPLAY_CORE_BYTES: usize = 64 << 20;

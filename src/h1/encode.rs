@@ -66,6 +66,8 @@ pub struct Forwarded<'a> {
     pub external_address: Option<&'a [u8]>,
     /// `x-envoy-attempt-count`, from 1.
     pub attempt: u32,
+    /// `x-envoy-expected-rq-timeout-ms`, where there is a timeout.
+    pub expected_timeout_ms: Option<u64>,
     /// `x-envoy-original-host`, when the authority was rewritten.
     pub original_host: Option<&'a [u8]>,
     /// `x-envoy-original-path`, when the path was rewritten.
@@ -204,6 +206,11 @@ fn write_request<const CHANGED: bool>(out: &mut Vec<u8>, head: &RequestHead, buf
     }
     if !drops(Known::XEnvoy, b"x-envoy-attempt-count") {
         put_number(out, b"x-envoy-attempt-count", u64::from(what.forward.attempt));
+    }
+    if let Some(timeout) = what.forward.expected_timeout_ms
+        && !drops(Known::XEnvoy, b"x-envoy-expected-rq-timeout-ms")
+    {
+        put_number(out, b"x-envoy-expected-rq-timeout-ms", timeout);
     }
     if CHANGED {
         out.extend_from_slice(what.changes.lines());

@@ -80,6 +80,14 @@ impl Method {
         })
     }
 
+    /// Whether a request of this method may be sent twice where nobody can tell if the first one arrived (RFC 9110
+    /// §9.2.2). Of the rarer methods nothing is known.
+    #[inline]
+    #[must_use]
+    pub fn is_idempotent(self) -> bool {
+        matches!(self, Self::Get | Self::Head | Self::Options | Self::Trace | Self::Put | Self::Delete)
+    }
+
     /// Whether a request of this method without a body still says `content-length: 0` upstream, as Envoy writes it.
     #[inline]
     #[must_use]

@@ -72,6 +72,22 @@ impl Buf {
         }
     }
 
+    /// How many bytes lie unused before those in use: room for [`Buf::prepend`].
+    #[must_use]
+    pub fn headroom(&self) -> usize {
+        self.start
+    }
+
+    /// Steps over the first `n` bytes in use without forgetting them.
+    pub(super) fn step_over(&mut self, n: usize) {
+        self.start = (self.start + n).min(self.data.len());
+    }
+
+    /// Goes back to where `headroom` was this, if nothing but [`Buf::step_over`] happened since.
+    pub(super) fn step_back(&mut self, headroom: usize) {
+        self.start = headroom.min(self.start);
+    }
+
     /// Keeps the first `n` bytes in use and drops those behind.
     pub fn truncate(&mut self, n: usize) {
         self.data.truncate(self.start + n);

@@ -232,6 +232,28 @@ impl Writer {
         }
         (Ok(()), buf)
     }
+
+    /// Sends all bytes in use and gives the buffer back as it was, to be sent once more elsewhere. Dropped half-way, the
+    /// connection must be closed, and the buffer is lost.
+    pub async fn write_and_keep(&mut self, mut buf: Buf) -> (io::Result<()>, Buf) {
+        let start = buf.headroom();
+        let mut sent = Ok(());
+        while !buf.is_empty() {
+            let (result, back) = self.half.write(buf).await;
+            buf = back;
+            match result {
+                Ok(0) => sent = Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    buf.step_over(n);
+                    continue;
+                }
+                Err(error) => sent = Err(error),
+            }
+            break;
+        }
+        buf.step_back(start);
+        (sent, buf)
+    }
 }
 
 #[cfg(test)]
@@ -284,6 +306,36 @@ mod tests {
             .unwrap();
             peer.join().unwrap();
             assert_eq!(got, (0..200u8).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn what_is_written_to_be_kept_comes_back_whole() {
+        for driver in DRIVERS {
+            let origin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = origin.local_addr().unwrap();
+            let peer = std::thread::spawn(move || {
+                let (mut stream, _) = origin.accept().unwrap();
+                let mut got = Vec::new();
+                stream.read_to_end(&mut got).unwrap();
+                got
+            });
+            let kept = block_on(driver, |_| async {
+                let mut conn = connect(address, soon()).await.unwrap();
+                let mut buf = Buf::with_capacity(64);
+                buf.clear_with_margins(4, 4);
+                buf.extend(b"piece");
+                assert!(buf.prepend(b"5\r\n"));
+                for _ in 0..2 {
+                    let (sent, back) = conn.writer.write_and_keep(buf).await;
+                    sent.unwrap();
+                    buf = back;
+                }
+                buf.bytes().to_vec()
+            })
+            .unwrap();
+            assert_eq!(kept, b"5\r\npiece");
+            assert_eq!(peer.join().unwrap(), b"5\r\npiece5\r\npiece");
         }
     }
 

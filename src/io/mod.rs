@@ -22,7 +22,7 @@ mod race;
 mod ring;
 
 pub use buf::{Buf, BufPool};
-pub use clock::{now, sleep_until, unix_time};
+pub use clock::{Timer, now, sleep_until, unix_time};
 pub use conn::{Conn, Handle, Reader, Writer, connect};
 pub use doorbell::{Bell, Ringer, doorbell};
 pub use guard::{CatchPanic, Caught, catch_panic};

@@ -1,6 +1,11 @@
 //! Retries: which outcomes of a try are tried again, how often, and after how long.
+//!
+//! `proxy` asks once a try; what the answer needs besides (is the request still whole, is there a retry to be had) is
+//! known only there.
 
 use std::time::Duration;
+
+use crate::base::rng::Rng;
 
 /// What a route retries: `retries` of its rule, else the mesh's `defaultHttpRetryPolicy`, else Istio's default of two
 /// retries of what never reached the upstream.
@@ -43,3 +48,104 @@ pub struct RetryOn {
     /// headers, sorted.
     pub grpc_statuses: Box<[u8]>,
 }
+
+/// How a try ended, as far as retrying goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The upstream answered.
+    Answered(Answer),
+    /// No connection came up: refused, unreachable, or not in time.
+    ConnectFailed,
+    /// The connection ended, or what came was not HTTP, before the head of an answer.
+    Reset {
+        /// Whether anything of the request had been sent by then.
+        sent: bool,
+    },
+    /// There was no head of an answer within `perTryTimeout`.
+    TimedOut,
+    /// A circuit breaker refused the try.
+    Overflow,
+}
+
+/// What matters of an answer's head.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// `x-envoy-overloaded` is there: a proxy further on has shed the request, and more of them would not help.
+    pub overloaded: bool,
+    /// `x-envoy-ratelimited` is there.
+    pub rate_limited: bool,
+    /// `grpc-status`.
+    pub grpc_status: Option<u8>,
+}
+
+impl RetryOn {
+    /// Whether this outcome is to be tried again.
+    #[must_use]
+    pub fn covers(&self, outcome: Outcome) -> bool {
+        let any_reset = self.server_error || self.gateway_error || self.reset;
+        match outcome {
+            Outcome::Answered(answer) => self.covers_answer(answer),
+            Outcome::ConnectFailed => any_reset || self.reset_before_request || self.connect_failure,
+            Outcome::Reset { sent } => any_reset || (self.reset_before_request && !sent),
+            Outcome::TimedOut => any_reset,
+            Outcome::Overflow => false,
+        }
+    }
+
+    fn covers_answer(&self, answer: Answer) -> bool {
+        if answer.overloaded {
+            return false;
+        }
+        if answer.rate_limited {
+            return self.rate_limited;
+        }
+        let status = answer.status;
+        (self.server_error && matches!(status, 500..=599))
+            || (self.gateway_error && matches!(status, 502..=504))
+            || (self.retriable_4xx && status == 409)
+            || self.statuses.binary_search(&status).is_ok()
+            || answer.grpc_status.is_some_and(|status| self.grpc_statuses.binary_search(&status).is_ok())
+    }
+}
+
+/// What follows an outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// It stands.
+    Keep {
+        /// Whether a retry led to it.
+        retried: bool,
+    },
+    /// It would be tried again, but the retries are used up.
+    UsedUp,
+    /// It is tried again, if a retry is to be had.
+    Again,
+}
+
+impl RetryPolicy {
+    /// What follows `outcome`, after `retries` retries.
+    #[must_use]
+    pub fn next(&self, outcome: Outcome, retries: u32) -> Next {
+        if !self.on.covers(outcome) {
+            Next::Keep { retried: retries > 0 }
+        } else if retries >= self.attempts {
+            Next::UsedUp
+        } else {
+            Next::Again
+        }
+    }
+
+    /// How long to wait before the `retry`th retry, from 1: uniform below a bound that doubles from one to the next, up
+    /// to ten times the base.
+    #[must_use]
+    pub fn wait(&self, retry: u32, rng: &mut Rng) -> Duration {
+        let base = u64::try_from(self.backoff.as_micros()).unwrap_or(u64::MAX);
+        let doubled = base.saturating_mul(1 << retry.saturating_sub(1).min(4));
+        Duration::from_micros(rng.below(doubled.min(base.saturating_mul(10))))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! A client's connection: reading one head after the other, and closing in a way that the client understands.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,12 +10,13 @@ use super::core::{Core, Entered, Phase};
 use super::door::Door;
 use super::draft::{Caller, Draft};
 use super::record::{self, Story};
+use super::replay::Kept;
 use super::reply::Ended;
 use super::request;
-use crate::base::id::ListenerId;
+use crate::base::id::{EndpointId, ListenerId};
 use crate::h1::head::{RequestHead, ResponseHead};
 use crate::h1::parse::{self, HeadLimits, Parsed};
-use crate::io::{self, Buf, Conn, Reader, Writer, within};
+use crate::io::{self, Buf, Conn, Either, Reader, Timer, Writer, race};
 use crate::observe::stats::{HttpStats, ListenerStats};
 use crate::plan::Limits;
 use crate::upstream::Installed;
@@ -47,6 +49,12 @@ pub(super) struct Session {
     pub(super) behind: Buf,
     /// Scratch for what rules make of the request and its response.
     pub(super) draft: Draft,
+    /// What is kept of the request's body.
+    pub(super) kept: Kept,
+    /// The endpoints that the request has been tried at, but for the one under way.
+    pub(super) tried: Vec<EndpointId>,
+    /// For whatever deadline the request waits for.
+    pub(super) timer: Timer,
     pub(super) stats: SessionStats,
     opened: Instant,
     requests: u64,
@@ -124,6 +132,9 @@ impl Session {
             response: ResponseHead::default(),
             behind: Buf::default(),
             draft: Draft::default(),
+            kept: Kept::default(),
+            tried: Vec::new(),
+            timer: Timer::default(),
             stats: SessionStats { http, listener: listener_stats },
             opened: io::now(),
             requests: 0,
@@ -253,12 +264,13 @@ impl Session {
         self.stats.http.downstream_cx_destroy_local.inc();
         self.entered.enter(Phase::Busy, None);
         self.entered.handle().shutdown_write();
-        let deadline = io::now() + PATIENCE;
+        let mut timer = std::mem::take(&mut self.timer);
+        let mut deadline = pin!(timer.until(io::now() + PATIENCE));
         let mut dropped = 0;
         while dropped < MOST_BYTES {
             self.input.clear();
-            match within(deadline, self.read_input()).await {
-                Some(Ok(n)) if n > 0 => dropped += n,
+            match race(pin!(self.read_input()), deadline.as_mut()).await {
+                Either::Left(Ok(n)) if n > 0 => dropped += n,
                 _ => return,
             }
         }
@@ -282,5 +294,6 @@ impl Drop for Session {
         listener.downstream_cx_destroy.inc();
         listener.downstream_cx_length_ms.record(open_ms);
         self.core.buffers.put(std::mem::take(&mut self.input));
+        self.kept.clear(&self.core);
     }
 }

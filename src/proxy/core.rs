@@ -15,6 +15,7 @@ use slab::Slab;
 use super::door::Door;
 use super::names::{AskWhere, Names, Whereabouts};
 use super::rewrite::Captures;
+use crate::base::limits::REPLAY_CORE_BYTES;
 use crate::base::request_id;
 use crate::base::rng::Rng;
 use crate::io::{self, BufPool, Handle, Notify};
@@ -127,6 +128,8 @@ pub struct Core {
     captures: RefCell<Captures>,
     pub(super) names: Names,
     live: RefCell<Slab<Rc<Live>>>,
+    /// Memory of bodies that are kept for another try.
+    kept: Cell<usize>,
     draining: Cell<bool>,
     abandoned: Cell<bool>,
     swept_to: Cell<usize>,
@@ -155,6 +158,7 @@ impl Core {
             captures: RefCell::default(),
             names: Names::new(parts.ask_where),
             live: RefCell::default(),
+            kept: Cell::new(0),
             draining: Cell::new(false),
             abandoned: Cell::new(false),
             swept_to: Cell::new(0),
@@ -215,6 +219,21 @@ impl Core {
     /// Room for the groups of rewriting regexes.
     pub(super) fn with_captures<T>(&self, search: impl FnOnce(&mut Captures) -> T) -> T {
         search(&mut self.captures.borrow_mut())
+    }
+
+    /// Whether so much more memory may be spent on keeping bodies; if so, it is.
+    pub(super) fn take_for_replay(&self, bytes: usize) -> bool {
+        let kept = self.kept.get() + bytes;
+        let fits = kept <= REPLAY_CORE_BYTES;
+        if fits {
+            self.kept.set(kept);
+        }
+        fits
+    }
+
+    /// Gives back what [`Core::take_for_replay`] took.
+    pub(super) fn give_back_from_replay(&self, bytes: usize) {
+        self.kept.set(self.kept.get() - bytes);
     }
 
     /// The `date` header of now.

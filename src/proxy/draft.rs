@@ -20,12 +20,22 @@ pub(super) struct Draft {
     pub(super) rewritten: Vec<u8>,
     /// `x-forwarded-for` as it goes upstream, its lines joined; empty if none does.
     pub(super) forwarded_for: Vec<u8>,
+    numbers: Numbers,
     /// What rules change in the request's head.
     pub(super) request: Changes,
     /// What rules change in the response's head.
     pub(super) response: Changes,
     /// Headers of the response that the log shows, as they went to the client.
     shown: Vec<u8>,
+}
+
+/// What the proxy says of the last try, in digits.
+#[derive(Debug, Default)]
+struct Numbers {
+    /// `x-envoy-attempt-count`; empty for the first.
+    attempt: Vec<u8>,
+    /// `x-envoy-expected-rq-timeout-ms`; empty if there is none.
+    expected_timeout: Vec<u8>,
 }
 
 /// The client and its request, as they came.
@@ -48,9 +58,24 @@ impl Draft {
         self.path.clear();
         self.rewritten.clear();
         self.forwarded_for.clear();
+        self.numbers.attempt.clear();
+        self.numbers.expected_timeout.clear();
         self.request.clear();
         self.response.clear();
         self.shown.clear();
+    }
+
+    /// Notes what is said of a try, for templates and for the log.
+    pub(super) fn note_try(&mut self, attempt: u32, expected_timeout_ms: Option<u64>) {
+        let Numbers { attempt: own, expected_timeout } = &mut self.numbers;
+        own.clear();
+        expected_timeout.clear();
+        if attempt > 1 {
+            own.extend_from_slice(itoa::Buffer::new().format(attempt).as_bytes());
+        }
+        if let Some(expected) = expected_timeout_ms {
+            expected_timeout.extend_from_slice(itoa::Buffer::new().format(expected).as_bytes());
+        }
     }
 
     /// Keeps the lines of these names for the log. `sent` is the response as it goes to the client, or the beginning of
@@ -88,16 +113,16 @@ impl Draft {
         if edits.is_empty() {
             return;
         }
-        let Self { path, forwarded_for, request, .. } = self;
+        let Self { path, forwarded_for, numbers, request, .. } = self;
         let scene = Scene {
             sent: Sent {
                 original_path: None,
                 original_host: None,
-                ..sent(caller, story, asked, path, forwarded_for, &change::NONE)
+                ..sent(caller, story, asked, (path, forwarded_for, numbers), &change::NONE)
             },
             target: asked.target(caller.buf, path),
             authority: asked.host.of(caller.buf),
-            ..scene(caller, story, asked, path, forwarded_for, &change::NONE)
+            ..scene(caller, story, asked, (path, forwarded_for, numbers), &change::NONE)
         };
         edits::work_out(edits, &scene, None, request);
     }
@@ -110,7 +135,7 @@ impl Draft {
         received: Option<Received<'_>>,
         server: &ServerHeader,
     ) {
-        let Self { path, rewritten, forwarded_for, request, response, .. } = self;
+        let Self { path, rewritten, forwarded_for, numbers, request, response, .. } = self;
         response.clear();
         if let (Some(edits), Some(asked)) = (story.edits.filter(|edits| !edits.is_empty()), &story.asked) {
             let scene = Scene {
@@ -118,7 +143,7 @@ impl Draft {
                 received,
                 target: if story.rewritten { rewritten } else { asked.target(caller.buf, path) },
                 authority: story.authority.map_or(asked.host.of(caller.buf), str::as_bytes),
-                ..scene(caller, story, asked, path, forwarded_for, request)
+                ..scene(caller, story, asked, (path, forwarded_for, numbers), request)
             };
             let keeps = matches!(server, ServerHeader::Overwrite(_)).then_some(Known::Server);
             edits::work_out(edits, &scene, keeps, response);
@@ -130,7 +155,7 @@ impl Draft {
 
     /// The headers as they went upstream.
     pub(super) fn sent<'a>(&'a self, caller: Caller<'a>, story: &'a Story<'_>, asked: &Asked) -> Sent<'a> {
-        sent(caller, story, asked, &self.path, &self.forwarded_for, &self.request)
+        sent(caller, story, asked, (&self.path, &self.forwarded_for, &self.numbers), &self.request)
     }
 }
 
@@ -147,8 +172,7 @@ fn sent<'a>(
     caller: Caller<'a>,
     story: &'a Story<'_>,
     asked: &Asked,
-    path: &'a [u8],
-    forwarded_for: &'a [u8],
+    (path, forwarded_for, numbers): (&'a [u8], &'a [u8], &'a Numbers),
     changes: &'a Changes,
 ) -> Sent<'a> {
     Sent {
@@ -158,6 +182,8 @@ fn sent<'a>(
         believed: asked.believed,
         forwarded_for,
         request_id: story.request_id.as_ref().map_or(&[], <[u8; 36]>::as_slice),
+        attempt: if numbers.attempt.is_empty() { b"1" } else { &numbers.attempt },
+        expected_timeout: &numbers.expected_timeout,
         external_address: if asked.believed { &[] } else { caller.external_address.as_bytes() },
         original_path: story.rewritten.then(|| asked.target(caller.buf, path)),
         original_host: story.authority.map(|_| asked.host.of(caller.buf)),
@@ -168,12 +194,11 @@ fn scene<'a>(
     caller: Caller<'a>,
     story: &'a Story<'_>,
     asked: &Asked,
-    path: &'a [u8],
-    forwarded_for: &'a [u8],
+    (path, forwarded_for, numbers): (&'a [u8], &'a [u8], &'a Numbers),
     changes: &'a Changes,
 ) -> Scene<'a> {
     Scene {
-        sent: sent(caller, story, asked, path, forwarded_for, changes),
+        sent: sent(caller, story, asked, (path, forwarded_for, numbers), changes),
         target: &[],
         authority: &[],
         scheme: asked.scheme,

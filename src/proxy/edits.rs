@@ -28,6 +28,10 @@ pub(super) struct Sent<'a> {
     pub(super) forwarded_for: &'a [u8],
     /// The proxy's `x-request-id`; empty for none.
     pub(super) request_id: &'a [u8],
+    /// `x-envoy-attempt-count`.
+    pub(super) attempt: &'a [u8],
+    /// `x-envoy-expected-rq-timeout-ms`; empty for none.
+    pub(super) expected_timeout: &'a [u8],
     /// `x-envoy-external-address`; empty for none.
     pub(super) external_address: &'a [u8],
     /// The target before it was rewritten, if it was.
@@ -65,7 +69,8 @@ impl<'a> Sent<'a> {
                     () if is("x-envoy-external-address") => own(self.external_address),
                     () if is("x-envoy-original-path") => self.original_path,
                     () if is("x-envoy-original-host") => self.original_host,
-                    () if is("x-envoy-attempt-count") => Some(b"1"),
+                    () if is("x-envoy-attempt-count") => own(self.attempt),
+                    () if is("x-envoy-expected-rq-timeout-ms") => own(self.expected_timeout),
                     () => None,
                 }
             }

@@ -1,8 +1,9 @@
 //! The life of a request on one core, from the first byte of its head to its line in the log.
 //!
-//! `conn` owns the client's connection and reads heads; `request` routes and answers; `attempt` makes one try on one
-//! upstream connection (`hash` reads the head that it is about to send); `relay` moves bodies; `tunnel` takes over
-//! after a 101; `reply` says what the proxy answers itself; `record` counts and logs, in one place. What rules do to a
+//! `conn` owns the client's connection and reads heads; `request` routes and answers; `fault` holds a request up or aborts
+//! it; `tries` sends it as often as its route says and in time, `attempt` makes one try on one upstream connection (`hash`
+//! reads the head that it is about to send); `relay` moves bodies, and `replay` keeps what another try would need;
+//! `tunnel` takes over after a 101; `reply` says what the proxy answers itself; `record` counts and logs, in one place. What rules do to a
 //! request on its way is worked out in `draft`, from `edits` (header operations), `rewrite` (paths, redirects) and
 //! `cors`. `core` is what the requests of one core share, `names` of it where undeclared hosts are; `door` is a listener
 //! as its connections know it.
@@ -16,13 +17,16 @@ mod cors;
 mod door;
 mod draft;
 mod edits;
+mod fault;
 mod hash;
 mod names;
 mod record;
 mod relay;
+mod replay;
 mod reply;
 mod request;
 pub mod rewrite;
+mod tries;
 mod tunnel;
 
 pub use self::conn::serve;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::conn::Session;
 use super::draft::{Caller, Draft};
 use super::edits::Sent;
+use super::fault::Injected;
 use super::request::Asked;
 use crate::h1::change::Change;
 use crate::h1::head::{Known, RequestHead, Span, Version};
@@ -52,6 +53,10 @@ pub(super) struct Story<'p> {
     pub(super) rewritten: bool,
     /// The Host that a rule puts in place of the client's.
     pub(super) authority: Option<&'p str>,
+    /// Whether it was tried more than once.
+    pub(super) retried: bool,
+    /// That a fault was injected.
+    pub(super) fault: Option<Injected>,
 }
 
 impl Story<'_> {
@@ -76,6 +81,8 @@ impl Story<'_> {
             cors: None,
             rewritten: false,
             authority: None,
+            retried: false,
+            fault: None,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use super::core::{Core, Live, Phase};
+use super::replay::{Keep, Kept};
 use super::reply::Ended;
 use crate::h1::chunked::{Decoder, LAST_CHUNK, chunk_size_line};
 use crate::h1::framing::Body;
@@ -44,11 +45,11 @@ impl From<Body> for Incoming {
 
 /// What a piece of a body came to.
 #[derive(Debug, Clone, Copy)]
-struct Piece {
+pub(super) struct Piece {
     /// Payload bytes, compacted to the front of what was given.
-    payload: usize,
+    pub(super) payload: usize,
     /// Bytes that belonged to the body; those behind it are the next message's.
-    consumed: usize,
+    pub(super) consumed: usize,
 }
 
 impl Incoming {
@@ -56,7 +57,16 @@ impl Incoming {
         matches!(self, Self::Done)
     }
 
-    fn take(&mut self, bytes: &mut [u8]) -> Result<Piece, BadMessage> {
+    /// How many bytes are still to come, at least.
+    fn left(&self) -> u64 {
+        match self {
+            Self::Length(left) => *left,
+            Self::Done | Self::Chunked(_) | Self::UntilClose => 0,
+        }
+    }
+
+    /// Decodes received bytes in place.
+    pub(super) fn take(&mut self, bytes: &mut [u8]) -> Result<Piece, BadMessage> {
         match self {
             Self::Done => Ok(Piece { payload: 0, consumed: 0 }),
             Self::UntilClose => Ok(Piece { payload: bytes.len(), consumed: bytes.len() }),
@@ -79,29 +89,18 @@ impl Incoming {
     }
 }
 
-/// Appends to `out` what of a body is already there, in the framing it is sent on with. Returns the payload bytes and
-/// how many of `bytes` belonged to the body.
-pub(super) fn first_piece(
-    incoming: &mut Incoming,
-    bytes: &mut [u8],
-    chunked: bool,
-    out: &mut Buf,
-) -> Result<(usize, usize), BadMessage> {
-    let was_done = incoming.is_done();
-    let Piece { payload, consumed } = incoming.take(bytes)?;
-    if chunked && payload > 0 {
-        out.extend(chunk_size_line(payload, &mut [0; 18]));
+/// Appends a piece of a body to `out`, and what ends it if it is the last one.
+pub(super) fn put_piece(payload: &[u8], last: bool, chunked: bool, out: &mut Buf) {
+    if chunked && !payload.is_empty() {
+        out.extend(chunk_size_line(payload.len(), &mut [0; 18]));
     }
-    out.extend(&bytes[..payload]);
-    if chunked {
-        if payload > 0 {
-            out.extend(b"\r\n");
-        }
-        if incoming.is_done() && !was_done {
-            out.extend(LAST_CHUNK);
-        }
+    out.extend(payload);
+    if chunked && !payload.is_empty() {
+        out.extend(b"\r\n");
     }
-    Ok((payload, consumed))
+    if chunked && last {
+        out.extend(LAST_CHUNK);
+    }
 }
 
 /// Turns a buffer of received bytes into one of bytes to send. What lies behind the body's end goes to `surplus`.
@@ -131,12 +130,34 @@ fn prepare(buf: &mut Buf, chunked: bool) {
 /// How far the request has got; written by [`feed`], read by whoever races it.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
-    /// When the last byte of the request was sent.
-    pub(super) sent: Cell<Option<Instant>>,
+    /// The client has sent all of it.
+    pub(super) whole: Cell<bool>,
+    /// When it had; `None` also for a request that turns into a tunnel, which has no end.
+    pub(super) ended: Cell<Option<Instant>>,
+    /// All that was received of it is still there to be sent again.
+    pub(super) replayable: Cell<bool>,
+    /// It was to be kept, and is too large.
+    pub(super) abandoned: Cell<bool>,
     /// Payload bytes received from the client.
     pub(super) received: Cell<u64>,
-    /// Bytes written to the upstream.
+    /// This try: the last byte was sent.
+    pub(super) sent: Cell<bool>,
+    /// This try: bytes written to the upstream.
     pub(super) written: Cell<u64>,
+    /// A piece of the body is out for being written, and would be lost with [`feed`].
+    pub(super) writing: Cell<bool>,
+    /// This try is given up: [`feed`] ends before it reads or writes anything more.
+    pub(super) stop: Cell<bool>,
+}
+
+impl Progress {
+    /// Another try begins.
+    pub(super) fn try_begins(&self) {
+        self.sent.set(false);
+        self.written.set(0);
+        self.writing.set(false);
+        self.stop.set(false);
+    }
 }
 
 /// Why [`feed`] has nothing more to do.
@@ -146,6 +167,8 @@ pub(super) enum Fed {
     NextBegan,
     /// The upstream takes no more. Its answer may still be on the way.
     UpstreamClosed,
+    /// The try was given up.
+    Stopped,
     /// The client is gone.
     ClientGone,
     /// The client's body stalled for longer than `bodyTimeout`.
@@ -158,7 +181,7 @@ impl Fed {
     /// How the request ends with this, if it does.
     pub(super) fn ends(self) -> Option<Ended> {
         match self {
-            Self::NextBegan | Self::UpstreamClosed => None,
+            Self::NextBegan | Self::UpstreamClosed | Self::Stopped => None,
             Self::ClientGone => Some(Ended::ClientGone),
             Self::TimedOut => Some(Ended::BodyTimedOut),
             Self::Bad(bad) => Some(Ended::BadRequest(bad)),
@@ -171,6 +194,8 @@ pub(super) struct Client<'a> {
     pub(super) core: &'a Core,
     pub(super) live: &'a Live,
     pub(super) reader: &'a mut Reader,
+    /// What was read of the body before, by this try and those before it.
+    pub(super) kept: &'a mut Kept,
     /// Where the bytes of a next, pipelined request are kept.
     pub(super) behind: &'a mut Buf,
     pub(super) body_timeout: Duration,
@@ -178,20 +203,20 @@ pub(super) struct Client<'a> {
     pub(super) pipelined: bool,
 }
 
-/// Sends `first` (the head and what of the body was there), then the rest of the body as it comes, then watches the
-/// client: its next bytes are kept, its end is told.
+/// Sends `first` (the head and what of the body came with it), what earlier tries have read, then the rest of the body as
+/// it comes, then watches the client: its next bytes are kept, its end is told.
 ///
 /// May be dropped at any point: once the request is sent nothing is lost, and before that the upstream connection is
-/// closed by the caller.
+/// closed by the caller. Whoever wants to send the request again waits for `progress.writing` to become false.
 pub(super) async fn feed(
     client: Client<'_>,
     upstream: &mut Writer,
     first: Buf,
-    mut incoming: Incoming,
+    incoming: &mut Incoming,
     chunked: bool,
     progress: &Progress,
 ) -> Fed {
-    let Client { core, live, reader, behind, body_timeout, pipelined } = client;
+    let Client { core, live, reader, kept, behind, body_timeout, pipelined } = client;
     let first_bytes = first.len() as u64;
     let (sent, buf) = upstream.write_all(first).await;
     core.buffers.put(buf);
@@ -199,38 +224,100 @@ pub(super) async fn feed(
         return Fed::UpstreamClosed;
     }
     progress.written.set(first_bytes);
+    for at in 0..kept.pieces.len() {
+        let piece = std::mem::take(&mut kept.pieces[at]);
+        if !write_kept(upstream, piece, progress, |piece| kept.pieces[at] = piece).await {
+            return Fed::UpstreamClosed;
+        }
+        if progress.stop.get() {
+            return Fed::Stopped;
+        }
+    }
     let mut next_began = pipelined;
     if !incoming.is_done() {
-        let mut buf = core.buffers.body();
         while !incoming.is_done() {
             live.enter(Phase::Body, Some(io::now() + body_timeout));
-            prepare(&mut buf, chunked);
-            let (read, filled) = reader.read(buf).await;
-            buf = filled;
+            if !reader.armed() {
+                let mut buf = core.buffers.body();
+                prepare(&mut buf, chunked);
+                reader.arm(buf);
+            }
+            let (read, buf) = reader.done().await;
             match read {
                 Ok(n) if n > 0 => {}
                 _ if live.expired() => return Fed::TimedOut,
                 _ => return Fed::ClientGone,
             }
-            let payload = match reframe(&mut incoming, &mut buf, chunked, behind) {
+            let mut buf = with_margins(core, buf, chunked);
+            let payload = match reframe(incoming, &mut buf, chunked, behind) {
                 Ok(payload) => payload,
                 Err(bad) => return Fed::Bad(bad),
             };
             progress.received.set(progress.received.get() + payload as u64);
-            let bytes = buf.len() as u64;
-            let (sent, emptied) = upstream.write_all(buf).await;
-            buf = emptied;
-            if sent.is_err() {
+            if incoming.is_done() {
+                progress.whole.set(true);
+                progress.ended.set(Some(io::now()));
+            }
+            let sent = match keep(core, kept, &buf, payload, incoming.left(), progress) {
+                Keep::Buffer => write_kept(upstream, buf, progress, |piece| kept.push(piece)).await,
+                Keep::Copied | Keep::Nothing => {
+                    let bytes = buf.len() as u64;
+                    let (sent, emptied) = upstream.write_all(buf).await;
+                    core.buffers.put(emptied);
+                    progress.written.set(progress.written.get() + bytes);
+                    sent.is_ok()
+                }
+            };
+            if !sent {
                 return Fed::UpstreamClosed;
             }
-            progress.written.set(progress.written.get() + bytes);
+            if progress.stop.get() {
+                return Fed::Stopped;
+            }
         }
-        core.buffers.put(buf);
         live.enter(Phase::Busy, None);
-        next_began = !behind.is_empty();
     }
-    progress.sent.set(Some(io::now()));
+    next_began |= !behind.is_empty();
+    progress.sent.set(true);
     if next_began { Fed::NextBegan } else { watch(core, reader, behind).await }
+}
+
+/// Writes a piece that is kept and hands it to `put_back`. False if the upstream takes no more.
+async fn write_kept(upstream: &mut Writer, piece: Buf, progress: &Progress, put_back: impl FnOnce(Buf)) -> bool {
+    let bytes = piece.len() as u64;
+    progress.writing.set(true);
+    let (sent, piece) = upstream.write_and_keep(piece).await;
+    progress.writing.set(false);
+    put_back(piece);
+    progress.written.set(progress.written.get() + bytes);
+    sent.is_ok()
+}
+
+/// Says what becomes of a piece that was read, and notes if the request cannot be sent again from now on.
+fn keep(core: &Core, kept: &mut Kept, piece: &Buf, payload: usize, left: u64, progress: &Progress) -> Keep {
+    if !progress.replayable.get() {
+        return Keep::Nothing;
+    }
+    let keep = if kept.wanted { kept.admit(core, piece, payload, left) } else { Keep::Nothing };
+    if keep == Keep::Nothing {
+        progress.replayable.set(false);
+        progress.abandoned.set(kept.wanted);
+        kept.clear(core);
+    }
+    keep
+}
+
+/// The same bytes in a buffer with room for framing around them. It has that already, but where the read was begun
+/// before the body was asked for.
+fn with_margins(core: &Core, buf: Buf, chunked: bool) -> Buf {
+    if !chunked || buf.headroom() >= CHUNK_FRONT {
+        return buf;
+    }
+    let mut roomy = core.buffers.body();
+    prepare(&mut roomy, chunked);
+    roomy.extend(buf.bytes());
+    core.buffers.put(buf);
+    roomy
 }
 
 /// Waits until the client sends more or leaves. The read stays armed if this is dropped: it is the next request's.
@@ -298,14 +385,15 @@ pub(super) async fn response(
     sent: &Sent,
 ) -> Relayed {
     let Response { core, live, reader, buf, client, patience } = response;
-    let Ok((payload, consumed)) = first_piece(&mut incoming, buf.bytes_mut(), chunked, &mut out) else {
+    let was_done = incoming.is_done();
+    let Ok(Piece { mut payload, consumed }) = incoming.take(buf.bytes_mut()) else {
         // The head has not gone out yet, but the client gets what Envoy would send: a head and then a cut.
         let (_, out) = client.write_all(out).await;
         core.buffers.put(out);
         return Relayed::UpstreamCorrupt;
     };
+    put_piece(&buf.bytes()[..payload], incoming.is_done() && !was_done, chunked, &mut out);
     buf.consume(consumed);
-    let mut payload = payload;
     loop {
         live.enter(Phase::Busy, Some(io::now() + patience));
         let bytes = out.len() as u64;

@@ -6,6 +6,8 @@ use std::io;
 
 use crate::h1::parse::BadMessage;
 use crate::observe::flags::Flags;
+use crate::policy::fault::AbortWith;
+use crate::upstream::HeadError;
 
 /// Every way in which a request can end.
 #[derive(Debug)]
@@ -32,6 +34,12 @@ pub(super) enum Ended {
     UpstreamCut,
     /// The upstream's chunks were malformed after its response had begun.
     UpstreamCorrupt,
+    /// The route's timeout passed: 504 UT.
+    RequestTimedOut,
+    /// The last try's timeout passed: 504 UT.
+    TryTimedOut,
+    /// A fault answers in the upstream's stead: FI.
+    FaultAborted(AbortWith),
     /// The client's message was malformed.
     BadRequest(BadMessage),
     /// The head did not arrive within `headersTimeout`: 408.
@@ -63,9 +71,22 @@ pub(super) struct Verdict {
     pub(super) transport_failure: Cow<'static, str>,
 }
 
+impl From<HeadError> for Ended {
+    fn from(error: HeadError) -> Self {
+        match error {
+            HeadError::Reset => Self::UpstreamReset,
+            HeadError::Cut | HeadError::Bad(_) => Self::UpstreamProtocol,
+        }
+    }
+}
+
+/// The body of every answer to a request that took too long.
+const TOO_LATE: &str = "upstream request timeout";
+
 impl Ended {
-    /// The verdict of behaviour as Envoy has it.
-    pub(super) fn verdict(&self) -> Verdict {
+    /// The verdict of behaviour as Envoy has it. `retried`: whether this was the end of another try than the first.
+    pub(super) fn verdict(&self, retried: bool) -> Verdict {
+        let reset = |status, reason, flags| reset(status, reason, flags, retried);
         let plain = |status, body: &'static str, flags, details: &'static str| Verdict {
             status,
             body: body.into(),
@@ -94,6 +115,15 @@ impl Ended {
             Self::UpstreamCut | Self::UpstreamCorrupt => {
                 plain(0, "", Flags::UPE, "upstream_reset_after_response_started{protocol_error}")
             }
+            Self::RequestTimedOut => plain(504, TOO_LATE, Flags::UT, "response_timeout"),
+            Self::TryTimedOut => plain(504, TOO_LATE, Flags::UT, "upstream_per_try_timeout"),
+            Self::FaultAborted(with) => {
+                let status = match with {
+                    AbortWith::Status(status) => *status,
+                    AbortWith::Grpc(_) => 200,
+                };
+                plain(status, "fault filter abort", Flags::FI, "fault_filter_abort")
+            }
             Self::BadRequest(bad) => {
                 let flags = if bad.is_protocol_error() { Flags::DPE } else { Flags::NONE };
                 plain(bad.status(), bad.body(), flags, bad.details())
@@ -114,10 +144,12 @@ impl Ended {
 }
 
 /// The reply to a response that never began, in Envoy's words.
-fn reset(status: u16, reason: &str, flags: Flags) -> Verdict {
+fn reset(status: u16, reason: &str, flags: Flags, retried: bool) -> Verdict {
+    let again = if retried { "retried and the latest " } else { "" };
     Verdict {
         status,
-        body: format!("upstream connect error or disconnect/reset before headers. reset reason: {reason}").into(),
+        body: format!("upstream connect error or disconnect/reset before headers. {again}reset reason: {reason}")
+            .into(),
         flags,
         details: format!("upstream_reset_before_response_started{{{}}}", reason.replace(' ', "_")).into(),
         transport_failure: "".into(),
@@ -138,20 +170,24 @@ mod tests {
     #[test]
     fn bodies_have_the_lengths_that_envoy_sends() {
         let refused = || Ended::ConnectFailed(io::Error::from_raw_os_error(111));
-        for (ended, status, length) in [
-            (Ended::NotFound, 404, 0),
-            (Ended::NoCluster, 503, 0),
-            (Ended::NoEndpoint, 503, 19),
-            (refused(), 503, 98),
-            (Ended::ConnectTimedOut, 503, 91),
-            (Ended::UpstreamReset, 503, 95),
-            (Ended::UpstreamProtocol, 502, 87),
+        for (ended, retried, status, length) in [
+            (Ended::NotFound, false, 404, 0),
+            (Ended::NoCluster, false, 503, 0),
+            (Ended::NoEndpoint, false, 503, 19),
+            (refused(), false, 503, 98),
+            (refused(), true, 503, 121),
+            (Ended::ConnectTimedOut, false, 503, 91),
+            (Ended::UpstreamReset, false, 503, 95),
+            (Ended::UpstreamProtocol, false, 502, 87),
+            (Ended::RequestTimedOut, false, 504, 24),
+            (Ended::TryTimedOut, true, 504, 24),
+            (Ended::FaultAborted(AbortWith::Status(418)), false, 418, 18),
         ] {
-            let verdict = ended.verdict();
+            let verdict = ended.verdict(retried);
             assert_eq!((verdict.status, verdict.body.len()), (status, length), "{ended:?}");
         }
         assert_eq!(
-            refused().verdict().details,
+            refused().verdict(false).details,
             "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}"
         );
     }

@@ -1,29 +1,29 @@
 //! A request from its parsed head to its end: framing, target, route, and either a forward or an answer of our own.
 //!
-//! In Envoy's order: routing, CORS, then the route's action; header operations see the request as the client sent it,
+//! In Envoy's order: routing, faults, CORS, then the route's action; header operations see the request as the client sent it,
 //! with what the proxy says of the client, and rewriting comes after them.
 
-use std::time::Instant;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
-use super::attempt::{self, Run};
+use super::attempt::Run;
 use super::conn::Session;
 use super::cors::{self, Ruling};
 use super::draft::{Caller, Draft};
+use super::fault;
 use super::names::Whereabouts;
 use super::record::{self, Story};
 use super::reply::Ended;
 use super::rewrite::{self, Destined};
+use super::tries::{self, Patience};
 use crate::h1::encode::OutBody;
 use crate::h1::framing::{self, Body, Upgrade};
 use crate::h1::head::{Known, Method, RequestHead, Span};
 use crate::h1::local::{LocalReply, local_reply};
 use crate::h1::target::{self, Normal};
-use crate::io;
+use crate::io::{self, Either, race};
 use crate::observe::flags::Flags;
-use crate::plan::{
-    Cluster, Decision, Destination, Forward, ListenerKind, Plan, Redirect, Request, Route, ServerHeader, Target,
-};
-use crate::policy::hashing::key::Key;
+use crate::plan::{Decision, Destination, Forward, ListenerKind, Plan, Redirect, Request, Route, ServerHeader, Target};
 use crate::upstream::{Installed, LocalCluster};
 
 /// What the head of a request says, beyond its lines.
@@ -195,6 +195,11 @@ async fn to_destination<'p>(
     if let Some((cluster, _)) = found {
         story.cluster = &cluster.name;
     }
+    if let Some(fault) = &forward.fault
+        && let Some(ended) = fault::inject(session, story, fault).await
+    {
+        return reply(session, installed, story, ended, close).await;
+    }
     if let Some(policy) = route.cors.as_deref() {
         let http = &session.stats.http;
         match cors::rule(policy, &session.head, session.input.bytes()) {
@@ -224,6 +229,7 @@ async fn to_destination<'p>(
     let Session { core, head, input, peer, local: own, external_address, draft, .. } = session;
     let (external_address, hostname) = (external_address.as_str(), &*core.hostname);
     let caller = Caller { head, buf: input.bytes(), peer: *peer, local: *own, external_address, hostname };
+    draft.note_try(1, Patience::of(forward).expected_ms(Duration::ZERO));
     draft.edit_request(&destination.headers.request, caller, story, asked);
     story.authority = destination.authority.as_deref();
     if let Some(rewrite) = &forward.rewrite {
@@ -232,7 +238,8 @@ async fn to_destination<'p>(
         let target = asked.target(caller.buf, path);
         core.with_captures(|captures| rewrite::path(rewrite, target, asked.path_len(), captures, rewritten));
     }
-    pass_on(session, installed, story, (cluster, local), asked, &forward.hash_keys).await
+    let run = tries::run(session, installed, story, (cluster, local), asked, forward).await;
+    finish(session, installed, story, local, asked, run).await
 }
 
 /// Sends the request to wherever its authority is.
@@ -252,7 +259,11 @@ async fn to_undeclared<'p>(
     let found = match std::str::from_utf8(authority) {
         Ok(name) if target::is_authority(authority) => {
             let now = io::now();
-            io::within(now + cluster.connect_timeout, session.core.names.find(name, now)).await
+            let found = pin!(session.core.names.find(name, now));
+            match race(found, pin!(session.timer.until(now + cluster.connect_timeout))).await {
+                Either::Left(found) => Some(found),
+                Either::Right(()) => None,
+            }
         }
         _ => None,
     };
@@ -261,23 +272,11 @@ async fn to_undeclared<'p>(
         Some(Whereabouts::Here) => return reply(session, installed, story, Ended::Circular, close).await,
         Some(Whereabouts::Unknown) | None => return reply(session, installed, story, Ended::Unresolved, close).await,
     };
-    let run = attempt::run_undeclared(session, installed, story, (cluster, local), asked, addresses).await;
+    let run = tries::run_undeclared(session, installed, story, (cluster, local), asked, addresses).await;
     finish(session, installed, story, local, asked, run).await
 }
 
-async fn pass_on(
-    session: &mut Session,
-    installed: &Installed,
-    story: &mut Story<'_>,
-    (cluster, local): (&Cluster, &LocalCluster),
-    asked: &Asked,
-    keys: &[Key],
-) -> bool {
-    let run = attempt::run(session, installed, story, (cluster, local), asked, keys).await;
-    finish(session, installed, story, local, asked, run).await
-}
-
-/// What is left to do after a try: an answer, if there has been none.
+/// What is left to do after the last try: an answer, if there has been none.
 async fn finish(
     session: &mut Session,
     installed: &Installed,
@@ -396,29 +395,9 @@ fn decide<'p>(session: &Session, installed: &'p Installed, asked: &Asked) -> Dec
     session.core.with_rng(|rng| installed.plan.route(session.listener, &request, rng))
 }
 
-/// Steps over a body that has arrived whole with its head. False if some of it is still to come: then an answer of our
-/// own ends the connection, because waiting for a body only to drop it would serve nobody.
-pub(super) fn skip_buffered_body(session: &mut Session, story: &mut Story<'_>, body: Body) -> bool {
-    match body {
-        Body::None => true,
-        Body::Length(n) => {
-            let end = usize::try_from(n).ok().and_then(|n| session.head.len.checked_add(n));
-            match end {
-                Some(end) if end <= session.input.len() => {
-                    session.rest = end;
-                    story.received = n;
-                    true
-                }
-                _ => false,
-            }
-        }
-        Body::Chunked | Body::UntilClose => false,
-    }
-}
-
 /// Takes the verdict of an end over into the story.
 pub(super) fn tell(story: &mut Story<'_>, ended: &Ended) -> (u16, std::borrow::Cow<'static, str>) {
-    let verdict = ended.verdict();
+    let verdict = ended.verdict(story.retried);
     story.flags.insert(verdict.flags);
     story.details = verdict.details;
     story.transport_failure = verdict.transport_failure;

@@ -209,14 +209,22 @@ impl LocalCluster {
         Rc::new(Self { stats, shared, balancer, endpoints })
     }
 
-    /// Chooses the endpoint of the next request; `None` if there is none to choose.
-    pub fn pick(&self, ask: Ask, rng: &mut Rng) -> Option<EndpointId> {
+    /// Chooses the endpoint of the next request, one that is not `avoided` if there is another; `None` if there is none to
+    /// choose.
+    pub fn pick(&self, ask: Ask, avoided: &[EndpointId], rng: &mut Rng) -> Option<EndpointId> {
         let active = |at: usize| {
             self.endpoints
                 .get(at)
                 .map_or(0, |endpoint| u32::try_from(endpoint.stats.rq_active.get()).unwrap_or(u32::MAX))
         };
-        self.balancer.borrow_mut().pick(ask, active, |_| true, rng)
+        let mut balancer = self.balancer.borrow_mut();
+        if !avoided.is_empty() {
+            let other = |at: usize| avoided.iter().all(|id| id.index() != at);
+            if let Some(id) = balancer.pick(ask, active, other, rng) {
+                return Some(id);
+            }
+        }
+        balancer.pick(ask, active, |_| true, rng)
     }
 
     /// The core's side of an endpoint that [`LocalCluster::pick`] named.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::io::{Buf, BufPool, Conn, Reader, Writer};
+use crate::io::{Buf, BufPool, Conn, Handle, Reader, Writer};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 
 /// Who ended a connection.
@@ -35,6 +35,8 @@ pub struct Upstream {
     pub writer: Writer,
     /// What was received and not yet consumed.
     pub buf: Buf,
+    /// For ending whatever is in flight.
+    pub handle: Handle,
     local: Option<SocketAddr>,
     opened: Instant,
     requests: u64,
@@ -55,9 +57,9 @@ impl Upstream {
         cluster.upstream_cx_active.inc();
         endpoint.cx_active.inc();
         let local = conn.handle.local_addr().ok();
-        let Conn { reader, writer, .. } = conn;
+        let Conn { reader, writer, handle } = conn;
         let (requests, closed, in_use) = (0, Closed::Local, true);
-        Self { reader, writer, buf, local, opened, requests, closed, in_use, cluster, endpoint }
+        Self { reader, writer, buf, handle, local, opened, requests, closed, in_use, cluster, endpoint }
     }
 
     /// Our address on this connection.

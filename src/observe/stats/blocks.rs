@@ -128,6 +128,11 @@ block! {
         upstream_rq_retry_overflow: Counter,
         /// Requests that a retry saved.
         upstream_rq_retry_success: Counter,
+        /// Requests sent once more on a new connection, because the connection that they reused had just been closed:
+        /// ringway's own, whatever the route retries.
+        upstream_rq_retry_reused: Counter,
+        /// Requests whose body became too large to be kept for another try.
+        retry_or_shadow_abandoned: Counter,
         /// Milliseconds from the end of a request to the end of its response.
         upstream_rq_time: Histogram,
         /// Milliseconds that connecting took.
@@ -144,6 +149,8 @@ pub struct ClusterStats {
     cells: ClusterCells,
     /// Made by the first response, so that ten thousand clusters without traffic cost little.
     responses: OnceLock<Box<Responses>>,
+    /// Made by the first response that a retry replaced.
+    retried: OnceLock<Box<Responses>>,
 }
 
 impl std::ops::Deref for ClusterStats {
@@ -214,6 +221,11 @@ impl ClusterStats {
     pub fn response(&self, status: u16) {
         self.responses.get_or_init(Box::default).count(status);
     }
+
+    /// Counts a response that a retry replaces: `retry.upstream_rq_<code>` and its like.
+    pub fn replaced(&self, status: u16) {
+        self.retried.get_or_init(Box::default).count(status);
+    }
 }
 
 impl Block for ClusterStats {
@@ -222,6 +234,9 @@ impl Block for ClusterStats {
         // Envoy counts every response once more as internal or external by the client's address, and no address is
         // internal unless configured: the external numbers are the same ones.
         see("external.upstream_rq_time", (&self.cells.upstream_rq_time).into());
+        if let Some(retried) = self.retried.get() {
+            retried.each(|name, counter| see(&format!("retry.{name}"), counter.into()));
+        }
         let Some(responses) = self.responses.get() else { return };
         responses.each(|name, counter| {
             see(name, counter.into());
@@ -408,6 +423,12 @@ block! {
         no_cluster: Counter,
         /// Requests that a route answered itself, with a redirect or with a direct response.
         rq_direct_response: Counter,
+        /// Requests that a fault delayed.
+        fault_delays_injected: Counter = "fault.delays_injected",
+        /// Requests that a fault aborted.
+        fault_aborts_injected: Counter = "fault.aborts_injected",
+        /// Requests under way that a fault delayed or aborted.
+        fault_active_faults: Gauge = "fault.active_faults",
         /// Requests with an `origin` that the route's CORS policy allows.
         cors_origin_valid: Counter = "cors.origin_valid",
         /// Requests with an `origin` that the route's CORS policy does not allow.
@@ -519,6 +540,22 @@ mod tests {
             ("external.upstream_rq_503", Some(1)),
             ("upstream_rq_404", None),
             ("upstream_rq_4xx", None),
+        ] {
+            assert_eq!(value(&stats, name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_replaced_response_counts_apart() {
+        let stats = ClusterStats::default();
+        stats.replaced(503);
+        stats.response(200);
+        for (name, expected) in [
+            ("retry.upstream_rq_503", Some(1)),
+            ("retry.upstream_rq_5xx", Some(1)),
+            ("retry.upstream_rq_completed", Some(1)),
+            ("upstream_rq_503", None),
+            ("upstream_rq_completed", Some(1)),
         ] {
             assert_eq!(value(&stats, name), expected, "{name}");
         }
