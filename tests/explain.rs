@@ -69,20 +69,26 @@ const EXAMPLES: &[(&str, &[&[&str]])] = &[
             &["GET", "http://httpbin.example.com/post"],
         ],
     ),
+    ("timeouts-retries/timeout", &[&["GET", "http://reviews:9080/"], &["GET", "http://ratings:9080/"]]),
+    ("timeouts-retries/retries", &[&["GET", "http://ratings:9080/"]]),
+    ("circuit-breaking", &[&["GET", "http://httpbin:8000/get"]]),
+    ("fault-injection", &[&["-H", "end-user: jason", "GET", "http://ratings:9080/"], &["GET", "http://ratings:9080/"]]),
+    ("mirroring", &[&["GET", "http://httpbin:8000/headers"]]),
 ];
 
 #[test]
 fn every_example() {
     for (folder, requests) in EXAMPLES {
         let path = format!("config/{folder}");
-        golden(folder, &session(&["-c", &path], "", requests));
+        golden(&folder.replace('/', "-"), &session(&["-c", &path], "", requests));
     }
     let folders = fs::read_dir("config").expect("the folder of examples").map(|entry| entry.expect("an entry"));
     let there: BTreeSet<String> = folders
         .filter(|entry| entry.path().is_dir())
         .map(|entry| entry.file_name().into_string().expect("UTF-8"))
         .collect();
-    let told: BTreeSet<String> = EXAMPLES.iter().map(|(folder, _)| (*folder).to_owned()).collect();
+    let example = |folder: &str| folder.split('/').next().unwrap_or(folder).to_owned();
+    let told: BTreeSet<String> = EXAMPLES.iter().map(|(folder, _)| example(folder)).collect();
     assert_eq!(told, there, "each example has its requests in this table");
 }
 

@@ -110,7 +110,7 @@ fn mirrors() {
         (
             rule("mirror: {host: web, port: {number: 80}}"),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].mirror: note: copies have "-shadow" after their Host, as "a.example.com-shadow" (where the mirror routes by Host, write the Proxy's mirrorHostSuffix: "")"#,
+                r#"8: VirtualService/default/v: spec.http[0].mirror: note: copies have "-shadow" after the name in their Host (where the mirror routes by Host, write the Proxy's mirrorHostSuffix: "")"#,
             ],
         ),
         (both(&proxy("{mirrorHostSuffix: ''}"), &rule("mirror: {host: web, port: {number: 80}}")), &[]),

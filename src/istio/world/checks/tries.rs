@@ -105,8 +105,7 @@ impl Checks<'_> {
             Some(format!("{}.{field}", rule_path(route)))
         });
         if let Some(path) = mirrored.filter(|_| !suffix.is_empty()) {
-            let host = service.hosts.first().map_or("the-host", String::as_str);
-            let what = format!("copies have \"{suffix}\" after their Host, as \"{host}{suffix}\"");
+            let what = format!("copies have \"{suffix}\" after the name in their Host");
             let instead = "where the mirror routes by Host, write the Proxy's mirrorHostSuffix: \"\"";
             self.note(service, &path, what, instead);
         }
