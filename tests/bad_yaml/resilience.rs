@@ -207,6 +207,18 @@ fn ejection() {
             ],
         ),
         (
+            policy("{outlierDetection: {consecutive5xxErrors: 0, maxEjectionPercent: 100, minHealthPercent: 1}}"),
+            &[
+                "6: DestinationRule/default/d: spec.trafficPolicy.outlierDetection: warning: every threshold is 0: nobody is ever ejected (write consecutive5xxErrors or consecutiveGatewayErrors)",
+            ],
+        ),
+        (
+            policy(
+                "{outlierDetection: {consecutive5xxErrors: 0, splitExternalLocalOriginErrors: true, maxEjectionPercent: 100, minHealthPercent: 1}}",
+            ),
+            &[],
+        ),
+        (
             policy("{portLevelSettings: [{port: {number: 80}, outlierDetection: {}}]}"),
             &[
                 "6: DestinationRule/default/d: spec.trafficPolicy.portLevelSettings[0].outlierDetection.maxEjectionPercent: warning: 10% of 1 endpoint is less than one: nobody is ever ejected (write 100 or more)",

@@ -158,6 +158,11 @@ impl Checks<'_> {
         // What is said of the whole service need not be said of its parts.
         let mut said = HashSet::new();
         for (path, found, subset, labels) in held {
+            if never(found) && said.insert(path.clone()) {
+                let what = "every threshold is 0: nobody is ever ejected";
+                let instead = "write consecutive5xxErrors or consecutiveGatewayErrors";
+                self.problems.push(rule.meta.source.warning(&path, what, instead));
+            }
             let endpoints = members(service, labels);
             let percent = found.max_ejection_percent.unwrap_or(DEFAULT_EJECTION_PERCENT);
             let most = endpoints * percent as usize / 100;
@@ -177,6 +182,15 @@ impl Checks<'_> {
             }
         }
     }
+}
+
+/// Whether no number of errors ejects anybody.
+fn never(rule: &OutlierDetection) -> bool {
+    let is_off = |threshold: Option<u32>, default: u32| threshold.unwrap_or(default) == 0;
+    let older = rule.consecutive_errors.is_some();
+    is_off(rule.consecutive_5xx_errors, if older { 0 } else { 5 })
+        && is_off(rule.consecutive_gateway_errors.or(rule.consecutive_errors), 0)
+        && (!rule.split_local_origin || is_off(rule.consecutive_local_origin_failures, 5))
 }
 
 /// Istio's and Envoy's.
