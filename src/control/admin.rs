@@ -29,6 +29,7 @@ use crate::h1::head::Method;
 use crate::httpd::{Plus, Request, Response, Server, Settings};
 use crate::observe::stats::Registry;
 use crate::plan::Plan;
+use crate::upstream::SharedClusters;
 
 /// Connections served at once: a few dashboards and probes, and the threads that they cost.
 const CONNECTIONS: usize = 16;
@@ -72,6 +73,8 @@ pub struct State {
 #[derive(Debug, Clone)]
 struct Now {
     plan: Arc<Plan>,
+    /// What the workers share of its clusters.
+    shared: SharedClusters,
     /// Which plan it is, from 1.
     version: u64,
     stage: Stage,
@@ -81,8 +84,15 @@ impl State {
     /// The state of a process that started at `started`, with the plan it is about to serve; `events` hears what the
     /// endpoints are asked to do.
     #[must_use]
-    pub fn new(registry: Arc<Registry>, plan: Arc<Plan>, started: Instant, events: Sender<Event>) -> Self {
-        Self { registry, started, events, now: Mutex::new(Now { plan, version: 1, stage: Stage::PreInitializing }) }
+    pub fn new(
+        registry: Arc<Registry>,
+        plan: Arc<Plan>,
+        shared: SharedClusters,
+        started: Instant,
+        events: Sender<Event>,
+    ) -> Self {
+        let now = Now { plan, shared, version: 1, stage: Stage::PreInitializing };
+        Self { registry, started, events, now: Mutex::new(now) }
     }
 
     /// Tells of the stage that the proxy has reached.
@@ -91,9 +101,9 @@ impl State {
     }
 
     /// Tells of the plan that the workers serve from now on.
-    pub fn install(&self, plan: Arc<Plan>) {
+    pub fn install(&self, plan: Arc<Plan>, shared: SharedClusters) {
         let mut now = self.now();
-        now.plan = plan;
+        (now.plan, now.shared) = (plan, shared);
         now.version += 1;
     }
 
@@ -108,6 +118,24 @@ impl State {
         server.live.set(u64::from(stage == Stage::Live));
         server.state.set(stage as u64);
         server.concurrency.set(self.registry.cores() as u64);
+        self.show_breakers();
+    }
+
+    /// Shows which circuit breakers are open. Worked out when somebody looks, so that no request pays for it.
+    fn show_breakers(&self) {
+        let now = self.now().clone();
+        for (cluster, shared) in now.plan.clusters.iter().zip(now.shared.iter()) {
+            let Some(breaker) = &shared.breaker else { continue };
+            let stats = self.registry.cluster_shared(&cluster.name);
+            for (limit, gauge) in [
+                (&breaker.connections, &stats.default_cx_open),
+                (&breaker.pending, &stats.default_rq_pending_open),
+                (&breaker.requests, &stats.default_rq_open),
+                (&breaker.retries, &stats.default_rq_retry_open),
+            ] {
+                gauge.set(u64::from(limit.is_used_up()));
+            }
+        }
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {

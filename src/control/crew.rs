@@ -15,7 +15,7 @@ use crate::observe::access_log::AccessLog;
 use crate::observe::writer::LogSink;
 use crate::plan::Plan;
 use crate::proxy::{AskWhere, Budget, CoreParts, Log};
-use crate::upstream::CoreStats;
+use crate::upstream::{CoreStats, SharedClusters};
 use crate::worker::{self, Handle, Message, Report, Reporter, Start};
 
 /// A worker that dies sooner than this after its start is not replaced before as much has passed: what kills it at
@@ -53,6 +53,8 @@ pub(super) struct Outfit {
     pub(super) plan: Plan,
     /// Its counters.
     pub(super) stats: CoreStats,
+    /// What all workers share of its clusters.
+    pub(super) shared: SharedClusters,
     /// One for each listener of the plan.
     pub(super) listeners: Vec<TcpListener>,
     /// The access log, if there is one.
@@ -95,6 +97,7 @@ impl Crew {
                 index,
                 plan: outfit.plan,
                 stats: outfit.stats,
+                shared: outfit.shared,
                 rng: Rng::seeded(fastrand::u64(..)),
                 log: outfit.log.map(|(format, sink)| Log::new(format, sink)),
                 budget: self.budget.clone(),

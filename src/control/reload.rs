@@ -22,6 +22,7 @@ use crate::io::now;
 use crate::observe::access_log::AccessLog;
 use crate::observe::stats::Kept;
 use crate::plan::{Plan, ProxySettings};
+use crate::upstream::SharedCluster;
 use crate::worker::{Install, Message, Socket};
 
 /// How far the reload under way is.
@@ -178,6 +179,7 @@ impl Running {
     fn commit(&mut self, prepared: Prepared, since: Instant) {
         let Prepared { plan, log_format, mut listeners } = prepared;
         let plan = Arc::new(plan);
+        self.shared = SharedCluster::all_after(&plan, (&self.plan, &self.shared));
         let workers = self.crew.alive();
         for worker in &workers {
             let socket = |place: &mut Place| match place {
@@ -188,8 +190,9 @@ impl Running {
             match sockets {
                 Ok(sockets) => {
                     let stats = core_stats(&plan, &self.registry, *worker);
-                    let (plan, log_format) = (own_copy(&plan), log_format.clone());
-                    self.crew.tell(*worker, Message::Install(Box::new(Install { plan, stats, sockets, log_format })));
+                    let (plan, shared, log_format) = (own_copy(&plan), self.shared.clone(), log_format.clone());
+                    let install = Install { plan, stats, shared, sockets, log_format };
+                    self.crew.tell(*worker, Message::Install(Box::new(install)));
                 }
                 Err(error) => self.lose_worker(*worker, &format!("it cannot have the new listeners: {error}")),
             }
@@ -236,7 +239,7 @@ impl Running {
             bound.close();
         }
         self.registry.retain(&kept(&self.plan));
-        self.state.install(self.plan.clone());
+        self.state.install(self.plan.clone(), self.shared.clone());
         self.registry.control().config_reload_success.inc();
         info!(
             "reloaded in {} ms: {} listeners, {} clusters",

@@ -19,7 +19,7 @@ use crate::observe::stats::Registry;
 use crate::observe::writer::{LogSink, Writer};
 use crate::plan::{AccessLogEncoding, Driver, ListenerKind, Plan, ProxySettings};
 use crate::proxy::Budget;
-use crate::upstream::CoreStats;
+use crate::upstream::{CoreStats, SharedCluster, SharedClusters};
 use crate::worker::Report;
 
 /// Why ringway cannot run (exit code 1).
@@ -103,6 +103,8 @@ pub struct Running {
     pub(super) started_with: ProxySettings,
     /// The plan in force.
     pub(super) plan: Arc<Plan>,
+    /// What all workers share of its clusters.
+    pub(super) shared: SharedClusters,
     /// Its listeners, in its order.
     pub(super) bound: Vec<Bound>,
     pub(super) log: Option<OpenLog>,
@@ -134,7 +136,8 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
 
     let (sender, events) = channel();
     let plan = Arc::new(plan.clone());
-    let state = Arc::new(State::new(registry.clone(), plan.clone(), io::now(), sender.clone()));
+    let shared = SharedCluster::all(&plan);
+    let state = Arc::new(State::new(registry.clone(), plan.clone(), shared.clone(), io::now(), sender.clone()));
     let admin = settings.admin.map(|address| open_admin(address, &state)).transpose()?;
     let driver = driver(settings.driver);
     let crew = Crew::new(&cpus, driver, sender.clone(), budget.clone(), first_outward_address());
@@ -151,6 +154,7 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
         descriptors,
         started_with,
         plan,
+        shared,
         bound,
         log,
         reloads,
@@ -209,7 +213,7 @@ impl Running {
         let listeners: std::io::Result<Vec<_>> = self.bound.iter_mut().map(|bound| bound.socket(index)).collect();
         let log = self.log.as_ref().map(|log| log.format.clone()).zip(sink);
         let (plan, stats) = (own_copy(&self.plan), core_stats(&self.plan, &self.registry, index));
-        self.crew.start(index, Outfit { plan, stats, listeners: listeners?, log })
+        self.crew.start(index, Outfit { plan, stats, shared: self.shared.clone(), listeners: listeners?, log })
     }
 
     fn wait_until_serving(&mut self) -> Result<(), StartError> {

@@ -26,6 +26,17 @@ pub struct Outlier {
     pub error_codes: Box<[u16]>,
 }
 
+/// What all cores know of the health of one cluster.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct ClusterHealth;
+
+/// What all cores know of the health of one endpoint of a cluster. Alone on its cache lines, because every response
+/// looks at it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct EndpointHealth;
+
 impl Default for Outlier {
     fn default() -> Self {
         Self {

@@ -1,7 +1,12 @@
 //! Circuit breaker limits of a cluster: how many connections, waiting requests, requests and retries there may be at a
 //! time, over all cores together.
 
+mod limit;
+mod sync;
+
 use std::time::Duration;
+
+pub use limit::Limit;
 
 /// The limits of one cluster; `None`: unlimited, which is Istio's default and costs nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -27,4 +32,46 @@ pub struct RetryBudget {
     pub min_concurrency: u32,
     /// `budgetInterval`: requests count for this long after they began; 0: only while they are under way.
     pub interval: Duration,
+}
+
+/// What all cores share of a cluster's circuit breaker.
+#[derive(Debug)]
+pub struct Breaker {
+    /// Of connections.
+    pub connections: Limit,
+    /// Of requests without a connection.
+    pub pending: Limit,
+    /// Of requests under way.
+    pub requests: Limit,
+    /// Of retries under way.
+    pub retries: Limit,
+}
+
+impl Breaker {
+    /// A breaker of which nothing is taken.
+    #[must_use]
+    pub fn new(limits: &BreakerLimits) -> Self {
+        Self {
+            connections: Limit::new(limits.connections),
+            pending: Limit::new(limits.pending),
+            requests: Limit::new(limits.requests),
+            retries: Limit::new(limits.retries),
+        }
+    }
+
+    /// Other limits from now on. What is taken above a lower one stays until it is given back.
+    pub fn resize(&self, limits: &BreakerLimits) {
+        self.connections.resize(limits.connections);
+        self.pending.resize(limits.pending);
+        self.requests.resize(limits.requests);
+        self.retries.resize(limits.retries);
+    }
+}
+
+impl BreakerLimits {
+    /// Whether anything is limited, so that there is something to count.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        *self != Self::default()
+    }
 }

@@ -22,7 +22,7 @@ use crate::observe::access_log::{AccessLog, Record};
 use crate::observe::date::DateCache;
 use crate::observe::writer::LogSink;
 use crate::plan::{HeaderName, Plan};
-use crate::upstream::{CoreStats, Installed, Remains};
+use crate::upstream::{CoreStats, Installed, Remains, SharedClusters};
 
 /// The downstream connections that the process may hold, over all cores (`limits.maxConnections`).
 ///
@@ -89,6 +89,8 @@ pub struct CoreParts {
     pub plan: Plan,
     /// This core's counters for it.
     pub stats: CoreStats,
+    /// What all cores share of its clusters.
+    pub shared: SharedClusters,
     /// The core's generator.
     pub rng: Rng,
     /// The access log, if there is one.
@@ -137,7 +139,7 @@ impl Core {
     /// A core with no connections.
     #[must_use]
     pub fn new(mut parts: CoreParts) -> Rc<Self> {
-        let installed = Installed::new(parts.plan, parts.stats, &mut parts.rng);
+        let installed = Installed::new(parts.plan, parts.stats, parts.shared, &mut parts.rng);
         Rc::new(Self {
             index: parts.index,
             buffers: BufPool::default(),
@@ -168,9 +170,15 @@ impl Core {
     /// Answers the next request by `plan`. What has not changed keeps its connections and its balancing; requests
     /// under way end on the plan that they began with, which is returned. `log_format` is that of the new plan; it is
     /// not used if the core writes no log.
-    pub fn install(&self, plan: Plan, stats: CoreStats, log_format: Option<Arc<AccessLog>>) -> Rc<Installed> {
+    pub fn install(
+        &self,
+        plan: Plan,
+        stats: CoreStats,
+        shared: SharedClusters,
+        log_format: Option<Arc<AccessLog>>,
+    ) -> Rc<Installed> {
         let old = self.installed();
-        let new = Rc::new(self.with_rng(|rng| Installed::after(&old, plan, stats, rng)));
+        let new = Rc::new(self.with_rng(|rng| Installed::after(&old, plan, stats, shared, rng)));
         *self.installed.borrow_mut() = new;
         self.retired.borrow_mut().push(old.clone());
         self.swept_to.set(0);

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::pool::{Closed, Idle, Upstream};
+use super::shared::{SharedCluster, SharedClusters};
 use super::undeclared::Undeclared;
 use crate::base::id::{ClusterId, EndpointId};
 use crate::base::rng::Rng;
@@ -42,6 +43,7 @@ pub struct Installed {
     pub plan: Plan,
     /// This core's counters.
     pub stats: CoreStats,
+    shared: SharedClusters,
     clusters: Vec<Rc<LocalCluster>>,
     undeclared: Rc<Undeclared>,
     route_stats: RouteTable,
@@ -60,23 +62,25 @@ fn route_table(plan: &Plan, stats: &CoreStats) -> RouteTable {
 pub struct Remains {
     _plan: Plan,
     _stats: CoreStats,
+    _shared: SharedClusters,
 }
 
 impl Installed {
-    /// Joins a plan with its counters, with empty pools.
+    /// Joins a plan with its counters and with what all cores share of it, with empty pools.
     #[must_use]
-    pub fn new(plan: Plan, stats: CoreStats, rng: &mut Rng) -> Self {
+    pub fn new(plan: Plan, stats: CoreStats, shared: SharedClusters, rng: &mut Rng) -> Self {
         let clusters = plan.clusters.iter().enumerate();
-        let clusters = clusters.map(|(at, cluster)| LocalCluster::new(cluster, &stats, at, None, rng)).collect();
+        let clusters =
+            clusters.map(|(at, cluster)| LocalCluster::new(cluster, &stats, &shared, at, None, rng)).collect();
         let route_stats = route_table(&plan, &stats);
-        Self { plan, stats, clusters, undeclared: Rc::default(), route_stats }
+        Self { plan, stats, shared, clusters, undeclared: Rc::default(), route_stats }
     }
 
     /// Joins a plan with its counters, and with what of `old` it goes on with: a cluster that has not changed is the
     /// same one, and an endpoint that stays in its cluster keeps its connections. The idle connections of the others
     /// are closed.
     #[must_use]
-    pub fn after(old: &Self, plan: Plan, stats: CoreStats, rng: &mut Rng) -> Self {
+    pub fn after(old: &Self, plan: Plan, stats: CoreStats, shared: SharedClusters, rng: &mut Rng) -> Self {
         let before = || old.clusters.iter().flat_map(|cluster| &cluster.endpoints);
         before().for_each(|endpoint| endpoint.gone.set(true));
         let by_name: HashMap<&str, (&Cluster, &Rc<LocalCluster>), foldhash::fast::FixedState> = old
@@ -92,13 +96,13 @@ impl Installed {
             .enumerate()
             .map(|(at, cluster)| match by_name.get(cluster.name.as_str()) {
                 Some((was, local)) if *was == cluster => Rc::clone(local),
-                known => LocalCluster::new(cluster, &stats, at, known.copied(), rng),
+                known => LocalCluster::new(cluster, &stats, &shared, at, known.copied(), rng),
             })
             .collect();
         clusters.iter().flat_map(|cluster| &cluster.endpoints).for_each(|endpoint| endpoint.gone.set(false));
         before().filter(|endpoint| endpoint.gone.get()).for_each(|endpoint| endpoint.close_idle());
         let route_stats = route_table(&plan, &stats);
-        let mut new = Self { plan, stats, clusters, undeclared: old.undeclared.clone(), route_stats };
+        let mut new = Self { plan, stats, shared, clusters, undeclared: old.undeclared.clone(), route_stats };
         if new.passthrough().is_none() {
             old.undeclared.close_idle();
             new.undeclared = Rc::default(); // what is under way there now ends with the old plan
@@ -116,7 +120,7 @@ impl Installed {
     /// Gives up the core's side, and leaves what another thread can drop.
     #[must_use]
     pub fn into_remains(self) -> Remains {
-        Remains { _plan: self.plan, _stats: self.stats }
+        Remains { _plan: self.plan, _stats: self.stats, _shared: self.shared }
     }
 
     /// The core's side of a cluster that routing named.
@@ -162,6 +166,8 @@ impl Installed {
 pub struct LocalCluster {
     /// This core's counters of the cluster.
     pub stats: Arc<ClusterStats>,
+    /// What all cores share of it.
+    pub shared: Arc<SharedCluster>,
     balancer: RefCell<Balancer>,
     endpoints: Vec<Rc<LocalEndpoint>>,
 }
@@ -183,6 +189,7 @@ impl LocalCluster {
     fn new(
         cluster: &Cluster,
         stats: &CoreStats,
+        shared: &SharedClusters,
         at: usize,
         old: Option<(&Cluster, &Rc<LocalCluster>)>,
         rng: &mut Rng,
@@ -209,8 +216,9 @@ impl LocalCluster {
             .map(|(plan, local)| Member { weight: plan.weight, since: local.since })
             .collect();
         let stats = stats.clusters.get(at).cloned().unwrap_or_default();
+        let shared = shared.get(at).cloned().unwrap_or_default();
         let balancer = RefCell::new(Balancer::new(&cluster.spread, &members, now, rng));
-        Rc::new(Self { stats, balancer, endpoints })
+        Rc::new(Self { stats, shared, balancer, endpoints })
     }
 
     /// Chooses the endpoint of the next request; `None` if there is none to choose.
@@ -314,10 +322,10 @@ mod tests {
 
     #[test]
     fn an_endpoint_that_stays_is_the_same_one_whoever_comes_and_goes_beside_it() {
-        let (stats, mut rng) = (CoreStats::default(), Rng::seeded(1));
+        let (stats, shared, mut rng) = (CoreStats::default(), SharedClusters::default(), Rng::seeded(1));
         let (old, new) = (cluster(&[1, 3, 5, 7]), cluster(&[2, 3, 4, 7, 8]));
-        let before = LocalCluster::new(&old, &stats, 0, None, &mut rng);
-        let after = LocalCluster::new(&new, &stats, 0, Some((&old, &before)), &mut rng);
+        let before = LocalCluster::new(&old, &stats, &shared, 0, None, &mut rng);
+        let after = LocalCluster::new(&new, &stats, &shared, 0, Some((&old, &before)), &mut rng);
         let kept = |at: usize| after.endpoints.iter().position(|endpoint| Rc::ptr_eq(endpoint, &before.endpoints[at]));
         assert_eq!([kept(0), kept(1), kept(2), kept(3)], [None, Some(1), None, Some(3)]);
         assert_eq!(after.endpoints[1].since, before.endpoints[1].since, "it need not warm up again");

@@ -8,9 +8,11 @@ mod connect;
 mod exchange;
 mod installed;
 mod pool;
+mod shared;
 mod undeclared;
 
 pub use connect::{ConnectError, open};
 pub use exchange::{HeadError, read_head};
 pub use installed::{CoreStats, Installed, LocalCluster, LocalEndpoint, Remains};
 pub use pool::{Closed, Upstream};
+pub use shared::{SharedCluster, SharedClusters};

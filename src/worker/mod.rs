@@ -17,7 +17,7 @@ use crate::io::{self, Bell, Driver, Notify, Ringer, Started, race};
 use crate::observe::access_log::AccessLog;
 use crate::plan::Plan;
 use crate::proxy::{Core, CoreParts, TICK, Whereabouts};
-use crate::upstream::{CoreStats, Remains};
+use crate::upstream::{CoreStats, Remains, SharedClusters};
 
 use accept::Doors;
 pub use accept::Socket;
@@ -46,6 +46,8 @@ pub struct Install {
     pub plan: Plan,
     /// Its counters for it.
     pub stats: CoreStats,
+    /// What all workers share of its clusters.
+    pub shared: SharedClusters,
     /// One for each listener of the plan, in its order.
     pub sockets: Vec<Socket>,
     /// The plan's form of log lines, if there is a log.
@@ -209,8 +211,8 @@ async fn serve(start: Start, started: Started) -> std::io::Result<()> {
         loop {
             match mailbox.try_recv() {
                 Ok(Message::Install(install)) => {
-                    let Install { plan, stats, sockets, log_format } = *install;
-                    let old = core.install(plan, stats, log_format);
+                    let Install { plan, stats, shared, sockets, log_format } = *install;
+                    let old = core.install(plan, stats, shared, log_format);
                     doors.change(sockets, &old)?;
                     reports(Report::Installed { worker });
                 }

@@ -12,7 +12,7 @@ use ringway::io::{self, bind_reuseport, doorbell};
 use ringway::istio;
 use ringway::plan::{Overrides, Plan};
 use ringway::proxy::{Budget, CoreParts};
-use ringway::upstream::CoreStats;
+use ringway::upstream::{CoreStats, SharedCluster};
 use ringway::worker::{self, Handle, Install, Message, Report, Socket, Start};
 use tempfile::TempDir;
 
@@ -123,6 +123,7 @@ fn a_worker_that_panics_takes_its_connections_along() {
                 index: 0,
                 plan: plan.clone(),
                 stats: stats(&plan),
+                shared: SharedCluster::all(&plan),
                 rng: Rng::seeded(1),
                 log: None,
                 budget: budget.clone(),
@@ -144,7 +145,8 @@ fn a_worker_that_panics_takes_its_connections_along() {
         expect(&mut client, "hello");
         let handle = Handle::new(mail, ringer);
         let (sockets, stats) = (vec![Socket::Kept(ringway::base::id::ListenerId(0))], stats(&plan));
-        handle.send(Message::Install(Box::new(Install { plan, stats, sockets, log_format: None })));
+        let shared = SharedCluster::all(&plan);
+        handle.send(Message::Install(Box::new(Install { plan, stats, shared, sockets, log_format: None })));
         client.expect_closed();
         let ended = reported.recv().expect("it tells of its end");
         assert!(matches!(&ended, Report::Ended { error: Some(why), .. } if why == "its thread panicked"), "{ended:?}");

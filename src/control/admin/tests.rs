@@ -35,7 +35,8 @@ fn plan(clusters: &[&str]) -> Arc<Plan> {
 fn running() -> Running {
     let registry = Arc::new(Registry::new(2));
     let (sender, events) = channel();
-    let state = Arc::new(State::new(Arc::clone(&registry), plan(&[NAME]), Instant::now(), sender));
+    let state =
+        Arc::new(State::new(Arc::clone(&registry), plan(&[NAME]), SharedClusters::default(), Instant::now(), sender));
     let admin = Admin::start(([127, 0, 0, 1], 0).into(), Arc::clone(&state)).unwrap();
     Running { events, registry, state, admin }
 }
@@ -203,7 +204,7 @@ fn clusters_as_json() {
 #[test]
 fn listeners_by_name() {
     let running = running();
-    running.state.install(read(&["config/quickstart"], "").into());
+    running.state.install(read(&["config/quickstart"], "").into(), SharedClusters::default());
     assert_eq!(running.get("/listeners"), "0.0.0.0_8080::0.0.0.0:8080\n");
     let document: Value = serde_json::from_str(&running.get("/listeners?format=json")).unwrap();
     assert_eq!(
@@ -256,7 +257,7 @@ fn config_dump_tells_no_secret() {
 #[test]
 fn config_dump_by_name_and_as_yaml() {
     let running = running();
-    running.state.install(read(&["config/quickstart"], "").into());
+    running.state.install(read(&["config/quickstart"], "").into(), SharedClusters::default());
     let whole: Value = serde_json::from_str(&running.get("/config_dump")).unwrap();
     let (head, yaml) = running.ask("GET", "/config_dump?format=yaml");
     assert!(head.contains("\r\ncontent-type: application/yaml"), "{head}");
@@ -330,7 +331,7 @@ fn clusters_show_endpoints_as_envoy_does() {
 #[test]
 fn clusters_are_those_of_the_plan_in_force() {
     let running = running();
-    running.state.install(plan(&["outbound|80||new", "outbound|80||other"]));
+    running.state.install(plan(&["outbound|80||new", "outbound|80||other"]), SharedClusters::default());
     let text = running.get("/clusters?filter=new$");
     assert!(!text.is_empty() && text.lines().all(|line| line.starts_with("outbound|80||new::")));
 }
