@@ -196,6 +196,13 @@ fn connections_and_ejection() {
             ],
         ),
         (
+            policy("{tls: {mode: DISABLE, sni: a.com}}"),
+            &[
+                r#"6: DestinationRule/default/d: spec.trafficPolicy.tls.sni: "sni" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+            ],
+        ),
+        (policy("{tls: {}, loadBalancer: {simple: RANDOM}}"), &[]),
+        (
             policy("{tls: {mode: SIMPLE, credentialName: a, caCertificates: b}}"),
             &[
                 not_enforced!("tls"),
