@@ -52,6 +52,20 @@ fn good_files_end_with_zero() {
     }
 }
 
+/// Istio's own documents of its tasks, which have traps in them: their READMEs say why.
+#[test]
+fn the_examples_of_resilience_have_warnings_and_no_errors() {
+    let folders =
+        ["timeouts-retries/timeout", "timeouts-retries/retries", "circuit-breaking", "fault-injection", "mirroring"];
+    let mut said = String::new();
+    for folder in folders {
+        let outcome = ringway(&["check", &format!("config/{folder}")], b"");
+        said += &format!("$ check config/{folder}\n{}{}\n", outcome.stderr, outcome.stdout);
+        assert_eq!(outcome.code, Some(0), "{said}");
+    }
+    insta::with_settings!({omit_expression => true}, { insta::assert_snapshot!("examples", said) });
+}
+
 #[test]
 fn standard_input_is_a_path_like_any_other() {
     let outcome = ringway(&["check", "-"], format!("{PROXY}{GATEWAY}").as_bytes());

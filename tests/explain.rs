@@ -69,20 +69,26 @@ const EXAMPLES: &[(&str, &[&[&str]])] = &[
             &["GET", "http://httpbin.example.com/post"],
         ],
     ),
+    ("timeouts-retries/timeout", &[&["GET", "http://reviews:9080/"], &["GET", "http://ratings:9080/"]]),
+    ("timeouts-retries/retries", &[&["GET", "http://ratings:9080/"]]),
+    ("circuit-breaking", &[&["GET", "http://httpbin:8000/get"]]),
+    ("fault-injection", &[&["-H", "end-user: jason", "GET", "http://ratings:9080/"], &["GET", "http://ratings:9080/"]]),
+    ("mirroring", &[&["GET", "http://httpbin:8000/headers"]]),
 ];
 
 #[test]
 fn every_example() {
     for (folder, requests) in EXAMPLES {
         let path = format!("config/{folder}");
-        golden(folder, &session(&["-c", &path], "", requests));
+        golden(&folder.replace('/', "-"), &session(&["-c", &path], "", requests));
     }
     let folders = fs::read_dir("config").expect("the folder of examples").map(|entry| entry.expect("an entry"));
     let there: BTreeSet<String> = folders
         .filter(|entry| entry.path().is_dir())
         .map(|entry| entry.file_name().into_string().expect("UTF-8"))
         .collect();
-    let told: BTreeSet<String> = EXAMPLES.iter().map(|(folder, _)| (*folder).to_owned()).collect();
+    let example = |folder: &str| folder.split('/').next().unwrap_or(folder).to_owned();
+    let told: BTreeSet<String> = EXAMPLES.iter().map(|(folder, _)| example(folder)).collect();
     assert_eq!(told, there, "each example has its requests in this table");
 }
 
@@ -194,9 +200,76 @@ metadata: {name: cart-2}
 spec: {address: 10.0.0.2, weight: 5, labels: {app: cart, version: new}}
 ";
 
+/// A service that everything is done to.
+const FRAIL: &str = "
+apiVersion: ringway.dev/v1
+kind: Proxy
+metadata: {name: edge}
+spec: {mesh: {listen: '127.0.0.1:15001'}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: frail, annotations: {ringway.dev/mirror-compare: body}}
+spec:
+  hosts: [frail]
+  http:
+  - match: [{uri: {prefix: /all}}]
+    timeout: 3s
+    retries: {attempts: 3, perTryTimeout: 500ms, retryOn: '5xx,409', backoff: 1s, retryIgnorePreviousHosts: false, retryRemoteLocalities: true}
+    fault:
+      delay: {fixedDelay: 1.5s, percentage: {value: 0.5}}
+      abort: {grpcStatus: UNAVAILABLE, percentage: {value: 12.5}}
+    mirrors:
+    - {destination: {host: frail, subset: old}, percentage: {value: 30}}
+    - {destination: {host: frail, subset: gone}}
+    route: [{destination: {host: frail, subset: new}}]
+  - timeout: 1s
+    retries: {attempts: 1, perTryTimeout: 2s, retryOn: refused-stream}
+    fault: {abort: {httpStatus: 418, percentage: {value: 1}}}
+    route: [{destination: {host: frail, subset: old}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: frail}
+spec:
+  host: frail
+  trafficPolicy:
+    connectionPool:
+      tcp: {maxConnections: 10, connectTimeout: 250ms, maxConnectionDuration: 1h, tcpKeepalive: {probes: 3, time: 60s}}
+      http: {http1MaxPendingRequests: 1, http2MaxRequests: 20, maxRequestsPerConnection: 5, maxRetries: 1, idleTimeout: 4s}
+    outlierDetection: {consecutiveGatewayErrors: 2, minHealthPercent: 50, splitExternalLocalOriginErrors: true}
+    retryBudget: {percent: 12.5}
+  subsets:
+  - {name: new, labels: {version: new}}
+  - name: old
+    labels: {version: old}
+    trafficPolicy:
+      connectionPool: {tcp: {tcpKeepalive: {}, idleTimeout: 0s}, http: {maxRetries: 1}}
+      outlierDetection: {consecutive5xxErrors: 0, maxEjectionPercent: 100, outlierDetectionHttpErrorCodes: [429]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: frail}
+spec: {ports: [{name: http, port: 80}], selector: {app: frail}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: frail-1}
+spec: {address: 10.0.0.1, labels: {app: frail, version: old}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: frail-2}
+spec: {address: 10.0.0.2, labels: {app: frail, version: new}}
+";
+
 /// Without what `check` has to say of the shop.
 fn shop(requests: &[&[&str]]) -> String {
-    let said = session(&["-c", "-"], SHOP, requests);
+    quiet(SHOP, requests)
+}
+
+fn quiet(yaml: &str, requests: &[&[&str]]) -> String {
+    let said = session(&["-c", "-"], yaml, requests);
     let lines = said.lines().filter(|line| !line.starts_with("<stdin>:"));
     lines.map(|line| line.to_owned() + "\n").collect()
 }
@@ -213,6 +286,12 @@ fn every_verdict() {
             &["GET", "http://shop.com/nowhere"],
         ]),
     );
+}
+
+/// Everything that is done about failures, as it takes effect: a try's timeout that is longer than the route's is none.
+#[test]
+fn every_policy() {
+    golden("policies", &quiet(FRAIL, &[&["GET", "http://frail/all"], &["GET", "http://frail/rest"]]));
 }
 
 #[test]
@@ -301,6 +380,17 @@ fn json_says_the_same() {
     assert_eq!(answer["rule"]["place"]["resource"], "VirtualService/default/httpbin");
     assert_eq!(answer["rule"]["conditions"][0], "header x-version exact \"v2\"");
     assert_eq!(outcome.code, Some(0));
+    let outcome = explain(&["--output", "json", "-c", "-", "GET", "http://frail/all"], FRAIL);
+    let answer: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("one JSON object");
+    let verdict = &answer["verdict"];
+    assert_eq!(verdict["delay"], serde_json::json!({"seconds": 1.5, "percent": 0.5}));
+    assert_eq!(verdict["abort"]["grpc_status"], 14);
+    assert_eq!((&verdict["timeout"], &verdict["retries"]["attempts"]), (&3.0.into(), &3.into()));
+    assert_eq!(verdict["retries"]["retry_on"], serde_json::json!(["5xx", "409"]));
+    assert_eq!((&verdict["mirrors"][0]["compares"], &verdict["mirrors"][1]["found"]), (&"body".into(), &false.into()));
+    let found = &verdict["destinations"][0]["found"];
+    assert_eq!((&found["connect_timeout"], &found["breaker"]["connections"]), (&0.25.into(), &10.into()));
+    assert_eq!(found["ejection"]["max_endpoints"], 0);
 }
 
 #[test]

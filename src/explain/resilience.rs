@@ -160,19 +160,21 @@ impl Tries {
                 Abort { http_status, grpc_status, percent: abort.share.as_percent() }
             }),
             timeout: seconds(forward.timeout),
-            retries: forward.retry.as_deref().map(Retries::of),
+            retries: forward.retry.as_deref().map(|policy| Retries::of(policy, forward.timeout)),
             mirrors: forward.mirrors.iter().map(|mirror| Mirror::of(plan, mirror)).collect(),
         }
     }
 }
 
 impl Retries {
-    fn of(policy: &RetryPolicy) -> Self {
+    /// A timeout of a try that is no shorter than the route's has no effect.
+    fn of(policy: &RetryPolicy, timeout: Option<Duration>) -> Self {
+        let shorter = |own: &Duration| timeout.is_none_or(|timeout| *own < timeout);
         let conditions = retry_conditions(&policy.on).into_iter().map(str::to_owned);
         Self {
             attempts: policy.attempts,
             retry_on: conditions.chain(policy.on.statuses.iter().map(u16::to_string)).collect(),
-            per_try_timeout: seconds(policy.per_try_timeout),
+            per_try_timeout: seconds(policy.per_try_timeout.filter(shorter)),
             backoff: policy.backoff.as_secs_f64(),
             longest_backoff: policy.backoff.saturating_mul(10).as_secs_f64(),
             avoids_tried: policy.avoid_tried,
@@ -278,9 +280,13 @@ impl Tries {
         }
         let timeout = self.timeout.map(|timeout| format!("{} for all tries together", Time(timeout)));
         let mirrors = self.mirrors.iter().map(|mirror| {
-            let nothing = if mirror.found { "" } else { ": there is no such service, port or subset, nothing is sent" };
-            let compares = mirror.compares.map(|what| format!(", answers are compared by {what}")).unwrap_or_default();
-            format!("{}% to {}{compares}{nothing}", mirror.percent, mirror.cluster)
+            let what = match mirror.compares {
+                _ if !mirror.found => ": there is no such service, port or subset, so nothing is sent",
+                None => "",
+                Some("body") => ", statuses and bodies of the answers are compared",
+                Some(_) => ", statuses of the answers are compared",
+            };
+            format!("{}% to {}{what}", mirror.percent, mirror.cluster)
         });
         vec![
             ("faults", faults),
@@ -369,11 +375,10 @@ impl Ejection {
             self.consecutive_local_origin.map(|count| format!("{count} without an answer")),
         ];
         let reasons: Vec<_> = reasons.into_iter().flatten().collect();
-        let reasons = if reasons.is_empty() {
-            "never: every threshold is 0".to_owned()
-        } else {
-            format!("each endpoint by itself, after {} in a row", reasons.join(", or "))
-        };
+        if reasons.is_empty() {
+            return vec!["never: every threshold is 0".to_owned()];
+        }
+        let reasons = format!("each endpoint by itself, after {} in a row", reasons.join(", or "));
         let time = format!("for {}, longer each time; looked at every {}", Time(self.seconds), Time(self.interval));
         let share = if self.max_endpoints == 0 {
             format!("at most {}%, which is less than one endpoint: nobody is ever ejected", self.max_percent)

@@ -284,6 +284,7 @@ fn what_is_done_about_failures() {
                 .replace("{name: v}", "{name: v, annotations: {ringway.dev/mirror-compare: 'yes'}}"),
             &[
                 r#"3: VirtualService/default/v: metadata.annotations[ringway.dev/mirror-compare]: "yes" is not "true" or "body" ("true" compares the status)"#,
+                r#"8: VirtualService/default/v: spec.http[0].mirror: note: copies have "-shadow" after the name in their Host (where the mirror routes by Host, write the Proxy's mirrorHostSuffix: "")"#,
             ],
         ),
     ]);

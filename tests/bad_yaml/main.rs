@@ -11,6 +11,7 @@ use ringway::istio::{KINDS, KindTables, Options, read};
 
 mod actions;
 mod policies;
+mod resilience;
 mod routing;
 mod services;
 mod text;

@@ -158,11 +158,12 @@ fn connections_and_ejection() {
     check(&[
         (
             policy(
-                "{connectionPool: {tcp: {maxConnections: -1, connectTimeout: 0s, idleTimeout: 0s}, http: {http2KeepAlive: {}, h2UpgradePolicy: UPGRADE, useClientProtocol: true, idleTimeot: 1s}}}",
+                "{connectionPool: {tcp: {maxConnections: -1, connectTimeout: 0s, idleTimeout: -1s}, http: {http2KeepAlive: {}, h2UpgradePolicy: UPGRADE, useClientProtocol: true, idleTimeot: 1s}}}",
             ),
             &[
                 "6: DestinationRule/default/d: spec.trafficPolicy.connectionPool.tcp.maxConnections: must be between 0 and 2147483647, not -1",
                 r#"6: DestinationRule/default/d: spec.trafficPolicy.connectionPool.tcp.connectTimeout: "0s" is shorter than 1ms (leave the field out for its default)"#,
+                r#"6: DestinationRule/default/d: spec.trafficPolicy.connectionPool.tcp.idleTimeout: "-1s" must not be negative (write it like 1h, 1m30s, 1.5s or 100ms)"#,
                 r#"6: DestinationRule/default/d: spec.trafficPolicy.connectionPool.http.http2KeepAlive: "http2KeepAlive" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 r#"6: DestinationRule/default/d: spec.trafficPolicy.connectionPool.http.useClientProtocol: "useClientProtocol" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 r#"6: DestinationRule/default/d: spec.trafficPolicy.connectionPool.http.idleTimeot: unknown field "idleTimeot" in HTTPSettings (did you mean "idleTimeout"?)"#,
@@ -177,11 +178,12 @@ fn connections_and_ejection() {
                 "{outlierDetection: {consecutiveErrors: 1, consecutiveLocalOriginFailures: 2, maxEjectionPercent: 101, interval: 0.5ms, outlierDetectionHttpErrorCodes: [99]}}",
             ),
             &[
-                r#"6: DestinationRule/default/d: spec.trafficPolicy.outlierDetection.consecutiveErrors: warning: "consecutiveErrors" is deprecated (write "consecutiveGatewayErrors" with "consecutive5xxErrors: 0")"#,
+                r#"6: DestinationRule/default/d: spec.trafficPolicy.outlierDetection.consecutiveErrors: warning: "consecutiveErrors" is deprecated (Istio ignores it since 1.7; here so many gateway errors eject: write "consecutiveGatewayErrors" with "consecutive5xxErrors: 0")"#,
                 "6: DestinationRule/default/d: spec.trafficPolicy.outlierDetection.consecutiveLocalOriginFailures: has an effect only where local errors are counted apart (write splitExternalLocalOriginErrors: true)",
                 r#"6: DestinationRule/default/d: spec.trafficPolicy.outlierDetection.interval: "0.5ms" is shorter than 1ms (leave the field out for its default)"#,
                 "6: DestinationRule/default/d: spec.trafficPolicy.outlierDetection.maxEjectionPercent: must be between 0 and 100, not 101",
                 "6: DestinationRule/default/d: spec.trafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes[0]: must be between 100 and 599, not 99",
+                "6: DestinationRule/default/d: spec.trafficPolicy.outlierDetection.maxEjectionPercent: warning: 10% of 1 endpoint is less than one: nobody is ever ejected (write 100 or more)",
             ],
         ),
         (
@@ -193,6 +195,13 @@ fn connections_and_ejection() {
                 r#"6: DestinationRule/default/d: spec.trafficPolicy.tls: mode MUTUAL needs "privateKey" (or write "credentialName")"#,
             ],
         ),
+        (
+            policy("{tls: {mode: DISABLE, sni: a.com}}"),
+            &[
+                r#"6: DestinationRule/default/d: spec.trafficPolicy.tls.sni: "sni" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+            ],
+        ),
+        (policy("{tls: {}, loadBalancer: {simple: RANDOM}}"), &[]),
         (
             policy("{tls: {mode: SIMPLE, credentialName: a, caCertificates: b}}"),
             &[

@@ -459,7 +459,7 @@ fn destination_rules() {
         ),
         (
             destination_rule(
-                "{host: web, trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true}}, connectionPool: {}, outlier_detection: {}, tls: {}, portLevelSettings: []}}",
+                "{host: web, trafficPolicy: {loadBalancer: {consistentHash: {useSourceIp: true}}, connectionPool: {}, outlier_detection: {maxEjectionPercent: 100, minHealthPercent: 1}, tls: {}, portLevelSettings: []}}",
             ),
             &[
                 r#"4: DestinationRule/default/d: spec.trafficPolicy.connectionPool: has no settings (write "tcp" or "http")"#,

@@ -227,6 +227,7 @@ fn fields_that_are_unknown_twice_removed_or_not_enforced() {
         (
             rule("mirror: {host: web, port: {number: 80}}\n    mirror_percent: 5"),
             &[
+                r#"8: VirtualService/default/v: spec.http[0].mirror: note: copies have "-shadow" after the name in their Host (where the mirror routes by Host, write the Proxy's mirrorHostSuffix: "")"#,
                 r#"9: VirtualService/default/v: spec.http[0].mirror_percent: warning: "mirror_percent" is deprecated (write "mirrorPercentage: {value: N}")"#,
             ],
         ),

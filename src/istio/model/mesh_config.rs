@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::destination_rule::{
-    ConnectionPool, LocalityLb, OutlierDetection, TcpKeepalive, read_connection_pool, read_locality_lb,
-    read_outlier_detection, read_tcp_keepalive,
+    ConnectionPool, LocalityLb, OutlierDetection, TcpKeepalive, read_connection_pool, read_h2_upgrade_policy,
+    read_locality_lb, read_outlier_detection, read_tcp_keepalive,
 };
 use super::export::{self, Scope};
 use super::proxy::{Cpus, MAX_CPUS};
@@ -131,7 +131,7 @@ const MESH_CONFIG: Message = Message {
         enforced("defaultVirtualServiceExportTo"),
         enforced("defaultDestinationRuleExportTo"),
         enforced("rootNamespace"),
-        not_yet("h2UpgradePolicy"),
+        enforced("h2UpgradePolicy"),
         not_yet("inboundClusterStatName"),
         not_yet("outboundClusterStatName"),
         not_yet("enableAutoMtls"),
@@ -242,6 +242,7 @@ pub(super) fn read(item: &Item<'_>, concurrency: &mut Option<Cpus>) -> Option<Me
             });
         config.get("drainDuration")?.duration()
     });
+    object.verify("h2UpgradePolicy", read_h2_upgrade_policy);
     let policy = object.get("defaultTrafficPolicy").and_then(|item| item.object(&DEFAULT_TRAFFIC_POLICY));
     let of_policy = |name: &str| policy.as_ref().and_then(|policy| policy.get(name));
     Some(MeshConfig {

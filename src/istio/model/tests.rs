@@ -236,6 +236,7 @@ spec:
     defaultDestinationRuleExportTo: ['*']
     connectTimeout: 250ms
     tcpKeepalive: {probes: 3}
+    h2UpgradePolicy: DO_NOT_UPGRADE
     defaultHttpRetryPolicy: {attempts: 0}
     defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: 9}}, outlierDetection: {}}
     defaultConfig: {drainDuration: 3s, concurrency: 4}

@@ -159,8 +159,8 @@ fn http_settings(object: &Object<'_>, pool: &mut ConnectionPool) {
     });
 }
 
-/// Reads an `h2UpgradePolicy`: what is not an upgrade is what is done anyway.
-fn h2_upgrade_policy(item: &Item<'_>) -> Option<&'static str> {
+/// Reads an `h2UpgradePolicy`, also of `meshConfig`: what is not an upgrade is what is done anyway.
+pub(in crate::istio) fn h2_upgrade_policy(item: &Item<'_>) -> Option<&'static str> {
     let policy = item.one_of(&["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"])?;
     if policy == "UPGRADE" {
         item.not_enforced("\"h2UpgradePolicy: UPGRADE\"");

@@ -15,7 +15,9 @@ mod outlier_detection;
 mod upstream;
 
 pub use connection_pool::{ConnectionPool, RetryBudget, TcpKeepalive};
-pub(in crate::istio) use connection_pool::{read as read_connection_pool, tcp_keepalive as read_tcp_keepalive};
+pub(in crate::istio) use connection_pool::{
+    h2_upgrade_policy as read_h2_upgrade_policy, read as read_connection_pool, tcp_keepalive as read_tcp_keepalive,
+};
 pub use load_balancer::{ConsistentHash, HashCookie, HashKey, HashTable, LbPolicy, LoadBalancer, Warmup};
 pub(in crate::istio) use locality::read as read_locality_lb;
 pub use locality::{Distribute, Failover, LocalityLb};

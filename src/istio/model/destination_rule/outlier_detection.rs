@@ -33,7 +33,11 @@ pub struct OutlierDetection {
 const OUTLIER_DETECTION: Message = Message {
     name: "OutlierDetection",
     fields: &[
-        deprecated("consecutiveErrors", "write \"consecutiveGatewayErrors\" with \"consecutive5xxErrors: 0\""),
+        deprecated(
+            "consecutiveErrors",
+            "Istio ignores it since 1.7; here so many gateway errors eject: write \"consecutiveGatewayErrors\" with \
+             \"consecutive5xxErrors: 0\"",
+        ),
         enforced("splitExternalLocalOriginErrors"),
         enforced("consecutiveLocalOriginFailures"),
         enforced("consecutiveGatewayErrors"),

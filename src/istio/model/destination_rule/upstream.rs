@@ -40,14 +40,16 @@ pub(super) fn check(policy: &Object<'_>) {
 
 /// Reads a ClientTLSSettings: which of its fields go together (Istio's `ValidateTLS`).
 fn client_tls(item: &Item<'_>) -> Option<()> {
-    let object = item.outline(&CLIENT_TLS)?;
-    let mode = match object.get("mode") {
+    let mode = match item.open()?.get("mode") {
         Some(item) => item.one_of(&["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"])?,
         None => "DISABLE",
     };
-    if mode != "DISABLE" {
+    let object = if mode == "DISABLE" {
+        item.object(&CLIENT_TLS)?
+    } else {
         item.not_enforced("\"tls\"");
-    }
+        item.outline(&CLIENT_TLS)?
+    };
     let written = |name: &str| !object.text(name).is_empty();
     let names = !object.list("subjectAltNames").is_empty();
     object.verify("sni", Item::string);

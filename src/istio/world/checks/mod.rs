@@ -6,11 +6,13 @@
 //! Only what the documents say is looked at here. What needs the listeners' tables is found where they are compiled.
 
 mod conflicts;
+mod connections;
 mod policies;
 mod proxy;
 mod references;
 mod rules;
 mod shadows;
+mod tries;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,6 +46,8 @@ pub(super) fn check(world: &World, sidecars: &[Sidecar], permissive: bool, probl
     checks.rules();
     checks.shadows();
     checks.policies();
+    checks.tries();
+    checks.connections();
     checks.conflicts(sidecars);
     checks.proxy();
 }

@@ -12,6 +12,23 @@ use crate::istio::model::virtual_service::{Destination, HttpRoute, MESH, Virtual
 use crate::istio::reader::{did_you_mean, not_enforced};
 use crate::istio::world::Service;
 
+/// What a destination is for.
+#[derive(Clone, Copy)]
+enum Use {
+    Route,
+    Mirror,
+}
+
+impl Use {
+    /// What becomes of requests when it cannot be had.
+    fn lost(self, of_route: &'static str) -> &'static str {
+        match self {
+            Self::Route => of_route,
+            Self::Mirror => "nothing is mirrored",
+        }
+    }
+}
+
 impl<'a> Checks<'a> {
     pub(super) fn references(&mut self) {
         let world = self.world;
@@ -21,7 +38,11 @@ impl<'a> Checks<'a> {
             for route in &service.http {
                 for (index, to) in route.route.iter().enumerate() {
                     let path = format!("{}.route[{index}].destination", rule_path(route));
-                    self.destination(service, route, &path, &to.destination, &defined);
+                    self.destination(service, route, &path, &to.destination, Use::Route, &defined);
+                }
+                for (field, to, _) in route.mirroring.destinations() {
+                    let path = format!("{}.{field}", rule_path(route));
+                    self.destination(service, route, &path, to, Use::Mirror, &defined);
                 }
             }
         }
@@ -85,25 +106,35 @@ impl<'a> Checks<'a> {
         route: &HttpRoute,
         path: &str,
         to: &Destination,
+        is: Use,
         defined: &Defined<'a>,
     ) {
         let Some(service) = self.world.services.get(&to.host) else {
-            let what = format!("there is no service \"{}\": requests get 503 NC [IST0101]", to.host);
+            let what = format!("there is no service \"{}\": {} [IST0101]", to.host, is.lost("requests get 503 NC"));
             let instead = self.service_hint(&to.host);
             return self.warn(from, &format!("{path}.host"), what, instead);
         };
-        self.destination_port(from, route, path, to, service);
+        self.destination_port(from, route, path, to, is, service);
         if service.workloads.is_empty() {
-            let what = format!("nothing answers for {}: it has no endpoints, so requests get 503", service.hostname);
+            let lost = is.lost("so requests get 503");
+            let what = format!("nothing answers for {}: it has no endpoints, {lost}", service.hostname);
             let instead = "add a WorkloadEntry with the labels that it selects, or an EndpointSlice";
             self.warn(from, &format!("{path}.host"), what, instead);
         }
         if let Some(subset) = &to.subset {
-            self.subset(from, &format!("{path}.subset"), subset, service, defined);
+            self.subset(from, &format!("{path}.subset"), subset, is, service, defined);
         }
     }
 
-    fn subset(&mut self, from: &VirtualService, path: &str, name: &str, service: &Service, defined: &Defined<'a>) {
+    fn subset(
+        &mut self,
+        from: &VirtualService,
+        path: &str,
+        name: &str,
+        is: Use,
+        service: &Service,
+        defined: &Defined<'a>,
+    ) {
         let rules = self.rules.of(service);
         let subsets = || rules.iter().flat_map(|rule| &rule.subsets);
         if let Some(found) = subsets().find(|defined| defined.name == name) {
@@ -111,15 +142,17 @@ impl<'a> Checks<'a> {
             if none && !service.workloads.is_empty() {
                 let labels: Vec<_> = found.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
                 let what = format!(
-                    "no endpoint of {} has the labels of subset \"{name}\": requests get 503 UH [IST0173]",
-                    service.hostname
+                    "no endpoint of {} has the labels of subset \"{name}\": {} [IST0173]",
+                    service.hostname,
+                    is.lost("requests get 503 UH")
                 );
                 self.warn(from, path, what, format!("give the workloads: {}", labels.join(", ")));
             }
             return;
         }
         let host = &service.hostname;
-        let what = format!("no DestinationRule gives {host} a subset \"{name}\": requests get 503 NC [IST0101]");
+        let lost = is.lost("requests get 503 NC");
+        let what = format!("no DestinationRule gives {host} a subset \"{name}\": {lost} [IST0101]");
         let names: Vec<_> = subsets().map(|subset| subset.name.as_str()).collect();
         let elsewhere = defined.of(host).find(|(_, subset)| subset.name == name).map(|(rule, _)| rule);
         let instead = match (elsewhere, did_you_mean(name, &names)) {
@@ -159,6 +192,7 @@ impl<'a> Checks<'a> {
         route: &HttpRoute,
         path: &str,
         to: &Destination,
+        is: Use,
         service: &Service,
     ) {
         let numbers = || service.ports.iter().map(|port| port.number.to_string()).collect::<Vec<_>>().join(", ");
@@ -166,7 +200,8 @@ impl<'a> Checks<'a> {
             (Some(number), _) => match service.port(number) {
                 Some(port) => port,
                 None => {
-                    let what = format!("{number} is not a port of {}: requests get 503 NC", service.hostname);
+                    let what =
+                        format!("{number} is not a port of {}: {}", service.hostname, is.lost("requests get 503 NC"));
                     let path = format!("{path}.port.number");
                     return self.warn(from, &path, what, format!("its ports: {}", numbers()));
                 }
@@ -176,9 +211,9 @@ impl<'a> Checks<'a> {
                 let listened = self.listened_ports(from, route);
                 let Some(missing) = listened.iter().find(|port| service.port(**port).is_none()) else { return };
                 let what = format!(
-                    "{} has several ports, so the listener's is taken, and it has no {missing}: requests get 503 NC \
-                     [IST0112]",
-                    service.hostname
+                    "{} has several ports, so the listener's is taken, and it has no {missing}: {} [IST0112]",
+                    service.hostname,
+                    is.lost("requests get 503 NC")
                 );
                 return self.warn(from, path, what, format!("write \"port: {{number: N}}\"; its ports: {}", numbers()));
             }

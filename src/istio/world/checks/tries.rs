@@ -1,0 +1,146 @@
+//! What a rule does about failures, and on purpose, that its author may not have meant: faults, timeouts, retries,
+//! mirrors. Numbers in comments are those of the list of traps in Istio's own issues and pages.
+
+use super::{Checks, rule_path};
+use crate::istio::model::virtual_service::{Fault, HttpRoute, Retries, VirtualService};
+use crate::istio::problem::Problem;
+
+/// The conditions of `retryOn` that a try cut short by its own timeout meets.
+const AFTER_TIMEOUT: [&str; 3] = ["5xx", "gateway-error", "reset"];
+
+/// The conditions that connections which break meet.
+const AFTER_BREAK: [&str; 5] = ["5xx", "gateway-error", "reset", "reset-before-request", "connect-failure"];
+
+/// Methods that may be repeated without harm (RFC 9110, 9.2.2).
+const IDEMPOTENT: [&str; 6] = ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"];
+
+impl Checks<'_> {
+    pub(super) fn tries(&mut self) {
+        for service in &self.world.virtual_services {
+            for route in &service.http {
+                self.faults(service, route);
+                if let Some(retries) = &route.retries {
+                    let path = format!("{}.retries", rule_path(route));
+                    let source = &service.meta.source;
+                    for (severity, field, what, instead) in found_in(retries, route.timeout) {
+                        self.problems.push(match severity {
+                            Kind::Warning => source.warning(&format!("{path}{field}"), what, instead),
+                            Kind::Note => source.note(&format!("{path}{field}"), what, instead),
+                        });
+                    }
+                    self.repeated(service, route, retries);
+                }
+            }
+            self.mirrored_hosts(service);
+        }
+        if let Some(retries) = &self.world.proxy.mesh_config.default_http_retry_policy {
+            let source = &self.world.proxy.source;
+            let found = found_in(retries, None).into_iter().map(|(severity, field, what, instead)| {
+                let path = format!("spec.meshConfig.defaultHttpRetryPolicy{field}");
+                match severity {
+                    Kind::Warning => source.warning(&path, what, instead),
+                    Kind::Note => source.note(&path, what, instead),
+                }
+            });
+            let found: Vec<Problem> = found.collect();
+            self.problems.extend(found);
+        }
+    }
+
+    /// A fault comes before timeouts and tries begin (1, 2).
+    fn faults(&mut self, service: &VirtualService, route: &HttpRoute) {
+        let Some(Fault { delay, abort }) = &route.fault else { return };
+        let path = format!("{}.fault", rule_path(route));
+        let retries = route.retries.as_ref().filter(|retries| retries.attempts > 0);
+        let elsewhere = "to see the caller time out or retry, delay the service that is called, in its own rule";
+        if let Some(delay) = delay.filter(|delay| delay.percent > 0.0) {
+            let path = format!("{path}.delay");
+            if let Some(timeout) = route.timeout {
+                let what = format!("is not covered by the timeout of {timeout:?}, which begins after it");
+                self.warn(service, &path, what, elsewhere);
+            }
+            if retries.is_some() {
+                let what = "comes before the first try, so it is neither cut short nor retried".to_owned();
+                self.warn(service, &path, what, elsewhere);
+            }
+            if let Some(try_timeout) = retries.and_then(|retries| retries.per_try_timeout)
+                && try_timeout < delay.fixed
+            {
+                let what =
+                    format!("requests seen to be repeated under this delay of {:?} are the caller's own", delay.fixed);
+                let instead = "Istio's productpage, for one, calls twice, with a timeout of 3s each";
+                self.note(service, &path, what, instead);
+            }
+        }
+        if abort.is_some_and(|abort| abort.percent > 0.0) && retries.is_some() {
+            let what = "is answered here and never retried".to_owned();
+            self.warn(service, &format!("{path}.abort"), what, "let the service that is called answer with the error");
+        }
+    }
+
+    /// Retries do not look at the method (20).
+    fn repeated(&mut self, service: &VirtualService, route: &HttpRoute, retries: &Retries) {
+        let after_the_request = |condition: &String| {
+            AFTER_TIMEOUT.contains(&condition.as_str()) || condition.starts_with(|c: char| c.is_ascii_digit())
+        };
+        let harmless = !route.matches.is_empty()
+            && route.matches.iter().all(|block| {
+                use crate::istio::model::scalar::StringMatch::Exact;
+                matches!(&block.method, Some(Exact(method)) if IDEMPOTENT.contains(&method.as_str()))
+            });
+        if retries.attempts == 0 || harmless || !retries.retry_on.iter().any(after_the_request) {
+            return;
+        }
+        let what =
+            format!("any method is repeated, POST too: up to {} requests for one", u64::from(retries.attempts) + 1);
+        let instead = "match the methods that may be; a DestinationRule's retryBudget bounds the load";
+        self.note(service, &format!("{}.retries", rule_path(route)), what, instead);
+    }
+
+    /// The name that mirrors are called by (34). Once for each VirtualService.
+    fn mirrored_hosts(&mut self, service: &VirtualService) {
+        let suffix = &self.world.proxy.mirror_host_suffix;
+        let mirrored = service.http.iter().find_map(|route| {
+            let (field, ..) = route.mirroring.destinations().find(|(_, _, percent)| *percent > 0.0)?;
+            Some(format!("{}.{field}", rule_path(route)))
+        });
+        if let Some(path) = mirrored.filter(|_| !suffix.is_empty()) {
+            let what = format!("copies have \"{suffix}\" after the name in their Host");
+            let instead = "where the mirror routes by Host, write the Proxy's mirrorHostSuffix: \"\"";
+            self.note(service, &path, what, instead);
+        }
+    }
+}
+
+/// How bad it is.
+enum Kind {
+    Warning,
+    Note,
+}
+
+type Finding = (Kind, &'static str, String, String);
+
+/// What a retry policy says that has no effect, or less than it looks like (21, 22).
+fn found_in(retries: &Retries, timeout: Option<std::time::Duration>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if retries.attempts == 0 {
+        return found;
+    }
+    let on = |conditions: &[&str]| retries.retry_on.iter().any(|own| conditions.contains(&own.as_str()));
+    if let Some(try_timeout) = retries.per_try_timeout {
+        if let Some(timeout) = timeout.filter(|timeout| *timeout <= try_timeout) {
+            let what = format!("is not shorter than the timeout of {timeout:?}, so it has no effect");
+            found.push((Kind::Warning, ".perTryTimeout", what, "make it shorter".to_owned()));
+        } else if !on(&AFTER_TIMEOUT) {
+            let what = if retries.retry_on.is_empty() { "the default \"retryOn\"" } else { "\"retryOn\"" };
+            let what = format!("a try that is cut short is not retried: {what} has none of 5xx, gateway-error, reset");
+            found.push((Kind::Warning, ".perTryTimeout", what, "write \"retryOn\" with one of them".to_owned()));
+        }
+    }
+    let statuses = retries.retry_on.iter().filter(|own| own.parse::<u16>().is_ok()).count();
+    if statuses > 0 && !on(&AFTER_BREAK) {
+        let what = "statuses are those that the upstream sends: connections that break or fail are not retried";
+        found.push((Kind::Note, ".retryOn", what.to_owned(), "add \"connect-failure,reset\"".to_owned()));
+    }
+    found
+}
