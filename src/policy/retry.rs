@@ -72,8 +72,6 @@ pub enum Outcome {
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// `x-envoy-overloaded` is there: a proxy further on has shed the request, and more of them would not help.
-    pub overloaded: bool,
     /// `x-envoy-ratelimited` is there.
     pub rate_limited: bool,
     /// `grpc-status`.
@@ -95,9 +93,6 @@ impl RetryOn {
     }
 
     fn covers_answer(&self, answer: Answer) -> bool {
-        if answer.overloaded {
-            return false;
-        }
         if answer.rate_limited {
             return self.rate_limited;
         }

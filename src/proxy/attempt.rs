@@ -490,6 +490,8 @@ async fn exchange(
         if switching || response.status >= 200 {
             break framing::response_body(response, up_buf.bytes(), method).map_err(|_| Ended::UpstreamProtocol);
         }
+        // The client counts on what it was told; another upstream might not say so.
+        progress.replayable.set(false);
         if version == Version::Http11 {
             let mut out = core.buffers.head();
             encode::interim(out.cleared_vec(), response, up_buf.bytes());
@@ -627,10 +629,8 @@ async fn exchange(
 /// What of an answer's head retrying goes by.
 fn answer(head: &ResponseHead, buf: &[u8]) -> Outcome {
     let mut answer = Answer { status: head.status, ..Answer::default() };
-    for line in head.all(Known::XEnvoy) {
-        answer.overloaded |= line.name.of(buf).eq_ignore_ascii_case(b"x-envoy-overloaded");
-        answer.rate_limited |= line.name.of(buf).eq_ignore_ascii_case(b"x-envoy-ratelimited");
-    }
+    answer.rate_limited =
+        head.all(Known::XEnvoy).any(|line| line.name.of(buf).eq_ignore_ascii_case(b"x-envoy-ratelimited"));
     let grpc_status = head.all(Known::Other).find(|line| line.name.of(buf).eq_ignore_ascii_case(b"grpc-status"));
     let grpc_status = grpc_status.and_then(|line| std::str::from_utf8(line.value.of(buf)).ok());
     answer.grpc_status = grpc_status.and_then(|status| status.parse().ok());

@@ -5,16 +5,21 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::conn::Session;
 use super::record::Story;
 use super::relay::{self, Fed};
+use super::replay::Upload;
 use super::reply::Ended;
 use crate::base::limits::BODY_BUFFER_BYTES;
+use crate::h1::change::Changes;
+use crate::h1::framing::Body;
+use crate::h1::head::Known;
 use crate::io::{self, Either, race};
 use crate::observe::flags::Flags;
 use crate::observe::stats::HttpStats;
-use crate::policy::fault::Fault;
+use crate::policy::fault::{AbortWith, Fault};
 use crate::policy::share::Share;
 
 /// Counts a request as one with a fault for as long as it lives.
@@ -35,14 +40,14 @@ impl Drop for Injected {
 }
 
 /// Draws for the faults of a route and lets the request suffer them; how it ends by them, if it does.
-pub(super) async fn inject(session: &mut Session, story: &mut Story<'_>, fault: &Fault) -> Option<Ended> {
+pub(super) async fn inject(session: &mut Session, story: &mut Story<'_>, body: Body, fault: &Fault) -> Option<Ended> {
     let hits = |session: &Session, share: Share| session.core.with_rng(|rng| share.hits(rng));
     if let Some(delay) = fault.delay.filter(|delay| hits(session, delay.share)) {
         let http = &session.stats.http;
         http.fault_delays_injected.inc();
         story.fault = Some(Injected::begin(http));
         story.flags.insert(Flags::DI);
-        if let Err(ended) = hold(session, delay.by).await {
+        if let Err(ended) = hold(session, story, body, delay.by).await {
             return Some(ended);
         }
     }
@@ -53,11 +58,36 @@ pub(super) async fn inject(session: &mut Session, story: &mut Story<'_>, fault: 
     Some(Ended::FaultAborted(abort.with))
 }
 
+/// Whether the request is one of gRPC's.
+pub(super) fn asked_by_grpc(session: &Session) -> bool {
+    let kind = session.head.value_of("content-type", session.input.bytes());
+    let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
+}
+
+/// Turns an abort into what gRPC understands: a response of headers only.
+pub(super) fn answer_grpc(with: AbortWith, message: &str, changes: &mut Changes) {
+    let status = match with {
+        AbortWith::Grpc(status) => status,
+        // https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
+        AbortWith::Status(400) => 13,
+        AbortWith::Status(401) => 16,
+        AbortWith::Status(403) => 7,
+        AbortWith::Status(404) => 12,
+        AbortWith::Status(429 | 502..=504) => 14,
+        AbortWith::Status(_) => 2,
+    };
+    let mut set = |name: &[u8], value: &[u8]| changes.set(Known::Other, name, |out| out.extend_from_slice(value));
+    set(b"content-type", b"application/grpc");
+    set(b"grpc-status", itoa::Buffer::new().format(status).as_bytes());
+    set(b"grpc-message", message.as_bytes());
+}
+
 /// Waits, unless the client leaves.
-async fn hold(session: &mut Session, delay: std::time::Duration) -> Result<(), Ended> {
+async fn hold(session: &mut Session, story: &mut Story<'_>, body: Body, delay: Duration) -> Result<(), Ended> {
     let until = io::now() + delay.min(LONGEST);
-    let Session { core, reader, behind, timer, input, .. } = session;
-    {
+    let Session { core, reader, behind, timer, input, head, .. } = session;
+    let gone = {
         let mut sleep = pin!(timer.until(until));
         // What the client sends meanwhile is read, or its leaving would not be seen; but not more than a buffer of it.
         let mut gone = false;
@@ -68,17 +98,20 @@ async fn hold(session: &mut Session, delay: std::time::Duration) -> Result<(), E
                 Either::Right(fed) => gone = matches!(fed, Fed::ClientGone),
             }
         }
-        if gone {
-            return Err(Ended::ClientGone);
-        }
         if input.len() + behind.len() >= BODY_BUFFER_BYTES {
             sleep.await;
         }
-    }
+        gone
+    };
     input.extend(behind.bytes());
     behind.clear();
+    if gone {
+        let there = input.bytes_mut().get_mut(head.len..).unwrap_or_default();
+        story.received = Upload::begin(body, false, there).map_or(0, |(upload, _)| upload.first() as u64);
+        return Err(Ended::ClientGone);
+    }
     Ok(())
 }
 
 /// Delays above a year are a year's.
-const LONGEST: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -196,7 +196,7 @@ async fn to_destination<'p>(
         story.cluster = &cluster.name;
     }
     if let Some(fault) = &forward.fault
-        && let Some(ended) = fault::inject(session, story, fault).await
+        && let Some(ended) = fault::inject(session, story, asked.body, fault).await
     {
         return reply(session, installed, story, ended, close).await;
     }
@@ -420,7 +420,7 @@ pub(super) async fn reply(
     ended: Ended,
     close: bool,
 ) -> bool {
-    let (status, body) = tell(story, &ended);
+    let (mut status, mut body) = tell(story, &ended);
     if status == 0 {
         return false;
     }
@@ -428,6 +428,12 @@ pub(super) async fn reply(
         session.stats.http.downstream_rq_timeout.inc();
     }
     edit_response(session, installed, story);
+    if let Ended::FaultAborted(with) = ended
+        && fault::asked_by_grpc(session)
+    {
+        fault::answer_grpc(with, &body, &mut session.draft.response);
+        (status, body) = (200, "".into());
+    }
     send(session, installed, story, Answer { status, body: body.as_bytes(), location: None, close }).await
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -50,15 +51,37 @@ impl World {
 
 /// The origins of a world and the script that they follow at the moment.
 pub(crate) struct Origins {
-    script: Arc<Mutex<Reply>>,
+    script: Arc<Mutex<Script>>,
     origins: Vec<Origin>,
     /// A port that nobody listens on.
     refusing: u16,
 }
 
+/// What the origins do, and how many requests of the case they have got.
+struct Script {
+    reply: Reply,
+    requests: usize,
+}
+
+impl Script {
+    const fn new(reply: Reply) -> Self {
+        Self { reply, requests: 0 }
+    }
+
+    /// What is done with the next request.
+    fn next(&mut self) -> Reply {
+        let number = self.requests;
+        self.requests += 1;
+        match self.reply {
+            Reply::InTurn(replies) => replies[number.min(replies.len() - 1)],
+            reply => reply,
+        }
+    }
+}
+
 impl Origins {
     pub(crate) fn start(count: usize) -> Self {
-        let script = Arc::new(Mutex::new(OK));
+        let script = Arc::new(Mutex::new(Script::new(OK)));
         let origins = (0..count)
             .map(|_| {
                 let script = Arc::clone(&script);
@@ -94,9 +117,9 @@ impl Origins {
 }
 
 /// One connection of an origin: each request is answered as the script says by then.
-fn follow(peer: &mut Peer, script: &Mutex<Reply>) -> io::Result<()> {
+fn follow(peer: &mut Peer, script: &Mutex<Script>) -> io::Result<()> {
     while let Some(head) = peer.head()? {
-        let reply = *script.lock().expect("a Reply is never left half written");
+        let reply = script.lock().expect("a Script is never left half written").next();
         match reply {
             Reply::Bytes(bytes) => {
                 peer.body(head)?;
@@ -117,6 +140,12 @@ fn follow(peer: &mut Peer, script: &Mutex<Reply>) -> io::Result<()> {
                 let start = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", request.body.bytes.len());
                 peer.send([start.as_bytes(), &request.body.bytes].concat())?;
             }
+            Reply::Late(milliseconds, bytes) => {
+                peer.body(head)?;
+                std::thread::sleep(Duration::from_millis(milliseconds));
+                peer.send(bytes)?;
+            }
+            Reply::InTurn(_) => panic!("turns within turns"),
             Reply::Tunnel(bytes) => {
                 let none = Body { bytes: Vec::new(), framing: Framing::None, complete: true, trailers: Vec::new() };
                 peer.record(head, none);
@@ -280,7 +309,8 @@ pub(crate) fn at_each(world: World, mut visit: impl FnMut(&dyn Proxy)) {
     let named: Vec<Origin> = (0..world.origins)
         .map(|name| Origin::replying(format!("HTTP/1.1 200 OK\r\nx-origin: @{name}\r\ncontent-length: 0\r\n\r\n")))
         .collect();
-    let origins = Origins { script: Arc::new(Mutex::new(OK)), origins: named, refusing: ports::free() };
+    let script = Arc::new(Mutex::new(Script::new(OK)));
+    let origins = Origins { script, origins: named, refusing: ports::free() };
     let yaml = origins.fill_in(world.yaml);
     visit(&EnvoyProxy::start(&yaml, world));
     for driver in DRIVERS {
@@ -312,7 +342,7 @@ fn marker(number: usize) -> String {
 fn run(proxy: &dyn Proxy, origins: &Origins, cases: &[Case]) -> Vec<Seen> {
     let mut seen = Vec::new();
     for (number, case) in cases.iter().enumerate() {
-        *origins.script.lock().expect("a Reply is never left half written") = case.origin;
+        *origins.script.lock().expect("a Script is never left half written") = Script::new(case.origin);
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| play(proxy.address(), origins, case)));
         let mut observation =
             outcome.unwrap_or_else(|_| panic!("{} at {}:\n{}", case.name, proxy.name(), proxy.said()));
@@ -325,7 +355,7 @@ fn run(proxy: &dyn Proxy, origins: &Origins, cases: &[Case]) -> Vec<Seen> {
                 count += 1;
             }
         }
-        *origins.script.lock().expect("a Reply is never left half written") = OK;
+        *origins.script.lock().expect("a Script is never left half written") = Script::new(OK);
         mark(proxy.address(), &marker(number));
         origins.forget();
         seen.push(Seen { observation, lines: Vec::new() });
@@ -390,6 +420,13 @@ fn play(address: SocketAddr, origins: &Origins, case: &Case) -> Observation {
             Step::AtOrigin => eventually("the request at an origin", || {
                 origins.origins.iter().any(|origin| !origin.requests().is_empty()).then_some(())
             }),
+            Step::Pause(milliseconds) => std::thread::sleep(Duration::from_millis(milliseconds)),
+            Step::Finish => {
+                client.half_close();
+                let rest = client.rest();
+                observation.set("client.rest", String::from_utf8_lossy(&rest).into_owned());
+                return observation;
+            }
             Step::Leave => {
                 client.reset();
                 return observation;

@@ -13,6 +13,10 @@ pub(crate) enum Reply {
     Continue,
     /// Answers the head with these bytes and then sends back whatever comes.
     Tunnel(&'static [u8]),
+    /// Reads the request, lets so many milliseconds pass, sends these bytes.
+    Late(u64, &'static [u8]),
+    /// Does with the first request of the case as the first of these says, and so on; the last one stands for the rest.
+    InTurn(&'static [Reply]),
 }
 
 /// What the client does, in order.
@@ -28,6 +32,10 @@ pub(crate) enum Step {
     Raw(usize),
     /// Waits until an origin has received the request.
     AtOrigin,
+    /// Lets so many milliseconds pass.
+    Pause(u64),
+    /// Sends FIN, and is told by the proxy's close that it has seen it.
+    Finish,
     /// Resets the connection without waiting for anything more.
     Leave,
 }

@@ -32,6 +32,10 @@ impl Observation {
         let at = format!("origin.{number}");
         self.set(format!("{at}.start"), request.line());
         self.headers(&at, &request.head.headers);
+        let expected = format!("{at}.header.x-envoy-expected-rq-timeout-ms");
+        if request.header("x-envoy-attempt-count") != Some("1") && self.places.contains_key(&expected) {
+            self.set(expected, "<what is left>");
+        }
         self.body(&at, &request.body);
     }
 

@@ -22,19 +22,14 @@ fn on(word: &str) -> RetryOn {
 }
 
 const fn status(status: u16) -> Outcome {
-    Outcome::Answered(Answer { status, overloaded: false, rate_limited: false, grpc_status: None })
+    Outcome::Answered(Answer { status, rate_limited: false, grpc_status: None })
 }
 
 const fn grpc(grpc_status: u8) -> Outcome {
-    Outcome::Answered(Answer { status: 200, overloaded: false, rate_limited: false, grpc_status: Some(grpc_status) })
+    Outcome::Answered(Answer { status: 200, rate_limited: false, grpc_status: Some(grpc_status) })
 }
 
-const OVERLOADED: Outcome =
-    Outcome::Answered(Answer { status: 503, overloaded: true, rate_limited: false, grpc_status: Some(14) });
-const LIMITED: Outcome =
-    Outcome::Answered(Answer { status: 503, overloaded: false, rate_limited: true, grpc_status: Some(14) });
-const BOTH: Outcome =
-    Outcome::Answered(Answer { status: 503, overloaded: true, rate_limited: true, grpc_status: Some(14) });
+const LIMITED: Outcome = Outcome::Answered(Answer { status: 503, rate_limited: true, grpc_status: Some(14) });
 
 const UNSENT: Outcome = Outcome::Reset { sent: false };
 const SENT: Outcome = Outcome::Reset { sent: true };
@@ -54,9 +49,7 @@ const ALL: &[Outcome] = &[
     grpc(0),
     grpc(1),
     grpc(14),
-    OVERLOADED,
     LIMITED,
-    BOTH,
     Outcome::ConnectFailed,
     UNSENT,
     SENT,
@@ -124,10 +117,8 @@ fn waits_are_uniform_below_a_bound_that_doubles() {
 
 fn outcomes() -> impl Strategy<Value = Outcome> {
     prop_oneof![
-        (100_u16..=999, any::<bool>(), any::<bool>(), proptest::option::of(0_u8..=16)).prop_map(
-            |(status, overloaded, rate_limited, grpc_status)| {
-                Outcome::Answered(Answer { status, overloaded, rate_limited, grpc_status })
-            }
+        (100_u16..=999, any::<bool>(), proptest::option::of(0_u8..=16)).prop_map(
+            |(status, rate_limited, grpc_status)| Outcome::Answered(Answer { status, rate_limited, grpc_status })
         ),
         Just(Outcome::ConnectFailed),
         any::<bool>().prop_map(|sent| Outcome::Reset { sent }),

@@ -263,5 +263,5 @@ const OWN: &[Case] = &[
 const NR: &[&str] = &["404 NR route_not_found"];
 
 const UF: &[&str] = &[
-    "503 UF upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}",
+    "503 URX,UF upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}",
 ];

@@ -1,6 +1,7 @@
 //! The tables, one file a subject. A world is the YAML that a table runs on; `@0` in it is the first origin's port.
 
 mod cors;
+mod faults;
 mod forwarding;
 mod headers;
 mod logging;
@@ -9,8 +10,10 @@ mod mesh;
 mod normalization;
 mod redirects;
 mod refusals;
+mod retries;
 mod rewriting;
 mod routing;
+mod timeouts;
 mod upstream;
 mod weights;
 

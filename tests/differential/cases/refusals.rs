@@ -79,6 +79,12 @@ const HTTP_0_9: &[Stated] = &[
 const CONNECTION_NAMES: &str = "a client cannot strip what the proxy itself relies on by naming it in Connection";
 
 /// Refused by both, ringway says by name why.
+const BEFORE_ANYBODY: &[Stated] = &[Stated {
+    place: "log.0.upstream_host",
+    ringway: "-",
+    why: "what came with the head is read before an endpoint is chosen, so nobody is bothered with it",
+}];
+
 const NAMES_HOST: &[Stated] = &[
     Stated { place: "client.0", ringway: "", why: CONNECTION_NAMES },
     Stated { place: "log", ringway: "", why: CONNECTION_NAMES },
@@ -164,9 +170,9 @@ const REFUSALS: &[Case] = &[
     refused!("chunked on two lines", b"POST /x HTTP/1.1\r\nHost: a.example.com\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "501 DPE http1.invalid_transfer_encoding"),
     refused!("xchunked", b"POST /x HTTP/1.1\r\nHost: a.example.com\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", "501 DPE http1.invalid_transfer_encoding"),
     refused!("chunked on HTTP/1.0", b"POST /x HTTP/1.0\r\nHost: a.example.com\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "200 - via_upstream", STRICTER_1_0),
-    refused!("bad chunk size", b"POST /x HTTP/1.1\r\nHost: a.example.com\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n", "400 DPE http1.codec_error"),
+    refused!("bad chunk size", b"POST /x HTTP/1.1\r\nHost: a.example.com\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n", "400 DPE http1.codec_error", BEFORE_ANYBODY),
     refused!("chunk longer than its size", b"POST /x HTTP/1.1\r\nHost: a.example.com\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhello\r\n0\r\n\r\n", "200 - via_upstream", STRICTER_THAN_200),
-    refused!("chunk size above 64 bits", b"POST /x HTTP/1.1\r\nHost: a.example.com\r\nTransfer-Encoding: chunked\r\n\r\n11111111111111111\r\nhello\r\n0\r\n\r\n", "400 DPE http1.codec_error"),
+    refused!("chunk size above 64 bits", b"POST /x HTTP/1.1\r\nHost: a.example.com\r\nTransfer-Encoding: chunked\r\n\r\n11111111111111111\r\nhello\r\n0\r\n\r\n", "400 DPE http1.codec_error", BEFORE_ANYBODY),
     refused!("upgrade to something else", b"GET /x HTTP/1.1\r\nHost: a.example.com\r\nConnection: Upgrade\r\nUpgrade: tea\r\n\r\n", "403 - upgrade_failed"),
     refused!("Connection names Host", b"GET /x HTTP/1.1\r\nHost: a.example.com\r\nConnection: host\r\n\r\n", "400 - missing_host_header", NAMES_HOST),
     refused!("Connection names X-Forwarded-For", b"GET /x HTTP/1.1\r\nHost: a.example.com\r\nX-Forwarded-For: 1.2.3.4\r\nConnection: x-forwarded-for\r\n\r\n", "400 DPE http1.connection_header_rejected"),

@@ -15,7 +15,7 @@ const GET: &[Step] = &[Send(b"GET /x HTTP/1.1\r\nHost: a.example.com\r\n\r\n"), 
 const LEAVE: &[Step] = &[Send(b"GET /x HTTP/1.1\r\nHost: a.example.com\r\n\r\n"), AtOrigin, Leave];
 
 const UF: &[&str] = &[
-    "503 UF upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}",
+    "503 URX,UF upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}",
 ];
 
 const UC: &[&str] = &["503 UC upstream_reset_before_response_started{connection_termination}"];

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{World, array, kind, matcher, only, qualified, text};
+use super::{World, array, kind, matcher, only, qualified, resilience, text};
 
 /// A Route without its name and match, for a listener that stands for this port.
 pub(super) fn translate(world: &World, rule: &Value, port: u64) -> Value {
@@ -19,16 +19,21 @@ pub(super) fn translate(world: &World, rule: &Value, port: u64) -> Value {
         let action = forward(world, rule, host, &mut route, port);
         route["route"] = action;
     }
+    let mut filters = json!({});
     if !rule["corsPolicy"].is_null() {
-        route["typed_per_filter_config"] = json!({"envoy.filters.http.cors": cors(&rule["corsPolicy"])});
+        filters["envoy.filters.http.cors"] = cors(&rule["corsPolicy"]);
     }
+    if !rule["fault"].is_null() {
+        filters["envoy.filters.http.fault"] = resilience::fault(&rule["fault"]);
+    }
+    route["typed_per_filter_config"] = filters;
     route
 }
 
 /// A RouteAction. The header operations of a single destination are the route's own.
 fn forward(world: &World, rule: &Value, host: Option<String>, route: &mut Value, port: u64) -> Value {
-    // No retry policy: ringway does not retry yet. When it does, Istio's default policy belongs here.
-    let mut action = json!({"timeout": "0s"});
+    let mut action = json!({});
+    resilience::add(rule, &mut action);
     let rewrite = &rule["rewrite"];
     let mut host = host;
     if !rewrite.is_null() {

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Outbound, World, array, connection_manager, qualified, text};
+use super::{Outbound, World, array, connection_manager, qualified, resilience, text};
 
 /// What istiod configures for the listener.
 pub(super) fn manager(world: &World, outbound: Outbound, log: &str) -> Value {
@@ -63,7 +63,8 @@ fn virtual_hosts(world: &World) -> Vec<Value> {
         for port in array(&service["spec"], "ports") {
             let port = port["port"].as_u64().expect("a port number");
             let default = || {
-                let action = json!({"cluster": format!("outbound|{port}||{host}"), "timeout": "0s"});
+                let mut action = json!({"cluster": format!("outbound|{port}||{host}")});
+                resilience::add(&Value::Null, &mut action);
                 vec![json!({"name": "default", "match": {"prefix": "/"}, "route": action})]
             };
             let names = [

@@ -7,6 +7,7 @@ mod action;
 mod cluster;
 mod matcher;
 mod mesh;
+mod resilience;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -108,7 +109,14 @@ impl World {
         only(&service["spec"], &["hosts", "gateways", "http"]);
         let mut routes = Vec::new();
         for rule in array(&service["spec"], "http") {
-            only(rule, &["name", "match", "route", "redirect", "directResponse", "rewrite", "headers", "corsPolicy"]);
+            only(
+                rule,
+                &[
+                    &["name", "match", "route", "redirect", "directResponse", "rewrite", "headers", "corsPolicy"][..],
+                    &["timeout", "retries", "fault"],
+                ]
+                .concat(),
+            );
             let matches = array(rule, "match");
             let blocks = if matches.is_empty() { vec![json!({})] } else { matches.to_vec() };
             for block in blocks.iter().filter(|block| matcher::applies(block, gateway, port)) {
