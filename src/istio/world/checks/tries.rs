@@ -1,5 +1,5 @@
 //! What a rule does about failures, and on purpose, that its author may not have meant: faults, timeouts, retries,
-//! mirrors. Numbers in comments are those of the list of traps in Istio's own issues and pages.
+//! mirrors. Most of these traps have an issue of Istio's behind them.
 
 use super::{Checks, rule_path};
 use crate::istio::model::virtual_service::{Fault, HttpRoute, Retries, VirtualService};
@@ -47,7 +47,7 @@ impl Checks<'_> {
         }
     }
 
-    /// A fault comes before timeouts and tries begin (1, 2).
+    /// A fault comes before timeouts and tries begin.
     fn faults(&mut self, service: &VirtualService, route: &HttpRoute) {
         let Some(Fault { delay, abort }) = &route.fault else { return };
         let path = format!("{}.fault", rule_path(route));
@@ -78,7 +78,7 @@ impl Checks<'_> {
         }
     }
 
-    /// Retries do not look at the method (20).
+    /// Retries do not look at the method.
     fn repeated(&mut self, service: &VirtualService, route: &HttpRoute, retries: &Retries) {
         let after_the_request = |condition: &String| {
             AFTER_TIMEOUT.contains(&condition.as_str()) || condition.starts_with(|c: char| c.is_ascii_digit())
@@ -97,7 +97,7 @@ impl Checks<'_> {
         self.note(service, &format!("{}.retries", rule_path(route)), what, instead);
     }
 
-    /// The name that mirrors are called by (34). Once for each VirtualService.
+    /// The name that mirrors are called by. Once for each VirtualService.
     fn mirrored_hosts(&mut self, service: &VirtualService) {
         let suffix = &self.world.proxy.mirror_host_suffix;
         let mirrored = service.http.iter().find_map(|route| {
@@ -120,7 +120,7 @@ enum Kind {
 
 type Finding = (Kind, &'static str, String, String);
 
-/// What a retry policy says that has no effect, or less than it looks like (21, 22).
+/// What a retry policy says that has no effect, or less than it looks like.
 fn found_in(retries: &Retries, timeout: Option<std::time::Duration>) -> Vec<Finding> {
     let mut found = Vec::new();
     if retries.attempts == 0 {
