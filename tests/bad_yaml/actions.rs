@@ -239,12 +239,13 @@ fn what_is_done_about_failures() {
             ],
         ),
         (
-            rule("retries: {perTryTimeout: 2s, retryOn: 'gateway-eror, 503 ,99', retryRemoteLocality: true}"),
+            rule("retries: {perTryTimeout: 2s, retryOn: 'gateway-eror, 503 ,99,599', retryRemoteLocality: true}"),
             &[
                 r#"8: VirtualService/default/v: spec.http[0].retries.retryRemoteLocality: unknown field "retryRemoteLocality" in HTTPRetry (did you mean "retryRemoteLocalities"?)"#,
                 r#"8: VirtualService/default/v: spec.http[0].retries: sets how to retry, and no "attempts" (write how many, or 0 alone for none)"#,
                 r#"8: VirtualService/default/v: spec.http[0].retries.retryOn: "gateway-eror" is not a condition to retry on (did you mean "gateway-error"?)"#,
                 r#"8: VirtualService/default/v: spec.http[0].retries.retryOn: "99" is not a condition to retry on"#,
+                r#"8: VirtualService/default/v: spec.http[0].retries.retryOn: "599" is not a condition to retry on"#,
             ],
         ),
         (

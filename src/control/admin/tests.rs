@@ -236,9 +236,18 @@ fn dumped(plan: &Plan) -> String {
 
 #[test]
 fn config_dump_of_the_examples() {
-    for folder in ["quickstart", "ingress"] {
+    let folders = [
+        "quickstart",
+        "ingress",
+        "timeouts-retries/timeout",
+        "timeouts-retries/retries",
+        "circuit-breaking",
+        "fault-injection",
+        "mirroring",
+    ];
+    for folder in folders {
         let plan = read(&[&format!("config/{folder}")], "");
-        insta::assert_snapshot!(format!("config_dump_{folder}"), dumped(&plan));
+        insta::assert_snapshot!(format!("config_dump_{}", folder.replace('/', "-")), dumped(&plan));
     }
 }
 

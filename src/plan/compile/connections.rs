@@ -41,7 +41,7 @@ impl<'w> Compiler<'w> {
 }
 
 /// What a DestinationRule leaves open is the mesh's to say.
-fn keepalive(of_mesh: Option<TcpKeepalive>, own: Option<TcpKeepalive>) -> Option<Keepalive> {
+pub(super) fn keepalive(of_mesh: Option<TcpKeepalive>, own: Option<TcpKeepalive>) -> Option<Keepalive> {
     let (mesh, own) = match (of_mesh, own) {
         (None, None) => return None,
         (mesh, own) => (mesh.unwrap_or_default(), own.unwrap_or_default()),

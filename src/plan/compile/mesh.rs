@@ -20,7 +20,7 @@ use crate::policy::balance::{Policy, Spread};
 
 use super::bound::Bound;
 use super::host::bracketed;
-use super::{Compiler, Scope, hostname};
+use super::{Compiler, Scope, connections, hostname};
 
 /// Domain of the cluster's services, with the dot before it.
 const CLUSTER_DOMAIN: &str = ".svc.cluster.local";
@@ -93,6 +93,7 @@ impl<'w> Compiler<'w> {
             let spread = Spread::even(Policy::Random, None, &[]);
             self.clusters.push(Cluster {
                 idle_timeout: Some(PASSTHROUGH_IDLE_TIMEOUT),
+                keepalive: connections::keepalive(self.world.proxy.mesh_config.tcp_keepalive, None),
                 ..Cluster::new(PASSTHROUGH_CLUSTER, spread, Vec::new(), self.settings.connect_timeout)
             });
         }

@@ -223,7 +223,7 @@ fn retry_on(item: &Item<'_>) -> Vec<String> {
     let mut known = Vec::new();
     let text = item.string().unwrap_or_default();
     for condition in text.split(',').map(str::trim).filter(|condition| !condition.is_empty()) {
-        let is_status = condition.parse().is_ok_and(|status: u16| (100..=599).contains(&status));
+        let is_status = condition.parse().is_ok_and(is_known_status);
         if is_status || RETRY_ON.contains(&condition) {
             known.push(condition.to_owned());
         } else {
@@ -231,6 +231,14 @@ fn retry_on(item: &Item<'_>) -> Vec<String> {
         }
     }
     known
+}
+
+/// Whether Go has a text for it, which Istio asks for.
+fn is_known_status(status: u16) -> bool {
+    matches!(
+        status,
+        100..=103 | 200..=208 | 226 | 300..=305 | 307 | 308 | 400..=418 | 421..=426 | 428 | 429 | 431 | 451 | 500..=508 | 510 | 511
+    )
 }
 
 fn fault(item: &Item<'_>) -> Option<Fault> {

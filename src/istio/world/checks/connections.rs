@@ -31,7 +31,7 @@ impl Checks<'_> {
         }
     }
 
-    /// What limits mean (23, 24, 25).
+    /// What limits mean.
     fn pools(&mut self, rule: &DestinationRule, path: &str, policy: &TrafficPolicy) {
         let of_ports = policy.ports.iter().enumerate().map(|(index, entry)| {
             (format!("{path}.portLevelSettings[{index}].connectionPool"), entry.connection_pool.as_ref())
@@ -67,7 +67,7 @@ impl Checks<'_> {
         }
     }
 
-    /// A subset's block stands in place of the rule's whole block (26).
+    /// A subset's block stands in place of the rule's whole block.
     fn replaced(&mut self, rule: &DestinationRule, path: &str, whole: &TrafficPolicy, own: &TrafficPolicy) {
         if let (Some(theirs), Some(pool)) = (&whole.connection_pool, &own.connection_pool) {
             let lost = lost_of_pool(theirs, pool);
@@ -89,7 +89,7 @@ impl Checks<'_> {
         }
     }
 
-    /// An entry for a port stands in place of the whole policy, and in a subset of the rule's, too (26).
+    /// An entry for a port stands in place of the whole policy, and in a subset of the rule's, too.
     fn wiped(&mut self, rule: &DestinationRule, path: &str, policy: &TrafficPolicy, under: Option<&TrafficPolicy>) {
         for (index, entry) in policy.ports.iter().enumerate() {
             let is_set = |has: &dyn Fn(&TrafficPolicy) -> bool| has(policy) || under.is_some_and(has);
@@ -113,7 +113,7 @@ impl Checks<'_> {
         }
     }
 
-    /// A subset's policy holds only for requests that a rule sends to the subset (27).
+    /// A subset's policy holds only for requests that a rule sends to the subset.
     fn unused(&mut self, rule: &DestinationRule, index: usize, subset: &Subset, used: &HashSet<(String, String)>) {
         let has_policy = subset.traffic_policy != TrafficPolicy::default();
         if !has_policy || rule.host.starts_with('*') || used.contains(&(rule.host.clone(), subset.name.clone())) {
@@ -136,7 +136,7 @@ impl Checks<'_> {
             .collect()
     }
 
-    /// How many endpoints a share of them is (4, 6).
+    /// How many endpoints a share of them is.
     fn ejections(&mut self, rule: &DestinationRule) {
         let Some(service) = self.world.services.get(&rule.host).filter(|service| service.hostname == rule.host) else {
             return;

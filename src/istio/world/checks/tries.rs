@@ -1,9 +1,12 @@
 //! What a rule does about failures, and on purpose, that its author may not have meant: faults, timeouts, retries,
-//! mirrors. Numbers in comments are those of the list of traps in Istio's own issues and pages.
+//! mirrors.
+
+use std::time::Duration;
 
 use super::{Checks, rule_path};
+use crate::istio::model::scalar::StringMatch;
 use crate::istio::model::virtual_service::{Fault, HttpRoute, Retries, VirtualService};
-use crate::istio::problem::Problem;
+use crate::istio::problem::Source;
 
 /// The conditions of `retryOn` that a try cut short by its own timeout meets.
 const AFTER_TIMEOUT: [&str; 3] = ["5xx", "gateway-error", "reset"];
@@ -16,38 +19,24 @@ const IDEMPOTENT: [&str; 6] = ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE
 
 impl Checks<'_> {
     pub(super) fn tries(&mut self) {
-        for service in &self.world.virtual_services {
+        let world = self.world;
+        for service in &world.virtual_services {
             for route in &service.http {
                 self.faults(service, route);
                 if let Some(retries) = &route.retries {
                     let path = format!("{}.retries", rule_path(route));
-                    let source = &service.meta.source;
-                    for (severity, field, what, instead) in found_in(retries, route.timeout) {
-                        self.problems.push(match severity {
-                            Kind::Warning => source.warning(&format!("{path}{field}"), what, instead),
-                            Kind::Note => source.note(&format!("{path}{field}"), what, instead),
-                        });
-                    }
+                    self.retries(&service.meta.source, &path, retries, route.timeout);
                     self.repeated(service, route, retries);
                 }
             }
             self.mirrored_hosts(service);
         }
-        if let Some(retries) = &self.world.proxy.mesh_config.default_http_retry_policy {
-            let source = &self.world.proxy.source;
-            let found = found_in(retries, None).into_iter().map(|(severity, field, what, instead)| {
-                let path = format!("spec.meshConfig.defaultHttpRetryPolicy{field}");
-                match severity {
-                    Kind::Warning => source.warning(&path, what, instead),
-                    Kind::Note => source.note(&path, what, instead),
-                }
-            });
-            let found: Vec<Problem> = found.collect();
-            self.problems.extend(found);
+        if let Some(retries) = &world.proxy.mesh_config.default_http_retry_policy {
+            self.retries(&world.proxy.source, "spec.meshConfig.defaultHttpRetryPolicy", retries, None);
         }
     }
 
-    /// A fault comes before timeouts and tries begin (1, 2).
+    /// A fault comes before timeouts and tries begin.
     fn faults(&mut self, service: &VirtualService, route: &HttpRoute) {
         let Some(Fault { delay, abort }) = &route.fault else { return };
         let path = format!("{}.fault", rule_path(route));
@@ -78,15 +67,14 @@ impl Checks<'_> {
         }
     }
 
-    /// Retries do not look at the method (20).
+    /// Retries do not look at the method.
     fn repeated(&mut self, service: &VirtualService, route: &HttpRoute, retries: &Retries) {
         let after_the_request = |condition: &String| {
             AFTER_TIMEOUT.contains(&condition.as_str()) || condition.starts_with(|c: char| c.is_ascii_digit())
         };
         let harmless = !route.matches.is_empty()
             && route.matches.iter().all(|block| {
-                use crate::istio::model::scalar::StringMatch::Exact;
-                matches!(&block.method, Some(Exact(method)) if IDEMPOTENT.contains(&method.as_str()))
+                matches!(&block.method, Some(StringMatch::Exact(method)) if IDEMPOTENT.contains(&method.as_str()))
             });
         if retries.attempts == 0 || harmless || !retries.retry_on.iter().any(after_the_request) {
             return;
@@ -97,7 +85,7 @@ impl Checks<'_> {
         self.note(service, &format!("{}.retries", rule_path(route)), what, instead);
     }
 
-    /// The name that mirrors are called by (34). Once for each VirtualService.
+    /// The name that mirrors are called by. Once for each VirtualService.
     fn mirrored_hosts(&mut self, service: &VirtualService) {
         let suffix = &self.world.proxy.mirror_host_suffix;
         let mirrored = service.http.iter().find_map(|route| {
@@ -110,37 +98,28 @@ impl Checks<'_> {
             self.note(service, &path, what, instead);
         }
     }
-}
 
-/// How bad it is.
-enum Kind {
-    Warning,
-    Note,
-}
-
-type Finding = (Kind, &'static str, String, String);
-
-/// What a retry policy says that has no effect, or less than it looks like (21, 22).
-fn found_in(retries: &Retries, timeout: Option<std::time::Duration>) -> Vec<Finding> {
-    let mut found = Vec::new();
-    if retries.attempts == 0 {
-        return found;
-    }
-    let on = |conditions: &[&str]| retries.retry_on.iter().any(|own| conditions.contains(&own.as_str()));
-    if let Some(try_timeout) = retries.per_try_timeout {
-        if let Some(timeout) = timeout.filter(|timeout| *timeout <= try_timeout) {
-            let what = format!("is not shorter than the timeout of {timeout:?}, so it has no effect");
-            found.push((Kind::Warning, ".perTryTimeout", what, "make it shorter".to_owned()));
-        } else if !on(&AFTER_TIMEOUT) {
-            let what = if retries.retry_on.is_empty() { "the default \"retryOn\"" } else { "\"retryOn\"" };
-            let what = format!("a try that is cut short is not retried: {what} has none of 5xx, gateway-error, reset");
-            found.push((Kind::Warning, ".perTryTimeout", what, "write \"retryOn\" with one of them".to_owned()));
+    /// What a retry policy says that has no effect, or less than it looks like.
+    fn retries(&mut self, source: &Source, path: &str, retries: &Retries, timeout: Option<Duration>) {
+        if retries.attempts == 0 {
+            return;
+        }
+        let on = |conditions: &[&str]| retries.retry_on.iter().any(|own| conditions.contains(&own.as_str()));
+        if let Some(try_timeout) = retries.per_try_timeout {
+            let path = format!("{path}.perTryTimeout");
+            if let Some(timeout) = timeout.filter(|timeout| *timeout <= try_timeout) {
+                let what = format!("is not shorter than the timeout of {timeout:?}, so it has no effect");
+                self.problems.push(source.warning(&path, what, "make it shorter"));
+            } else if !on(&AFTER_TIMEOUT) {
+                let list = if retries.retry_on.is_empty() { "the default \"retryOn\"" } else { "\"retryOn\"" };
+                let what =
+                    format!("a try that is cut short is not retried: {list} has none of {}", AFTER_TIMEOUT.join(", "));
+                self.problems.push(source.warning(&path, what, "write \"retryOn\" with one of them"));
+            }
+        }
+        if retries.retry_on.iter().any(|own| own.parse::<u16>().is_ok()) && !on(&AFTER_BREAK) {
+            let what = "statuses are those that the upstream sends: connections that break or fail are not retried";
+            self.problems.push(source.note(&format!("{path}.retryOn"), what, "add \"connect-failure,reset\""));
         }
     }
-    let statuses = retries.retry_on.iter().filter(|own| own.parse::<u16>().is_ok()).count();
-    if statuses > 0 && !on(&AFTER_BREAK) {
-        let what = "statuses are those that the upstream sends: connections that break or fail are not retried";
-        found.push((Kind::Note, ".retryOn", what.to_owned(), "add \"connect-failure,reset\"".to_owned()));
-    }
-    found
 }

@@ -329,6 +329,16 @@ fn idle_timeouts_and_keepalive() {
 }
 
 #[test]
+fn undeclared_hosts_are_connected_to_as_the_mesh_says() {
+    let plan = plan(&mesh_config("connectTimeout: 1s, tcpKeepalive: {probes: 4}"));
+    let cluster =
+        plan.clusters.iter().find(|cluster| cluster.name == crate::plan::PASSTHROUGH_CLUSTER).expect("ALLOW_ANY");
+    assert_eq!(cluster.connect_timeout, Duration::from_secs(1));
+    assert_eq!(cluster.keepalive, Some(Keepalive { probes: Some(4), ..Keepalive::default() }));
+    assert_eq!((cluster.limits, cluster.outlier.is_none()), (BreakerLimits::default(), true));
+}
+
+#[test]
 fn outlier_detection() {
     let default = Outlier::default();
     for (text, expected) in [
