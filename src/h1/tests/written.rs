@@ -12,6 +12,7 @@ const FORWARD: Forwarded<'_> = Forwarded {
     request_id: b"id-1",
     external_address: None,
     attempt: 1,
+    expected_timeout_ms: None,
     original_host: None,
     original_path: None,
 };
@@ -195,6 +196,7 @@ fn nothing_from_outside_the_head_begins_a_line() {
         original_host: Some(evil),
         original_path: Some(evil),
         attempt: 1,
+        expected_timeout_ms: None,
         believed: false,
     };
     let message = "GET / HTTP/1.1\r\nHost: h\r\nX-Request-Id: 1\r\nX-Forwarded-For: 1\r\n\r\n";
