@@ -319,6 +319,9 @@ fn count(
         Ended::UpstreamReset | Ended::UpstreamCut => {
             upstream.closed_by(Closed::Remote);
             stats.upstream_rq_rx_reset.inc();
+            if matches!(ended, Ended::UpstreamCut) {
+                stats.upstream_cx_protocol_error.inc();
+            }
         }
         Ended::UpstreamProtocol | Ended::UpstreamCorrupt => stats.upstream_cx_protocol_error.inc(),
         Ended::RequestTimedOut | Ended::TryTimedOut => {
@@ -490,6 +493,7 @@ async fn exchange(
         if switching || response.status >= 200 {
             break framing::response_body(response, up_buf.bytes(), method).map_err(|_| Ended::UpstreamProtocol);
         }
+        local.stats.response(response.status);
         // The client counts on what it was told; another upstream might not say so.
         progress.replayable.set(false);
         if version == Version::Http11 {

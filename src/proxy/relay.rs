@@ -264,7 +264,9 @@ pub(super) async fn feed(
                     let bytes = buf.len() as u64;
                     let (sent, emptied) = upstream.write_all(buf).await;
                     core.buffers.put(emptied);
-                    progress.written.set(progress.written.get() + bytes);
+                    if sent.is_ok() {
+                        progress.written.set(progress.written.get() + bytes);
+                    }
                     sent.is_ok()
                 }
             };
@@ -289,7 +291,9 @@ async fn write_kept(upstream: &mut Writer, piece: Buf, progress: &Progress, put_
     let (sent, piece) = upstream.write_and_keep(piece).await;
     progress.writing.set(false);
     put_back(piece);
-    progress.written.set(progress.written.get() + bytes);
+    if sent.is_ok() {
+        progress.written.set(progress.written.get() + bytes);
+    }
     sent.is_ok()
 }
 

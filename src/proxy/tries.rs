@@ -159,14 +159,7 @@ impl Retries<'_> {
                     route.upstream_rq_retry_limit_exceeded.inc();
                 }
             }
-            Next::Again => {
-                local.stats.upstream_rq_retry.inc();
-                local.stats.upstream_rq_retry_backoff_exponential.inc();
-                if let Some(route) = story.route_stats {
-                    route.upstream_rq_retry.inc();
-                }
-                return true;
-            }
+            Next::Again => return true,
         }
         false
     }
@@ -242,13 +235,18 @@ pub(super) async fn run(
             }
         }
         let Some(policy) = retries.policy else { break Run::failed(Ended::UpstreamReset, progress.whole.get()) };
-        session.tried.extend(retries.at.take());
-        story.retried = true;
         let wait = session.core.with_rng(|rng| policy.wait(retries.attempt, rng));
         if let Err(ended) = back_off(session, progress, *patience, wait).await {
             break Run::failed(ended, progress.whole.get());
         }
+        local.stats.upstream_rq_retry.inc();
+        local.stats.upstream_rq_retry_backoff_exponential.inc();
+        if let Some(route) = story.route_stats {
+            route.upstream_rq_retry.inc();
+        }
+        session.tried.extend(retries.at.take());
         retries.attempt = retries.attempt.saturating_add(1);
+        story.retried = true;
     };
     tries.end(session, story, local);
     run

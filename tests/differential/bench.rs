@@ -1,5 +1,6 @@
 //! Runs the cases of a world against one proxy, and compares what was seen at two of them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
@@ -10,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::case::{Case, OK, Reply, Step};
 use crate::observe::{Observation, Summary, is_for, summary};
-use crate::support::client::{Client, Response};
+use crate::support::client::{Client, Response, once};
 use crate::support::envoy::Envoy;
 use crate::support::message::{Body, Framing};
 use crate::support::origin::{Origin, Peer};
@@ -168,12 +169,27 @@ pub(crate) trait Proxy {
     fn name(&self) -> String;
     fn address(&self) -> SocketAddr;
     fn log(&self) -> Vec<String>;
+    fn admin(&self) -> SocketAddr;
     fn said(&self) -> String;
+}
+
+/// The statistics whose names end so; those of 0 are left out. Listeners go by their ports, so what they count is known
+/// by its ending alone.
+fn counted(proxy: &dyn Proxy, endings: &[&str]) -> BTreeMap<String, String> {
+    let text = once(proxy.admin(), "GET /stats HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").text();
+    let pairs = text.lines().filter_map(|line| line.rsplit_once(": ")).filter(|(_, value)| *value != "0");
+    let named = pairs.filter_map(|(name, value)| {
+        let ending = endings.iter().find(|ending| name.ends_with(**ending))?;
+        let name = if name.starts_with("http.") { format!("http{ending}") } else { name.to_owned() };
+        Some((name, value.to_owned()))
+    });
+    named.collect()
 }
 
 struct EnvoyProxy {
     envoy: Envoy,
     address: SocketAddr,
+    admin: SocketAddr,
     log: std::path::PathBuf,
     _dir: TempDir,
 }
@@ -186,7 +202,7 @@ impl EnvoyProxy {
         let admin = ports::loopback(ports::free());
         let place = Place { listener: address, admin, log: log.to_str().expect("a path in UTF-8") };
         let envoy = Envoy::start(&bootstrap(yaml, world.mesh_config, world.side, &place), admin);
-        Self { envoy, address, log, _dir: dir }
+        Self { envoy, address, admin, log, _dir: dir }
     }
 }
 
@@ -203,6 +219,10 @@ impl Proxy for EnvoyProxy {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         // Of a line that is still being written, only the beginning is there.
         text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(str::to_owned).collect()
+    }
+
+    fn admin(&self) -> SocketAddr {
+        self.admin
     }
 
     fn said(&self) -> String {
@@ -246,6 +266,10 @@ impl Proxy for RingwayProxy {
         self.ringway.log()
     }
 
+    fn admin(&self) -> SocketAddr {
+        self.ringway.admin
+    }
+
     fn said(&self) -> String {
         self.ringway.process.said()
     }
@@ -265,6 +289,11 @@ fn envoy_is_there(cases: usize) -> bool {
 /// Runs every case at Envoy and then at ringway on each driver, one proxy after the other before the same origins, and
 /// fails with a list of all the differences that the cases do not state.
 pub(crate) fn compare(world: World, cases: &[Case]) {
+    compare_counting(world, cases, &[]);
+}
+
+/// [`compare`], and what all the cases together have added to the statistics whose names end so.
+pub(crate) fn compare_counting(world: World, cases: &[Case], stats: &[&str]) {
     if !envoy_is_there(cases.len()) {
         return;
     }
@@ -272,7 +301,10 @@ pub(crate) fn compare(world: World, cases: &[Case]) {
     let yaml = origins.fill_in(world.yaml);
     let mut report = String::new();
 
-    let oracle = run(&EnvoyProxy::start(&yaml, world), &origins, cases);
+    let envoy = EnvoyProxy::start(&yaml, world);
+    let oracle = run(&envoy, &origins, cases);
+    let expected = counted(&envoy, stats);
+    drop(envoy);
     for (case, seen) in cases.iter().zip(&oracle) {
         if !agree(case.envoy, &seen.lines) {
             let _ = writeln!(report, "{}: Envoy logs {:?}, the case says {:?}", case.name, seen.lines, case.envoy);
@@ -287,6 +319,12 @@ pub(crate) fn compare(world: World, cases: &[Case]) {
         let seen = run(&ringway, &origins, cases);
         for ((case, oracle), seen) in cases.iter().zip(&oracle).zip(&seen) {
             differences(&mut report, driver, case, &oracle.observation, &seen.observation);
+        }
+        let counted = counted(&ringway, stats);
+        let names: BTreeSet<&String> = expected.keys().chain(counted.keys()).collect();
+        for name in names.into_iter().filter(|name| expected.get(*name) != counted.get(*name)) {
+            let (theirs, ours) = (text(expected.get(name)), text(counted.get(name)));
+            let _ = writeln!(report, "{name}: Envoy {theirs}, ringway {ours} ({})", driver.name());
         }
     }
     assert!(report.is_empty(), "\n{report}");
@@ -383,8 +421,7 @@ const AFTER: &str = "/after";
 
 /// A request to a host that no world routes, with a path of its own in the log.
 fn mark(address: SocketAddr, path: &str) {
-    let response =
-        crate::support::client::once(address, format!("GET {path} HTTP/1.1\r\nHost: marker.example.com\r\n\r\n"));
+    let response = once(address, format!("GET {path} HTTP/1.1\r\nHost: marker.example.com\r\n\r\n"));
     assert_eq!(response.status, 404, "the marker is routed: {response:?}");
 }
 

@@ -6,10 +6,15 @@
 mod bodies;
 mod connections;
 mod drain;
+mod faults;
+mod hostile;
 mod limits;
 mod refusals;
+mod replays;
+mod retries;
 #[path = "../support/mod.rs"]
 mod support;
+mod timeouts;
 mod tunnels;
 
 use support::client::Client;
@@ -74,6 +79,20 @@ impl Bench {
         assert!(closed.is_some(), "left open: {:#?}\nat the start: {before:#?}", ringway.process.descriptors());
         ringway.stop()
     }
+}
+
+/// A VirtualService for `<name>.example.com` that sends everything to the origin of a [`Bench`], with these fields.
+pub(crate) fn host(name: &str, fields: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec:\n  hosts: \
+         [{name}.example.com]\n  gateways: [edge]\n  http:\n  - {fields}\n    route: [{{destination: {{host: \
+         origin}}}}]\n"
+    )
+}
+
+/// A GET to one of those hosts.
+pub(crate) fn get_of(name: &str) -> String {
+    format!("GET /{name} HTTP/1.1\r\nHost: {name}.example.com\r\n\r\n")
 }
 
 /// A GET of `path`.

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::client::reset;
 use super::message::{Body, Framing, Head, Reader};
@@ -236,5 +237,25 @@ impl Peer {
         let reader = self.reader()?;
         reader.stream.set_read_timeout(Some(PATIENCE))?;
         Ok(reader.rest()?.len())
+    }
+
+    /// Whether the proxy ends this connection, or says anything more, within `limit`.
+    pub(crate) fn ends_within(&mut self, limit: Duration) -> io::Result<bool> {
+        let stream = &mut self.reader()?.stream;
+        stream.set_read_timeout(Some(limit))?;
+        let waits = |error: &io::Error| matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+        let ended = !stream.peek(&mut [0]).is_err_and(|error| waits(&error));
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(ended)
+    }
+
+    /// Waits until the proxy ends this connection, without reading what it sends.
+    pub(crate) fn wait_closed_unread(&mut self) -> io::Result<()> {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            self.send("x")?; // fails once the other side is gone
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Err(io::ErrorKind::TimedOut.into())
     }
 }

@@ -314,8 +314,9 @@ impl Ringway {
     #[track_caller]
     pub(crate) fn quiet(&self) {
         eventually("no active connection or request", || {
-            let active = ["downstream_cx_active", "downstream_rq_active", "upstream_rq_active"];
-            active.iter().all(|gauge| self.sum_of(gauge) == 0).then_some(())
+            let active = ["downstream_cx_active", "downstream_rq_active", "upstream_rq_active", "active_faults"];
+            let pending = ["upstream_rq_pending_active"];
+            active.iter().chain(&pending).all(|gauge| self.sum_of(gauge) == 0).then_some(())
         });
     }
 

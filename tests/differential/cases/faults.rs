@@ -1,12 +1,13 @@
 //! `fault`: delays and aborts, which come before all else.
 
-use crate::bench::{World, compare};
+use super::TRIED;
+use crate::bench::{World, compare_counting};
 use crate::case::Step::{Finish, Pause, Read, Send};
 use crate::case::{Case, Reply};
 
 #[test]
 fn faults() {
-    compare(FAULTS, CASES);
+    compare_counting(FAULTS, CASES, TRIED);
 }
 
 /// A VirtualService for `<name>.example.com`.

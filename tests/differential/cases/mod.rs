@@ -37,6 +37,35 @@ macro_rules! ask {
 }
 use ask;
 
+/// The statistics that tell what became of tries. Not among them: `upstream_rq_rx_reset` and `upstream_rq_tx_reset`,
+/// which Envoy counts for HTTP/2 only, and ringway where a request had such an end.
+const TRIED: &[&str] = &[
+    ".upstream_rq_total",
+    ".upstream_rq_completed",
+    ".upstream_rq_2xx",
+    ".upstream_rq_4xx",
+    ".upstream_rq_5xx",
+    ".upstream_rq_503",
+    ".upstream_rq_504",
+    ".upstream_rq_active",
+    ".upstream_rq_retry",
+    ".upstream_rq_retry_success",
+    ".upstream_rq_retry_limit_exceeded",
+    ".upstream_rq_retry_overflow",
+    ".upstream_rq_retry_backoff_exponential",
+    ".upstream_rq_timeout",
+    ".upstream_rq_per_try_timeout",
+    ".upstream_rq_pending_failure_eject",
+    ".upstream_rq_pending_active",
+    ".upstream_rq_cancelled",
+    ".upstream_cx_connect_fail",
+    ".upstream_cx_protocol_error",
+    ".retry_or_shadow_abandoned",
+    ".fault.delays_injected",
+    ".fault.aborts_injected",
+    ".fault.active_faults",
+];
+
 /// One service behind `a.example.com`; `/status` only is exposed on `paths.example.com`; hosts whose service refuses
 /// connections, has no endpoint, or does not exist.
 const EDGE: World = World::gateway(

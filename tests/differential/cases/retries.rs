@@ -1,23 +1,24 @@
 //! What is tried again: every condition of `retryOn` and every outcome, and what is seen of it from both sides. The
 //! host says the condition, the path whether the service refuses connections.
 
-use crate::bench::{World, compare};
+use super::TRIED;
+use crate::bench::{World, compare_counting};
 use crate::case::Step::{Fill, Pause, Read, Send};
 use crate::case::{Case, Reply, VIA};
 
 #[test]
 fn conditions() {
-    compare(RETRIES, CONDITIONS);
+    compare_counting(RETRIES, CONDITIONS, TRIED);
 }
 
 #[test]
 fn tries() {
-    compare(RETRIES, TRIES);
+    compare_counting(RETRIES, TRIES, TRIED);
 }
 
 #[test]
 fn bodies() {
-    compare(RETRIES, BODIES);
+    compare_counting(RETRIES, BODIES, TRIED);
 }
 
 /// A VirtualService for `<name>.example.com`, `refusing` behind `/refused` and `origin` behind all other paths.
