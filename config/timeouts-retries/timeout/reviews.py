@@ -5,8 +5,9 @@ from urllib.request import urlopen
 
 class Reviews(BaseHTTPRequestHandler):
     def do_GET(self):
-        ratings = urlopen("http://ratings:9080/").status
-        body = f"reviews, with ratings ({ratings})\n".encode()
+        with urlopen("http://ratings:9080/") as ratings:
+            size = len(ratings.read())
+        body = f"reviews, with {size} bytes of ratings\n".encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
