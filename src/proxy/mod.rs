@@ -17,6 +17,7 @@ mod cors;
 mod door;
 mod draft;
 mod edits;
+mod exchange;
 mod fault;
 mod hash;
 mod names;
