@@ -301,14 +301,14 @@ fn an_unhealthy_locality_loses_weight_beyond_the_overprovisioning() {
     let mut rng = Rng::seeded(2);
     let (mut balancer, groups) = leveled(Policy::RoundRobin, &[&[(50, 4), (50, 4)]], &mut rng);
     // 3 of 4 is more than 1 / 1.4: nothing changes.
-    balancer.health_changed(|at| at != 0, &mut rng);
+    balancer.health_changed(|at| at != 0, now(), &mut rng);
     let seen = shares_by_group(&mut balancer, &groups, 1_000, |at| at != 0, &mut rng);
     assert!(seen[0][0].abs_diff(500) <= 1, "{seen:?}");
     // 1 of 4 counts for 1.4 / 4 of 50: 17.5 beside 50.
-    balancer.health_changed(|at| at > 2, &mut rng);
+    balancer.health_changed(|at| at > 2, now(), &mut rng);
     let seen = shares_by_group(&mut balancer, &groups, 1_350, |at| at > 2, &mut rng);
     assert!(seen[0][0].abs_diff(350) <= 2, "{seen:?}");
-    balancer.health_changed(|at| at > 3, &mut rng);
+    balancer.health_changed(|at| at > 3, now(), &mut rng);
     let seen = shares_by_group(&mut balancer, &groups, 1_000, |at| at > 3, &mut rng);
     assert_eq!(seen[0], [0, 1_000]);
 }
@@ -320,7 +320,7 @@ fn a_lower_priority_takes_over_as_the_upper_one_fails() {
         let (mut balancer, groups) = leveled(policy, &[&[(1, 10)], &[(1, 10)], &[(1, 1)]], &mut rng);
         for (failed, expected) in [(0, 1.0), (2, 1.0), (3, 0.98), (5, 0.7), (10, 0.0)] {
             let usable = |at: usize| at >= failed;
-            balancer.health_changed(usable, &mut rng);
+            balancer.health_changed(usable, now(), &mut rng);
             let seen = shares_by_group(&mut balancer, &groups, 10_000, usable, &mut rng);
             assert_share(seen[0][0], 10_000, expected, &format!("{policy:?} with {failed} of 10 failed"));
             assert_eq!(seen[2][0], 0, "the second has room for all");
