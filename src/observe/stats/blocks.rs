@@ -92,6 +92,8 @@ block! {
         upstream_cx_overflow: Counter,
         /// Times that no healthy endpoint could be chosen.
         upstream_cx_none_healthy: Counter,
+        /// Picks among endpoints whatever their health, because too few are healthy.
+        lb_healthy_panic: Counter,
         /// Bytes received.
         upstream_cx_rx_bytes_total: Counter,
         /// Bytes sent.
