@@ -56,6 +56,7 @@ macro_rules! block {
     (@name $field:ident) => { stringify!($field) };
     (@name $field:ident $text:literal) => { $text };
 }
+pub(super) use block;
 
 block! {
     /// What one core counts of one upstream cluster; shown as `cluster.<name>.<field>`.
@@ -302,7 +303,7 @@ impl Block for RouteStats {
 
 block! {
     /// What all cores share of one cluster; set by whoever learns of it, shown as `cluster.<name>.<field>`.
-    ClusterShared {
+    SharedCells {
         /// Endpoints.
         membership_total: Gauge,
         /// Endpoints that may be chosen.
