@@ -9,12 +9,14 @@ mod cell;
 mod formats;
 mod histogram;
 mod registry;
+mod shared;
 
 pub use blocks::{
-    ClusterCells, ClusterShared, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats,
-    RouteCells, RouteStats, ServerStats,
+    ClusterCells, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats, RouteCells,
+    RouteStats, ServerStats, SharedCells,
 };
 pub use cell::{Counter, Gauge};
 pub use formats::{write_json, write_prometheus, write_text};
 pub use histogram::{Buckets, Histogram};
 pub use registry::{EndpointTotals, Kept, Registry, Stat, Value};
+pub use shared::{ClusterShared, Ejections};
