@@ -8,7 +8,9 @@ mod blocks;
 mod cell;
 mod formats;
 mod histogram;
+mod mirrored;
 mod registry;
+mod responses;
 
 pub use blocks::{
     ClusterCells, ClusterShared, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats,
@@ -17,4 +19,5 @@ pub use blocks::{
 pub use cell::{Counter, Gauge};
 pub use formats::{write_json, write_prometheus, write_text};
 pub use histogram::{Buckets, Histogram};
+pub use mirrored::{Mirrored, Verdict};
 pub use registry::{EndpointTotals, Kept, Registry, Stat, Value};
