@@ -107,6 +107,12 @@ impl State {
         now.version += 1;
     }
 
+    /// Tells of other members of the clusters of that plan.
+    pub fn members_changed(&self, plan: Arc<Plan>, shared: SharedClusters) {
+        let mut now = self.now();
+        (now.plan, now.shared) = (plan, shared);
+    }
+
     fn plan(&self) -> Arc<Plan> {
         Arc::clone(&self.now().plan)
     }

@@ -21,6 +21,7 @@ mod exchange;
 mod fault;
 mod hash;
 mod names;
+mod own_authority;
 mod record;
 mod relay;
 mod replay;

@@ -13,6 +13,6 @@ mod undeclared;
 
 pub use connect::{ConnectError, open};
 pub use exchange::{HeadError, read_head};
-pub use installed::{CoreStats, Installed, LocalCluster, LocalEndpoint, Remains};
+pub use installed::{CoreStats, Installed, Joined, LocalCluster, LocalEndpoint, Remains};
 pub use pool::{Closed, Upstream};
 pub use shared::{SharedCluster, SharedClusters};

@@ -40,10 +40,16 @@ impl SharedCluster {
             .clusters
             .iter()
             .zip(old.1.iter())
-            .map(|(cluster, shared)| (cluster.name.as_str(), (cluster, shared.as_ref())))
+            .map(|(cluster, shared)| (cluster.name.as_str(), (cluster.as_ref(), shared.as_ref())))
             .collect();
-        let after = |cluster: &Cluster| Arc::new(Self::new(cluster, before.get(cluster.name.as_str()).copied()));
+        let after = |cluster: &Arc<Cluster>| Arc::new(Self::new(cluster, before.get(cluster.name.as_str()).copied()));
         plan.clusters.iter().map(after).collect()
+    }
+
+    /// One cluster, with other members than it had before.
+    #[must_use]
+    pub fn after(cluster: &Cluster, old: (&Cluster, &Self)) -> Arc<Self> {
+        Arc::new(Self::new(cluster, Some(old)))
     }
 
     fn new(cluster: &Cluster, old: Option<(&Cluster, &Self)>) -> Self {
@@ -59,7 +65,7 @@ impl SharedCluster {
             health = Some(old.and_then(|(_, shared)| shared.health.clone()).unwrap_or_default());
             let kept = |address| {
                 let (was, shared) = old?;
-                let at = was.endpoints.binary_search_by_key(&address, |endpoint| endpoint.address).ok()?;
+                let at = was.place_before(cluster, address)?;
                 shared.endpoints.get(at).cloned()
             };
             endpoints = cluster.endpoints.iter().map(|member| kept(member.address).unwrap_or_default()).collect();
@@ -88,7 +94,7 @@ mod tests {
         Cluster { limits, outlier: Some(Outlier::default()), ..cluster }
     }
 
-    fn after(old: (&Cluster, &SharedCluster), new: &Cluster) -> SharedCluster {
+    fn next(old: (&Cluster, &SharedCluster), new: &Cluster) -> SharedCluster {
         SharedCluster::new(new, Some(old))
     }
 
@@ -104,10 +110,10 @@ mod tests {
         let limit = |shared: &SharedCluster| shared.breaker.clone().expect("a breaker");
         assert!(limit(&first).connections.take());
         assert!(!limit(&first).connections.take());
-        let second = after((&one, &first), &two);
+        let second = next((&one, &first), &two);
         assert!(limit(&first).connections.take(), "who holds the old plan follows the new limit");
         assert!(!limit(&second).connections.take());
-        let third = after((&two, &second), &none);
+        let third = next((&two, &second), &none);
         assert!(limit(&third).connections.take(), "without a limit it still counts");
         assert_eq!(limit(&third).connections.taken(), 3);
     }
@@ -116,7 +122,7 @@ mod tests {
     fn health_stays_with_the_address() {
         let (old, new) = (cluster(None, &[1, 3, 5]), cluster(None, &[2, 3, 5]));
         let before = SharedCluster::new(&old, None);
-        let now = after((&old, &before), &new);
+        let now = next((&old, &before), &new);
         let kept = |at: usize| before.endpoints.iter().position(|health| Arc::ptr_eq(health, &now.endpoints[at]));
         assert_eq!([kept(0), kept(1), kept(2)], [None, Some(1), Some(2)]);
         assert!(Arc::ptr_eq(before.health.as_ref().expect("health"), now.health.as_ref().expect("health")));
