@@ -29,7 +29,7 @@ use crate::io::{self, Buf, Caught, Either, Reader, Timer, Writer, catch_panic, r
 use crate::observe::stats::Verdict;
 use crate::plan::{Cluster, Compare};
 use crate::policy::balance::Ask;
-use crate::upstream::{Closed, ConnectError, Installed, LocalCluster, LocalEndpoint, Upstream, open, read_head};
+use crate::upstream::{Avoid, Closed, ConnectError, Installed, LocalCluster, LocalEndpoint, Upstream, open, read_head};
 
 /// A copy, ready to be sent.
 pub(super) struct Shadow {
@@ -131,7 +131,7 @@ impl Shadow {
         local.stats.mirrored();
         // Envoy's copies carry no hash either: which endpoint of a hashing cluster gets one is drawn.
         let ask = Ask { hash: None, now: self.begun };
-        let picked = self.core.with_rng(|rng| local.pick(ask, &[], rng));
+        let picked = self.core.with_rng(|rng| local.pick(ask, Avoid::default(), rng));
         let chosen = picked.and_then(|id| Some((local.endpoint(id)?, cluster.endpoints.get(id.index())?.address)));
         let Some((endpoint, address)) = chosen else {
             local.stats.upstream_cx_none_healthy.inc();
