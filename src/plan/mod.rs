@@ -10,6 +10,7 @@
 //! once at install has its own pools, and never meets another core in one.
 
 mod action;
+mod client_tls;
 mod compile;
 mod edits;
 mod glance;
@@ -25,6 +26,7 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::base::id::{ClusterId, EndpointId, ListenerId, RouteStatsId};
@@ -38,6 +40,7 @@ pub use action::{
     Action, Compare, Cors, Destination, Destinations, DirectResponse, Forward, Mirror, PathRewrite, Piece, Redirect,
     RedirectPath, Target, UnmatchedPreflights,
 };
+pub use client_tls::{ClientTls, Identity, Trust};
 pub use compile::compile;
 pub use edits::{AddressPart, BadTemplate, Edits, Field, HeaderEdits, HeaderName, Lookup, Operator, Template};
 pub use hosts::HostTable;
@@ -88,6 +91,8 @@ pub struct Cluster {
     pub limits: BreakerLimits,
     /// `outlierDetection`; `None`: nobody is ever ejected.
     pub outlier: Option<Outlier>,
+    /// TLS towards the endpoints; `None`: plain connections.
+    pub tls: Option<Arc<ClientTls>>,
 }
 
 impl Cluster {
@@ -105,6 +110,7 @@ impl Cluster {
             keepalive: None,
             limits: BreakerLimits::default(),
             outlier: None,
+            tls: None,
         }
     }
 }

@@ -15,7 +15,7 @@ use super::shared::{SharedCluster, SharedClusters};
 use super::undeclared::Undeclared;
 use crate::base::id::{ClusterId, EndpointId};
 use crate::base::rng::Rng;
-use crate::io::{self, BufPool};
+use crate::io::{self, BufPool, ServerName};
 use crate::observe::stats::{ClusterStats, EndpointStats, HttpStats, ListenerStats, RouteStats};
 use crate::plan::{Cluster, PASSTHROUGH_CLUSTER, Plan, Route};
 use crate::policy::balance::{Ask, Balancer, Member};
@@ -189,7 +189,8 @@ impl LocalCluster {
             .iter()
             .enumerate()
             .map(|(at, member)| {
-                let kept = old.and_then(|(was, local)| {
+                // What was agreed on with other settings is not what these ask for.
+                let kept = old.filter(|(was, _)| was.tls == cluster.tls).and_then(|(was, local)| {
                     let place =
                         was.endpoints.binary_search_by_key(&member.address, |endpoint| endpoint.address).ok()?;
                     local.endpoints.get(place).cloned()
@@ -205,6 +206,9 @@ impl LocalCluster {
             .collect();
         let stats = stats.clusters.get(at).cloned().unwrap_or_default();
         let shared = shared.get(at).cloned().unwrap_or_default();
+        if shared.tls.is_some() {
+            stats.ssl();
+        }
         let balancer = RefCell::new(Balancer::new(&cluster.spread, &members, now, rng));
         Rc::new(Self { stats, shared, balancer, endpoints })
     }
@@ -277,10 +281,15 @@ impl LocalEndpoint {
         drop(idle);
     }
 
-    /// The connection that was used last, if one lies idle and the upstream has not ended it meanwhile.
-    pub fn check_out(&self) -> Option<Upstream> {
+    /// The connection that was used last, if one lies idle and the upstream has not ended it meanwhile. Over TLS one to
+    /// `name`; `None`: any.
+    pub fn check_out(&self, name: Option<&ServerName<'_>>) -> Option<Upstream> {
         loop {
-            let idle = self.idle.borrow_mut().pop()?;
+            let idle = {
+                let mut idle = self.idle.borrow_mut();
+                let at = idle.iter().rposition(|idle| idle.upstream.is_for(name))?;
+                idle.remove(at)
+            };
             let mut upstream = idle.upstream;
             if upstream.is_quiet() {
                 upstream.wake();

@@ -8,6 +8,7 @@ mod connect;
 mod exchange;
 mod installed;
 mod pool;
+mod secure;
 mod shared;
 mod undeclared;
 
@@ -15,4 +16,5 @@ pub use connect::{ConnectError, open};
 pub use exchange::{HeadError, read_head};
 pub use installed::{CoreStats, Installed, LocalCluster, LocalEndpoint, Remains};
 pub use pool::{Closed, Upstream};
+pub use secure::{Secured, tls_error};
 pub use shared::{SharedCluster, SharedClusters};

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::secure::Secured;
 use crate::plan::{Cluster, Plan};
 use crate::policy::outlier::{ClusterHealth, EndpointHealth};
 use crate::policy::permits::Breaker;
@@ -20,6 +21,8 @@ pub struct SharedCluster {
     pub health: Option<Arc<ClusterHealth>>,
     /// The health of each endpoint, in the order of [`Cluster::endpoints`]; empty without `outlierDetection`.
     pub endpoints: Box<[Arc<EndpointHealth>]>,
+    /// TLS towards the endpoints; its sessions outlive a reload that leaves its settings alone.
+    pub tls: Option<Arc<Secured>>,
 }
 
 /// The clusters of a plan, in its order.
@@ -64,7 +67,9 @@ impl SharedCluster {
             };
             endpoints = cluster.endpoints.iter().map(|member| kept(member.address).unwrap_or_default()).collect();
         }
-        Self { breaker, health, endpoints }
+        let kept_tls = old.filter(|(was, _)| was.tls == cluster.tls).and_then(|(_, shared)| shared.tls.clone());
+        let tls = kept_tls.or_else(|| cluster.tls.as_deref().map(|tls| Arc::new(Secured::new(tls))));
+        Self { breaker, health, endpoints, tls }
     }
 }
 

@@ -12,7 +12,7 @@ mod registry;
 
 pub use blocks::{
     ClusterCells, ClusterShared, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats,
-    RouteCells, RouteStats, ServerStats,
+    RouteCells, RouteStats, ServerStats, SslStats,
 };
 pub use cell::{Counter, Gauge};
 pub use formats::{write_json, write_prometheus, write_text};
