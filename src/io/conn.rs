@@ -42,7 +42,7 @@ impl Conn {
         let fd = stream.as_raw_fd();
         let (read, write) = stream.into_split();
         let handle = Handle { keeps_open: OwnedReadHalf(read.0.clone()), fd };
-        Ok(Self { reader: Reader::new(read), writer: Writer { half: write, seal: None }, handle })
+        Ok(Self { reader: Reader::new(read), writer: Writer { seal: None, half: write }, handle })
     }
 }
 
@@ -239,15 +239,16 @@ impl Reader {
 /// The sending side.
 #[derive(Debug)]
 pub struct Writer {
-    half: OwnedWriteHalf<TcpStream>,
-    /// Over TLS, what makes records of bytes. Boxed, because most connections have none.
+    /// Over TLS, what makes records of bytes. Boxed, because most connections have none. Is dropped before the half, which
+    /// ends the stream: it has a last word to say.
     seal: Option<Box<Seal>>,
+    half: OwnedWriteHalf<TcpStream>,
 }
 
 impl Writer {
     /// The same writes with TLS.
     pub(super) fn through(self, seal: Seal) -> Self {
-        Self { half: self.half, seal: Some(Box::new(seal)) }
+        Self { seal: Some(Box::new(seal)), half: self.half }
     }
 
     /// Sends all bytes in use and gives the emptied buffer back. Dropped half-way, the connection must be closed:

@@ -67,9 +67,17 @@ fn of_certificate(error: CertificateError) -> TlsFailure {
         Why::NotValidYet | Why::NotValidYetContext { .. } => TlsFailure::NotYetValid,
         Why::Revoked => TlsFailure::Revoked,
         Why::NotValidForName => TlsFailure::WrongName(Vec::new()),
-        Why::NotValidForNameContext { presented, .. } => TlsFailure::WrongName(presented),
+        Why::NotValidForNameContext { presented, .. } => {
+            TlsFailure::WrongName(presented.iter().map(|name| bare(name).to_owned()).collect())
+        }
         error => TlsFailure::BadCertificate(error.to_string()),
     }
+}
+
+/// The name in `DnsName("a.example.com")`, as the library presents it.
+fn bare(name: &str) -> &str {
+    let name = name.split_once('(').map_or(name, |(_, name)| name);
+    name.trim_end_matches(')').trim_matches('"')
 }
 
 impl From<io::Error> for TlsFailure {
