@@ -1,7 +1,9 @@
 //! What is served and probably not meant: rules that no request reaches, resources that contradict each other, and the
 //! traps that users of Istio fall into.
 
-use super::{both, check, destination_rule, istio, proxy, rule, virtual_service, virtual_service_spec};
+use super::{
+    REST, both, check, destination_rule, istio, proxy, rule, service_entry, virtual_service, virtual_service_spec,
+};
 
 const TO_WEB: &str = "route: [{destination: {host: web, port: {number: 80}}}]";
 
