@@ -10,6 +10,7 @@
 //! [own copy](Plan::own_copy) of the plan has its own pools, and never meets another core in one.
 
 mod action;
+mod client_tls;
 mod compile;
 mod discovery;
 mod edits;
@@ -40,6 +41,7 @@ pub use action::{
     Action, Compare, Cors, Destination, Destinations, DirectResponse, Forward, Mirror, PathRewrite, Piece, Redirect,
     RedirectPath, Target, UnmatchedPreflights,
 };
+pub use client_tls::{ClientTls, Identity, Trust};
 pub use compile::compile;
 pub use discovery::{
     Address, Discovery, Dns, HostAddress, MOST_ADDRESSES, NameKind, Named, Names, OwnAuthority, Recipe,
@@ -95,6 +97,8 @@ pub struct Cluster {
     pub limits: BreakerLimits,
     /// `outlierDetection`; `None`: nobody is ever ejected.
     pub outlier: Option<Outlier>,
+    /// TLS towards the endpoints; `None`: plain connections.
+    pub tls: Option<Arc<ClientTls>>,
 }
 
 impl Cluster {
@@ -113,6 +117,7 @@ impl Cluster {
             keepalive: None,
             limits: BreakerLimits::default(),
             outlier: None,
+            tls: None,
         }
     }
 

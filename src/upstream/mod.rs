@@ -9,6 +9,7 @@ mod exchange;
 mod health;
 mod installed;
 mod pool;
+mod secure;
 mod shared;
 mod undeclared;
 
@@ -17,4 +18,5 @@ pub use exchange::{HeadError, read_head};
 pub use health::Avoid;
 pub use installed::{CoreStats, Installed, Joined, LocalCluster, LocalEndpoint, Remains};
 pub use pool::{Closed, Upstream};
+pub use secure::{Secured, tls_error};
 pub use shared::{SharedCluster, SharedClusters};

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use foldhash::HashMap;
 
@@ -42,6 +43,8 @@ pub struct World {
     pub sidecar: Option<Sidecar>,
     /// The registry.
     pub services: Services,
+    /// The files of certificates and keys that `tls` names, whether they could be read or not.
+    pub credential_files: Vec<PathBuf>,
 }
 
 impl World {
@@ -57,6 +60,7 @@ impl World {
             virtual_services: model.virtual_services,
             destination_rules: model.destination_rules,
             services,
+            credential_files: Vec::new(),
         };
         checks::check(&world, &model.sidecars, permissive, &mut problems);
         (world, problems)

@@ -11,6 +11,7 @@
 
 mod action;
 mod bound;
+mod client_tls;
 mod cluster;
 mod connections;
 mod cors;
