@@ -50,6 +50,7 @@ fn plan(virtual_hosts: Vec<VirtualHost>) -> Plan {
         kind: ListenerKind::Gateway(80),
         gateways: vec!["default/g".into()],
         tables: vec![table],
+        outbound: None,
     };
     let proxy = ProxySettings::resolve(&Proxy::default(), &Overrides::default());
     Plan { listeners: vec![listener], clusters: Vec::new(), proxy }
@@ -81,6 +82,7 @@ impl Sample {
             path: self.path.as_bytes(),
             query: b"",
             target: self.path.as_bytes(),
+            port: None,
             authority: self.authority.as_bytes(),
             scheme: b"http",
             peer: SocketAddr::from(([127, 0, 0, 1], 40000)),

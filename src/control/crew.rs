@@ -10,6 +10,7 @@ use core_affinity::CoreId;
 
 use super::Event;
 use crate::base::rng::Rng;
+use crate::h1::hops;
 use crate::io::{self, doorbell};
 use crate::observe::access_log::AccessLog;
 use crate::observe::writer::LogSink;
@@ -29,6 +30,8 @@ pub(super) struct Crew {
     events: Sender<Event>,
     budget: Arc<Budget>,
     stands_for_loopback: Option<IpAddr>,
+    /// The id of the process in `x-ringway-hops`.
+    instance: hops::Id,
     /// Threads started so far. A thread's number tells its reports from those of its predecessor.
     lives: u64,
 }
@@ -72,7 +75,15 @@ impl Crew {
     ) -> Self {
         let started = io::now();
         let member = |cpu: &CoreId| Member { cpu: *cpu, life: 0, started, stage: Stage::Vacant { due: None } };
-        Self { members: cpus.iter().map(member).collect(), driver, events, budget, stands_for_loopback, lives: 0 }
+        Self {
+            members: cpus.iter().map(member).collect(),
+            driver,
+            events,
+            budget,
+            stands_for_loopback,
+            instance: hops::id(fastrand::u32(..)),
+            lives: 0,
+        }
     }
 
     /// How many workers there are to be.
@@ -103,6 +114,7 @@ impl Crew {
                 budget: self.budget.clone(),
                 stands_for_loopback: self.stands_for_loopback,
                 hostname: hostname(),
+                instance: self.instance,
                 ask_where: ask_where(index, reports.clone()),
             },
             listeners: outfit.listeners,

@@ -88,6 +88,18 @@ impl Handle {
         self.keeps_open.local_addr()
     }
 
+    /// Where the client sent this connection before a rule of the host's packet filter redirected it here; our own
+    /// address if nothing did that, `None` if the kernel keeps no track of it.
+    #[must_use]
+    pub fn original_destination(&self) -> Option<SocketAddr> {
+        let socket = self.socket();
+        let socket = SockRef::from(&socket);
+        // An IPv6 socket may carry an IPv4 connection; the filter that redirected it is IPv4's.
+        let v4 = self.local_addr().is_ok_and(|own| own.ip().to_canonical().is_ipv4());
+        let address = if v4 { socket.original_dst_v4() } else { socket.original_dst_v6() };
+        address.ok()?.as_socket()
+    }
+
     /// Makes the read in flight, and all later ones, end: with what has already arrived, then with 0 bytes.
     pub fn shutdown_read(&self) {
         let socket = self.socket();

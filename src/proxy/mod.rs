@@ -10,8 +10,10 @@
 //!
 //! It must never know how workers are started, or where a plan comes from. Its caller is `worker`.
 
+mod arrival;
 mod attempt;
 mod conn;
+mod connect;
 mod core;
 mod cors;
 mod door;
@@ -21,14 +23,19 @@ mod exchange;
 mod fault;
 mod hash;
 mod names;
+mod outlet;
 mod record;
+mod redirect;
 mod relay;
 mod replay;
 mod reply;
 mod request;
 pub mod rewrite;
+mod sniff;
+mod tcp;
 mod tries;
 mod tunnel;
+mod undeclared;
 
 pub use self::conn::serve;
 pub use self::core::{Budget, Core, CoreParts, Log, TICK};

@@ -19,7 +19,7 @@ pub enum ConnectError {
     TimedOut,
 }
 
-/// Connects to `address`, an endpoint of `cluster`.
+/// Connects to `address`, an endpoint of `cluster`, to speak HTTP/1.1.
 ///
 /// # Errors
 /// See [`ConnectError`].
@@ -30,9 +30,23 @@ pub async fn open(
     address: SocketAddr,
     buffers: &BufPool,
 ) -> Result<Upstream, ConnectError> {
+    local.stats.upstream_cx_http1_total.inc();
+    open_raw(cluster, local, endpoint, address, buffers).await
+}
+
+/// Connects to `address`, an endpoint of `cluster`, for bytes that are none of ours to understand.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn open_raw(
+    cluster: &Cluster,
+    local: &LocalCluster,
+    endpoint: &LocalEndpoint,
+    address: SocketAddr,
+    buffers: &BufPool,
+) -> Result<Upstream, ConnectError> {
     let stats = &local.stats;
     stats.upstream_cx_total.inc();
-    stats.upstream_cx_http1_total.inc();
     endpoint.stats.cx_total.inc();
     let begun = now();
     match connect(address, begun + cluster.connect_timeout).await {

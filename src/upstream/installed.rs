@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use super::pool::{Closed, Idle, Upstream};
 use super::shared::{SharedCluster, SharedClusters};
 use super::undeclared::Undeclared;
-use crate::base::id::{ClusterId, EndpointId};
+use crate::base::id::{ClusterId, EndpointId, ListenerId};
 use crate::base::rng::Rng;
 use crate::io::{self, BufPool};
-use crate::observe::stats::{ClusterStats, EndpointStats, HttpStats, ListenerStats, RouteStats};
-use crate::plan::{Cluster, PASSTHROUGH_CLUSTER, Plan, Route};
+use crate::observe::stats::{ClusterStats, EndpointStats, HttpStats, ListenerStats, RouteStats, TcpStats};
+use crate::plan::{Cluster, Outbound, PASSTHROUGH_CLUSTER, Plan, Route};
 use crate::policy::balance::{Ask, Balancer, Member};
 
 /// One core's counters for a plan, in the plan's order. Control makes them from its registry, so that what a reload
@@ -32,6 +32,8 @@ pub struct CoreStats {
     pub listeners: Vec<Arc<ListenerStats>>,
     /// Of the HTTP of each listener.
     pub http: Vec<Arc<HttpStats>>,
+    /// Of connections that are no HTTP, in the order of [`Plan::tcp_stat_names`].
+    pub tcp: Vec<Arc<TcpStats>>,
     /// Of each route with a `statPrefix`, by its [`RouteStatsId`](crate::plan::RouteStatsId).
     pub routes: Vec<Arc<RouteStats>>,
 }
@@ -97,6 +99,12 @@ impl Installed {
             new.undeclared = Rc::default(); // what is under way there now ends with the old plan
         }
         new
+    }
+
+    /// What a mesh listener knows beside HTTP; `None` of any other.
+    #[must_use]
+    pub fn outbound(&self, listener: ListenerId) -> Option<&Outbound> {
+        self.plan.listeners.get(listener.index())?.outbound.as_deref()
     }
 
     /// The counters of a route of the plan, if it has some of its own.

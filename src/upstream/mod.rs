@@ -11,7 +11,7 @@ mod pool;
 mod shared;
 mod undeclared;
 
-pub use connect::{ConnectError, open};
+pub use connect::{ConnectError, open, open_raw};
 pub use exchange::{HeadError, read_head};
 pub use installed::{CoreStats, Installed, LocalCluster, LocalEndpoint, Remains};
 pub use pool::{Closed, Upstream};

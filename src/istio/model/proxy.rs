@@ -9,7 +9,7 @@ pub use super::mesh_config::{AccessLogEncoding, MeshConfig, OutboundTrafficPolic
 use super::{Labels, Locality, Meta};
 use crate::base::limits;
 use crate::istio::problem::Source;
-use crate::istio::reader::{Item, Message, enforced};
+use crate::istio::reader::{Item, Message, Object, enforced};
 
 /// The Proxy document, or its defaults when there is none.
 #[derive(Debug, Clone)]
@@ -38,6 +38,9 @@ pub struct Proxy {
     pub limits: Limits,
     /// `spec.mesh.listen`: the address of the listener for what applications send out; `None`: there is none.
     pub mesh_listen: Option<SocketAddr>,
+    /// `spec.mesh.allowLocal`: whether hosts that nobody declared may be loopback or link-local addresses also where the
+    /// listener is open to others than this host; `None`: not said.
+    pub mesh_allow_local: Option<bool>,
     /// `spec.meshConfig`.
     pub mesh_config: MeshConfig,
     /// Where it was written.
@@ -117,6 +120,7 @@ impl Default for Proxy {
             mirror_host_suffix: "-shadow".to_owned(),
             limits: Limits::default(),
             mesh_listen: None,
+            mesh_allow_local: None,
             mesh_config: MeshConfig::default(),
             source: Source::bare("(defaults)", 0, "Proxy/default/ringway"),
         }
@@ -152,7 +156,7 @@ const PROXY: Message = Message {
     ],
 };
 
-const MESH: Message = Message { name: "Mesh", fields: &[enforced("listen")] };
+const MESH: Message = Message { name: "Mesh", fields: &[enforced("listen"), enforced("allowLocal")] };
 
 const LIMITS: Message = Message {
     name: "Limits",
@@ -197,7 +201,12 @@ pub(in crate::istio) fn read(meta: Meta, spec: Option<&Item<'_>>) -> Option<Prox
     on("serverHeader", &mut |item| set(&mut proxy.server_header, server_header(item)));
     on("mirrorHostSuffix", &mut |item| set(&mut proxy.mirror_host_suffix, item.string().map(str::to_owned)));
     on("limits", &mut |item| set(&mut proxy.limits, limits_of(item)));
-    on("mesh", &mut |item| proxy.mesh_listen = mesh_listen(item));
+    on("mesh", &mut |item| {
+        if let Some(mesh) = item.object(&MESH) {
+            proxy.mesh_listen = mesh_listen(&mesh);
+            proxy.mesh_allow_local = mesh.get("allowLocal").and_then(|item| item.bool());
+        }
+    });
     let mut concurrency = None;
     on("meshConfig", &mut |item| set(&mut proxy.mesh_config, mesh_config::read(item, &mut concurrency)));
     if let Some(workers) = concurrency {
@@ -283,8 +292,8 @@ fn admin(item: &Item<'_>) -> Option<Option<SocketAddr>> {
 }
 
 /// A block without an address is one that was forgotten to be finished.
-fn mesh_listen(item: &Item<'_>) -> Option<SocketAddr> {
-    let listen = item.object(&MESH)?.required("listen")?;
+fn mesh_listen(mesh: &Object<'_>) -> Option<SocketAddr> {
+    let listen = mesh.required("listen")?;
     let example = "write it like 127.0.0.1:15001";
     if listen.is_number() {
         listen.error("must be an address with a port", example);

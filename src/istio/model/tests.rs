@@ -222,8 +222,9 @@ spec:
     maxHeaderBytes: 8192
     maxHeaders: 50
     maxConnections: 1000
-  mesh: {listen: '127.0.0.1:15001'}
+  mesh: {listen: '127.0.0.1:15001', allowLocal: false}
   meshConfig:
+    protocolDetectionTimeout: 300ms
     outboundTrafficPolicy: {mode: REGISTRY_ONLY}
     accessLogFile: /dev/stdout
     accessLogFormat: '%PROTOCOL%'
@@ -251,6 +252,7 @@ spec:
     assert_eq!(proxy.admin, None);
     assert_eq!(proxy.server_header, ServerHeader::PassThrough);
     assert_eq!(proxy.mesh_listen, "127.0.0.1:15001".parse().ok());
+    assert_eq!(proxy.mesh_allow_local, Some(false));
     assert_eq!(proxy.mirror_host_suffix, "");
     assert_eq!(
         proxy.limits,
@@ -281,6 +283,7 @@ spec:
             default_connection_pool: Some(ConnectionPool { max_connections: Some(9), ..ConnectionPool::default() }),
             default_outlier_detection: Some(OutlierDetection::default()),
             outbound_traffic_policy: OutboundTrafficPolicy::RegistryOnly,
+            protocol_detection_timeout: Some(Duration::from_millis(300)),
             drain_duration: Duration::from_secs(3),
             access_log_encoding: AccessLogEncoding::Json,
             path_normalization: PathNormalization::DecodeAndMergeSlashes,
@@ -291,6 +294,19 @@ spec:
             default_destination_rule_export_to: vec![Scope::Everyone],
         }
     );
+}
+
+/// No time is no end to it, as Istio has it; what is not written is ringway's own.
+#[test]
+fn protocols_are_detected_for_so_long() {
+    let of = |config: &str| {
+        let spec = format!("spec: {{meshConfig: {{{config}}}}}");
+        let yaml = format!("apiVersion: ringway.dev/v1\nkind: Proxy\nmetadata: {{name: edge}}\n{spec}\n");
+        good(&yaml).proxy.mesh_config.protocol_detection_timeout
+    };
+    assert_eq!(of("protocolDetectionTimeout: 5s"), Some(Duration::from_secs(5)));
+    assert_eq!(of("protocolDetectionTimeout: 0s"), None);
+    assert_eq!(of(""), Some(Duration::from_secs(1)));
 }
 
 #[test]

@@ -56,6 +56,7 @@ macro_rules! block {
     (@name $field:ident) => { stringify!($field) };
     (@name $field:ident $text:literal) => { $text };
 }
+pub(super) use block;
 
 block! {
     /// What one core counts of one upstream cluster; shown as `cluster.<name>.<field>`.

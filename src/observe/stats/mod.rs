@@ -9,6 +9,7 @@ mod cell;
 mod formats;
 mod histogram;
 mod registry;
+mod tcp;
 
 pub use blocks::{
     ClusterCells, ClusterShared, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats,
@@ -18,3 +19,4 @@ pub use cell::{Counter, Gauge};
 pub use formats::{write_json, write_prometheus, write_text};
 pub use histogram::{Buckets, Histogram};
 pub use registry::{EndpointTotals, Kept, Registry, Stat, Value};
+pub use tcp::TcpStats;
