@@ -260,10 +260,10 @@ impl Session {
         self.core.draining() || self.door.closed()
     }
 
-    /// Ends the connection with a reset, so that the client cannot take what it got for the whole.
+    /// Ends the connection here and now, so that the client cannot take what it got for the whole.
     pub(super) fn cut_off(&mut self) {
         self.cut = true;
-        self.entered.handle().reset_on_close();
+        self.entered.handle().abort();
     }
 
     /// The limits that heads from this session's upstreams and client are held to.

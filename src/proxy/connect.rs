@@ -189,7 +189,7 @@ async fn carry(session: &mut Session, story: &mut Story<'_>, mut outlet: outlet:
         Ending::Upstream => upstream.closed_by(Closed::Remote),
         Ending::ClientBroke => {
             story.flags.insert(Flags::DC);
-            upstream.handle.reset_on_close();
+            upstream.handle.abort();
         }
         Ending::UpstreamBroke => {
             story.flags.insert(Flags::UC);

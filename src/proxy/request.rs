@@ -302,7 +302,7 @@ async fn finish(
             tell(story, &ended);
             if !matches!(ended, Ended::ClientGone) {
                 session.stats.http.downstream_rq_tx_reset.inc();
-                session.cut_off();
+                session.entered.handle().reset_on_close();
             }
             false
         }

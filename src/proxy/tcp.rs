@@ -149,13 +149,13 @@ async fn carry(arrival: &mut Arrival, mut outlet: outlet::Outlet, stats: &Arc<Tc
         }
         Ending::ClientBroke => {
             tale.flags.insert(Flags::DC);
-            upstream.handle.reset_on_close();
+            upstream.handle.abort();
         }
         Ending::UpstreamBroke => {
             tale.flags.insert(Flags::UC);
             upstream.closed_by(Closed::Remote);
             // The client must see that what it got may not be all.
-            entered.handle().reset_on_close();
+            entered.handle().abort();
         }
         Ending::Quiet => {
             tale.flags.insert(Flags::SI);
