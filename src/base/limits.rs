@@ -2,6 +2,8 @@
 //!
 //! Limits that a user can set live in the `Proxy` document; these are the ones that only the code knows.
 
+use std::time::Duration;
+
 /// Bytes of a fresh head buffer: nearly every request and response head fits, and it is one page.
 pub const HEAD_BUFFER_BYTES: usize = 4096;
 
@@ -37,3 +39,24 @@ pub const MOST_RINGWAYS: usize = 32;
 /// First bytes of a redirected connection that are looked at to find out what it speaks: a request line or a TLS
 /// ClientHello. What is not plain by then is no HTTP.
 pub const MOST_FIRST_BYTES: usize = 16 * 1024;
+
+/// Bytes that one copy of a mirrored request may lie behind the original before it is given up. Several times what
+/// arrives while a connection is made, so that a mirror that is as fast as the original always gets the whole body.
+pub const MIRROR_BODY_BYTES: usize = 4 << 20;
+
+/// Memory that one core spends on bodies that mirrors have not taken yet, all copies together: as for kept bodies.
+pub const MIRROR_CORE_BYTES: usize = 64 << 20;
+
+/// Copies of requests that one core has under way, at most: each holds a connection and up to 24 KiB of buffers, and a
+/// mirror that never answers must cost no more than that. Fewer where descriptors are scarce ([`MIRROR_DESCRIPTORS`]).
+pub const MIRRORS_PER_CORE: usize = 1024;
+
+/// One in so many descriptors may be a copy's, all cores together: those that clients and upstreams need are not touched.
+pub const MIRROR_DESCRIPTORS: u64 = 8;
+
+/// How long a copy may outlive its original where the route has no timeout (Istio's default). Envoy waits for ever,
+/// and so collects what hangs.
+pub const MIRROR_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Requests that the admin endpoints show of those that a mirror answered differently: the last ones.
+pub const MIRROR_DIFFS: usize = 50;

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use core_affinity::CoreId;
 
 use super::Event;
+use crate::base::limits::{MIRROR_DESCRIPTORS, MIRRORS_PER_CORE};
 use crate::base::rng::Rng;
 use crate::h1::hops;
 use crate::io::{self, doorbell};
 use crate::observe::access_log::AccessLog;
 use crate::observe::writer::LogSink;
 use crate::plan::Plan;
-use crate::proxy::{AskWhere, Budget, CoreParts, Log};
+use crate::proxy::{AskWhere, Budget, CoreParts, Log, MirrorReport, TellMirrors};
 use crate::upstream::{CoreStats, SharedClusters};
 use crate::worker::{self, Handle, Message, Report, Reporter, Start};
 
@@ -32,6 +33,8 @@ pub(super) struct Crew {
     stands_for_loopback: Option<IpAddr>,
     /// The id of the process in `x-ringway-hops`.
     instance: hops::Id,
+    /// Copies of requests that a worker may have under way.
+    most_mirrors: usize,
     /// Threads started so far. A thread's number tells its reports from those of its predecessor.
     lives: u64,
 }
@@ -65,13 +68,14 @@ pub(super) struct Outfit {
 }
 
 impl Crew {
-    /// A worker for each of `cpus`; none is started.
+    /// A worker for each of `cpus`; none is started. `descriptors`: what the process may open.
     pub(super) fn new(
         cpus: &[CoreId],
         driver: io::Driver,
         events: Sender<Event>,
         budget: Arc<Budget>,
         stands_for_loopback: Option<IpAddr>,
+        descriptors: u64,
     ) -> Self {
         let started = io::now();
         let member = |cpu: &CoreId| Member { cpu: *cpu, life: 0, started, stage: Stage::Vacant { due: None } };
@@ -82,6 +86,7 @@ impl Crew {
             budget,
             stands_for_loopback,
             instance: hops::id(fastrand::u32(..)),
+            most_mirrors: most_mirrors(descriptors, cpus.len()),
             lives: 0,
         }
     }
@@ -116,6 +121,8 @@ impl Crew {
                 hostname: hostname(),
                 instance: self.instance,
                 ask_where: ask_where(index, reports.clone()),
+                most_mirrors: self.most_mirrors,
+                tell_mirrors: tell_mirrors(index, reports.clone()),
             },
             listeners: outfit.listeners,
             mailbox,
@@ -203,6 +210,21 @@ impl Member {
 
 fn ask_where(worker: usize, reports: Reporter) -> AskWhere {
     Box::new(move |authority| reports(Report::AsksWhere { worker, authority: authority.into() }))
+}
+
+fn tell_mirrors(worker: usize, reports: Reporter) -> TellMirrors {
+    Box::new(move |report| {
+        reports(match report {
+            MirrorReport::Differs(difference) => Report::MirrorDiffers(difference),
+            MirrorReport::Panicked => Report::Panicked { worker },
+        });
+    })
+}
+
+/// How many copies of requests one of so many workers may have under way.
+fn most_mirrors(descriptors: u64, workers: usize) -> usize {
+    let share = descriptors / MIRROR_DESCRIPTORS / workers.max(1) as u64;
+    usize::try_from(share).unwrap_or(usize::MAX).clamp(1, MIRRORS_PER_CORE)
 }
 
 /// The name of this machine; empty if it has none.

@@ -32,19 +32,26 @@ impl Running {
                 Some(Event::Resolved { worker, authority, whereabouts }) => {
                     self.resolved(worker, authority, whereabouts);
                 }
-                None => self.replace_workers(),
+                None => {
+                    self.replace_workers();
+                    self.sweep_ejections();
+                }
             }
         };
         self.drain(stay);
     }
 
-    /// The next event; `None` when a worker is to be replaced.
+    /// The next event; `None` when something else is due: a worker to be replaced, ejections to be looked at.
     fn next_event(&self) -> Option<Event> {
-        let Some(due) = self.crew.next_due() else {
+        let Some(due) = [self.crew.next_due(), self.ejections.next_due()].into_iter().flatten().min() else {
             // This side holds a sender, so the channel never closes.
             return Some(self.events.recv().unwrap_or(Event::Stop));
         };
-        match self.events.recv_timeout(due.saturating_duration_since(now())) {
+        let left = due.saturating_duration_since(now());
+        if left.is_zero() {
+            return None; // however many events there are
+        }
+        match self.events.recv_timeout(left) {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => Some(Event::Stop),
@@ -54,8 +61,9 @@ impl Running {
     fn heard(&mut self, life: u64, report: Report) {
         match report {
             Report::Panicked { worker } => {
-                error!("worker {worker}: a connection's task panicked; that connection was closed");
+                error!("worker {worker}: a task panicked; its connection was closed");
             }
+            Report::MirrorDiffers(difference) => self.state.differs(*difference),
             Report::Ended { worker, error } if self.crew.is_current(worker, life) => {
                 self.lose_worker(worker, &error.unwrap_or_else(|| "nobody asked it to".to_owned()));
                 self.installed(worker); // its successor begins with the plan in force

@@ -16,6 +16,7 @@ pub mod head;
 pub mod hops;
 pub mod local;
 pub mod parse;
+pub mod shadow;
 pub mod status;
 pub mod target;
 

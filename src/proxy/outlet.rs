@@ -12,7 +12,8 @@ use crate::io;
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, Target};
 use crate::policy::balance::Ask;
-use crate::upstream::{ConnectError, Installed, LocalCluster, LocalEndpoint, Upstream, open_raw};
+use crate::policy::outlier::Outcome;
+use crate::upstream::{Avoid, ConnectError, Installed, LocalCluster, LocalEndpoint, Upstream, open_raw};
 
 /// An upstream connection of a tunnel.
 pub(super) struct Outlet {
@@ -68,13 +69,14 @@ pub(super) fn cluster<'p>(installed: &'p Installed, target: &Target) -> Option<(
 /// Connects to an endpoint of a cluster.
 pub(super) async fn to_cluster(core: &Core, (cluster, local): (&Cluster, &LocalCluster)) -> Attempt {
     let ask = Ask { hash: None, now: io::now() };
-    let picked = core.with_rng(|rng| local.pick(ask, &[], rng));
+    let picked = core.with_rng(|rng| local.pick(ask, Avoid::default(), rng));
     let chosen = picked.and_then(|id| Some((cluster.endpoints.get(id.index())?, local.endpoint(id)?)));
     let Some((member, endpoint)) = chosen else {
         local.stats.upstream_cx_none_healthy.inc();
         return Attempt::failed(Ended::NoEndpoint);
     };
     let outcome = connect(core, (cluster, local), endpoint, member.address).await;
+    local.report(picked, if outcome.is_ok() { Outcome::Connected } else { Outcome::Failed });
     Attempt { host: Some(member.address), outcome }
 }
 

@@ -131,6 +131,8 @@ fn a_worker_that_panics_takes_its_connections_along() {
                 hostname: "test".into(),
                 instance: ringway::h1::hops::id(1),
                 ask_where: Box::new(|_| {}),
+                most_mirrors: 0,
+                tell_mirrors: Box::new(|_| {}),
             },
             listeners: vec![socket.try_clone().expect("a copy")],
             mailbox,
