@@ -327,6 +327,7 @@ fn kept(plan: &Plan) -> Kept<'_> {
             .collect(),
         listeners: plan.listeners.iter().map(|listener| listener.name.as_str()).collect(),
         http: plan.listeners.iter().map(|listener| listener.stat_prefix.as_str()).collect(),
+        tcp: plan.tcp_stat_names().collect(),
         routes: plan.stat_prefixes().collect(),
     }
 }

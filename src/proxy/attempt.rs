@@ -17,7 +17,7 @@ use super::relay::Progress;
 use super::reply::Ended;
 use super::request::{self, Asked};
 use super::tries::{self, Tries};
-use super::tunnel::{self, End};
+use super::tunnel::{self, End, Ending, Meters, Until};
 use crate::io::{self, Buf};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, Discovery, EndpointId, Forward, OwnAuthority};
@@ -439,14 +439,14 @@ async fn run_tunnel(session: &mut Session, story: &mut Story<'_>, upstream: &mut
     session.input.truncate(session.rest);
     session.behind.clear();
     session.entered.enter(Phase::Busy, None);
-    let client = End { reader: &mut session.reader, writer: &mut session.writer };
-    let upstream = End { reader: &mut upstream.reader, writer: &mut upstream.writer };
+    let client = End { reader: &mut session.reader, writer: &mut session.writer, handle: session.entered.handle() };
+    let upstream = End { reader: &mut upstream.reader, writer: &mut upstream.writer, handle: &upstream.handle };
     // Boxed, because tunnels are rare and their state must not weigh on every connection's task.
-    let passed = Box::pin(tunnel::run(&core, client, upstream, early)).await;
+    let passed = Box::pin(tunnel::run(&core, client, upstream, early, Until::Either, Meters::default())).await;
     http.downstream_cx_upgrades_active.dec();
     progress.received.set(progress.received.get() + passed.up);
     story.sent += passed.down;
-    if passed.client_ended {
+    if passed.ending == Ending::Client {
         request::tell(story, &Ended::ClientGone);
     }
 }
