@@ -65,6 +65,8 @@ struct Notes {
     connected: Cell<bool>,
     /// Whether all of the copy was sent.
     sent: Cell<bool>,
+    /// Held until all else is counted.
+    active: RefCell<Option<Active>>,
 }
 
 /// How a copy ended.
@@ -160,9 +162,9 @@ impl Shadow {
         notes: &Notes,
         digest: Option<&RefCell<XxHash64>>,
     ) -> Ended {
+        notes.active.replace(Some(Active::begin(local, endpoint)));
         let mut fresh = false;
         loop {
-            let _active = Active::begin(local, endpoint);
             let mut upstream = match self.connection((cluster, local), endpoint, address, fresh).await {
                 Ok(upstream) => upstream,
                 Err(ended) => return ended,
