@@ -9,6 +9,7 @@
 
 mod clusters;
 mod config;
+mod ejections;
 mod listeners;
 mod logging;
 mod mirror_diffs;
@@ -132,6 +133,7 @@ impl State {
         server.state.set(stage as u64);
         server.concurrency.set(self.registry.cores() as u64);
         self.show_breakers();
+        ejections::show(self);
     }
 
     /// Shows which circuit breakers are open. Worked out when somebody looks, so that no request pays for it.

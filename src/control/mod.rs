@@ -7,6 +7,7 @@ pub mod admin;
 mod cpus;
 mod crew;
 mod drain;
+mod ejection;
 mod listeners;
 pub mod logging;
 mod reload;

@@ -32,19 +32,26 @@ impl Running {
                 Some(Event::Resolved { worker, authority, whereabouts }) => {
                     self.resolved(worker, authority, whereabouts);
                 }
-                None => self.replace_workers(),
+                None => {
+                    self.replace_workers();
+                    self.sweep_ejections();
+                }
             }
         };
         self.drain(stay);
     }
 
-    /// The next event; `None` when a worker is to be replaced.
+    /// The next event; `None` when something else is due: a worker to be replaced, ejections to be looked at.
     fn next_event(&self) -> Option<Event> {
-        let Some(due) = self.crew.next_due() else {
+        let Some(due) = [self.crew.next_due(), self.ejections.next_due()].into_iter().flatten().min() else {
             // This side holds a sender, so the channel never closes.
             return Some(self.events.recv().unwrap_or(Event::Stop));
         };
-        match self.events.recv_timeout(due.saturating_duration_since(now())) {
+        let left = due.saturating_duration_since(now());
+        if left.is_zero() {
+            return None; // however many events there are
+        }
+        match self.events.recv_timeout(left) {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => Some(Event::Stop),

@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use super::admin::{Admin, State};
 use super::crew::{Crew, Outfit};
+use super::ejection::Ejections;
 use super::listeners::Bound;
 use super::reload::Reloads;
 use super::resolve::Resolver;
@@ -110,6 +111,7 @@ pub struct Running {
     pub(super) log: Option<OpenLog>,
     pub(super) reloads: Reloads,
     pub(super) resolver: Resolver,
+    pub(super) ejections: Ejections,
     admin: Option<Admin>,
 }
 
@@ -144,6 +146,8 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
     let started_with = settings.clone();
     let reloads = Reloads::default();
     let resolver = Resolver::new(sender.clone());
+    let mut ejections = Ejections::default();
+    ejections.follow(&plan, &plan, io::now());
     let mut running = Running {
         crew,
         events,
@@ -159,6 +163,7 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
         log,
         reloads,
         resolver,
+        ejections,
         admin,
     };
     show_members(&running.plan, &running.registry);

@@ -22,6 +22,7 @@ use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, EndpointId, Forward};
 use crate::policy::balance::Ask;
 use crate::policy::hashing::key::{self, Hashed, NewCookie};
+use crate::policy::outlier::Outcome;
 use crate::upstream::{Closed, ConnectError, Installed, LocalCluster, LocalEndpoint, Upstream, open};
 
 /// How a request ended.
@@ -97,8 +98,8 @@ pub(super) async fn run(
         false => Hashed::default(),
     };
     let ask = Ask { hash: hashed.hash, now: story.began };
-    let avoided: &[EndpointId] = if tries.retries.avoids_tried() { &session.tried } else { &[] };
-    let picked = session.core.with_rng(|rng| local.pick(ask, avoided, rng));
+    let avoid = tries.retries.avoid(&session.tried);
+    let picked = session.core.with_rng(|rng| local.pick(ask, avoid, rng));
     tries.retries.at = picked;
     let chosen = picked.and_then(|id| Some((cluster.endpoints.get(id.index())?, local.endpoint(id)?)));
     let Some((address, endpoint)) = chosen.map(|(plan, endpoint)| (plan.address, endpoint)) else {
@@ -157,9 +158,11 @@ async fn at(
             Ok(upstream) => upstream,
             Err(ended) => {
                 session.core.buffers.put(head);
+                report_end(local, tries.retries.at, &ended, false);
                 return Tried::Over(Run::failed(ended, tries.progress.whole.get()));
             }
         };
+        local.report(tries.retries.at, Outcome::Connected);
         let behind = session.input.bytes().get(session.head.len..).unwrap_or_default();
         tries.upload.write_first(behind, &mut head);
         let parts = (local, endpoint, active);
@@ -271,6 +274,9 @@ async fn carry(
         exchanged = Exchanged::Stale;
     }
     count(&exchanged, story, &notes, (local, endpoint), &mut upstream);
+    if let Exchanged::Tried(Tried::Over(Run { ended, began, .. })) = &exchanged {
+        report_end(local, tries.retries.at, ended, !began);
+    }
     if notes.reusable.get() {
         let now = io::now();
         if matches!(exchanged, Exchanged::Tried(Tried::Over(_))) {
@@ -284,6 +290,21 @@ async fn carry(
         endpoint.check_in(upstream, &session.core.buffers, now);
     }
     exchanged
+}
+
+/// Tells `outlierDetection` of the end of a try, unless it says nothing of the endpoint: the client left, or a breaker
+/// refused the try. Nor does a timeout but while the head of an answer is awaited: before, there was no connection yet,
+/// and after, the status was told already.
+fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &Ended, awaited: bool) {
+    let failed = match ended {
+        Ended::ConnectFailed(_) | Ended::ConnectTimedOut => true,
+        Ended::UpstreamReset | Ended::UpstreamProtocol | Ended::UpstreamCut | Ended::UpstreamCorrupt => true,
+        Ended::RequestTimedOut | Ended::TryTimedOut => awaited,
+        _ => false,
+    };
+    if failed {
+        local.report(at, Outcome::Failed);
+    }
 }
 
 /// Counts how a try ended, for its cluster and its endpoint.

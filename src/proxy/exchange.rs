@@ -26,6 +26,7 @@ use crate::h1::head::{Known, ResponseHead, Version};
 use crate::io::{self, Buf, Either, race};
 use crate::plan::ServerHeader;
 use crate::policy::hashing::key::NewCookie;
+use crate::policy::outlier::Outcome as Reported;
 use crate::policy::retry::{Answer, Outcome};
 use crate::upstream::{Installed, LocalCluster, Upstream, read_head};
 
@@ -169,6 +170,9 @@ pub(super) async fn exchange(
         up_buf.consume(response.len);
     };
     deadline.answered();
+    if answered.is_ok() {
+        local.report(retries.at, Reported::Answered(response.status));
+    }
     let again = match &answered {
         Ok(_) if response.status == 101 => false,
         Ok(_) => retries.again(answer(response, up_buf.bytes()), progress, local, story),

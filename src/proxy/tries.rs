@@ -23,7 +23,7 @@ use crate::io::{self, Buf, Either, Reader, Timer, race};
 use crate::observe::flags::Flags;
 use crate::plan::{Cluster, EndpointId, Forward};
 use crate::policy::retry::{Next, Outcome, RetryPolicy};
-use crate::upstream::{Installed, LocalCluster};
+use crate::upstream::{Avoid, Installed, LocalCluster};
 
 /// What the tries of a request share.
 pub(super) struct Tries<'p> {
@@ -170,9 +170,13 @@ impl Retries<'_> {
         self.policy.is_some()
     }
 
-    /// Whether endpoints that were tried are to be avoided.
-    pub(super) fn avoids_tried(&self) -> bool {
-        self.policy.is_some_and(|policy| policy.avoid_tried)
+    /// What the next try is to keep away from, after those at the endpoints `tried`.
+    pub(super) fn avoid<'t>(&self, tried: &'t [EndpointId]) -> Avoid<'t> {
+        let if_said = |said: fn(&RetryPolicy) -> bool| if self.policy.is_some_and(said) { tried } else { &[] };
+        Avoid {
+            endpoints: if_said(|policy| policy.avoid_tried),
+            priorities_of: if_said(|policy| policy.other_priorities),
+        }
     }
 }
 

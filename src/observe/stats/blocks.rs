@@ -58,6 +58,7 @@ macro_rules! block {
     (@name $field:ident) => { stringify!($field) };
     (@name $field:ident $text:literal) => { $text };
 }
+pub(super) use block;
 
 block! {
     /// What one core counts of one upstream cluster; shown as `cluster.<name>.<field>`.
@@ -94,6 +95,8 @@ block! {
         upstream_cx_overflow: Counter,
         /// Times that no healthy endpoint could be chosen.
         upstream_cx_none_healthy: Counter,
+        /// Picks among endpoints whatever their health, because too few are healthy.
+        lb_healthy_panic: Counter,
         /// Bytes received.
         upstream_cx_rx_bytes_total: Counter,
         /// Bytes sent.
@@ -258,7 +261,7 @@ impl Block for RouteStats {
 
 block! {
     /// What all cores share of one cluster; set by whoever learns of it, shown as `cluster.<name>.<field>`.
-    ClusterShared {
+    SharedCells {
         /// Endpoints.
         membership_total: Gauge,
         /// Endpoints that may be chosen.
