@@ -45,7 +45,7 @@ const GATEWAY: &str = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetada
 
 #[test]
 fn good_files_end_with_zero() {
-    for folder in ["config/quickstart", "config/ingress"] {
+    for folder in ["config/quickstart", "config/ingress", "config/mirror-compare"] {
         let outcome = ringway(&["check", folder], b"");
         assert_eq!((outcome.stderr.as_str(), outcome.stdout.as_str()), ("", "0 errors, 0 warnings\n"), "{folder}");
         assert_eq!(outcome.code, Some(0), "{folder}");
