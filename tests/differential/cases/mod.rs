@@ -8,6 +8,7 @@ mod logging;
 mod matching;
 mod mesh;
 mod normalization;
+mod outlier;
 mod redirects;
 mod refusals;
 mod retries;
