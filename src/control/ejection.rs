@@ -49,7 +49,8 @@ impl Running {
     pub(super) fn sweep_ejections(&mut self) {
         let now = now();
         for due in self.ejections.clusters.iter_mut().filter(|due| due.at <= now) {
-            let (Some(cluster), Some(shared)) = (self.plan.clusters.get(due.cluster), self.shared.get(due.cluster)) else {
+            let (Some(cluster), Some(shared)) = (self.plan.clusters.get(due.cluster), self.shared.get(due.cluster))
+            else {
                 continue;
             };
             let (Some(rule), Some(health)) = (&cluster.outlier, &shared.health) else { continue };

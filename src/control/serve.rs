@@ -61,8 +61,9 @@ impl Running {
     fn heard(&mut self, life: u64, report: Report) {
         match report {
             Report::Panicked { worker } => {
-                error!("worker {worker}: a connection's task panicked; that connection was closed");
+                error!("worker {worker}: a task panicked; its connection was closed");
             }
+            Report::MirrorDiffers(difference) => self.state.differs(*difference),
             Report::Ended { worker, error } if self.crew.is_current(worker, life) => {
                 self.lose_worker(worker, &error.unwrap_or_else(|| "nobody asked it to".to_owned()));
                 self.installed(worker); // its successor begins with the plan in force

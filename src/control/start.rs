@@ -142,7 +142,7 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
     let state = Arc::new(State::new(registry.clone(), plan.clone(), shared.clone(), io::now(), sender.clone()));
     let admin = settings.admin.map(|address| open_admin(address, &state)).transpose()?;
     let driver = driver(settings.driver);
-    let crew = Crew::new(&cpus, driver, sender.clone(), budget.clone(), first_outward_address());
+    let crew = Crew::new(&cpus, driver, sender.clone(), budget.clone(), first_outward_address(), descriptors);
     let started_with = settings.clone();
     let reloads = Reloads::default();
     let resolver = Resolver::new(sender.clone());

@@ -143,7 +143,9 @@ impl Outlier {
             return cluster.give_back(); // another core was faster
         }
         let longest = self.longest_ejection();
-        endpoint.grow(|multiplier| self.base_ejection.saturating_mul(multiplier) < longest.saturating_add(self.base_ejection));
+        endpoint.grow(|multiplier| {
+            self.base_ejection.saturating_mul(multiplier) < longest.saturating_add(self.base_ejection)
+        });
         endpoint.clear(streak);
         cluster.ejected_for(streak);
     }

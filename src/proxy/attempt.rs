@@ -3,12 +3,14 @@
 //! The sending and receiving is `exchange`'s; how often a request is tried is `tries`'.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::conn::Session;
 use super::core::Phase;
 use super::exchange::{Notes, exchange, outgoing};
 use super::hash::Head;
+use super::mirror;
 use super::record::Story;
 use super::relay::Progress;
 use super::reply::Ended;
@@ -17,9 +19,9 @@ use super::tries::{self, Tries};
 use super::tunnel::{self, End};
 use crate::io::{self, Buf};
 use crate::observe::stats::{ClusterStats, EndpointStats};
-use crate::plan::{Cluster, EndpointId};
+use crate::plan::{Cluster, EndpointId, Forward};
 use crate::policy::balance::Ask;
-use crate::policy::hashing::key::{self, Hashed, Key, NewCookie};
+use crate::policy::hashing::key::{self, Hashed, NewCookie};
 use crate::policy::outlier::Outcome;
 use crate::upstream::{Closed, ConnectError, Installed, LocalCluster, LocalEndpoint, Upstream, open};
 
@@ -61,10 +63,10 @@ impl From<Run> for Exchanged {
 }
 
 /// Counts a request as active for as long as it lives.
-struct Active(Arc<ClusterStats>, Arc<EndpointStats>);
+pub(super) struct Active(Arc<ClusterStats>, Arc<EndpointStats>);
 
 impl Active {
-    fn begin(cluster: &LocalCluster, endpoint: &LocalEndpoint) -> Self {
+    pub(super) fn begin(cluster: &LocalCluster, endpoint: &LocalEndpoint) -> Self {
         cluster.stats.upstream_rq_active.inc();
         endpoint.stats.rq_active.inc();
         endpoint.stats.rq_total.inc();
@@ -82,17 +84,17 @@ impl Drop for Active {
 /// Makes the try. Where it fails before a response began, the caller answers.
 pub(super) async fn run(
     session: &mut Session,
-    installed: &Installed,
+    installed: &Rc<Installed>,
     story: &mut Story<'_>,
     (cluster, local): (&Cluster, &LocalCluster),
     asked: &Asked,
-    keys: &[Key],
+    forward: &Forward,
     tries: &mut Tries<'_>,
 ) -> Tried {
     // Written before there is an endpoint, because what chooses one may be in it.
     let head = outgoing(session, story, asked, tries);
     let hashed = match cluster.spread.hashes() {
-        true => key::hash(keys, &Head::new(head.bytes(), session)),
+        true => key::hash(&forward.hash_keys, &Head::new(head.bytes(), session)),
         false => Hashed::default(),
     };
     let ask = Ask { hash: hashed.hash, now: story.began };
@@ -105,6 +107,9 @@ pub(super) async fn run(
         local.stats.upstream_cx_none_healthy.inc();
         return Tried::Over(Run::failed(Ended::NoEndpoint, tries.progress.whole.get()));
     };
+    if !forward.mirrors.is_empty() && tries.retries.attempt == 1 {
+        mirror::start(session, installed, (forward, asked), &head, (&tries.upload, tries.progress.ended.get()));
+    }
     let head = (head, hashed.cookies.as_slice());
     at(session, installed, story, (cluster, local), asked, (endpoint, address), head, tries).await
 }
@@ -207,17 +212,17 @@ async fn connection(
 }
 
 /// Counts a request that waits for a connection.
-struct Pending<'a>(&'a ClusterStats);
+pub(super) struct Pending<'a>(&'a ClusterStats);
 
 impl<'a> Pending<'a> {
-    fn begin(local: &'a LocalCluster) -> Self {
+    pub(super) fn begin(local: &'a LocalCluster) -> Self {
         local.stats.upstream_rq_pending_total.inc();
         local.stats.upstream_rq_pending_active.inc();
         Self(&local.stats)
     }
 
     /// It waits no longer; `served` unless it was given up.
-    fn end(self, served: bool) {
+    pub(super) fn end(self, served: bool) {
         if !served {
             self.0.upstream_rq_cancelled.inc();
         }
@@ -290,7 +295,7 @@ async fn carry(
 /// Tells `outlierDetection` of the end of a try, unless it says nothing of the endpoint: the client left, or a breaker
 /// refused the try. Nor does a timeout but while the head of an answer is awaited: before, there was no connection yet,
 /// and after, the status was told already.
-fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &Ended, awaited: bool) {
+pub(super) fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &Ended, awaited: bool) {
     let failed = match ended {
         Ended::ConnectFailed(_) | Ended::ConnectTimedOut => true,
         Ended::UpstreamReset | Ended::UpstreamProtocol | Ended::UpstreamCut | Ended::UpstreamCorrupt => true,

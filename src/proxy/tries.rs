@@ -6,6 +6,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -218,7 +219,7 @@ impl<'p> Tries<'p> {
 /// Sends a request to a cluster, as often as its route says.
 pub(super) async fn run(
     session: &mut Session,
-    installed: &Installed,
+    installed: &Rc<Installed>,
     story: &mut Story<'_>,
     (cluster, local): (&Cluster, &LocalCluster),
     asked: &Asked,
@@ -229,8 +230,7 @@ pub(super) async fn run(
         Err(ended) => return Run::failed(ended, false),
     };
     let run = loop {
-        let tried =
-            attempt::run(session, installed, story, (cluster, local), asked, &forward.hash_keys, &mut tries).await;
+        let tried = attempt::run(session, installed, story, (cluster, local), asked, forward, &mut tries).await;
         let Tries { progress, retries, patience, .. } = &mut tries;
         if let Tried::Over(run) = tried {
             let outcome = if run.began { None } else { outcome(&run.ended, progress) };

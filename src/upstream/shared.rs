@@ -55,9 +55,8 @@ impl SharedCluster {
             }
             None => cluster.limits.any().then(|| Arc::new(Breaker::new(&cluster.limits))),
         };
-        let (health, endpoints) = health(cluster, old).map_or_else(Default::default, |(health, endpoints)| {
-            (Some(health), endpoints)
-        });
+        let (health, endpoints) =
+            health(cluster, old).map_or_else(Default::default, |(health, endpoints)| (Some(health), endpoints));
         Self { breaker, health, endpoints }
     }
 }

@@ -9,6 +9,7 @@ mod drain;
 mod faults;
 mod hostile;
 mod limits;
+mod mirrors;
 mod outlier;
 mod refusals;
 mod replays;

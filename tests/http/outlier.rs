@@ -122,11 +122,8 @@ fn end(ringway: Ringway, clients: impl IntoIterator<Item = Client>) {
 fn in_use_then_out_then_in_use_again(driver: Driver) {
     let (good, bad) = (Moody::new("good", 200), Moody::new("bad", 200));
     let times = "consecutiveErrors: 1, interval: 0.2s, baseEjectionTime: 1.5s, maxEjectionPercent: 50";
-    let ringway = Setup::new(driver)
-        .cpus(&[0, 1])
-        .yaml(everything_to(&[good.port(), bad.port()]))
-        .yaml(rule(times))
-        .start();
+    let ringway =
+        Setup::new(driver).cpus(&[0, 1]).yaml(everything_to(&[good.port(), bad.port()])).yaml(rule(times)).start();
     let mut clients = clients_of_both(&ringway);
     let heard = |clients: &mut Vec<Client>| {
         let mut answers: Vec<(u16, String)> =
@@ -183,8 +180,7 @@ fn in_use_then_out_then_in_use_again(driver: Driver) {
 fn out_on_all_workers_at_once(driver: Driver) {
     let bad = Moody::new("bad", 500);
     let detection = "consecutive5xxErrors: 1, baseEjectionTime: 60s, maxEjectionPercent: 100";
-    let ringway =
-        Setup::new(driver).cpus(&[0, 1]).yaml(everything_to(&[bad.port()])).yaml(rule(detection)).start();
+    let ringway = Setup::new(driver).cpus(&[0, 1]).yaml(everything_to(&[bad.port()])).yaml(rule(detection)).start();
     let mut clients = clients_of_both(&ringway);
     assert_eq!(answer(&mut clients[0]), (500, "bad".to_owned()));
     for client in &mut clients {
@@ -200,8 +196,7 @@ fn out_on_all_workers_at_once(driver: Driver) {
 fn a_streak_over_several_workers(driver: Driver) {
     let bad = Moody::new("bad", 500);
     let detection = "consecutive5xxErrors: 9, baseEjectionTime: 60s, maxEjectionPercent: 100";
-    let ringway =
-        Setup::new(driver).cpus(&[0, 1]).yaml(everything_to(&[bad.port()])).yaml(rule(detection)).start();
+    let ringway = Setup::new(driver).cpus(&[0, 1]).yaml(everything_to(&[bad.port()])).yaml(rule(detection)).start();
     let mut clients = clients_of_both(&ringway);
     let ask = |clients: &mut Vec<Client>, from: usize, count: usize| {
         let places = (0..clients.len()).cycle().skip(from).take(count).collect::<Vec<_>>();
@@ -396,9 +391,8 @@ fn the_next_priority_takes_over_by_hash(driver: Driver) {
 fn take_over(driver: Driver, balancer: &str) {
     let (one, two, far) = (Moody::new("one", 200), Moody::new("two", 200), Moody::new("far", 200));
     let near = [one.port(), two.port()];
-    let detection = |base| {
-        format!("consecutive5xxErrors: 1, interval: 0.1s, baseEjectionTime: {base}, maxEjectionPercent: 100")
-    };
+    let detection =
+        |base| format!("consecutive5xxErrors: 1, interval: 0.1s, baseEjectionTime: {base}, maxEjectionPercent: 100");
     let mut number = 0;
     let mut ask = |client: &mut Client| {
         number += 1;
@@ -440,7 +434,8 @@ fn take_over(driver: Driver, balancer: &str) {
 fn every_second_retry_goes_to_another_priority(driver: Driver) {
     let (one, two, far) = (Moody::new("one", 503), Moody::new("two", 503), Moody::new("far", 200));
     let retries = |more: &str| format!("retries: {{attempts: 3, retryOn: 5xx, backoff: 0.001s{more}}}");
-    let hosts = [host("here", &retries("")), host("elsewhere", &retries(", retryRemoteLocalities: true"))].join("---\n");
+    let hosts =
+        [host("here", &retries("")), host("elsewhere", &retries(", retryRemoteLocalities: true"))].join("---\n");
     let ports = [one.port(), two.port()];
     // Ejections are needed for priorities, but nobody is ejected here.
     let ringway = near_and_far(driver, ports, far.port(), "", "consecutive5xxErrors: 1000", &hosts);

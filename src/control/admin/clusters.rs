@@ -39,7 +39,8 @@ pub(super) fn clusters(request: &Request, state: &State) -> Result<Response, Res
             Ok(Response::text(200, text))
         }
         Some("json") => {
-            let statuses: Vec<Value> = clusters.map(|(cluster, shared)| status(cluster, shared, &state.registry)).collect();
+            let statuses: Vec<Value> =
+                clusters.map(|(cluster, shared)| status(cluster, shared, &state.registry)).collect();
             Ok(json_page(format!("{:#}\n", json!({"cluster_statuses": statuses}))))
         }
         Some(_) => Err(refuse("usage: /clusters?format=(json|text)\n")),

@@ -8,7 +8,9 @@ mod blocks;
 mod cell;
 mod formats;
 mod histogram;
+mod mirrored;
 mod registry;
+mod responses;
 mod shared;
 
 pub use blocks::{
@@ -18,5 +20,6 @@ pub use blocks::{
 pub use cell::{Counter, Gauge};
 pub use formats::{write_json, write_prometheus, write_text};
 pub use histogram::{Buckets, Histogram};
+pub use mirrored::{Mirrored, Verdict};
 pub use registry::{EndpointTotals, Kept, Registry, Stat, Value};
 pub use shared::{ClusterShared, Ejections};

@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::blocks::{
-    Block, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats, RouteStats,
-    Sample, ServerStats,
+    Block, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats, RouteStats, Sample,
+    ServerStats,
 };
 use super::histogram::Buckets;
 use super::shared::ClusterShared;

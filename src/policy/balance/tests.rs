@@ -384,7 +384,10 @@ fn a_panic_pays_no_heed_to_health() {
             (seen, balancer.panicked())
         };
         let (healthy, panicked) = seen(&mut balancer, &|at| at > 4);
-        assert!(healthy[..5].iter().all(|count| *count == 0) && !panicked, "{policy:?}: 3 of 8 are enough: {healthy:?}");
+        assert!(
+            healthy[..5].iter().all(|count| *count == 0) && !panicked,
+            "{policy:?}: 3 of 8 are enough: {healthy:?}"
+        );
         let (all, panicked) = seen(&mut balancer, &|at| at > 5);
         assert!(panicked, "{policy:?}");
         if matches!(policy, Policy::ConsistentHash(_)) {

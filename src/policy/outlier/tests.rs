@@ -165,7 +165,8 @@ fn the_gateway_streak_is_looked_at_first() {
 #[test]
 fn no_more_than_the_percentage() {
     let at = |percent, endpoints| {
-        let world = World::new(rule(|rule| (rule.consecutive_5xx, rule.max_ejection_percent) = (1, percent)), endpoints);
+        let world =
+            World::new(rule(|rule| (rule.consecutive_5xx, rule.max_ejection_percent) = (1, percent)), endpoints);
         for endpoint in 0..endpoints {
             world.answers(endpoint, &[500]);
         }
@@ -322,7 +323,10 @@ fn a_streak_of_many_cores_ejects_once() {
                 scope.spawn(|| world.answers(0, &[500; 20]));
             }
         });
-        assert_eq!((world.cluster.enforced_total(), world.cluster.ejected(), world.endpoints[0].multiplier()), (1, 1, 1));
+        assert_eq!(
+            (world.cluster.enforced_total(), world.cluster.ejected(), world.endpoints[0].multiplier()),
+            (1, 1, 1)
+        );
     }
 }
 

@@ -188,20 +188,13 @@ const FAILURES: &[Case] = &[
     ask!("never" R500 => PASSED_500, PASSED_500, PASSED_500, PASSED_500, PASSED_500, PASSED_500),
     Case::get(
         "cut",
-        &[
-            Send(b"POST /x HTTP/1.1\r\nHost: cut.example.com\r\ncontent-length: 0\r\n\r\n"),
-            Read("POST"),
-            Pause(100),
-        ],
+        &[Send(b"POST /x HTTP/1.1\r\nHost: cut.example.com\r\ncontent-length: 0\r\n\r\n"), Read("POST"), Pause(100)],
         &["200 UPE upstream_reset_after_response_started{protocol_error}"],
     )
     .origin(Reply::ThenClose(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc")),
     Case::get(
         "after the cut",
-        &[
-            Send(b"POST /x HTTP/1.1\r\nHost: cut.example.com\r\ncontent-length: 0\r\n\r\n"),
-            Read("POST"),
-        ],
+        &[Send(b"POST /x HTTP/1.1\r\nHost: cut.example.com\r\ncontent-length: 0\r\n\r\n"), Read("POST")],
         &[UH],
     ),
 ];
