@@ -285,8 +285,8 @@ impl World {
             84..92 => self.pass(),
             92 => self.fall_ill(),
             93 => self.resize(),
-            94 => self.reload(),
-            95..97 => {
+            94..96 => self.reload(),
+            96..98 => {
                 let core = self.rng.below(self.cores.len() as u64) as usize;
                 let mut rng = self.cores[core].rng.clone();
                 self.cores[core].installed = self.install(&mut rng);
