@@ -35,7 +35,7 @@ fn the_numbers_are_right_after_every_step() {
     // A simulation in which nothing happens finds nothing.
     if alone.is_none() {
         for (what, count) in seen.0 {
-            assert!(count >= SEEDS, "{what}: only {count} in all runs");
+            assert!(count >= SEEDS / 2, "{what}: only {count} in all runs");
         }
     }
 }
