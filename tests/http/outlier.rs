@@ -13,6 +13,7 @@ use crate::support::wait::eventually;
 use crate::{get, get_of, host, on_each_driver};
 
 on_each_driver![
+    the_tutorials_rule,
     in_use_then_out_then_in_use_again,
     out_on_all_workers_at_once,
     a_streak_over_several_workers,
@@ -116,6 +117,39 @@ fn end(ringway: Ringway, clients: impl IntoIterator<Item = Client>) {
     clients.into_iter().for_each(drop);
     ringway.quiet();
     ringway.stop();
+}
+
+/// The file of `config/circuit-breaking`, but for the three minutes.
+fn the_tutorials_rule(driver: Driver) {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/config/circuit-breaking/4-circuit-breaker.yaml");
+    let text = std::fs::read_to_string(file).expect("the tutorial's YAML");
+    let shorter = text.replace("baseEjectionTime: 3m", "baseEjectionTime: 2s");
+    assert_ne!(shorter, text);
+    let httpbin = Moody::new("httpbin", 503);
+    let service = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: httpbin}}\nspec: {{selector: {{app: httpbin}}, ports: [{{name: \
+         http, port: 8000}}]}}\n---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: \
+         httpbin}}\nspec: {{address: 127.0.0.1, ports: {{http: {}}}, labels: {{app: httpbin}}}}\n",
+        httpbin.port()
+    );
+    let ringway = Setup::new(driver).gateway_ports(&[]).mesh("ALLOW_ANY").yaml(shorter).yaml(service).start();
+    let mut client = Client::connect(ringway.mesh());
+    let mut ask = || {
+        let response = client.ask("GET /status/503 HTTP/1.1\r\nHost: httpbin:8000\r\n\r\n");
+        (response.status, response.text())
+    };
+    let before = Instant::now();
+    assert_eq!(ask(), (503, "httpbin".to_owned()), "one error is enough");
+    httpbin.says(200);
+    assert_eq!(ask(), (NOBODY.0, NOBODY.1.to_owned()));
+    let (status, text) = eventually("the endpoint in use again", || {
+        let answer = ask();
+        (answer.1 != NOBODY.1).then_some(answer)
+    });
+    assert_eq!((status, text.as_str()), (200, "httpbin"));
+    assert!(before.elapsed() >= Duration::from_secs(2), "after {:?}", before.elapsed());
+    drop(client);
+    end(ringway, []);
 }
 
 /// The tutorial's rule, with shorter times and 50 %.

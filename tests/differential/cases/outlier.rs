@@ -108,6 +108,7 @@ const EJECTING: World = World::gateway(
             "",
             "consecutive5xxErrors: 1, outlierDetectionHttpErrorCodes: [404], maxEjectionPercent: 100"
         ),
+        host!("grpc", "@0", "retries: {attempts: 0}", "consecutiveGatewayErrors: 1, maxEjectionPercent: 100"),
         host!("percent", "@0", "", "consecutive5xxErrors: 1"),
         host!("panic", "@0", "", "consecutive5xxErrors: 1, maxEjectionPercent: 100, minHealthPercent: 50"),
         host!("never", "@0", "", "consecutive5xxErrors: 0, consecutiveGatewayErrors: 0, maxEjectionPercent: 100"),
@@ -133,6 +134,8 @@ const R503: Reply = Reply::Bytes(b"HTTP/1.1 503 Service Unavailable\r\ncontent-l
 const R600: Reply = Reply::Bytes(b"HTTP/1.1 600 Odd\r\ncontent-length: 2\r\n\r\nno");
 const CLOSED: Reply = Reply::ThenClose(b"");
 const NOT_HTTP: Reply = Reply::ThenClose(b"220 mail.example.com ESMTP\r\n\r\n");
+const UNAVAILABLE: Reply =
+    Reply::Bytes(b"HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ngrpc-status: 14\r\ncontent-length: 0\r\n\r\n");
 const SLOW: Reply = Reply::Late(400, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
 
 /// What a request finds that finds nobody.
@@ -186,6 +189,23 @@ const FAILURES: &[Case] = &[
     ask!("percent" R500 => PASSED_500, PASSED_500, PASSED_500),
     ask!("panic" R500 => PASSED_500, PASSED_500, PASSED_500),
     ask!("never" R500 => PASSED_500, PASSED_500, PASSED_500, PASSED_500, PASSED_500, PASSED_500),
+    Case::get(
+        "grpc",
+        &[
+            Send(b"POST /x HTTP/1.1\r\nHost: grpc.example.com\r\ncontent-length: 0\r\n\r\n"),
+            Read("POST"),
+            Pause(100),
+            Send(
+                b"POST /x HTTP/1.1\r\nHost: grpc.example.com\r\ncontent-type: application/grpc\r\ncontent-length: 0\r\n\r\n",
+            ),
+            Read("POST"),
+            Pause(100),
+            Send(b"POST /x HTTP/1.1\r\nHost: grpc.example.com\r\ncontent-length: 0\r\n\r\n"),
+            Read("POST"),
+        ],
+        &[PASSED_200, PASSED_200, UH],
+    )
+    .origin(UNAVAILABLE),
     Case::get(
         "cut",
         &[Send(b"POST /x HTTP/1.1\r\nHost: cut.example.com\r\ncontent-length: 0\r\n\r\n"), Read("POST"), Pause(100)],
