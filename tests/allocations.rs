@@ -196,6 +196,22 @@ fn mirrored(mirror: u16) -> String {
     hosts.chain([entry]).collect::<Vec<String>>().join("---\n")
 }
 
+/// A service of which one endpoint is ejected at the first request that meets it.
+fn ejecting(there: u16) -> String {
+    let refusing = ports::free();
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: ejecting}}\nspec: {{hosts: \
+         [ejecting.example.com], gateways: [edge], http: [{{route: [{{destination: {{host: \
+         ejecting.example.com}}}}]}}]}}\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: \
+         {{name: ejecting}}\nspec: {{host: ejecting.example.com, trafficPolicy: {{outlierDetection: \
+         {{consecutiveGatewayErrors: 1, splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: 1, \
+         interval: 0.05s, baseEjectionTime: 60s, maxEjectionPercent: 50}}}}}}\n---\napiVersion: \
+         networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: ejecting}}\nspec: {{hosts: \
+         [ejecting.example.com], resolution: STATIC, ports: [{{number: 80, name: http}}], endpoints: [{{address: \
+         127.0.0.1, ports: {{http: {there}}}}}, {{address: 127.0.0.1, ports: {{http: {refusing}}}}}]}}\n"
+    )
+}
+
 /// A request, and the status and length of its answer.
 struct Ask {
     what: &'static str,
@@ -226,6 +242,7 @@ fn asks(origin: u16) -> Vec<Ask> {
         ask("rewritten by regex", "GET /v12/some/path?with=query", rules, false, (200, 1024)),
         ask("redirected", "GET /old/path?with=query", rules, false, (301, 0)),
         ask("answered here", "GET /direct", rules, false, (200, 5)),
+        ask("past an ejected endpoint", "GET /some/path", "Host: ejecting.example.com\r\n", false, (200, 1024)),
         ask("from an application", "GET /some/path", &declared, true, (200, 1024)),
         ask("to an undeclared host", "GET /some/path", &undeclared, true, (200, 1024)),
     ];
@@ -254,7 +271,12 @@ fn requests_on_a_connection_that_stays_allocate_nothing() {
         let log = dir.path().join("access.log");
         let proxy = proxy_document(driver, ports::free(), log.to_str().expect("a path in UTF-8"));
         let config = dir.path().join("config.yaml");
-        let others = [RULES.to_owned(), balanced(origin.port(), other.port()), mirrored(mirror.port())];
+        let others = [
+            RULES.to_owned(),
+            balanced(origin.port(), other.port()),
+            mirrored(mirror.port()),
+            ejecting(other.port()),
+        ];
         let documents = [proxy, everything_to(&[origin.port()]), others.join("---\n")].join("---\n");
         std::fs::write(&config, documents).expect("write the YAML");
 
