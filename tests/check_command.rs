@@ -106,6 +106,29 @@ fn errors_end_with_two_for_check_and_run_alike() {
     }
 }
 
+/// Istio serves it, and its requests get 503: an error to `check`, as to `istioctl analyze`, and a warning to the others.
+#[test]
+fn what_leads_nowhere_is_an_error_to_check_alone() {
+    let yaml = format!(
+        "{PROXY}{GATEWAY}---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v}}\n\
+         spec: {{hosts: [a.com], gateways: [g], http: [{{route: [{{destination: {{host: nobody}}}}]}}]}}\n"
+    );
+    let place = "<stdin>:14: VirtualService/default/v: spec.http[0].route[0].destination.host: ";
+    let what = "there is no service \"nobody.default.svc.cluster.local\": requests get 503 NC [IST0101]\n";
+    let checked = ringway(&["check", "--permissive", "-"], yaml.as_bytes());
+    expect_error(&checked, &format!("{place}{what}"));
+    assert_eq!(checked.stdout, "1 errors, 0 warnings\n");
+    let json = ringway(&["check", "--output", "json", "-"], yaml.as_bytes());
+    assert!(json.stderr.contains("\"severity\":\"error\""), "{}", json.stderr);
+
+    let explained = ringway(&["explain", "-c", "-", "GET", "http://a.com/"], yaml.as_bytes());
+    assert_eq!(explained.stderr, format!("{place}warning: {what}"));
+    assert!(explained.stdout.contains("503"), "{}", explained.stdout);
+    assert_eq!(explained.code, Some(1));
+    let json = ringway(&["explain", "--output", "json", "-c", "-", "GET", "http://a.com/"], yaml.as_bytes());
+    assert!(json.stderr.contains("\"severity\":\"warning\""), "{}", json.stderr);
+}
+
 /// What is missing may be written where nothing could be read.
 #[test]
 fn what_cannot_be_read_is_all_that_is_said() {
