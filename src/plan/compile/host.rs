@@ -69,7 +69,10 @@ impl Compiler<'_> {
         }
         let mut told = BTreeSet::new();
         let made = hosts_of.into_iter().map(|(host, of_host)| {
-            let numbers: BTreeSet<_> = of_host.iter().map(|member| members[*member].number).collect();
+            let numbers: BTreeSet<_> = match of_host.len() {
+                1 => BTreeSet::new(),
+                _ => of_host.iter().map(|member| members[*member].number).collect(),
+            };
             let routes = of_host.into_iter().flat_map(|member| members[member].take()).collect();
             let routes = catch_alls_last(routes);
             if numbers.len() > 1 && told.insert(numbers.clone()) {

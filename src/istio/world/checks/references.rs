@@ -109,16 +109,19 @@ impl<'a> Checks<'a> {
             .iter()
             .map(|host| served.iter().any(|served| served.meets(host, &service.meta.namespace)))
             .collect();
+        if reached.iter().all(|reached| *reached) {
+            return;
+        }
         let offered: Vec<_> = served.iter().map(|served| served.offered()).collect();
         let (of, instead) = match service.gateways.as_slice() {
             [only] => (format!("Gateway \"{only}\" has no host for"), format!("its hosts: {}", offered.join(", "))),
             _ => ("none of these Gateways has a host for".to_owned(), format!("their hosts: {}", offered.join(", "))),
         };
-        let all = reached.iter().all(|reached| !reached);
+        let none = reached.iter().all(|reached| !reached);
         for (index, host) in service.hosts.iter().enumerate().filter(|(index, _)| !reached[*index]) {
             let path = format!("spec.hosts[{index}]");
             let what = format!("{of} \"{host}\": no request gets here [IST0132]");
-            match all {
+            match none {
                 true if is_alone(service) => self.broken(service, &path, what, instead.clone()),
                 true => {} // said of the Gateways
                 false => self.warn(service, &path, what, instead.clone()),
