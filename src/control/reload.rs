@@ -169,6 +169,9 @@ impl Running {
             return self.refuse("reading it panicked");
         };
         let Loaded { plan, problems, snapshot } = *loaded;
+        if let Some(watch) = &self.reloads.watch {
+            watch.follow(&snapshot);
+        }
         self.reloads.seen = snapshot;
         let errors = problems.iter().filter(|problem| problem.is_error()).count();
         if errors > 0 {
