@@ -224,6 +224,8 @@ async fn connection(
 ) -> Result<Upstream, Ended> {
     story.upstream_host = Some(address);
     if let Some(upstream) = if fresh { None } else { endpoint.check_out() } {
+        // The single endpoint of a name may have moved since.
+        story.upstream_host = Some(upstream.peer());
         return Ok(upstream);
     }
     let core = session.core.clone();

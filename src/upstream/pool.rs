@@ -37,6 +37,7 @@ pub struct Upstream {
     pub buf: Buf,
     /// For ending whatever is in flight.
     pub handle: Handle,
+    peer: SocketAddr,
     local: Option<SocketAddr>,
     opened: Instant,
     requests: u64,
@@ -49,6 +50,7 @@ pub struct Upstream {
 impl Upstream {
     pub(super) fn new(
         conn: Conn,
+        peer: SocketAddr,
         buf: Buf,
         opened: Instant,
         cluster: Arc<ClusterStats>,
@@ -59,7 +61,13 @@ impl Upstream {
         let local = conn.handle.local_addr().ok();
         let Conn { reader, writer, handle } = conn;
         let (requests, closed, in_use) = (0, Closed::Local, true);
-        Self { reader, writer, buf, handle, local, opened, requests, closed, in_use, cluster, endpoint }
+        Self { reader, writer, buf, handle, peer, local, opened, requests, closed, in_use, cluster, endpoint }
+    }
+
+    /// Whom it goes to.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
     }
 
     /// Our address on this connection.

@@ -47,6 +47,7 @@ pub(crate) struct Setup {
     labels: String,
     limits: String,
     access_log: Option<PathBuf>,
+    spec: String,
     mesh_config: String,
     documents: Vec<String>,
     paths: Vec<PathBuf>,
@@ -68,6 +69,7 @@ impl Setup {
             labels: String::new(),
             limits: String::new(),
             access_log: None,
+            spec: String::new(),
             mesh_config: String::new(),
             documents: Vec::new(),
             paths: Vec::new(),
@@ -139,6 +141,12 @@ impl Setup {
     /// One of `spec.limits`, in the contract's words.
     pub(crate) fn limit(mut self, field: &str, value: &str) -> Self {
         let _ = writeln!(self.limits, "    {field}: {value}");
+        self
+    }
+
+    /// Another field of `spec`; `value` may be flow YAML.
+    pub(crate) fn spec(mut self, field: &str, value: &str) -> Self {
+        let _ = writeln!(self.spec, "  {field}: {value}");
         self
     }
 
@@ -222,6 +230,7 @@ impl Setup {
         if let Some(mesh) = self.mesh {
             let _ = writeln!(text, "  mesh: {{listen: {mesh}}}");
         }
+        text.push_str(&self.spec);
         if !self.limits.is_empty() {
             let _ = write!(text, "  limits:\n{}", self.limits);
         }

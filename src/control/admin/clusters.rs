@@ -71,7 +71,7 @@ fn write_text(text: &mut String, cluster: &Cluster, registry: &Registry) -> std:
             writeln!(text, "{name}::{address}::{field}::{value}")?;
         }
         for (field, value) in [
-            ("hostname", ""),
+            ("hostname", cluster.discovery.hostname(number)),
             ("health_flags", "healthy"),
             ("weight", itoa::Buffer::new().format(endpoint.weight)),
             ("region", ""),
@@ -108,6 +108,10 @@ fn status(cluster: &Cluster, registry: &Registry) -> Value {
             "weight": endpoint.weight,
             "locality": {},
         });
+        let hostname = cluster.discovery.hostname(number);
+        if !hostname.is_empty() {
+            host["hostname"] = hostname.into();
+        }
         let priority = priority_of(cluster, number);
         if priority > 0 {
             host["priority"] = priority.into();
