@@ -8,6 +8,7 @@ mod cpus;
 mod crew;
 mod dns;
 mod drain;
+mod ejection;
 mod listeners;
 pub mod logging;
 mod members;

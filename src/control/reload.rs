@@ -214,6 +214,7 @@ impl Running {
         let Prepared { plan, log_format, mut listeners } = prepared;
         let plan = Arc::new(plan);
         self.shared = SharedCluster::all_after(&plan, (&self.plan, &self.shared));
+        self.ejections.follow(&plan, &self.plan, now());
         let workers = self.crew.alive();
         for worker in &workers {
             let socket = |place: &mut Place| match place {

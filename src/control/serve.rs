@@ -28,7 +28,10 @@ impl Running {
                 Some(Event::Loaded(loaded)) => self.loaded(loaded),
                 Some(Event::ReopenLog) => self.reopen_log(),
                 Some(Event::Named { name, answer }) => self.name_answered(&name, &answer),
-                None => self.something_is_due(),
+                None => {
+                    self.something_is_due();
+                    self.sweep_ejections();
+                }
             }
         };
         self.drain(stay);
@@ -36,12 +39,16 @@ impl Running {
 
     /// The next event; `None` when something is to be done without one.
     fn next_event(&self) -> Option<Event> {
-        let due = [self.crew.next_due(), self.names.next_due(), self.reloads.next_due()].into_iter().flatten().min();
-        let Some(due) = due else {
+        let due = [self.crew.next_due(), self.names.next_due(), self.reloads.next_due(), self.ejections.next_due()];
+        let Some(due) = due.into_iter().flatten().min() else {
             // This side holds a sender, so the channel never closes.
             return Some(self.events.recv().unwrap_or(Event::Stop));
         };
-        match self.events.recv_timeout(due.saturating_duration_since(now())) {
+        let left = due.saturating_duration_since(now());
+        if left.is_zero() {
+            return None; // however many events there are
+        }
+        match self.events.recv_timeout(left) {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => Some(Event::Stop),
@@ -51,8 +58,9 @@ impl Running {
     fn heard(&mut self, life: u64, report: Report) {
         match report {
             Report::Panicked { worker } => {
-                error!("worker {worker}: a connection's task panicked; that connection was closed");
+                error!("worker {worker}: a task panicked; its connection was closed");
             }
+            Report::MirrorDiffers(difference) => self.state.differs(*difference),
             Report::Ended { worker, error } if self.crew.is_current(worker, life) => {
                 self.lose_worker(worker, &error.unwrap_or_else(|| "nobody asked it to".to_owned()));
                 self.installed(worker); // its successor begins with the plan in force

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use super::admin::{Admin, State};
 use super::crew::{Crew, Outfit};
+use super::ejection::Ejections;
 use super::listeners::Bound;
 use super::names::Names;
 use super::reload::Reloads;
@@ -113,6 +114,7 @@ pub struct Running {
     pub(super) bound: Vec<Bound>,
     pub(super) log: Option<OpenLog>,
     pub(super) reloads: Reloads,
+    pub(super) ejections: Ejections,
     pub(super) names: Names,
     admin: Option<Admin>,
 }
@@ -148,9 +150,11 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
     let state = Arc::new(State::new(registry.clone(), plan.clone(), shared.clone(), io::now(), sender.clone()));
     let admin = settings.admin.map(|address| open_admin(address, &state)).transpose()?;
     let driver = driver(settings.driver);
-    let crew = Crew::new(&cpus, driver, sender.clone(), budget.clone(), first_outward_address());
+    let crew = Crew::new(&cpus, driver, sender.clone(), budget.clone(), first_outward_address(), descriptors);
     let started_with = settings.clone();
     let reloads = Reloads::default();
+    let mut ejections = Ejections::default();
+    ejections.follow(&plan, &plan, io::now());
     let mut running = Running {
         crew,
         events,
@@ -165,6 +169,7 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
         bound,
         log,
         reloads,
+        ejections,
         names,
         admin,
     };

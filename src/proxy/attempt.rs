@@ -3,12 +3,14 @@
 //! The sending and receiving is `exchange`'s; how often a request is tried is `tries`'.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::conn::Session;
 use super::core::Phase;
 use super::exchange::{Notes, exchange, outgoing};
 use super::hash::Head;
+use super::mirror;
 use super::own_authority;
 use super::record::Story;
 use super::relay::Progress;
@@ -18,9 +20,10 @@ use super::tries::{self, Tries};
 use super::tunnel::{self, End};
 use crate::io::{self, Buf};
 use crate::observe::stats::{ClusterStats, EndpointStats};
-use crate::plan::{Cluster, Discovery, EndpointId, OwnAuthority};
+use crate::plan::{Cluster, Discovery, EndpointId, Forward, OwnAuthority};
 use crate::policy::balance::Ask;
-use crate::policy::hashing::key::{self, Hashed, Key, NewCookie};
+use crate::policy::hashing::key::{self, Hashed, NewCookie};
+use crate::policy::outlier::Outcome;
 use crate::upstream::{Closed, ConnectError, Installed, LocalCluster, LocalEndpoint, Upstream, open};
 
 /// How a request ended.
@@ -61,10 +64,10 @@ impl From<Run> for Exchanged {
 }
 
 /// Counts a request as active for as long as it lives.
-struct Active(Arc<ClusterStats>, Arc<EndpointStats>);
+pub(super) struct Active(Arc<ClusterStats>, Arc<EndpointStats>);
 
 impl Active {
-    fn begin(cluster: &LocalCluster, endpoint: &LocalEndpoint) -> Self {
+    pub(super) fn begin(cluster: &LocalCluster, endpoint: &LocalEndpoint) -> Self {
         cluster.stats.upstream_rq_active.inc();
         endpoint.stats.rq_active.inc();
         endpoint.stats.rq_total.inc();
@@ -82,11 +85,11 @@ impl Drop for Active {
 /// Makes the try. Where it fails before a response began, the caller answers.
 pub(super) async fn run(
     session: &mut Session,
-    installed: &Installed,
+    installed: &Rc<Installed>,
     story: &mut Story<'_>,
     (cluster, local): (&Cluster, &LocalCluster),
     asked: &Asked,
-    keys: &[Key],
+    forward: &Forward,
     tries: &mut Tries<'_>,
 ) -> Tried {
     if let Discovery::Authority(own) = &cluster.discovery {
@@ -95,12 +98,12 @@ pub(super) async fn run(
     // Written before there is an endpoint, because what chooses one may be in it.
     let head = outgoing(session, story, asked, tries);
     let hashed = match cluster.spread.hashes() {
-        true => key::hash(keys, &Head::new(head.bytes(), session)),
+        true => key::hash(&forward.hash_keys, &Head::new(head.bytes(), session)),
         false => Hashed::default(),
     };
     let ask = Ask { hash: hashed.hash, now: story.began };
-    let avoided: &[EndpointId] = if tries.retries.avoids_tried() { &session.tried } else { &[] };
-    let picked = session.core.with_rng(|rng| local.pick(ask, avoided, rng));
+    let avoid = tries.retries.avoid(&session.tried);
+    let picked = session.core.with_rng(|rng| local.pick(ask, avoid, rng));
     tries.retries.at = picked;
     let chosen = picked.and_then(|id| Some((cluster.endpoints.get(id.index())?, local.endpoint(id)?)));
     let Some((address, endpoint)) = chosen.map(|(plan, endpoint)| (plan.address, endpoint)) else {
@@ -108,6 +111,9 @@ pub(super) async fn run(
         local.stats.upstream_cx_none_healthy.inc();
         return Tried::Over(Run::failed(Ended::NoEndpoint, tries.progress.whole.get()));
     };
+    if !forward.mirrors.is_empty() && tries.retries.attempt == 1 {
+        mirror::start(session, installed, (forward, asked), &head, (&tries.upload, tries.progress.ended.get()));
+    }
     let head = (head, hashed.cookies.as_slice());
     at(session, installed, story, (cluster, local), asked, (endpoint, address), head, tries).await
 }
@@ -197,9 +203,11 @@ async fn at(
             Ok(upstream) => upstream,
             Err(ended) => {
                 session.core.buffers.put(head);
+                report_end(local, tries.retries.at, &ended, false);
                 return Tried::Over(Run::failed(ended, tries.progress.whole.get()));
             }
         };
+        local.report(tries.retries.at, Outcome::Connected);
         let behind = session.input.bytes().get(session.head.len..).unwrap_or_default();
         tries.upload.write_first(behind, &mut head);
         let parts = (local, endpoint, active);
@@ -251,17 +259,17 @@ async fn connection(
 }
 
 /// Counts a request that waits for a connection.
-struct Pending<'a>(&'a ClusterStats);
+pub(super) struct Pending<'a>(&'a ClusterStats);
 
 impl<'a> Pending<'a> {
-    fn begin(local: &'a LocalCluster) -> Self {
+    pub(super) fn begin(local: &'a LocalCluster) -> Self {
         local.stats.upstream_rq_pending_total.inc();
         local.stats.upstream_rq_pending_active.inc();
         Self(&local.stats)
     }
 
     /// It waits no longer; `served` unless it was given up.
-    fn end(self, served: bool) {
+    pub(super) fn end(self, served: bool) {
         if !served {
             self.0.upstream_rq_cancelled.inc();
         }
@@ -313,6 +321,9 @@ async fn carry(
         exchanged = Exchanged::Stale;
     }
     count(&exchanged, story, &notes, (local, endpoint), &mut upstream);
+    if let Exchanged::Tried(Tried::Over(Run { ended, began, .. })) = &exchanged {
+        report_end(local, tries.retries.at, ended, !began);
+    }
     if notes.reusable.get() {
         let now = io::now();
         if matches!(exchanged, Exchanged::Tried(Tried::Over(_))) {
@@ -326,6 +337,21 @@ async fn carry(
         endpoint.check_in(upstream, &session.core.buffers, now);
     }
     exchanged
+}
+
+/// Tells `outlierDetection` of the end of a try, unless it says nothing of the endpoint: the client left, or a breaker
+/// refused the try. Nor does a timeout but while the head of an answer is awaited: before, there was no connection yet,
+/// and after, the status was told already.
+fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &Ended, awaited: bool) {
+    let failed = match ended {
+        Ended::ConnectFailed(_) | Ended::ConnectTimedOut => true,
+        Ended::UpstreamReset | Ended::UpstreamProtocol | Ended::UpstreamCut | Ended::UpstreamCorrupt => true,
+        Ended::RequestTimedOut | Ended::TryTimedOut => awaited,
+        _ => false,
+    };
+    if failed {
+        local.report(at, Outcome::Failed);
+    }
 }
 
 /// Counts how a try ended, for its cluster and its endpoint.

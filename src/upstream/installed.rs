@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::health::{Avoid, LocalHealth};
 use super::pool::{Closed, Idle, Upstream};
 use super::shared::{SharedCluster, SharedClusters};
 use super::undeclared::Undeclared;
@@ -18,7 +19,8 @@ use crate::base::rng::Rng;
 use crate::io::{self, BufPool};
 use crate::observe::stats::{ClusterStats, EndpointStats, HttpStats, ListenerStats, RouteStats};
 use crate::plan::{Cluster, PASSTHROUGH_CLUSTER, Plan, Route};
-use crate::policy::balance::{Ask, Balancer, Member};
+use crate::policy::balance::{Ask, Balancer, Levels, Member};
+use crate::policy::outlier::Outcome;
 
 /// One core's counters for a plan, in the plan's order. Control makes them from its registry, so that what a reload
 /// keeps goes on counting.
@@ -165,6 +167,8 @@ pub struct LocalCluster {
     /// What all cores share of it.
     pub shared: Arc<SharedCluster>,
     balancer: RefCell<Balancer>,
+    /// With `outlierDetection`.
+    health: Option<LocalHealth>,
     endpoints: Vec<Rc<LocalEndpoint>>,
     /// Those that requests name themselves.
     undeclared: Rc<Undeclared>,
@@ -216,9 +220,12 @@ impl LocalCluster {
             .zip(&endpoints)
             .map(|(plan, local)| Member { weight: plan.weight, since: local.since })
             .collect();
-        let balancer = RefCell::new(Balancer::new(&cluster.spread, &members, now, rng));
+        let panic_below = cluster.outlier.as_ref().map_or(0, |rule| rule.min_health_percent);
+        let balancer = Balancer::new(&cluster.spread, &members, now, rng).panicking_below(panic_below);
+        let balancer = RefCell::new(balancer);
+        let health = cluster.outlier.as_ref().map(LocalHealth::new);
         let undeclared = old.map(|old| old.undeclared.clone()).unwrap_or_default();
-        Rc::new(Self { plan: cluster.clone(), stats, shared, balancer, endpoints, undeclared })
+        Rc::new(Self { plan: cluster.clone(), stats, shared, balancer, health, endpoints, undeclared })
     }
 
     /// Says whether the plan in force has the endpoints.
@@ -235,22 +242,37 @@ impl LocalCluster {
         }
     }
 
-    /// Chooses the endpoint of the next request, one that is not `avoided` if there is another; `None` if there is none to
-    /// choose.
-    pub fn pick(&self, ask: Ask, avoided: &[EndpointId], rng: &mut Rng) -> Option<EndpointId> {
+    /// Chooses the endpoint of the next request, a healthy one, and one that it is not to avoid if there is another;
+    /// `None` if there is none to choose.
+    pub fn pick(&self, ask: Ask, avoid: Avoid<'_>, rng: &mut Rng) -> Option<EndpointId> {
         let active = |at: usize| {
             self.endpoints
                 .get(at)
                 .map_or(0, |endpoint| u32::try_from(endpoint.stats.rq_active.get()).unwrap_or(u32::MAX))
         };
         let mut balancer = self.balancer.borrow_mut();
-        if !avoided.is_empty() {
-            let other = |at: usize| avoided.iter().all(|id| id.index() != at);
-            if let Some(id) = balancer.pick(ask, active, other, rng) {
-                return Some(id);
-            }
+        if let Some(health) = &self.health {
+            health.follow(&self.shared, &mut balancer, ask.now, rng);
         }
-        balancer.pick(ask, active, |_| true, rng)
+        let excluded =
+            if avoid.priorities_of.is_empty() { Levels::NONE } else { balancer.levels_tried(avoid.priorities_of) };
+        let mut picked = None;
+        if !avoid.endpoints.is_empty() {
+            let other = |at: usize| avoid.endpoints.iter().all(|id| id.index() != at);
+            picked = balancer.pick_beyond(excluded, ask, active, other, rng);
+        }
+        picked = picked.or_else(|| balancer.pick_beyond(excluded, ask, active, |_| true, rng));
+        if balancer.panicked() {
+            self.stats.lb_healthy_panic.inc();
+        }
+        picked
+    }
+
+    /// Tells what a try says of the endpoint that [`LocalCluster::pick`] named, for `outlierDetection`.
+    pub fn report(&self, at: Option<EndpointId>, outcome: Outcome) {
+        if let (Some(health), Some(at)) = (&self.health, at) {
+            health.report(&self.shared, at, outcome);
+        }
     }
 
     /// The core's side of an endpoint that [`LocalCluster::pick`] named.

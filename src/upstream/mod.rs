@@ -6,6 +6,7 @@
 
 mod connect;
 mod exchange;
+mod health;
 mod installed;
 mod pool;
 mod shared;
@@ -13,6 +14,7 @@ mod undeclared;
 
 pub use connect::{ConnectError, open};
 pub use exchange::{HeadError, read_head};
+pub use health::Avoid;
 pub use installed::{CoreStats, Installed, Joined, LocalCluster, LocalEndpoint, Remains};
 pub use pool::{Closed, Upstream};
 pub use shared::{SharedCluster, SharedClusters};

@@ -17,7 +17,7 @@ use core_affinity::CoreId;
 use crate::io::{self, Bell, Driver, Notify, Ringer, Started, race};
 use crate::observe::access_log::AccessLog;
 use crate::plan::{Cluster, ClusterId, Plan};
-use crate::proxy::{Core, CoreParts, TICK, Whereabouts};
+use crate::proxy::{Core, CoreParts, Difference, TICK, Whereabouts};
 use crate::upstream::{CoreStats, Joined, Remains, SharedClusters};
 
 use accept::Doors;
@@ -105,7 +105,9 @@ pub enum Report {
         /// `host` or `host:port`.
         authority: Box<str>,
     },
-    /// A connection's task panicked and was closed; the worker goes on.
+    /// A mirror answered differently from the original.
+    MirrorDiffers(Box<Difference>),
+    /// A connection's task, or a mirrored request's, panicked and was closed; the worker goes on.
     Panicked {
         /// Which worker.
         worker: usize,

@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::blocks::{
-    Block, ClusterShared, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats, RouteStats,
-    Sample, ServerStats,
+    Block, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats, RouteStats, Sample,
+    ServerStats,
 };
 use super::histogram::Buckets;
+use super::shared::ClusterShared;
 
 /// The blocks of every core. A name that was registered keeps its numbers, so a new plan that has the same cluster goes
 /// on counting where the old one stopped.
