@@ -236,6 +236,8 @@ async fn connection(
         Some(tls) => Some(tls.name(host(session, story)).map_err(|error| refused(local, endpoint, error))?),
     };
     if let Some(upstream) = if fresh { None } else { endpoint.check_out(name.as_ref()) } {
+        // The single endpoint of a name may have moved since.
+        story.upstream_host = Some(upstream.peer());
         return Ok(upstream);
     }
     let name = name.map(|name| name.to_owned());
