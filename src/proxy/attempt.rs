@@ -18,7 +18,7 @@ use super::reply::Ended;
 use super::request::{self, Asked};
 use super::tries::{self, Tries};
 use super::tunnel::{self, End, Ending, Meters, Until};
-use crate::io::{self, Buf};
+use crate::io::{self, Buf, TlsFailure};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, Discovery, EndpointId, Forward, OwnAuthority};
 use crate::policy::balance::Ask;
@@ -338,7 +338,7 @@ async fn carry(
     if let Exchanged::Tried(Tried::Over(Run { ended: ended @ Ended::UpstreamReset, .. })) = &mut exchanged
         && let Some(failure) = upstream.reader.tls_failure()
     {
-        *ended = Ended::TlsEnded(failure);
+        *ended = Ended::BrokenTls(failure);
     }
     count(&exchanged, story, &notes, (local, endpoint), &mut upstream);
     if let Exchanged::Tried(Tried::Over(Run { ended, began, .. })) = &exchanged {
@@ -365,7 +365,10 @@ async fn carry(
 pub(super) fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &Ended, awaited: bool) {
     let failed = match ended {
         Ended::ConnectFailed(_) | Ended::ConnectTimedOut => true,
-        Ended::UpstreamReset | Ended::UpstreamProtocol | Ended::UpstreamCut | Ended::UpstreamCorrupt => true,
+        // A Host that is no name is the client's doing.
+        Ended::TlsFailed(failure) => *failure != TlsFailure::NoName,
+        Ended::UpstreamReset | Ended::BrokenTls(_) => true,
+        Ended::UpstreamProtocol | Ended::UpstreamCut | Ended::UpstreamCorrupt => true,
         Ended::RequestTimedOut | Ended::TryTimedOut => awaited,
         _ => false,
     };
@@ -399,7 +402,7 @@ fn count(
     match ended {
         Ended::Answered if story.status < 500 => return endpoint.stats.rq_success.inc(),
         Ended::Answered => {}
-        Ended::UpstreamReset | Ended::TlsEnded(_) | Ended::UpstreamCut => {
+        Ended::UpstreamReset | Ended::BrokenTls(_) | Ended::UpstreamCut => {
             upstream.closed_by(Closed::Remote);
             stats.upstream_rq_rx_reset.inc();
             if matches!(ended, Ended::UpstreamCut) {
