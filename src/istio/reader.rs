@@ -212,6 +212,11 @@ impl<'a> Item<'a> {
         matches!(self.node.value, Value::Bool(false))
     }
 
+    /// Whether the value is a list.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.node.value, Value::List(_))
+    }
+
     /// Whether the value is a number.
     pub(super) fn is_number(&self) -> bool {
         matches!(self.node.value, Value::Number(_))

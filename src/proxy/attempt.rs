@@ -11,6 +11,7 @@ use super::core::Phase;
 use super::exchange::{Notes, exchange, outgoing};
 use super::hash::Head;
 use super::mirror;
+use super::own_authority;
 use super::record::Story;
 use super::relay::Progress;
 use super::reply::Ended;
@@ -19,7 +20,7 @@ use super::tries::{self, Tries};
 use super::tunnel::{self, End};
 use crate::io::{self, Buf};
 use crate::observe::stats::{ClusterStats, EndpointStats};
-use crate::plan::{Cluster, EndpointId, Forward};
+use crate::plan::{Cluster, Discovery, EndpointId, Forward, OwnAuthority};
 use crate::policy::balance::Ask;
 use crate::policy::hashing::key::{self, Hashed, NewCookie};
 use crate::policy::outlier::Outcome;
@@ -91,6 +92,9 @@ pub(super) async fn run(
     forward: &Forward,
     tries: &mut Tries<'_>,
 ) -> Tried {
+    if let Discovery::Authority(own) = &cluster.discovery {
+        return run_at_authority(session, installed, story, (cluster, local), asked, own, tries).await;
+    }
     // Written before there is an endpoint, because what chooses one may be in it.
     let head = outgoing(session, story, asked, tries);
     let hashed = match cluster.spread.hashes() {
@@ -114,6 +118,32 @@ pub(super) async fn run(
     at(session, installed, story, (cluster, local), asked, (endpoint, address), head, tries).await
 }
 
+/// Makes the try at a cluster without endpoints, where the request itself says where it goes.
+async fn run_at_authority(
+    session: &mut Session,
+    installed: &Installed,
+    story: &mut Story<'_>,
+    (cluster, local): (&Cluster, &LocalCluster),
+    asked: &Asked,
+    own: &OwnAuthority,
+    tries: &mut Tries<'_>,
+) -> Tried {
+    match own_authority::find(session, cluster, own, asked, tries).await {
+        Ok(found) => {
+            let addresses = own_authority::addresses(&found);
+            at_first_of(session, installed, story, (cluster, local), asked, addresses, tries).await
+        }
+        Err(ended) => {
+            match ended {
+                Ended::NoEndpoint => local.stats.upstream_cx_none_healthy.inc(),
+                Ended::RequestTimedOut => time_out(local, story),
+                _ => {}
+            }
+            Tried::Over(Run::failed(ended, tries.progress.whole.get()))
+        }
+    }
+}
+
 /// Makes the try at a host that is not declared: at the first of its addresses that takes the connection.
 pub(super) async fn run_undeclared(
     session: &mut Session,
@@ -124,19 +154,34 @@ pub(super) async fn run_undeclared(
     addresses: &[SocketAddr],
     tries: &mut Tries<'_>,
 ) -> Run {
-    let mut run = Run::failed(Ended::Unresolved, tries.progress.whole.get());
+    match at_first_of(session, installed, story, (cluster, local), asked, addresses, tries).await {
+        Tried::Over(run) => run,
+        // There is no policy that could have said so.
+        Tried::Again => Run::failed(Ended::UpstreamReset, tries.progress.whole.get()),
+    }
+}
+
+/// Makes the try at the first of the addresses that takes the connection.
+async fn at_first_of(
+    session: &mut Session,
+    installed: &Installed,
+    story: &mut Story<'_>,
+    (cluster, local): (&Cluster, &LocalCluster),
+    asked: &Asked,
+    addresses: &[SocketAddr],
+    tries: &mut Tries<'_>,
+) -> Tried {
+    let mut tried = Tried::Over(Run::failed(Ended::Unresolved, tries.progress.whole.get()));
     for address in addresses {
-        let endpoint = installed.undeclared(*address, story.began);
+        let endpoint = local.undeclared(*address, story.began);
         let head = (outgoing(session, story, asked, tries), &[][..]);
-        let tried = at(session, installed, story, (cluster, local), asked, (&endpoint, *address), head, tries).await;
-        // There is no policy that could have said `Again`.
-        let Tried::Over(ended) = tried else { continue };
-        run = ended;
-        if !matches!(run.ended, Ended::ConnectFailed(_) | Ended::ConnectTimedOut) {
+        tried = at(session, installed, story, (cluster, local), asked, (&endpoint, *address), head, tries).await;
+        let unreachable = |run: &Run| matches!(run.ended, Ended::ConnectFailed(_) | Ended::ConnectTimedOut);
+        if !matches!(&tried, Tried::Over(run) if unreachable(run)) {
             break;
         }
     }
-    run
+    tried
 }
 
 /// Makes the try at an endpoint.

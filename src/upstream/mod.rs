@@ -15,6 +15,6 @@ mod undeclared;
 pub use connect::{ConnectError, open};
 pub use exchange::{HeadError, read_head};
 pub use health::Avoid;
-pub use installed::{CoreStats, Installed, LocalCluster, LocalEndpoint, Remains};
+pub use installed::{CoreStats, Installed, Joined, LocalCluster, LocalEndpoint, Remains};
 pub use pool::{Closed, Upstream};
 pub use shared::{SharedCluster, SharedClusters};

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::problem::Source;
 
 pub mod destination_rule;
+pub mod dns;
 pub mod export;
 pub mod gateway;
 pub mod kube;

@@ -15,8 +15,10 @@ use super::model::gateway::Gateway;
 use super::model::kube::TargetPort;
 use super::model::proxy::Proxy;
 use super::model::scalar::Protocol;
+use super::model::service_entry::Resolution;
 use super::model::sidecar::Sidecar;
 use super::model::virtual_service::VirtualService;
+use super::model::workload_entry::Address;
 use super::model::{Labels, Locality, Model, selects};
 use super::problem::{Problem, Source};
 
@@ -122,7 +124,9 @@ pub struct Service {
     pub namespace: String,
     /// Ports that clients may address, by number.
     pub ports: Vec<ServicePort>,
-    /// Who answers, in a fixed order.
+    /// How those who answer are found; `Static` for Kubernetes.
+    pub resolution: Resolution,
+    /// Who answers, in a fixed order; with a host name only where the resolution takes names.
     pub workloads: Vec<Workload>,
     /// Its own addresses, which a request's Host may say in place of the name: cluster IPs, `addresses`.
     pub addresses: Vec<IpAddr>,
@@ -149,7 +153,7 @@ pub struct ServicePort {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
     /// Its address.
-    pub address: IpAddr,
+    pub address: Address,
     /// Its labels, which subsets select on.
     pub labels: Labels,
     /// Its share of the load; at least 1.
@@ -177,14 +181,15 @@ impl Service {
     }
 
     /// The addresses that answer on `port` among the workloads with all of `labels` (empty: all), each with its
-    /// weight, in the order of the workloads.
+    /// weight, in the order of the workloads. Those that only have a name are left out.
     pub fn endpoints<'a>(
         &'a self,
         port: &'a ServicePort,
         labels: &'a Labels,
     ) -> impl Iterator<Item = (SocketAddr, u32)> + 'a {
         self.workloads.iter().filter(move |workload| selects(labels, &workload.labels)).filter_map(move |workload| {
-            Some((SocketAddr::new(workload.address, workload.listens_on(port)?), workload.weight))
+            let Address::Ip(ip) = workload.address else { return None };
+            Some((SocketAddr::new(ip, workload.listens_on(port)?), workload.weight))
         })
     }
 }

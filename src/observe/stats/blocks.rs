@@ -266,6 +266,18 @@ block! {
         membership_total: Gauge,
         /// Endpoints that may be chosen.
         membership_healthy: Gauge,
+        /// Times that the endpoints were others than before.
+        membership_change: Counter,
+        /// Times that the endpoints' names were asked about.
+        update_attempt: Counter,
+        /// Answers to that.
+        update_success: Counter,
+        /// Failures of name servers to answer.
+        update_failure: Counter,
+        /// Answers that there is no such name.
+        update_empty: Counter,
+        /// Answers that changed nothing.
+        update_no_rebuild: Counter,
         /// 1 while no further connection may be opened.
         default_cx_open: Gauge = "circuit_breakers.default.cx_open",
         /// 1 while no further request may wait.
