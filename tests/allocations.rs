@@ -91,7 +91,9 @@ fn by_workers() -> u64 {
 
 fn proxy_document(driver: Driver, port: u16, log: &str) -> String {
     // The format asks for response headers, so that those are kept for the log.
-    let format = "'%START_TIME% %REQ(:PATH)% %REQ(X-TENANT)% %RESP(X-ROUTE)% %RESPONSE_CODE% %ROUTE_NAME%'";
+    let format = "'%START_TIME% %EMIT_TIME(%s.%3f)% %REQ(:PATH)% %REQ(X-TENANT?X-USER):9% %RESP(X-ROUTE)% %RESPONSE_CODE% \
+                  %ROUTE_NAME% %QUERY_PARAM(with)% %PATH(NQ)% %RESPONSE_FLAGS_LONG% %RESPONSE_CODE_DETAILS% %DURATION% \
+                  %UPSTREAM_HOST% %UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_PORT% %BYTES_SENT% %HOSTNAME%'";
     format!(
         "apiVersion: ringway.dev/v1\nkind: Proxy\nmetadata: {{name: test}}\nspec:\n  cpus: [0]\n  driver: {}\n  \
          bind: 127.0.0.1\n  admin: 'off'\n  ports: {{80: {port}}}\n  mesh: {{listen: '127.0.0.1:{}'}}\n  \
@@ -142,6 +144,24 @@ spec:
     headers: {response: {set: {x-route: 'moved from %REQ(:path)%'}}}
   - match: [{uri: {prefix: /direct}}]
     directResponse: {status: 200, body: {string: hello}}
+  - name: matched
+    match:
+    - {uri: {regex: '/never/.*'}, headers: {user-agent: {regex: '.*test.*'}}}
+    - uri: {prefix: /MATCHED/}
+      ignoreUriCase: true
+      method: {regex: 'GET|HEAD'}
+      scheme: {exact: http}
+      authority: {prefix: rules.}
+      headers: {user-agent: {regex: 't[a-z]+'}, accept: {prefix: '*/'}, x-secret: {}}
+      withoutHeaders: {x-robot: {}, user-agent: {exact: robot}}
+      queryParams: {with: {regex: 'q.*'}, other: {}}
+      statPrefix: matched
+    timeout: 30s
+    retries: {attempts: 2, perTryTimeout: 10s, retryOn: '5xx'}
+    route: [{destination: {host: origin, port: {number: 8000}}}]
+  - match: [{uri: {prefix: /aborted}}]
+    fault: {abort: {httpStatus: 418, percentage: {value: 100}}}
+    route: [{destination: {host: origin, port: {number: 8000}}}]
 "#;
 
 /// Ways to choose an endpoint that do more than draw one.
@@ -196,6 +216,22 @@ fn mirrored(mirror: u16) -> String {
     hosts.chain([entry]).collect::<Vec<String>>().join("---\n")
 }
 
+/// A service of which one endpoint is ejected at the first request that meets it.
+fn ejecting(there: u16) -> String {
+    let refusing = ports::free();
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: ejecting}}\nspec: {{hosts: \
+         [ejecting.example.com], gateways: [edge], http: [{{route: [{{destination: {{host: \
+         ejecting.example.com}}}}]}}]}}\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: \
+         {{name: ejecting}}\nspec: {{host: ejecting.example.com, trafficPolicy: {{outlierDetection: \
+         {{consecutiveGatewayErrors: 1, splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: 1, \
+         interval: 0.05s, baseEjectionTime: 60s, maxEjectionPercent: 50}}}}}}\n---\napiVersion: \
+         networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: ejecting}}\nspec: {{hosts: \
+         [ejecting.example.com], resolution: STATIC, ports: [{{number: 80, name: http}}], endpoints: [{{address: \
+         127.0.0.1, ports: {{http: {there}}}}}, {{address: 127.0.0.1, ports: {{http: {refusing}}}}}]}}\n"
+    )
+}
+
 /// A request, and the status and length of its answer.
 struct Ask {
     what: &'static str,
@@ -226,6 +262,10 @@ fn asks(origin: u16) -> Vec<Ask> {
         ask("rewritten by regex", "GET /v12/some/path?with=query", rules, false, (200, 1024)),
         ask("redirected", "GET /old/path?with=query", rules, false, (301, 0)),
         ask("answered here", "GET /direct", rules, false, (200, 5)),
+        ask("past an ejected endpoint", "GET /some/path", "Host: ejecting.example.com\r\n", false, (200, 1024)),
+        ask("matched by everything", "GET /matched/path?with=query&other", rules, false, (200, 1024)),
+        ask("matched by nothing", "GET /nowhere?with=query", rules, false, (404, 0)),
+        ask("aborted", "GET /aborted", rules, false, (418, 18)),
         ask("from an application", "GET /some/path", &declared, true, (200, 1024)),
         ask("to an undeclared host", "GET /some/path", &undeclared, true, (200, 1024)),
     ];
@@ -254,7 +294,8 @@ fn requests_on_a_connection_that_stays_allocate_nothing() {
         let log = dir.path().join("access.log");
         let proxy = proxy_document(driver, ports::free(), log.to_str().expect("a path in UTF-8"));
         let config = dir.path().join("config.yaml");
-        let others = [RULES.to_owned(), balanced(origin.port(), other.port()), mirrored(mirror.port())];
+        let others =
+            [RULES.to_owned(), balanced(origin.port(), other.port()), mirrored(mirror.port()), ejecting(other.port())];
         let documents = [proxy, everything_to(&[origin.port()]), others.join("---\n")].join("---\n");
         std::fs::write(&config, documents).expect("write the YAML");
 

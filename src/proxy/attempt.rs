@@ -17,7 +17,7 @@ use super::relay::Progress;
 use super::reply::Ended;
 use super::request::{self, Asked};
 use super::tries::{self, Tries};
-use super::tunnel::{self, End};
+use super::tunnel::{self, End, Ending, Meters, Until};
 use crate::io::{self, Buf};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, Discovery, EndpointId, Forward, OwnAuthority};
@@ -231,14 +231,19 @@ async fn connection(
     fresh: bool,
 ) -> Result<Upstream, Ended> {
     story.upstream_host = Some(address);
-    if let Some(upstream) = if fresh { None } else { endpoint.check_out() } {
+    let name = match &local.shared.tls {
+        None => None,
+        Some(tls) => Some(tls.name(host(session, story)).map_err(|error| refused(local, endpoint, error))?),
+    };
+    if let Some(upstream) = if fresh { None } else { endpoint.check_out(name.as_ref()) } {
         return Ok(upstream);
     }
+    let name = name.map(|name| name.to_owned());
     let core = session.core.clone();
     let opened = {
         let pending = Pending::begin(local);
         // Boxed, because it is rare and holds a timer of its own, which would weigh on every connection's task.
-        let opening = Box::pin(open(cluster, local, endpoint, address, &core.buffers));
+        let opening = Box::pin(open(cluster, local, endpoint, address, name, &core.buffers));
         let opened = tries::in_time(session, tries, opening).await;
         pending.end(opened.is_ok());
         opened
@@ -246,14 +251,24 @@ async fn connection(
     if let Err(Ended::RequestTimedOut) = opened {
         time_out(local, story);
     }
-    opened?.map_err(|error| {
-        local.stats.upstream_rq_pending_failure_eject.inc();
-        endpoint.stats.rq_error.inc();
-        match error {
-            ConnectError::Failed(error) => Ended::ConnectFailed(error),
-            ConnectError::TimedOut => Ended::ConnectTimedOut,
-        }
-    })
+    opened?.map_err(|error| refused(local, endpoint, error))
+}
+
+/// Counts a request that gets no connection, and says how it ends.
+fn refused(local: &LocalCluster, endpoint: &LocalEndpoint, error: ConnectError) -> Ended {
+    local.stats.upstream_rq_pending_failure_eject.inc();
+    endpoint.stats.rq_error.inc();
+    match error {
+        ConnectError::Failed(error) => Ended::ConnectFailed(error),
+        ConnectError::TimedOut => Ended::ConnectTimedOut,
+        ConnectError::Tls(failure) => Ended::TlsFailed(failure),
+    }
+}
+
+/// The Host that is sent.
+fn host<'a>(session: &'a Session, story: &Story<'a>) -> &'a [u8] {
+    let of_client = || story.asked.map_or(&[][..], |asked| asked.host.of(session.input.bytes()));
+    story.authority.map_or_else(of_client, str::as_bytes)
 }
 
 /// Counts a request that waits for a connection.
@@ -318,6 +333,11 @@ async fn carry(
     {
         exchanged = Exchanged::Stale;
     }
+    if let Exchanged::Tried(Tried::Over(Run { ended: ended @ Ended::UpstreamReset, .. })) = &mut exchanged
+        && let Some(failure) = upstream.reader.tls_failure()
+    {
+        *ended = Ended::TlsEnded(failure);
+    }
     count(&exchanged, story, &notes, (local, endpoint), &mut upstream);
     if let Exchanged::Tried(Tried::Over(Run { ended, began, .. })) = &exchanged {
         report_end(local, tries.retries.at, ended, !began);
@@ -377,7 +397,7 @@ fn count(
     match ended {
         Ended::Answered if story.status < 500 => return endpoint.stats.rq_success.inc(),
         Ended::Answered => {}
-        Ended::UpstreamReset | Ended::UpstreamCut => {
+        Ended::UpstreamReset | Ended::TlsEnded(_) | Ended::UpstreamCut => {
             upstream.closed_by(Closed::Remote);
             stats.upstream_rq_rx_reset.inc();
             if matches!(ended, Ended::UpstreamCut) {
@@ -419,14 +439,14 @@ async fn run_tunnel(session: &mut Session, story: &mut Story<'_>, upstream: &mut
     session.input.truncate(session.rest);
     session.behind.clear();
     session.entered.enter(Phase::Busy, None);
-    let client = End { reader: &mut session.reader, writer: &mut session.writer };
-    let upstream = End { reader: &mut upstream.reader, writer: &mut upstream.writer };
+    let client = End { reader: &mut session.reader, writer: &mut session.writer, handle: session.entered.handle() };
+    let upstream = End { reader: &mut upstream.reader, writer: &mut upstream.writer, handle: &upstream.handle };
     // Boxed, because tunnels are rare and their state must not weigh on every connection's task.
-    let passed = Box::pin(tunnel::run(&core, client, upstream, early)).await;
+    let passed = Box::pin(tunnel::run(&core, client, upstream, early, Until::Either, Meters::default())).await;
     http.downstream_cx_upgrades_active.dec();
     progress.received.set(progress.received.get() + passed.up);
     story.sent += passed.down;
-    if passed.client_ended {
+    if passed.ending == Ending::Client {
         request::tell(story, &Ended::ClientGone);
     }
 }

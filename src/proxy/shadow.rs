@@ -18,6 +18,7 @@ use super::attempt::{Active, Pending, report_end};
 use super::compare::{Answer, Difference, Heard, Side, judge};
 use super::conn::Session;
 use super::core::Core;
+use super::draft::header_lines;
 use super::mirror::{Doom, Line, Place};
 use super::relay::Incoming;
 use super::reply::Ended;
@@ -52,6 +53,16 @@ pub(super) struct Shadow {
     pub(super) compare: Compare,
     /// Given back when the mirror has answered.
     pub(super) place: Option<Place>,
+}
+
+/// Counts a copy that gets no connection, and says how it ends.
+fn refused(local: &LocalCluster, error: ConnectError) -> Ended {
+    local.stats.upstream_rq_pending_failure_eject.inc();
+    match error {
+        ConnectError::Failed(error) => Ended::ConnectFailed(error),
+        ConnectError::TimedOut => Ended::ConnectTimedOut,
+        ConnectError::Tls(failure) => Ended::TlsFailed(failure),
+    }
 }
 
 /// What is noted of a copy while it runs.
@@ -204,19 +215,25 @@ impl Shadow {
         address: SocketAddr,
         fresh: bool,
     ) -> Result<Upstream, Ended> {
-        if let Some(upstream) = if fresh { None } else { endpoint.check_out() } {
+        let name = match &local.shared.tls {
+            None => None,
+            Some(tls) => Some(tls.name(self.host()).map_err(|error| refused(local, error))?),
+        };
+        if let Some(upstream) = if fresh { None } else { endpoint.check_out(name.as_ref()) } {
             return Ok(upstream);
         }
+        let name = name.map(|name| name.to_owned());
         let pending = Pending::begin(local);
-        let opened = open(cluster, local, endpoint, address, &self.core.buffers).await;
+        let opened = open(cluster, local, endpoint, address, name, &self.core.buffers).await;
         pending.end(true);
-        opened.map_err(|error| {
-            local.stats.upstream_rq_pending_failure_eject.inc();
-            match error {
-                ConnectError::Failed(error) => Ended::ConnectFailed(error),
-                ConnectError::TimedOut => Ended::ConnectTimedOut,
-            }
-        })
+        opened.map_err(|error| refused(local, error))
+    }
+
+    /// The Host of the copy.
+    fn host(&self) -> &[u8] {
+        header_lines(self.first.bytes())
+            .find(|(name, _)| name.eq_ignore_ascii_case(b"host"))
+            .map_or(&[], |(_, host)| host)
     }
 
     /// Sends the copy on a connection while its answer is awaited. Returns also whether nothing of either is left on it.

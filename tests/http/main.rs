@@ -11,6 +11,7 @@ mod faults;
 mod hostile;
 mod limits;
 mod mirrors;
+mod outlier;
 mod refusals;
 mod replays;
 mod retries;

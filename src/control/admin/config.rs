@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 mod resilience;
+mod secured;
 
 use super::address;
 use crate::plan::{
@@ -128,6 +129,7 @@ fn cluster(cluster: &Cluster) -> Value {
         }
     }
     resilience::connections(&mut shown, cluster);
+    secured::transport_socket(&mut shown, cluster);
     if let Some(warmup) = warmup {
         shown["slow_start_config"] = json!({
             "slow_start_window": duration(warmup.duration),

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
@@ -253,6 +254,11 @@ fn config_dump_of_the_examples() {
         let plan = read(&[&format!("config/{folder}")], "");
         insta::assert_snapshot!(format!("config_dump_{}", folder.replace('/', "-")), dumped(&plan));
     }
+    let there = std::fs::read_dir("config").unwrap().map(|entry| entry.unwrap()).filter(|entry| entry.path().is_dir());
+    let there: BTreeSet<String> = there.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    let dumped: BTreeSet<String> =
+        folders.iter().map(|folder| folder.split('/').next().unwrap_or_default().to_owned()).collect();
+    assert_eq!(dumped, there, "each example is in the list");
 }
 
 #[test]

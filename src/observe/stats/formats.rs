@@ -166,6 +166,7 @@ fn metric_name(stat: &Stat) -> String {
         Subject::Process => prefix,
         Subject::Cluster => "cluster.",
         Subject::Http => "http.",
+        Subject::Tcp => "tcp.",
         Subject::Listener => "listener.",
         Subject::Worker(_) => "listener.worker.",
         Subject::Route { .. } => "vhost.route.",
@@ -194,6 +195,7 @@ fn labels(stat: &Stat) -> String {
         Subject::Process => {}
         Subject::Cluster => label("envoy_cluster_name", own("cluster.")),
         Subject::Http => label("envoy_http_conn_manager_prefix", own("http.")),
+        Subject::Tcp => label("envoy_tcp_prefix", own("tcp.")),
         Subject::Listener => label("envoy_listener_address", own("listener.")),
         Subject::Worker(worker) => {
             let address = own("listener.").rsplit_once('.').map_or("", |(address, _)| address);

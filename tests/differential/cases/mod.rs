@@ -9,6 +9,7 @@ mod matching;
 mod mesh;
 mod mirrors;
 mod normalization;
+mod outlier;
 mod redirects;
 mod refusals;
 mod retries;

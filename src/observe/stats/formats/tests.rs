@@ -20,6 +20,7 @@ fn some() -> Registry {
     http.response(404);
     http.cors_origin_valid.inc();
     registry.listener(1, "0.0.0.0_8080").downstream_cx_total.add(3);
+    registry.tcp(0, "outbound|5432||db.a").downstream_cx_rx_bytes_total.add(7);
     registry.route(0, "httpbin.example.com", "my.prefix").response(200);
     registry.server().live.set(1);
     registry
@@ -41,6 +42,7 @@ fn prometheus_names_and_labels_are_envoys() {
         "envoy_http_downstream_rq_xx{envoy_response_code_class=\"4\",\
          envoy_http_conn_manager_prefix=\"outbound_0.0.0.0_8080\"} 1",
         "envoy_http_cors_origin_valid{envoy_http_conn_manager_prefix=\"outbound_0.0.0.0_8080\"} 1",
+        "envoy_tcp_downstream_cx_rx_bytes_total{envoy_tcp_prefix=\"outbound|5432||db.a\"} 7",
         "envoy_listener_downstream_cx_total{envoy_listener_address=\"0.0.0.0_8080\"} 3",
         "envoy_listener_worker_downstream_cx_total{envoy_worker_id=\"1\",envoy_listener_address=\"0.0.0.0_8080\"} 3",
         "envoy_vhost_route_upstream_rq{envoy_response_code=\"200\",envoy_route=\"my.prefix\",\

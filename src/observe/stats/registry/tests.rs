@@ -197,6 +197,7 @@ fn what_a_plan_no_longer_names_is_forgotten_and_the_rest_counts_on() {
     for name in ["kept", "gone"] {
         registry.cluster(0, name).upstream_rq_total.inc();
         registry.http(0, name).downstream_rq_total.inc();
+        registry.tcp(0, name).downstream_cx_total.inc();
         registry.listener(0, name).downstream_cx_total.inc();
         registry.route(0, name, "prefix").upstream_rq_total.inc();
     }
@@ -207,12 +208,14 @@ fn what_a_plan_no_longer_names_is_forgotten_and_the_rest_counts_on() {
         clusters: [("kept", [stays].into())].into(),
         listeners: ["kept"].into(),
         http: ["kept"].into(),
+        tcp: ["kept"].into(),
         routes: [("kept", "prefix")].into(),
     });
     let text = text(&registry, &|_| true);
     for line in [
         "cluster.kept.upstream_rq_total: 1",
         "http.kept.downstream_rq_total: 1",
+        "tcp.kept.downstream_cx_total: 1",
         "vhost.kept.route.prefix.upstream_rq_total: 1",
     ] {
         assert!(text.contains(line), "{text}");
