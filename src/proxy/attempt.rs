@@ -338,7 +338,7 @@ async fn carry(
     if let Exchanged::Tried(Tried::Over(Run { ended: ended @ Ended::UpstreamReset, .. })) = &mut exchanged
         && let Some(failure) = upstream.reader.tls_failure()
     {
-        *ended = Ended::TlsEnded(failure);
+        *ended = Ended::TlsBroke(failure);
     }
     count(&exchanged, story, &notes, (local, endpoint), &mut upstream);
     if let Exchanged::Tried(Tried::Over(Run { ended, began, .. })) = &exchanged {
@@ -399,7 +399,7 @@ fn count(
     match ended {
         Ended::Answered if story.status < 500 => return endpoint.stats.rq_success.inc(),
         Ended::Answered => {}
-        Ended::UpstreamReset | Ended::TlsEnded(_) | Ended::UpstreamCut => {
+        Ended::UpstreamReset | Ended::TlsBroke(_) | Ended::UpstreamCut => {
             upstream.closed_by(Closed::Remote);
             stats.upstream_rq_rx_reset.inc();
             if matches!(ended, Ended::UpstreamCut) {
