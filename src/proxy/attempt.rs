@@ -241,6 +241,8 @@ async fn connection(
         Some(tls) => Some(tls.name(host(session, story)).map_err(|error| refused(local, endpoint, error))?),
     };
     if let Some(upstream) = if fresh { None } else { endpoint.check_out(name.as_ref()) } {
+        // The single endpoint of a name may have moved since.
+        story.upstream_host = Some(upstream.peer());
         return Ok(upstream);
     }
     let name = name.map(|name| name.to_owned());
@@ -341,7 +343,7 @@ async fn carry(
     if let Exchanged::Tried(Tried::Over(Run { ended: ended @ Ended::UpstreamReset, .. })) = &mut exchanged
         && let Some(failure) = upstream.reader.tls_failure()
     {
-        *ended = Ended::TlsEnded(failure);
+        *ended = Ended::TlsBroke(failure);
     }
     count(&exchanged, story, &notes, (local, endpoint), &mut upstream);
     if let Exchanged::Tried(Tried::Over(Run { ended, began, .. })) = &exchanged {
@@ -402,7 +404,7 @@ fn count(
     match ended {
         Ended::Answered if story.status < 500 => return endpoint.stats.rq_success.inc(),
         Ended::Answered => {}
-        Ended::UpstreamReset | Ended::TlsEnded(_) | Ended::UpstreamCut => {
+        Ended::UpstreamReset | Ended::TlsBroke(_) | Ended::UpstreamCut => {
             upstream.closed_by(Closed::Remote);
             stats.upstream_rq_rx_reset.inc();
             if matches!(ended, Ended::UpstreamCut) {

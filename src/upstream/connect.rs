@@ -62,7 +62,7 @@ pub async fn open_raw(
             let opened = now();
             let took = opened.duration_since(begun).as_millis();
             stats.upstream_cx_connect_ms.record(u64::try_from(took).unwrap_or(u64::MAX));
-            Ok(Upstream::new(conn, name, buffers.body(), opened, stats.clone(), endpoint.stats.clone()))
+            Ok(Upstream::new(conn, (address, name), buffers.body(), opened, stats.clone(), endpoint.stats.clone()))
         }
         Err(error) => {
             stats.upstream_cx_connect_fail.inc();
