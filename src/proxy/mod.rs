@@ -24,6 +24,7 @@ mod fault;
 mod hash;
 mod mirror;
 mod names;
+mod own_authority;
 mod record;
 mod relay;
 mod replay;

@@ -14,14 +14,15 @@ use std::time::{Duration, Instant};
 
 use twox_hash::XxHash64;
 
-use super::attempt::{Active, Pending, report_end};
+use super::attempt::{Active, Pending};
 use super::compare::{Answer, Difference, Heard, Side, judge};
 use super::conn::Session;
 use super::core::Core;
+use super::draft::header_lines;
 use super::mirror::{Doom, Line, Place};
 use super::relay::Incoming;
 use super::reply::Ended;
-use crate::base::id::{ClusterId, EndpointId};
+use crate::base::id::ClusterId;
 use crate::base::limits::BODY_BUFFER_BYTES;
 use crate::h1::framing::{self, Body};
 use crate::h1::head::{Method, ResponseHead};
@@ -29,7 +30,6 @@ use crate::io::{self, Buf, Caught, Either, Reader, Timer, Writer, catch_panic, r
 use crate::observe::stats::Verdict;
 use crate::plan::{Cluster, Compare};
 use crate::policy::balance::Ask;
-use crate::policy::outlier::Outcome;
 use crate::upstream::{Avoid, Closed, ConnectError, Installed, LocalCluster, LocalEndpoint, Upstream, open, read_head};
 
 /// A copy, ready to be sent.
@@ -54,11 +54,19 @@ pub(super) struct Shadow {
     pub(super) place: Option<Place>,
 }
 
+/// Counts a copy that gets no connection, and says how it ends.
+fn refused(local: &LocalCluster, error: ConnectError) -> Ended {
+    local.stats.upstream_rq_pending_failure_eject.inc();
+    match error {
+        ConnectError::Failed(error) => Ended::ConnectFailed(error),
+        ConnectError::TimedOut => Ended::ConnectTimedOut,
+        ConnectError::Tls(failure) => Ended::TlsFailed(failure),
+    }
+}
+
 /// What is noted of a copy while it runs.
 #[derive(Default)]
 struct Notes {
-    /// The endpoint that gets it.
-    at: Cell<Option<EndpointId>>,
     /// The status of the answer; 0 as long as there is none.
     status: Cell<u16>,
     /// Bytes sent and received.
@@ -135,7 +143,6 @@ impl Shadow {
         // Envoy's copies carry no hash either: which endpoint of a hashing cluster gets one is drawn.
         let ask = Ask { hash: None, now: self.begun };
         let picked = self.core.with_rng(|rng| local.pick(ask, Avoid::default(), rng));
-        notes.at.set(picked);
         let chosen = picked.and_then(|id| Some((local.endpoint(id)?, cluster.endpoints.get(id.index())?.address)));
         let Some((endpoint, address)) = chosen else {
             local.stats.upstream_cx_none_healthy.inc();
@@ -172,7 +179,6 @@ impl Shadow {
                 Err(ended) => return ended,
             };
             notes.connected.set(true);
-            local.report(notes.at.get(), Outcome::Connected);
             local.stats.upstream_rq_total.inc();
             let reused = upstream.begin_request();
             let received = notes.received.get();
@@ -202,19 +208,25 @@ impl Shadow {
         address: SocketAddr,
         fresh: bool,
     ) -> Result<Upstream, Ended> {
-        if let Some(upstream) = if fresh { None } else { endpoint.check_out() } {
+        let name = match &local.shared.tls {
+            None => None,
+            Some(tls) => Some(tls.name(self.host()).map_err(|error| refused(local, error))?),
+        };
+        if let Some(upstream) = if fresh { None } else { endpoint.check_out(name.as_ref()) } {
             return Ok(upstream);
         }
+        let name = name.map(|name| name.to_owned());
         let pending = Pending::begin(local);
-        let opened = open(cluster, local, endpoint, address, &self.core.buffers).await;
+        let opened = open(cluster, local, endpoint, address, name, &self.core.buffers).await;
         pending.end(true);
-        opened.map_err(|error| {
-            local.stats.upstream_rq_pending_failure_eject.inc();
-            match error {
-                ConnectError::Failed(error) => Ended::ConnectFailed(error),
-                ConnectError::TimedOut => Ended::ConnectTimedOut,
-            }
-        })
+        opened.map_err(|error| refused(local, error))
+    }
+
+    /// The Host of the copy.
+    fn host(&self) -> &[u8] {
+        header_lines(self.first.bytes())
+            .find(|(name, _)| name.eq_ignore_ascii_case(b"host"))
+            .map_or(&[], |(_, host)| host)
     }
 
     /// Sends the copy on a connection while its answer is awaited. Returns also whether nothing of either is left on it.
@@ -286,7 +298,6 @@ impl Shadow {
             return (Ended::UpstreamProtocol, false);
         };
         notes.status.set(head.status);
-        local.report(notes.at.get(), Outcome::Answered(head.status));
         let keep_alive = framing::response_keep_alive(&head, buf.bytes()) && body != Body::UntilClose;
         buf.consume(head.len);
         let mut incoming = Incoming::from(body);
@@ -319,12 +330,6 @@ impl Shadow {
         let (stats, mirrored) = (&local.stats, local.stats.mirrored());
         stats.upstream_cx_tx_bytes_total.add(notes.written.get());
         stats.upstream_cx_rx_bytes_total.add(notes.received.get());
-        let awaited = notes.connected.get() && notes.status.get() == 0;
-        match fate {
-            Fate::Ended(ended) => report_end(local, notes.at.get(), ended, awaited),
-            Fate::Doomed(Doom::TimedOut) => report_end(local, notes.at.get(), &Ended::RequestTimedOut, awaited),
-            Fate::Doomed(Doom::Cut | Doom::TooSlow | Doom::Outlived) => {}
-        }
         let status = match (fate, notes.status.get()) {
             (Fate::Ended(ended), 0) => ended.verdict(false).status,
             (Fate::Doomed(Doom::TimedOut), 0) => 504,
