@@ -25,7 +25,7 @@ on_each_driver![
     too_late_is_a_failure,
     a_broken_body_is_a_failure,
     a_client_that_leaves_is_not,
-    what_a_mirror_answers_counts_for_the_mirror,
+    who_does_not_speak_tls_is_out,
     the_next_priority_takes_over,
     the_next_priority_takes_over_by_hash,
     every_second_retry_goes_to_another_priority,
@@ -396,37 +396,24 @@ fn a_client_that_leaves_is_not(driver: Driver) {
     end(ringway, []);
 }
 
-fn what_a_mirror_answers_counts_for_the_mirror(driver: Driver) {
-    let (good, shadow) = (Moody::new("good", 200), Moody::new("shadow", 500));
-    let detection = "consecutive5xxErrors: 2, baseEjectionTime: 60s, maxEjectionPercent: 100";
-    let entry = format!(
-        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: shadow}}\nspec: {{hosts: \
-         [shadow.internal], resolution: STATIC, ports: [{{number: 80, name: http}}], endpoints: [{{address: 127.0.0.1, \
-         ports: {{http: {}}}}}]}}\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: \
-         shadow}}\nspec: {{host: shadow.internal, trafficPolicy: {{outlierDetection: {{{detection}}}}}}}\n",
-        shadow.port()
-    );
+fn who_does_not_speak_tls_is_out(driver: Driver) {
+    let plain = Origin::start(|peer| {
+        peer.raw(5)?; // of the client's hello
+        peer.send("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+    });
+    let fields = "tls: {mode: SIMPLE, insecureSkipVerify: true}, outlierDetection: {consecutiveGatewayErrors: 1, \
+                  baseEjectionTime: 60s, maxEjectionPercent: 100}";
     let ringway = Setup::new(driver)
-        .yaml(everything_to(&[good.port()]))
-        .yaml(rule(detection))
-        .yaml(host("mirrored", "mirror: {host: shadow.internal}"))
-        .yaml(entry)
+        .yaml(everything_to(&[plain.port()]))
+        .yaml(policy(fields))
+        .yaml(host("never", "retries: {attempts: 0}"))
         .start();
-    let cluster = "cluster.outbound|80||shadow.internal";
     let mut client = ringway.client();
-    for copies in 1..=4 {
-        assert_eq!(client.ask(get_of("mirrored")).text(), "good");
-        // The third and fourth copy find nobody.
-        eventually("the fate of the copy", || {
-            let sent = ringway.stat(&format!("{cluster}.upstream_rq_total"));
-            let unsent = ringway.stat(&format!("{cluster}.upstream_cx_none_healthy"));
-            let active = ringway.stat(&format!("{cluster}.upstream_rq_active"));
-            ((sent + unsent, active) == (copies, 0)).then_some(())
-        });
-    }
-    assert_eq!(shadow.origin.requests().len(), 2);
-    assert_eq!(ringway.stat(&format!("{cluster}.outlier_detection.ejections_active")), 1);
-    assert_eq!(ejections(&ringway, "detected_consecutive_5xx"), 0);
+    let response = client.ask(get_of("never"));
+    assert_eq!(response.status, 503, "{}", response.text());
+    assert_ne!(response.text(), NOBODY.1);
+    assert_eq!(client.ask(get_of("never")).text(), NOBODY.1);
+    assert_eq!(ejections(&ringway, "enforced_consecutive_gateway_failure"), 1);
     end(ringway, [client]);
 }
 

@@ -7,6 +7,7 @@ mod headers;
 mod logging;
 mod matching;
 mod mesh;
+mod mirrors;
 mod normalization;
 mod outlier;
 mod redirects;
