@@ -9,6 +9,7 @@ mod drain;
 mod faults;
 mod hostile;
 mod limits;
+mod mirrors;
 mod refusals;
 mod replays;
 mod retries;

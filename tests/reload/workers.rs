@@ -130,6 +130,8 @@ fn a_worker_that_panics_takes_its_connections_along() {
                 stands_for_loopback: None,
                 hostname: "test".into(),
                 ask_where: Box::new(|_| {}),
+                most_mirrors: 0,
+                tell_mirrors: Box::new(|_| {}),
             },
             listeners: vec![socket.try_clone().expect("a copy")],
             mailbox,
