@@ -17,7 +17,7 @@ use super::relay::Progress;
 use super::reply::Ended;
 use super::request::{self, Asked};
 use super::tries::{self, Tries};
-use super::tunnel::{self, End};
+use super::tunnel::{self, End, Ending, Meters, Until};
 use crate::io::{self, Buf};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, Discovery, EndpointId, Forward, OwnAuthority};
@@ -236,6 +236,8 @@ async fn connection(
         Some(tls) => Some(tls.name(host(session, story)).map_err(|error| refused(local, endpoint, error))?),
     };
     if let Some(upstream) = if fresh { None } else { endpoint.check_out(name.as_ref()) } {
+        // The single endpoint of a name may have moved since.
+        story.upstream_host = Some(upstream.peer());
         return Ok(upstream);
     }
     let name = name.map(|name| name.to_owned());
@@ -336,7 +338,7 @@ async fn carry(
     if let Exchanged::Tried(Tried::Over(Run { ended: ended @ Ended::UpstreamReset, .. })) = &mut exchanged
         && let Some(failure) = upstream.reader.tls_failure()
     {
-        *ended = Ended::TlsEnded(failure);
+        *ended = Ended::TlsBroke(failure);
     }
     count(&exchanged, story, &notes, (local, endpoint), &mut upstream);
     if let Exchanged::Tried(Tried::Over(Run { ended, began, .. })) = &exchanged {
@@ -360,7 +362,7 @@ async fn carry(
 /// Tells `outlierDetection` of the end of a try, unless it says nothing of the endpoint: the client left, or a breaker
 /// refused the try. Nor does a timeout but while the head of an answer is awaited: before, there was no connection yet,
 /// and after, the status was told already.
-fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &Ended, awaited: bool) {
+pub(super) fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &Ended, awaited: bool) {
     let failed = match ended {
         Ended::ConnectFailed(_) | Ended::ConnectTimedOut => true,
         Ended::UpstreamReset | Ended::UpstreamProtocol | Ended::UpstreamCut | Ended::UpstreamCorrupt => true,
@@ -397,7 +399,7 @@ fn count(
     match ended {
         Ended::Answered if story.status < 500 => return endpoint.stats.rq_success.inc(),
         Ended::Answered => {}
-        Ended::UpstreamReset | Ended::TlsEnded(_) | Ended::UpstreamCut => {
+        Ended::UpstreamReset | Ended::TlsBroke(_) | Ended::UpstreamCut => {
             upstream.closed_by(Closed::Remote);
             stats.upstream_rq_rx_reset.inc();
             if matches!(ended, Ended::UpstreamCut) {
@@ -439,14 +441,14 @@ async fn run_tunnel(session: &mut Session, story: &mut Story<'_>, upstream: &mut
     session.input.truncate(session.rest);
     session.behind.clear();
     session.entered.enter(Phase::Busy, None);
-    let client = End { reader: &mut session.reader, writer: &mut session.writer };
-    let upstream = End { reader: &mut upstream.reader, writer: &mut upstream.writer };
+    let client = End { reader: &mut session.reader, writer: &mut session.writer, handle: session.entered.handle() };
+    let upstream = End { reader: &mut upstream.reader, writer: &mut upstream.writer, handle: &upstream.handle };
     // Boxed, because tunnels are rare and their state must not weigh on every connection's task.
-    let passed = Box::pin(tunnel::run(&core, client, upstream, early)).await;
+    let passed = Box::pin(tunnel::run(&core, client, upstream, early, Until::Either, Meters::default())).await;
     http.downstream_cx_upgrades_active.dec();
     progress.received.set(progress.received.get() + passed.up);
     story.sent += passed.down;
-    if passed.client_ended {
+    if passed.ending == Ending::Client {
         request::tell(story, &Ended::ClientGone);
     }
 }

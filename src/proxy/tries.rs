@@ -278,7 +278,7 @@ pub(super) async fn run_undeclared(
 fn outcome(ended: &Ended, progress: &Progress) -> Option<Outcome> {
     Some(match ended {
         Ended::ConnectFailed(_) | Ended::ConnectTimedOut | Ended::TlsFailed(_) => Outcome::ConnectFailed,
-        Ended::UpstreamReset | Ended::TlsEnded(_) => Outcome::Reset { sent: progress.written.get() > 0 },
+        Ended::UpstreamReset | Ended::TlsBroke(_) => Outcome::Reset { sent: progress.written.get() > 0 },
         Ended::UpstreamProtocol => Outcome::Reset { sent: true },
         Ended::TryTimedOut => Outcome::TimedOut,
         // Whole answers too: what their status means was asked when their head came.

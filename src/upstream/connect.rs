@@ -24,7 +24,8 @@ pub enum ConnectError {
     Tls(TlsFailure),
 }
 
-/// Connects to `address`, an endpoint of `cluster`. Where the cluster has TLS, the server there is to be `name`.
+/// Connects to `address`, an endpoint of `cluster`, to speak HTTP/1.1. Where the cluster has TLS, the server there is to be
+/// `name`.
 ///
 /// # Errors
 /// See [`ConnectError`].
@@ -36,9 +37,24 @@ pub async fn open(
     name: Option<ServerName<'static>>,
     buffers: &BufPool,
 ) -> Result<Upstream, ConnectError> {
+    local.stats.upstream_cx_http1_total.inc();
+    open_raw(cluster, local, endpoint, address, name, buffers).await
+}
+
+/// Connects to `address`, an endpoint of `cluster`, for bytes that are none of ours to understand.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub async fn open_raw(
+    cluster: &Cluster,
+    local: &LocalCluster,
+    endpoint: &LocalEndpoint,
+    address: SocketAddr,
+    name: Option<ServerName<'static>>,
+    buffers: &BufPool,
+) -> Result<Upstream, ConnectError> {
     let stats = &local.stats;
     stats.upstream_cx_total.inc();
-    stats.upstream_cx_http1_total.inc();
     endpoint.stats.cx_total.inc();
     let begun = now();
     match ready(local, address, name.clone(), begun + cluster.connect_timeout).await {
@@ -46,7 +62,7 @@ pub async fn open(
             let opened = now();
             let took = opened.duration_since(begun).as_millis();
             stats.upstream_cx_connect_ms.record(u64::try_from(took).unwrap_or(u64::MAX));
-            Ok(Upstream::new(conn, name, buffers.body(), opened, stats.clone(), endpoint.stats.clone()))
+            Ok(Upstream::new(conn, (address, name), buffers.body(), opened, stats.clone(), endpoint.stats.clone()))
         }
         Err(error) => {
             stats.upstream_cx_connect_fail.inc();

@@ -13,7 +13,7 @@ mod secure;
 mod shared;
 mod undeclared;
 
-pub use connect::{ConnectError, open};
+pub use connect::{ConnectError, open, open_raw};
 pub use exchange::{HeadError, read_head};
 pub use health::Avoid;
 pub use installed::{CoreStats, Installed, Joined, LocalCluster, LocalEndpoint, Remains};

@@ -38,6 +38,7 @@ pub struct Upstream {
     pub buf: Buf,
     /// For ending whatever is in flight.
     pub handle: Handle,
+    peer: SocketAddr,
     /// Over TLS, who the server has proved to be.
     name: Option<ServerName<'static>>,
     local: Option<SocketAddr>,
@@ -52,7 +53,7 @@ pub struct Upstream {
 impl Upstream {
     pub(super) fn new(
         conn: Conn,
-        name: Option<ServerName<'static>>,
+        (peer, name): (SocketAddr, Option<ServerName<'static>>),
         buf: Buf,
         opened: Instant,
         cluster: Arc<ClusterStats>,
@@ -63,7 +64,13 @@ impl Upstream {
         let local = conn.handle.local_addr().ok();
         let Conn { reader, writer, handle } = conn;
         let (requests, closed, in_use) = (0, Closed::Local, true);
-        Self { reader, writer, buf, handle, name, local, opened, requests, closed, in_use, cluster, endpoint }
+        Self { reader, writer, buf, handle, peer, name, local, opened, requests, closed, in_use, cluster, endpoint }
+    }
+
+    /// Whom it goes to.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
     }
 
     /// Our address on this connection.

@@ -387,6 +387,55 @@ fn policies_without_the_effect_that_they_look_like() {
     ]);
 }
 
+/// Part of what is known of TLS: what a port expects, and what nothing says of it.
+#[test]
+fn plain_text_to_ports_that_speak_tls() {
+    let entry = service_entry(
+        "{hosts: [x.com], resolution: STATIC, endpoints: [{address: 10.0.0.1}], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}, {number: 443, name: https, protocol: HTTPS}, {number: 81, name: more, protocol: HTTP}]}",
+    );
+    let to = |port: u16, more: &str| {
+        let service = istio(
+            "VirtualService",
+            "v",
+            &format!(
+                "\n  hosts: [a.example.com]\n  gateways: [g]\n  http:\n  - route: [{{destination: {{host: x.com, port: {{number: {port}}}{more}}}}}]"
+            ),
+        );
+        both(&(service + REST), &entry)
+    };
+    let with = |port: u16, more: &str, spec: &str| both(&to(port, more), &istio("DestinationRule", "d", spec));
+    const SIMPLE: &str = "tls: {mode: SIMPLE, insecureSkipVerify: true}";
+    const FROM_80: &[&str] = &[
+        "8: VirtualService/default/v: spec.http[0].route[0].destination: warning: port 80 of x.com is port 443 of its endpoints, and requests leave for it in plain text (write trafficPolicy.tls with mode SIMPLE in a DestinationRule for x.com)",
+    ];
+    const FROM_443: &[&str] = &[
+        "8: VirtualService/default/v: spec.http[0].route[0].destination: warning: port 443 of x.com speaks HTTPS, and requests leave for it in plain text (write trafficPolicy.tls with mode SIMPLE in a DestinationRule for x.com)",
+    ];
+    let on_port = format!("portLevelSettings: [{{port: {{number: 80}}, {SIMPLE}}}]");
+    check(&[
+        (to(81, ""), &[]),
+        (to(80, ""), FROM_80),
+        (to(443, ""), FROM_443),
+        (with(80, "", &format!("{{host: x.com, trafficPolicy: {{{SIMPLE}}}}}")), &[]),
+        (with(80, "", &format!("{{host: x.com, trafficPolicy: {{{on_port}}}}}")), &[]),
+        (with(443, "", &format!("{{host: x.com, trafficPolicy: {{{on_port}}}}}")), FROM_443),
+        (
+            with(80, ", subset: s", &format!("{{host: x.com, subsets: [{{name: s, trafficPolicy: {{{on_port}}}}}]}}")),
+            &[],
+        ),
+        (
+            with(
+                80,
+                ", subset: s",
+                &format!(
+                    "{{host: x.com, trafficPolicy: {{{SIMPLE}}}, subsets: [{{name: s, trafficPolicy: {{tls: {{mode: DISABLE}}}}}}]}}"
+                ),
+            ),
+            FROM_80,
+        ),
+    ]);
+}
+
 /// Of a Gateway's hosts a VirtualService needs one, and each of its hosts needs a Gateway.
 #[test]
 fn hosts_that_no_gateway_has() {
@@ -481,55 +530,6 @@ fn rules_for_destinations_that_do_not_count() {
                 r#"25: DestinationRule/default/e: spec.trafficPolicy: warning: default/d at <stdin>:1 has it for this host, too: that one counts, this one has no effect (of several rules the subsets are put together, the policies are not)"#,
                 r#"25: DestinationRule/default/e: spec.subsets[1].name: warning: default/d at <stdin>:1 has it for this host, too: that one counts, this one has no effect (keep one of them)"#,
             ],
-        ),
-    ]);
-}
-
-/// Part of what is known of TLS: what a port expects, and what nothing says of it.
-#[test]
-fn plain_text_to_ports_that_speak_tls() {
-    let entry = service_entry(
-        "{hosts: [x.com], resolution: STATIC, endpoints: [{address: 10.0.0.1}], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}, {number: 443, name: https, protocol: HTTPS}, {number: 81, name: more, protocol: HTTP}]}",
-    );
-    let to = |port: u16, more: &str| {
-        let service = istio(
-            "VirtualService",
-            "v",
-            &format!(
-                "\n  hosts: [a.example.com]\n  gateways: [g]\n  http:\n  - route: [{{destination: {{host: x.com, port: {{number: {port}}}{more}}}}}]"
-            ),
-        );
-        both(&(service + REST), &entry)
-    };
-    let with = |port: u16, more: &str, spec: &str| both(&to(port, more), &istio("DestinationRule", "d", spec));
-    const SIMPLE: &str = "tls: {mode: SIMPLE, insecureSkipVerify: true}";
-    const FROM_80: &[&str] = &[
-        "8: VirtualService/default/v: spec.http[0].route[0].destination: warning: port 80 of x.com is port 443 of its endpoints, and requests leave for it in plain text (write trafficPolicy.tls with mode SIMPLE in a DestinationRule for x.com)",
-    ];
-    const FROM_443: &[&str] = &[
-        "8: VirtualService/default/v: spec.http[0].route[0].destination: warning: port 443 of x.com speaks HTTPS, and requests leave for it in plain text (write trafficPolicy.tls with mode SIMPLE in a DestinationRule for x.com)",
-    ];
-    let on_port = format!("portLevelSettings: [{{port: {{number: 80}}, {SIMPLE}}}]");
-    check(&[
-        (to(81, ""), &[]),
-        (to(80, ""), FROM_80),
-        (to(443, ""), FROM_443),
-        (with(80, "", &format!("{{host: x.com, trafficPolicy: {{{SIMPLE}}}}}")), &[]),
-        (with(80, "", &format!("{{host: x.com, trafficPolicy: {{{on_port}}}}}")), &[]),
-        (with(443, "", &format!("{{host: x.com, trafficPolicy: {{{on_port}}}}}")), FROM_443),
-        (
-            with(80, ", subset: s", &format!("{{host: x.com, subsets: [{{name: s, trafficPolicy: {{{on_port}}}}}]}}")),
-            &[],
-        ),
-        (
-            with(
-                80,
-                ", subset: s",
-                &format!(
-                    "{{host: x.com, trafficPolicy: {{{SIMPLE}}}, subsets: [{{name: s, trafficPolicy: {{tls: {{mode: DISABLE}}}}}}]}}"
-                ),
-            ),
-            FROM_80,
         ),
     ]);
 }

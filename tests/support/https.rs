@@ -145,14 +145,6 @@ impl Tls {
         Self { config: Arc::new(config), seen: Arc::default(), failed: Arc::default() }
     }
 
-    /// Without sessions that could be resumed, and without tickets.
-    pub(crate) fn forgetful(mut self) -> Self {
-        let config = Arc::make_mut(&mut self.config);
-        config.send_tls13_tickets = 0;
-        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-        self
-    }
-
     /// What clients said, in the order of their handshakes.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().expect("no script panicked").clone()

@@ -52,7 +52,16 @@ impl Origin {
     /// Runs `script` once for each connection. An error that it returns ends that connection, no more: proxies close
     /// on origins all the time.
     pub(crate) fn start(script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port for an origin");
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), script)
+    }
+
+    /// As [`Origin::start`], on this address.
+    #[track_caller]
+    pub(crate) fn start_at(
+        address: SocketAddr,
+        script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(address).expect("a port for an origin");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared::default());
         let acceptor = std::thread::spawn({

@@ -268,6 +268,12 @@ impl Resolution {
         matches!(self, Self::Dns | Self::DnsRoundRobin)
     }
 
+    /// Whether there are no endpoints, because the request itself says where it goes.
+    #[must_use]
+    pub fn goes_by_request(self) -> bool {
+        matches!(self, Self::None | Self::DynamicDns)
+    }
+
     fn without_endpoints(self) -> Option<&'static str> {
         match self {
             Self::None => Some("NONE"),
@@ -278,7 +284,14 @@ impl Resolution {
 }
 
 fn endpoint(item: &Item<'_>, resolution: Option<Resolution>, ports: &[EntryPort]) -> Option<WorkloadSpec> {
-    let Some(endpoint) = workload_entry::read_endpoint(item)? else {
+    let (endpoint, is_unix) = workload_entry::read_endpoint(item)?;
+    for name in endpoint.ports.keys() {
+        if !ports.iter().any(|port| port.name == *name) {
+            let names: Vec<_> = ports.iter().map(|port| port.name.as_str()).collect();
+            item.error(format!("port \"{name}\" is not a port of this ServiceEntry"), did_you_mean(name, &names));
+        }
+    }
+    if is_unix {
         match resolution {
             Some(Resolution::Static) if ports.len() != 1 => {
                 item.error("a unix socket serves exactly one port", "write one ServiceEntry for each socket");
@@ -287,12 +300,6 @@ fn endpoint(item: &Item<'_>, resolution: Option<Resolution>, ports: &[EntryPort]
             _ => item.error("a unix socket goes with resolution STATIC only", "write \"resolution: STATIC\""),
         }
         return None;
-    };
-    for name in endpoint.ports.keys() {
-        if !ports.iter().any(|port| port.name == *name) {
-            let names: Vec<_> = ports.iter().map(|port| port.name.as_str()).collect();
-            item.error(format!("port \"{name}\" is not a port of this ServiceEntry"), did_you_mean(name, &names));
-        }
     }
     if matches!(endpoint.address, Address::Name(_)) && resolution == Some(Resolution::Static) {
         item.error("a host name is no endpoint of resolution STATIC", "write \"resolution: DNS\", or an address");

@@ -25,6 +25,7 @@ mod lb_rules;
 mod listener;
 mod matcher;
 mod mesh;
+mod outbound;
 mod resilience;
 mod route;
 #[cfg(test)]

@@ -8,9 +8,20 @@ use super::{Checks, rule_path};
 use crate::istio::model::destination_rule::{DestinationRule, Subset, TrafficPolicy};
 use crate::istio::model::scalar::{Protocol, host};
 use crate::istio::model::selects;
+use crate::istio::model::service_entry::Resolution;
 use crate::istio::model::virtual_service::{Destination, HttpRoute, MESH, VirtualService};
 use crate::istio::reader::{did_you_mean, not_enforced};
 use crate::istio::world::Service;
+
+/// Whether requests of a Gateway may meet this rule.
+fn serves_a_gateway(from: &VirtualService, route: &HttpRoute) -> bool {
+    let some = |gateways: &[String]| gateways.iter().any(|gateway| gateway != MESH);
+    let of_block = |gateways: &[String]| some(if gateways.is_empty() { &from.gateways } else { gateways });
+    if route.matches.is_empty() {
+        return some(&from.gateways);
+    }
+    route.matches.iter().any(|block| of_block(&block.gateways))
+}
 
 /// What a destination is for.
 #[derive(Clone, Copy)]
@@ -144,7 +155,15 @@ impl<'a> Checks<'a> {
             return self.broken(from, &format!("{path}.host"), what, instead);
         };
         self.destination_port(from, route, path, to, is, service);
-        if service.workloads.is_empty() {
+        if service.resolution == Resolution::None && serves_a_gateway(from, route) {
+            let what = format!(
+                "{} has resolution NONE: at a gateway that is no address, and its requests would come back to it",
+                service.hostname
+            );
+            let instead = format!("write \"resolution: DNS\" in {}", service.source.resource);
+            self.problems.push(from.meta.source.error(&format!("{path}.host"), what, instead));
+        }
+        if service.workloads.is_empty() && !service.resolution.goes_by_request() {
             let lost = is.lost("so requests get 503");
             let what = format!("nothing answers for {}: it has no endpoints, {lost}", service.hostname);
             let instead = "add a WorkloadEntry with the labels that it selects, or an EndpointSlice";
