@@ -32,7 +32,7 @@ pub(super) enum Ended {
     /// The upstream ended the connection before its response began: 503 UC.
     UpstreamReset,
     /// The same, and before that it said why, or broke TLS: 503 UC.
-    BrokenTls(TlsFailure),
+    TlsBroke(TlsFailure),
     /// The upstream did not speak HTTP/1: 502 UPE.
     UpstreamProtocol,
     /// The upstream ended the connection inside its response.
@@ -117,7 +117,7 @@ impl Ended {
             Self::TlsFailed(failure) => no_connection(tls_error(failure), retried),
             Self::ConnectTimedOut => reset(503, "connection timeout", Flags::UF),
             Self::UpstreamReset => reset(503, "connection termination", Flags::UC),
-            Self::BrokenTls(failure) => {
+            Self::TlsBroke(failure) => {
                 because(reset(503, "connection termination", Flags::UC), "connection_termination", tls_error(failure))
             }
             Self::UpstreamProtocol => reset(502, "protocol error", Flags::UPE),
