@@ -66,7 +66,11 @@ pub(super) async fn serve(
         cluster: "".into(),
     };
     arrival.entered.enter(Phase::Busy, None);
-    let Attempt { host, outcome } = connect(&arrival, &installed, outbound, to, &mut tale).await;
+    let Attempt { host, mut outcome } = connect(&arrival, &installed, outbound, to, &mut tale).await;
+    // Asked once more: what was on its way then is there now.
+    if outcome.is_ok() && arrival.core.went_out(arrival.peer) {
+        outcome = Err(Ended::Circular);
+    }
     // It may last for days, and a reload must not wait for it to have its memory back.
     drop(installed);
     tale.host = host;
@@ -84,6 +88,9 @@ pub(super) async fn serve(
 
 async fn connect(arrival: &Arrival, installed: &Installed, outbound: &Outbound, to: To, tale: &mut Tale) -> Attempt {
     let core = &arrival.core;
+    if core.went_out(arrival.peer) {
+        return Attempt::failed(Ended::Circular);
+    }
     match to {
         To::Nowhere(ended) => Attempt::failed(ended),
         To::Outlet(number) => {
