@@ -121,6 +121,12 @@ impl State {
         self.differences.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells of other members of the clusters of that plan.
+    pub fn members_changed(&self, plan: Arc<Plan>, shared: SharedClusters) {
+        let mut now = self.now();
+        (now.plan, now.shared) = (plan, shared);
+    }
+
     fn plan(&self) -> Arc<Plan> {
         Arc::clone(&self.now().plan)
     }

@@ -4,13 +4,14 @@
 //! loop keeps the time.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tracing::info;
 
 use super::Running;
 use crate::io::now;
-use crate::plan::Plan;
+use crate::plan::{Cluster, Plan};
 
 /// When which cluster of the plan in force is due.
 #[derive(Debug, Default)]
@@ -30,7 +31,7 @@ impl Ejections {
     pub(super) fn follow(&mut self, plan: &Plan, old: &Plan, now: Instant) {
         let name = |due: &Due| Some((old.clusters.get(due.cluster)?.name.as_str(), due.at));
         let before: HashMap<&str, Instant> = self.clusters.iter().filter_map(name).collect();
-        let due = |(place, cluster): (usize, &crate::plan::Cluster)| {
+        let due = |(place, cluster): (usize, &Arc<Cluster>)| {
             let regular = now + cluster.outlier.as_ref()?.interval;
             let at = before.get(cluster.name.as_str()).map_or(regular, |at| regular.min(*at));
             Some(Due { cluster: place, at })
@@ -72,7 +73,7 @@ mod tests {
 
     use super::*;
     use crate::istio::model::proxy::Proxy;
-    use crate::plan::{Cluster, Overrides, ProxySettings};
+    use crate::plan::{Overrides, ProxySettings};
     use crate::policy::balance::{Policy, Spread};
     use crate::policy::outlier::Outlier;
 
@@ -83,10 +84,10 @@ mod tests {
         let cluster = |(name, interval): &(&str, Option<u32>)| {
             let outlier = interval.map(|seconds| Outlier { interval: seconds * SECOND, ..Outlier::default() });
             let spread = Spread::even(Policy::RoundRobin, None, &[]);
-            Cluster { outlier, ..Cluster::new(name, spread, Vec::new(), SECOND) }
+            Arc::new(Cluster { outlier, ..Cluster::new(name, spread, Vec::new(), SECOND) })
         };
         let proxy = ProxySettings::resolve(&Proxy::default(), &Overrides::default());
-        Plan { listeners: Vec::new(), clusters: clusters.iter().map(cluster).collect(), proxy }
+        Plan { listeners: Arc::default(), clusters: clusters.iter().map(cluster).collect(), proxy }
     }
 
     #[test]

@@ -6,12 +6,10 @@ use std::sync::mpsc::RecvTimeoutError;
 use tracing::{error, info};
 
 use super::admin::Stage;
-use super::resolve::Question;
 use super::{Event, Running};
 use crate::io::now;
 use crate::plan::ListenerKind;
-use crate::proxy::Whereabouts;
-use crate::worker::{Message, Report};
+use crate::worker::Report;
 
 impl Running {
     /// Serves until [`Event::Stop`]; then stops accepting, waits for what is in flight, at most `drainDuration`, and
@@ -29,11 +27,9 @@ impl Running {
                 Some(Event::Changed(snapshot)) => self.files_changed(snapshot),
                 Some(Event::Loaded(loaded)) => self.loaded(loaded),
                 Some(Event::ReopenLog) => self.reopen_log(),
-                Some(Event::Resolved { worker, authority, whereabouts }) => {
-                    self.resolved(worker, authority, whereabouts);
-                }
+                Some(Event::Named { name, answer }) => self.name_answered(&name, &answer),
                 None => {
-                    self.replace_workers();
+                    self.something_is_due();
                     self.sweep_ejections();
                 }
             }
@@ -41,9 +37,10 @@ impl Running {
         self.drain(stay);
     }
 
-    /// The next event; `None` when something else is due: a worker to be replaced, ejections to be looked at.
+    /// The next event; `None` when something is to be done without one.
     fn next_event(&self) -> Option<Event> {
-        let Some(due) = [self.crew.next_due(), self.ejections.next_due()].into_iter().flatten().min() else {
+        let due = [self.crew.next_due(), self.names.next_due(), self.reloads.next_due(), self.ejections.next_due()];
+        let Some(due) = due.into_iter().flatten().min() else {
             // This side holds a sender, so the channel never closes.
             return Some(self.events.recv().unwrap_or(Event::Stop));
         };
@@ -82,19 +79,16 @@ impl Running {
         }
     }
 
-    pub(super) fn asked_where(&mut self, worker: usize, authority: Box<str>) {
-        let ours = self.not_to_be_sent_to();
-        self.resolver.ask(Question { worker, authority, ours });
-    }
-
-    pub(super) fn resolved(&mut self, worker: usize, authority: Box<str>, whereabouts: Whereabouts) {
-        self.resolver.done();
-        self.crew.tell(worker, Message::Resolved { authority, whereabouts });
+    fn something_is_due(&mut self) {
+        let now = now();
+        self.replace_workers();
+        self.ask_names(now);
+        self.go_on_if_resolved(now);
     }
 
     /// Where undeclared hosts must not be: the mesh listener, which would send requests round in circles, and the admin
     /// endpoints, which are nobody's business who can reach that one.
-    fn not_to_be_sent_to(&self) -> Vec<SocketAddr> {
+    pub(super) fn not_to_be_sent_to(&self) -> Vec<SocketAddr> {
         let listeners = self.plan.listeners.iter().zip(&self.bound);
         let mesh = listeners.filter(|(listener, _)| listener.kind == ListenerKind::Mesh);
         mesh.map(|(_, bound)| bound.address).chain(self.admin_address()).collect()

@@ -11,6 +11,7 @@ use super::core::Phase;
 use super::exchange::{Notes, exchange, outgoing};
 use super::hash::Head;
 use super::mirror;
+use super::own_authority;
 use super::record::Story;
 use super::relay::Progress;
 use super::reply::Ended;
@@ -19,7 +20,7 @@ use super::tries::{self, Tries};
 use super::tunnel::{self, End, Ending, Meters, Until};
 use crate::io::{self, Buf};
 use crate::observe::stats::{ClusterStats, EndpointStats};
-use crate::plan::{Cluster, EndpointId, Forward};
+use crate::plan::{Cluster, Discovery, EndpointId, Forward, OwnAuthority};
 use crate::policy::balance::Ask;
 use crate::policy::hashing::key::{self, Hashed, NewCookie};
 use crate::policy::outlier::Outcome;
@@ -91,6 +92,9 @@ pub(super) async fn run(
     forward: &Forward,
     tries: &mut Tries<'_>,
 ) -> Tried {
+    if let Discovery::Authority(own) = &cluster.discovery {
+        return run_at_authority(session, installed, story, (cluster, local), asked, own, tries).await;
+    }
     // Written before there is an endpoint, because what chooses one may be in it.
     let head = outgoing(session, story, asked, tries);
     let hashed = match cluster.spread.hashes() {
@@ -114,6 +118,32 @@ pub(super) async fn run(
     at(session, installed, story, (cluster, local), asked, (endpoint, address), head, tries).await
 }
 
+/// Makes the try at a cluster without endpoints, where the request itself says where it goes.
+async fn run_at_authority(
+    session: &mut Session,
+    installed: &Installed,
+    story: &mut Story<'_>,
+    (cluster, local): (&Cluster, &LocalCluster),
+    asked: &Asked,
+    own: &OwnAuthority,
+    tries: &mut Tries<'_>,
+) -> Tried {
+    match own_authority::find(session, cluster, own, asked, tries).await {
+        Ok(found) => {
+            let addresses = own_authority::addresses(&found);
+            at_first_of(session, installed, story, (cluster, local), asked, addresses, tries).await
+        }
+        Err(ended) => {
+            match ended {
+                Ended::NoEndpoint => local.stats.upstream_cx_none_healthy.inc(),
+                Ended::RequestTimedOut => time_out(local, story),
+                _ => {}
+            }
+            Tried::Over(Run::failed(ended, tries.progress.whole.get()))
+        }
+    }
+}
+
 /// Makes the try at a host that is not declared: at the first of its addresses that takes the connection.
 pub(super) async fn run_undeclared(
     session: &mut Session,
@@ -124,19 +154,34 @@ pub(super) async fn run_undeclared(
     addresses: &[SocketAddr],
     tries: &mut Tries<'_>,
 ) -> Run {
-    let mut run = Run::failed(Ended::Unresolved, tries.progress.whole.get());
+    match at_first_of(session, installed, story, (cluster, local), asked, addresses, tries).await {
+        Tried::Over(run) => run,
+        // There is no policy that could have said so.
+        Tried::Again => Run::failed(Ended::UpstreamReset, tries.progress.whole.get()),
+    }
+}
+
+/// Makes the try at the first of the addresses that takes the connection.
+async fn at_first_of(
+    session: &mut Session,
+    installed: &Installed,
+    story: &mut Story<'_>,
+    (cluster, local): (&Cluster, &LocalCluster),
+    asked: &Asked,
+    addresses: &[SocketAddr],
+    tries: &mut Tries<'_>,
+) -> Tried {
+    let mut tried = Tried::Over(Run::failed(Ended::Unresolved, tries.progress.whole.get()));
     for address in addresses {
-        let endpoint = installed.undeclared(*address, story.began);
+        let endpoint = local.undeclared(*address, story.began);
         let head = (outgoing(session, story, asked, tries), &[][..]);
-        let tried = at(session, installed, story, (cluster, local), asked, (&endpoint, *address), head, tries).await;
-        // There is no policy that could have said `Again`.
-        let Tried::Over(ended) = tried else { continue };
-        run = ended;
-        if !matches!(run.ended, Ended::ConnectFailed(_) | Ended::ConnectTimedOut) {
+        tried = at(session, installed, story, (cluster, local), asked, (&endpoint, *address), head, tries).await;
+        let unreachable = |run: &Run| matches!(run.ended, Ended::ConnectFailed(_) | Ended::ConnectTimedOut);
+        if !matches!(&tried, Tried::Over(run) if unreachable(run)) {
             break;
         }
     }
-    run
+    tried
 }
 
 /// Makes the try at an endpoint.
@@ -186,14 +231,21 @@ async fn connection(
     fresh: bool,
 ) -> Result<Upstream, Ended> {
     story.upstream_host = Some(address);
-    if let Some(upstream) = if fresh { None } else { endpoint.check_out() } {
+    let name = match &local.shared.tls {
+        None => None,
+        Some(tls) => Some(tls.name(host(session, story)).map_err(|error| refused(local, endpoint, error))?),
+    };
+    if let Some(upstream) = if fresh { None } else { endpoint.check_out(name.as_ref()) } {
+        // The single endpoint of a name may have moved since.
+        story.upstream_host = Some(upstream.peer());
         return Ok(upstream);
     }
+    let name = name.map(|name| name.to_owned());
     let core = session.core.clone();
     let opened = {
         let pending = Pending::begin(local);
         // Boxed, because it is rare and holds a timer of its own, which would weigh on every connection's task.
-        let opening = Box::pin(open(cluster, local, endpoint, address, &core.buffers));
+        let opening = Box::pin(open(cluster, local, endpoint, address, name, &core.buffers));
         let opened = tries::in_time(session, tries, opening).await;
         pending.end(opened.is_ok());
         opened
@@ -201,14 +253,24 @@ async fn connection(
     if let Err(Ended::RequestTimedOut) = opened {
         time_out(local, story);
     }
-    opened?.map_err(|error| {
-        local.stats.upstream_rq_pending_failure_eject.inc();
-        endpoint.stats.rq_error.inc();
-        match error {
-            ConnectError::Failed(error) => Ended::ConnectFailed(error),
-            ConnectError::TimedOut => Ended::ConnectTimedOut,
-        }
-    })
+    opened?.map_err(|error| refused(local, endpoint, error))
+}
+
+/// Counts a request that gets no connection, and says how it ends.
+fn refused(local: &LocalCluster, endpoint: &LocalEndpoint, error: ConnectError) -> Ended {
+    local.stats.upstream_rq_pending_failure_eject.inc();
+    endpoint.stats.rq_error.inc();
+    match error {
+        ConnectError::Failed(error) => Ended::ConnectFailed(error),
+        ConnectError::TimedOut => Ended::ConnectTimedOut,
+        ConnectError::Tls(failure) => Ended::TlsFailed(failure),
+    }
+}
+
+/// The Host that is sent.
+fn host<'a>(session: &'a Session, story: &Story<'a>) -> &'a [u8] {
+    let of_client = || story.asked.map_or(&[][..], |asked| asked.host.of(session.input.bytes()));
+    story.authority.map_or_else(of_client, str::as_bytes)
 }
 
 /// Counts a request that waits for a connection.
@@ -273,6 +335,11 @@ async fn carry(
     {
         exchanged = Exchanged::Stale;
     }
+    if let Exchanged::Tried(Tried::Over(Run { ended: ended @ Ended::UpstreamReset, .. })) = &mut exchanged
+        && let Some(failure) = upstream.reader.tls_failure()
+    {
+        *ended = Ended::TlsBroke(failure);
+    }
     count(&exchanged, story, &notes, (local, endpoint), &mut upstream);
     if let Exchanged::Tried(Tried::Over(Run { ended, began, .. })) = &exchanged {
         report_end(local, tries.retries.at, ended, !began);
@@ -295,7 +362,7 @@ async fn carry(
 /// Tells `outlierDetection` of the end of a try, unless it says nothing of the endpoint: the client left, or a breaker
 /// refused the try. Nor does a timeout but while the head of an answer is awaited: before, there was no connection yet,
 /// and after, the status was told already.
-fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &Ended, awaited: bool) {
+pub(super) fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &Ended, awaited: bool) {
     let failed = match ended {
         Ended::ConnectFailed(_) | Ended::ConnectTimedOut => true,
         Ended::UpstreamReset | Ended::UpstreamProtocol | Ended::UpstreamCut | Ended::UpstreamCorrupt => true,
@@ -332,7 +399,7 @@ fn count(
     match ended {
         Ended::Answered if story.status < 500 => return endpoint.stats.rq_success.inc(),
         Ended::Answered => {}
-        Ended::UpstreamReset | Ended::UpstreamCut => {
+        Ended::UpstreamReset | Ended::TlsBroke(_) | Ended::UpstreamCut => {
             upstream.closed_by(Closed::Remote);
             stats.upstream_rq_rx_reset.inc();
             if matches!(ended, Ended::UpstreamCut) {

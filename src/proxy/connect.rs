@@ -129,7 +129,7 @@ async fn to_undeclared<'p>(
     let deadline = io::now() + cluster.0.connect_timeout;
     let Session { core, timer, input, .. } = session;
     match undeclared::of_authority(core, timer, outbound, asked.host.of(input.bytes()), deadline).await {
-        Ok(addresses) => outlet::to_addresses(core, installed, cluster, &addresses).await,
+        Ok(addresses) => outlet::to_addresses(core, cluster, &addresses).await,
         Err(ended) => Attempt::failed(ended),
     }
 }

@@ -25,8 +25,8 @@ use crate::io::{self, BufPool, Handle, Notify};
 use crate::observe::access_log::{AccessLog, Record};
 use crate::observe::date::DateCache;
 use crate::observe::writer::LogSink;
-use crate::plan::{HeaderName, ListenerKind, Plan};
-use crate::upstream::{CoreStats, Installed, Remains, SharedClusters};
+use crate::plan::{Cluster, ClusterId, HeaderName, ListenerKind, Plan};
+use crate::upstream::{CoreStats, Installed, Joined, Remains, SharedClusters};
 
 /// The downstream connections that the process may hold, over all cores (`limits.maxConnections`).
 ///
@@ -211,6 +211,16 @@ impl Core {
         old
     }
 
+    /// Answers the next request with other members of a cluster. Requests under way keep those that they began with.
+    pub fn change_members(&self, id: ClusterId, cluster: &Arc<Cluster>, joined: Joined) {
+        let old = self.installed();
+        let new = self.with_rng(|rng| old.with_members(id, cluster, joined, rng));
+        if let Some(new) = new {
+            *self.installed.borrow_mut() = Rc::new(new);
+            self.retired.borrow_mut().push(old);
+        }
+    }
+
     /// A plan of the past that no request needs any more, to be dropped where its size holds nobody up.
     #[must_use]
     pub fn take_retired(&self) -> Option<Remains> {
@@ -230,8 +240,8 @@ impl Core {
     }
 
     /// Control says where an authority is that this core has asked about.
-    pub fn resolved(&self, authority: &str, whereabouts: Whereabouts) {
-        self.names.answered(authority, whereabouts, io::now());
+    pub fn resolved(&self, authority: &str, whereabouts: Whereabouts, valid: Option<Duration>) {
+        self.names.answered(authority, whereabouts, valid, io::now());
     }
 
     /// Whether the mesh listener or the admin endpoints may be on this port of some address: where a connection from here

@@ -27,6 +27,7 @@ mod hash;
 mod mirror;
 mod names;
 mod outlet;
+mod own_authority;
 mod record;
 mod redirect;
 mod relay;

@@ -85,13 +85,12 @@ pub(super) async fn to_cluster(core: &Rc<Core>, (cluster, local): (&Cluster, &Lo
 /// Connects to the first of these addresses that takes it.
 pub(super) async fn to_addresses(
     core: &Rc<Core>,
-    installed: &Installed,
     (cluster, local): (&Cluster, &LocalCluster),
     addresses: &[SocketAddr],
 ) -> Attempt {
     let mut attempt = Attempt::failed(Ended::Unresolved);
     for address in addresses {
-        let endpoint = installed.undeclared(*address, io::now());
+        let endpoint = local.undeclared(*address, io::now());
         let outcome = connect(core, (cluster, local), &endpoint, *address).await;
         attempt = Attempt { host: Some(*address), outcome };
         if attempt.outcome.is_ok() {
@@ -108,7 +107,16 @@ async fn connect(
     address: SocketAddr,
 ) -> Result<Outlet, Ended> {
     let riding = Riding::begin(local, endpoint);
-    match open_raw(cluster, local, endpoint, address, &core.buffers).await {
+    // Raw bytes name no host: only what the rule names can be asked for.
+    let name = match &local.shared.tls {
+        None => Ok(None),
+        Some(tls) => tls.name(b"").map(|name| Some(name.to_owned())),
+    };
+    let opened = match name {
+        Ok(name) => open_raw(cluster, local, endpoint, address, name, &core.buffers).await,
+        Err(error) => Err(error),
+    };
+    match opened {
         Ok(upstream) => {
             let stats = local.stats.clone();
             let listed = upstream.local().map(|own| core.goes_out(own));
@@ -119,6 +127,7 @@ async fn connect(
             Err(match error {
                 ConnectError::Failed(error) => Ended::ConnectFailed(error),
                 ConnectError::TimedOut => Ended::ConnectTimedOut,
+                ConnectError::Tls(failure) => Ended::TlsFailed(failure),
             })
         }
     }

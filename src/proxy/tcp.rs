@@ -110,7 +110,7 @@ async fn connect(arrival: &Arrival, installed: &Installed, outbound: &Outbound, 
             let deadline = io::now() + cluster.0.connect_timeout;
             let mut timer = Timer::default();
             match undeclared::of_original(core, &mut timer, outbound, original, deadline).await {
-                Ok(addresses) => outlet::to_addresses(core, installed, cluster, &addresses).await,
+                Ok(addresses) => outlet::to_addresses(core, cluster, &addresses).await,
                 Err(ended) => Attempt::failed(ended),
             }
         }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::secure::Secured;
 use crate::io::now;
 use crate::plan::{Cluster, Plan};
 use crate::policy::outlier::{ClusterHealth, EndpointHealth};
@@ -21,6 +22,8 @@ pub struct SharedCluster {
     pub health: Option<Arc<ClusterHealth>>,
     /// The health of each endpoint, in the order of [`Cluster::endpoints`]; empty without `outlierDetection`.
     pub endpoints: Box<[Arc<EndpointHealth>]>,
+    /// TLS towards the endpoints; its sessions outlive a reload that leaves its settings alone.
+    pub tls: Option<Arc<Secured>>,
 }
 
 /// The clusters of a plan, in its order.
@@ -41,10 +44,16 @@ impl SharedCluster {
             .clusters
             .iter()
             .zip(old.1.iter())
-            .map(|(cluster, shared)| (cluster.name.as_str(), (cluster, shared.as_ref())))
+            .map(|(cluster, shared)| (cluster.name.as_str(), (cluster.as_ref(), shared.as_ref())))
             .collect();
-        let after = |cluster: &Cluster| Arc::new(Self::new(cluster, before.get(cluster.name.as_str()).copied()));
+        let after = |cluster: &Arc<Cluster>| Arc::new(Self::new(cluster, before.get(cluster.name.as_str()).copied()));
         plan.clusters.iter().map(after).collect()
+    }
+
+    /// One cluster, with other members than it had before.
+    #[must_use]
+    pub fn after(cluster: &Cluster, old: (&Cluster, &Self)) -> Arc<Self> {
+        Arc::new(Self::new(cluster, Some(old)))
     }
 
     fn new(cluster: &Cluster, old: Option<(&Cluster, &Self)>) -> Self {
@@ -57,7 +66,9 @@ impl SharedCluster {
         };
         let (health, endpoints) =
             health(cluster, old).map_or_else(Default::default, |(health, endpoints)| (Some(health), endpoints));
-        Self { breaker, health, endpoints }
+        let kept_tls = old.filter(|(was, _)| was.tls == cluster.tls).and_then(|(_, shared)| shared.tls.clone());
+        let tls = kept_tls.or_else(|| cluster.tls.as_deref().map(|tls| Arc::new(Secured::new(tls))));
+        Self { breaker, health, endpoints, tls }
     }
 }
 
@@ -69,16 +80,18 @@ fn health(cluster: &Cluster, old: Option<(&Cluster, &SharedCluster)>) -> Option<
         let health = ClusterHealth::new(cluster.endpoints.len(), now());
         return Some((Arc::new(health), cluster.endpoints.iter().map(|_| Arc::default()).collect()));
     };
-    let place = |of: &Cluster, address| of.endpoints.binary_search_by_key(&address, |endpoint| endpoint.address).ok();
-    for (member, endpoint) in was.endpoints.iter().zip(&shared.endpoints) {
-        if place(cluster, member.address).is_none() {
-            health.retire(endpoint);
+    let places: Vec<Option<usize>> =
+        cluster.endpoints.iter().map(|member| was.place_before(cluster, member.address)).collect();
+    let mut stays = vec![false; shared.endpoints.len()];
+    places.iter().flatten().for_each(|place| {
+        if let Some(stays) = stays.get_mut(*place) {
+            *stays = true;
         }
-    }
+    });
+    shared.endpoints.iter().zip(stays).filter(|(_, stays)| !stays).for_each(|(endpoint, _)| health.retire(endpoint));
     health.resize(cluster.endpoints.len());
-    let kept = |address| shared.endpoints.get(place(was, address)?).cloned();
-    let endpoints: Box<[Arc<EndpointHealth>]> =
-        cluster.endpoints.iter().map(|member| kept(member.address).unwrap_or_default()).collect();
+    let kept = |place: &Option<usize>| shared.endpoints.get((*place)?).cloned();
+    let endpoints: Box<[Arc<EndpointHealth>]> = places.iter().map(|place| kept(place).unwrap_or_default()).collect();
     if was.outlier.as_ref() != Some(rule) {
         endpoints.iter().for_each(|endpoint| endpoint.clear_all());
     }
@@ -108,7 +121,7 @@ mod tests {
         Cluster { limits, outlier: Some(Outlier::default()), ..cluster }
     }
 
-    fn after(old: (&Cluster, &SharedCluster), new: &Cluster) -> SharedCluster {
+    fn next(old: (&Cluster, &SharedCluster), new: &Cluster) -> SharedCluster {
         SharedCluster::new(new, Some(old))
     }
 
@@ -124,10 +137,10 @@ mod tests {
         let limit = |shared: &SharedCluster| shared.breaker.clone().expect("a breaker");
         assert!(limit(&first).connections.take());
         assert!(!limit(&first).connections.take());
-        let second = after((&one, &first), &two);
+        let second = next((&one, &first), &two);
         assert!(limit(&first).connections.take(), "who holds the old plan follows the new limit");
         assert!(!limit(&second).connections.take());
-        let third = after((&two, &second), &none);
+        let third = next((&two, &second), &none);
         assert!(limit(&third).connections.take(), "without a limit it still counts");
         assert_eq!(limit(&third).connections.taken(), 3);
     }
@@ -136,7 +149,7 @@ mod tests {
     fn health_stays_with_the_address() {
         let (old, new) = (cluster(None, &[1, 3, 5]), cluster(None, &[2, 3, 5]));
         let before = SharedCluster::new(&old, None);
-        let now = after((&old, &before), &new);
+        let now = next((&old, &before), &new);
         let kept = |at: usize| before.endpoints.iter().position(|health| Arc::ptr_eq(health, &now.endpoints[at]));
         assert_eq!([kept(0), kept(1), kept(2)], [None, Some(1), Some(2)]);
         assert!(Arc::ptr_eq(before.health.as_ref().expect("health"), now.health.as_ref().expect("health")));
@@ -160,13 +173,13 @@ mod tests {
         let before = SharedCluster::new(&old, None);
         assert!(eject(&old, &before, 0) && eject(&old, &before, 1));
         assert!(!eject(&old, &before, 2), "half of them are out");
-        let now = after((&old, &before), &new);
+        let now = next((&old, &before), &new);
         let out: Vec<bool> = now.endpoints.iter().map(|endpoint| endpoint.is_ejected()).collect();
         assert_eq!(out, [false, true, false, false]);
         assert_eq!(now.health.as_ref().expect("health").ejected(), 1, "the place of who went is free");
         assert!(eject(&new, &now, 0) && !eject(&new, &now, 2));
         // Back again, it is somebody new.
-        let again = after((&new, &now), &old);
+        let again = next((&new, &now), &old);
         let out: Vec<bool> = again.endpoints.iter().map(|endpoint| endpoint.is_ejected()).collect();
         assert_eq!(out, [false, true, false, false]);
         assert_eq!(again.health.as_ref().expect("health").ejected(), 1);
@@ -177,9 +190,9 @@ mod tests {
         let (with, without) = (ejecting(100, &[1, 3]), Cluster { outlier: None, ..cluster(None, &[1, 3]) });
         let first = SharedCluster::new(&with, None);
         assert!(eject(&with, &first, 0));
-        let second = after((&with, &first), &without);
+        let second = next((&with, &first), &without);
         assert!(second.health.is_none() && second.endpoints.is_empty());
-        let third = after((&without, &second), &with);
+        let third = next((&without, &second), &with);
         assert!(!third.endpoints[0].is_ejected());
         assert_eq!(third.health.expect("health").ejected(), 0);
     }
@@ -196,7 +209,7 @@ mod tests {
             shared.endpoints[0].is_ejected()
         };
         assert!((0..5).all(|_| !report(&high, &first)));
-        let second = after((&high, &first), &low);
+        let second = next((&high, &first), &low);
         let ejected: Vec<bool> = (0..3).map(|_| report(&low, &second)).collect();
         assert_eq!(ejected, [false, false, true], "five are more than three, but three more are asked for");
     }

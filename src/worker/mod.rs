@@ -10,14 +10,15 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
+use std::time::Duration;
 
 use core_affinity::CoreId;
 
 use crate::io::{self, Bell, Driver, Notify, Ringer, Started, race};
 use crate::observe::access_log::AccessLog;
-use crate::plan::Plan;
+use crate::plan::{Cluster, ClusterId, Plan};
 use crate::proxy::{Core, CoreParts, Difference, TICK, Whereabouts};
-use crate::upstream::{CoreStats, Remains, SharedClusters};
+use crate::upstream::{CoreStats, Joined, Remains, SharedClusters};
 
 use accept::Doors;
 pub use accept::Socket;
@@ -33,7 +34,11 @@ pub enum Message {
         authority: Box<str>,
         /// The answer.
         whereabouts: Whereabouts,
+        /// How long it holds; `None`: nobody answered, and what was known before is better than nothing.
+        valid: Option<Duration>,
     },
+    /// A cluster of the plan in force has other members.
+    Members(Box<Members>),
     /// Accept nothing new, finish what is under way, then end.
     Drain,
     /// End now.
@@ -52,6 +57,17 @@ pub struct Install {
     pub sockets: Vec<Socket>,
     /// The plan's form of log lines, if there is a log.
     pub log_format: Option<Arc<AccessLog>>,
+}
+
+/// The members of a cluster of the plan in force from now on.
+#[derive(Debug)]
+pub struct Members {
+    /// The cluster's place in the plan.
+    pub id: ClusterId,
+    /// The cluster with them.
+    pub cluster: Arc<Cluster>,
+    /// The worker's counters, and what all workers share.
+    pub joined: Joined,
 }
 
 impl std::fmt::Debug for Install {
@@ -218,7 +234,13 @@ async fn serve(start: Start, started: Started) -> std::io::Result<()> {
                     doors.change(sockets, &old)?;
                     reports(Report::Installed { worker });
                 }
-                Ok(Message::Resolved { authority, whereabouts }) => core.resolved(&authority, whereabouts),
+                Ok(Message::Resolved { authority, whereabouts, valid }) => {
+                    core.resolved(&authority, whereabouts, valid);
+                }
+                Ok(Message::Members(members)) => {
+                    let Members { id, cluster, joined } = *members;
+                    core.change_members(id, &cluster, joined);
+                }
                 Ok(Message::Drain) => {
                     doors.stop();
                     core.drain();

@@ -59,6 +59,7 @@ impl Origin {
     }
 
     /// As [`Origin::start`], at an address of its own.
+    #[track_caller]
     pub(crate) fn start_at(
         address: SocketAddr,
         script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static,

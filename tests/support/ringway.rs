@@ -48,6 +48,7 @@ pub(crate) struct Setup {
     labels: String,
     limits: String,
     access_log: Option<PathBuf>,
+    spec: String,
     mesh_config: String,
     documents: Vec<String>,
     paths: Vec<PathBuf>,
@@ -70,6 +71,7 @@ impl Setup {
             labels: String::new(),
             limits: String::new(),
             access_log: None,
+            spec: String::new(),
             mesh_config: String::new(),
             documents: Vec::new(),
             paths: Vec::new(),
@@ -156,6 +158,12 @@ impl Setup {
         self
     }
 
+    /// Another field of `spec`; `value` may be flow YAML.
+    pub(crate) fn spec(mut self, field: &str, value: &str) -> Self {
+        let _ = writeln!(self.spec, "  {field}: {value}");
+        self
+    }
+
     /// One field of `spec.meshConfig`; `value` may be flow YAML.
     pub(crate) fn mesh_config(mut self, field: &str, value: &str) -> Self {
         let _ = writeln!(self.mesh_config, "    {field}: {value}");
@@ -236,6 +244,7 @@ impl Setup {
         if let Some(mesh) = self.mesh {
             let _ = writeln!(text, "  mesh: {{listen: '{mesh}'{}}}", self.mesh_fields);
         }
+        text.push_str(&self.spec);
         if !self.limits.is_empty() {
             let _ = write!(text, "  limits:\n{}", self.limits);
         }

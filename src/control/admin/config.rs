@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+mod discovery;
 mod resilience;
+mod secured;
 
 use super::address;
 use crate::plan::{
@@ -28,7 +30,8 @@ const SECRET_NAMES: [&str; 7] = ["authorization", "cookie", "token", "secret", "
 
 /// The plan as a document; of listeners, virtual hosts and clusters only those whose name `keep` accepts.
 pub(super) fn dump(plan: &Plan, keep: &dyn Fn(&str) -> bool) -> Value {
-    let mut clusters: Vec<&Cluster> = plan.clusters.iter().filter(|cluster| keep(&cluster.name)).collect();
+    let clusters = plan.clusters.iter().map(AsRef::as_ref);
+    let mut clusters: Vec<&Cluster> = clusters.filter(|cluster: &&Cluster| keep(&cluster.name)).collect();
     clusters.sort_by(|a, b| a.name.cmp(&b.name));
     let mut listeners: Vec<&Listener> = plan.listeners.iter().collect();
     listeners.sort_by(|a, b| a.name.cmp(&b.name));
@@ -61,7 +64,7 @@ fn bootstrap(plan: &Plan) -> Value {
             "format": proxy.access_log_format,
         })
     });
-    json!({
+    let mut shown = json!({
         "node": {"id": proxy.name, "metadata": {"NAMESPACE": proxy.namespace, "LABELS": proxy.labels}},
         "admin": proxy.admin.map(|admin| json!({"address": address(admin)})),
         "cpus": match &proxy.cpus {
@@ -97,7 +100,11 @@ fn bootstrap(plan: &Plan) -> Value {
             "max_headers": limits.max_headers,
             "max_connections": limits.max_connections,
         },
-    })
+    });
+    if let Some(dns) = discovery::dns(&proxy.dns) {
+        shown["dns"] = dns;
+    }
+    shown
 }
 
 fn duration(time: Duration) -> String {
@@ -127,6 +134,7 @@ fn cluster(cluster: &Cluster) -> Value {
         }
     }
     resilience::connections(&mut shown, cluster);
+    secured::transport_socket(&mut shown, cluster);
     if let Some(warmup) = warmup {
         shown["slow_start_config"] = json!({
             "slow_start_window": duration(warmup.duration),
@@ -148,6 +156,7 @@ fn cluster(cluster: &Cluster) -> Value {
         })
     });
     shown["load_assignment"] = json!({"cluster_name": name, "endpoints": groups.collect::<Vec<_>>()});
+    discovery::members(&mut shown, cluster);
     shown
 }
 

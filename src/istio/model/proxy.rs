@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use super::dns::{self, Dns};
 use super::mesh_config;
 pub use super::mesh_config::{AccessLogEncoding, MeshConfig, OutboundTrafficPolicy, PathNormalization};
 use super::{Labels, Locality, Meta};
@@ -41,6 +42,8 @@ pub struct Proxy {
     /// `spec.mesh.allowLocal`: whether hosts that nobody declared may be loopback or link-local addresses also where the
     /// listener is open to others than this host; `None`: not said.
     pub mesh_allow_local: Option<bool>,
+    /// `spec.dns`.
+    pub dns: Dns,
     /// `spec.meshConfig`.
     pub mesh_config: MeshConfig,
     /// Where it was written.
@@ -121,6 +124,7 @@ impl Default for Proxy {
             limits: Limits::default(),
             mesh_listen: None,
             mesh_allow_local: None,
+            dns: Dns::default(),
             mesh_config: MeshConfig::default(),
             source: Source::bare("(defaults)", 0, "Proxy/default/ringway"),
         }
@@ -152,6 +156,7 @@ const PROXY: Message = Message {
         enforced("mirrorHostSuffix"),
         enforced("limits"),
         enforced("mesh"),
+        enforced("dns"),
         enforced("meshConfig"),
     ],
 };
@@ -171,7 +176,7 @@ const LIMITS: Message = Message {
 };
 
 /// The tables of this kind.
-pub(in crate::istio) const MESSAGES: &[&Message] = &[&PROXY, &MESH, &LIMITS];
+pub(in crate::istio) const MESSAGES: &[&Message] = &[&PROXY, &MESH, &LIMITS, dns::DNS];
 
 /// Smallest `maxHeaderBytes`: a browser's request with a few cookies fits.
 const MIN_HEADER_BYTES: u32 = 1024;
@@ -207,6 +212,7 @@ pub(in crate::istio) fn read(meta: Meta, spec: Option<&Item<'_>>) -> Option<Prox
             proxy.mesh_allow_local = mesh.get("allowLocal").and_then(|item| item.bool());
         }
     });
+    on("dns", &mut |item| set(&mut proxy.dns, dns::read(item)));
     let mut concurrency = None;
     on("meshConfig", &mut |item| set(&mut proxy.mesh_config, mesh_config::read(item, &mut concurrency)));
     if let Some(workers) = concurrency {

@@ -137,7 +137,12 @@ impl Kind {
 
 /// A field without the response code or class at its end, and that one: `upstream_rq_503` is `upstream_rq` and
 /// `envoy_response_code="503"`, `upstream_rq_5xx` is `upstream_rq_xx` and `envoy_response_code_class="5"`.
+///
+/// What ringway counts of comparisons by a pair of statuses is one metric, too.
 fn split_code(field: &str) -> (&str, Option<(&'static str, &str)>) {
+    if let Some(statuses) = field.strip_prefix("mirror_status.") {
+        return ("mirror_status", Some(("statuses", statuses)));
+    }
     let digits = |text: &str, count: usize| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
     match field.rsplit_once("_rq_") {
         Some((before, code)) if digits(code, 3) => {

@@ -16,7 +16,7 @@ mod tcp;
 
 pub use blocks::{
     ClusterCells, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats, RouteCells,
-    RouteStats, ServerStats, SharedCells,
+    RouteStats, ServerStats, SharedCells, SslStats,
 };
 pub use cell::{Counter, Gauge};
 pub use formats::{write_json, write_prometheus, write_text};

@@ -213,6 +213,22 @@ impl Registry {
         tables.routes.retain(|(host, stat_prefix), _| kept.routes.contains(&(host.as_str(), stat_prefix.as_str())));
     }
 
+    /// Forgets the endpoints of a cluster that are not among `kept`.
+    pub fn retain_endpoints(&self, cluster: &str, kept: &HashSet<SocketAddr>) {
+        if let Some(cluster) = self.tables().clusters.get_mut(cluster) {
+            cluster.endpoints.retain(|address, _| kept.contains(address));
+        }
+    }
+
+    /// The endpoint of a cluster that was at `from` is at `to` now, and goes on counting.
+    pub fn move_endpoint(&self, cluster: &str, from: SocketAddr, to: SocketAddr) {
+        if let Some(cluster) = self.tables().clusters.get_mut(cluster)
+            && let Some(shards) = cluster.endpoints.remove(&from)
+        {
+            cluster.endpoints.insert(to, shards);
+        }
+    }
+
     /// The worker of `core` is dead, and with it all that it counted as active: its gauges begin again at 0. To be
     /// called when nobody writes them any more.
     pub fn clear_gauges(&self, core: usize) {

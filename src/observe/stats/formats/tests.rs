@@ -1,4 +1,4 @@
-use super::super::Registry;
+use super::super::{Registry, Verdict};
 use super::*;
 
 const NAME: &str = "outbound|8000|v1|httpbin.default.svc.cluster.local";
@@ -93,6 +93,21 @@ fn prometheus_histograms() {
         text.lines().find(|line| line.contains("_sum")).unwrap().rsplit(' ').next().unwrap().parse().unwrap();
     assert!((sum / 5_000_562.0 - 1.0).abs() < 0.05, "{sum}");
     assert_eq!(text.matches("_bucket").count(), 20);
+}
+
+#[test]
+fn pairs_of_statuses_are_one_metric() {
+    let registry = Registry::new(2);
+    for (core, mirror) in [(0, 500), (1, 500), (1, 0)] {
+        registry.cluster(core, "c").mirrored().compared(Verdict::Mismatch, 200, mirror);
+    }
+    let text = shown(&registry, &|name| name.contains("mirror_status"), write_prometheus);
+    assert_eq!(
+        text,
+        "# TYPE envoy_cluster_mirror_status counter\n\
+         envoy_cluster_mirror_status{statuses=\"200_500\",envoy_cluster_name=\"c\"} 2\n\
+         envoy_cluster_mirror_status{statuses=\"200_none\",envoy_cluster_name=\"c\"} 1\n"
+    );
 }
 
 #[test]

@@ -10,6 +10,30 @@ fn text(registry: &Registry, keep: &dyn Fn(&str) -> bool) -> String {
 }
 
 #[test]
+fn answers_to_copies_are_among_the_clusters_own() {
+    let registry = Registry::new(2);
+    registry.cluster(0, "c").response(200);
+    registry.cluster(0, "c").upstream_rq_time.record(1);
+    for core in 0..2 {
+        registry.cluster(core, "c").mirrored().response(200);
+        registry.cluster(core, "c").mirrored().took(1);
+    }
+    let stats = registry.snapshot(&|name| name.ends_with("upstream_rq_200") || name.ends_with("upstream_rq_time"));
+    let seen = |name: &str| {
+        let named = stats.iter().find(|stat| stat.name.strip_prefix("cluster.c.") == Some(name));
+        match named.map(|stat| &stat.value) {
+            Some(Value::Counter(value)) => Some(*value),
+            Some(Value::Histogram { all, .. }) => Some(all.count()),
+            _ => None,
+        }
+    };
+    for (name, count) in [("", 3), ("internal.", 2), ("external.", 1)] {
+        assert_eq!(seen(&format!("{name}upstream_rq_200")), Some(count), "{name}");
+        assert_eq!(seen(&format!("{name}upstream_rq_time")), Some(count), "{name}");
+    }
+}
+
+#[test]
 fn blocks_of_all_cores_sum_up_under_envoys_names() {
     let registry = Registry::new(2);
     for core in 0..2 {
