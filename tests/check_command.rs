@@ -47,7 +47,7 @@ const GATEWAY: &str = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetada
 /// Istio's own documents of its tasks have traps in them: their READMEs say why.
 #[test]
 fn the_examples_have_no_errors() {
-    let good = ["quickstart", "ingress", "mirror-compare"];
+    let good = ["quickstart", "ingress", "mirror-compare", "tls-origination"];
     let trapped =
         ["timeouts-retries/timeout", "timeouts-retries/retries", "circuit-breaking", "fault-injection", "mirroring"];
     let mut said = String::new();

@@ -75,6 +75,10 @@ const EXAMPLES: &[(&str, &[&[&str]])] = &[
     ("fault-injection", &[&["-H", "end-user: jason", "GET", "http://ratings:9080/"], &["GET", "http://ratings:9080/"]]),
     ("mirror-compare", &[&["GET", "http://shop:8000/price"]]),
     ("mirroring", &[&["GET", "http://httpbin:8000/headers"]]),
+    (
+        "tls-origination",
+        &[&["GET", "http://edition.cnn.com/politics"], &["GET", "http://edition.cnn.com:443/politics"]],
+    ),
 ];
 
 #[test]

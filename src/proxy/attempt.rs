@@ -93,7 +93,7 @@ pub(super) async fn run(
     tries: &mut Tries<'_>,
 ) -> Tried {
     if let Discovery::Authority(own) = &cluster.discovery {
-        return run_at_authority(session, installed, story, (cluster, local), asked, own, tries).await;
+        return run_at_authority(session, installed, story, (cluster, local), (asked, forward), own, tries).await;
     }
     // Written before there is an endpoint, because what chooses one may be in it.
     let head = outgoing(session, story, asked, tries);
@@ -111,8 +111,8 @@ pub(super) async fn run(
         local.stats.upstream_cx_none_healthy.inc();
         return Tried::Over(Run::failed(Ended::NoEndpoint, tries.progress.whole.get()));
     };
-    if !forward.mirrors.is_empty() && tries.retries.attempt == 1 {
-        mirror::start(session, installed, (forward, asked), &head, (&tries.upload, tries.progress.ended.get()));
+    if tries.mirrors(forward) {
+        mirror::start(session, installed, (forward, asked), &head, tries);
     }
     let head = (head, hashed.cookies.as_slice());
     at(session, installed, story, (cluster, local), asked, (endpoint, address), head, tries).await
@@ -121,16 +121,21 @@ pub(super) async fn run(
 /// Makes the try at a cluster without endpoints, where the request itself says where it goes.
 async fn run_at_authority(
     session: &mut Session,
-    installed: &Installed,
+    installed: &Rc<Installed>,
     story: &mut Story<'_>,
     (cluster, local): (&Cluster, &LocalCluster),
-    asked: &Asked,
+    (asked, forward): (&Asked, &Forward),
     own: &OwnAuthority,
     tries: &mut Tries<'_>,
 ) -> Tried {
     match own_authority::find(session, cluster, own, asked, tries).await {
         Ok(found) => {
             let addresses = own_authority::addresses(&found);
+            if tries.mirrors(forward) {
+                let head = outgoing(session, story, asked, tries);
+                mirror::start(session, installed, (forward, asked), &head, tries);
+                session.core.buffers.put(head);
+            }
             at_first_of(session, installed, story, (cluster, local), asked, addresses, tries).await
         }
         Err(ended) => {
@@ -364,7 +369,7 @@ async fn carry(
 /// and after, the status was told already.
 pub(super) fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &Ended, awaited: bool) {
     let failed = match ended {
-        Ended::ConnectFailed(_) | Ended::ConnectTimedOut => true,
+        Ended::ConnectFailed(_) | Ended::ConnectTimedOut | Ended::TlsFailed(_) | Ended::TlsBroke(_) => true,
         Ended::UpstreamReset | Ended::UpstreamProtocol | Ended::UpstreamCut | Ended::UpstreamCorrupt => true,
         Ended::RequestTimedOut | Ended::TryTimedOut => awaited,
         _ => false,

@@ -181,6 +181,11 @@ impl Retries<'_> {
 }
 
 impl<'p> Tries<'p> {
+    /// Whether copies are to be drawn with this try.
+    pub(super) fn mirrors(&self, forward: &Forward) -> bool {
+        !forward.mirrors.is_empty() && self.retries.attempt == 1
+    }
+
     /// Before the first try.
     fn begin(
         session: &mut Session,

@@ -25,6 +25,7 @@ on_each_driver![
     too_late_is_a_failure,
     a_broken_body_is_a_failure,
     a_client_that_leaves_is_not,
+    who_does_not_speak_tls_is_out,
     the_next_priority_takes_over,
     the_next_priority_takes_over_by_hash,
     every_second_retry_goes_to_another_priority,
@@ -393,6 +394,27 @@ fn a_client_that_leaves_is_not(driver: Driver) {
     assert_eq!(answer(&mut ringway.client()), (200, "ok".to_owned()));
     assert_eq!(ejections(&ringway, "detected_consecutive_5xx"), 0);
     end(ringway, []);
+}
+
+fn who_does_not_speak_tls_is_out(driver: Driver) {
+    let plain = Origin::start(|peer| {
+        peer.raw(5)?; // of the client's hello
+        peer.send("HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+    });
+    let fields = "tls: {mode: SIMPLE, insecureSkipVerify: true}, outlierDetection: {consecutiveGatewayErrors: 1, \
+                  baseEjectionTime: 60s, maxEjectionPercent: 100}";
+    let ringway = Setup::new(driver)
+        .yaml(everything_to(&[plain.port()]))
+        .yaml(policy(fields))
+        .yaml(host("never", "retries: {attempts: 0}"))
+        .start();
+    let mut client = ringway.client();
+    let response = client.ask(get_of("never"));
+    assert_eq!(response.status, 503, "{}", response.text());
+    assert_ne!(response.text(), NOBODY.1);
+    assert_eq!(client.ask(get_of("never")).text(), NOBODY.1);
+    assert_eq!(ejections(&ringway, "enforced_consecutive_gateway_failure"), 1);
+    end(ringway, [client]);
 }
 
 /// Two endpoints near, one far, by `failoverPriority`; `balancer` is more of the rule's `loadBalancer`.

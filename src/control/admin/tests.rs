@@ -249,6 +249,8 @@ fn config_dump_of_the_examples() {
         "circuit-breaking",
         "fault-injection",
         "mirroring",
+        "mirror-compare",
+        "tls-origination",
     ];
     for folder in folders {
         let plan = read(&[&format!("config/{folder}")], "");
