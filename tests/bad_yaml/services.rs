@@ -257,6 +257,17 @@ fn the_proxy() {
                 "4: Proxy/default/edge: spec.mesh.listen: must be an address with a port (write it like 127.0.0.1:15001)",
             ],
         ),
+        (proxy(r#"{admin: off, mesh: {listen: "127.0.0.1:15001", allowLocal: true}}"#), &[]),
+        (
+            proxy(r#"{mesh: {listen: "127.0.0.1:15001", allowLocl: true}}"#),
+            &[
+                r#"4: Proxy/default/edge: spec.mesh.allowLocl: unknown field "allowLocl" in Mesh (did you mean "allowLocal"?)"#,
+            ],
+        ),
+        (
+            proxy(r#"{mesh: {listen: "127.0.0.1:15001", allowLocal: maybe}}"#),
+            &[r#"4: Proxy/default/edge: spec.mesh.allowLocal: must be true or false, not a string"#],
+        ),
         (
             proxy("{mesh: {listen: localhost}}"),
             &[
