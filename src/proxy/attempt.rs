@@ -18,6 +18,7 @@ use super::reply::Ended;
 use super::request::{self, Asked};
 use super::tries::{self, Tries};
 use super::tunnel::{self, End, Ending, Meters, Until};
+use super::undeclared;
 use crate::io::{self, Buf, TlsFailure};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, Discovery, EndpointId, Forward, OwnAuthority};
@@ -128,7 +129,8 @@ async fn run_at_authority(
     own: &OwnAuthority,
     tries: &mut Tries<'_>,
 ) -> Tried {
-    match own_authority::find(session, cluster, own, asked, tries).await {
+    let found = own_authority::find(session, cluster, own, asked, tries).await;
+    match found.and_then(|found| undeclared::permitted(installed.outbound(session.listener), found)) {
         Ok(found) => {
             let addresses = own_authority::addresses(&found);
             if tries.mirrors(forward) {
