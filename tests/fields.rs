@@ -21,7 +21,7 @@ uses (`RINGWAY_UPDATE=1 cargo test --test fields`): what is not listed here is a
 - **removed**: Istio had it once; an error says what to write instead.
 - **no meaning**: accepted; it says nothing that a proxy would do.
 
-Kinds of Kubernetes (Service, EndpointSlice, Endpoints, Pod) have many more fields than a proxy needs, and other tools to
+Kinds of Kubernetes (Service, EndpointSlice, Endpoints, Pod, Secret) have many more fields than a proxy needs, and other tools to
 check them: only what moves traffic is read, and the rest is passed over.
 ";
 
