@@ -18,7 +18,7 @@ use super::reply::Ended;
 use super::request::{self, Asked};
 use super::tries::{self, Tries};
 use super::tunnel::{self, End, Ending, Meters, Until};
-use crate::io::{self, Buf};
+use crate::io::{self, Buf, TlsFailure};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, Discovery, EndpointId, Forward, OwnAuthority};
 use crate::policy::balance::Ask;
@@ -369,8 +369,11 @@ async fn carry(
 /// and after, the status was told already.
 pub(super) fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &Ended, awaited: bool) {
     let failed = match ended {
-        Ended::ConnectFailed(_) | Ended::ConnectTimedOut | Ended::TlsFailed(_) | Ended::TlsBroke(_) => true,
-        Ended::UpstreamReset | Ended::UpstreamProtocol | Ended::UpstreamCut | Ended::UpstreamCorrupt => true,
+        Ended::ConnectFailed(_) | Ended::ConnectTimedOut => true,
+        // A Host that is no name is the client's doing.
+        Ended::TlsFailed(failure) => *failure != TlsFailure::NoName,
+        Ended::UpstreamReset | Ended::TlsBroke(_) => true,
+        Ended::UpstreamProtocol | Ended::UpstreamCut | Ended::UpstreamCorrupt => true,
         Ended::RequestTimedOut | Ended::TryTimedOut => awaited,
         _ => false,
     };

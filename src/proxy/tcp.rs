@@ -115,7 +115,7 @@ fn tell(tale: &mut Tale, ended: &Ended) {
     let verdict = ended.verdict(false);
     tale.flags.insert(verdict.flags);
     match ended {
-        Ended::ConnectFailed(_) | Ended::ConnectTimedOut => tale.flags.insert(Flags::URX),
+        Ended::ConnectFailed(_) | Ended::ConnectTimedOut | Ended::TlsFailed(_) => tale.flags.insert(Flags::URX),
         Ended::Circular | Ended::LocalTarget => tale.details = verdict.details,
         _ => {}
     }

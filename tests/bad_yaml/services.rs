@@ -115,6 +115,15 @@ fn service_and_workload_entries() {
                 r#"4: ServiceEntry/default/s: spec.workloadSelector: warning: has no meaning with resolution DYNAMIC_DNS (write "resolution: STATIC")"#,
             ],
         ),
+        (
+            service_entry(
+                "{hosts: ['*.a.com'], resolution: DYNAMIC_DNS, addresses: [], ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: https, protocol: HTTPS}, {number: 444, name: a}]}",
+            ),
+            &[
+                r#"4: ServiceEntry/default/s: spec: warning: port 444 may speak TCP, where only an address tells services apart [IST0134] (write "addresses", or the port's protocol if it is HTTP)"#,
+                r#"4: ServiceEntry/default/s: spec: port 443 is none of HTTP, HTTP2, GRPC, TLS, which resolution DYNAMIC_DNS is for (write the port's "protocol")"#,
+            ],
+        ),
         (service_entry("{hosts: ['*.a.com'], resolution: DNS, workloadSelector: {labels: {a: b}}}"), &[]),
         (
             both(
