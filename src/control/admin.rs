@@ -128,7 +128,7 @@ impl State {
             let Some(breaker) = &shared.breaker else { continue };
             let stats = self.registry.cluster_shared(&cluster.name);
             for (limit, gauge) in [
-                (&breaker.connections, &stats.default_cx_open),
+                (breaker.connections.limit(), &stats.default_cx_open),
                 (&breaker.pending, &stats.default_rq_pending_open),
                 (&breaker.requests, &stats.default_rq_open),
                 (&breaker.retries, &stats.default_rq_retry_open),

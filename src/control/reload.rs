@@ -179,7 +179,7 @@ impl Running {
     fn commit(&mut self, prepared: Prepared, since: Instant) {
         let Prepared { plan, log_format, mut listeners } = prepared;
         let plan = Arc::new(plan);
-        self.shared = SharedCluster::all_after(&plan, (&self.plan, &self.shared));
+        self.shared = SharedCluster::all_after(&plan, (&self.plan, &self.shared), self.crew.len());
         let workers = self.crew.alive();
         for worker in &workers {
             let socket = |place: &mut Place| match place {

@@ -3,6 +3,8 @@
 //! The sending and receiving is `exchange`'s; how often a request is tried is `tries`'.
 
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::conn::Session;
@@ -20,7 +22,7 @@ use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, EndpointId};
 use crate::policy::balance::Ask;
 use crate::policy::hashing::key::{self, Hashed, Key, NewCookie};
-use crate::upstream::{Closed, ConnectError, Installed, LocalCluster, LocalEndpoint, Upstream, open};
+use crate::upstream::{Admitted, Closed, ConnectError, Installed, LocalCluster, LocalEndpoint, NoConnection, Upstream};
 
 /// How a request ended.
 pub(super) struct Run {
@@ -66,7 +68,6 @@ impl Active {
     fn begin(cluster: &LocalCluster, endpoint: &LocalEndpoint) -> Self {
         cluster.stats.upstream_rq_active.inc();
         endpoint.stats.rq_active.inc();
-        endpoint.stats.rq_total.inc();
         Self(cluster.stats.clone(), endpoint.stats.clone())
     }
 }
@@ -98,14 +99,13 @@ pub(super) async fn run(
     let avoided: &[EndpointId] = if tries.retries.avoids_tried() { &session.tried } else { &[] };
     let picked = session.core.with_rng(|rng| local.pick(ask, avoided, rng));
     tries.retries.at = picked;
-    let chosen = picked.and_then(|id| Some((cluster.endpoints.get(id.index())?, local.endpoint(id)?)));
-    let Some((address, endpoint)) = chosen.map(|(plan, endpoint)| (plan.address, endpoint)) else {
+    let Some(endpoint) = picked.and_then(|id| local.endpoint(id)) else {
         session.core.buffers.put(head);
         local.stats.upstream_cx_none_healthy.inc();
         return Tried::Over(Run::failed(Ended::NoEndpoint, tries.progress.whole.get()));
     };
     let head = (head, hashed.cookies.as_slice());
-    at(session, installed, story, (cluster, local), asked, (endpoint, address), head, tries).await
+    at(session, installed, story, (cluster, local), asked, endpoint, head, tries).await
 }
 
 /// Makes the try at a host that is not declared: at the first of its addresses that takes the connection.
@@ -122,7 +122,7 @@ pub(super) async fn run_undeclared(
     for address in addresses {
         let endpoint = installed.undeclared(*address, story.began);
         let head = (outgoing(session, story, asked, tries), &[][..]);
-        let tried = at(session, installed, story, (cluster, local), asked, (&endpoint, *address), head, tries).await;
+        let tried = at(session, installed, story, (cluster, local), asked, &endpoint, head, tries).await;
         // There is no policy that could have said `Again`.
         let Tried::Over(ended) = tried else { continue };
         run = ended;
@@ -141,14 +141,14 @@ async fn at(
     story: &mut Story<'_>,
     (cluster, local): (&Cluster, &LocalCluster),
     asked: &Asked,
-    (endpoint, address): (&LocalEndpoint, SocketAddr),
+    endpoint: &Rc<LocalEndpoint>,
     (mut head, cookies): (Buf, &[NewCookie<'_>]),
     tries: &mut Tries<'_>,
 ) -> Tried {
     let mut fresh = false;
     loop {
         let active = Active::begin(local, endpoint);
-        let upstream = match connection(session, story, (cluster, local), endpoint, address, tries, fresh).await {
+        let upstream = match connection(session, story, (cluster, local), endpoint, tries, fresh).await {
             Ok(upstream) => upstream,
             Err(ended) => {
                 session.core.buffers.put(head);
@@ -172,58 +172,33 @@ async fn connection(
     session: &mut Session,
     story: &mut Story<'_>,
     (cluster, local): (&Cluster, &LocalCluster),
-    endpoint: &LocalEndpoint,
-    address: SocketAddr,
+    endpoint: &Rc<LocalEndpoint>,
     tries: &Tries<'_>,
     fresh: bool,
 ) -> Result<Upstream, Ended> {
-    story.upstream_host = Some(address);
-    if let Some(upstream) = if fresh { None } else { endpoint.check_out() } {
-        return Ok(upstream);
-    }
+    story.upstream_host = Some(endpoint.address);
     let core = session.core.clone();
-    let opened = {
-        let pending = Pending::begin(local);
-        // Boxed, because it is rare and holds a timer of its own, which would weigh on every connection's task.
-        let opening = Box::pin(open(cluster, local, endpoint, address, &core.buffers));
-        let opened = tries::in_time(session, tries, opening).await;
-        pending.end(opened.is_ok());
-        opened
+    let mut pending = match local.admit(cluster, endpoint, &core.buffers, fresh) {
+        Ok(Admitted::Now(upstream)) => return Ok(upstream),
+        Ok(Admitted::Pending(pending)) => pending,
+        Err(_) => return Err(Ended::Overflow),
     };
-    if let Err(Ended::RequestTimedOut) = opened {
-        time_out(local, story);
-    }
-    opened?.map_err(|error| {
-        local.stats.upstream_rq_pending_failure_eject.inc();
-        endpoint.stats.rq_error.inc();
-        match error {
-            ConnectError::Failed(error) => Ended::ConnectFailed(error),
-            ConnectError::TimedOut => Ended::ConnectTimedOut,
+    match tries::in_time(session, tries, pin!(pending.connection())).await {
+        Ok(Ok(upstream)) => Ok(upstream),
+        Ok(Err(NoConnection::Overflow)) => Err(Ended::Overflow),
+        Ok(Err(NoConnection::Connect(error))) => {
+            endpoint.stats.rq_error.inc();
+            Err(match error {
+                ConnectError::Failed(error) => Ended::ConnectFailed(error),
+                ConnectError::TimedOut => Ended::ConnectTimedOut,
+            })
         }
-    })
-}
-
-/// Counts a request that waits for a connection.
-struct Pending<'a>(&'a ClusterStats);
-
-impl<'a> Pending<'a> {
-    fn begin(local: &'a LocalCluster) -> Self {
-        local.stats.upstream_rq_pending_total.inc();
-        local.stats.upstream_rq_pending_active.inc();
-        Self(&local.stats)
-    }
-
-    /// It waits no longer; `served` unless it was given up.
-    fn end(self, served: bool) {
-        if !served {
-            self.0.upstream_rq_cancelled.inc();
+        Err(ended) => {
+            if matches!(ended, Ended::RequestTimedOut) {
+                time_out(local, story);
+            }
+            Err(ended)
         }
-    }
-}
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        self.0.upstream_rq_pending_active.dec();
     }
 }
 
@@ -235,11 +210,12 @@ async fn carry(
     story: &mut Story<'_>,
     asked: &Asked,
     head: (Buf, &[NewCookie<'_>]),
-    (local, endpoint, active): (&LocalCluster, &LocalEndpoint, Active),
+    (local, endpoint, active): (&LocalCluster, &Rc<LocalEndpoint>, Active),
     mut upstream: Upstream,
     tries: &mut Tries<'_>,
 ) -> Exchanged {
     local.stats.upstream_rq_total.inc();
+    endpoint.stats.rq_total.inc();
     if let Some(route) = story.route_stats {
         route.upstream_rq_total.inc();
     }

@@ -23,7 +23,7 @@ use crate::observe::access_log::{AccessLog, Record};
 use crate::observe::date::DateCache;
 use crate::observe::writer::LogSink;
 use crate::plan::{HeaderName, Plan};
-use crate::upstream::{CoreStats, Installed, Remains, SharedClusters};
+use crate::upstream::{CoreStats, Desk, Installed, Peer, Remains, SharedClusters};
 
 /// The downstream connections that the process may hold, over all cores (`limits.maxConnections`).
 ///
@@ -105,6 +105,8 @@ pub struct CoreParts {
     pub hostname: Box<str>,
     /// How control is asked where undeclared hosts are.
     pub ask_where: AskWhere,
+    /// The ways to the other cores that there are already, by their numbers.
+    pub peers: Vec<(usize, Peer)>,
 }
 
 /// One core's shared state.
@@ -112,7 +114,9 @@ pub struct Core {
     /// The core's number, from 0.
     pub index: usize,
     /// Free buffers.
-    pub buffers: BufPool,
+    pub buffers: Rc<BufPool>,
+    /// Where other cores reach this one, and this one them.
+    pub desk: Rc<Desk>,
     /// Raised when the last client connection of a draining core has ended.
     pub emptied: Notify,
     installed: RefCell<Rc<Installed>>,
@@ -142,10 +146,14 @@ impl Core {
     /// A core with no connections.
     #[must_use]
     pub fn new(mut parts: CoreParts) -> Rc<Self> {
-        let installed = Installed::new(parts.plan, parts.stats, parts.shared, &mut parts.rng);
+        let buffers: Rc<BufPool> = Rc::default();
+        let desk = Desk::new(parts.index, buffers.clone());
+        parts.peers.into_iter().for_each(|(core, peer)| desk.meet(core, peer));
+        let installed = Installed::new(parts.plan, parts.stats, parts.shared, &desk, &mut parts.rng);
         Rc::new(Self {
             index: parts.index,
-            buffers: BufPool::default(),
+            buffers,
+            desk,
             emptied: Notify::default(),
             installed: RefCell::new(Rc::new(installed)),
             retired: RefCell::default(),
@@ -182,7 +190,7 @@ impl Core {
         log_format: Option<Arc<AccessLog>>,
     ) -> Rc<Installed> {
         let old = self.installed();
-        let new = Rc::new(self.with_rng(|rng| Installed::after(&old, plan, stats, shared, rng)));
+        let new = Rc::new(self.with_rng(|rng| Installed::after(&old, plan, stats, shared, &self.desk, rng)));
         *self.installed.borrow_mut() = new;
         self.retired.borrow_mut().push(old.clone());
         self.swept_to.set(0);
@@ -297,6 +305,7 @@ impl Core {
         if self.abandoned.replace(true) {
             return;
         }
+        self.desk.abandon();
         if let Ok(live) = self.live.try_borrow() {
             for (_, live) in live.iter() {
                 live.handle.shutdown_both();
@@ -318,6 +327,7 @@ impl Core {
         }
         let installed = self.installed();
         self.swept_to.set(installed.sweep(self.swept_to.get(), SWEEP_CONNECTIONS, now));
+        self.desk.look_again();
         self.flush_log();
     }
 

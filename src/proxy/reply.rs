@@ -22,6 +22,8 @@ pub(super) enum Ended {
     NoCluster,
     /// The cluster has no endpoint to choose: 503 UH.
     NoEndpoint,
+    /// A circuit breaker refused the request: 503 UO.
+    Overflow,
     /// No connection could be made: 503 UF.
     ConnectFailed(io::Error),
     /// No connection within the connect timeout: 503 UF.
@@ -109,6 +111,7 @@ impl Ended {
                     ..reset(503, "remote connection failure", Flags::UF)
                 }
             }
+            Self::Overflow => reset(503, "overflow", Flags::UO),
             Self::ConnectTimedOut => reset(503, "connection timeout", Flags::UF),
             Self::UpstreamReset => reset(503, "connection termination", Flags::UC),
             Self::UpstreamProtocol => reset(502, "protocol error", Flags::UPE),
@@ -174,6 +177,7 @@ mod tests {
             (Ended::NotFound, false, 404, 0),
             (Ended::NoCluster, false, 503, 0),
             (Ended::NoEndpoint, false, 503, 19),
+            (Ended::Overflow, false, 503, 81),
             (refused(), false, 503, 98),
             (refused(), true, 503, 121),
             (Ended::ConnectTimedOut, false, 503, 91),

@@ -1,12 +1,16 @@
 //! Opening a connection to an endpoint, within the cluster's connect timeout.
 
 use std::io;
-use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::installed::{LocalCluster, LocalEndpoint};
+use super::installed::LocalEndpoint;
 use super::pool::Upstream;
-use crate::io::{BufPool, connect, now};
-use crate::plan::Cluster;
+use crate::io::{connect, now};
+use crate::observe::stats::ClusterStats;
+use crate::plan::{Cluster, Keepalive};
+use crate::policy::permits::RetryBudget;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -19,28 +23,64 @@ pub enum ConnectError {
     TimedOut,
 }
 
-/// Connects to `address`, an endpoint of `cluster`.
+impl ConnectError {
+    /// The same error, for somebody else who waited.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::TimedOut => Self::TimedOut,
+            Self::Failed(error) => Self::Failed(match error.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => error.kind().into(),
+            }),
+        }
+    }
+}
+
+/// What a cluster says of each of its connections.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    connect_timeout: Duration,
+    keepalive: Option<Keepalive>,
+    pub(super) max_requests: Option<NonZeroU32>,
+    pub(super) max_duration: Option<Duration>,
+    pub(super) retry_budget: Option<RetryBudget>,
+}
+
+impl Terms {
+    pub(super) fn of(cluster: &Cluster) -> Self {
+        Self {
+            connect_timeout: cluster.connect_timeout,
+            keepalive: cluster.keepalive,
+            max_requests: cluster.max_requests,
+            max_duration: cluster.max_duration,
+            retry_budget: cluster.limits.retry_budget,
+        }
+    }
+}
+
+/// Connects to an endpoint.
 ///
 /// # Errors
 /// See [`ConnectError`].
-pub async fn open(
-    cluster: &Cluster,
-    local: &LocalCluster,
+pub(super) async fn open(
+    terms: Terms,
+    stats: &Arc<ClusterStats>,
     endpoint: &LocalEndpoint,
-    address: SocketAddr,
-    buffers: &BufPool,
 ) -> Result<Upstream, ConnectError> {
-    let stats = &local.stats;
     stats.upstream_cx_total.inc();
     stats.upstream_cx_http1_total.inc();
     endpoint.stats.cx_total.inc();
     let begun = now();
-    match connect(address, begun + cluster.connect_timeout).await {
+    match connect(endpoint.address, begun + terms.connect_timeout).await {
         Ok(conn) => {
             let opened = now();
             let took = opened.duration_since(begun).as_millis();
             stats.upstream_cx_connect_ms.record(u64::try_from(took).unwrap_or(u64::MAX));
-            Ok(Upstream::new(conn, buffers.body(), opened, stats.clone(), endpoint.stats.clone()))
+            if let Some(Keepalive { probes, time, interval }) = terms.keepalive {
+                // Refused for a connection that is gone already, or for times beyond what the kernel counts to.
+                let _ = conn.handle.keep_alive(time, interval, probes);
+            }
+            Ok(Upstream::new(conn, &terms, opened, stats.clone(), endpoint.stats.clone()))
         }
         Err(error) => {
             stats.upstream_cx_connect_fail.inc();

@@ -10,6 +10,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::admission::Admission;
+use super::connect::Terms;
+use super::handoff::Desk;
 use super::pool::{Closed, Idle, Upstream};
 use super::shared::{SharedCluster, SharedClusters};
 use super::undeclared::Undeclared;
@@ -59,10 +62,10 @@ pub struct Remains {
 impl Installed {
     /// Joins a plan with its counters and with what all cores share of it, with empty pools.
     #[must_use]
-    pub fn new(plan: Plan, stats: CoreStats, shared: SharedClusters, rng: &mut Rng) -> Self {
+    pub fn new(plan: Plan, stats: CoreStats, shared: SharedClusters, desk: &Rc<Desk>, rng: &mut Rng) -> Self {
         let clusters = plan.clusters.iter().enumerate();
         let clusters =
-            clusters.map(|(at, cluster)| LocalCluster::new(cluster, &stats, &shared, at, None, rng)).collect();
+            clusters.map(|(at, cluster)| LocalCluster::new(cluster, &stats, &shared, at, None, desk, rng)).collect();
         Self { plan, stats, shared, clusters, undeclared: Rc::default() }
     }
 
@@ -70,7 +73,14 @@ impl Installed {
     /// same one, and an endpoint that stays in its cluster keeps its connections. The idle connections of the others
     /// are closed.
     #[must_use]
-    pub fn after(old: &Self, plan: Plan, stats: CoreStats, shared: SharedClusters, rng: &mut Rng) -> Self {
+    pub fn after(
+        old: &Self,
+        plan: Plan,
+        stats: CoreStats,
+        shared: SharedClusters,
+        desk: &Rc<Desk>,
+        rng: &mut Rng,
+    ) -> Self {
         let before = || old.clusters.iter().flat_map(|cluster| &cluster.endpoints);
         before().for_each(|endpoint| endpoint.gone.set(true));
         let by_name: HashMap<&str, (&Cluster, &Rc<LocalCluster>), foldhash::fast::FixedState> = old
@@ -86,7 +96,7 @@ impl Installed {
             .enumerate()
             .map(|(at, cluster)| match by_name.get(cluster.name.as_str()) {
                 Some((was, local)) if *was == cluster => Rc::clone(local),
-                known => LocalCluster::new(cluster, &stats, &shared, at, known.copied(), rng),
+                known => LocalCluster::new(cluster, &stats, &shared, at, known.copied(), desk, rng),
             })
             .collect();
         clusters.iter().flat_map(|cluster| &cluster.endpoints).for_each(|endpoint| endpoint.gone.set(false));
@@ -158,11 +168,15 @@ pub struct LocalCluster {
     pub shared: Arc<SharedCluster>,
     balancer: RefCell<Balancer>,
     endpoints: Vec<Rc<LocalEndpoint>>,
+    /// Who shares its connections out; `None` where nothing was ever limited.
+    admission: Option<Rc<Admission>>,
 }
 
 /// One endpoint on one core.
 #[derive(Debug)]
 pub struct LocalEndpoint {
+    /// Where it is.
+    pub address: SocketAddr,
     /// This core's counters of the endpoint; its active requests are what LEAST_REQUEST compares.
     pub stats: Arc<EndpointStats>,
     /// When it came into its cluster, for `warmup`.
@@ -170,6 +184,12 @@ pub struct LocalEndpoint {
     idle: RefCell<Vec<Idle>>,
     /// The plan in force has no such endpoint.
     gone: Cell<bool>,
+    /// Its connections are limited, so that one without a permit is not to be kept.
+    limited: Cell<bool>,
+    /// Requests in line for a connection to it.
+    pub(super) waiting: Cell<u32>,
+    /// Connections to it on their way, where they are limited.
+    pub(super) connecting: Cell<u32>,
 }
 
 impl LocalCluster {
@@ -180,6 +200,7 @@ impl LocalCluster {
         shared: &SharedClusters,
         at: usize,
         old: Option<(&Cluster, &Rc<LocalCluster>)>,
+        desk: &Rc<Desk>,
         rng: &mut Rng,
     ) -> Rc<Self> {
         let now = io::now();
@@ -194,7 +215,8 @@ impl LocalCluster {
                         was.endpoints.binary_search_by_key(&member.address, |endpoint| endpoint.address).ok()?;
                     local.endpoints.get(place).cloned()
                 });
-                kept.unwrap_or_else(|| LocalEndpoint::new(endpoint_stats.get(at).cloned().unwrap_or_default(), now))
+                let stats = || endpoint_stats.get(at).cloned().unwrap_or_default();
+                kept.unwrap_or_else(|| LocalEndpoint::new(member.address, stats(), now))
             })
             .collect();
         let members: Vec<Member> = cluster
@@ -206,7 +228,20 @@ impl LocalCluster {
         let stats = stats.clusters.get(at).cloned().unwrap_or_default();
         let shared = shared.get(at).cloned().unwrap_or_default();
         let balancer = RefCell::new(Balancer::new(&cluster.spread, &members, now, rng));
-        Rc::new(Self { stats, shared, balancer, endpoints })
+        let terms = Terms::of(cluster);
+        let admission = shared.breaker.as_ref().map(|breaker| {
+            let known = old.and_then(|(_, local)| local.admission.clone()).filter(|known| known.is_of(breaker));
+            known.unwrap_or_else(|| Admission::new(breaker.clone(), desk.clone(), stats.clone(), terms))
+        });
+        if let Some(admission) = &admission {
+            endpoints.iter().for_each(|endpoint| endpoint.begin_limits());
+            admission.install(terms, &endpoints);
+        }
+        Rc::new(Self { stats, shared, balancer, endpoints, admission })
+    }
+
+    pub(super) fn admission(&self) -> Option<&Rc<Admission>> {
+        self.admission.as_ref()
     }
 
     /// Chooses the endpoint of the next request, one that is not `avoided` if there is another; `None` if there is none to
@@ -229,8 +264,8 @@ impl LocalCluster {
 
     /// The core's side of an endpoint that [`LocalCluster::pick`] named.
     #[must_use]
-    pub fn endpoint(&self, id: EndpointId) -> Option<&LocalEndpoint> {
-        self.endpoints.get(id.index()).map(Rc::as_ref)
+    pub fn endpoint(&self, id: EndpointId) -> Option<&Rc<LocalEndpoint>> {
+        self.endpoints.get(id.index())
     }
 
     fn sweep(&self, cluster: &Cluster, budget: &mut usize, now: Instant) {
@@ -244,8 +279,21 @@ impl LocalCluster {
 }
 
 impl LocalEndpoint {
-    pub(super) fn new(stats: Arc<EndpointStats>, since: Instant) -> Rc<Self> {
-        Rc::new(Self { stats, since, idle: RefCell::default(), gone: Cell::new(false) })
+    pub(super) fn new(address: SocketAddr, stats: Arc<EndpointStats>, since: Instant) -> Rc<Self> {
+        let (idle, gone, limited) = (RefCell::default(), Cell::new(false), Cell::new(false));
+        Rc::new(Self { address, stats, since, idle, gone, limited, waiting: Cell::new(0), connecting: Cell::new(0) })
+    }
+
+    /// Requests in line for a connection to it, but for those whose connection is on its way.
+    pub(super) fn need(&self) -> u32 {
+        self.waiting.get().saturating_sub(self.connecting.get())
+    }
+
+    /// Connections need a permit from now on: those without are not used again.
+    fn begin_limits(&self) {
+        if !self.limited.replace(true) {
+            self.close_idle();
+        }
     }
 
     /// Closes idle connections that the upstream has ended, or that lay idle for longer than `limit`.
@@ -257,6 +305,8 @@ impl LocalEndpoint {
             *budget -= 1;
             if limit.is_some_and(|limit| now.duration_since(idle.since) >= limit) {
                 stats.upstream_cx_idle_timeout.inc();
+                idle.upstream.closed_by(Closed::Local);
+            } else if !idle.upstream.may_go_on(now) {
                 idle.upstream.closed_by(Closed::Local);
             } else if !idle.upstream.is_quiet() {
                 idle.upstream.closed_by(Closed::Remote);
@@ -277,26 +327,51 @@ impl LocalEndpoint {
         drop(idle);
     }
 
+    /// Since when the connection has lain idle that has done so longest.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        self.idle.borrow().first().map(|idle| idle.since)
+    }
+
+    /// That connection.
+    pub(super) fn take_oldest(&self) -> Option<Upstream> {
+        let mut idle = self.idle.borrow_mut();
+        (!idle.is_empty()).then(|| idle.remove(0).upstream)
+    }
+
     /// The connection that was used last, if one lies idle and the upstream has not ended it meanwhile.
-    pub fn check_out(&self) -> Option<Upstream> {
+    pub(super) fn check_out(&self, buffers: &BufPool) -> Option<Upstream> {
         loop {
             let idle = self.idle.borrow_mut().pop()?;
             let mut upstream = idle.upstream;
             if upstream.is_quiet() {
-                upstream.wake();
+                upstream.wake(buffers);
                 return Some(upstream);
             }
             upstream.closed_by(Closed::Remote);
         }
     }
 
-    /// Puts a connection to rest whose exchange is complete on both sides and left nothing behind; closes it if a
-    /// reload has taken the endpoint out of its cluster meanwhile.
-    pub fn check_in(&self, mut upstream: Upstream, buffers: &BufPool, now: Instant) {
-        if !upstream.rest(buffers) {
-            upstream.closed_by(Closed::Remote);
-        } else if !self.gone.get() {
+    /// Takes a connection back whose exchange is complete on both sides and left nothing behind: it rests here, goes to
+    /// whoever waits for one, or is closed, if its time has come or a reload has taken the endpoint out of its cluster
+    /// meanwhile.
+    pub fn check_in(self: &Rc<Self>, mut upstream: Upstream, buffers: &BufPool, now: Instant) {
+        upstream.end_request(buffers);
+        if let Some(admission) = upstream.place().map(|place| place.admission().clone()) {
+            admission.settle(upstream, self, false);
+        } else if upstream.may_go_on(now) && !self.limited.get() {
+            self.put(upstream, buffers, now);
+        }
+    }
+
+    /// Lays a connection to rest.
+    pub(super) fn put(&self, mut upstream: Upstream, buffers: &BufPool, now: Instant) {
+        if self.gone.get() {
+            return;
+        }
+        if upstream.rest(buffers) {
             self.idle.borrow_mut().push(Idle { upstream, since: now });
+        } else {
+            upstream.closed_by(Closed::Remote);
         }
     }
 }
@@ -320,8 +395,9 @@ mod tests {
     fn an_endpoint_that_stays_is_the_same_one_whoever_comes_and_goes_beside_it() {
         let (stats, shared, mut rng) = (CoreStats::default(), SharedClusters::default(), Rng::seeded(1));
         let (old, new) = (cluster(&[1, 3, 5, 7]), cluster(&[2, 3, 4, 7, 8]));
-        let before = LocalCluster::new(&old, &stats, &shared, 0, None, &mut rng);
-        let after = LocalCluster::new(&new, &stats, &shared, 0, Some((&old, &before)), &mut rng);
+        let desk = Desk::new(0, Rc::default());
+        let before = LocalCluster::new(&old, &stats, &shared, 0, None, &desk, &mut rng);
+        let after = LocalCluster::new(&new, &stats, &shared, 0, Some((&old, &before)), &desk, &mut rng);
         let kept = |at: usize| after.endpoints.iter().position(|endpoint| Rc::ptr_eq(endpoint, &before.endpoints[at]));
         assert_eq!([kept(0), kept(1), kept(2), kept(3)], [None, Some(1), None, Some(3)]);
         assert_eq!(after.endpoints[1].since, before.endpoints[1].since, "it need not warm up again");

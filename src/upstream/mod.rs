@@ -4,15 +4,22 @@
 //! response head is, and must never know a route, a downstream connection or how often a request is tried: that is
 //! `proxy`'s, its only caller beside `worker`'s sweep.
 
+mod admission;
 mod connect;
+mod connection;
 mod exchange;
+mod handoff;
 mod installed;
+mod pending;
 mod pool;
 mod shared;
 mod undeclared;
 
-pub use connect::{ConnectError, open};
+pub use admission::{NoConnection, Overflow, Permit};
+pub use connect::ConnectError;
+pub use connection::{Admitted, Pending};
 pub use exchange::{HeadError, read_head};
+pub use handoff::{Desk, Letter, Peer};
 pub use installed::{CoreStats, Installed, LocalCluster, LocalEndpoint, Remains};
 pub use pool::{Closed, Upstream};
 pub use shared::{SharedCluster, SharedClusters};

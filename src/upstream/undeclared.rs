@@ -20,7 +20,10 @@ impl Undeclared {
     /// The endpoint at this address.
     pub(super) fn at(&self, address: SocketAddr, now: Instant) -> Rc<LocalEndpoint> {
         let mut endpoints = self.0.borrow_mut();
-        endpoints.entry(address).or_insert_with(|| LocalEndpoint::new(Arc::<EndpointStats>::default(), now)).clone()
+        endpoints
+            .entry(address)
+            .or_insert_with(|| LocalEndpoint::new(address, Arc::<EndpointStats>::default(), now))
+            .clone()
     }
 
     /// Closes connections that have ended or rested for too long, and forgets endpoints that nobody uses.

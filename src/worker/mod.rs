@@ -17,7 +17,7 @@ use crate::io::{self, Bell, Driver, Notify, Ringer, Started, race};
 use crate::observe::access_log::AccessLog;
 use crate::plan::Plan;
 use crate::proxy::{Core, CoreParts, TICK, Whereabouts};
-use crate::upstream::{CoreStats, Remains, SharedClusters};
+use crate::upstream::{CoreStats, Letter, Peer, Remains, SharedClusters};
 
 use accept::Doors;
 pub use accept::Socket;
@@ -33,6 +33,13 @@ pub enum Message {
         authority: Box<str>,
         /// The answer.
         whereabouts: Whereabouts,
+    },
+    /// Another core has begun, and this is the way to it.
+    Meet {
+        /// Its number.
+        core: usize,
+        /// The way.
+        peer: Peer,
     },
     /// Accept nothing new, finish what is under way, then end.
     Drain,
@@ -118,31 +125,40 @@ pub struct Start {
     pub listeners: Vec<TcpListener>,
     /// Its messages.
     pub mailbox: Receiver<Message>,
-    /// Rung when there are messages.
+    /// What other cores send it.
+    pub letters: Receiver<Letter>,
+    /// Rung when there are messages or letters.
     pub bell: Bell,
     /// Where its reports go.
     pub reports: Reporter,
 }
 
-/// Control's hold on a running worker.
+/// Control's hold on a running worker, which ends when nobody has one any more.
 #[derive(Debug)]
 pub struct Handle {
-    mailbox: Sender<Message>,
-    ringer: Ringer,
+    mailbox: Option<Sender<Message>>,
+    ringer: Arc<Ringer>,
 }
 
 impl Handle {
     /// For a worker that reads `mailbox` and is woken through `ringer`.
     #[must_use]
-    pub fn new(mailbox: Sender<Message>, ringer: Ringer) -> Self {
-        Self { mailbox, ringer }
+    pub fn new(mailbox: Sender<Message>, ringer: Arc<Ringer>) -> Self {
+        Self { mailbox: Some(mailbox), ringer }
     }
 
     /// Sends a message; one that has ended already does not hear it.
     pub fn send(&self, message: Message) {
-        if self.mailbox.send(message).is_ok() {
+        if self.mailbox.as_ref().is_some_and(|mailbox| mailbox.send(message).is_ok()) {
             self.ringer.ring();
         }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.mailbox = None;
+        self.ringer.ring(); // other cores hold on to the bell, so that its silence says nothing
     }
 }
 
@@ -185,7 +201,7 @@ pub fn main(start: Start) {
 }
 
 async fn serve(start: Start, started: Started) -> std::io::Result<()> {
-    let Start { parts, listeners, mailbox, bell, reports, .. } = start;
+    let Start { parts, listeners, mailbox, letters, bell, reports, .. } = start;
     let worker = parts.index;
     let core = Core::new(parts);
     let _end = Abandon(core.clone());
@@ -208,6 +224,9 @@ async fn serve(start: Start, started: Started) -> std::io::Result<()> {
             let emptied = pin!(core.emptied.raised());
             race(rung, emptied).await;
         }
+        while let Ok(letter) = letters.try_recv() {
+            core.desk.read(letter);
+        }
         loop {
             match mailbox.try_recv() {
                 Ok(Message::Install(install)) => {
@@ -217,6 +236,7 @@ async fn serve(start: Start, started: Started) -> std::io::Result<()> {
                     reports(Report::Installed { worker });
                 }
                 Ok(Message::Resolved { authority, whereabouts }) => core.resolved(&authority, whereabouts),
+                Ok(Message::Meet { core: other, peer }) => core.desk.meet(other, peer),
                 Ok(Message::Drain) => {
                     doors.stop();
                     core.drain();

@@ -113,6 +113,7 @@ fn a_worker_that_panics_takes_its_connections_along() {
         let socket = bind_reuseport(ports::loopback(ports::free())).expect("a port");
         let address = socket.local_addr().expect("a bound socket has an address");
         let ((mail, mailbox), (bell, ringer)) = (channel(), doorbell().expect("a doorbell"));
+        let (_letter, letters) = channel();
         let (reports, reported) = channel();
         let reports = std::sync::Mutex::new(reports);
         let budget = Budget::new(1);
@@ -123,16 +124,18 @@ fn a_worker_that_panics_takes_its_connections_along() {
                 index: 0,
                 plan: plan.clone(),
                 stats: stats(&plan),
-                shared: SharedCluster::all(&plan),
+                shared: SharedCluster::all(&plan, 1),
                 rng: Rng::seeded(1),
                 log: None,
                 budget: budget.clone(),
                 stands_for_loopback: None,
                 hostname: "test".into(),
                 ask_where: Box::new(|_| {}),
+                peers: Vec::new(),
             },
             listeners: vec![socket.try_clone().expect("a copy")],
             mailbox,
+            letters,
             bell,
             reports: Arc::new(move |report| {
                 assert!(!matches!(report, Report::Installed { .. }), "on purpose: the panic of this test");
@@ -143,9 +146,9 @@ fn a_worker_that_panics_takes_its_connections_along() {
         assert!(matches!(reported.recv(), Ok(Report::Serving { .. })));
         let mut client = Client::connect(address);
         expect(&mut client, "hello");
-        let handle = Handle::new(mail, ringer);
+        let handle = Handle::new(mail, Arc::new(ringer));
         let (sockets, stats) = (vec![Socket::Kept(ringway::base::id::ListenerId(0))], stats(&plan));
-        let shared = SharedCluster::all(&plan);
+        let shared = SharedCluster::all(&plan, 1);
         handle.send(Message::Install(Box::new(Install { plan, stats, shared, sockets, log_format: None })));
         client.expect_closed();
         let ended = reported.recv().expect("it tells of its end");

@@ -1,0 +1,111 @@
+//! How a request comes by its connection: at once, or after a wait that can be given up at any time.
+//!
+//! Callers outside of `upstream` need nothing else: neither how connections are pooled nor whether a circuit breaker has a
+//! say. Requests of clients and shadows of them go the same way.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+
+use super::admission::{NoConnection, Overflow, Permit, Turn};
+use super::connect::{Terms, open};
+use super::installed::{LocalCluster, LocalEndpoint};
+use super::pool::Upstream;
+use crate::io::BufPool;
+use crate::observe::stats::ClusterStats;
+use crate::plan::Cluster;
+
+/// A request that may go to a cluster.
+#[derive(Debug)]
+pub enum Admitted<'a> {
+    /// On this connection. It is given back by [`LocalEndpoint::check_in`], or dropped.
+    Now(Upstream),
+    /// On a connection that is awaited.
+    Pending(Pending<'a>),
+}
+
+/// A request that waits for a connection. Dropped, it has given up.
+#[derive(Debug)]
+pub struct Pending<'a> {
+    cluster: &'a Cluster,
+    local: &'a LocalCluster,
+    endpoint: &'a Rc<LocalEndpoint>,
+    buffers: &'a BufPool,
+    /// Its place in the line, where connections are shared out.
+    turn: Option<Turn>,
+    ended: bool,
+}
+
+impl LocalCluster {
+    /// A connection to `endpoint` for one request: one that rests, unless it must be `fresh`, or a new one.
+    ///
+    /// # Errors
+    /// A circuit breaker refuses the request: too many are under way, or wait.
+    pub fn admit<'a>(
+        &'a self,
+        cluster: &'a Cluster,
+        endpoint: &'a Rc<LocalEndpoint>,
+        buffers: &'a BufPool,
+        fresh: bool,
+    ) -> Result<Admitted<'a>, Overflow> {
+        let turn = match self.admission() {
+            Some(admission) => match admission.admit(endpoint, fresh)? {
+                Ok(upstream) => return Ok(Admitted::Now(upstream)),
+                Err(turn) => Some(turn),
+            },
+            None => match if fresh { None } else { endpoint.check_out(buffers) } {
+                Some(upstream) => return Ok(Admitted::Now(upstream)),
+                None => None,
+            },
+        };
+        self.stats.upstream_rq_pending_total.inc();
+        self.stats.upstream_rq_pending_active.inc();
+        Ok(Admitted::Pending(Pending { cluster, local: self, endpoint, buffers, turn, ended: false }))
+    }
+
+    /// The permit of a retry, to be held from the decision for it until its outcome is known; `None` where nothing is
+    /// limited.
+    ///
+    /// # Errors
+    /// As many retries are under way as there may be.
+    pub fn admit_retry(&self) -> Result<Option<Permit>, Overflow> {
+        self.admission().map(|admission| admission.take_retry()).transpose()
+    }
+}
+
+impl Pending<'_> {
+    /// The connection, when it is there. May be dropped half-way.
+    ///
+    /// # Errors
+    /// See [`NoConnection`].
+    pub async fn connection(&mut self) -> Result<Upstream, NoConnection> {
+        let come = match &mut self.turn {
+            Some(turn) => poll_fn(|cx| turn.poll(cx)).await,
+            None => {
+                // Boxed, because it is rare and holds a timer of its own, which would weigh on every connection's task.
+                let opened = Box::pin(open(Terms::of(self.cluster), &self.local.stats, self.endpoint)).await;
+                opened.map_err(NoConnection::from).map(|mut upstream| {
+                    upstream.wake(self.buffers);
+                    upstream
+                })
+            }
+        };
+        self.ended = true;
+        if let Err(NoConnection::Connect(_)) = come {
+            self.stats().upstream_rq_pending_failure_eject.inc();
+        }
+        come
+    }
+
+    fn stats(&self) -> &ClusterStats {
+        &self.local.stats
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.stats().upstream_rq_pending_active.dec();
+        if !self.ended {
+            self.stats().upstream_rq_cancelled.inc();
+        }
+    }
+}
