@@ -5,6 +5,8 @@ mod cores;
 mod crossing;
 mod limit;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 use super::super::change;
 use super::super::encode::{self, Connection, Forwarded, OutBody, RequestOut, ResponseOut, Server};
 use super::super::framing::Body;
+use super::super::head::Known;
 use super::super::local::{LocalReply, local_reply};
 use super::changes::{add, changed, set};
 use super::*;

@@ -18,8 +18,7 @@ impl CoreSet {
         Self { words: (0..cores.div_ceil(BITS)).map(|_| AtomicU64::new(0)).collect() }
     }
 
-    /// Puts a core in. Whatever the core looks at afterwards, it sees as it is after all that others did before they
-    /// missed it here.
+    /// Puts a core in.
     pub(super) fn insert(&self, core: usize) {
         if let Some(word) = self.words.get(core / BITS) {
             word.fetch_or(1 << (core % BITS), Ordering::SeqCst);
@@ -59,48 +58,5 @@ impl CoreSet {
             let core = at * BITS + word.trailing_zeros() as usize;
             (word != 0 && core < end).then_some(core)
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A set of room for 130 cores with these in it.
-    fn set(cores: &[usize]) -> CoreSet {
-        let set = CoreSet::new(130);
-        cores.iter().for_each(|core| set.insert(*core));
-        set
-    }
-
-    #[test]
-    fn the_next_core_is_found_round_the_end() {
-        for (cores, from, until, found) in [
-            (&[][..], 0, 0, None),
-            (&[5], 5, 5, None),
-            (&[5], 4, 4, Some(5)),
-            (&[5], 6, 6, Some(5)),
-            (&[5, 70], 5, 5, Some(70)),
-            (&[5, 70], 70, 70, Some(5)),
-            (&[0, 63, 64, 129], 63, 63, Some(64)),
-            (&[0, 63, 64, 129], 64, 64, Some(129)),
-            (&[0, 63, 64, 129], 129, 129, Some(0)),
-            (&[0, 63], 0, 63, None),
-            (&[0, 63], 63, 0, None),
-            (&[0, 62], 61, 63, Some(62)),
-            (&[62], 63, 61, None),
-            (&[62], 63, 63, Some(62)),
-        ] {
-            assert_eq!(set(cores).between(from, until), found, "{cores:?} after {from} and before {until}");
-        }
-    }
-
-    #[test]
-    fn a_core_is_in_until_it_is_taken_out() {
-        let set = set(&[3, 127]);
-        assert!(set.contains(3) && set.contains(127) && !set.contains(4));
-        set.remove(127);
-        assert!(!set.contains(127));
-        assert_eq!(set.between(3, 3), None);
     }
 }

@@ -7,11 +7,12 @@
 //! - whoever has something to give (a permit given back, a connection laid to rest) shows it *before* it looks whether
 //!   somebody waits.
 //!
-//! Of two cores that do this at the same time at least one sees the other, because all of it is sequentially consistent.
-//! `tests/loom_permits.rs` checks that in every order of events. What a core does with what it sees is `upstream`'s.
+//! Of two cores that do this at the same time at least one sees the other, because a sequentially consistent fence lies
+//! between what each shows and what it looks at. `tests/loom_permits.rs` checks that in every order of events. What a core does with what it sees is `upstream`'s.
 
 use super::cores::CoreSet;
 use super::limit::Limit;
+use super::sync::{Ordering, fence};
 
 /// The connections of one cluster, as far as all cores have to do with them.
 #[derive(Debug)]
@@ -40,6 +41,7 @@ impl Crossing {
     /// `core` waits from now on: it must look once more for what it needs, and hears of what comes free later.
     pub fn wait(&self, core: usize) {
         self.waiting.insert(core);
+        fence(Ordering::SeqCst);
     }
 
     /// `core` waits for nothing any more. What was sent to it meanwhile it must pass on.
@@ -62,6 +64,7 @@ impl Crossing {
     /// `core` may have an idle connection from now on; it must look once more for [who waits](Self::who_waits).
     pub fn rest(&self, core: usize) {
         self.resting.insert(core);
+        fence(Ordering::SeqCst);
     }
 
     /// `core` has no idle connection.
@@ -79,6 +82,7 @@ impl Crossing {
     #[must_use]
     pub fn free(&self, core: usize) -> Option<usize> {
         self.limit.give_back(1);
+        fence(Ordering::SeqCst);
         self.who_waits(core).filter(|_| self.limit.take())
     }
 }
