@@ -170,6 +170,20 @@ fn balanced(here: u16, there: u16) -> String {
     documents.collect::<Vec<String>>().join("---\n")
 }
 
+/// A service of which everything is limited.
+fn limited(port: u16) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: limited}}\nspec: {{hosts: \
+         [limited.example.com], gateways: [edge], http: [{{route: [{{destination: {{host: limited.example.com}}}}]}}]}}\n\
+         ---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: limited}}\nspec: {{host: \
+         limited.example.com, trafficPolicy: {{connectionPool: {{tcp: {{maxConnections: 1, tcpKeepalive: {{}}}}, http: \
+         {{http1MaxPendingRequests: 1, http2MaxRequests: 1, maxRequestsPerConnection: 1000000, maxRetries: 1}}}}, \
+         retryBudget: {{percent: 10}}}}}}\n---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: \
+         {{name: limited}}\nspec: {{hosts: [limited.example.com], resolution: STATIC, ports: [{{number: 80, name: \
+         http}}], endpoints: [{{address: 127.0.0.1, ports: {{http: {port}}}}}]}}\n"
+    )
+}
+
 /// A request, and the status and length of its answer.
 struct Ask {
     what: &'static str,
@@ -200,6 +214,7 @@ fn asks(origin: u16) -> Vec<Ask> {
         ask("rewritten by regex", "GET /v12/some/path?with=query", rules, false, (200, 1024)),
         ask("redirected", "GET /old/path?with=query", rules, false, (301, 0)),
         ask("answered here", "GET /direct", rules, false, (200, 5)),
+        ask("limited", "GET /some/path", "Host: limited.example.com\r\n", false, (200, 1024)),
         ask("from an application", "GET /some/path", &declared, true, (200, 1024)),
         ask("to an undeclared host", "GET /some/path", &undeclared, true, (200, 1024)),
     ];
@@ -228,9 +243,14 @@ fn requests_on_a_connection_that_stays_allocate_nothing() {
         let log = dir.path().join("access.log");
         let proxy = proxy_document(driver, ports::free(), log.to_str().expect("a path in UTF-8"));
         let config = dir.path().join("config.yaml");
-        let documents =
-            [proxy, everything_to(&[origin.port()]), RULES.to_owned(), balanced(origin.port(), other.port())]
-                .join("---\n");
+        let documents = [
+            proxy,
+            everything_to(&[origin.port()]),
+            RULES.to_owned(),
+            balanced(origin.port(), other.port()),
+            limited(origin.port()),
+        ]
+        .join("---\n");
         std::fs::write(&config, documents).expect("write the YAML");
 
         let options = istio::Options { permissive: false };

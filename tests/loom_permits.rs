@@ -65,8 +65,6 @@ enum Fault {
     WaitsUnseen,
     /// It looks who waits, and shows only then that it has an idle connection.
     RestsUnseen,
-    /// It lets a question end with itself.
-    PassesNoQuestion,
     /// It looks who waits, and gives its permit back only then.
     FreesUnseen,
 }
@@ -104,7 +102,7 @@ impl Core {
     fn run(mut self, closes: &[bool]) {
         for close in closes {
             self.get();
-            if *close { self.close() } else { self.settle(false) }
+            if *close { self.close() } else { self.settle() }
         }
         let others = self.world.mailboxes.len() - 1;
         for (at, mailbox) in self.world.mailboxes.iter().enumerate() {
@@ -165,7 +163,7 @@ impl Core {
                 }
                 return true;
             }
-            Letter::Have(true) => self.settle(true),
+            Letter::Have(true) => self.settle(),
             Letter::Have(false) => self.pass_on(),
             Letter::Want(core) if !world.crossing.waits(core) => {}
             Letter::Want(core) if self.idle > 0 => {
@@ -176,16 +174,14 @@ impl Core {
             Letter::Want(core) => {
                 self.rests = false;
                 world.crossing.rest_no_more(self.core);
-                if world.fault != Fault::PassesNoQuestion {
-                    self.ask(core, self.core);
-                }
+                self.ask(core, self.core);
             }
         }
         false
     }
 
     /// Has a connection that it does not need.
-    fn settle(&mut self, _arrived: bool) {
+    fn settle(&mut self) {
         let world = self.world.clone();
         let crossing = &world.crossing;
         if let Some(other) = crossing.who_waits(self.core) {
@@ -237,14 +233,8 @@ fn check(fault: Fault, limit: u32, preemptions: usize, cores: &'static [&'static
             open: AtomicU32::new(0),
             fault,
         });
-        let core = |at: usize| Core {
-            world: world.clone(),
-            at,
-            core: world.numbers[at],
-            idle: 0,
-            rests: false,
-            done: 0,
-        };
+        let core =
+            |at: usize| Core { world: world.clone(), at, core: world.numbers[at], idle: 0, rests: false, done: 0 };
         let threads: Vec<_> = (1..cores.len())
             .map(|at| {
                 let core = core(at);
@@ -298,7 +288,6 @@ fn a_faulty_protocol() {
         Ok("WaitsUnseen") => check(Fault::WaitsUnseen, 1, 3, &[&[CLOSE], &[CLOSE]]),
         Ok("RestsUnseen") => check(Fault::RestsUnseen, 1, 3, &[&[KEEP], &[KEEP]]),
         Ok("FreesUnseen") => check(Fault::FreesUnseen, 1, 3, &[&[CLOSE], &[CLOSE]]),
-        Ok("PassesNoQuestion") => check(Fault::PassesNoQuestion, 2, 2, &[&[KEEP, CLOSE], &[KEEP], &[KEEP]]),
         _ => {} // run as one of many
     }
 }
@@ -306,7 +295,7 @@ fn a_faulty_protocol() {
 #[test]
 fn faults_are_found_out() {
     let this = std::env::current_exe().expect("a test is a file");
-    for fault in [Fault::WaitsUnseen, Fault::RestsUnseen, Fault::FreesUnseen, Fault::PassesNoQuestion] {
+    for fault in [Fault::WaitsUnseen, Fault::RestsUnseen, Fault::FreesUnseen] {
         let run = std::process::Command::new(&this)
             .args(["--exact", "a_faulty_protocol", "--nocapture"])
             .env(FAULT, format!("{fault:?}"))

@@ -5,6 +5,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,39 +15,46 @@ use socket2::SockRef;
 use crate::support::client::{Client, Response};
 use crate::support::origin::{Origin, Peer};
 use crate::support::ringway::{Driver, ORIGIN_CLUSTER, Ringway, Setup, everything_to};
-use crate::support::wait::eventually;
-use crate::{Bench, get, on_each_driver};
+use crate::support::wait::{PATIENCE, eventually};
+use crate::{Bench, get, get_of, host, on_each_driver};
 
 on_each_driver![
     the_tutorials_run,
     limits_are_exact_over_two_workers,
     two_endpoints_share_one_connection,
     a_cold_burst_overflows_while_the_connection_is_opened,
+    requests_under_way_are_limited,
+    an_idle_connection_of_another_worker_is_had,
+    retries_under_way_are_limited,
+    a_budget_limits_retries,
+    a_retry_that_overflows_is_the_end,
+    a_stale_connection_makes_room_for_a_fresh_one,
+    a_limit_changes_with_the_configuration,
 ];
 
 /// The text of an answer by a breaker.
-const OVERFLOW: &str = "upstream connect error or disconnect/reset before headers. reset reason: overflow";
+pub(crate) const OVERFLOW: &str = "upstream connect error or disconnect/reset before headers. reset reason: overflow";
 
 /// A DestinationRule for the origin of a [`Bench`] with this `connectionPool`.
-fn pool(fields: &str) -> String {
+pub(crate) fn pool(fields: &str) -> String {
     rule(&format!("connectionPool: {{{fields}}}"))
 }
 
 /// A DestinationRule for the origin of a [`Bench`] with this `trafficPolicy`.
-fn rule(policy: &str) -> String {
+pub(crate) fn rule(policy: &str) -> String {
     format!(
         "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: origin}}\nspec: {{host: origin, \
          trafficPolicy: {{{policy}}}}}\n"
     )
 }
 
-fn stat(ringway: &Ringway, name: &str) -> u64 {
+pub(crate) fn stat(ringway: &Ringway, name: &str) -> u64 {
     ringway.stat(&format!("cluster.{ORIGIN_CLUSTER}.{name}"))
 }
 
 /// What an origin, or several together, saw at most at one moment.
 #[derive(Default)]
-struct Most {
+pub(crate) struct Most {
     streams: Mutex<Vec<TcpStream>>,
     connections: AtomicUsize,
     busy: AtomicUsize,
@@ -55,7 +63,7 @@ struct Most {
 
 impl Most {
     /// Counts the connections that are open as this one begins.
-    fn accepted(&self, peer: &mut Peer) -> io::Result<()> {
+    pub(crate) fn accepted(&self, peer: &mut Peer) -> io::Result<()> {
         let mut streams = self.streams.lock().expect("no script panicked");
         streams.push(peer.stream()?.try_clone()?);
         // The end of a connection may still be on its way through the kernel; one that is really open stays so.
@@ -71,7 +79,7 @@ impl Most {
     }
 
     /// Answers requests, each after `work`.
-    fn serve(&self, peer: &mut Peer, work: Duration) -> io::Result<()> {
+    pub(crate) fn serve(&self, peer: &mut Peer, work: Duration) -> io::Result<()> {
         self.accepted(peer)?;
         while peer.request()?.is_some() {
             let busy = self.busy.fetch_add(1, Ordering::SeqCst) + 1;
@@ -83,11 +91,11 @@ impl Most {
         Ok(())
     }
 
-    fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
-    fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
 }
@@ -102,7 +110,7 @@ fn ended(stream: &TcpStream) -> bool {
 }
 
 /// An origin that takes so long for each answer, and what it sees at most.
-fn watched(work: Duration) -> (Origin, Arc<Most>) {
+pub(crate) fn watched(work: Duration) -> (Origin, Arc<Most>) {
     let most = Arc::new(Most::default());
     let seen = most.clone();
     (Origin::start(move |peer| seen.serve(peer, work)), most)
@@ -110,7 +118,7 @@ fn watched(work: Duration) -> (Origin, Arc<Most>) {
 
 /// Sends `calls` requests from each of `clients` at the same time, each on a connection of its own, and returns the answers of
 /// each client.
-fn load(ringway: &Ringway, clients: usize, calls: usize) -> Vec<Vec<Response>> {
+pub(crate) fn load(ringway: &Ringway, clients: usize, calls: usize) -> Vec<Vec<Response>> {
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..clients)
             .map(|_| {
@@ -125,7 +133,7 @@ fn load(ringway: &Ringway, clients: usize, calls: usize) -> Vec<Vec<Response>> {
 }
 
 /// How many answers had each status.
-fn statuses<'a>(answers: impl IntoIterator<Item = &'a Response>) -> BTreeMap<u16, usize> {
+pub(crate) fn statuses<'a>(answers: impl IntoIterator<Item = &'a Response>) -> BTreeMap<u16, usize> {
     let mut counts = BTreeMap::new();
     answers.into_iter().for_each(|answer| *counts.entry(answer.status).or_default() += 1);
     counts
@@ -137,7 +145,7 @@ fn spread(ringway: &Ringway) -> bool {
 }
 
 #[track_caller]
-fn is_overflow(answer: &Response) {
+pub(crate) fn is_overflow(answer: &Response) {
     assert_eq!((answer.status, answer.text().as_str()), (503, OVERFLOW));
     assert_eq!(answer.body.bytes.len(), 81);
     let first = answer.head.headers.first().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -243,8 +251,209 @@ fn a_cold_burst_overflows_while_the_connection_is_opened(driver: Driver) {
 }
 
 /// Has ringway find all that `send` sends at one moment.
-fn at_once(bench: &Bench, send: impl FnOnce()) {
+pub(crate) fn at_once(bench: &Bench, send: impl FnOnce()) {
     bench.ringway.process.signal(Signal::STOP);
     send();
     bench.ringway.process.signal(Signal::CONT);
+}
+
+fn requests_under_way_are_limited(driver: Driver) {
+    let (origin, most) = watched(Duration::from_millis(100));
+    let bench = Bench::with(driver, origin, |setup| setup.yaml(pool("http: {http2MaxRequests: 2}")));
+    let mut clients: Vec<Client> = (0..5).map(|_| bench.client()).collect();
+    eventually("all accepted", || (bench.ringway.sum_of("downstream_cx_http1_active") == 5).then_some(()));
+    let mut burst = || {
+        at_once(&bench, || clients.iter_mut().for_each(|client| client.send(get("/get"))));
+        let answers: Vec<Response> = clients.iter_mut().map(Client::response).collect();
+        answers.iter().filter(|answer| answer.status != 200).for_each(is_overflow);
+        statuses(&answers)
+    };
+    // Nobody is refused before there is a connection; of those five, two can be used.
+    assert_eq!(burst(), BTreeMap::from([(200, 2), (503, 3)]));
+    assert_eq!(burst(), BTreeMap::from([(200, 2), (503, 3)]), "all find a connection at once");
+    assert_eq!((most.connections(), most.requests()), (5, 2));
+    assert_eq!(stat(&bench.ringway, "upstream_rq_active_overflow"), 6);
+    assert_eq!(stat(&bench.ringway, "upstream_rq_pending_overflow"), 0);
+    assert_eq!(stat(&bench.ringway, "upstream_rq_total"), 4);
+    drop(clients);
+    bench.finish();
+}
+
+/// Two clients, each on a worker of its own.
+fn on_both_workers(ringway: &Ringway) -> [Client; 2] {
+    let count = |worker: usize| ringway.sum_of(&format!("worker_{worker}.downstream_cx_total"));
+    let mut found: [Option<Client>; 2] = [None, None];
+    for _ in 0..200 {
+        let before = [count(0), count(1)];
+        let client = ringway.client();
+        let at = eventually("accepted", || (0..2).find(|worker| count(*worker) > before[*worker]));
+        found[at].get_or_insert(client);
+        if let [Some(_), Some(_)] = found {
+            return found.map(|client| client.expect("checked"));
+        }
+    }
+    panic!("200 connections and all on one worker");
+}
+
+fn an_idle_connection_of_another_worker_is_had(driver: Driver) {
+    let (origin, most) = watched(Duration::ZERO);
+    let bench = Bench::with(driver, origin, |setup| setup.cpus(&[0, 1]).yaml(pool("tcp: {maxConnections: 1}")));
+    let mut clients = on_both_workers(&bench.ringway);
+    for number in 0..20 {
+        // The other worker has the only connection, and it is idle.
+        assert_eq!(clients[number % 2].ask(get("/get")).status, 200);
+    }
+    assert_eq!((most.connections(), most.requests()), (1, 1));
+    drop(clients);
+    bench.finish();
+}
+
+/// An origin that answers what is asked for `/hold` when told to, and all else with 500.
+fn holds() -> (Origin, Sender<()>) {
+    let (go, wait) = channel();
+    let wait = Mutex::new(wait);
+    let origin = Origin::start(move |peer| {
+        while let Some(request) = peer.request()? {
+            // The first try of a held request fails at once, so that its retry is under way while it is held.
+            if request.line().contains("/hold") && request.header("x-envoy-attempt-count") == Some("2") {
+                let _ = wait.lock().expect("nobody panics while waiting").recv_timeout(PATIENCE);
+                peer.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")?;
+            } else {
+                peer.send("HTTP/1.1 500 Internal Server Error\r\ncontent-length: 3\r\n\r\nbad")?;
+            }
+        }
+        Ok(())
+    });
+    (origin, go)
+}
+
+const RETRIED: &str = "retries: {attempts: 1, retryOn: 5xx, backoff: 0.001s}";
+
+fn ask_of(name: &str, path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: {name}.example.com\r\n\r\n")
+}
+
+/// Holds one retry after the other until no further one is allowed; how many there are.
+fn retries_until_refused(bench: &Bench, go: &Sender<()>) -> usize {
+    let mut held: Vec<Client> = Vec::new();
+    let refused = loop {
+        let retries = stat(&bench.ringway, "upstream_rq_retry");
+        let overflows = stat(&bench.ringway, "upstream_rq_retry_overflow");
+        let mut client = bench.client();
+        client.send(ask_of("retried", "/hold"));
+        let refused = eventually("a retry, or none", || {
+            (stat(&bench.ringway, "upstream_rq_retry") > retries).then_some(false).or((stat(
+                &bench.ringway,
+                "upstream_rq_retry_overflow",
+            ) > overflows)
+                .then_some(true))
+        });
+        if refused {
+            break client.response();
+        }
+        held.push(client);
+    };
+    assert_eq!((refused.status, refused.text().as_str()), (500, "bad"), "the answer that was there, as it was");
+    assert_eq!(refused.header("x-envoy-overloaded"), None);
+    bench.ringway.logged(&["/hold", " 500 UO via_upstream "]);
+    held.iter().for_each(|_| go.send(()).expect("the origin waits"));
+    held.iter_mut().for_each(|client| assert_eq!(client.response().status, 200));
+    held.len()
+}
+
+fn retries_under_way_are_limited(driver: Driver) {
+    let (origin, go) = holds();
+    let bench =
+        Bench::with(driver, origin, |setup| setup.yaml(pool("http: {maxRetries: 2}")).yaml(host("retried", RETRIED)));
+    assert_eq!(retries_until_refused(&bench, &go), 2);
+    assert_eq!(retries_until_refused(&bench, &go), 2, "they come back");
+    // Held up to the outcome of the retry, and not longer.
+    let mut client = bench.client();
+    for _ in 0..10 {
+        assert_eq!(client.ask(ask_of("retried", "/bad")).status, 500);
+    }
+    assert_eq!(stat(&bench.ringway, "upstream_rq_retry_overflow"), 2);
+    assert_eq!(stat(&bench.ringway, "upstream_rq_retry_limit_exceeded"), 10);
+    drop(client);
+    bench.finish();
+}
+
+fn a_budget_limits_retries(driver: Driver) {
+    let (origin, go) = holds();
+    let bench = Bench::with(driver, origin, |setup| {
+        setup
+            .yaml(rule("connectionPool: {http: {maxRetries: 0}}, retryBudget: {percent: 50, minRetryConcurrency: 3}"))
+            .yaml(host("retried", RETRIED))
+    });
+    // The share of the requests under way, which are only those retries and the one that asks, is less than the least.
+    assert_eq!(retries_until_refused(&bench, &go), 3);
+    bench.finish();
+}
+
+fn a_retry_that_overflows_is_the_end(driver: Driver) {
+    // The only connection ends with the first try, and another request has taken the place in line by the retry.
+    let (origin, most) = watched(Duration::from_millis(20));
+    let pool = pool("tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}");
+    let bench = Bench::with(driver, origin, |setup| {
+        setup.yaml(pool).yaml(host("retried", "retries: {attempts: 5, retryOn: '5xx,reset,connect-failure'}"))
+    });
+    let mut clients: Vec<Client> = (0..4).map(|_| bench.client()).collect();
+    eventually("all accepted", || (bench.ringway.sum_of("downstream_cx_http1_active") == 4).then_some(()));
+    at_once(&bench, || clients.iter_mut().for_each(|client| client.send(ask_of("retried", "/get"))));
+    let answers: Vec<Response> = clients.iter_mut().map(Client::response).collect();
+    answers.iter().filter(|answer| answer.status != 200).for_each(is_overflow);
+    assert_eq!(statuses(&answers), BTreeMap::from([(200, 1), (503, 3)]));
+    assert_eq!(stat(&bench.ringway, "upstream_rq_retry"), 0, "an overflow is not retried");
+    assert_eq!((most.connections(), most.requests()), (1, 1));
+    drop(clients);
+    bench.finish();
+}
+
+fn a_stale_connection_makes_room_for_a_fresh_one(driver: Driver) {
+    // Each connection answers once and ends at its reuse; under a limit of one its permit must be free by then.
+    let origin = Origin::start(|peer| {
+        peer.request()?;
+        peer.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")?;
+        peer.request().map(drop)
+    });
+    let bench = Bench::with(driver, origin, |setup| {
+        setup
+            .yaml(pool("tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1, http2MaxRequests: 1}"))
+            .yaml(host("never", "retries: {attempts: 0}"))
+    });
+    let mut client = bench.client();
+    for number in 0..20 {
+        assert_eq!(client.ask(get_of("never")).status, 200, "request {number}");
+    }
+    assert_eq!(stat(&bench.ringway, "upstream_rq_retry_reused"), 19);
+    drop(client);
+    bench.finish();
+}
+
+fn a_limit_changes_with_the_configuration(driver: Driver) {
+    let (origin, most) = watched(Duration::from_millis(300));
+    let bench = Bench::with(driver, origin, |setup| setup.yaml(pool("tcp: {maxConnections: 1}")).cpus(&[0, 1]));
+    let file = bench.ringway.config().join("1.yaml");
+    let mut clients: Vec<Client> = (0..6).map(|_| bench.client()).collect();
+    clients.iter_mut().for_each(|client| client.send(get("/get")));
+    eventually("five in line", || (stat(&bench.ringway, "upstream_rq_pending_active") == 5).then_some(()));
+    // Who waits already is let through by a higher limit.
+    std::fs::write(&file, pool("tcp: {maxConnections: 6}")).expect("write the YAML");
+    bench.ringway.process.signal(Signal::HUP);
+    eventually("six connections", || (bench.origin.open() == 6).then_some(()));
+    clients.iter_mut().for_each(|client| assert_eq!(client.response().status, 200));
+    assert_eq!(most.connections(), 6);
+    // And a lower one holds as soon as they have ended.
+    std::fs::write(&file, pool("tcp: {maxConnections: 6}, http: {idleTimeout: 0.1s}")).expect("write the YAML");
+    bench.ringway.process.signal(Signal::HUP);
+    eventually("no connection", || (bench.origin.open() == 0).then_some(()));
+    std::fs::write(&file, pool("tcp: {maxConnections: 2}")).expect("write the YAML");
+    bench.ringway.process.signal(Signal::HUP);
+    eventually("three reloads", || (bench.ringway.stat("ringway.config_reload_success") >= 3).then_some(()));
+    clients.iter_mut().for_each(|client| client.send(get("/get")));
+    eventually("four in line", || (stat(&bench.ringway, "upstream_rq_pending_active") == 4).then_some(()));
+    assert_eq!(bench.origin.open(), 2);
+    clients.iter_mut().for_each(|client| assert_eq!(client.response().status, 200));
+    drop(clients);
+    bench.finish();
 }

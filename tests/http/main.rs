@@ -5,11 +5,13 @@
 
 mod bodies;
 mod breakers;
+mod breakers_hostile;
 mod connections;
 mod drain;
 mod faults;
 mod hostile;
 mod limits;
+mod pooled;
 mod refusals;
 mod replays;
 mod retries;
@@ -78,6 +80,7 @@ impl Bench {
         let (ringway, before) = (self.ringway, self.descriptors);
         let closed = within(PATIENCE, || (ringway.process.descriptors().len() <= before.len()).then_some(()));
         assert!(closed.is_some(), "left open: {:#?}\nat the start: {before:#?}", ringway.process.descriptors());
+        eventually("no permit of a connection", || (ringway.sum_of("default.cx_open") == 0).then_some(()));
         ringway.stop()
     }
 }
