@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use ringway::base::rng::Rng;
@@ -52,7 +53,7 @@ fn plan(virtual_hosts: Vec<VirtualHost>) -> Plan {
         tables: vec![table],
     };
     let proxy = ProxySettings::resolve(&Proxy::default(), &Overrides::default());
-    Plan { listeners: vec![listener], clusters: Vec::new(), proxy }
+    Plan { listeners: vec![listener].into(), clusters: Vec::new(), proxy }
 }
 
 /// A request as curl sends it, parsed.
@@ -160,9 +161,9 @@ fn mesh(c: &mut Criterion) {
         };
         let name = |at: usize| format!("service-{at}.default.svc.cluster.local");
         let mut plan = plan(Vec::new());
-        plan.listeners[0].kind = ListenerKind::Mesh;
-        plan.listeners[0].tables =
-            vec![of(Some(80), &name), of(Some(8000), &name), of(None, &|at| format!("w{at}.com"))];
+        let listener = &mut Arc::make_mut(&mut plan.listeners)[0];
+        listener.kind = ListenerKind::Mesh;
+        listener.tables = vec![of(Some(80), &name), of(Some(8000), &name), of(None, &|at| format!("w{at}.com"))];
         let sample = [Sample::new(&format!("{}:8000", name(count / 2)), "/status/200")];
         measure(c, &format!("route/mesh/{count}"), &plan, &sample);
     }

@@ -2,6 +2,8 @@
 //!
 //! Limits that a user can set live in the `Proxy` document; these are the ones that only the code knows.
 
+use std::time::Duration;
+
 /// Bytes of a fresh head buffer: nearly every request and response head fits, and it is one page.
 pub const HEAD_BUFFER_BYTES: usize = 4096;
 
@@ -25,3 +27,24 @@ pub const REPLAY_BODY_BYTES: u64 = 1 << 20;
 /// Memory that one core spends on kept bodies, all its requests together. Above it a request is sent on and not kept:
 /// many slow uploads at once must not take the machine's memory for retries that hardly ever come.
 pub const REPLAY_CORE_BYTES: usize = 64 << 20;
+
+/// Bytes that one copy of a mirrored request may lie behind the original before it is given up. Several times what
+/// arrives while a connection is made, so that a mirror that is as fast as the original always gets the whole body.
+pub const MIRROR_BODY_BYTES: usize = 4 << 20;
+
+/// Memory that one core spends on bodies that mirrors have not taken yet, all copies together: as for kept bodies.
+pub const MIRROR_CORE_BYTES: usize = 64 << 20;
+
+/// Copies of requests that one core has under way, at most: each holds a connection and up to 24 KiB of buffers, and a
+/// mirror that never answers must cost no more than that. Fewer where descriptors are scarce ([`MIRROR_DESCRIPTORS`]).
+pub const MIRRORS_PER_CORE: usize = 1024;
+
+/// One in so many descriptors may be a copy's, all cores together: those that clients and upstreams need are not touched.
+pub const MIRROR_DESCRIPTORS: u64 = 8;
+
+/// How long a copy may outlive its original where the route has no timeout (Istio's default). Envoy waits for ever,
+/// and so collects what hangs.
+pub const MIRROR_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Requests that the admin endpoints show of those that a mirror answered differently: the last ones.
+pub const MIRROR_DIFFS: usize = 50;

@@ -9,8 +9,10 @@
 
 mod clusters;
 mod config;
+mod ejections;
 mod listeners;
 mod logging;
+mod mirror_diffs;
 mod stats;
 
 use std::fmt::Write as _;
@@ -24,11 +26,13 @@ use std::time::{Duration, Instant};
 use regex::Regex;
 use serde_json::{Value, json};
 
+use self::mirror_diffs::Differences;
 use super::Event;
 use crate::h1::head::Method;
 use crate::httpd::{Plus, Request, Response, Server, Settings};
 use crate::observe::stats::Registry;
 use crate::plan::Plan;
+use crate::proxy::Difference;
 use crate::upstream::SharedClusters;
 
 /// Connections served at once: a few dashboards and probes, and the threads that they cost.
@@ -68,6 +72,7 @@ pub struct State {
     started: Instant,
     events: Sender<Event>,
     now: Mutex<Now>,
+    differences: Mutex<Differences>,
 }
 
 #[derive(Debug, Clone)]
@@ -92,7 +97,7 @@ impl State {
         events: Sender<Event>,
     ) -> Self {
         let now = Now { plan, shared, version: 1, stage: Stage::PreInitializing };
-        Self { registry, started, events, now: Mutex::new(now) }
+        Self { registry, started, events, now: Mutex::new(now), differences: Mutex::default() }
     }
 
     /// Tells of the stage that the proxy has reached.
@@ -107,6 +112,21 @@ impl State {
         now.version += 1;
     }
 
+    /// Tells of a request that a mirror answered differently.
+    pub fn differs(&self, difference: Difference) {
+        self.differences().push(difference);
+    }
+
+    fn differences(&self) -> MutexGuard<'_, Differences> {
+        self.differences.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells of other members of the clusters of that plan.
+    pub fn members_changed(&self, plan: Arc<Plan>, shared: SharedClusters) {
+        let mut now = self.now();
+        (now.plan, now.shared) = (plan, shared);
+    }
+
     fn plan(&self) -> Arc<Plan> {
         Arc::clone(&self.now().plan)
     }
@@ -119,6 +139,7 @@ impl State {
         server.state.set(stage as u64);
         server.concurrency.set(self.registry.cores() as u64);
         self.show_breakers();
+        ejections::show(self);
     }
 
     /// Shows which circuit breakers are open. Worked out when somebody looks, so that no request pays for it.
@@ -283,6 +304,13 @@ const PAGES: &[Page] = &[
             ("level", "POST: Change the level of all loggers"),
         ],
         answer: logging::logging,
+    },
+    Page {
+        path: "/mirror_diffs",
+        about: "the last requests that a mirror answered differently (annotation ringway.dev/mirror-compare)",
+        method: Methods::Get,
+        parameters: &[FORMAT],
+        answer: mirror_diffs::mirror_diffs,
     },
     Page {
         path: "/ready",

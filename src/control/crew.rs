@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use core_affinity::CoreId;
 
 use super::Event;
+use crate::base::limits::{MIRROR_DESCRIPTORS, MIRRORS_PER_CORE};
 use crate::base::rng::Rng;
 use crate::io::{self, doorbell};
 use crate::observe::access_log::AccessLog;
 use crate::observe::writer::LogSink;
 use crate::plan::Plan;
-use crate::proxy::{AskWhere, Budget, CoreParts, Log};
+use crate::proxy::{AskWhere, Budget, CoreParts, Log, MirrorReport, TellMirrors};
 use crate::upstream::{CoreStats, Peer, SharedClusters};
 use crate::worker::{self, Handle, Message, Report, Reporter, Start};
 
@@ -29,6 +30,8 @@ pub(super) struct Crew {
     events: Sender<Event>,
     budget: Arc<Budget>,
     stands_for_loopback: Option<IpAddr>,
+    /// Copies of requests that a worker may have under way.
+    most_mirrors: usize,
     /// Threads started so far. A thread's number tells its reports from those of its predecessor.
     lives: u64,
 }
@@ -62,17 +65,26 @@ pub(super) struct Outfit {
 }
 
 impl Crew {
-    /// A worker for each of `cpus`; none is started.
+    /// A worker for each of `cpus`; none is started. `descriptors`: what the process may open.
     pub(super) fn new(
         cpus: &[CoreId],
         driver: io::Driver,
         events: Sender<Event>,
         budget: Arc<Budget>,
         stands_for_loopback: Option<IpAddr>,
+        descriptors: u64,
     ) -> Self {
         let started = io::now();
         let member = |cpu: &CoreId| Member { cpu: *cpu, life: 0, started, stage: Stage::Vacant { due: None } };
-        Self { members: cpus.iter().map(member).collect(), driver, events, budget, stands_for_loopback, lives: 0 }
+        Self {
+            members: cpus.iter().map(member).collect(),
+            driver,
+            events,
+            budget,
+            stands_for_loopback,
+            most_mirrors: most_mirrors(descriptors, cpus.len()),
+            lives: 0,
+        }
     }
 
     /// How many workers there are to be.
@@ -107,6 +119,8 @@ impl Crew {
                 stands_for_loopback: self.stands_for_loopback,
                 hostname: hostname(),
                 ask_where: ask_where(index, reports.clone()),
+                most_mirrors: self.most_mirrors,
+                tell_mirrors: tell_mirrors(index, reports.clone()),
                 peers: others.clone(),
             },
             listeners: outfit.listeners,
@@ -206,6 +220,21 @@ impl Member {
 
 fn ask_where(worker: usize, reports: Reporter) -> AskWhere {
     Box::new(move |authority| reports(Report::AsksWhere { worker, authority: authority.into() }))
+}
+
+fn tell_mirrors(worker: usize, reports: Reporter) -> TellMirrors {
+    Box::new(move |report| {
+        reports(match report {
+            MirrorReport::Differs(difference) => Report::MirrorDiffers(difference),
+            MirrorReport::Panicked => Report::Panicked { worker },
+        });
+    })
+}
+
+/// How many copies of requests one of so many workers may have under way.
+fn most_mirrors(descriptors: u64, workers: usize) -> usize {
+    let share = descriptors / MIRROR_DESCRIPTORS / workers.max(1) as u64;
+    usize::try_from(share).unwrap_or(usize::MAX).clamp(1, MIRRORS_PER_CORE)
 }
 
 /// The name of this machine; empty if it has none.

@@ -56,9 +56,7 @@ impl Running {
                 Ok(Event::Worker { report: Report::AsksWhere { worker, authority }, .. }) => {
                     self.asked_where(worker, authority);
                 }
-                Ok(Event::Resolved { worker, authority, whereabouts }) => {
-                    self.resolved(worker, authority, whereabouts);
-                }
+                Ok(Event::Named { name, answer }) => self.name_answered(&name, &answer),
                 Ok(Event::Stop) if *stay => *stay = false,
                 Ok(Event::Stop) | Err(_) => return,
                 Ok(_) => {}

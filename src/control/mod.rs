@@ -6,9 +6,13 @@
 pub mod admin;
 mod cpus;
 mod crew;
+mod dns;
 mod drain;
+mod ejection;
 mod listeners;
 pub mod logging;
+mod members;
+mod names;
 mod reload;
 mod resolve;
 mod serve;
@@ -17,12 +21,12 @@ mod source;
 mod start;
 mod watch;
 
+pub use dns::Answer;
 pub use signals::{CaughtSignals, catch_signals};
 pub use source::{Loaded, Source};
 pub use start::{Running, StartError, start};
 pub use watch::Snapshot;
 
-use crate::proxy::Whereabouts;
 use crate::worker::Report;
 
 /// Something that control reacts to.
@@ -40,14 +44,12 @@ pub enum Event {
     Changed(Snapshot),
     /// The configuration was read again; `None`: whoever read it panicked.
     Loaded(Option<Box<Loaded>>),
-    /// Where an authority is that a worker has asked about.
-    Resolved {
-        /// Which worker.
-        worker: usize,
-        /// The authority, as it was asked.
-        authority: Box<str>,
+    /// Where a host name is that was asked about.
+    Named {
+        /// The name, as it was asked.
+        name: Box<str>,
         /// The answer.
-        whereabouts: Whereabouts,
+        answer: Answer,
     },
     /// Word from a worker.
     Worker {

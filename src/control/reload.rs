@@ -2,8 +2,8 @@
 //! workers, or refused as a whole.
 //!
 //! It goes in steps, each begun by an event: asked for (a signal, changed files) → read and compiled, on a thread of
-//! its own → prepared: everything that can fail, up to the sockets of new listeners → sent to the workers → in force,
-//! when the last of them has said so. Only one is under way at a time; what is asked for meanwhile comes after it.
+//! its own → its host names asked about → prepared: everything that can fail, up to the sockets of new listeners → sent
+//! to the workers → in force, when the last of them has said so. Only one is under way at a time; what is asked for meanwhile comes after it.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +14,7 @@ use tracing::{error, info, warn};
 
 use super::listeners::{Bound, Key};
 use super::source::{Loaded, Source};
-use super::start::{StartError, core_stats, log_format, most_connections, own_copy, show_members};
+use super::start::{NAMES_PATIENCE, StartError, core_stats, log_format, most_connections, show_members};
 use super::watch::{Snapshot, Watch};
 use super::{Event, Running};
 use crate::base::id::ListenerId;
@@ -44,6 +44,12 @@ enum Step {
     None,
     Loading {
         since: Instant,
+    },
+    /// Names that are new in it have no answer yet.
+    Resolving {
+        since: Instant,
+        until: Instant,
+        plan: Box<Plan>,
     },
     Installing(Installing),
 }
@@ -77,6 +83,19 @@ enum Place {
 }
 
 impl Reloads {
+    /// When to go on even if nothing happens.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        match &self.step {
+            Step::Resolving { until, .. } => Some(*until),
+            _ => None,
+        }
+    }
+
+    /// Whether the workers are on their way to another plan.
+    pub(super) fn is_installing(&self) -> bool {
+        matches!(self.step, Step::Installing(_))
+    }
+
     /// Watches no more, and listens no more on what was about to be closed.
     pub(super) fn stop(&mut self) {
         self.watch = None;
@@ -155,7 +174,22 @@ impl Running {
         if errors > 0 {
             return self.refuse(&format!("it has {errors} error{}", if errors == 1 { "" } else { "s" }));
         }
-        match self.prepare(plan) {
+        let (now, mut plan) = (now(), Box::new(plan));
+        self.names.fill(&mut plan, now);
+        self.ask_names(now);
+        self.reloads.step = Step::Resolving { since, until: now + NAMES_PATIENCE, plan };
+        self.go_on_if_resolved(now);
+    }
+
+    /// Puts the plan in force that waits for answers about names, if they are there or too late.
+    pub(super) fn go_on_if_resolved(&mut self, now: Instant) {
+        let over = |until: &Instant| *until <= now || self.names.all_answered();
+        if !matches!(&self.reloads.step, Step::Resolving { until, .. } if over(until)) {
+            return;
+        }
+        let Step::Resolving { since, mut plan, .. } = std::mem::take(&mut self.reloads.step) else { return };
+        self.names.fill(&mut plan, now);
+        match self.prepare(*plan) {
             Ok(prepared) => self.commit(prepared, since),
             Err(error) => self.refuse(&error.to_string()),
         }
@@ -180,6 +214,7 @@ impl Running {
         let Prepared { plan, log_format, mut listeners } = prepared;
         let plan = Arc::new(plan);
         self.shared = SharedCluster::all_after(&plan, (&self.plan, &self.shared), self.crew.len());
+        self.ejections.follow(&plan, &self.plan, now());
         let workers = self.crew.alive();
         for worker in &workers {
             let socket = |place: &mut Place| match place {
@@ -190,7 +225,7 @@ impl Running {
             match sockets {
                 Ok(sockets) => {
                     let stats = core_stats(&plan, &self.registry, *worker);
-                    let (plan, shared, log_format) = (own_copy(&plan), self.shared.clone(), log_format.clone());
+                    let (plan, shared, log_format) = (plan.own_copy(), self.shared.clone(), log_format.clone());
                     let install = Install { plan, stats, shared, sockets, log_format };
                     self.crew.tell(*worker, Message::Install(Box::new(install)));
                 }
@@ -203,7 +238,7 @@ impl Running {
             log.format = format;
         }
         let mut before: Vec<Option<Bound>> = self.bound.drain(..).map(Some).collect();
-        for (place, listener) in listeners.into_iter().zip(&plan.listeners) {
+        for (place, listener) in listeners.into_iter().zip(plan.listeners.iter()) {
             match place {
                 Place::New(bound) => {
                     info!("listening on {} for {}", bound.address, listener.kind);
@@ -214,6 +249,7 @@ impl Running {
         }
         let vanished = before.into_iter().flatten().collect();
         self.plan = plan;
+        self.names.installed(&self.plan);
         let waiting = self.crew.alive().into_iter().collect();
         self.reloads.step = Step::Installing(Installing { since, waiting, vanished });
         self.finish_if_installed();
@@ -251,6 +287,7 @@ impl Running {
     }
 
     fn refuse(&mut self, why: &str) {
+        self.names.go_back_to(&self.plan, now());
         self.registry.control().config_reload_failure.inc();
         error!("not reloaded, the configuration stays as it was: {why}");
         self.go_on();

@@ -1,21 +1,24 @@
-//! Resolving names for the workers: `getaddrinfo` blocks, so each question has a thread of its own for as long as it
-//! takes; a few at once, the others wait.
+//! Where undeclared hosts are: a worker asks for an authority, `names` for the addresses of its host, and what may be
+//! connected to of that is decided here. The worker connects to these addresses and no others, so that a name cannot
+//! change its mind after it has been looked at.
 
-use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::mpsc::Sender;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
-use super::Event;
+use super::Running;
+use super::dns::Answer;
+use crate::plan::HostAddress;
 use crate::proxy::Whereabouts;
-
-/// Questions that are worked on at once.
-const MOST_AT_ONCE: usize = 8;
+use crate::worker::Message;
 
 /// Addresses of a host that are tried.
 const MOST_ADDRESSES: usize = 8;
 
 /// The port of an authority that names none.
 const HTTP_PORT: u16 = 80;
+
+/// How long an answer holds that does not say so itself.
+const FRESH: Duration = Duration::from_secs(10);
 
 /// A worker wants to know where an authority is.
 #[derive(Debug)]
@@ -27,61 +30,64 @@ pub(super) struct Question {
     pub(super) ours: Vec<SocketAddr>,
 }
 
-/// The questions under way.
-pub(super) struct Resolver {
-    events: Sender<Event>,
-    busy: usize,
-    waiting: VecDeque<Question>,
-}
-
-impl Resolver {
-    /// Answers come as [`Event::Resolved`].
-    pub(super) fn new(events: Sender<Event>) -> Self {
-        Self { events, busy: 0, waiting: VecDeque::new() }
-    }
-
-    pub(super) fn ask(&mut self, question: Question) {
-        self.waiting.push_back(question);
-        self.go_on();
-    }
-
-    /// An answer has come.
-    pub(super) fn done(&mut self) {
-        self.busy -= 1;
-        self.go_on();
-    }
-
-    fn go_on(&mut self) {
-        while self.busy < MOST_AT_ONCE {
-            let Some(Question { worker, authority, ours }) = self.waiting.pop_front() else { return };
-            let events = self.events.clone();
-            let name = authority.clone();
-            let work = move || {
-                let whereabouts = whereabouts(&authority, &ours);
-                let _ = events.send(Event::Resolved { worker, authority, whereabouts });
-            };
-            self.busy += 1;
-            if std::thread::Builder::new().name("resolver".to_owned()).spawn(work).is_err() {
-                let whereabouts = Whereabouts::Unknown;
-                let _ = self.events.send(Event::Resolved { worker, authority: name, whereabouts });
-            }
+impl Running {
+    /// A worker has a question.
+    pub(super) fn asked_where(&mut self, worker: usize, authority: Box<str>) {
+        let question = Question { worker, authority, ours: self.not_to_be_sent_to() };
+        let Some((host, _)) = split(&question.authority) else {
+            return self.tell_where(question, &Answer::NoSuchName);
+        };
+        if let Ok(ip) = host.parse() {
+            return self.tell_where_at(question, [HostAddress { ip, port: None }], Some(FRESH));
+        }
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        if let Some((question, addresses)) = self.names.question(&host, question) {
+            self.tell_where_at(question, addresses, Some(FRESH));
         }
     }
+
+    /// The question has an answer.
+    pub(super) fn tell_where(&self, question: Question, answer: &Answer) {
+        match answer {
+            Answer::At { addresses, valid } => {
+                let addresses = addresses.iter().map(|ip| HostAddress { ip: *ip, port: None });
+                self.tell_where_at(question, addresses, Some(valid.unwrap_or(FRESH)));
+            }
+            Answer::NoSuchName => self.tell_where_at(question, [], Some(Duration::ZERO)),
+            Answer::Failed(_) => self.tell_where_at(question, [], None),
+        }
+    }
+
+    fn tell_where_at(
+        &self,
+        question: Question,
+        addresses: impl IntoIterator<Item = HostAddress>,
+        valid: Option<Duration>,
+    ) {
+        let whereabouts = whereabouts(&question, addresses);
+        let Question { worker, authority, .. } = question;
+        self.crew.tell(worker, Message::Resolved { authority, whereabouts, valid });
+    }
 }
 
-/// Where an authority is, in the order of the C library.
-fn whereabouts(authority: &str, ours: &[SocketAddr]) -> Whereabouts {
+/// Host and port of an authority.
+fn split(authority: &str) -> Option<(&str, u16)> {
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => match port {
-            "" => (host, Some(HTTP_PORT)),
-            port => (host, port.parse().ok()),
+            "" => (host, HTTP_PORT),
+            port => (host, port.parse().ok()?),
         },
-        _ => (authority, Some(HTTP_PORT)),
+        _ => (authority, HTTP_PORT),
     };
-    let Some(port) = port else { return Whereabouts::Unknown };
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let Ok(found) = (host, port).to_socket_addrs() else { return Whereabouts::Unknown };
-    let (mine, mut others): (Vec<_>, Vec<_>) = found.partition(|address| is_ours(*address, ours));
+    (!host.is_empty()).then_some((host, port))
+}
+
+/// Where the authority is whose host has these addresses.
+fn whereabouts(question: &Question, addresses: impl IntoIterator<Item = HostAddress>) -> Whereabouts {
+    let Some((_, port)) = split(&question.authority) else { return Whereabouts::Unknown };
+    let found = addresses.into_iter().map(|address| address.at(port));
+    let (mine, mut others): (Vec<_>, Vec<_>) = found.partition(|address| is_ours(*address, &question.ours));
     others.truncate(MOST_ADDRESSES);
     match (others.is_empty(), mine.is_empty()) {
         (false, _) => Whereabouts::At(others.into()),
@@ -114,38 +120,44 @@ mod tests {
         let at = |addresses: &[&str]| {
             Whereabouts::At(addresses.iter().map(|address| address.parse().expect("an address")).collect())
         };
-        let ours = ["127.0.0.1:15001".parse().expect("an address"), "0.0.0.0:15000".parse().expect("an address")];
+        let ours = vec!["127.0.0.1:15001".parse().expect("an address"), "0.0.0.0:15000".parse().expect("an address")];
         for (authority, expected) in [
-            ("127.0.0.1", at(&["127.0.0.1:80"])),
-            ("127.0.0.1:", at(&["127.0.0.1:80"])),
-            ("127.0.0.1:8000", at(&["127.0.0.1:8000"])),
-            ("[::1]", at(&["[::1]:80"])),
-            ("[::1]:8000", at(&["[::1]:8000"])),
-            ("127.0.0.1:99999", Whereabouts::Unknown),
-            ("127.0.0.1:http", Whereabouts::Unknown),
-            ("", Whereabouts::Unknown),
-            ("127.0.0.1:15001", Whereabouts::Here),
-            ("[::ffff:127.0.0.1]:15001", Whereabouts::Here),
-            ("0.0.0.0:15001", Whereabouts::Here),
-            ("127.0.0.2:15001", at(&["127.0.0.2:15001"])),
-            ("127.0.0.2:15000", Whereabouts::Here),
+            ("127.0.0.1", Some(at(&["127.0.0.1:80"]))),
+            ("127.0.0.1:", Some(at(&["127.0.0.1:80"]))),
+            ("127.0.0.1:8000", Some(at(&["127.0.0.1:8000"]))),
+            ("[::1]", Some(at(&["[::1]:80"]))),
+            ("[::1]:8000", Some(at(&["[::1]:8000"]))),
+            ("127.0.0.1:99999", None),
+            ("127.0.0.1:http", None),
+            ("", None),
+            ("127.0.0.1:15001", Some(Whereabouts::Here)),
+            ("[::ffff:127.0.0.1]:15001", Some(Whereabouts::Here)),
+            ("0.0.0.0:15001", Some(Whereabouts::Here)),
+            ("127.0.0.2:15001", Some(at(&["127.0.0.2:15001"]))),
+            ("127.0.0.2:15000", Some(Whereabouts::Here)),
         ] {
-            assert_eq!(whereabouts(authority, &ours), expected, "{authority}");
+            let question = Question { worker: 0, authority: authority.into(), ours: ours.clone() };
+            let found = split(authority).and_then(|(host, _)| {
+                let ip = host.parse().ok()?;
+                Some(whereabouts(&question, [HostAddress { ip, port: None }]))
+            });
+            assert_eq!(found, expected, "{authority}");
         }
     }
 
+    /// A name that has one of our own addresses among others is connected to at the others only.
     #[test]
-    fn questions_beyond_the_bound_wait() {
-        let (events, answers) = std::sync::mpsc::channel();
-        let mut resolver = Resolver::new(events);
-        for worker in 0..MOST_AT_ONCE + 2 {
-            resolver.ask(Question { worker, authority: "127.0.0.1".into(), ours: Vec::new() });
-        }
-        assert_eq!((resolver.busy, resolver.waiting.len()), (MOST_AT_ONCE, 2));
-        for _ in 0..MOST_AT_ONCE + 2 {
-            assert!(matches!(answers.recv(), Ok(Event::Resolved { whereabouts: Whereabouts::At(_), .. })));
-            resolver.done();
-        }
-        assert_eq!((resolver.busy, resolver.waiting.len()), (0, 0));
+    fn what_may_be_connected_to_is_what_was_looked_at() {
+        let ours = vec!["127.0.0.1:15001".parse().expect("an address")];
+        let question = Question { worker: 0, authority: "a.example.com:15001".into(), ours };
+        let address = |ip: &str, port| HostAddress { ip: ip.parse().expect("an address"), port };
+        let both = [address("127.0.0.1", None), address("10.0.0.1", None)];
+        assert_eq!(whereabouts(&question, both), Whereabouts::At(["10.0.0.1:15001".parse().expect("one")].into()));
+        assert_eq!(whereabouts(&question, [address("127.0.0.1", None)]), Whereabouts::Here);
+        assert_eq!(whereabouts(&question, []), Whereabouts::Unknown);
+        let elsewhere = Whereabouts::At(["127.0.0.1:8000".parse().expect("one")].into());
+        assert_eq!(whereabouts(&question, [address("127.0.0.1", Some(8000))]), elsewhere);
+        let many = (1..=20).map(|last| address(&format!("10.0.0.{last}"), None));
+        assert!(matches!(whereabouts(&question, many), Whereabouts::At(some) if some.len() == MOST_ADDRESSES));
     }
 }

@@ -6,12 +6,10 @@ use std::sync::mpsc::RecvTimeoutError;
 use tracing::{error, info};
 
 use super::admin::Stage;
-use super::resolve::Question;
 use super::{Event, Running};
 use crate::io::now;
 use crate::plan::ListenerKind;
-use crate::proxy::Whereabouts;
-use crate::worker::{Message, Report};
+use crate::worker::Report;
 
 impl Running {
     /// Serves until [`Event::Stop`]; then stops accepting, waits for what is in flight, at most `drainDuration`, and
@@ -29,22 +27,28 @@ impl Running {
                 Some(Event::Changed(snapshot)) => self.files_changed(snapshot),
                 Some(Event::Loaded(loaded)) => self.loaded(loaded),
                 Some(Event::ReopenLog) => self.reopen_log(),
-                Some(Event::Resolved { worker, authority, whereabouts }) => {
-                    self.resolved(worker, authority, whereabouts);
+                Some(Event::Named { name, answer }) => self.name_answered(&name, &answer),
+                None => {
+                    self.something_is_due();
+                    self.sweep_ejections();
                 }
-                None => self.replace_workers(),
             }
         };
         self.drain(stay);
     }
 
-    /// The next event; `None` when a worker is to be replaced.
+    /// The next event; `None` when something is to be done without one.
     fn next_event(&self) -> Option<Event> {
-        let Some(due) = self.crew.next_due() else {
+        let due = [self.crew.next_due(), self.names.next_due(), self.reloads.next_due(), self.ejections.next_due()];
+        let Some(due) = due.into_iter().flatten().min() else {
             // This side holds a sender, so the channel never closes.
             return Some(self.events.recv().unwrap_or(Event::Stop));
         };
-        match self.events.recv_timeout(due.saturating_duration_since(now())) {
+        let left = due.saturating_duration_since(now());
+        if left.is_zero() {
+            return None; // however many events there are
+        }
+        match self.events.recv_timeout(left) {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => Some(Event::Stop),
@@ -54,8 +58,9 @@ impl Running {
     fn heard(&mut self, life: u64, report: Report) {
         match report {
             Report::Panicked { worker } => {
-                error!("worker {worker}: a connection's task panicked; that connection was closed");
+                error!("worker {worker}: a task panicked; its connection was closed");
             }
+            Report::MirrorDiffers(difference) => self.state.differs(*difference),
             Report::Ended { worker, error } if self.crew.is_current(worker, life) => {
                 self.lose_worker(worker, &error.unwrap_or_else(|| "nobody asked it to".to_owned()));
                 self.installed(worker); // its successor begins with the plan in force
@@ -74,19 +79,16 @@ impl Running {
         }
     }
 
-    pub(super) fn asked_where(&mut self, worker: usize, authority: Box<str>) {
-        let ours = self.not_to_be_sent_to();
-        self.resolver.ask(Question { worker, authority, ours });
-    }
-
-    pub(super) fn resolved(&mut self, worker: usize, authority: Box<str>, whereabouts: Whereabouts) {
-        self.resolver.done();
-        self.crew.tell(worker, Message::Resolved { authority, whereabouts });
+    fn something_is_due(&mut self) {
+        let now = now();
+        self.replace_workers();
+        self.ask_names(now);
+        self.go_on_if_resolved(now);
     }
 
     /// Where undeclared hosts must not be: the mesh listener, which would send requests round in circles, and the admin
     /// endpoints, which are nobody's business who can reach that one.
-    fn not_to_be_sent_to(&self) -> Vec<SocketAddr> {
+    pub(super) fn not_to_be_sent_to(&self) -> Vec<SocketAddr> {
         let listeners = self.plan.listeners.iter().zip(&self.bound);
         let mesh = listeners.filter(|(listener, _)| listener.kind == ListenerKind::Mesh);
         mesh.map(|(_, bound)| bound.address).chain(self.admin_address()).collect()

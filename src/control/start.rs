@@ -4,14 +4,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use tracing::{info, warn};
 
 use super::admin::{Admin, State};
 use super::crew::{Crew, Outfit};
+use super::ejection::Ejections;
 use super::listeners::Bound;
+use super::names::Names;
 use super::reload::Reloads;
-use super::resolve::Resolver;
 use super::{Event, cpus};
 use crate::io;
 use crate::observe::access_log::{AccessLog, FormatError};
@@ -89,6 +91,9 @@ pub(super) fn hint(error: &std::io::Error) -> &'static str {
 /// Descriptors that are not connections: rings, bells, listeners, files, the admin side.
 const DESCRIPTORS_KEPT: u64 = 128;
 
+/// How long a plan waits for the first answers about its host names.
+pub(super) const NAMES_PATIENCE: Duration = Duration::from_secs(5);
+
 /// A running proxy.
 pub struct Running {
     pub(super) crew: Crew,
@@ -109,7 +114,8 @@ pub struct Running {
     pub(super) bound: Vec<Bound>,
     pub(super) log: Option<OpenLog>,
     pub(super) reloads: Reloads,
-    pub(super) resolver: Resolver,
+    pub(super) ejections: Ejections,
+    pub(super) names: Names,
     admin: Option<Admin>,
 }
 
@@ -135,15 +141,20 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
     let budget = Budget::new(most_connections(settings, descriptors));
 
     let (sender, events) = channel();
-    let plan = Arc::new(plan.clone());
+    let mut names = Names::start(settings, sender.clone())?;
+    let mut plan = plan.clone();
+    names.fill(&mut plan, io::now());
+    names.installed(&plan);
+    let plan = Arc::new(plan);
     let shared = SharedCluster::all(&plan, cpus.len());
     let state = Arc::new(State::new(registry.clone(), plan.clone(), shared.clone(), io::now(), sender.clone()));
     let admin = settings.admin.map(|address| open_admin(address, &state)).transpose()?;
     let driver = driver(settings.driver);
-    let crew = Crew::new(&cpus, driver, sender.clone(), budget.clone(), first_outward_address());
+    let crew = Crew::new(&cpus, driver, sender.clone(), budget.clone(), first_outward_address(), descriptors);
     let started_with = settings.clone();
     let reloads = Reloads::default();
-    let resolver = Resolver::new(sender.clone());
+    let mut ejections = Ejections::default();
+    ejections.follow(&plan, &plan, io::now());
     let mut running = Running {
         crew,
         events,
@@ -158,15 +169,18 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
         bound,
         log,
         reloads,
-        resolver,
+        ejections,
+        names,
         admin,
     };
     show_members(&running.plan, &running.registry);
+    running.ask_names(io::now());
     let mut sinks = sinks.into_iter();
     for index in 0..cpus.len() {
         running.start_worker(index, sinks.next())?;
     }
     running.wait_until_serving()?;
+    running.wait_for_names()?;
     for (listener, bound) in running.plan.listeners.iter().zip(&running.bound) {
         info!("listening on {} for {}", bound.address, listener.kind);
     }
@@ -212,36 +226,54 @@ impl Running {
     pub(super) fn start_worker(&mut self, index: usize, sink: Option<LogSink>) -> std::io::Result<()> {
         let listeners: std::io::Result<Vec<_>> = self.bound.iter_mut().map(|bound| bound.socket(index)).collect();
         let log = self.log.as_ref().map(|log| log.format.clone()).zip(sink);
-        let (plan, stats) = (own_copy(&self.plan), core_stats(&self.plan, &self.registry, index));
+        let (plan, stats) = (self.plan.own_copy(), core_stats(&self.plan, &self.registry, index));
         self.crew.start(index, Outfit { plan, stats, shared: self.shared.clone(), listeners: listeners?, log })
     }
 
     fn wait_until_serving(&mut self) -> Result<(), StartError> {
         while !self.crew.all_serve() {
             match self.events.recv() {
-                Ok(Event::Worker { report: Report::Serving { worker, started }, .. }) => {
-                    self.crew.serves(worker);
-                    if worker == 0 {
-                        started.notes.iter().for_each(|note| warn!("{note}"));
-                        info!("driver {}", [started.driver, started.flags].join(" ").trim_end());
-                    }
-                }
-                Ok(Event::Worker { report: Report::Ended { worker, error }, .. }) => {
-                    let error = error.unwrap_or_else(|| "it ended at once".to_owned());
-                    return Err(StartError::Worker { worker, error });
-                }
-                Ok(_) => {}
+                Ok(event) => self.heard_at_start(event)?,
                 Err(_) => return Err(std::io::Error::other("the workers are gone").into()),
             }
         }
         Ok(())
     }
-}
 
-/// A worker's own copy of a plan. A regex keeps scratch space for the thread that uses it first, and others that use
-/// the same one meet in a lock; a copy that nobody has used yet belongs to the worker alone.
-pub(super) fn own_copy(plan: &Plan) -> Plan {
-    plan.clone()
+    /// Waits until every host name of a cluster has been answered in some way, at most for a while: whoever is told
+    /// that the proxy is ready may expect that it knows where to send requests, if that can be known.
+    fn wait_for_names(&mut self) -> Result<(), StartError> {
+        let end = io::now() + NAMES_PATIENCE;
+        while !self.names.all_answered() {
+            match self.events.recv_timeout(end.saturating_duration_since(io::now())) {
+                Ok(event) => self.heard_at_start(event)?,
+                Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn heard_at_start(&mut self, event: Event) -> Result<(), StartError> {
+        match event {
+            Event::Worker { report: Report::Serving { worker, started }, .. } => {
+                self.crew.serves(worker);
+                if worker == 0 {
+                    started.notes.iter().for_each(|note| warn!("{note}"));
+                    info!("driver {}", [started.driver, started.flags].join(" ").trim_end());
+                }
+            }
+            Event::Worker { report: Report::Ended { worker, error }, .. } => {
+                let error = error.unwrap_or_else(|| "it ended at once".to_owned());
+                return Err(StartError::Worker { worker, error });
+            }
+            Event::Worker { report: Report::AsksWhere { worker, authority }, .. } => {
+                self.asked_where(worker, authority);
+            }
+            Event::Named { name, answer } => self.name_answered(&name, &answer),
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
 /// Shows how many endpoints each cluster has.

@@ -6,6 +6,7 @@ pub mod origin;
 use std::fmt::Write as _;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use crate::io::bind_probe;
 use crate::plan::{Overrides, Plan};
@@ -50,7 +51,7 @@ pub fn start_origins() -> io::Result<Origins> {
 impl Origins {
     /// Points the plan's endpoints at where the origins really are.
     pub fn redirect(&self, plan: &mut Plan) {
-        for endpoint in plan.clusters.iter_mut().flat_map(|cluster| &mut cluster.endpoints) {
+        for endpoint in plan.clusters.iter_mut().flat_map(|cluster| &mut Arc::make_mut(cluster).endpoints) {
             if let Some((_, origin)) = self.running.iter().find(|(configured, _)| *configured == endpoint.address) {
                 endpoint.address = origin.addr;
             }

@@ -94,7 +94,7 @@ impl Question {
     /// The listener that it is for.
     pub(super) fn listener<'p>(&self, plan: &'p Plan) -> Result<(ListenerId, &'p Listener), BadQuestion> {
         let port = port(self.url()?.authority);
-        let all = || (0..).map(ListenerId).zip(&plan.listeners);
+        let all = || (0..).map(ListenerId).zip(plan.listeners.iter());
         let mut candidates: Vec<_> = match &self.gateway {
             Some(name) => all().filter(|(_, listener)| is_for(listener, name)).collect(),
             None => all().collect(),

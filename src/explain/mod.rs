@@ -8,9 +8,11 @@ mod answer;
 mod ask;
 mod near;
 mod resilience;
+mod secured;
 mod text;
 mod words;
 
 pub use answer::{Answer, Cluster, Destination, Host, Listener, Near, Passed, Place, Rule, Verdict, explain};
 pub use ask::{BadQuestion, Question};
 pub use resilience::{Abort, Breaker, Connections, Delay, Ejection, Mirror, Probes, Retries, Tries};
+pub use secured::Tls;

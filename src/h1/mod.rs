@@ -15,6 +15,7 @@ pub mod framing;
 pub mod head;
 pub mod local;
 pub mod parse;
+pub mod shadow;
 pub mod status;
 pub mod target;
 

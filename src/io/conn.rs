@@ -21,6 +21,7 @@ use socket2::{SockRef, TcpKeepalive};
 
 use super::buf::Buf;
 use super::race::within;
+use super::tls::{Seal, TlsFailure};
 
 /// A connection, downstream or upstream.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl Conn {
         let fd = stream.as_raw_fd();
         let (read, write) = stream.into_split();
         let handle = Handle { keeps_open: OwnedReadHalf(read.0.clone()), fd };
-        Ok(Self { reader: Reader::new(read), writer: Writer { half: write }, handle })
+        Ok(Self { reader: Reader::new(read), writer: Writer { seal: None, half: write }, handle })
     }
 
     /// Takes the bare socket out of this core's hands, to be sent to another core's. `None`, and the connection is closed,
@@ -163,12 +164,21 @@ impl Handle {
         SockRef::from(&socket).set_tcp_keepalive(&probing)
     }
 
+    /// Sends `bytes` if the kernel takes them at once; nobody learns if it does not.
+    pub(super) fn send_now(&self, bytes: &[u8]) {
+        let socket = self.socket();
+        let _ = SockRef::from(&socket).send_with_flags(bytes, DONT_WAIT_OR_SIGNAL);
+    }
+
     /// Makes the coming close a reset, so that the peer cannot take a cut body for a whole one.
     pub fn reset_on_close(&self) {
         let socket = self.socket();
         let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
     }
 }
+
+/// `MSG_DONTWAIT | MSG_NOSIGNAL`, the same on every architecture of Linux.
+const DONT_WAIT_OR_SIGNAL: i32 = 0x40 | 0x4000;
 
 type ReadDone = (OwnedReadHalf<TcpStream>, Buf, io::Result<usize>);
 
@@ -179,12 +189,18 @@ async fn read_op(mut half: OwnedReadHalf<TcpStream>, buf: Buf) -> ReadDone {
 
 /// The slot in which one read lives from [`Reader::arm`] to its result. Boxed once per connection, so that the type
 /// of the future stays in here.
-trait Slot {
+pub(super) trait Slot {
     fn arm(&mut self, buf: Buf);
     fn armed(&self) -> bool;
-    /// The half itself, unless a read is armed.
-    fn into_half(self: Box<Self>) -> Option<OwnedReadHalf<TcpStream>>;
+    /// The half itself, unless a read is armed, or there is something between it and the reader.
+    fn into_half(self: Box<Self>) -> Option<OwnedReadHalf<TcpStream>> {
+        None
+    }
     fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<(io::Result<usize>, Buf)>;
+    /// Why TLS ended, if there was any and it did.
+    fn tls_failure(&self) -> Option<TlsFailure> {
+        None
+    }
 }
 
 struct ReadSlot<S, F> {
@@ -240,6 +256,11 @@ impl Reader {
         Self { slot: Box::new(ReadSlot { start: read_op, half: Some(half), op: Box::pin(None) }) }
     }
 
+    /// The same read through something that makes other bytes of what comes in.
+    pub(super) fn through(self, wrap: impl FnOnce(Box<dyn Slot>) -> Box<dyn Slot>) -> Self {
+        Self { slot: wrap(self.slot) }
+    }
+
     /// Prepares a read that appends to `buf`, which must have room. It starts when [`Reader::done`] is first polled.
     /// Without effect while a read is armed.
     pub fn arm(&mut self, buf: Buf) {
@@ -271,6 +292,12 @@ impl Reader {
         self.slot.into_half()
     }
 
+    /// Over TLS, why reads fail, if that is not the socket's doing.
+    #[must_use]
+    pub fn tls_failure(&self) -> Option<TlsFailure> {
+        self.slot.tls_failure()
+    }
+
     /// Arms a read and waits for it.
     pub async fn read(&mut self, buf: Buf) -> (io::Result<usize>, Buf) {
         self.arm(buf);
@@ -281,45 +308,68 @@ impl Reader {
 /// The sending side.
 #[derive(Debug)]
 pub struct Writer {
+    /// Over TLS, what makes records of bytes. Boxed, because most connections have none. Is dropped before the half, which
+    /// ends the stream: it has a last word to say.
+    seal: Option<Box<Seal>>,
     half: OwnedWriteHalf<TcpStream>,
 }
 
 impl Writer {
+    /// The same writes with TLS.
+    pub(super) fn through(self, seal: Seal) -> Self {
+        Self { seal: Some(Box::new(seal)), half: self.half }
+    }
+
     /// Sends all bytes in use and gives the emptied buffer back. Dropped half-way, the connection must be closed:
     /// nobody can tell how much went out.
-    pub async fn write_all(&mut self, mut buf: Buf) -> (io::Result<()>, Buf) {
-        while !buf.is_empty() {
-            let (result, back) = self.half.write(buf).await;
-            buf = back;
-            match result {
-                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buf),
-                Ok(n) => buf.consume(n),
-                Err(error) => return (Err(error), buf),
-            }
-        }
-        (Ok(()), buf)
+    pub async fn write_all(&mut self, buf: Buf) -> (io::Result<()>, Buf) {
+        self.send(buf, Buf::consume).await
     }
 
     /// Sends all bytes in use and gives the buffer back as it was, to be sent once more elsewhere. Dropped half-way, the
     /// connection must be closed, and the buffer is lost.
-    pub async fn write_and_keep(&mut self, mut buf: Buf) -> (io::Result<()>, Buf) {
+    pub async fn write_and_keep(&mut self, buf: Buf) -> (io::Result<()>, Buf) {
         let start = buf.headroom();
-        let mut sent = Ok(());
-        while !buf.is_empty() {
-            let (result, back) = self.half.write(buf).await;
-            buf = back;
-            match result {
-                Ok(0) => sent = Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => {
-                    buf.step_over(n);
-                    continue;
-                }
-                Err(error) => sent = Err(error),
-            }
-            break;
-        }
+        let (sent, mut buf) = self.send(buf, Buf::step_over).await;
         buf.step_back(start);
         (sent, buf)
+    }
+
+    /// Sends all bytes in use; `pass` goes on behind those that are sent.
+    async fn send(&mut self, mut buf: Buf, pass: fn(&mut Buf, usize)) -> (io::Result<()>, Buf) {
+        while !buf.is_empty() {
+            // Over TLS it is records that go out, and `buf` waits here; else it is `buf` itself.
+            let mut out = match &mut self.seal {
+                None => std::mem::take(&mut buf),
+                Some(seal) => match seal.seal(buf.bytes()) {
+                    Ok((records, sealed)) => {
+                        pass(&mut buf, sealed);
+                        records
+                    }
+                    Err(error) => return (Err(error), buf),
+                },
+            };
+            let pass_out = if self.seal.is_some() { Buf::consume } else { pass };
+            let mut failed = None;
+            while !out.is_empty() && failed.is_none() {
+                let (result, back) = self.half.write(out).await;
+                out = back;
+                match result {
+                    Ok(0) => failed = Some(io::ErrorKind::WriteZero.into()),
+                    Ok(n) => pass_out(&mut out, n),
+                    Err(error) => failed = Some(error),
+                }
+            }
+            match &mut self.seal {
+                None => buf = out,
+                Some(seal) if failed.is_none() => seal.sent(out),
+                Some(_) => {}
+            }
+            if let Some(error) = failed {
+                return (Err(error), buf);
+            }
+        }
+        (Ok(()), buf)
     }
 }
 

@@ -139,6 +139,11 @@ impl<'a> Item<'a> {
         self.line
     }
 
+    /// The field, as `spec.hosts[0]`.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// How much has been refused so far: two counts tell whether what was read between them is whole.
     pub(super) fn refusals(&self) -> usize {
         self.reader.refusals.get()
@@ -210,6 +215,11 @@ impl<'a> Item<'a> {
     /// Whether the value is `false`, as which older YAML reads an unquoted `off`.
     pub(super) fn is_false(&self) -> bool {
         matches!(self.node.value, Value::Bool(false))
+    }
+
+    /// Whether the value is a list.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.node.value, Value::List(_))
     }
 
     /// Whether the value is a number.

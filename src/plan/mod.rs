@@ -6,11 +6,13 @@
 //! nothing. `control` compiles a plan and sends it to the workers; `proxy` asks [`Plan::route`] once a request;
 //! `explain` asks [`Plan::route_with`], which is the same code with a [`Witness`] looking on.
 //!
-//! Regexes keep a pool of scratch space that belongs to the first thread that uses it. A worker that clones the plan
-//! once at install has its own pools, and never meets another core in one.
+//! Regexes keep a pool of scratch space that belongs to the first thread that uses it. A worker that has its
+//! [own copy](Plan::own_copy) of the plan has its own pools, and never meets another core in one.
 
 mod action;
+mod client_tls;
 mod compile;
+mod discovery;
 mod edits;
 mod glance;
 mod hosts;
@@ -25,6 +27,7 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::base::id::{ClusterId, EndpointId, ListenerId, RouteStatsId};
@@ -38,7 +41,11 @@ pub use action::{
     Action, Compare, Cors, Destination, Destinations, DirectResponse, Forward, Mirror, PathRewrite, Piece, Redirect,
     RedirectPath, Target, UnmatchedPreflights,
 };
+pub use client_tls::{ClientTls, Identity, Trust};
 pub use compile::compile;
+pub use discovery::{
+    Address, Discovery, Dns, HostAddress, MOST_ADDRESSES, NameKind, Named, Names, OwnAuthority, Recipe,
+};
 pub use edits::{AddressPart, BadTemplate, Edits, Field, HeaderEdits, HeaderName, Lookup, Operator, Template};
 pub use hosts::HostTable;
 pub use listener::{Listener, ListenerKind, RouteTable};
@@ -54,9 +61,9 @@ pub use settings::{
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// What to listen on, in order of Gateway port; a [`ListenerId`] is a position here.
-    pub listeners: Vec<Listener>,
+    pub listeners: Arc<Vec<Listener>>,
     /// Where requests can go, in the order in which routes first name them; a [`ClusterId`] is a position here.
-    pub clusters: Vec<Cluster>,
+    pub clusters: Vec<Arc<Cluster>>,
     /// The settings of the process.
     pub proxy: ProxySettings,
 }
@@ -74,6 +81,8 @@ pub struct Cluster {
     pub spread: Spread,
     /// The members, sorted by address; an [`EndpointId`] is a position here. May be empty: 503, flag UH.
     pub endpoints: Vec<Endpoint>,
+    /// How the members are found.
+    pub discovery: Discovery,
     /// Time for a TCP connection to come up (`meshConfig.connectTimeout`, 10 s).
     pub connect_timeout: Duration,
     /// Time after which an unused connection is closed; `None` never. Envoy's default is 1 h.
@@ -88,6 +97,8 @@ pub struct Cluster {
     pub limits: BreakerLimits,
     /// `outlierDetection`; `None`: nobody is ever ejected.
     pub outlier: Option<Outlier>,
+    /// TLS towards the endpoints; `None`: plain connections.
+    pub tls: Option<Arc<ClientTls>>,
 }
 
 impl Cluster {
@@ -98,6 +109,7 @@ impl Cluster {
             name: name.to_owned(),
             spread,
             endpoints,
+            discovery: Discovery::Static,
             connect_timeout,
             idle_timeout: Some(IDLE_TIMEOUT),
             max_requests: None,
@@ -105,7 +117,19 @@ impl Cluster {
             keepalive: None,
             limits: BreakerLimits::default(),
             outlier: None,
+            tls: None,
         }
+    }
+
+    /// Where in this cluster the endpoint is that is at `address` in `after`, which is the same cluster with other
+    /// members. Of the single endpoint that stands for the first address of a name only the address changes.
+    #[must_use]
+    pub fn place_before(&self, after: &Self, address: SocketAddr) -> Option<usize> {
+        let first = |cluster: &Self| cluster.discovery.names().is_some_and(|names| names.kind == NameKind::First);
+        if first(self) && first(after) {
+            return (!self.endpoints.is_empty()).then_some(0);
+        }
+        self.endpoints.binary_search_by_key(&address, |endpoint| endpoint.address).ok()
     }
 }
 
@@ -190,6 +214,13 @@ pub enum Decision<'p> {
 }
 
 impl Plan {
+    /// A copy that shares nothing which is written to: a regex keeps scratch space for the thread that uses it first,
+    /// and others that use the same one meet in a lock.
+    #[must_use]
+    pub fn own_copy(&self) -> Self {
+        Self { listeners: Arc::new(self.listeners.to_vec()), ..self.clone() }
+    }
+
     /// Which route takes the request, and which of its destinations.
     #[must_use]
     #[inline]
@@ -233,6 +264,6 @@ impl Plan {
     /// The cluster behind an id that [`Plan::route`] gave.
     #[must_use]
     pub fn cluster(&self, id: ClusterId) -> Option<&Cluster> {
-        self.clusters.get(id.index())
+        self.clusters.get(id.index()).map(Arc::as_ref)
     }
 }

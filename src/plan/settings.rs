@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::h1::target::PathForm;
 use crate::istio::model::Labels;
+use crate::istio::model::dns::Dns;
 use crate::istio::model::proxy::Proxy;
 pub use crate::istio::model::proxy::{AccessLogEncoding, Cpus, Driver, Limits, PathNormalization, ServerHeader};
 
@@ -39,6 +40,10 @@ pub struct ProxySettings {
     pub path_normalization: PathNormalization,
     /// Limits of every downstream connection.
     pub limits: Limits,
+    /// How host names become addresses.
+    pub dns: Dns,
+    /// Longest time before a name that could not be resolved is asked about again.
+    pub dns_refresh_rate: Duration,
     /// How long requests in flight may take after the signal to stop.
     pub drain_duration: Duration,
     /// Time for an upstream TCP connection to come up, where no DestinationRule says otherwise.
@@ -85,6 +90,8 @@ impl ProxySettings {
             mirror_host_suffix: proxy.mirror_host_suffix.clone(),
             path_normalization: proxy.mesh_config.path_normalization,
             limits: proxy.limits.clone(),
+            dns: proxy.dns.clone(),
+            dns_refresh_rate: proxy.mesh_config.dns_refresh_rate,
             drain_duration: proxy.mesh_config.drain_duration,
             connect_timeout: proxy.mesh_config.connect_timeout,
             access_log_file: proxy.mesh_config.access_log_file.clone(),

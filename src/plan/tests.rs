@@ -99,7 +99,7 @@ fn plan(hosts: Vec<(&str, Vec<Route>)>) -> Plan {
         tables: vec![table],
     };
     let proxy = ProxySettings::resolve(&Proxy::default(), &Overrides::default());
-    Plan { listeners: vec![listener], clusters: Vec::new(), proxy }
+    Plan { listeners: vec![listener].into(), clusters: Vec::new(), proxy }
 }
 
 /// The number of the cluster that a request goes to.

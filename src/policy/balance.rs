@@ -2,9 +2,9 @@
 //!
 //! The algorithms are Envoy's, per core: each core has its own [`Balancer`] with its own random start, so cores share
 //! nothing and do not march in step; only the tables of consistent hashing, which never change, are shared. An
-//! endpoint is asked about through two closures, how many requests it has in flight and whether it may be used at all
-//! (ejected, or already tried by this request), so that this state lives where it belongs. A pick allocates nothing.
-//! Called by `upstream` once a try.
+//! endpoint is asked about through two closures, how many requests it has in flight and whether this request may use it
+//! (it may have tried it already), so that this state lives where it belongs; who is ejected the balancer is told when
+//! that changes. A pick allocates nothing. Called by `upstream` once a try.
 //!
 //! A pick goes down three steps, of which most clusters have only the last: the priority (by the health of all), the
 //! locality within it (by weight), the endpoint (by the policy). A hash replaces the last two.
@@ -19,13 +19,18 @@ use std::time::Instant;
 use super::hashing::Table;
 use crate::base::id::EndpointId;
 use crate::base::rng::Rng;
+use priority::Loads;
 use schedule::Schedule;
 
+pub use priority::Levels;
 pub use spread::{Group, Level, Policy, Spread, Warmup};
 
 /// Random draws before the usable endpoints are counted instead. With half of them unusable, one pick in 65,536 gets
 /// that far.
 const DRAWS: usize = 16;
+
+/// So many tries at a time make `retryRemoteLocalities` look elsewhere; Istio's.
+const UPDATE_FREQUENCY: usize = 2;
 
 /// What a core knows of an endpoint that does not change with every request.
 #[derive(Debug, Clone, Copy)]
@@ -49,9 +54,14 @@ pub struct Ask {
 #[derive(Debug, Clone)]
 pub struct Balancer {
     levels: Box<[Priority]>,
-    /// Up to which draw, from 1 to 100, each level is taken.
-    bounds: Box<[u8]>,
+    loads: Loads,
     members: Members,
+    /// Who must not be chosen, by position; empty: all may.
+    unhealthy: Box<[bool]>,
+    /// `minHealthPercent`: a level with a smaller part of it healthy may panic.
+    panic_below: u32,
+    /// Whether the last pick was among all of a level, whatever their health.
+    panicked: bool,
 }
 
 /// The endpoints, and who of them is still new.
@@ -74,6 +84,8 @@ struct Priority {
     /// Among several groups.
     turns: Option<Schedule>,
     table: Option<Arc<Table>>,
+    /// All of several groups, while in a panic: then localities do not matter.
+    everyone: Option<Box<Locality>>,
 }
 
 #[derive(Debug, Clone)]
@@ -107,27 +119,38 @@ impl Balancer {
             groups: level.groups.iter().map(|group| Locality::new(group, spread.policy, &members, now, rng)).collect(),
             turns: None,
             table: level.table.clone(),
+            everyone: None,
         });
-        let mut balancer = Self { levels: levels.collect(), bounds: Box::default(), members };
-        balancer.health_changed(|_| true, rng);
+        let (levels, loads, unhealthy) = (levels.collect(), Loads::default(), Box::default());
+        let mut balancer = Self { levels, loads, members, unhealthy, panic_below: 0, panicked: false };
+        balancer.health_changed(|_| true, now, rng);
         balancer
     }
 
-    /// Tells which endpoints may be used from now on: it decides how much each priority and each locality gets.
-    /// Allocates.
-    pub fn health_changed(&mut self, usable: impl Fn(usize) -> bool, rng: &mut Rng) {
-        for level in &mut self.levels {
-            level.health_changed(&usable, rng);
-        }
+    /// The balancer with a share of healthy endpoints below which a level may ignore their health, in percent
+    /// (Envoy's `healthy_panic_threshold`). 0: never.
+    #[must_use]
+    pub fn panicking_below(self, percent: u32) -> Self {
+        Self { panic_below: percent, ..self }
+    }
+
+    /// Tells which endpoints are healthy from now on: it decides who is chosen, and how much each priority and each
+    /// locality gets. Allocates.
+    pub fn health_changed(&mut self, healthy: impl Fn(usize) -> bool, now: Instant, rng: &mut Rng) {
+        let unhealthy: Box<[bool]> = (0..self.members.list.len()).map(|at| !healthy(at)).collect();
+        self.unhealthy = if unhealthy.contains(&true) { unhealthy } else { Box::default() };
         let health = |level: &Priority| {
             let all = || level.groups.iter().flat_map(|group| &group.members);
-            (all().filter(|at| usable(**at as usize)).count(), all().count())
+            (all().filter(|at| healthy(**at as usize)).count(), all().count())
         };
-        self.bounds = priority::bounds(self.levels.iter().map(health));
+        self.loads = Loads::new(self.levels.iter().map(health), self.panic_below);
+        for (at, level) in self.levels.iter_mut().enumerate() {
+            level.health_changed(&healthy, self.loads.panics(at), (&self.members, now), rng);
+        }
     }
 
     /// The endpoint for the next request; `None` if none is usable. `active` says how many requests an endpoint has
-    /// in flight, `usable` whether it may be chosen; both take a position below the number of members.
+    /// in flight, `usable` whether this request may have it; both take a position below the number of members.
     pub fn pick(
         &mut self,
         ask: Ask,
@@ -135,35 +158,100 @@ impl Balancer {
         usable: impl Fn(usize) -> bool,
         rng: &mut Rng,
     ) -> Option<EndpointId> {
-        let Self { levels, bounds, members } = self;
+        self.pick_beyond(Levels::NONE, ask, active, usable, rng)
+    }
+
+    /// [`Balancer::pick`] in other levels than these, as far as others have anybody healthy.
+    pub fn pick_beyond(
+        &mut self,
+        excluded: Levels,
+        ask: Ask,
+        active: impl Fn(usize) -> u32,
+        usable: impl Fn(usize) -> bool,
+        rng: &mut Rng,
+    ) -> Option<EndpointId> {
+        let Self { levels, loads, members, unhealthy, panicked, .. } = self;
         if members.warming.is_some_and(|warming| warming.end <= ask.now) {
             members.warming = None;
-            for group in levels.iter_mut().flat_map(|level| &mut level.groups) {
+            let all = levels.iter_mut().flat_map(|level| level.groups.iter_mut().chain(level.everyone.as_deref_mut()));
+            for group in all {
                 group.method = Method::new(group.policy, &group.members, members, ask.now, rng);
             }
         }
+        let unhealthy: &[bool] = unhealthy;
+        let mut pick = |level: &mut Priority, panics: bool, ask: Ask, rng: &mut Rng| {
+            *panicked = panics;
+            if panics || unhealthy.is_empty() {
+                return level.pick(ask, members, &active, &usable, rng);
+            }
+            let healthy = |at: usize| unhealthy.get(at).is_none_or(|unhealthy| !unhealthy);
+            level.pick(ask, members, &active, |at| healthy(at) && usable(at), rng)
+        };
         let chosen = match &mut **levels {
-            [only] => only.pick(ask, members, &active, &usable, rng),
+            [only] => pick(only, loads.panics(0), ask, rng),
             several => {
                 // Envoy takes both the level and the place in its table from the one hash.
                 let draw = ask.hash.unwrap_or_else(|| rng.bits());
                 let ask = Ask { hash: Some(draw), ..ask };
-                let first = bounds.iter().position(|bound| draw % 100 < u64::from(*bound)).unwrap_or(0);
-                let mut order = (first..several.len()).chain(0..first);
-                order.find_map(|at| several.get_mut(at)?.pick(ask, members, &active, &usable, rng))
+                let own = loads.without(excluded);
+                let first = own.level(draw % 100);
+                // The others that have a share, where what is left of this one has been tried by this request already.
+                let mut order = (first..several.len()).chain(0..first).filter(|at| *at == first || own.has_share(*at));
+                order.find_map(|at| pick(several.get_mut(at)?, loads.panics(at), ask, rng))
             }
         };
         chosen.map(|at| EndpointId(at as u32))
     }
+
+    /// Whether the last pick paid no heed to the health of endpoints (`lb_healthy_panic`).
+    #[must_use]
+    pub fn panicked(&self) -> bool {
+        self.panicked
+    }
+
+    /// The levels that a retry is to avoid after these endpoints were tried, in this order: Envoy's
+    /// `previous_priorities` with an `update_frequency` of 2, as Istio has it for `retryRemoteLocalities`.
+    #[must_use]
+    pub fn levels_tried(&self, tried: &[EndpointId]) -> Levels {
+        let level_of = |id: &EndpointId| {
+            let holds = |level: &Priority| {
+                level.groups.iter().any(|group| group.members.iter().any(|at| *at as usize == id.index()))
+            };
+            self.levels.iter().position(holds)
+        };
+        let (mut excluded, mut begin) = (Levels::NONE, 0);
+        for end in 1..=tried.len() {
+            let attempted = tried.get(begin..end).unwrap_or_default();
+            if !attempted.len().is_multiple_of(UPDATE_FREQUENCY) {
+                continue;
+            }
+            excluded = attempted.iter().filter_map(level_of).fold(excluded, Levels::with);
+            if !self.loads.is_any_left(excluded) {
+                (excluded, begin) = (Levels::NONE, end);
+            }
+        }
+        excluded
+    }
 }
 
 impl Priority {
-    fn health_changed(&mut self, usable: impl Fn(usize) -> bool, rng: &mut Rng) {
+    fn health_changed(
+        &mut self,
+        healthy: impl Fn(usize) -> bool,
+        panics: bool,
+        (members, now): (&Members, Instant),
+        rng: &mut Rng,
+    ) {
         if self.groups.len() < 2 || self.table.is_some() {
             return;
         }
+        self.everyone = panics.then(|| {
+            let all = self.groups.iter().flat_map(|group| &group.members).copied().collect();
+            let policy = self.groups.first().map(|group| group.policy).unwrap_or_default();
+            Box::new(Locality::new(&Group { weight: 1, members: all }, policy, members, now, rng))
+        });
         for group in &mut self.groups {
-            group.effective = group.effective(&usable);
+            group.effective = group.effective(&healthy);
         }
         let weight = |at: usize| self.groups.get(at).map_or(0.0, |group| group.effective);
         let healthy = (0..self.groups.len() as u32).filter(|at| weight(*at as usize) > 0.0);
@@ -184,6 +272,9 @@ impl Priority {
         if let [only] = &mut *self.groups {
             return only.pick(ask, members, active, usable, rng);
         }
+        if let Some(everyone) = &mut self.everyone {
+            return everyone.pick(ask, members, active, usable, rng);
+        }
         let turns = self.turns.as_mut()?;
         let first = turns.pick(|at| self.groups.get(at).map_or(1.0, |group| group.effective), |_| true)?;
         // The others, where what is left of this one has been tried by this request already.
@@ -200,8 +291,8 @@ impl Locality {
     }
 
     /// Its weight, less what is unhealthy beyond the overprovisioning of 1.4 (Envoy's `effectiveLocalityWeight`).
-    fn effective(&self, usable: impl Fn(usize) -> bool) -> f64 {
-        let healthy = self.members.iter().filter(|at| usable(**at as usize)).count();
+    fn effective(&self, healthy: impl Fn(usize) -> bool) -> f64 {
+        let healthy = self.members.iter().filter(|at| healthy(**at as usize)).count();
         let ratio = healthy as f64 / self.members.len() as f64;
         f64::from(self.weight) * (1.4 * ratio).min(1.0)
     }

@@ -1,6 +1,16 @@
 //! Outlier detection: which endpoints are ejected for their failures, and for how long.
+//!
+//! The rules are Envoy's (`outlier_detection_impl.cc`). Every core tells what came of each try ([`Outlier::report`]);
+//! the core whose report completes a streak of failures decides the ejection on the spot, so that the next pick of any
+//! core goes elsewhere. Only one thread lets endpoints back in ([`Outlier::sweep`], each `interval`). What they share
+//! is in [`health`]: atomics and nothing else, and a success stores nothing where there was no failure before it.
+//! Called by `upstream` for the reports and by `control` for the sweeps.
 
-use std::time::Duration;
+mod health;
+
+use std::time::{Duration, Instant};
+
+pub use health::{ClusterHealth, EndpointHealth, Streak};
 
 /// `outlierDetection` of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,17 +36,6 @@ pub struct Outlier {
     pub error_codes: Box<[u16]>,
 }
 
-/// What all cores know of the health of one cluster.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct ClusterHealth;
-
-/// What all cores know of the health of one endpoint of a cluster. Alone on its cache lines, because every response
-/// looks at it.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct EndpointHealth;
-
 impl Default for Outlier {
     fn default() -> Self {
         Self {
@@ -52,3 +51,139 @@ impl Default for Outlier {
         }
     }
 }
+
+/// What a try says of its endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// There is a connection for the try, new or used before.
+    Connected,
+    /// The head of an answer came, with this status.
+    Answered(u16),
+    /// No connection came up, or it ended before the answer was whole, or what came was not HTTP, or no head came
+    /// within the timeout of the try or the route.
+    Failed,
+}
+
+/// Envoy's default of `max_ejection_time`, which Istio has no field for: no ejection lasts longer, unless
+/// `baseEjectionTime` is longer.
+const MAX_EJECTION: Duration = Duration::from_secs(300);
+
+impl Outlier {
+    /// Takes note of what a try says of `endpoint`, and ejects it if that completes a streak. `now` is asked only then.
+    ///
+    /// A try may have several things to say: that it is connected, then its status, then that the answer broke off.
+    pub fn report(
+        &self,
+        cluster: &ClusterHealth,
+        endpoint: &EndpointHealth,
+        outcome: Outcome,
+        now: impl FnOnce() -> Instant,
+    ) {
+        match outcome {
+            Outcome::Connected if self.split_local_origin => endpoint.clear(Streak::LocalOrigin),
+            Outcome::Connected => {}
+            Outcome::Failed if self.split_local_origin => {
+                if endpoint.extend(Streak::LocalOrigin, self.consecutive_local_origin) {
+                    self.eject(cluster, endpoint, Streak::LocalOrigin, now());
+                }
+            }
+            // Envoy puts 503 or 504 in place of the answer that did not come.
+            Outcome::Failed => self.error(cluster, endpoint, true, now),
+            Outcome::Answered(status) if self.is_error(status) => {
+                self.error(cluster, endpoint, matches!(status, 502..=504), now);
+            }
+            Outcome::Answered(_) => {
+                endpoint.clear(Streak::Gateway);
+                endpoint.clear(Streak::ServerError);
+            }
+        }
+    }
+
+    fn is_error(&self, status: u16) -> bool {
+        match &*self.error_codes {
+            [] => matches!(status, 500..=599),
+            listed => listed.binary_search(&status).is_ok(),
+        }
+    }
+
+    /// An error answer: it counts for both streaks, or ends that of gateway errors.
+    fn error(
+        &self,
+        cluster: &ClusterHealth,
+        endpoint: &EndpointHealth,
+        of_gateway: bool,
+        now: impl FnOnce() -> Instant,
+    ) {
+        let gateway = of_gateway && endpoint.extend(Streak::Gateway, self.consecutive_gateway);
+        if !of_gateway {
+            endpoint.clear(Streak::Gateway);
+        }
+        let server_error = endpoint.extend(Streak::ServerError, self.consecutive_5xx);
+        if gateway || server_error {
+            let now = now();
+            for (streak, complete) in [(Streak::Gateway, gateway), (Streak::ServerError, server_error)] {
+                if complete {
+                    self.eject(cluster, endpoint, streak, now);
+                }
+            }
+        }
+    }
+
+    /// A streak is complete: ejects the endpoint, as far as `maxEjectionPercent` lets.
+    fn eject(&self, cluster: &ClusterHealth, endpoint: &EndpointHealth, streak: Streak, now: Instant) {
+        if !endpoint.may_be_ejected() {
+            return; // the streak goes on, and ends with the ejection or a success
+        }
+        if !cluster.reserve(self.max_ejection_percent) {
+            cluster.overflowed(streak);
+            endpoint.clear(streak);
+            return;
+        }
+        if !endpoint.eject(cluster.at(now)) {
+            return cluster.give_back(); // another core was faster
+        }
+        let longest = self.longest_ejection();
+        endpoint.grow(|multiplier| {
+            self.base_ejection.saturating_mul(multiplier) < longest.saturating_add(self.base_ejection)
+        });
+        endpoint.clear(streak);
+        cluster.ejected_for(streak);
+    }
+
+    /// Lets the endpoints of a cluster back in that have been out for long enough, and forgives the others an ejection of
+    /// the past. To be called each `interval`, by one thread. `released` hears the position of each that may be chosen
+    /// again, and how long it was out.
+    pub fn sweep<'e>(
+        &self,
+        cluster: &ClusterHealth,
+        endpoints: impl IntoIterator<Item = &'e EndpointHealth>,
+        now: Instant,
+        mut released: impl FnMut(usize, Duration),
+    ) {
+        for (position, endpoint) in endpoints.into_iter().enumerate() {
+            let Some(since) = endpoint.ejected_since() else {
+                endpoint.forgive();
+                continue;
+            };
+            let out = cluster.since(since, now);
+            if out >= self.ejection_time(endpoint.multiplier()) && endpoint.release(since) {
+                cluster.give_back();
+                cluster.changed();
+                released(position, out);
+            }
+        }
+    }
+
+    /// How long an endpoint is out that has been ejected so many times, as far as they are not forgiven.
+    #[must_use]
+    pub fn ejection_time(&self, multiplier: u32) -> Duration {
+        self.base_ejection.saturating_mul(multiplier.max(1)).min(self.longest_ejection())
+    }
+
+    fn longest_ejection(&self) -> Duration {
+        self.base_ejection.max(MAX_EJECTION)
+    }
+}
+
+#[cfg(test)]
+mod tests;

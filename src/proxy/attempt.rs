@@ -11,6 +11,8 @@ use super::conn::Session;
 use super::core::Phase;
 use super::exchange::{Notes, exchange, outgoing};
 use super::hash::Head;
+use super::mirror;
+use super::own_authority;
 use super::record::Story;
 use super::relay::Progress;
 use super::reply::Ended;
@@ -19,9 +21,10 @@ use super::tries::{self, Tries};
 use super::tunnel::{self, End};
 use crate::io::{self, Buf};
 use crate::observe::stats::{ClusterStats, EndpointStats};
-use crate::plan::{Cluster, EndpointId};
+use crate::plan::{Cluster, Discovery, EndpointId, Forward, OwnAuthority};
 use crate::policy::balance::Ask;
-use crate::policy::hashing::key::{self, Hashed, Key, NewCookie};
+use crate::policy::hashing::key::{self, Hashed, NewCookie};
+use crate::policy::outlier::Outcome;
 use crate::upstream::{Admitted, Closed, ConnectError, Installed, LocalCluster, LocalEndpoint, NoConnection, Upstream};
 
 /// How a request ended.
@@ -62,10 +65,10 @@ impl From<Run> for Exchanged {
 }
 
 /// Counts a request as active for as long as it lives.
-struct Active(Arc<ClusterStats>, Arc<EndpointStats>);
+pub(super) struct Active(Arc<ClusterStats>, Arc<EndpointStats>);
 
 impl Active {
-    fn begin(cluster: &LocalCluster, endpoint: &LocalEndpoint) -> Self {
+    pub(super) fn begin(cluster: &LocalCluster, endpoint: &LocalEndpoint) -> Self {
         cluster.stats.upstream_rq_active.inc();
         endpoint.stats.rq_active.inc();
         Self(cluster.stats.clone(), endpoint.stats.clone())
@@ -82,30 +85,62 @@ impl Drop for Active {
 /// Makes the try. Where it fails before a response began, the caller answers.
 pub(super) async fn run(
     session: &mut Session,
-    installed: &Installed,
+    installed: &Rc<Installed>,
     story: &mut Story<'_>,
     (cluster, local): (&Cluster, &LocalCluster),
     asked: &Asked,
-    keys: &[Key],
+    forward: &Forward,
     tries: &mut Tries<'_>,
 ) -> Tried {
+    if let Discovery::Authority(own) = &cluster.discovery {
+        return run_at_authority(session, installed, story, (cluster, local), asked, own, tries).await;
+    }
     // Written before there is an endpoint, because what chooses one may be in it.
     let head = outgoing(session, story, asked, tries);
     let hashed = match cluster.spread.hashes() {
-        true => key::hash(keys, &Head::new(head.bytes(), session)),
+        true => key::hash(&forward.hash_keys, &Head::new(head.bytes(), session)),
         false => Hashed::default(),
     };
     let ask = Ask { hash: hashed.hash, now: story.began };
-    let avoided: &[EndpointId] = if tries.retries.avoids_tried() { &session.tried } else { &[] };
-    let picked = session.core.with_rng(|rng| local.pick(ask, avoided, rng));
+    let avoid = tries.retries.avoid(&session.tried);
+    let picked = session.core.with_rng(|rng| local.pick(ask, avoid, rng));
     tries.retries.at = picked;
     let Some(endpoint) = picked.and_then(|id| local.endpoint(id)) else {
         session.core.buffers.put(head);
         local.stats.upstream_cx_none_healthy.inc();
         return Tried::Over(Run::failed(Ended::NoEndpoint, tries.progress.whole.get()));
     };
+    if !forward.mirrors.is_empty() && tries.retries.attempt == 1 {
+        mirror::start(session, installed, (forward, asked), &head, (&tries.upload, tries.progress.ended.get()));
+    }
     let head = (head, hashed.cookies.as_slice());
-    at(session, installed, story, (cluster, local), asked, endpoint, head, tries).await
+    at(session, installed, story, local, asked, endpoint, head, tries).await
+}
+
+/// Makes the try at a cluster without endpoints, where the request itself says where it goes.
+async fn run_at_authority(
+    session: &mut Session,
+    installed: &Installed,
+    story: &mut Story<'_>,
+    (cluster, local): (&Cluster, &LocalCluster),
+    asked: &Asked,
+    own: &OwnAuthority,
+    tries: &mut Tries<'_>,
+) -> Tried {
+    match own_authority::find(session, cluster, own, asked, tries).await {
+        Ok(found) => {
+            let addresses = own_authority::addresses(&found);
+            at_first_of(session, installed, story, local, asked, addresses, tries).await
+        }
+        Err(ended) => {
+            match ended {
+                Ended::NoEndpoint => local.stats.upstream_cx_none_healthy.inc(),
+                Ended::RequestTimedOut => time_out(local, story),
+                _ => {}
+            }
+            Tried::Over(Run::failed(ended, tries.progress.whole.get()))
+        }
+    }
 }
 
 /// Makes the try at a host that is not declared: at the first of its addresses that takes the connection.
@@ -113,24 +148,39 @@ pub(super) async fn run_undeclared(
     session: &mut Session,
     installed: &Installed,
     story: &mut Story<'_>,
-    (cluster, local): (&Cluster, &LocalCluster),
+    local: &LocalCluster,
     asked: &Asked,
     addresses: &[SocketAddr],
     tries: &mut Tries<'_>,
 ) -> Run {
-    let mut run = Run::failed(Ended::Unresolved, tries.progress.whole.get());
+    match at_first_of(session, installed, story, local, asked, addresses, tries).await {
+        Tried::Over(run) => run,
+        // There is no policy that could have said so.
+        Tried::Again => Run::failed(Ended::UpstreamReset, tries.progress.whole.get()),
+    }
+}
+
+/// Makes the try at the first of the addresses that takes the connection.
+async fn at_first_of(
+    session: &mut Session,
+    installed: &Installed,
+    story: &mut Story<'_>,
+    local: &LocalCluster,
+    asked: &Asked,
+    addresses: &[SocketAddr],
+    tries: &mut Tries<'_>,
+) -> Tried {
+    let mut tried = Tried::Over(Run::failed(Ended::Unresolved, tries.progress.whole.get()));
     for address in addresses {
-        let endpoint = installed.undeclared(*address, story.began);
+        let endpoint = local.undeclared(*address, story.began);
         let head = (outgoing(session, story, asked, tries), &[][..]);
-        let tried = at(session, installed, story, (cluster, local), asked, &endpoint, head, tries).await;
-        // There is no policy that could have said `Again`.
-        let Tried::Over(ended) = tried else { continue };
-        run = ended;
-        if !matches!(run.ended, Ended::ConnectFailed(_) | Ended::ConnectTimedOut) {
+        tried = at(session, installed, story, local, asked, &endpoint, head, tries).await;
+        let unreachable = |run: &Run| matches!(run.ended, Ended::ConnectFailed(_) | Ended::ConnectTimedOut);
+        if !matches!(&tried, Tried::Over(run) if unreachable(run)) {
             break;
         }
     }
-    run
+    tried
 }
 
 /// Makes the try at an endpoint.
@@ -139,7 +189,7 @@ async fn at(
     session: &mut Session,
     installed: &Installed,
     story: &mut Story<'_>,
-    (cluster, local): (&Cluster, &LocalCluster),
+    local: &LocalCluster,
     asked: &Asked,
     endpoint: &Rc<LocalEndpoint>,
     (mut head, cookies): (Buf, &[NewCookie<'_>]),
@@ -148,13 +198,15 @@ async fn at(
     let mut fresh = false;
     loop {
         let active = Active::begin(local, endpoint);
-        let upstream = match connection(session, story, (cluster, local), endpoint, tries, fresh).await {
+        let upstream = match connection(session, story, local, endpoint, tries, fresh).await {
             Ok(upstream) => upstream,
             Err(ended) => {
                 session.core.buffers.put(head);
+                report_end(local, tries.retries.at, &ended, false);
                 return Tried::Over(Run::failed(ended, tries.progress.whole.get()));
             }
         };
+        local.report(tries.retries.at, Outcome::Connected);
         let behind = session.input.bytes().get(session.head.len..).unwrap_or_default();
         tries.upload.write_first(behind, &mut head);
         let parts = (local, endpoint, active);
@@ -171,14 +223,18 @@ async fn at(
 async fn connection(
     session: &mut Session,
     story: &mut Story<'_>,
-    (cluster, local): (&Cluster, &LocalCluster),
+    local: &LocalCluster,
     endpoint: &Rc<LocalEndpoint>,
     tries: &Tries<'_>,
     fresh: bool,
 ) -> Result<Upstream, Ended> {
-    story.upstream_host = Some(endpoint.address);
+    story.upstream_host = Some(endpoint.address());
+    let name = match &local.shared.tls {
+        None => None,
+        Some(tls) => Some(tls.name(host(session, story)).map_err(|error| refused(endpoint, error))?),
+    };
     let core = session.core.clone();
-    let mut pending = match local.admit(cluster, endpoint, &core.buffers, fresh) {
+    let mut pending = match local.admit(endpoint, name, fresh, &core.buffers) {
         Ok(Admitted::Now(upstream)) => return Ok(upstream),
         Ok(Admitted::Pending(pending)) => pending,
         Err(_) => return Err(Ended::Overflow),
@@ -186,13 +242,7 @@ async fn connection(
     match tries::in_time(session, tries, pin!(pending.connection())).await {
         Ok(Ok(upstream)) => Ok(upstream),
         Ok(Err(NoConnection::Overflow)) => Err(Ended::Overflow),
-        Ok(Err(NoConnection::Connect(error))) => {
-            endpoint.stats.rq_error.inc();
-            Err(match error {
-                ConnectError::Failed(error) => Ended::ConnectFailed(error),
-                ConnectError::TimedOut => Ended::ConnectTimedOut,
-            })
-        }
+        Ok(Err(NoConnection::Connect(error))) => Err(refused(endpoint, error)),
         Err(ended) => {
             if matches!(ended, Ended::RequestTimedOut) {
                 time_out(local, story);
@@ -200,6 +250,18 @@ async fn connection(
             Err(ended)
         }
     }
+}
+
+/// Counts a request that gets no connection, and says how it ends.
+fn refused(endpoint: &LocalEndpoint, error: ConnectError) -> Ended {
+    endpoint.stats.rq_error.inc();
+    Ended::from(error)
+}
+
+/// The Host that is sent.
+fn host<'a>(session: &'a Session, story: &Story<'a>) -> &'a [u8] {
+    let of_client = || story.asked.map_or(&[][..], |asked| asked.host.of(session.input.bytes()));
+    story.authority.map_or_else(of_client, str::as_bytes)
 }
 
 /// Sends the request on a connection and brings back its response.
@@ -241,7 +303,15 @@ async fn carry(
     {
         exchanged = Exchanged::Stale;
     }
+    if let Exchanged::Tried(Tried::Over(Run { ended: ended @ Ended::UpstreamReset, .. })) = &mut exchanged
+        && let Some(failure) = upstream.reader.tls_failure()
+    {
+        *ended = Ended::TlsEnded(failure);
+    }
     count(&exchanged, story, &notes, (local, endpoint), &mut upstream);
+    if let Exchanged::Tried(Tried::Over(Run { ended, began, .. })) = &exchanged {
+        report_end(local, tries.retries.at, ended, !began);
+    }
     if notes.reusable.get() {
         let now = io::now();
         if matches!(exchanged, Exchanged::Tried(Tried::Over(_))) {
@@ -255,6 +325,21 @@ async fn carry(
         endpoint.check_in(upstream, &session.core.buffers, now);
     }
     exchanged
+}
+
+/// Tells `outlierDetection` of the end of a try, unless it says nothing of the endpoint: the client left, or a breaker
+/// refused the try. Nor does a timeout but while the head of an answer is awaited: before, there was no connection yet,
+/// and after, the status was told already.
+fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &Ended, awaited: bool) {
+    let failed = match ended {
+        Ended::ConnectFailed(_) | Ended::ConnectTimedOut => true,
+        Ended::UpstreamReset | Ended::UpstreamProtocol | Ended::UpstreamCut | Ended::UpstreamCorrupt => true,
+        Ended::RequestTimedOut | Ended::TryTimedOut => awaited,
+        _ => false,
+    };
+    if failed {
+        local.report(at, Outcome::Failed);
+    }
 }
 
 /// Counts how a try ended, for its cluster and its endpoint.
@@ -282,7 +367,7 @@ fn count(
     match ended {
         Ended::Answered if story.status < 500 => return endpoint.stats.rq_success.inc(),
         Ended::Answered => {}
-        Ended::UpstreamReset | Ended::UpstreamCut => {
+        Ended::UpstreamReset | Ended::TlsEnded(_) | Ended::UpstreamCut => {
             upstream.closed_by(Closed::Remote);
             stats.upstream_rq_rx_reset.inc();
             if matches!(ended, Ended::UpstreamCut) {

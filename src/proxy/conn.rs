@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::core::{Core, Entered, Phase};
 use super::door::Door;
 use super::draft::{Caller, Draft};
+use super::mirror::Mirrors;
 use super::record::{self, Story};
 use super::replay::Kept;
 use super::reply::Ended;
@@ -51,6 +52,8 @@ pub(super) struct Session {
     pub(super) draft: Draft,
     /// What is kept of the request's body.
     pub(super) kept: Kept,
+    /// The copies of the request.
+    pub(super) mirrors: Mirrors,
     /// The endpoints that the request has been tried at, but for the one under way.
     pub(super) tried: Vec<EndpointId>,
     /// For whatever deadline the request waits for.
@@ -133,6 +136,7 @@ impl Session {
             behind: Buf::default(),
             draft: Draft::default(),
             kept: Kept::default(),
+            mirrors: Mirrors::default(),
             tried: Vec::new(),
             timer: Timer::default(),
             stats: SessionStats { http, listener: listener_stats },

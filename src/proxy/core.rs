@@ -4,7 +4,7 @@
 //! it returns, so no borrow lives across an await.
 
 use std::cell::{Cell, RefCell};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::door::Door;
+use super::mirror::{Mirroring, TellMirrors};
 use super::names::{AskWhere, Names, Whereabouts};
 use super::rewrite::Captures;
 use crate::base::limits::REPLAY_CORE_BYTES;
@@ -22,8 +23,8 @@ use crate::io::{self, BufPool, Handle, Notify};
 use crate::observe::access_log::{AccessLog, Record};
 use crate::observe::date::DateCache;
 use crate::observe::writer::LogSink;
-use crate::plan::{HeaderName, Plan};
-use crate::upstream::{CoreStats, Desk, Installed, Peer, Remains, SharedClusters};
+use crate::plan::{Cluster, ClusterId, HeaderName, Plan};
+use crate::upstream::{CoreStats, Desk, Installed, Joined, Peer, Remains, SharedClusters};
 
 /// The downstream connections that the process may hold, over all cores (`limits.maxConnections`).
 ///
@@ -105,6 +106,10 @@ pub struct CoreParts {
     pub hostname: Box<str>,
     /// How control is asked where undeclared hosts are.
     pub ask_where: AskWhere,
+    /// Copies of requests that the core may have under way.
+    pub most_mirrors: usize,
+    /// How control hears of mirrors.
+    pub tell_mirrors: TellMirrors,
     /// The ways to the other cores that there are already, by their numbers.
     pub peers: Vec<(usize, Peer)>,
 }
@@ -131,6 +136,7 @@ pub struct Core {
     pub(super) hostname: Box<str>,
     captures: RefCell<Captures>,
     pub(super) names: Names,
+    pub(super) mirroring: Mirroring,
     live: RefCell<Slab<Rc<Live>>>,
     /// Memory of bodies that are kept for another try.
     kept: Cell<usize>,
@@ -150,6 +156,7 @@ impl Core {
         let desk = Desk::new(parts.index, buffers.clone());
         parts.peers.into_iter().for_each(|(core, peer)| desk.meet(core, peer));
         let installed = Installed::new(parts.plan, parts.stats, parts.shared, &desk, &mut parts.rng);
+        let own_address = parts.stands_for_loopback.unwrap_or(Ipv4Addr::LOCALHOST.into());
         Rc::new(Self {
             index: parts.index,
             buffers,
@@ -165,6 +172,7 @@ impl Core {
             hostname: parts.hostname,
             captures: RefCell::default(),
             names: Names::new(parts.ask_where),
+            mirroring: Mirroring::new(own_address, parts.most_mirrors, parts.tell_mirrors),
             live: RefCell::default(),
             kept: Cell::new(0),
             draining: Cell::new(false),
@@ -201,6 +209,16 @@ impl Core {
         old
     }
 
+    /// Answers the next request with other members of a cluster. Requests under way keep those that they began with.
+    pub fn change_members(&self, id: ClusterId, cluster: &Arc<Cluster>, joined: Joined) {
+        let old = self.installed();
+        let new = self.with_rng(|rng| old.with_members(id, cluster, joined, &self.desk, rng));
+        if let Some(new) = new {
+            *self.installed.borrow_mut() = Rc::new(new);
+            self.retired.borrow_mut().push(old);
+        }
+    }
+
     /// A plan of the past that no request needs any more, to be dropped where its size holds nobody up.
     #[must_use]
     pub fn take_retired(&self) -> Option<Remains> {
@@ -220,8 +238,8 @@ impl Core {
     }
 
     /// Control says where an authority is that this core has asked about.
-    pub fn resolved(&self, authority: &str, whereabouts: Whereabouts) {
-        self.names.answered(authority, whereabouts, io::now());
+    pub fn resolved(&self, authority: &str, whereabouts: Whereabouts, valid: Option<Duration>) {
+        self.names.answered(authority, whereabouts, valid, io::now());
     }
 
     /// Room for the groups of rewriting regexes.
@@ -328,6 +346,7 @@ impl Core {
         let installed = self.installed();
         self.swept_to.set(installed.sweep(self.swept_to.get(), SWEEP_CONNECTIONS, now));
         self.desk.look_again();
+        self.mirroring.tick();
         self.flush_log();
     }
 

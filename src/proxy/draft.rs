@@ -160,7 +160,7 @@ impl Draft {
 }
 
 /// Names and values of the lines up to the first empty one; the first line of a message has no meaning here.
-fn header_lines(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub(super) fn header_lines(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).take_while(|line| !line.is_empty());
     lines.map(|line| {
         let (name, value) = line.split_at(memchr::memchr(b':', line).unwrap_or(line.len()));

@@ -13,6 +13,7 @@ use super::conn::Session;
 use super::core::{Core, Live};
 use super::draft::Caller;
 use super::edits::Received;
+use super::mirror::Mirrors;
 use super::record::Story;
 use super::relay::{self, Client, Incoming, Progress, Relayed, Response, Sent};
 use super::replay::Upload;
@@ -25,6 +26,7 @@ use crate::h1::head::{Known, ResponseHead, Version};
 use crate::io::{self, Buf, Either, race};
 use crate::plan::ServerHeader;
 use crate::policy::hashing::key::NewCookie;
+use crate::policy::outlier::Outcome as Reported;
 use crate::policy::retry::{Answer, Outcome};
 use crate::upstream::{Installed, LocalCluster, Upstream, read_head};
 
@@ -93,8 +95,9 @@ pub(super) async fn exchange(
     let head_limits = Session::head_limits(installed);
     let pipelined = session.input.len() > session.rest || !session.behind.is_empty();
     let (method, version) = (session.head.method, session.head.version);
-    let Session { core, door, reader, writer, entered, input, behind, head, response, draft, kept, timer, .. } =
-        session;
+    let Session {
+        core, door, reader, writer, entered, input, behind, head, response, draft, kept, mirrors, timer, ..
+    } = session;
     let (core, live): (&Core, &Live) = (core, entered);
     let caller = Caller {
         head,
@@ -110,7 +113,8 @@ pub(super) async fn exchange(
     let progress: &Progress = progress;
     let Upload { incoming, chunked, .. } = upload;
     let mut deadline = Deadline::new(timer, progress, *patience, connected);
-    let client = Client { core, live, reader, kept, behind, body_timeout: limits.body_timeout, pipelined };
+    let mirrors: &Mirrors = mirrors;
+    let client = Client { core, live, reader, kept, mirrors, behind, body_timeout: limits.body_timeout, pipelined };
     let mut feed = pin!(relay::feed(client, up_writer, first, incoming, *chunked, progress));
     let mut feeding = true;
 
@@ -166,6 +170,9 @@ pub(super) async fn exchange(
         up_buf.consume(response.len);
     };
     deadline.answered();
+    if answered.is_ok() {
+        local.report(retries.at, Reported::Answered(response.status));
+    }
     let again = match &answered {
         Ok(_) if response.status == 101 => false,
         Ok(_) => retries.again(answer(response, up_buf.bytes()), progress, local, story),
@@ -249,8 +256,15 @@ pub(super) async fn exchange(
         up_buf.clear();
     }
     let relayed = {
-        let response =
-            Response { core, live, reader: up_reader, buf: up_buf, client: writer, patience: limits.idle_timeout };
+        let response = Response {
+            core,
+            live,
+            reader: up_reader,
+            buf: up_buf,
+            client: writer,
+            mirrors,
+            patience: limits.idle_timeout,
+        };
         let chunked = out_body == OutBody::Chunked;
         let mut relay = pin!(relay::response(response, out, Incoming::from(body), chunked, &notes.sent));
         loop {

@@ -3,7 +3,8 @@
 //! `conn` owns the client's connection and reads heads; `request` routes and answers; `fault` holds a request up or aborts
 //! it; `tries` sends it as often as its route says and in time, `attempt` makes one try on one upstream connection (`hash`
 //! reads the head that it is about to send); `relay` moves bodies, and `replay` keeps what another try would need;
-//! `tunnel` takes over after a 101; `reply` says what the proxy answers itself; `record` counts and logs, in one place. What rules do to a
+//! `tunnel` takes over after a 101; `mirror` hands copies of
+//! requests to the tasks of `shadow`, whose answers `compare` judges; `reply` says what the proxy answers itself; `record` counts and logs, in one place. What rules do to a
 //! request on its way is worked out in `draft`, from `edits` (header operations), `rewrite` (paths, redirects) and
 //! `cors`. `core` is what the requests of one core share, `names` of it where undeclared hosts are; `door` is a listener
 //! as its connections know it.
@@ -11,6 +12,7 @@
 //! It must never know how workers are started, or where a plan comes from. Its caller is `worker`.
 
 mod attempt;
+mod compare;
 mod conn;
 mod core;
 mod cors;
@@ -20,17 +22,22 @@ mod edits;
 mod exchange;
 mod fault;
 mod hash;
+mod mirror;
 mod names;
+mod own_authority;
 mod record;
 mod relay;
 mod replay;
 mod reply;
 mod request;
 pub mod rewrite;
+mod shadow;
 mod tries;
 mod tunnel;
 
+pub use self::compare::{Difference, Side};
 pub use self::conn::serve;
 pub use self::core::{Budget, Core, CoreParts, Log, TICK};
 pub use self::door::Door;
+pub use self::mirror::{MirrorReport, TellMirrors};
 pub use self::names::{AskWhere, Whereabouts};

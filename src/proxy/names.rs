@@ -23,11 +23,14 @@ pub enum Whereabouts {
     Here,
 }
 
-/// For so long an answer is used without asking again. The C library's resolver says nothing of a record's own time.
-const FRESH: Duration = Duration::from_secs(10);
+/// An answer is used for at least so long without asking again, whatever it says: every request may be for the name.
+const FRESH: Duration = Duration::from_secs(1);
 
-/// For so long after that it is used still, while control is asked again.
+/// For so long after it holds no longer it is used still, while control is asked again.
 const STALE: Duration = Duration::from_secs(50);
+
+/// No answer is used for longer without asking again.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// For so long a host counts as unknown.
 const UNKNOWN: Duration = Duration::from_secs(2);
@@ -89,19 +92,25 @@ impl Names {
         .await
     }
 
-    /// Control has answered.
-    pub(super) fn answered(&self, authority: &str, whereabouts: Whereabouts, now: Instant) {
+    /// Control has answered. The answer holds for so long; `None`: the name service failed, and an answer of before
+    /// that can be used still is used.
+    pub(super) fn answered(&self, authority: &str, whereabouts: Whereabouts, valid: Option<Duration>, now: Instant) {
         let waiting = {
             let mut known = self.known.borrow_mut();
             let Some(name) = known.get_mut(authority) else { return };
-            let (fresh, stale) = match whereabouts {
-                Whereabouts::At(_) => (FRESH, STALE),
-                Whereabouts::Unknown | Whereabouts::Here => (UNKNOWN, Duration::ZERO),
-            };
-            let fresh_until = now + fresh;
-            let whereabouts = Rc::new(whereabouts);
-            name.answer = Some(Answer { whereabouts, fresh_until, usable_until: fresh_until + stale });
             name.asked = false;
+            match &mut name.answer {
+                Some(before) if valid.is_none() && now < before.usable_until => before.fresh_until = now + UNKNOWN,
+                answer => {
+                    let (fresh, stale) = match whereabouts {
+                        Whereabouts::At(_) => (valid.unwrap_or_default().clamp(FRESH, LONGEST), STALE),
+                        Whereabouts::Unknown | Whereabouts::Here => (UNKNOWN, Duration::ZERO),
+                    };
+                    let fresh_until = now + fresh;
+                    let whereabouts = Rc::new(whereabouts);
+                    *answer = Some(Answer { whereabouts, fresh_until, usable_until: fresh_until + stale });
+                }
+            }
             std::mem::take(&mut name.waiting)
         };
         waiting.into_iter().for_each(Waker::wake);
@@ -151,10 +160,10 @@ mod tests {
         let mut first = pin!(names.find("a:80", now));
         assert!(first.as_mut().poll(&mut cx).is_pending());
         assert_eq!(look(&names, "a:80", now), None);
-        names.answered("a:80", at(1), now);
+        names.answered("a:80", at(1), Some(FRESH), now);
         assert_eq!(first.as_mut().poll(&mut cx), Poll::Ready(Rc::new(at(1))));
         assert_eq!(*heard.lock().expect("no panic"), ["a:80"]);
-        names.answered("never asked for", at(1), now);
+        names.answered("never asked for", at(1), Some(FRESH), now);
     }
 
     #[test]
@@ -162,16 +171,33 @@ mod tests {
         let (names, heard) = asked();
         let start = crate::io::now();
         let times = || heard.lock().expect("no panic").len();
+        let long = Duration::from_secs(10);
         assert_eq!(look(&names, "a", start), None);
-        names.answered("a", at(1), start);
-        assert_eq!((look(&names, "a", start + FRESH / 2), times()), (Some(at(1)), 1));
+        names.answered("a", at(1), Some(long), start);
+        assert_eq!((look(&names, "a", start + long / 2), times()), (Some(at(1)), 1));
         // Used still, and asked about once.
+        assert_eq!((look(&names, "a", start + long), times()), (Some(at(1)), 2));
+        assert_eq!((look(&names, "a", start + long), times()), (Some(at(1)), 2));
+        assert_eq!((look(&names, "a", start + long + STALE), times()), (None, 2));
+        names.answered("a", Whereabouts::Unknown, Some(Duration::ZERO), start + long);
+        assert_eq!((look(&names, "a", start + long), times()), (Some(Whereabouts::Unknown), 2));
+        assert_eq!((look(&names, "a", start + long + UNKNOWN), times()), (None, 3));
+    }
+
+    #[test]
+    fn a_failure_of_the_name_service_leaves_what_was_known() {
+        let (names, heard) = asked();
+        let start = crate::io::now();
+        let times = || heard.lock().expect("no panic").len();
+        assert_eq!(look(&names, "a", start), None);
+        names.answered("a", at(1), Some(Duration::ZERO), start);
+        assert_eq!((look(&names, "a", start), times()), (Some(at(1)), 1), "no promise at all holds for a moment");
         assert_eq!((look(&names, "a", start + FRESH), times()), (Some(at(1)), 2));
+        names.answered("a", Whereabouts::Unknown, None, start + FRESH);
         assert_eq!((look(&names, "a", start + FRESH), times()), (Some(at(1)), 2));
-        assert_eq!((look(&names, "a", start + FRESH + STALE), times()), (None, 2));
-        names.answered("a", Whereabouts::Unknown, start + FRESH);
-        assert_eq!((look(&names, "a", start + FRESH), times()), (Some(Whereabouts::Unknown), 2));
-        assert_eq!((look(&names, "a", start + FRESH + UNKNOWN), times()), (None, 3));
+        assert_eq!((look(&names, "a", start + FRESH + UNKNOWN), times()), (Some(at(1)), 3), "and is asked about again");
+        names.answered("a", Whereabouts::Unknown, None, start + FRESH + STALE);
+        assert_eq!(look(&names, "a", start + FRESH + STALE), Some(Whereabouts::Unknown), "but not for ever");
     }
 
     #[test]
@@ -182,7 +208,7 @@ mod tests {
             assert_eq!(look(&names, &number.to_string(), start), None);
         }
         assert_eq!(look(&names, "one more", start), Some(Whereabouts::Unknown));
-        names.answered("7", Whereabouts::Here, start);
+        names.answered("7", Whereabouts::Here, Some(FRESH), start);
         assert_eq!(look(&names, "one more", start + UNKNOWN), None, "an answer that is of no use made room");
     }
 }

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use super::core::{Core, Live, Phase};
+use super::mirror::Mirrors;
 use super::replay::{Keep, Kept};
 use super::reply::Ended;
 use crate::h1::chunked::{Decoder, LAST_CHUNK, chunk_size_line};
@@ -196,6 +197,8 @@ pub(super) struct Client<'a> {
     pub(super) reader: &'a mut Reader,
     /// What was read of the body before, by this try and those before it.
     pub(super) kept: &'a mut Kept,
+    /// Who gets a copy of it.
+    pub(super) mirrors: &'a Mirrors,
     /// Where the bytes of a next, pipelined request are kept.
     pub(super) behind: &'a mut Buf,
     pub(super) body_timeout: Duration,
@@ -216,7 +219,7 @@ pub(super) async fn feed(
     chunked: bool,
     progress: &Progress,
 ) -> Fed {
-    let Client { core, live, reader, kept, behind, body_timeout, pipelined } = client;
+    let Client { core, live, reader, kept, mirrors, behind, body_timeout, pipelined } = client;
     let first_bytes = first.len() as u64;
     let (sent, buf) = upstream.write_all(first).await;
     core.buffers.put(buf);
@@ -254,9 +257,12 @@ pub(super) async fn feed(
                 Err(bad) => return Fed::Bad(bad),
             };
             progress.received.set(progress.received.get() + payload as u64);
+            mirrors.piece(buf.bytes());
             if incoming.is_done() {
+                let now = io::now();
                 progress.whole.set(true);
-                progress.ended.set(Some(io::now()));
+                progress.ended.set(Some(now));
+                mirrors.whole(now);
             }
             let sent = match keep(core, kept, &buf, payload, incoming.left(), progress) {
                 Keep::Buffer => write_kept(upstream, buf, progress, |piece| kept.push(piece)).await,
@@ -376,6 +382,8 @@ pub(super) struct Response<'a> {
     pub(super) reader: &'a mut Reader,
     pub(super) buf: &'a mut Buf,
     pub(super) client: &'a mut Writer,
+    /// Whose answers may be compared with it.
+    pub(super) mirrors: &'a Mirrors,
     /// How long the client may take nothing before it is given up.
     pub(super) patience: Duration,
 }
@@ -388,7 +396,7 @@ pub(super) async fn response(
     chunked: bool,
     sent: &Sent,
 ) -> Relayed {
-    let Response { core, live, reader, buf, client, patience } = response;
+    let Response { core, live, reader, buf, client, mirrors, patience } = response;
     let was_done = incoming.is_done();
     let Ok(Piece { mut payload, consumed }) = incoming.take(buf.bytes_mut()) else {
         // The head has not gone out yet, but the client gets what Envoy would send: a head and then a cut.
@@ -396,6 +404,7 @@ pub(super) async fn response(
         core.buffers.put(out);
         return Relayed::UpstreamCorrupt;
     };
+    mirrors.answered(buf.bytes(), payload, false);
     put_piece(&buf.bytes()[..payload], incoming.is_done() && !was_done, chunked, &mut out);
     buf.consume(consumed);
     loop {
@@ -423,7 +432,10 @@ pub(super) async fn response(
                 _ => return Relayed::UpstreamCut,
             }
             match reframe_response(&mut incoming, &mut out, chunked, buf) {
-                Ok(taken) => payload = taken,
+                Ok(taken) => {
+                    mirrors.answered(out.bytes(), taken, chunked);
+                    payload = taken;
+                }
                 Err(_) => return Relayed::UpstreamCorrupt,
             }
             // A read that held only framing leaves nothing to send.

@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use std::io;
 
 use crate::h1::parse::BadMessage;
+use crate::io::TlsFailure;
 use crate::observe::flags::Flags;
 use crate::policy::fault::AbortWith;
-use crate::upstream::HeadError;
+use crate::upstream::{ConnectError, HeadError, NoConnection, tls_error};
 
 /// Every way in which a request can end.
 #[derive(Debug)]
@@ -28,8 +29,12 @@ pub(super) enum Ended {
     ConnectFailed(io::Error),
     /// No connection within the connect timeout: 503 UF.
     ConnectTimedOut,
+    /// The connection could not be secured: 503 UF.
+    TlsFailed(TlsFailure),
     /// The upstream ended the connection before its response began: 503 UC.
     UpstreamReset,
+    /// The same, and before that it said why, or broke TLS: 503 UC.
+    TlsEnded(TlsFailure),
     /// The upstream did not speak HTTP/1: 502 UPE.
     UpstreamProtocol,
     /// The upstream ended the connection inside its response.
@@ -82,6 +87,25 @@ impl From<HeadError> for Ended {
     }
 }
 
+impl From<ConnectError> for Ended {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Failed(error) => Self::ConnectFailed(error),
+            ConnectError::TimedOut => Self::ConnectTimedOut,
+            ConnectError::Tls(failure) => Self::TlsFailed(failure),
+        }
+    }
+}
+
+impl From<NoConnection> for Ended {
+    fn from(none: NoConnection) -> Self {
+        match none {
+            NoConnection::Overflow => Self::Overflow,
+            NoConnection::Connect(error) => error.into(),
+        }
+    }
+}
+
 /// The body of every answer to a request that took too long.
 const TOO_LATE: &str = "upstream request timeout";
 
@@ -103,17 +127,15 @@ impl Ended {
             Self::NoCluster => plain(503, "", Flags::NC, "cluster_not_found"),
             Self::NoEndpoint => plain(503, "no healthy upstream", Flags::UH, "no_healthy_upstream"),
             Self::ConnectFailed(error) => {
-                let failure = format!("delayed_connect_error:_{}", underscored(error));
-                Verdict {
-                    details: format!("upstream_reset_before_response_started{{remote_connection_failure|{failure}}}")
-                        .into(),
-                    transport_failure: failure.into(),
-                    ..reset(503, "remote connection failure", Flags::UF)
-                }
+                no_connection(format!("delayed_connect_error:_{}", underscored(error)), retried)
             }
             Self::Overflow => reset(503, "overflow", Flags::UO),
+            Self::TlsFailed(failure) => no_connection(tls_error(failure), retried),
             Self::ConnectTimedOut => reset(503, "connection timeout", Flags::UF),
             Self::UpstreamReset => reset(503, "connection termination", Flags::UC),
+            Self::TlsEnded(failure) => {
+                because(reset(503, "connection termination", Flags::UC), "connection_termination", tls_error(failure))
+            }
             Self::UpstreamProtocol => reset(502, "protocol error", Flags::UPE),
             Self::UpstreamCut | Self::UpstreamCorrupt => {
                 plain(0, "", Flags::UPE, "upstream_reset_after_response_started{protocol_error}")
@@ -156,6 +178,19 @@ fn reset(status: u16, reason: &str, flags: Flags, retried: bool) -> Verdict {
         flags,
         details: format!("upstream_reset_before_response_started{{{}}}", reason.replace(' ', "_")).into(),
         transport_failure: "".into(),
+    }
+}
+
+/// The reply to a request that got no connection, for this reason.
+fn no_connection(failure: String, retried: bool) -> Verdict {
+    because(reset(503, "remote connection failure", Flags::UF, retried), "remote_connection_failure", failure)
+}
+
+fn because(verdict: Verdict, reason: &str, failure: String) -> Verdict {
+    Verdict {
+        details: format!("upstream_reset_before_response_started{{{reason}|{failure}}}").into(),
+        transport_failure: failure.into(),
+        ..verdict
     }
 }
 

@@ -4,6 +4,7 @@
 //! with what the proxy says of the client, and rewriting comes after them.
 
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::attempt::Run;
@@ -71,7 +72,7 @@ pub(super) async fn answer(session: &mut Session, began: Instant) -> bool {
     keep
 }
 
-async fn run<'p>(session: &mut Session, installed: &'p Installed, story: &mut Story<'p>) -> bool {
+async fn run<'p>(session: &mut Session, installed: &'p Rc<Installed>, story: &mut Story<'p>) -> bool {
     let asked = match read(session, &installed.plan) {
         Ok(asked) => asked,
         Err(ended) => return reply(session, installed, story, ended, true).await,
@@ -180,7 +181,7 @@ async fn own(
 
 async fn to_destination<'p>(
     session: &mut Session,
-    installed: &'p Installed,
+    installed: &'p Rc<Installed>,
     story: &mut Story<'p>,
     asked: &Asked,
     route: &'p Route,
@@ -239,6 +240,7 @@ async fn to_destination<'p>(
         core.with_captures(|captures| rewrite::path(rewrite, target, asked.path_len(), captures, rewritten));
     }
     let run = tries::run(session, installed, story, (cluster, local), asked, forward).await;
+    session.mirrors.leave(&destination.target, &run.ended, story.status);
     finish(session, installed, story, local, asked, run).await
 }
 
@@ -272,7 +274,7 @@ async fn to_undeclared<'p>(
         Some(Whereabouts::Here) => return reply(session, installed, story, Ended::Circular, close).await,
         Some(Whereabouts::Unknown) | None => return reply(session, installed, story, Ended::Unresolved, close).await,
     };
-    let run = tries::run_undeclared(session, installed, story, (cluster, local), asked, addresses).await;
+    let run = tries::run_undeclared(session, installed, story, local, asked, addresses).await;
     finish(session, installed, story, local, asked, run).await
 }
 

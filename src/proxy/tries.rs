@@ -6,6 +6,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ use crate::io::{self, Buf, Either, Reader, Timer, race};
 use crate::observe::flags::Flags;
 use crate::plan::{Cluster, EndpointId, Forward};
 use crate::policy::retry::{Next, Outcome, RetryPolicy};
-use crate::upstream::{Installed, LocalCluster, Permit};
+use crate::upstream::{Avoid, Installed, LocalCluster, Permit};
 
 /// What the tries of a request share.
 pub(super) struct Tries<'p> {
@@ -184,9 +185,13 @@ impl Retries<'_> {
         self.policy.is_some()
     }
 
-    /// Whether endpoints that were tried are to be avoided.
-    pub(super) fn avoids_tried(&self) -> bool {
-        self.policy.is_some_and(|policy| policy.avoid_tried)
+    /// What the next try is to keep away from, after those at the endpoints `tried`.
+    pub(super) fn avoid<'t>(&self, tried: &'t [EndpointId]) -> Avoid<'t> {
+        let if_said = |said: fn(&RetryPolicy) -> bool| if self.policy.is_some_and(said) { tried } else { &[] };
+        Avoid {
+            endpoints: if_said(|policy| policy.avoid_tried),
+            priorities_of: if_said(|policy| policy.other_priorities),
+        }
     }
 }
 
@@ -229,7 +234,7 @@ impl<'p> Tries<'p> {
 /// Sends a request to a cluster, as often as its route says.
 pub(super) async fn run(
     session: &mut Session,
-    installed: &Installed,
+    installed: &Rc<Installed>,
     story: &mut Story<'_>,
     (cluster, local): (&Cluster, &LocalCluster),
     asked: &Asked,
@@ -240,8 +245,7 @@ pub(super) async fn run(
         Err(ended) => return Run::failed(ended, false),
     };
     let run = loop {
-        let tried =
-            attempt::run(session, installed, story, (cluster, local), asked, &forward.hash_keys, &mut tries).await;
+        let tried = attempt::run(session, installed, story, (cluster, local), asked, forward, &mut tries).await;
         let Tries { progress, retries, patience, .. } = &mut tries;
         if let Tried::Over(run) = tried {
             let outcome = if run.began { None } else { outcome(&run.ended, progress) };
@@ -272,7 +276,7 @@ pub(super) async fn run_undeclared(
     session: &mut Session,
     installed: &Installed,
     story: &mut Story<'_>,
-    (cluster, local): (&Cluster, &LocalCluster),
+    local: &LocalCluster,
     asked: &Asked,
     addresses: &[std::net::SocketAddr],
 ) -> Run {
@@ -280,7 +284,7 @@ pub(super) async fn run_undeclared(
         Ok(tries) => tries,
         Err(ended) => return Run::failed(ended, false),
     };
-    let run = attempt::run_undeclared(session, installed, story, (cluster, local), asked, addresses, &mut tries).await;
+    let run = attempt::run_undeclared(session, installed, story, local, asked, addresses, &mut tries).await;
     tries.end(session, story, local);
     run
 }
@@ -288,8 +292,8 @@ pub(super) async fn run_undeclared(
 /// What an end means to a retry policy; `None` for ends that nothing can mend.
 fn outcome(ended: &Ended, progress: &Progress) -> Option<Outcome> {
     Some(match ended {
-        Ended::ConnectFailed(_) | Ended::ConnectTimedOut => Outcome::ConnectFailed,
-        Ended::UpstreamReset => Outcome::Reset { sent: progress.written.get() > 0 },
+        Ended::ConnectFailed(_) | Ended::ConnectTimedOut | Ended::TlsFailed(_) => Outcome::ConnectFailed,
+        Ended::UpstreamReset | Ended::TlsEnded(_) => Outcome::Reset { sent: progress.written.get() > 0 },
         Ended::UpstreamProtocol => Outcome::Reset { sent: true },
         Ended::Overflow => Outcome::Overflow,
         Ended::TryTimedOut => Outcome::TimedOut,

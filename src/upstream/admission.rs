@@ -26,8 +26,11 @@ use super::handoff::{Desk, Letter, Loose, Says};
 use super::installed::LocalEndpoint;
 use super::pending::{self, Left, Queue};
 use super::pool::{Moved, Upstream};
-use crate::io::{self, Handle, now};
+use super::shared::SharedCluster;
+use super::undeclared::Undeclared;
+use crate::io::{self, Handle, ServerName, now};
 use crate::observe::stats::ClusterStats;
+use crate::plan::Cluster;
 use crate::policy::permits::{Breaker, Limit};
 
 /// So many connections in a row go to who waits here for their endpoint while others, who have waited longer or on another
@@ -40,8 +43,11 @@ pub(super) struct Admission {
     breaker: Arc<Breaker>,
     desk: Rc<Desk>,
     stats: Arc<ClusterStats>,
+    /// Of the plan in force.
+    shared: RefCell<Arc<SharedCluster>>,
     terms: Cell<Terms>,
     endpoints: RefCell<Vec<Weak<LocalEndpoint>>>,
+    undeclared: RefCell<Weak<Undeclared>>,
     queue: RefCell<Queue>,
     /// Requests in line for whom no connection is on its way.
     in_need: Cell<u32>,
@@ -131,13 +137,21 @@ impl Drop for Listed {
 pub struct Overflow;
 
 impl Admission {
-    pub(super) fn new(breaker: Arc<Breaker>, desk: Rc<Desk>, stats: Arc<ClusterStats>, terms: Terms) -> Rc<Self> {
+    pub(super) fn new(
+        breaker: &Arc<Breaker>,
+        desk: &Rc<Desk>,
+        stats: &Arc<ClusterStats>,
+        shared: &Arc<SharedCluster>,
+        cluster: &Cluster,
+    ) -> Rc<Self> {
         let new = Rc::new(Self {
-            breaker,
-            desk,
-            stats,
-            terms: Cell::new(terms),
+            breaker: breaker.clone(),
+            desk: desk.clone(),
+            stats: stats.clone(),
+            shared: RefCell::new(shared.clone()),
+            terms: Cell::new(Terms::of(cluster)),
             endpoints: RefCell::default(),
+            undeclared: RefCell::default(),
             queue: RefCell::default(),
             in_need: Cell::new(0),
             waits: Cell::new(false),
@@ -156,8 +170,16 @@ impl Admission {
     }
 
     /// The cluster of the plan that is in force from now on.
-    pub(super) fn install(self: &Rc<Self>, terms: Terms, endpoints: &[Rc<LocalEndpoint>]) {
-        self.terms.set(terms);
+    pub(super) fn install(
+        self: &Rc<Self>,
+        cluster: &Cluster,
+        shared: &Arc<SharedCluster>,
+        endpoints: &[Rc<LocalEndpoint>],
+        undeclared: &Rc<Undeclared>,
+    ) {
+        self.terms.set(Terms::of(cluster));
+        self.shared.borrow_mut().clone_from(shared);
+        *self.undeclared.borrow_mut() = Rc::downgrade(undeclared);
         *self.endpoints.borrow_mut() = endpoints.iter().map(Rc::downgrade).collect();
         self.pump(); // a limit may have been raised
     }
@@ -215,31 +237,33 @@ impl Admission {
         true
     }
 
-    /// A request comes: the connection that lies ready for it, or its place in the line. `fresh`: it takes no connection that
-    /// another request has used.
-    pub(super) fn admit(
+    /// A request finds no connection ready for it, and joins the line. `fresh`: it takes none that another request has used;
+    /// `name`: over TLS, who the server is to be.
+    pub(super) fn join(
         self: &Rc<Self>,
         endpoint: &Rc<LocalEndpoint>,
+        name: Option<ServerName<'static>>,
         fresh: bool,
-    ) -> Result<Result<Upstream, Turn>, Overflow> {
-        if let Some(upstream) = if fresh { None } else { endpoint.check_out(&self.desk.buffers) } {
-            return self.attach(upstream, endpoint).map(Ok);
-        }
+    ) -> Result<Turn, Overflow> {
         let Ok(pending) = self.take(For::Pending) else {
             self.stats.upstream_rq_pending_overflow.inc();
             return Err(Overflow);
         };
-        let ticket = self.queue.borrow_mut().join(endpoint.clone(), fresh);
+        let ticket = self.queue.borrow_mut().join(endpoint.clone(), name, fresh);
         self.adjust(endpoint, |endpoint| endpoint.waiting.set(endpoint.waiting.get() + 1));
         self.pump();
         if self.in_need.get() > 0 {
             self.stats.upstream_cx_overflow.inc();
         }
-        Ok(Err(Turn { admission: self.clone(), endpoint: endpoint.clone(), ticket, over: false, _pending: pending }))
+        Ok(Turn { admission: self.clone(), endpoint: endpoint.clone(), ticket, over: false, _pending: pending })
     }
 
     /// Begins a request on a connection that is awake.
-    fn attach(self: &Rc<Self>, mut upstream: Upstream, endpoint: &Rc<LocalEndpoint>) -> Result<Upstream, Overflow> {
+    pub(super) fn attach(
+        self: &Rc<Self>,
+        mut upstream: Upstream,
+        endpoint: &Rc<LocalEndpoint>,
+    ) -> Result<Upstream, Overflow> {
         match self.take(For::Request) {
             Ok(request) => {
                 upstream.serve(request);
@@ -297,9 +321,10 @@ impl Admission {
     /// The connection of this core that has lain idle longest, and its endpoint.
     fn least_recent_idle(&self) -> Option<(Rc<LocalEndpoint>, Upstream)> {
         let endpoints = self.endpoints.borrow();
-        let idle = endpoints.iter().filter_map(Weak::upgrade);
-        let (_, endpoint) =
-            idle.filter_map(|endpoint| Some((endpoint.idle_since()?, endpoint))).min_by_key(|(since, _)| *since)?;
+        let declared = endpoints.iter().filter_map(Weak::upgrade);
+        let declared = declared.filter_map(|endpoint| Some((endpoint.idle_since()?, endpoint)));
+        let undeclared = self.undeclared.borrow().upgrade().and_then(|undeclared| undeclared.longest_idle());
+        let (_, endpoint) = declared.chain(undeclared).min_by_key(|(since, _)| *since)?;
         let upstream = endpoint.take_oldest()?;
         Some((endpoint, upstream))
     }
@@ -311,14 +336,14 @@ impl Admission {
 
     /// Opens a connection for whoever has waited longest without one on its way.
     fn bring_up_one(self: &Rc<Self>, place: Place) {
-        let endpoint = self.queue.borrow().oldest_in_need();
-        let Some(endpoint) = endpoint else {
+        let wanted = self.queue.borrow().oldest_in_need();
+        let Some((endpoint, name)) = wanted else {
             debug_assert!(false, "nobody is in need, though somebody is counted");
             self.in_need.set(0);
             return;
         };
         self.adjust(&endpoint, |endpoint| endpoint.connecting.set(endpoint.connecting.get() + 1));
-        io::spawn(bring_up(self.clone(), endpoint, place));
+        io::spawn(bring_up(self.clone(), endpoint, name, place));
     }
 
     /// A permit of this core's is to be had. `arrived`: from another core.
@@ -358,7 +383,7 @@ impl Admission {
         }
         let core = self.desk.core;
         let other = self.breaker.connections.who_waits(core);
-        let here = self.queue.borrow().first_for(endpoint, upstream.has_served());
+        let here = self.queue.borrow().first_for(endpoint, &upstream);
         if let Some(ticket) = here
             && (arrived || !(other.is_some() || self.in_need.get() > endpoint.need()) || self.once_more_in_a_row())
         {
@@ -394,7 +419,7 @@ impl Admission {
 
     fn move_to(&self, core: usize, upstream: Upstream, endpoint: &Rc<LocalEndpoint>) {
         let (Some(place), moved) = upstream.leave() else { return };
-        let moved = moved.map(|moved| Box::new((endpoint.address, moved)));
+        let moved = moved.map(|moved| Box::new((endpoint.address(), moved)));
         self.send(core, Says::Have(place.leave(), moved));
     }
 
@@ -439,8 +464,13 @@ impl Admission {
 
     /// A connection from another core, if the plan in force here has its endpoint.
     fn arrive(&self, (address, moved): (SocketAddr, Moved)) -> Option<(Rc<LocalEndpoint>, Upstream)> {
-        let known = self.endpoints.borrow().iter().filter_map(Weak::upgrade).find(|known| known.address == address);
-        let endpoint = known?;
+        if self.shared.borrow().tls.is_some() {
+            return None; // it was opened by another plan
+        }
+        let declared =
+            self.endpoints.borrow().iter().filter_map(Weak::upgrade).find(|known| known.address() == address);
+        let undeclared = || self.undeclared.borrow().upgrade()?.known_at(address);
+        let endpoint = declared.or_else(undeclared)?;
         let upstream = Upstream::arrived(moved, self.stats.clone(), endpoint.stats.clone()).ok()?;
         Some((endpoint, upstream))
     }
@@ -475,14 +505,21 @@ impl Admission {
 }
 
 /// Opens a connection, for whoever is first in line when it is there.
-async fn bring_up(admission: Rc<Admission>, endpoint: Rc<LocalEndpoint>, place: Place) {
-    let opened = open(admission.terms.get(), &admission.stats, &endpoint).await;
+async fn bring_up(
+    admission: Rc<Admission>,
+    endpoint: Rc<LocalEndpoint>,
+    name: Option<ServerName<'static>>,
+    place: Place,
+) {
+    let shared = admission.shared.borrow().clone();
+    let opened = open(admission.terms.get(), (&admission.stats, &shared), &endpoint, name).await;
     let come = |endpoint: &LocalEndpoint| endpoint.connecting.set(endpoint.connecting.get() - 1);
     match opened {
         Ok(mut upstream) => {
             upstream.hold(place, admission.list(&upstream.handle));
             admission.settle(upstream, &endpoint, true);
             admission.adjust(&endpoint, come);
+            admission.pump(); // whoever it was for may have wanted another name
         }
         Err(error) => {
             admission.fail(&endpoint, &error);

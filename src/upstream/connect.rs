@@ -1,13 +1,16 @@
 //! Opening a connection to an endpoint, within the cluster's connect timeout.
 
 use std::io;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::installed::LocalEndpoint;
 use super::pool::Upstream;
-use crate::io::{connect, now};
+use super::secure::tls_error;
+use super::shared::SharedCluster;
+use crate::io::{Conn, ServerName, TlsFailure, connect, now};
 use crate::observe::stats::ClusterStats;
 use crate::plan::{Cluster, Keepalive};
 use crate::policy::permits::RetryBudget;
@@ -21,6 +24,9 @@ pub enum ConnectError {
     /// Nothing was heard within `connectTimeout`.
     #[error("connection timeout")]
     TimedOut,
+    /// The connection is there, and could not be secured.
+    #[error("{}", tls_error(.0))]
+    Tls(TlsFailure),
 }
 
 impl ConnectError {
@@ -28,6 +34,7 @@ impl ConnectError {
     pub(super) fn again(&self) -> Self {
         match self {
             Self::TimedOut => Self::TimedOut,
+            Self::Tls(failure) => Self::Tls(failure.clone()),
             Self::Failed(error) => Self::Failed(match error.raw_os_error() {
                 Some(code) => io::Error::from_raw_os_error(code),
                 None => error.kind().into(),
@@ -58,20 +65,21 @@ impl Terms {
     }
 }
 
-/// Connects to an endpoint.
+/// Connects to an endpoint. Where the cluster has TLS, the server there is to be `name`.
 ///
 /// # Errors
 /// See [`ConnectError`].
 pub(super) async fn open(
     terms: Terms,
-    stats: &Arc<ClusterStats>,
+    (stats, shared): (&Arc<ClusterStats>, &SharedCluster),
     endpoint: &LocalEndpoint,
+    name: Option<ServerName<'static>>,
 ) -> Result<Upstream, ConnectError> {
     stats.upstream_cx_total.inc();
     stats.upstream_cx_http1_total.inc();
     endpoint.stats.cx_total.inc();
     let begun = now();
-    match connect(endpoint.address, begun + terms.connect_timeout).await {
+    match ready((stats, shared), endpoint.address(), name.clone(), begun + terms.connect_timeout).await {
         Ok(conn) => {
             let opened = now();
             let took = opened.duration_since(begun).as_millis();
@@ -80,16 +88,33 @@ pub(super) async fn open(
                 // Refused for a connection that is gone already, or for times beyond what the kernel counts to.
                 let _ = conn.handle.keep_alive(time, interval, probes);
             }
-            Ok(Upstream::new(conn, &terms, opened, stats.clone(), endpoint.stats.clone()))
+            Ok(Upstream::new(conn, &terms, name, opened, stats.clone(), endpoint.stats.clone()))
         }
         Err(error) => {
             stats.upstream_cx_connect_fail.inc();
             endpoint.stats.cx_connect_fail.inc();
-            if error.kind() == io::ErrorKind::TimedOut {
+            if matches!(error, ConnectError::TimedOut) {
                 stats.upstream_cx_connect_timeout.inc();
-                return Err(ConnectError::TimedOut);
             }
-            Err(ConnectError::Failed(error))
+            Err(error)
         }
+    }
+}
+
+/// A connection over which requests can be sent.
+async fn ready(
+    (stats, shared): (&ClusterStats, &SharedCluster),
+    address: SocketAddr,
+    name: Option<ServerName<'static>>,
+    deadline: Instant,
+) -> Result<Conn, ConnectError> {
+    let conn = connect(address, deadline).await.map_err(|error| match error.kind() {
+        io::ErrorKind::TimedOut => ConnectError::TimedOut,
+        _ => ConnectError::Failed(error),
+    })?;
+    match (&shared.tls, name) {
+        (None, _) => Ok(conn),
+        (Some(_), None) => Err(ConnectError::Tls(TlsFailure::NoName)),
+        (Some(tls), Some(name)) => tls.secure(conn, name, deadline, stats.ssl()).await,
     }
 }

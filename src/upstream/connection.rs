@@ -6,13 +6,12 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 
-use super::admission::{NoConnection, Overflow, Permit, Turn};
-use super::connect::{Terms, open};
+use super::admission::{Admission, NoConnection, Overflow, Permit, Turn};
+use super::connect::open;
 use super::installed::{LocalCluster, LocalEndpoint};
 use super::pool::Upstream;
-use crate::io::BufPool;
+use crate::io::{BufPool, ServerName};
 use crate::observe::stats::ClusterStats;
-use crate::plan::Cluster;
 
 /// A request that may go to a cluster.
 #[derive(Debug)]
@@ -26,40 +25,40 @@ pub enum Admitted<'a> {
 /// A request that waits for a connection. Dropped, it has given up.
 #[derive(Debug)]
 pub struct Pending<'a> {
-    cluster: &'a Cluster,
     local: &'a LocalCluster,
     endpoint: &'a Rc<LocalEndpoint>,
     buffers: &'a BufPool,
+    /// Over TLS, who the server is to be.
+    name: Option<ServerName<'static>>,
     /// Its place in the line, where connections are shared out.
     turn: Option<Turn>,
     ended: bool,
 }
 
 impl LocalCluster {
-    /// A connection to `endpoint` for one request: one that rests, unless it must be `fresh`, or a new one.
+    /// A connection to `endpoint` for one request: one that rests, unless it must be `fresh`, or a new one. Over TLS the
+    /// server there is to be `name`.
     ///
     /// # Errors
     /// A circuit breaker refuses the request: too many are under way, or wait.
     pub fn admit<'a>(
         &'a self,
-        cluster: &'a Cluster,
         endpoint: &'a Rc<LocalEndpoint>,
-        buffers: &'a BufPool,
+        name: Option<ServerName<'_>>,
         fresh: bool,
+        buffers: &'a BufPool,
     ) -> Result<Admitted<'a>, Overflow> {
-        let turn = match self.admission() {
-            Some(admission) => match admission.admit(endpoint, fresh)? {
-                Ok(upstream) => return Ok(Admitted::Now(upstream)),
-                Err(turn) => Some(turn),
-            },
-            None => match if fresh { None } else { endpoint.check_out(buffers) } {
-                Some(upstream) => return Ok(Admitted::Now(upstream)),
-                None => None,
-            },
-        };
+        let ready = if fresh { None } else { endpoint.check_out(name.as_ref(), buffers) };
+        if let Some(upstream) = ready {
+            let Some(admission) = self.admission() else { return Ok(Admitted::Now(upstream)) };
+            return admission.attach(upstream, endpoint).map(Admitted::Now);
+        }
+        let name = name.map(|name| name.to_owned());
+        let join = |admission: &Rc<Admission>| admission.join(endpoint, name.clone(), fresh);
+        let turn = self.admission().map(join).transpose()?;
         self.stats.upstream_rq_pending_total.inc();
         self.stats.upstream_rq_pending_active.inc();
-        Ok(Admitted::Pending(Pending { cluster, local: self, endpoint, buffers, turn, ended: false }))
+        Ok(Admitted::Pending(Pending { local: self, endpoint, buffers, name, turn, ended: false }))
     }
 
     /// The permit of a retry, to be held from the decision for it until its outcome is known; `None` where nothing is
@@ -82,7 +81,8 @@ impl Pending<'_> {
             Some(turn) => poll_fn(|cx| turn.poll(cx)).await,
             None => {
                 // Boxed, because it is rare and holds a timer of its own, which would weigh on every connection's task.
-                let opened = Box::pin(open(Terms::of(self.cluster), &self.local.stats, self.endpoint)).await;
+                let cluster = (&self.local.stats, &*self.local.shared);
+                let opened = Box::pin(open(self.local.terms(), cluster, self.endpoint, self.name.take())).await;
                 opened.map_err(NoConnection::from).map(|mut upstream| {
                     upstream.wake(self.buffers);
                     upstream

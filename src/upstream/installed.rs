@@ -13,15 +13,17 @@ use std::time::{Duration, Instant};
 use super::admission::Admission;
 use super::connect::Terms;
 use super::handoff::Desk;
+use super::health::{Avoid, LocalHealth};
 use super::pool::{Closed, Idle, Upstream};
 use super::shared::{SharedCluster, SharedClusters};
 use super::undeclared::Undeclared;
 use crate::base::id::{ClusterId, EndpointId};
 use crate::base::rng::Rng;
-use crate::io::{self, BufPool};
+use crate::io::{self, BufPool, ServerName};
 use crate::observe::stats::{ClusterStats, EndpointStats, HttpStats, ListenerStats, RouteStats};
 use crate::plan::{Cluster, PASSTHROUGH_CLUSTER, Plan, Route};
-use crate::policy::balance::{Ask, Balancer, Member};
+use crate::policy::balance::{Ask, Balancer, Levels, Member};
+use crate::policy::outlier::Outcome;
 
 /// One core's counters for a plan, in the plan's order. Control makes them from its registry, so that what a reload
 /// keeps goes on counting.
@@ -39,24 +41,36 @@ pub struct CoreStats {
     pub routes: Vec<Arc<RouteStats>>,
 }
 
-/// What a request holds on to from its first byte to its last: a later plan does not change it under way.
+/// What a request holds on to from its first byte to its last: a later plan does not change it under way, and neither
+/// do other members of a cluster.
 #[derive(Debug)]
 pub struct Installed {
-    /// The plan, this core's own copy: a shared one would bounce the scratch space of its regexes between cores.
-    pub plan: Plan,
+    /// The plan, this core's own copy: a shared one would bounce the scratch space of its regexes between cores. What
+    /// it says of clusters may be of the past: see [`Installed::cluster`].
+    pub plan: Arc<Plan>,
     /// This core's counters.
-    pub stats: CoreStats,
+    pub stats: Arc<CoreStats>,
     shared: SharedClusters,
     clusters: Vec<Rc<LocalCluster>>,
-    undeclared: Rc<Undeclared>,
 }
 
 /// What is left of a plan that nobody needs any more. It can be large, and may be dropped on any thread.
 #[derive(Debug)]
 pub struct Remains {
-    _plan: Plan,
-    _stats: CoreStats,
+    _plan: Arc<Plan>,
+    _stats: Arc<CoreStats>,
     _shared: SharedClusters,
+}
+
+/// What a core joins a cluster with: its own counters, and what all cores share.
+#[derive(Debug, Clone, Default)]
+pub struct Joined {
+    /// The core's counters of the cluster.
+    pub stats: Arc<ClusterStats>,
+    /// The core's counters of each endpoint.
+    pub endpoints: Vec<Arc<EndpointStats>>,
+    /// What all cores share of the cluster.
+    pub shared: Arc<SharedCluster>,
 }
 
 impl Installed {
@@ -64,9 +78,10 @@ impl Installed {
     #[must_use]
     pub fn new(plan: Plan, stats: CoreStats, shared: SharedClusters, desk: &Rc<Desk>, rng: &mut Rng) -> Self {
         let clusters = plan.clusters.iter().enumerate();
-        let clusters =
-            clusters.map(|(at, cluster)| LocalCluster::new(cluster, &stats, &shared, at, None, desk, rng)).collect();
-        Self { plan, stats, shared, clusters, undeclared: Rc::default() }
+        let clusters = clusters
+            .map(|(at, cluster)| LocalCluster::new(cluster, stats.join(at, &shared), None, desk, rng))
+            .collect();
+        Self { plan: Arc::new(plan), stats: Arc::new(stats), shared, clusters }
     }
 
     /// Joins a plan with its counters, and with what of `old` it goes on with: a cluster that has not changed is the
@@ -81,32 +96,43 @@ impl Installed {
         desk: &Rc<Desk>,
         rng: &mut Rng,
     ) -> Self {
-        let before = || old.clusters.iter().flat_map(|cluster| &cluster.endpoints);
-        before().for_each(|endpoint| endpoint.gone.set(true));
-        let by_name: HashMap<&str, (&Cluster, &Rc<LocalCluster>), foldhash::fast::FixedState> = old
-            .plan
-            .clusters
-            .iter()
-            .zip(&old.clusters)
-            .map(|(plan, local)| (plan.name.as_str(), (plan, local)))
-            .collect();
+        let before = || old.clusters.iter();
+        before().for_each(|cluster| cluster.set_gone(true));
+        let by_name: HashMap<&str, &Rc<LocalCluster>, foldhash::fast::FixedState> =
+            before().map(|local| (local.plan.name.as_str(), local)).collect();
         let clusters: Vec<_> = plan
             .clusters
             .iter()
             .enumerate()
             .map(|(at, cluster)| match by_name.get(cluster.name.as_str()) {
-                Some((was, local)) if *was == cluster => Rc::clone(local),
-                known => LocalCluster::new(cluster, &stats, &shared, at, known.copied(), desk, rng),
+                Some(local) if local.plan == *cluster => Rc::clone(local),
+                known => LocalCluster::new(cluster, stats.join(at, &shared), known.copied(), desk, rng),
             })
             .collect();
-        clusters.iter().flat_map(|cluster| &cluster.endpoints).for_each(|endpoint| endpoint.gone.set(false));
-        before().filter(|endpoint| endpoint.gone.get()).for_each(|endpoint| endpoint.close_idle());
-        let mut new = Self { plan, stats, shared, clusters, undeclared: old.undeclared.clone() };
-        if new.passthrough().is_none() {
-            old.undeclared.close_idle();
-            new.undeclared = Rc::default(); // what is under way there now ends with the old plan
-        }
-        new
+        clusters.iter().for_each(|cluster| cluster.set_gone(false));
+        before().for_each(|cluster| cluster.close_gone());
+        Self { plan: Arc::new(plan), stats: Arc::new(stats), shared, clusters }
+    }
+
+    /// The same plan with other members of one cluster. An endpoint that stays keeps its connections; the idle
+    /// connections of the others are closed. `None`: the cluster is not the one that was at this place of the plan.
+    #[must_use]
+    pub fn with_members(
+        &self,
+        id: ClusterId,
+        cluster: &Arc<Cluster>,
+        joined: Joined,
+        desk: &Rc<Desk>,
+        rng: &mut Rng,
+    ) -> Option<Self> {
+        let old = self.clusters.get(id.index()).filter(|old| old.plan.name == cluster.name)?;
+        old.set_gone(true);
+        let new = LocalCluster::new(cluster, joined, Some(old), desk, rng);
+        new.set_gone(false);
+        old.close_gone();
+        let mut clusters = self.clusters.clone();
+        *clusters.get_mut(id.index())? = new;
+        Some(Self { plan: self.plan.clone(), stats: self.stats.clone(), shared: self.shared.clone(), clusters })
     }
 
     /// The counters of a route of the plan, if it has some of its own.
@@ -121,36 +147,27 @@ impl Installed {
         Remains { _plan: self.plan, _stats: self.stats, _shared: self.shared }
     }
 
-    /// The core's side of a cluster that routing named.
+    /// The cluster that routing named, with the members that it has now, and the core's side of it.
     #[must_use]
     pub fn cluster(&self, id: ClusterId) -> Option<(&Cluster, &LocalCluster)> {
-        Some((self.plan.clusters.get(id.index())?, self.clusters.get(id.index())?.as_ref()))
+        let local = self.clusters.get(id.index())?.as_ref();
+        Some((&local.plan, local))
     }
 
     /// The cluster of undeclared hosts, if the plan lets requests go there.
     #[must_use]
     pub fn passthrough(&self) -> Option<(&Cluster, &LocalCluster)> {
-        let at = self.plan.clusters.iter().position(|cluster| cluster.name == PASSTHROUGH_CLUSTER)?;
-        Some((self.plan.clusters.get(at)?, self.clusters.get(at)?.as_ref()))
-    }
-
-    /// The core's side of an undeclared host.
-    #[must_use]
-    pub fn undeclared(&self, address: SocketAddr, now: Instant) -> Rc<LocalEndpoint> {
-        self.undeclared.at(address, now)
+        let local = self.clusters.iter().find(|local| local.plan.name == PASSTHROUGH_CLUSTER)?.as_ref();
+        Some((&local.plan, local))
     }
 
     /// Closes idle connections that the upstream has ended, or that lay idle for too long. Looks at most at `budget`
     /// connections, beginning at cluster `from`; returns where to go on next time.
     pub fn sweep(&self, from: usize, mut budget: usize, now: Instant) -> usize {
-        if let Some((cluster, local)) = self.passthrough() {
-            self.undeclared.sweep(&local.stats, cluster.idle_timeout, &mut budget, now);
-        }
         let count = self.clusters.len();
         for step in 0..count {
             let at = (from + step) % count;
-            let (cluster, local) = (&self.plan.clusters[at], &self.clusters[at]);
-            local.sweep(cluster, &mut budget, now);
+            self.clusters[at].sweep(&mut budget, now);
             if budget == 0 {
                 return (at + 1) % count;
             }
@@ -162,12 +179,17 @@ impl Installed {
 /// One cluster on one core.
 #[derive(Debug)]
 pub struct LocalCluster {
+    plan: Arc<Cluster>,
     /// This core's counters of the cluster.
     pub stats: Arc<ClusterStats>,
     /// What all cores share of it.
     pub shared: Arc<SharedCluster>,
     balancer: RefCell<Balancer>,
+    /// With `outlierDetection`.
+    health: Option<LocalHealth>,
     endpoints: Vec<Rc<LocalEndpoint>>,
+    /// Those that requests name themselves.
+    undeclared: Rc<Undeclared>,
     /// Who shares its connections out; `None` where nothing was ever limited.
     admission: Option<Rc<Admission>>,
 }
@@ -175,8 +197,8 @@ pub struct LocalCluster {
 /// One endpoint on one core.
 #[derive(Debug)]
 pub struct LocalEndpoint {
-    /// Where it is.
-    pub address: SocketAddr,
+    /// Where it is. One that is known by its name moves with that.
+    address: Cell<SocketAddr>,
     /// This core's counters of the endpoint; its active requests are what LEAST_REQUEST compares.
     pub stats: Arc<EndpointStats>,
     /// When it came into its cluster, for `warmup`.
@@ -192,31 +214,36 @@ pub struct LocalEndpoint {
     pub(super) connecting: Cell<u32>,
 }
 
+impl CoreStats {
+    /// What the core joins the `at`th cluster of the plan with.
+    fn join(&self, at: usize, shared: &SharedClusters) -> Joined {
+        Joined {
+            stats: self.clusters.get(at).cloned().unwrap_or_default(),
+            endpoints: self.endpoints.get(at).cloned().unwrap_or_default(),
+            shared: shared.get(at).cloned().unwrap_or_default(),
+        }
+    }
+}
+
 impl LocalCluster {
-    /// The `at`th cluster of a plan, with the endpoints that it shares with `old`, the cluster of this name before it.
-    fn new(
-        cluster: &Cluster,
-        stats: &CoreStats,
-        shared: &SharedClusters,
-        at: usize,
-        old: Option<(&Cluster, &Rc<LocalCluster>)>,
-        desk: &Rc<Desk>,
-        rng: &mut Rng,
-    ) -> Rc<Self> {
+    /// A cluster with the endpoints that it shares with `old`, the cluster of this name before it.
+    fn new(cluster: &Arc<Cluster>, joined: Joined, old: Option<&Rc<Self>>, desk: &Rc<Desk>, rng: &mut Rng) -> Rc<Self> {
         let now = io::now();
-        let endpoint_stats = stats.endpoints.get(at).map(Vec::as_slice).unwrap_or_default();
+        let Joined { stats, endpoints: endpoint_stats, shared } = joined;
         let endpoints: Vec<Rc<LocalEndpoint>> = cluster
             .endpoints
             .iter()
             .enumerate()
             .map(|(at, member)| {
-                let kept = old.and_then(|(was, local)| {
-                    let place =
-                        was.endpoints.binary_search_by_key(&member.address, |endpoint| endpoint.address).ok()?;
-                    local.endpoints.get(place).cloned()
+                // What was agreed on with other settings is not what these ask for.
+                let kept = old.filter(|old| old.plan.tls == cluster.tls).and_then(|old| {
+                    let place = old.plan.place_before(cluster, member.address)?;
+                    let kept = old.endpoints.get(place)?;
+                    kept.address.set(member.address);
+                    Some(kept.clone())
                 });
                 let stats = || endpoint_stats.get(at).cloned().unwrap_or_default();
-                kept.unwrap_or_else(|| LocalEndpoint::new(member.address, stats(), now))
+                kept.unwrap_or_else(|| LocalEndpoint::new(member.address, stats(), now, false))
             })
             .collect();
         let members: Vec<Member> = cluster
@@ -225,41 +252,81 @@ impl LocalCluster {
             .zip(&endpoints)
             .map(|(plan, local)| Member { weight: plan.weight, since: local.since })
             .collect();
-        let stats = stats.clusters.get(at).cloned().unwrap_or_default();
-        let shared = shared.get(at).cloned().unwrap_or_default();
-        let balancer = RefCell::new(Balancer::new(&cluster.spread, &members, now, rng));
-        let terms = Terms::of(cluster);
+        if shared.tls.is_some() {
+            stats.ssl();
+        }
+        let panic_below = cluster.outlier.as_ref().map_or(0, |rule| rule.min_health_percent);
+        let balancer = Balancer::new(&cluster.spread, &members, now, rng).panicking_below(panic_below);
+        let balancer = RefCell::new(balancer);
+        let health = cluster.outlier.as_ref().map(LocalHealth::new);
+        let undeclared = old.map(|old| old.undeclared.clone()).unwrap_or_default();
         let admission = shared.breaker.as_ref().map(|breaker| {
-            let known = old.and_then(|(_, local)| local.admission.clone()).filter(|known| known.is_of(breaker));
-            known.unwrap_or_else(|| Admission::new(breaker.clone(), desk.clone(), stats.clone(), terms))
+            let known = old.and_then(|old| old.admission.clone()).filter(|known| known.is_of(breaker));
+            let install = || Admission::new(breaker, desk, &stats, &shared, cluster);
+            known.unwrap_or_else(install)
         });
         if let Some(admission) = &admission {
             endpoints.iter().for_each(|endpoint| endpoint.begin_limits());
-            admission.install(terms, &endpoints);
+            undeclared.begin_limits();
+            admission.install(cluster, &shared, &endpoints, &undeclared);
         }
-        Rc::new(Self { stats, shared, balancer, endpoints, admission })
+        Rc::new(Self { plan: cluster.clone(), stats, shared, balancer, health, endpoints, undeclared, admission })
     }
 
     pub(super) fn admission(&self) -> Option<&Rc<Admission>> {
         self.admission.as_ref()
     }
 
-    /// Chooses the endpoint of the next request, one that is not `avoided` if there is another; `None` if there is none to
-    /// choose.
-    pub fn pick(&self, ask: Ask, avoided: &[EndpointId], rng: &mut Rng) -> Option<EndpointId> {
+    /// What connections to it are opened with.
+    pub(super) fn terms(&self) -> Terms {
+        Terms::of(&self.plan)
+    }
+
+    /// Says whether the plan in force has the endpoints.
+    fn set_gone(&self, gone: bool) {
+        self.endpoints.iter().for_each(|endpoint| endpoint.gone.set(gone));
+        self.undeclared.gone.set(gone);
+    }
+
+    /// Closes the idle connections of those that it does not have any more.
+    fn close_gone(&self) {
+        self.endpoints.iter().filter(|endpoint| endpoint.gone.get()).for_each(|endpoint| endpoint.close_idle());
+        if self.undeclared.gone.get() {
+            self.undeclared.close_idle();
+        }
+    }
+
+    /// Chooses the endpoint of the next request, a healthy one, and one that it is not to avoid if there is another;
+    /// `None` if there is none to choose.
+    pub fn pick(&self, ask: Ask, avoid: Avoid<'_>, rng: &mut Rng) -> Option<EndpointId> {
         let active = |at: usize| {
             self.endpoints
                 .get(at)
                 .map_or(0, |endpoint| u32::try_from(endpoint.stats.rq_active.get()).unwrap_or(u32::MAX))
         };
         let mut balancer = self.balancer.borrow_mut();
-        if !avoided.is_empty() {
-            let other = |at: usize| avoided.iter().all(|id| id.index() != at);
-            if let Some(id) = balancer.pick(ask, active, other, rng) {
-                return Some(id);
-            }
+        if let Some(health) = &self.health {
+            health.follow(&self.shared, &mut balancer, ask.now, rng);
         }
-        balancer.pick(ask, active, |_| true, rng)
+        let excluded =
+            if avoid.priorities_of.is_empty() { Levels::NONE } else { balancer.levels_tried(avoid.priorities_of) };
+        let mut picked = None;
+        if !avoid.endpoints.is_empty() {
+            let other = |at: usize| avoid.endpoints.iter().all(|id| id.index() != at);
+            picked = balancer.pick_beyond(excluded, ask, active, other, rng);
+        }
+        picked = picked.or_else(|| balancer.pick_beyond(excluded, ask, active, |_| true, rng));
+        if balancer.panicked() {
+            self.stats.lb_healthy_panic.inc();
+        }
+        picked
+    }
+
+    /// Tells what a try says of the endpoint that [`LocalCluster::pick`] named, for `outlierDetection`.
+    pub fn report(&self, at: Option<EndpointId>, outcome: Outcome) {
+        if let (Some(health), Some(at)) = (&self.health, at) {
+            health.report(&self.shared, at, outcome);
+        }
     }
 
     /// The core's side of an endpoint that [`LocalCluster::pick`] named.
@@ -268,20 +335,43 @@ impl LocalCluster {
         self.endpoints.get(id.index())
     }
 
-    fn sweep(&self, cluster: &Cluster, budget: &mut usize, now: Instant) {
+    /// The core's side of a host that a request names itself, which is no member.
+    #[must_use]
+    pub fn undeclared(&self, address: SocketAddr, now: Instant) -> Rc<LocalEndpoint> {
+        self.undeclared.at(address, now)
+    }
+
+    fn sweep(&self, budget: &mut usize, now: Instant) {
+        let idle_timeout = self.plan.idle_timeout;
+        self.undeclared.sweep(&self.stats, idle_timeout, budget, now);
         for endpoint in &self.endpoints {
             if *budget == 0 {
                 return;
             }
-            endpoint.sweep(&self.stats, cluster.idle_timeout, budget, now);
+            endpoint.sweep(&self.stats, idle_timeout, budget, now);
         }
     }
 }
 
 impl LocalEndpoint {
-    pub(super) fn new(address: SocketAddr, stats: Arc<EndpointStats>, since: Instant) -> Rc<Self> {
-        let (idle, gone, limited) = (RefCell::default(), Cell::new(false), Cell::new(false));
-        Rc::new(Self { address, stats, since, idle, gone, limited, waiting: Cell::new(0), connecting: Cell::new(0) })
+    pub(super) fn new(address: SocketAddr, stats: Arc<EndpointStats>, since: Instant, limited: bool) -> Rc<Self> {
+        let (idle, gone, limited) = (RefCell::default(), Cell::new(false), Cell::new(limited));
+        Rc::new(Self {
+            address: Cell::new(address),
+            stats,
+            since,
+            idle,
+            gone,
+            limited,
+            waiting: Cell::new(0),
+            connecting: Cell::new(0),
+        })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address.get()
     }
 
     /// Requests in line for a connection to it, but for those whose connection is on its way.
@@ -290,7 +380,7 @@ impl LocalEndpoint {
     }
 
     /// Connections need a permit from now on: those without are not used again.
-    fn begin_limits(&self) {
+    pub(super) fn begin_limits(&self) {
         if !self.limited.replace(true) {
             self.close_idle();
         }
@@ -338,10 +428,15 @@ impl LocalEndpoint {
         (!idle.is_empty()).then(|| idle.remove(0).upstream)
     }
 
-    /// The connection that was used last, if one lies idle and the upstream has not ended it meanwhile.
-    pub(super) fn check_out(&self, buffers: &BufPool) -> Option<Upstream> {
+    /// The connection that was used last, if one lies idle and the upstream has not ended it meanwhile. Over TLS one to
+    /// `name`; `None`: any.
+    pub(super) fn check_out(&self, name: Option<&ServerName<'_>>, buffers: &BufPool) -> Option<Upstream> {
         loop {
-            let idle = self.idle.borrow_mut().pop()?;
+            let idle = {
+                let mut idle = self.idle.borrow_mut();
+                let at = idle.iter().rposition(|idle| idle.upstream.is_for(name))?;
+                idle.remove(at)
+            };
             let mut upstream = idle.upstream;
             if upstream.is_quiet() {
                 upstream.wake(buffers);
@@ -391,15 +486,21 @@ mod tests {
         Cluster::new("c", Spread::even(Policy::RoundRobin, None, &members), endpoints, Duration::from_secs(10))
     }
 
+    fn joined(cluster: Cluster, old: Option<&Rc<LocalCluster>>) -> Rc<LocalCluster> {
+        LocalCluster::new(&Arc::new(cluster), Joined::default(), old, &Desk::new(0, Rc::default()), &mut Rng::seeded(1))
+    }
+
+    /// Where each endpoint of `before` is in `after`.
+    fn kept(before: &LocalCluster, after: &LocalCluster) -> Vec<Option<usize>> {
+        let place = |own| after.endpoints.iter().position(|endpoint| Rc::ptr_eq(endpoint, own));
+        before.endpoints.iter().map(place).collect()
+    }
+
     #[test]
     fn an_endpoint_that_stays_is_the_same_one_whoever_comes_and_goes_beside_it() {
-        let (stats, shared, mut rng) = (CoreStats::default(), SharedClusters::default(), Rng::seeded(1));
-        let (old, new) = (cluster(&[1, 3, 5, 7]), cluster(&[2, 3, 4, 7, 8]));
-        let desk = Desk::new(0, Rc::default());
-        let before = LocalCluster::new(&old, &stats, &shared, 0, None, &desk, &mut rng);
-        let after = LocalCluster::new(&new, &stats, &shared, 0, Some((&old, &before)), &desk, &mut rng);
-        let kept = |at: usize| after.endpoints.iter().position(|endpoint| Rc::ptr_eq(endpoint, &before.endpoints[at]));
-        assert_eq!([kept(0), kept(1), kept(2), kept(3)], [None, Some(1), None, Some(3)]);
+        let before = joined(cluster(&[1, 3, 5, 7]), None);
+        let after = joined(cluster(&[2, 3, 4, 7, 8]), Some(&before));
+        assert_eq!(kept(&before, &after), [None, Some(1), None, Some(3)]);
         assert_eq!(after.endpoints[1].since, before.endpoints[1].since, "it need not warm up again");
     }
 }

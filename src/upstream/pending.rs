@@ -7,6 +7,7 @@ use std::task::Waker;
 use super::connect::ConnectError;
 use super::installed::LocalEndpoint;
 use super::pool::Upstream;
+use crate::io::ServerName;
 
 /// The line of one cluster. Over all cores together there is no order: each has a line of its own, and what comes free
 /// goes from line to line.
@@ -20,6 +21,8 @@ pub(super) struct Queue {
 struct Waiter {
     ticket: u64,
     endpoint: Rc<LocalEndpoint>,
+    /// Over TLS, who the server is to be.
+    name: Option<ServerName<'static>>,
     /// It takes no connection that another request has used.
     fresh: bool,
     waker: Option<Waker>,
@@ -48,9 +51,10 @@ pub(super) enum Left {
 
 impl Queue {
     /// Lines up; the ticket is for [`Queue::poll`] and [`Queue::leave`].
-    pub(super) fn join(&mut self, endpoint: Rc<LocalEndpoint>, fresh: bool) -> u64 {
+    pub(super) fn join(&mut self, endpoint: Rc<LocalEndpoint>, name: Option<ServerName<'static>>, fresh: bool) -> u64 {
         self.last += 1;
-        self.waiters.push_back(Waiter { ticket: self.last, endpoint, fresh, waker: None, state: State::Waiting });
+        let (ticket, waker, state) = (self.last, None, State::Waiting);
+        self.waiters.push_back(Waiter { ticket, endpoint, name, fresh, waker, state });
         self.last
     }
 
@@ -84,16 +88,18 @@ impl Queue {
         }
     }
 
-    /// Who has waited longest for a connection to `endpoint`, and takes one that is `used`.
-    pub(super) fn first_for(&self, endpoint: &Rc<LocalEndpoint>, used: bool) -> Option<u64> {
-        let takes = |waiter: &&Waiter| waiter.is_for(endpoint) && !(used && waiter.fresh);
+    /// Who has waited longest for a connection to `endpoint` and takes this one.
+    pub(super) fn first_for(&self, endpoint: &Rc<LocalEndpoint>, upstream: &Upstream) -> Option<u64> {
+        let takes = |waiter: &&Waiter| {
+            waiter.is_for(endpoint) && !(waiter.fresh && upstream.has_served()) && upstream.is_for(waiter.name.as_ref())
+        };
         self.waiters.iter().find(takes).map(|waiter| waiter.ticket)
     }
 
-    /// The endpoint of who has waited longest of those for whom no connection is on the way.
-    pub(super) fn oldest_in_need(&self) -> Option<Rc<LocalEndpoint>> {
+    /// What who has waited longest wants, of those for whom no connection is on the way.
+    pub(super) fn oldest_in_need(&self) -> Option<(Rc<LocalEndpoint>, Option<ServerName<'static>>)> {
         let in_need = |waiter: &&Waiter| matches!(waiter.state, State::Waiting) && waiter.endpoint.need() > 0;
-        self.waiters.iter().find(in_need).map(|waiter| waiter.endpoint.clone())
+        self.waiters.iter().find(in_need).map(|waiter| (waiter.endpoint.clone(), waiter.name.clone()))
     }
 
     /// Gives a connection to who holds this ticket. Gives back whom to wake.

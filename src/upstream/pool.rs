@@ -1,6 +1,7 @@
 //! An upstream connection, in use or idle, and what its end counts.
 //!
-//! Two connections are the same if they go to the same endpoint of the same cluster on the same core. An idle one has
+//! Two connections are the same if they go to the same endpoint of the same cluster on the same core, and over TLS to the
+//! same name. An idle one has
 //! a single operation in flight: the read of whatever comes next.
 
 use std::net::SocketAddr;
@@ -10,7 +11,7 @@ use std::time::Instant;
 
 use super::admission::{Listed, Permit, Place};
 use super::connect::Terms;
-use crate::io::{Buf, BufPool, Conn, Handle, Parked, Reader, Writer};
+use crate::io::{Buf, BufPool, Conn, Handle, Parked, Reader, ServerName, Writer};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 
 /// Who ended a connection.
@@ -41,6 +42,8 @@ pub struct Upstream {
     pub buf: Buf,
     /// For ending whatever is in flight.
     pub handle: Handle,
+    /// Over TLS, who the server has proved to be.
+    name: Option<ServerName<'static>>,
     local: Option<SocketAddr>,
     life: Life,
     /// That of the request under way, where requests are limited.
@@ -68,20 +71,27 @@ impl Upstream {
     pub(super) fn new(
         conn: Conn,
         terms: &Terms,
+        name: Option<ServerName<'static>>,
         opened: Instant,
         cluster: Arc<ClusterStats>,
         endpoint: Arc<EndpointStats>,
     ) -> Self {
         let expires = terms.max_duration.and_then(|most| opened.checked_add(most));
         let life = Life { opened, requests: 0, max_requests: terms.max_requests, expires };
-        Self::over(conn, life, cluster, endpoint)
+        Self::over(conn, name, life, cluster, endpoint)
     }
 
-    fn over(conn: Conn, life: Life, cluster: Arc<ClusterStats>, endpoint: Arc<EndpointStats>) -> Self {
+    fn over(
+        conn: Conn,
+        name: Option<ServerName<'static>>,
+        life: Life,
+        cluster: Arc<ClusterStats>,
+        endpoint: Arc<EndpointStats>,
+    ) -> Self {
         let local = conn.handle.local_addr().ok();
         let Conn { reader, writer, handle } = conn;
         let open = Open::begin(life.opened, cluster, endpoint);
-        Self { reader, writer, buf: Buf::default(), handle, local, life, request: None, open }
+        Self { reader, writer, buf: Buf::default(), handle, name, local, life, request: None, open }
     }
 
     /// A connection that has come from another core.
@@ -93,7 +103,7 @@ impl Upstream {
         cluster: Arc<ClusterStats>,
         endpoint: Arc<EndpointStats>,
     ) -> std::io::Result<Self> {
-        Ok(Self::over(moved.socket.unpark()?, moved.life, cluster, endpoint))
+        Ok(Self::over(moved.socket.unpark()?, None, moved.life, cluster, endpoint))
     }
 
     /// Takes the connection out of this core's hands, with its permit; the connection is closed instead where something is
@@ -130,6 +140,11 @@ impl Upstream {
     #[must_use]
     pub fn local(&self) -> Option<SocketAddr> {
         self.local
+    }
+
+    /// Whether a request may use it that wants the server to be `name`; `None`: it does not matter.
+    pub(super) fn is_for(&self, name: Option<&ServerName<'_>>) -> bool {
+        name.is_none_or(|name| self.name.as_ref() == Some(name))
     }
 
     /// Counts a request onto the connection; true if it is not the first.

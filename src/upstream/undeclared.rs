@@ -1,8 +1,9 @@
-//! Connections of one core to hosts that the configuration does not declare (`PassthroughCluster`).
+//! Connections of one core to hosts that requests name themselves: those that the configuration does not declare
+//! (`PassthroughCluster`), and those of a ServiceEntry without endpoints.
 //!
 //! Such an endpoint exists for as long as somebody uses it, or a connection to it rests here.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -14,28 +15,56 @@ use crate::observe::stats::{ClusterStats, EndpointStats};
 
 /// The endpoints in use, by address. Reloads keep them.
 #[derive(Debug, Default)]
-pub(super) struct Undeclared(RefCell<HashMap<SocketAddr, Rc<LocalEndpoint>, foldhash::fast::RandomState>>);
+pub(super) struct Undeclared {
+    known: RefCell<HashMap<SocketAddr, Rc<LocalEndpoint>, foldhash::fast::RandomState>>,
+    /// The plan in force has no such cluster: connections end with their request.
+    pub(super) gone: Cell<bool>,
+    /// Connections to them need permits.
+    limited: Cell<bool>,
+}
 
 impl Undeclared {
     /// The endpoint at this address.
     pub(super) fn at(&self, address: SocketAddr, now: Instant) -> Rc<LocalEndpoint> {
-        let mut endpoints = self.0.borrow_mut();
+        let mut endpoints = self.known.borrow_mut();
         endpoints
             .entry(address)
-            .or_insert_with(|| LocalEndpoint::new(address, Arc::<EndpointStats>::default(), now))
+            .or_insert_with(|| LocalEndpoint::new(address, Arc::<EndpointStats>::default(), now, self.limited.get()))
             .clone()
     }
 
     /// Closes connections that have ended or rested for too long, and forgets endpoints that nobody uses.
     pub(super) fn sweep(&self, stats: &ClusterStats, idle: Option<Duration>, budget: &mut usize, now: Instant) {
-        self.0.borrow_mut().retain(|_, endpoint| {
+        if *budget == 0 {
+            return;
+        }
+        self.known.borrow_mut().retain(|_, endpoint| {
             endpoint.sweep(stats, idle, budget, now);
             Rc::strong_count(endpoint) > 1 || endpoint.rests()
         });
     }
 
+    /// Connections need a permit from now on: see [`LocalEndpoint::begin_limits`].
+    pub(super) fn begin_limits(&self) {
+        if !self.limited.replace(true) {
+            self.known.borrow().values().for_each(|endpoint| endpoint.begin_limits());
+        }
+    }
+
+    /// The endpoint at this address, if it is in use.
+    pub(super) fn known_at(&self, address: SocketAddr) -> Option<Rc<LocalEndpoint>> {
+        self.known.borrow().get(&address).cloned()
+    }
+
+    /// The endpoint whose connection has lain idle longest, and since when.
+    pub(super) fn longest_idle(&self) -> Option<(Instant, Rc<LocalEndpoint>)> {
+        let known = self.known.borrow();
+        let idle = known.values().filter_map(|endpoint| Some((endpoint.idle_since()?, endpoint.clone())));
+        idle.min_by_key(|(since, _)| *since)
+    }
+
     /// Closes every idle connection.
     pub(super) fn close_idle(&self) {
-        self.0.borrow().values().for_each(|endpoint| endpoint.close_idle());
+        self.known.borrow().values().for_each(|endpoint| endpoint.close_idle());
     }
 }

@@ -10,14 +10,15 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
+use std::time::Duration;
 
 use core_affinity::CoreId;
 
 use crate::io::{self, Bell, Driver, Notify, Ringer, Started, race};
 use crate::observe::access_log::AccessLog;
-use crate::plan::Plan;
-use crate::proxy::{Core, CoreParts, TICK, Whereabouts};
-use crate::upstream::{CoreStats, Letter, Peer, Remains, SharedClusters};
+use crate::plan::{Cluster, ClusterId, Plan};
+use crate::proxy::{Core, CoreParts, Difference, TICK, Whereabouts};
+use crate::upstream::{CoreStats, Joined, Letter, Peer, Remains, SharedClusters};
 
 use accept::Doors;
 pub use accept::Socket;
@@ -33,6 +34,8 @@ pub enum Message {
         authority: Box<str>,
         /// The answer.
         whereabouts: Whereabouts,
+        /// How long it holds; `None`: nobody answered, and what was known before is better than nothing.
+        valid: Option<Duration>,
     },
     /// Another core has begun, and this is the way to it.
     Meet {
@@ -41,6 +44,8 @@ pub enum Message {
         /// The way.
         peer: Peer,
     },
+    /// A cluster of the plan in force has other members.
+    Members(Box<Members>),
     /// Accept nothing new, finish what is under way, then end.
     Drain,
     /// End now.
@@ -59,6 +64,17 @@ pub struct Install {
     pub sockets: Vec<Socket>,
     /// The plan's form of log lines, if there is a log.
     pub log_format: Option<Arc<AccessLog>>,
+}
+
+/// The members of a cluster of the plan in force from now on.
+#[derive(Debug)]
+pub struct Members {
+    /// The cluster's place in the plan.
+    pub id: ClusterId,
+    /// The cluster with them.
+    pub cluster: Arc<Cluster>,
+    /// The worker's counters, and what all workers share.
+    pub joined: Joined,
 }
 
 impl std::fmt::Debug for Install {
@@ -96,7 +112,9 @@ pub enum Report {
         /// `host` or `host:port`.
         authority: Box<str>,
     },
-    /// A connection's task panicked and was closed; the worker goes on.
+    /// A mirror answered differently from the original.
+    MirrorDiffers(Box<Difference>),
+    /// A connection's task, or a mirrored request's, panicked and was closed; the worker goes on.
     Panicked {
         /// Which worker.
         worker: usize,
@@ -235,7 +253,13 @@ async fn serve(start: Start, started: Started) -> std::io::Result<()> {
                     doors.change(sockets, &old)?;
                     reports(Report::Installed { worker });
                 }
-                Ok(Message::Resolved { authority, whereabouts }) => core.resolved(&authority, whereabouts),
+                Ok(Message::Resolved { authority, whereabouts, valid }) => {
+                    core.resolved(&authority, whereabouts, valid);
+                }
+                Ok(Message::Members(members)) => {
+                    let Members { id, cluster, joined } = *members;
+                    core.change_members(id, &cluster, joined);
+                }
                 Ok(Message::Meet { core: other, peer }) => core.desk.meet(other, peer),
                 Ok(Message::Drain) => {
                     doors.stop();

@@ -1,7 +1,9 @@
 //! What is served and probably not meant: rules that no request reaches, resources that contradict each other, and the
 //! traps that users of Istio fall into.
 
-use super::{both, check, destination_rule, istio, proxy, rule, virtual_service, virtual_service_spec};
+use super::{
+    REST, both, check, destination_rule, istio, proxy, rule, service_entry, virtual_service, virtual_service_spec,
+};
 
 const TO_WEB: &str = "route: [{destination: {host: web, port: {number: 80}}}]";
 
@@ -378,6 +380,55 @@ fn policies_without_the_effect_that_they_look_like() {
             &[
                 "6: DestinationRule/default/d: spec.trafficPolicy.portLevelSettings[0].port: warning: 8080 is not a port of web.default.svc.cluster.local: no effect (its ports: 80, 81, 82)",
             ],
+        ),
+    ]);
+}
+
+/// Part of what is known of TLS: what a port expects, and what nothing says of it.
+#[test]
+fn plain_text_to_ports_that_speak_tls() {
+    let entry = service_entry(
+        "{hosts: [x.com], resolution: STATIC, endpoints: [{address: 10.0.0.1}], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}, {number: 443, name: https, protocol: HTTPS}, {number: 81, name: more, protocol: HTTP}]}",
+    );
+    let to = |port: u16, more: &str| {
+        let service = istio(
+            "VirtualService",
+            "v",
+            &format!(
+                "\n  hosts: [a.example.com]\n  gateways: [g]\n  http:\n  - route: [{{destination: {{host: x.com, port: {{number: {port}}}{more}}}}}]"
+            ),
+        );
+        both(&(service + REST), &entry)
+    };
+    let with = |port: u16, more: &str, spec: &str| both(&to(port, more), &istio("DestinationRule", "d", spec));
+    const SIMPLE: &str = "tls: {mode: SIMPLE, insecureSkipVerify: true}";
+    const FROM_80: &[&str] = &[
+        "8: VirtualService/default/v: spec.http[0].route[0].destination: warning: port 80 of x.com is port 443 of its endpoints, and requests leave for it in plain text (write trafficPolicy.tls with mode SIMPLE in a DestinationRule for x.com)",
+    ];
+    const FROM_443: &[&str] = &[
+        "8: VirtualService/default/v: spec.http[0].route[0].destination: warning: port 443 of x.com speaks HTTPS, and requests leave for it in plain text (write trafficPolicy.tls with mode SIMPLE in a DestinationRule for x.com)",
+    ];
+    let on_port = format!("portLevelSettings: [{{port: {{number: 80}}, {SIMPLE}}}]");
+    check(&[
+        (to(81, ""), &[]),
+        (to(80, ""), FROM_80),
+        (to(443, ""), FROM_443),
+        (with(80, "", &format!("{{host: x.com, trafficPolicy: {{{SIMPLE}}}}}")), &[]),
+        (with(80, "", &format!("{{host: x.com, trafficPolicy: {{{on_port}}}}}")), &[]),
+        (with(443, "", &format!("{{host: x.com, trafficPolicy: {{{on_port}}}}}")), FROM_443),
+        (
+            with(80, ", subset: s", &format!("{{host: x.com, subsets: [{{name: s, trafficPolicy: {{{on_port}}}}}]}}")),
+            &[],
+        ),
+        (
+            with(
+                80,
+                ", subset: s",
+                &format!(
+                    "{{host: x.com, trafficPolicy: {{{SIMPLE}}}, subsets: [{{name: s, trafficPolicy: {{tls: {{mode: DISABLE}}}}}}]}}"
+                ),
+            ),
+            FROM_80,
         ),
     ]);
 }

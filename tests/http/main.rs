@@ -11,6 +11,7 @@ mod drain;
 mod faults;
 mod hostile;
 mod limits;
+mod mirrors;
 mod pooled;
 mod refusals;
 mod replays;

@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::ejections::Health;
 use super::{Arguments, State, address, json_page, refuse};
 use crate::httpd::{Request, Response};
 use crate::observe::stats::Registry;
 use crate::plan::{Cluster, Endpoint};
+use crate::upstream::SharedCluster;
 
 /// What Istio configures where no `connectionPool` limits anything: 2^32 - 1 of all.
 const UNLIMITED: u32 = u32::MAX;
@@ -15,20 +17,30 @@ const UNLIMITED: u32 = u32::MAX;
 /// The limits of a cluster, as Envoy names them.
 const LIMITS: [&str; 4] = ["max_connections", "max_pending_requests", "max_requests", "max_retries"];
 
+/// What Envoy says of detecting outliers by their success rates, which Istio never does.
+const SUCCESS_RATES: [&str; 4] = [
+    "success_rate_average",
+    "success_rate_ejection_threshold",
+    "local_origin_success_rate_average",
+    "local_origin_success_rate_ejection_threshold",
+];
+
 pub(super) fn clusters(request: &Request, state: &State) -> Result<Response, Response> {
     let arguments = Arguments::of(request)?;
-    let plan = state.plan();
-    let clusters = plan.clusters.iter().filter(|cluster| arguments.keeps(&cluster.name));
+    let now = state.now().clone();
+    let shared = now.shared.iter().map(|shared| Some(shared.as_ref())).chain(std::iter::repeat(None));
+    let clusters = now.plan.clusters.iter().zip(shared).filter(|(cluster, _)| arguments.keeps(&cluster.name));
     match arguments.get("format") {
         None | Some("text") => {
             let mut text = String::new();
-            for cluster in clusters {
-                let _ = write_text(&mut text, cluster, &state.registry); // a String takes every write
+            for (cluster, shared) in clusters {
+                let _ = write_text(&mut text, cluster, shared, &state.registry); // a String takes every write
             }
             Ok(Response::text(200, text))
         }
         Some("json") => {
-            let statuses: Vec<Value> = clusters.map(|cluster| status(cluster, &state.registry)).collect();
+            let statuses: Vec<Value> =
+                clusters.map(|(cluster, shared)| status(cluster, shared, &state.registry)).collect();
             Ok(json_page(format!("{:#}\n", json!({"cluster_statuses": statuses}))))
         }
         Some(_) => Err(refuse("usage: /clusters?format=(json|text)\n")),
@@ -58,21 +70,32 @@ fn priority_of(cluster: &Cluster, endpoint: usize) -> usize {
     cluster.spread.levels.iter().position(holds).unwrap_or_default()
 }
 
-fn write_text(text: &mut String, cluster: &Cluster, registry: &Registry) -> std::fmt::Result {
+fn write_text(
+    text: &mut String,
+    cluster: &Cluster,
+    shared: Option<&SharedCluster>,
+    registry: &Registry,
+) -> std::fmt::Result {
     let name = &cluster.name;
     writeln!(text, "{name}::observability_name::{name}")?;
+    if cluster.outlier.is_some() {
+        for rate in SUCCESS_RATES {
+            writeln!(text, "{name}::outlier::{rate}::-1")?;
+        }
+    }
     for limit in LIMITS {
         writeln!(text, "{name}::default_priority::{limit}::{UNLIMITED}")?;
     }
     writeln!(text, "{name}::added_via_api::false")?;
     for (number, endpoint) in cluster.endpoints.iter().enumerate() {
         let address = endpoint.address;
-        for (field, value) in numbers(name, endpoint, registry) {
+        let health = Health::of(shared, number);
+        for (field, value) in numbers(name, endpoint, registry).into_iter().chain(health.numbers()) {
             writeln!(text, "{name}::{address}::{field}::{value}")?;
         }
         for (field, value) in [
             ("hostname", ""),
-            ("health_flags", "healthy"),
+            ("health_flags", health.flags()),
             ("weight", itoa::Buffer::new().format(endpoint.weight)),
             ("region", ""),
             ("zone", ""),
@@ -89,25 +112,31 @@ fn write_text(text: &mut String, cluster: &Cluster, registry: &Registry) -> std:
 }
 
 /// A cluster as Envoy's `ClusterStatus`: numbers of 64 bits are strings, and zeros are left out.
-fn status(cluster: &Cluster, registry: &Registry) -> Value {
+fn status(cluster: &Cluster, shared: Option<&SharedCluster>, registry: &Registry) -> Value {
     let hosts = cluster.endpoints.iter().enumerate().map(|(number, endpoint)| {
-        let stats = numbers(&cluster.name, endpoint, registry).map(|(name, value)| {
+        let health = Health::of(shared, number);
+        let counted = numbers(&cluster.name, endpoint, registry).map(|(name, value)| (name, value, false));
+        let of_health = health.numbers().map(|(name, value)| (name, value, true));
+        let stats = counted.into_iter().chain(of_health).map(|(name, value, is_gauge)| {
             let mut stat = json!({"name": name});
             if value > 0 {
                 stat["value"] = value.to_string().into();
             }
-            if name.ends_with("_active") {
+            if is_gauge || name.ends_with("_active") {
                 stat["type"] = "GAUGE".into();
             }
             stat
         });
         let mut host = json!({
             "address": address(endpoint.address),
-            "stats": stats,
+            "stats": stats.collect::<Vec<_>>(),
             "health_status": {"eds_health_status": "HEALTHY"},
             "weight": endpoint.weight,
             "locality": {},
         });
+        if health.is_ejected() {
+            host["health_status"]["failed_outlier_check"] = true.into();
+        }
         let priority = priority_of(cluster, number);
         if priority > 0 {
             host["priority"] = priority.into();

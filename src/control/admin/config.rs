@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 mod resilience;
+mod secured;
 
 use super::address;
 use crate::plan::{
@@ -28,7 +29,8 @@ const SECRET_NAMES: [&str; 7] = ["authorization", "cookie", "token", "secret", "
 
 /// The plan as a document; of listeners, virtual hosts and clusters only those whose name `keep` accepts.
 pub(super) fn dump(plan: &Plan, keep: &dyn Fn(&str) -> bool) -> Value {
-    let mut clusters: Vec<&Cluster> = plan.clusters.iter().filter(|cluster| keep(&cluster.name)).collect();
+    let clusters = plan.clusters.iter().map(AsRef::as_ref);
+    let mut clusters: Vec<&Cluster> = clusters.filter(|cluster: &&Cluster| keep(&cluster.name)).collect();
     clusters.sort_by(|a, b| a.name.cmp(&b.name));
     let mut listeners: Vec<&Listener> = plan.listeners.iter().collect();
     listeners.sort_by(|a, b| a.name.cmp(&b.name));
@@ -127,6 +129,7 @@ fn cluster(cluster: &Cluster) -> Value {
         }
     }
     resilience::connections(&mut shown, cluster);
+    secured::transport_socket(&mut shown, cluster);
     if let Some(warmup) = warmup {
         shown["slow_start_config"] = json!({
             "slow_start_window": duration(warmup.duration),

@@ -20,14 +20,14 @@ struct Running {
 }
 
 fn plan(clusters: &[&str]) -> Arc<Plan> {
-    let cluster = |name: &&str| {
+    let cluster = |name: &str| {
         let spread = Spread::even(Policy::LeastRequest, None, &[(([10, 0, 0, 1], 80).into(), 3)]);
         let endpoints = vec![Endpoint { address: ([10, 0, 0, 1], 80).into(), weight: 3 }];
         Cluster { idle_timeout: None, ..Cluster::new(name, spread, endpoints, Duration::from_secs(10)) }
     };
     Arc::new(Plan {
-        listeners: Vec::new(),
-        clusters: clusters.iter().map(cluster).collect(),
+        listeners: Arc::default(),
+        clusters: clusters.iter().map(|name| Arc::new(cluster(name))).collect(),
         proxy: ProxySettings::resolve(&Proxy::default(), &Overrides::default()),
     })
 }

@@ -46,6 +46,9 @@ pub struct MeshConfig {
     pub default_virtual_service_export_to: Vec<Scope>,
     /// `defaultDestinationRuleExportTo`.
     pub default_destination_rule_export_to: Vec<Scope>,
+    /// `dnsRefreshRate`: longest time before a name that could not be resolved is asked about again; also for answers
+    /// that do not say how long they hold.
+    pub dns_refresh_rate: Duration,
     /// `defaultConfig.drainDuration`: how long requests in flight may take after SIGTERM.
     pub drain_duration: Duration,
 }
@@ -102,6 +105,7 @@ impl Default for MeshConfig {
             default_service_export_to: vec![Scope::Everyone],
             default_virtual_service_export_to: vec![Scope::Everyone],
             default_destination_rule_export_to: vec![Scope::Everyone],
+            dns_refresh_rate: Duration::from_secs(60),
             drain_duration: Duration::from_secs(45),
         }
     }
@@ -126,7 +130,7 @@ const MESH_CONFIG: Message = Message {
         enforced("defaultTrafficPolicy"),
         enforced("pathNormalization"),
         enforced("localityLbSetting"),
-        not_yet("dnsRefreshRate"),
+        enforced("dnsRefreshRate"),
         enforced("defaultServiceExportTo"),
         enforced("defaultVirtualServiceExportTo"),
         enforced("defaultDestinationRuleExportTo"),
@@ -277,6 +281,10 @@ pub(super) fn read(item: &Item<'_>, concurrency: &mut Option<Cpus>) -> Option<Me
             .get("outboundTrafficPolicy")
             .and_then(|item| outbound_traffic_policy(&item))
             .unwrap_or(default.outbound_traffic_policy),
+        dns_refresh_rate: object
+            .get("dnsRefreshRate")
+            .and_then(|item| item.duration())
+            .unwrap_or(default.dns_refresh_rate),
         drain_duration: drain_duration.unwrap_or(default.drain_duration),
     })
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use super::dns::{self, Dns};
 use super::mesh_config;
 pub use super::mesh_config::{AccessLogEncoding, MeshConfig, OutboundTrafficPolicy, PathNormalization};
 use super::{Labels, Locality, Meta};
@@ -38,6 +39,8 @@ pub struct Proxy {
     pub limits: Limits,
     /// `spec.mesh.listen`: the address of the listener for what applications send out; `None`: there is none.
     pub mesh_listen: Option<SocketAddr>,
+    /// `spec.dns`.
+    pub dns: Dns,
     /// `spec.meshConfig`.
     pub mesh_config: MeshConfig,
     /// Where it was written.
@@ -117,6 +120,7 @@ impl Default for Proxy {
             mirror_host_suffix: "-shadow".to_owned(),
             limits: Limits::default(),
             mesh_listen: None,
+            dns: Dns::default(),
             mesh_config: MeshConfig::default(),
             source: Source::bare("(defaults)", 0, "Proxy/default/ringway"),
         }
@@ -148,6 +152,7 @@ const PROXY: Message = Message {
         enforced("mirrorHostSuffix"),
         enforced("limits"),
         enforced("mesh"),
+        enforced("dns"),
         enforced("meshConfig"),
     ],
 };
@@ -167,7 +172,7 @@ const LIMITS: Message = Message {
 };
 
 /// The tables of this kind.
-pub(in crate::istio) const MESSAGES: &[&Message] = &[&PROXY, &MESH, &LIMITS];
+pub(in crate::istio) const MESSAGES: &[&Message] = &[&PROXY, &MESH, &LIMITS, dns::DNS];
 
 /// Smallest `maxHeaderBytes`: a browser's request with a few cookies fits.
 const MIN_HEADER_BYTES: u32 = 1024;
@@ -198,6 +203,7 @@ pub(in crate::istio) fn read(meta: Meta, spec: Option<&Item<'_>>) -> Option<Prox
     on("mirrorHostSuffix", &mut |item| set(&mut proxy.mirror_host_suffix, item.string().map(str::to_owned)));
     on("limits", &mut |item| set(&mut proxy.limits, limits_of(item)));
     on("mesh", &mut |item| proxy.mesh_listen = mesh_listen(item));
+    on("dns", &mut |item| set(&mut proxy.dns, dns::read(item)));
     let mut concurrency = None;
     on("meshConfig", &mut |item| set(&mut proxy.mesh_config, mesh_config::read(item, &mut concurrency)));
     if let Some(workers) = concurrency {

@@ -9,7 +9,7 @@ use super::workload_entry::{self, Address, WorkloadSpec};
 use super::{Labels, Meta};
 use crate::istio::reader::{Item, Message, Object, did_you_mean, enforced, not_yet};
 
-/// A ServiceEntry document. Only `resolution: STATIC` gets here.
+/// A ServiceEntry document.
 #[derive(Debug, Clone)]
 pub struct ServiceEntry {
     /// Name, namespace, place.
@@ -20,6 +20,8 @@ pub struct ServiceEntry {
     pub ports: Vec<EntryPort>,
     /// `location`.
     pub location: Location,
+    /// `resolution`.
+    pub resolution: Resolution,
     /// `endpoints`.
     pub endpoints: Vec<WorkloadSpec>,
     /// `workloadSelector.labels`: WorkloadEntries of the namespace; `None`: use `endpoints`.
@@ -51,6 +53,22 @@ pub enum Location {
     MeshExternal,
     /// `MESH_INTERNAL`.
     MeshInternal,
+}
+
+/// `resolution`: how endpoints are found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Resolution {
+    /// `NONE`: a request goes to where its client sent it already.
+    #[default]
+    None,
+    /// `STATIC`: they are written down.
+    Static,
+    /// `DNS`: every address of every name is one.
+    Dns,
+    /// `DNS_ROUND_ROBIN`: the first address of the name is the only one.
+    DnsRoundRobin,
+    /// `DYNAMIC_DNS`: at whatever the host of the request resolves to.
+    DynamicDns,
 }
 
 const SERVICE_ENTRY: Message = Message {
@@ -95,8 +113,8 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<ServiceEntry
         if labels.is_empty() {
             item.warn("selects every WorkloadEntry of its namespace", "write the labels to select by");
         }
-        if resolution == Some(Resolution::None) {
-            item.warn("has no meaning with resolution NONE", "write \"resolution: STATIC\"");
+        if let Some(name) = resolution.and_then(Resolution::without_endpoints) {
+            item.warn(format!("has no meaning with resolution {name}"), "write \"resolution: STATIC\"");
         }
         Some(labels)
     });
@@ -111,10 +129,8 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<ServiceEntry
         let what = format!("several hosts share port {}, where nothing tells them apart", port.number);
         spec.error(what, "write a ServiceEntry for each host");
     }
-    if resolution? != Resolution::Static {
-        return None;
-    }
-    Some(ServiceEntry { meta, hosts, ports, location, endpoints, workload_selector, addresses, export_to })
+    let resolution = resolution?;
+    Some(ServiceEntry { meta, hosts, ports, location, resolution, endpoints, workload_selector, addresses, export_to })
 }
 
 fn hosts(object: &Object<'_>, resolution: Option<Resolution>) -> Vec<String> {
@@ -192,27 +208,9 @@ fn location(item: &Item<'_>) -> Option<Location> {
     })
 }
 
-/// `resolution`: how endpoints are found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Resolution {
-    None,
-    Static,
-    Dns,
-    DnsRoundRobin,
-    DynamicDns,
-}
-
-/// Only `STATIC` is enforced; others, the default `NONE` among them, are refused by name.
 fn resolution(object: &Object<'_>) -> Option<Resolution> {
-    let Some(item) = object.get("resolution") else {
-        object.item.not_enforced("resolution NONE (the default)");
-        return Some(Resolution::None);
-    };
-    let name = item.one_of(&["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"])?;
-    if name != "STATIC" {
-        item.not_enforced(&format!("resolution {name}"));
-    }
-    Some(match name {
+    let Some(item) = object.get("resolution") else { return Some(Resolution::None) };
+    Some(match item.one_of(&["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"])? {
         "STATIC" => Resolution::Static,
         "DNS" => Resolution::Dns,
         "DNS_ROUND_ROBIN" => Resolution::DnsRoundRobin,
@@ -253,7 +251,7 @@ fn endpoints(object: &Object<'_>, resolution: Option<Resolution>, ports: &[Entry
         object.item.error("resolution DNS_ROUND_ROBIN takes one endpoint", "write \"resolution: DNS\"");
     }
     let needs_names = matches!(resolution, Some(Resolution::Dns | Resolution::DnsRoundRobin));
-    if needs_names && items.is_empty() {
+    if needs_names && items.is_empty() && !object.has_any(&["workloadSelector"]) {
         for item in object.list("hosts").iter().filter(|item| item.is_text()) {
             if item.string().is_some_and(|name| name.starts_with('*')) {
                 item.error("no name server knows a wildcard", "write \"endpoints\", or a full host name");
@@ -264,6 +262,12 @@ fn endpoints(object: &Object<'_>, resolution: Option<Resolution>, ports: &[Entry
 }
 
 impl Resolution {
+    /// Whether host names are endpoints.
+    #[must_use]
+    pub fn takes_names(self) -> bool {
+        matches!(self, Self::Dns | Self::DnsRoundRobin)
+    }
+
     fn without_endpoints(self) -> Option<&'static str> {
         match self {
             Self::None => Some("NONE"),
@@ -274,33 +278,24 @@ impl Resolution {
 }
 
 fn endpoint(item: &Item<'_>, resolution: Option<Resolution>, ports: &[EntryPort]) -> Option<WorkloadSpec> {
-    let (endpoint, address) = workload_entry::read_endpoint(item)?;
+    let Some(endpoint) = workload_entry::read_endpoint(item)? else {
+        match resolution {
+            Some(Resolution::Static) if ports.len() != 1 => {
+                item.error("a unix socket serves exactly one port", "write one ServiceEntry for each socket");
+            }
+            Some(Resolution::Static) => item.not_enforced("a unix socket as address"),
+            _ => item.error("a unix socket goes with resolution STATIC only", "write \"resolution: STATIC\""),
+        }
+        return None;
+    };
     for name in endpoint.ports.keys() {
         if !ports.iter().any(|port| port.name == *name) {
             let names: Vec<_> = ports.iter().map(|port| port.name.as_str()).collect();
             item.error(format!("port \"{name}\" is not a port of this ServiceEntry"), did_you_mean(name, &names));
         }
     }
-    match address {
-        Address::Ip(_) => Some(endpoint),
-        Address::Name => {
-            if resolution == Some(Resolution::Static) {
-                item.error(
-                    "a host name is no endpoint of resolution STATIC",
-                    "write \"resolution: DNS\", or an address",
-                );
-            }
-            None
-        }
-        Address::Unix => {
-            match resolution {
-                Some(Resolution::Static) if ports.len() != 1 => {
-                    item.error("a unix socket serves exactly one port", "write one ServiceEntry for each socket");
-                }
-                Some(Resolution::Static) => item.not_enforced("a unix socket as address"),
-                _ => item.error("a unix socket goes with resolution STATIC only", "write \"resolution: STATIC\""),
-            }
-            None
-        }
+    if matches!(endpoint.address, Address::Name(_)) && resolution == Some(Resolution::Static) {
+        item.error("a host name is no endpoint of resolution STATIC", "write \"resolution: DNS\", or an address");
     }
+    Some(endpoint)
 }

@@ -10,6 +10,7 @@ use super::destination_rule::{
     ConnectionPool, ConsistentHash, Distribute, Failover, HashCookie, HashKey, HashTable, LbPolicy, LoadBalancer,
     LocalityLb, OutlierDetection, TcpKeepalive, TrafficPolicy, Warmup,
 };
+use super::dns::{Dns, HostAddress};
 use super::export::{ExportTo, Scope};
 use super::proxy::{
     AccessLogEncoding, Cpus, Driver, Limits, MeshConfig, OutboundTrafficPolicy, PathNormalization, ServerHeader,
@@ -223,7 +224,13 @@ spec:
     maxHeaders: 50
     maxConnections: 1000
   mesh: {listen: '127.0.0.1:15001'}
+  dns:
+    servers: [127.0.0.1, '127.0.0.1:5353', '::1', '[::1]:5353']
+    timeout: 2s
+    attempts: 1
+    hosts: {HTTPBIN.org: 127.0.0.1, two.example.com: ['10.0.0.1:8000', '::1']}
   meshConfig:
+    dnsRefreshRate: 5s
     outboundTrafficPolicy: {mode: REGISTRY_ONLY}
     accessLogFile: /dev/stdout
     accessLogFormat: '%PROTOCOL%'
@@ -252,6 +259,21 @@ spec:
     assert_eq!(proxy.server_header, ServerHeader::PassThrough);
     assert_eq!(proxy.mesh_listen, "127.0.0.1:15001".parse().ok());
     assert_eq!(proxy.mirror_host_suffix, "");
+    let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("an address")).collect();
+    let host = |ip: &str, port| HostAddress { ip: ip.parse().expect("an address"), port };
+    assert_eq!(
+        proxy.dns,
+        Dns {
+            servers: addresses(&["127.0.0.1:53", "127.0.0.1:5353", "[::1]:53", "[::1]:5353"]),
+            timeout: Some(Duration::from_secs(2)),
+            attempts: Some(1),
+            hosts: [
+                ("httpbin.org".to_owned(), vec![host("127.0.0.1", None)]),
+                ("two.example.com".to_owned(), vec![host("10.0.0.1", Some(8000)), host("::1", None)]),
+            ]
+            .into(),
+        }
+    );
     assert_eq!(
         proxy.limits,
         Limits {
@@ -281,6 +303,7 @@ spec:
             default_connection_pool: Some(ConnectionPool { max_connections: Some(9), ..ConnectionPool::default() }),
             default_outlier_detection: Some(OutlierDetection::default()),
             outbound_traffic_policy: OutboundTrafficPolicy::RegistryOnly,
+            dns_refresh_rate: Duration::from_secs(5),
             drain_duration: Duration::from_secs(3),
             access_log_encoding: AccessLogEncoding::Json,
             path_normalization: PathNormalization::DecodeAndMergeSlashes,

@@ -20,7 +20,7 @@ pub struct WorkloadEntry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkloadSpec {
     /// `address`.
-    pub address: IpAddr,
+    pub address: Address,
     /// `ports`: service port *name* to the port this workload listens on.
     pub ports: BTreeMap<String, u16>,
     /// `labels`; for a document together with `metadata.labels`, which win (Istio's `ConvertWorkloadEntry`).
@@ -47,13 +47,20 @@ const WORKLOAD_ENTRY: Message = Message {
 /// The tables of this kind.
 pub(in crate::istio) const MESSAGES: &[&Message] = &[&WORKLOAD_ENTRY];
 
-/// An address as it may be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::istio) enum Address {
-    /// An IP address.
+/// Where a workload is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Address {
+    /// At an IP address.
     Ip(IpAddr),
-    /// A host name.
-    Name,
+    /// At whatever this lower-case host name resolves to.
+    Name(String),
+}
+
+/// An address as it may be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::istio) enum Written {
+    /// An IP address, or a host name.
+    Served(Address),
     /// `unix://…`.
     Unix,
 }
@@ -81,15 +88,13 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<WorkloadEntr
     Some(WorkloadEntry { meta, spec })
 }
 
-/// Reads an entry of a ServiceEntry's `endpoints`, with the kind of its address. What is not an IP address has
-/// [`Ipv4Addr::UNSPECIFIED`] in its place.
-pub(in crate::istio) fn read_endpoint(item: &Item<'_>) -> Option<(WorkloadSpec, Address)> {
+/// Reads an entry of a ServiceEntry's `endpoints`; `None` in place of the endpoint: it is a unix socket.
+pub(in crate::istio) fn read_endpoint(item: &Item<'_>) -> Option<Option<WorkloadSpec>> {
     let object = item.object(&WORKLOAD_ENTRY)?;
     let body = body(&object);
-    let address = address(&object, &object.required("address")?)?;
-    Some(match address {
-        Address::Ip(ip) => (WorkloadSpec { address: ip, ..body }, address),
-        Address::Name | Address::Unix => (body, address),
+    Some(match address(&object, &object.required("address")?)? {
+        Written::Served(address) => Some(WorkloadSpec { address, ..body }),
+        Written::Unix => None,
     })
 }
 
@@ -109,7 +114,7 @@ fn body(object: &Object<'_>) -> WorkloadSpec {
         None => Locality::of_labels(&labels),
     };
     WorkloadSpec {
-        address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        address: Address::Ip(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         ports: ports(object),
         labels,
         weight: object.get("weight").and_then(|item| item.whole(0, u32::MAX)).unwrap_or_default().max(1),
@@ -130,10 +135,10 @@ fn ports(object: &Object<'_>) -> BTreeMap<String, u16> {
     ports
 }
 
-fn address(object: &Object<'_>, item: &Item<'_>) -> Option<Address> {
+fn address(object: &Object<'_>, item: &Item<'_>) -> Option<Written> {
     let text = item.nonempty_string()?;
     if let Ok(address) = text.parse() {
-        return Some(Address::Ip(address));
+        return Some(Written::Served(Address::Ip(address)));
     }
     if let Some(path) = text.strip_prefix("unix://") {
         if !path.starts_with(['/', '@']) || path.ends_with('/') {
@@ -142,21 +147,22 @@ fn address(object: &Object<'_>, item: &Item<'_>) -> Option<Address> {
         if object.has_any(&["ports"]) {
             item.error("a unix socket has no ports", "remove \"ports\"");
         }
-        return Some(Address::Unix);
+        return Some(Written::Unix);
     }
     if host::check_name(text).is_ok() {
-        return Some(Address::Name);
+        return Some(Written::Served(Address::Name(text.to_ascii_lowercase())));
     }
     item.error(format!("\"{text}\" is not an address"), "write an IP address, without a port");
     None
 }
 
-/// Only IP addresses are served; others are refused by name.
-fn served(item: &Item<'_>, address: Address) -> Option<IpAddr> {
+/// Unix sockets are refused by name. Whether a host name will do is up to who selects the workload.
+fn served(item: &Item<'_>, address: Written) -> Option<Address> {
     match address {
-        Address::Ip(address) => return Some(address),
-        Address::Unix => item.not_enforced("a unix socket as address"),
-        Address::Name => item.not_enforced("a host name as address"),
+        Written::Served(address) => Some(address),
+        Written::Unix => {
+            item.not_enforced("a unix socket as address");
+            None
+        }
     }
-    None
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use foldhash::HashMap;
 
@@ -15,8 +16,10 @@ use super::model::gateway::Gateway;
 use super::model::kube::TargetPort;
 use super::model::proxy::Proxy;
 use super::model::scalar::Protocol;
+use super::model::service_entry::Resolution;
 use super::model::sidecar::Sidecar;
 use super::model::virtual_service::VirtualService;
+use super::model::workload_entry::Address;
 use super::model::{Labels, Locality, Model, selects};
 use super::problem::{Problem, Source};
 
@@ -40,6 +43,8 @@ pub struct World {
     pub sidecar: Option<Sidecar>,
     /// The registry.
     pub services: Services,
+    /// The files of certificates and keys that `tls` names, whether they could be read or not.
+    pub credential_files: Vec<PathBuf>,
 }
 
 impl World {
@@ -55,6 +60,7 @@ impl World {
             virtual_services: model.virtual_services,
             destination_rules: model.destination_rules,
             services,
+            credential_files: Vec::new(),
         };
         checks::check(&world, &model.sidecars, permissive, &mut problems);
         (world, problems)
@@ -122,7 +128,9 @@ pub struct Service {
     pub namespace: String,
     /// Ports that clients may address, by number.
     pub ports: Vec<ServicePort>,
-    /// Who answers, in a fixed order.
+    /// How those who answer are found; `Static` for Kubernetes.
+    pub resolution: Resolution,
+    /// Who answers, in a fixed order; with a host name only where the resolution takes names.
     pub workloads: Vec<Workload>,
     /// Its own addresses, which a request's Host may say in place of the name: cluster IPs, `addresses`.
     pub addresses: Vec<IpAddr>,
@@ -149,7 +157,7 @@ pub struct ServicePort {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
     /// Its address.
-    pub address: IpAddr,
+    pub address: Address,
     /// Its labels, which subsets select on.
     pub labels: Labels,
     /// Its share of the load; at least 1.
@@ -177,14 +185,15 @@ impl Service {
     }
 
     /// The addresses that answer on `port` among the workloads with all of `labels` (empty: all), each with its
-    /// weight, in the order of the workloads.
+    /// weight, in the order of the workloads. Those that only have a name are left out.
     pub fn endpoints<'a>(
         &'a self,
         port: &'a ServicePort,
         labels: &'a Labels,
     ) -> impl Iterator<Item = (SocketAddr, u32)> + 'a {
         self.workloads.iter().filter(move |workload| selects(labels, &workload.labels)).filter_map(move |workload| {
-            Some((SocketAddr::new(workload.address, workload.listens_on(port)?), workload.weight))
+            let Address::Ip(ip) = workload.address else { return None };
+            Some((SocketAddr::new(ip, workload.listens_on(port)?), workload.weight))
         })
     }
 }

@@ -10,8 +10,8 @@ use crate::istio::model::export::{self, ExportTo};
 use crate::istio::model::kube::{KubeService, Pod, Slice, SliceAddress, TargetPort};
 use crate::istio::model::proxy::MeshConfig;
 use crate::istio::model::scalar::host;
-use crate::istio::model::service_entry::ServiceEntry;
-use crate::istio::model::workload_entry::{WorkloadEntry, WorkloadSpec};
+use crate::istio::model::service_entry::{Resolution, ServiceEntry};
+use crate::istio::model::workload_entry::{Address, WorkloadEntry, WorkloadSpec};
 use crate::istio::model::{Labels, Locality, Model, selects};
 use crate::istio::problem::Problem;
 
@@ -26,7 +26,7 @@ pub(super) fn build(model: &mut Model, mesh: &MeshConfig, problems: &mut Vec<Pro
         let key = (service.meta.namespace.as_str(), service.meta.name.as_str());
         // Kubernetes mirrors Endpoints into EndpointSlices; where both are written down, the slices are the whole.
         let listed = slices.get(&key).or_else(|| endpoints.get(&key)).map(Vec::as_slice).unwrap_or_default();
-        let service = kube_service(&service, listed, &pods, &entries, mesh);
+        let service = kube_service(&service, listed, &pods, &entries, mesh, problems);
         services.insert(service.hostname.clone(), service);
     }
     for entry in std::mem::take(&mut model.service_entries) {
@@ -36,7 +36,7 @@ pub(super) fn build(model: &mut Model, mesh: &MeshConfig, problems: &mut Vec<Pro
                 let instead = "its ports and endpoints there are used, these are not";
                 problems.push(entry.meta.source.warning(&format!("spec.hosts[{index}]"), what, instead));
             } else {
-                services.insert(hostname.clone(), entry_service(&entry, hostname, &entries, mesh));
+                services.insert(hostname.clone(), entry_service(&entry, hostname, &entries, mesh, problems));
             }
         }
     }
@@ -71,6 +71,7 @@ fn kube_service(
     pods: &PodIndex<'_>,
     entries: &EntryIndex<'_>,
     mesh: &MeshConfig,
+    problems: &mut Vec<Problem>,
 ) -> Service {
     let port = |port: &crate::istio::model::kube::KubePort| ServicePort {
         number: port.number,
@@ -86,7 +87,7 @@ fn kube_service(
                 let labels = pods.labels_of(&slice.meta.namespace, address);
                 let locality = Locality::of_labels(&labels);
                 workloads.push(Workload {
-                    address: address.address,
+                    address: Address::Ip(address.address),
                     labels,
                     weight: 1,
                     locality,
@@ -101,12 +102,14 @@ fn kube_service(
         }
     }
     if !service.selector.is_empty() {
-        workloads.extend(entries.selected(&service.meta.namespace, &service.selector).map(from_spec));
+        let selected = entries.selected(&service.meta.namespace, &service.selector);
+        workloads.extend(with_addresses(selected, &service.meta.source.resource, problems).map(from_spec));
     }
     Service {
         hostname: host::service_name(&service.meta.name, &service.meta.namespace),
         namespace: service.meta.namespace.clone(),
         ports: service.ports.iter().map(port).collect(),
+        resolution: Resolution::Static,
         workloads,
         addresses: service.addresses.clone(),
         export_to: export_to(service.export_to.as_ref(), mesh, &service.meta.namespace),
@@ -114,21 +117,36 @@ fn kube_service(
     }
 }
 
-fn entry_service(entry: &ServiceEntry, hostname: &str, entries: &EntryIndex<'_>, mesh: &MeshConfig) -> Service {
+fn entry_service(
+    entry: &ServiceEntry,
+    hostname: &str,
+    entries: &EntryIndex<'_>,
+    mesh: &MeshConfig,
+    problems: &mut Vec<Problem>,
+) -> Service {
     let ports = entry.ports.iter().map(|port| ServicePort {
         number: port.number,
         name: port.name.clone(),
         protocol: port.protocol,
         target: TargetPort::Number(port.target_port.unwrap_or(port.number)),
     });
-    let workloads = match &entry.workload_selector {
-        Some(selector) => entries.selected(&entry.meta.namespace, selector).map(from_spec).collect(),
-        None => entry.endpoints.iter().map(from_spec).collect(),
+    let selected = |selector| entries.selected(&entry.meta.namespace, selector);
+    let workloads = match (&entry.workload_selector, entry.resolution) {
+        (_, Resolution::None | Resolution::DynamicDns) => Vec::new(),
+        (Some(selector), Resolution::Static) => {
+            let selected = selected(selector);
+            with_addresses(selected, &entry.meta.source.resource, problems).map(from_spec).collect()
+        }
+        (Some(selector), _) => selected(selector).map(|entry| from_spec(&entry.spec)).collect(),
+        // Without endpoints the host is its own.
+        (None, resolution) if resolution.takes_names() && entry.endpoints.is_empty() => vec![named(hostname)],
+        (None, _) => entry.endpoints.iter().map(from_spec).collect(),
     };
     Service {
         hostname: hostname.to_owned(),
         namespace: entry.meta.namespace.clone(),
         ports: ports.collect(),
+        resolution: entry.resolution,
         workloads,
         addresses: entry.addresses.clone(),
         export_to: export_to(entry.export_to.as_ref(), mesh, &entry.meta.namespace),
@@ -140,9 +158,35 @@ fn export_to(written: Option<&ExportTo>, mesh: &MeshConfig, own: &str) -> Export
     written.cloned().unwrap_or_else(|| export::resolve(&mesh.default_service_export_to, own))
 }
 
+/// Of these the ones with an address; that the others have a name, which nobody resolves for `selector`, is said.
+fn with_addresses<'a>(
+    entries: impl Iterator<Item = &'a WorkloadEntry>,
+    selector: &str,
+    problems: &mut Vec<Problem>,
+) -> impl Iterator<Item = &'a WorkloadSpec> {
+    let (found, named): (Vec<_>, Vec<_>) = entries.partition(|entry| matches!(entry.spec.address, Address::Ip(_)));
+    problems.extend(named.into_iter().map(|entry| {
+        let what = format!("a host name is no endpoint of {selector}, which selects this");
+        let instead = "write an IP address, or select it by a ServiceEntry with \"resolution: DNS\"";
+        entry.meta.source.error("spec.address", what, instead)
+    }));
+    found.into_iter().map(|entry| &entry.spec)
+}
+
+/// Whatever answers at a name, on the ports of its service.
+fn named(hostname: &str) -> Workload {
+    Workload {
+        address: Address::Name(hostname.to_owned()),
+        labels: Labels::new(),
+        weight: 1,
+        locality: Locality::default(),
+        ports: WorkloadPorts::Overrides(BTreeMap::new()),
+    }
+}
+
 fn from_spec(spec: &WorkloadSpec) -> Workload {
     Workload {
-        address: spec.address,
+        address: spec.address.clone(),
         labels: spec.labels.clone(),
         weight: spec.weight,
         locality: spec.locality.clone(),
@@ -177,7 +221,7 @@ impl<'m> EntryIndex<'m> {
     }
 
     /// The entries of `namespace` with all labels of `selector`, in the order they were written.
-    fn selected<'a>(&'a self, namespace: &'a str, selector: &'a Labels) -> impl Iterator<Item = &'a WorkloadSpec> {
+    fn selected<'a>(&'a self, namespace: &'a str, selector: &'a Labels) -> impl Iterator<Item = &'a WorkloadEntry> {
         let candidates = match selector.first_key_value() {
             Some((key, value)) => {
                 self.by_label.get(&(namespace, &**key, &**value)).map(Vec::as_slice).unwrap_or_default()
@@ -191,7 +235,6 @@ impl<'m> EntryIndex<'m> {
             .filter_map(|index| self.entries.get(*index))
             .chain(all)
             .filter(move |entry| entry.meta.namespace == namespace && selects(selector, &entry.spec.labels))
-            .map(|entry| &entry.spec)
     }
 }
 

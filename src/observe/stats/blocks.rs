@@ -4,6 +4,8 @@ use std::sync::OnceLock;
 
 use super::cell::{Counter, Gauge};
 use super::histogram::Histogram;
+use super::mirrored::Mirrored;
+use super::responses::Responses;
 
 /// One number of one core, as a block shows it to the registry.
 pub(super) enum Sample<'a> {
@@ -56,6 +58,7 @@ macro_rules! block {
     (@name $field:ident) => { stringify!($field) };
     (@name $field:ident $text:literal) => { $text };
 }
+pub(super) use block;
 
 block! {
     /// What one core counts of one upstream cluster; shown as `cluster.<name>.<field>`.
@@ -94,6 +97,8 @@ block! {
         upstream_cx_overflow: Counter,
         /// Times that no healthy endpoint could be chosen.
         upstream_cx_none_healthy: Counter,
+        /// Picks among endpoints whatever their health, because too few are healthy.
+        lb_healthy_panic: Counter,
         /// Bytes received.
         upstream_cx_rx_bytes_total: Counter,
         /// Bytes sent.
@@ -146,6 +151,27 @@ block! {
     }
 }
 
+block! {
+    /// What one core counts of TLS towards one upstream cluster; shown as `cluster.<name>.ssl.<field>`, for clusters
+    /// that have it.
+    SslStats {
+        /// Handshakes that succeeded.
+        handshake: Counter = "ssl.handshake",
+        /// Of these, the ones that resumed an earlier session.
+        session_reused: Counter = "ssl.session_reused",
+        /// Handshakes that failed for other reasons than the server's certificate, but a connection that just ended.
+        connection_error: Counter = "ssl.connection_error",
+        /// Handshakes that failed because no trusted authority vouches for the server's certificate, or not any more.
+        fail_verify_error: Counter = "ssl.fail_verify_error",
+        /// Handshakes that failed because the server's certificate is for other names.
+        fail_verify_san: Counter = "ssl.fail_verify_san",
+        /// Handshakes that agreed on TLS 1.2.
+        versions_1_2: Counter = "ssl.versions.TLSv1.2",
+        /// Handshakes that agreed on TLS 1.3.
+        versions_1_3: Counter = "ssl.versions.TLSv1.3",
+    }
+}
+
 /// What one core counts of one upstream cluster; shown as `cluster.<name>.…`. Its fields are those of
 /// [`ClusterCells`]; responses go through [`ClusterStats::response`].
 #[derive(Debug, Default)]
@@ -155,6 +181,10 @@ pub struct ClusterStats {
     responses: OnceLock<Box<Responses>>,
     /// Made by the first response that a retry replaced.
     retried: OnceLock<Box<Responses>>,
+    /// Made by the first copy of a request.
+    mirrored: OnceLock<Box<Mirrored>>,
+    /// Made for clusters with TLS.
+    ssl: OnceLock<Box<SslStats>>,
 }
 
 impl std::ops::Deref for ClusterStats {
@@ -162,60 +192,6 @@ impl std::ops::Deref for ClusterStats {
 
     fn deref(&self) -> &ClusterCells {
         &self.cells
-    }
-}
-
-/// The codes with a counter each are 100 to 599, as in Envoy; others count as unknown.
-const FIRST_CODE: u16 = 100;
-const CODES: usize = 500;
-
-#[derive(Debug)]
-struct Responses {
-    completed: Counter,
-    classes: [Counter; 5],
-    codes: [Counter; CODES],
-    unknown: Counter,
-}
-
-impl Default for Responses {
-    fn default() -> Self {
-        Self {
-            completed: Counter::default(),
-            classes: Default::default(),
-            codes: std::array::from_fn(|_| Counter::default()),
-            unknown: Counter::default(),
-        }
-    }
-}
-
-impl Responses {
-    fn count(&self, status: u16) {
-        self.completed.inc();
-        let code = status.checked_sub(FIRST_CODE).map(usize::from).and_then(|index| {
-            let class = self.classes.get(index / 100)?;
-            Some((class, self.codes.get(index)?))
-        });
-        match code {
-            Some((class, code)) => {
-                class.inc();
-                code.inc();
-            }
-            None => self.unknown.inc(),
-        }
-    }
-
-    /// Calls `see` with the counters that anything was counted in; `upstream_rq_completed` is always among them.
-    fn each<'a>(&'a self, mut see: impl FnMut(&str, &'a Counter)) {
-        see("upstream_rq_completed", &self.completed);
-        for (class, counter) in self.classes.iter().enumerate().filter(|(_, counter)| counter.get() > 0) {
-            see(&format!("upstream_rq_{}xx", class + 1), counter);
-        }
-        for (index, counter) in self.codes.iter().enumerate().filter(|(_, counter)| counter.get() > 0) {
-            see(&format!("upstream_rq_{}", usize::from(FIRST_CODE) + index), counter);
-        }
-        if self.unknown.get() > 0 {
-            see("upstream_rq_unknown", &self.unknown);
-        }
     }
 }
 
@@ -230,22 +206,38 @@ impl ClusterStats {
     pub fn replaced(&self, status: u16) {
         self.retried.get_or_init(Box::default).count(status);
     }
+
+    /// What is counted of the cluster as a mirror.
+    pub fn mirrored(&self) -> &Mirrored {
+        self.mirrored.get_or_init(Box::default)
+    }
+
+    /// The numbers of TLS, which are shown from the first call on.
+    pub fn ssl(&self) -> &SslStats {
+        self.ssl.get_or_init(Box::default)
+    }
 }
 
 impl Block for ClusterStats {
     fn each<'a>(&'a self, see: &mut dyn FnMut(&str, Sample<'a>)) {
         self.cells.each(see);
-        // Envoy counts every response once more as internal or external by the client's address, and no address is
-        // internal unless configured: the external numbers are the same ones.
+        // Envoy counts every response once more: to copies of requests as internal, to others as external.
         see("external.upstream_rq_time", (&self.cells.upstream_rq_time).into());
         if let Some(retried) = self.retried.get() {
             retried.each(|name, counter| see(&format!("retry.{name}"), counter.into()));
         }
-        let Some(responses) = self.responses.get() else { return };
-        responses.each(|name, counter| {
-            see(name, counter.into());
-            see(&format!("external.{name}"), counter.into());
-        });
+        if let Some(ssl) = self.ssl.get() {
+            ssl.each(see);
+        }
+        if let Some(responses) = self.responses.get() {
+            responses.each(|name, counter| {
+                see(name, counter.into());
+                see(&format!("external.{name}"), counter.into());
+            });
+        }
+        if let Some(mirrored) = self.mirrored.get() {
+            mirrored.each(see);
+        }
     }
 }
 
@@ -304,11 +296,23 @@ impl Block for RouteStats {
 
 block! {
     /// What all cores share of one cluster; set by whoever learns of it, shown as `cluster.<name>.<field>`.
-    ClusterShared {
+    SharedCells {
         /// Endpoints.
         membership_total: Gauge,
         /// Endpoints that may be chosen.
         membership_healthy: Gauge,
+        /// Times that the endpoints were others than before.
+        membership_change: Counter,
+        /// Times that the endpoints' names were asked about.
+        update_attempt: Counter,
+        /// Answers to that.
+        update_success: Counter,
+        /// Failures of name servers to answer.
+        update_failure: Counter,
+        /// Answers that there is no such name.
+        update_empty: Counter,
+        /// Answers that changed nothing.
+        update_no_rebuild: Counter,
         /// 1 while no further connection may be opened.
         default_cx_open: Gauge = "circuit_breakers.default.cx_open",
         /// 1 while no further request may wait.

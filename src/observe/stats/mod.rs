@@ -8,13 +8,18 @@ mod blocks;
 mod cell;
 mod formats;
 mod histogram;
+mod mirrored;
 mod registry;
+mod responses;
+mod shared;
 
 pub use blocks::{
-    ClusterCells, ClusterShared, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats,
-    RouteCells, RouteStats, ServerStats,
+    ClusterCells, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats, RouteCells,
+    RouteStats, ServerStats, SharedCells, SslStats,
 };
 pub use cell::{Counter, Gauge};
 pub use formats::{write_json, write_prometheus, write_text};
 pub use histogram::{Buckets, Histogram};
+pub use mirrored::{Mirrored, Verdict};
 pub use registry::{EndpointTotals, Kept, Registry, Stat, Value};
+pub use shared::{ClusterShared, Ejections};

@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::blocks::{
-    Block, ClusterShared, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats, RouteStats,
-    Sample, ServerStats,
+    Block, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats, RouteStats, Sample,
+    ServerStats,
 };
 use super::histogram::Buckets;
+use super::shared::ClusterShared;
 
 /// The blocks of every core. A name that was registered keeps its numbers, so a new plan that has the same cluster goes
 /// on counting where the old one stopped.
@@ -203,6 +204,22 @@ impl Registry {
         tables.listeners.retain(|name, _| kept.listeners.contains(name.as_str()));
         tables.http.retain(|stat_prefix, _| kept.http.contains(stat_prefix.as_str()));
         tables.routes.retain(|(host, stat_prefix), _| kept.routes.contains(&(host.as_str(), stat_prefix.as_str())));
+    }
+
+    /// Forgets the endpoints of a cluster that are not among `kept`.
+    pub fn retain_endpoints(&self, cluster: &str, kept: &HashSet<SocketAddr>) {
+        if let Some(cluster) = self.tables().clusters.get_mut(cluster) {
+            cluster.endpoints.retain(|address, _| kept.contains(address));
+        }
+    }
+
+    /// The endpoint of a cluster that was at `from` is at `to` now, and goes on counting.
+    pub fn move_endpoint(&self, cluster: &str, from: SocketAddr, to: SocketAddr) {
+        if let Some(cluster) = self.tables().clusters.get_mut(cluster)
+            && let Some(shards) = cluster.endpoints.remove(&from)
+        {
+            cluster.endpoints.insert(to, shards);
+        }
     }
 
     /// The worker of `core` is dead, and with it all that it counted as active: its gauges begin again at 0. To be

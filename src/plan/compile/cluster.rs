@@ -50,8 +50,7 @@ impl<'w> Compiler<'w> {
         let of_subset = subset.map(|subset| &subset.traffic_policy);
         let mesh = &self.world.proxy.mesh_config;
         let policy = effective(traffic_policy(&rules), of_subset, port.number, mesh);
-        let (endpoints, spread) = self.spread(service, port, labels, policy);
-        let cluster = Cluster::new(name, spread, endpoints, self.settings.connect_timeout);
+        let cluster = self.members(name, service, port, labels, policy);
         Some(self.connections(policy, cluster))
     }
 }

@@ -1,4 +1,4 @@
-//! `connectionPool`, `outlierDetection` and `retryBudget`: how a cluster is connected to, its breaker, and who is
+//! `connectionPool`, `outlierDetection`, `retryBudget` and `tls`: how a cluster is connected to, its breaker, and who is
 //! ejected.
 
 use std::num::NonZeroU32;
@@ -10,6 +10,7 @@ use crate::policy::outlier::Outlier;
 use crate::policy::permits::{BreakerLimits, RetryBudget};
 
 use super::Compiler;
+use super::client_tls::client_tls;
 use super::lb_rules::Effective;
 
 impl<'w> Compiler<'w> {
@@ -35,6 +36,7 @@ impl<'w> Compiler<'w> {
                 retry_budget: policy.retry_budget.map(retry_budget),
             },
             outlier: policy.outlier_detection.map(outlier),
+            tls: client_tls(policy.tls),
             ..cluster
         }
     }

@@ -1,60 +1,91 @@
 //! `trafficPolicy.loadBalancer`: how a cluster's requests are spread over its endpoints, and what they are hashed by.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::istio::model::destination_rule::{self as model, HashKey, HashTable, LbPolicy, LoadBalancer};
+use crate::istio::model::kube::TargetPort;
+use crate::istio::model::service_entry::Resolution;
 use crate::istio::model::virtual_service::{Destination, RouteDestination};
 use crate::istio::model::{Labels, selects};
 use crate::istio::world::{Service, ServicePort};
-use crate::plan::Endpoint;
+use crate::plan::discovery::Found;
+use crate::plan::{Address, Cluster, Discovery, NameKind, Named, Names, OwnAuthority, Recipe};
 use crate::policy::balance::{Policy, Spread, Warmup};
 use crate::policy::hashing::key::{Cookie, Key};
 use crate::policy::hashing::{Algorithm, TableSize};
 
 use super::Compiler;
-use super::lb_locality::{self as locality, Here, Placed};
+use super::lb_locality::{self as locality, Placed};
 use super::lb_rules::{Effective, find_subset, traffic_policy};
 
 impl<'w> Compiler<'w> {
-    /// The endpoints of a service's port with these labels, sorted by address, and how requests are spread over them.
-    pub(super) fn spread(
+    /// The cluster of a service's port with these labels: who its members are, and how requests are spread over them.
+    pub(super) fn members(
         &self,
+        name: &str,
         service: &'w Service,
         port: &ServicePort,
         labels: &Labels,
         policy: Effective<'w>,
-    ) -> (Vec<Endpoint>, Spread) {
+    ) -> Cluster {
+        let kind = match service.resolution {
+            Resolution::Static => None,
+            Resolution::Dns => Some(NameKind::Every),
+            Resolution::DnsRoundRobin => Some(NameKind::First),
+            Resolution::None | Resolution::DynamicDns => return self.own_authority(name, service, port),
+        };
+        let recipe = self.recipe(policy);
         let chosen = service.workloads.iter().filter(|workload| selects(labels, &workload.labels));
-        let mut found: Vec<(SocketAddr, Placed<'w>)> = chosen
-            .filter_map(|workload| {
-                let address = SocketAddr::new(workload.address, workload.listens_on(port)?);
+        let chosen = chosen.filter_map(|workload| Some((workload, workload.listens_on(port)?)));
+        let Some(kind) = kind else {
+            let found = chosen.filter_map(|(workload, port)| {
+                let Address::Ip(ip) = workload.address else { return None };
                 let (locality, labels, weight) = (&workload.locality, &workload.labels, workload.weight);
-                Some((address, Placed { locality, labels, weight }))
-            })
-            .collect();
-        found.sort_by_key(|(address, _)| *address);
-        found.dedup_by_key(|(address, _)| *address);
+                let placed = Placed { locality, labels, weight };
+                Some(Found { address: SocketAddr::new(ip, port), placed, hostname: "" })
+            });
+            let (endpoints, spread, _) = recipe.members(found.collect());
+            return Cluster::new(name, spread, endpoints, self.settings.connect_timeout);
+        };
+        let named = chosen.map(|(workload, port)| Named {
+            address: workload.address.clone(),
+            port,
+            weight: workload.weight,
+            locality: workload.locality.clone(),
+            labels: workload.labels.clone(),
+        });
+        let names = Arc::new(Names { kind, named: named.collect(), recipe });
+        let unresolved =
+            Cluster::new(name, Spread::even(names.recipe.policy, None, &[]), Vec::new(), self.settings.connect_timeout);
+        names.resolved(&unresolved, |_| &[])
+    }
+
+    /// The cluster of requests that go where their authority says.
+    fn own_authority(&self, name: &str, service: &Service, port: &ServicePort) -> Cluster {
+        let at_gateways = service.resolution == Resolution::DynamicDns;
+        let target = match port.target {
+            TargetPort::Number(number) => number,
+            TargetPort::Name(_) => port.number,
+        };
+        let own =
+            OwnAuthority { host: service.hostname.as_str().into(), port: at_gateways.then_some(target), at_gateways };
+        let nobody = Spread::even(Policy::Random, None, &[]);
+        let cluster = Cluster::new(name, nobody, Vec::new(), self.settings.connect_timeout);
+        Cluster { discovery: Discovery::Authority(own), ..cluster }
+    }
+
+    fn recipe(&self, policy: Effective<'w>) -> Recipe {
         let proxy = &self.world.proxy;
-        let here = Here { locality: &proxy.locality(), labels: &proxy.labels };
         let block = policy.load_balancer;
         let own = block.and_then(|block| block.locality.as_ref());
-        let setting = locality::setting(own, &proxy.mesh_config.locality_lb);
-        let (addresses, placed): (Vec<SocketAddr>, Vec<Placed<'_>>) = found.into_iter().unzip();
-        let mut levels = locality::levels(setting, policy.outlier_detection.is_some(), here, &placed);
-        // What no group has gets nothing, and is not even connected to: it is left out.
-        let mut kept: Vec<u32> = levels.iter().flatten().flat_map(|group| &group.members).copied().collect();
-        kept.sort_unstable();
-        for group in levels.iter_mut().flatten() {
-            for member in &mut group.members {
-                *member = kept.partition_point(|at| at < member) as u32;
-            }
+        Recipe {
+            policy: algorithm(block),
+            warmup: warmup(block),
+            locality: locality::setting(own, &proxy.mesh_config.locality_lb).cloned(),
+            ejects: policy.outlier_detection.is_some(),
+            here: (proxy.locality(), proxy.labels.clone()),
         }
-        let endpoints: Vec<(SocketAddr, u32)> = kept
-            .iter()
-            .filter_map(|at| Some((*addresses.get(*at as usize)?, placed.get(*at as usize)?.weight)))
-            .collect();
-        let spread = Spread::new(algorithm(block), warmup(block), &endpoints, levels);
-        (endpoints.into_iter().map(|(address, weight)| Endpoint { address, weight }).collect(), spread)
     }
 
     /// What requests of a rule are hashed by: every destination that can be drawn adds its own key.

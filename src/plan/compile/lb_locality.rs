@@ -12,17 +12,17 @@ use crate::policy::balance::Group;
 
 /// What an endpoint's place in the order follows from.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Placed<'w> {
-    pub(super) locality: &'w Locality,
-    pub(super) labels: &'w Labels,
-    pub(super) weight: u32,
+pub(in crate::plan) struct Placed<'w> {
+    pub(in crate::plan) locality: &'w Locality,
+    pub(in crate::plan) labels: &'w Labels,
+    pub(in crate::plan) weight: u32,
 }
 
 /// Where the proxy is, or an endpoint.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Here<'w> {
-    pub(super) locality: &'w Locality,
-    pub(super) labels: &'w Labels,
+pub(in crate::plan) struct Here<'w> {
+    pub(in crate::plan) locality: &'w Locality,
+    pub(in crate::plan) labels: &'w Labels,
 }
 
 impl<'w> Here<'w> {
@@ -41,12 +41,12 @@ impl<'w> Here<'w> {
 }
 
 /// The setting that holds: the rule's, else the mesh's; `None` if that one is turned off.
-pub(super) fn setting<'w>(rule: Option<&'w LocalityLb>, mesh: &'w LocalityLb) -> Option<&'w LocalityLb> {
+pub(in crate::plan) fn setting<'w>(rule: Option<&'w LocalityLb>, mesh: &'w LocalityLb) -> Option<&'w LocalityLb> {
     Some(rule.unwrap_or(mesh)).filter(|setting| setting.enabled != Some(false))
 }
 
 /// The endpoints' levels and groups. Endpoints that are in none get nothing: `distribute` gives their locality none.
-pub(super) fn levels(
+pub(in crate::plan) fn levels(
     setting: Option<&LocalityLb>,
     outlier_detection: bool,
     here: Here<'_>,

@@ -11,6 +11,7 @@
 
 mod action;
 mod bound;
+mod client_tls;
 mod cluster;
 mod connections;
 mod cors;
@@ -19,7 +20,7 @@ mod headers;
 mod host;
 mod hostname;
 mod lb;
-mod lb_locality;
+pub(super) mod lb_locality;
 mod lb_rules;
 mod listener;
 mod matcher;
@@ -31,6 +32,7 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
@@ -65,7 +67,8 @@ pub fn compile(world: &World, settings: ProxySettings) -> (Plan, Vec<Problem>) {
     // A VirtualService on two ports is compiled twice, and says what is wrong with it twice.
     let mut seen = HashSet::new();
     problems.retain(|problem| seen.insert(problem.to_string()));
-    (Plan { listeners, clusters, proxy: settings }, problems)
+    let clusters = clusters.into_iter().map(Arc::new).collect();
+    (Plan { listeners: Arc::new(listeners), clusters, proxy: settings }, problems)
 }
 
 /// Gives each `statPrefix` its place, as [`Plan::stat_prefixes`] yields them: a host's routes may have been compiled once

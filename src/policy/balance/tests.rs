@@ -301,14 +301,14 @@ fn an_unhealthy_locality_loses_weight_beyond_the_overprovisioning() {
     let mut rng = Rng::seeded(2);
     let (mut balancer, groups) = leveled(Policy::RoundRobin, &[&[(50, 4), (50, 4)]], &mut rng);
     // 3 of 4 is more than 1 / 1.4: nothing changes.
-    balancer.health_changed(|at| at != 0, &mut rng);
+    balancer.health_changed(|at| at != 0, now(), &mut rng);
     let seen = shares_by_group(&mut balancer, &groups, 1_000, |at| at != 0, &mut rng);
     assert!(seen[0][0].abs_diff(500) <= 1, "{seen:?}");
     // 1 of 4 counts for 1.4 / 4 of 50: 17.5 beside 50.
-    balancer.health_changed(|at| at > 2, &mut rng);
+    balancer.health_changed(|at| at > 2, now(), &mut rng);
     let seen = shares_by_group(&mut balancer, &groups, 1_350, |at| at > 2, &mut rng);
     assert!(seen[0][0].abs_diff(350) <= 2, "{seen:?}");
-    balancer.health_changed(|at| at > 3, &mut rng);
+    balancer.health_changed(|at| at > 3, now(), &mut rng);
     let seen = shares_by_group(&mut balancer, &groups, 1_000, |at| at > 3, &mut rng);
     assert_eq!(seen[0], [0, 1_000]);
 }
@@ -320,7 +320,7 @@ fn a_lower_priority_takes_over_as_the_upper_one_fails() {
         let (mut balancer, groups) = leveled(policy, &[&[(1, 10)], &[(1, 10)], &[(1, 1)]], &mut rng);
         for (failed, expected) in [(0, 1.0), (2, 1.0), (3, 0.98), (5, 0.7), (10, 0.0)] {
             let usable = |at: usize| at >= failed;
-            balancer.health_changed(usable, &mut rng);
+            balancer.health_changed(usable, now(), &mut rng);
             let seen = shares_by_group(&mut balancer, &groups, 10_000, usable, &mut rng);
             assert_share(seen[0][0], 10_000, expected, &format!("{policy:?} with {failed} of 10 failed"));
             assert_eq!(seen[2][0], 0, "the second has room for all");
@@ -329,18 +329,112 @@ fn a_lower_priority_takes_over_as_the_upper_one_fails() {
 }
 
 #[test]
-fn what_was_tried_already_does_not_leave_a_request_without_endpoint() {
+fn what_was_tried_already_leads_to_other_localities_but_not_to_an_idle_level() {
     for policy in policies() {
         let mut rng = Rng::seeded(4);
         let (mut balancer, _) = leveled(policy, &[&[(1, 2), (99, 1)], &[(1, 2)]], &mut rng);
         for left in 0..5 {
-            assert_eq!(
-                balancer.pick(ask(), |_| 0, |at| at == left, &mut rng),
-                Some(EndpointId(left as u32)),
-                "{policy:?}"
-            );
+            // The lower level has no share while the upper one is healthy: whoever finds nobody there asks again.
+            let expected = (left < 3).then_some(EndpointId(left as u32));
+            assert_eq!(balancer.pick(ask(), |_| 0, |at| at == left, &mut rng), expected, "{policy:?}");
+        }
+        balancer.health_changed(|at| at != 0 && at != 1, now(), &mut rng);
+        for left in 2..5 {
+            let expected = Some(EndpointId(left as u32));
+            assert_eq!(balancer.pick(ask(), |_| 0, |at| at == left, &mut rng), expected, "{policy:?}");
         }
     }
+}
+
+#[test]
+fn the_unhealthy_get_nothing_until_they_are_well_again() {
+    for policy in policies() {
+        let mut rng = Rng::seeded(4);
+        let mut balancer = balancer(&[1, 2, 1, 1], policy, &mut rng);
+        let mut seen = |balancer: &mut Balancer| -> Vec<usize> {
+            let ids = (0..200).filter_map(|_| balancer.pick(ask(), |_| 0, |_| true, &mut rng));
+            let mut seen: Vec<usize> = ids.map(EndpointId::index).collect();
+            seen.sort_unstable();
+            seen.dedup();
+            seen
+        };
+        let mut told = Rng::seeded(5);
+        balancer.health_changed(|at| at % 2 == 0, now(), &mut told);
+        assert_eq!(seen(&mut balancer), [0, 2], "{policy:?}");
+        balancer.health_changed(|_| false, now(), &mut told);
+        assert!(seen(&mut balancer).is_empty(), "{policy:?}: 0 % is no panic");
+        assert!(!balancer.panicked());
+        balancer.health_changed(|_| true, now(), &mut told);
+        assert_eq!(seen(&mut balancer), [0, 1, 2, 3], "{policy:?}");
+    }
+}
+
+#[test]
+fn a_panic_pays_no_heed_to_health() {
+    for policy in policies() {
+        let mut rng = Rng::seeded(4);
+        let (balancer, _) = leveled(policy, &[&[(99, 2), (1, 6)]], &mut rng);
+        let mut balancer = balancer.panicking_below(30);
+        let mut seen = |balancer: &mut Balancer, healthy: &dyn Fn(usize) -> bool| {
+            balancer.health_changed(healthy, now(), &mut rng);
+            let mut seen = [0_u32; 8];
+            for _ in 0..8_000 {
+                seen[balancer.pick(ask(), |_| 0, |_| true, &mut rng).expect("somebody").index()] += 1;
+            }
+            (seen, balancer.panicked())
+        };
+        let (healthy, panicked) = seen(&mut balancer, &|at| at > 4);
+        assert!(
+            healthy[..5].iter().all(|count| *count == 0) && !panicked,
+            "{policy:?}: 3 of 8 are enough: {healthy:?}"
+        );
+        let (all, panicked) = seen(&mut balancer, &|at| at > 5);
+        assert!(panicked, "{policy:?}");
+        if matches!(policy, Policy::ConsistentHash(_)) {
+            assert!(all[..2].iter().sum::<u32>() > 7_000, "{policy:?}: the table has the localities' weights: {all:?}");
+        } else {
+            for count in all {
+                assert_share(count, 8_000, 1.0 / 8.0, &format!("{policy:?}: localities do not matter"));
+            }
+        }
+        let usable = |at: usize| at == 3;
+        assert_eq!(balancer.pick(ask(), |_| 0, usable, &mut rng), Some(EndpointId(3)), "what was tried matters");
+    }
+}
+
+#[test]
+fn every_second_retry_looks_at_other_priorities() {
+    let mut rng = Rng::seeded(4);
+    let (mut balancer, _) = leveled(Policy::RoundRobin, &[&[(1, 2)], &[(1, 1)], &[(1, 1)]], &mut rng);
+    let none = Levels::NONE;
+    let tried = |balancer: &Balancer, ids: &[u32]| {
+        balancer.levels_tried(&ids.iter().map(|id| EndpointId(*id)).collect::<Vec<_>>())
+    };
+    for (ids, expected) in [
+        (&[][..], none),
+        (&[0], none),
+        (&[0, 1], none.with(0)),
+        (&[0, 1, 2], none.with(0)),
+        (&[0, 1, 2, 2], none.with(0).with(1)),
+        (&[0, 1, 2, 2, 3], none.with(0).with(1)),
+        // All are tried: it begins anew.
+        (&[0, 1, 2, 2, 3, 3], none),
+        (&[0, 1, 2, 2, 3, 3, 0], none),
+        (&[0, 1, 2, 2, 3, 3, 0, 2], none.with(0).with(1)),
+        (&[0, 2], none.with(0).with(1)),
+    ] {
+        assert_eq!(tried(&balancer, ids), expected, "{ids:?}");
+    }
+    let mut picked = |balancer: &mut Balancer, excluded| -> usize {
+        balancer.pick_beyond(excluded, ask(), |_| 0, |_| true, &mut rng).expect("somebody").index()
+    };
+    assert!(picked(&mut balancer, none) < 2);
+    assert_eq!(picked(&mut balancer, none.with(0)), 2);
+    assert_eq!(picked(&mut balancer, none.with(0).with(1)), 3);
+    assert!(picked(&mut balancer, none.with(0).with(1).with(2)) < 2);
+    balancer.health_changed(|at| at != 2, now(), &mut Rng::seeded(1));
+    assert_eq!(picked(&mut balancer, none.with(0)), 3, "nobody is healthy in between");
+    assert_eq!(tried(&balancer, &[0, 3]), none, "nobody else is left");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod policies;
 mod proxy;
 mod references;
 mod rules;
+mod secured;
 mod shadows;
 mod tries;
 
@@ -48,6 +49,7 @@ pub(super) fn check(world: &World, sidecars: &[Sidecar], permissive: bool, probl
     checks.policies();
     checks.tries();
     checks.connections();
+    checks.secured();
     checks.conflicts(sidecars);
     checks.proxy();
 }

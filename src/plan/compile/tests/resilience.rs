@@ -272,7 +272,8 @@ fn cluster(subset: &str, rule: &str, mesh: &str) -> Cluster {
         + &mesh_config(mesh);
     let name = format!("outbound|8000|{subset}|a.default.svc.cluster.local");
     let (plan, _) = compiled(&yaml);
-    plan.clusters.into_iter().find(|cluster| cluster.name == name).expect("the cluster is in the plan")
+    let found = plan.clusters.iter().find(|cluster| cluster.name == name).expect("the cluster is in the plan");
+    Cluster::clone(found)
 }
 
 #[test]

@@ -1,0 +1,206 @@
+//! How the members of a cluster are found: Envoy's cluster types.
+//!
+//! Most clusters have theirs in the configuration. Those of a ServiceEntry with host names have what the names resolve
+//! to, which changes while the plan is in force: control asks for the names and makes a [`Cluster`] with the members
+//! that there are now, by the same rules that put written endpoints into priorities and localities.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::compile::lb_locality::{self as locality, Here, Placed};
+use super::{Cluster, Endpoint};
+use crate::istio::model::destination_rule::LocalityLb;
+pub use crate::istio::model::dns::{Dns, HostAddress};
+pub use crate::istio::model::workload_entry::Address;
+use crate::istio::model::{Labels, Locality};
+use crate::policy::balance::{Policy, Spread, Warmup};
+
+/// Most addresses of one name that become endpoints: an answer can have thousands, and every core keeps a pool and
+/// counters for each.
+pub const MOST_ADDRESSES: usize = 1024;
+
+/// How the members of a cluster are found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Discovery {
+    /// They are written down.
+    Static,
+    /// Host names stand for them.
+    Names {
+        /// What is resolved, and what becomes of the answers.
+        names: Arc<Names>,
+        /// The name of each of the cluster's endpoints, in their order.
+        hostnames: Box<[Arc<str>]>,
+    },
+    /// There are none: a request goes to whatever its own authority resolves to.
+    Authority(OwnAuthority),
+}
+
+/// The members of a cluster of host names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Names {
+    /// Which addresses of a name count.
+    pub kind: NameKind,
+    /// Whom the ServiceEntry names, in order.
+    pub named: Box<[Named]>,
+    /// How the members are spread over.
+    pub recipe: Recipe,
+}
+
+/// Which addresses of a name count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameKind {
+    /// `resolution: DNS` (STRICT_DNS): every one is an endpoint.
+    Every,
+    /// `resolution: DNS_ROUND_ROBIN` (LOGICAL_DNS): new connections go to the first, and those that there are stay.
+    First,
+}
+
+/// One entry of `endpoints`, or a host without any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// The name, or an address beside names.
+    pub address: Address,
+    /// Where it listens.
+    pub port: u16,
+    /// The weight of each of its addresses.
+    pub weight: u32,
+    /// Where it runs.
+    pub locality: Locality,
+    /// Its labels.
+    pub labels: Labels,
+}
+
+/// `resolution: NONE` and `DYNAMIC_DNS`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnAuthority {
+    /// The host of the ServiceEntry, which must cover the request's: an exact name or `*.suffix`.
+    pub host: Box<str>,
+    /// The port to go to; `None`: the one that the authority has.
+    pub port: Option<u16>,
+    /// Whether requests of gateways may go there too. With `resolution: NONE` they are where their client sent them
+    /// already.
+    pub at_gateways: bool,
+}
+
+/// What puts members into priorities and localities, besides themselves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recipe {
+    /// `trafficPolicy.loadBalancer`.
+    pub policy: Policy,
+    /// `trafficPolicy.loadBalancer.warmup`.
+    pub warmup: Option<Warmup>,
+    /// `localityLbSetting` that holds.
+    pub(super) locality: Option<LocalityLb>,
+    /// Whether there is an `outlierDetection`, without which nothing fails over.
+    pub(super) ejects: bool,
+    /// Where the proxy is, and its labels.
+    pub(super) here: (Locality, Labels),
+}
+
+/// A member before it is put anywhere.
+#[derive(Debug, Clone)]
+pub(super) struct Found<'a> {
+    pub(super) address: SocketAddr,
+    pub(super) placed: Placed<'a>,
+    /// The name that it was found by.
+    pub(super) hostname: &'a str,
+}
+
+impl Recipe {
+    /// The members sorted by address, and how requests are spread over them; with the name of each.
+    pub(super) fn members(&self, mut found: Vec<Found<'_>>) -> (Vec<Endpoint>, Spread, Box<[Arc<str>]>) {
+        found.sort_by_key(|found| found.address);
+        found.dedup_by_key(|found| found.address);
+        let here = Here { locality: &self.here.0, labels: &self.here.1 };
+        let placed: Vec<Placed<'_>> = found.iter().map(|found| found.placed).collect();
+        let mut levels = locality::levels(self.locality.as_ref(), self.ejects, here, &placed);
+        // What no group has gets nothing, and is not even connected to: it is left out.
+        let mut kept: Vec<u32> = levels.iter().flatten().flat_map(|group| &group.members).copied().collect();
+        kept.sort_unstable();
+        for group in levels.iter_mut().flatten() {
+            for member in &mut group.members {
+                *member = kept.partition_point(|at| at < member) as u32;
+            }
+        }
+        let kept = || kept.iter().filter_map(|at| found.get(*at as usize));
+        let members: Vec<(SocketAddr, u32)> = kept().map(|found| (found.address, found.placed.weight)).collect();
+        let spread = Spread::new(self.policy, self.warmup, &members, levels);
+        let endpoints = members.into_iter().map(|(address, weight)| Endpoint { address, weight });
+        (endpoints.collect(), spread, kept().map(|found| found.hostname.into()).collect())
+    }
+}
+
+impl Names {
+    /// The names that are to be resolved; one may come up several times.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.named.iter().filter_map(|named| match &named.address {
+            Address::Name(name) => Some(name.as_str()),
+            Address::Ip(_) => None,
+        })
+    }
+
+    /// `cluster`, which these are the names of, with the members that they stand for now. `answers` says where a name
+    /// is; nothing: it is not known.
+    #[must_use]
+    pub fn resolved<'a>(self: &Arc<Self>, cluster: &Cluster, answers: impl Fn(&str) -> &'a [HostAddress]) -> Cluster {
+        let mut found = Vec::new();
+        for named in &self.named {
+            let placed = Placed { locality: &named.locality, labels: &named.labels, weight: named.weight };
+            match &named.address {
+                Address::Ip(ip) => {
+                    found.push(Found { address: SocketAddr::new(*ip, named.port), placed, hostname: "" });
+                }
+                Address::Name(name) => found.extend(answers(name).iter().take(MOST_ADDRESSES).map(|answer| Found {
+                    address: answer.at(named.port),
+                    placed,
+                    hostname: name,
+                })),
+            }
+        }
+        if self.kind == NameKind::First {
+            found.truncate(1);
+        }
+        let (endpoints, spread, hostnames) = self.recipe.members(found);
+        let discovery = Discovery::Names { names: self.clone(), hostnames };
+        Cluster { endpoints, spread, discovery, ..cluster.clone() }
+    }
+}
+
+impl OwnAuthority {
+    /// Whether a request for `host`, which has no port, may go where it says. In any case, with or without a dot at its
+    /// end.
+    #[must_use]
+    pub fn covers(&self, host: &str) -> bool {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        match self.host.strip_prefix('*') {
+            Some(suffix) => {
+                let start = host.len().checked_sub(suffix.len()).filter(|start| *start > 0);
+                start.and_then(|start| host.get(start..)).is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+            }
+            None => host.eq_ignore_ascii_case(&self.host),
+        }
+    }
+}
+
+impl Discovery {
+    /// The host names behind the cluster, if there are any.
+    #[must_use]
+    pub fn names(&self) -> Option<&Arc<Names>> {
+        match self {
+            Self::Names { names, .. } => Some(names),
+            Self::Static | Self::Authority(_) => None,
+        }
+    }
+
+    /// The name by which an endpoint was found; empty: by none.
+    #[must_use]
+    pub fn hostname(&self, endpoint: usize) -> &str {
+        match self {
+            Self::Names { hostnames, .. } => hostnames.get(endpoint).map_or("", |name| name),
+            Self::Static | Self::Authority(_) => "",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
