@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use monoio::BufResult;
 use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
 use monoio::net::TcpStream;
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{SockAddr, SockAddrStorage, SockRef, TcpKeepalive};
 
 use super::buf::Buf;
 use super::race::within;
@@ -121,6 +121,18 @@ impl Handle {
         self.keeps_open.local_addr()
     }
 
+    /// Where the client sent this connection before a rule of the host's packet filter redirected it here; our own
+    /// address if nothing did that, `None` if the kernel keeps no track of it.
+    #[must_use]
+    pub fn original_destination(&self) -> Option<SocketAddr> {
+        let socket = self.socket();
+        let socket = SockRef::from(&socket);
+        // An IPv6 socket may carry an IPv4 connection; the filter that redirected it is IPv4's.
+        let v4 = self.local_addr().is_ok_and(|own| own.ip().to_canonical().is_ipv4());
+        let address = if v4 { socket.original_dst_v4() } else { socket.original_dst_v6() };
+        address.ok()?.as_socket()
+    }
+
     /// Makes the read in flight, and all later ones, end: with what has already arrived, then with 0 bytes.
     pub fn shutdown_read(&self) {
         let socket = self.socket();
@@ -168,6 +180,20 @@ impl Handle {
     pub(super) fn send_now(&self, bytes: &[u8]) {
         let socket = self.socket();
         let _ = SockRef::from(&socket).send_with_flags(bytes, DONT_WAIT_OR_SIGNAL);
+    }
+
+    /// Ends the connection here and now with a reset: the peer cannot take what it got for all there was. What was
+    /// written and has not left yet is lost.
+    pub fn abort(&self) {
+        let socket = self.socket();
+        // Not a close without lingering: the writing half says FIN first when it is dropped, and peers stop at that.
+        // SAFETY: all zero is a whole `sockaddr_storage`, of family AF_UNSPEC, and as long as is said. To connect to that
+        // is to dissolve the connection (connect(2)).
+        let nowhere = unsafe {
+            let storage = SockAddrStorage::zeroed();
+            SockAddr::new(storage, size_of::<SockAddrStorage>() as u32)
+        };
+        let _ = SockRef::from(&socket).connect(&nowhere);
     }
 
     /// Makes the coming close a reset, so that the peer cannot take a cut body for a whole one.
@@ -318,6 +344,13 @@ impl Writer {
     /// The same writes with TLS.
     pub(super) fn through(self, seal: Seal) -> Self {
         Self { seal: Some(Box::new(seal)), half: self.half }
+    }
+
+    /// Over TLS, tells the peer that nothing more comes; to be followed by [`Handle::shutdown_write`], which does so without.
+    pub fn say_end(&mut self) {
+        if let Some(seal) = &mut self.seal {
+            seal.close();
+        }
     }
 
     /// Sends all bytes in use and gives the emptied buffer back. Dropped half-way, the connection must be closed:
@@ -576,6 +609,27 @@ mod tests {
                 assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
             })
             .unwrap();
+        }
+    }
+
+    #[test]
+    fn an_abort_is_a_reset_and_ends_the_read_in_flight() {
+        for driver in DRIVERS {
+            let origin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = origin.local_addr().unwrap();
+            let (own, theirs) = block_on(driver, |_| async {
+                let mut conn = connect(address, soon()).await.unwrap();
+                let (mut stream, _) = origin.accept().unwrap();
+                conn.reader.arm(Buf::with_capacity(16));
+                assert!(conn.reader.finished().is_none());
+                conn.handle.abort();
+                let own = within(soon(), conn.reader.done()).await.expect("it ends").0;
+                drop(conn);
+                (own, stream.read(&mut [0; 1]))
+            })
+            .unwrap();
+            assert!(!matches!(own, Ok(1..)), "{own:?}");
+            assert_eq!(theirs.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
         }
     }
 

@@ -4,7 +4,7 @@
 //! wrong is reported at the field that leads there, or in the Secret itself; never with anything of the content.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,9 +21,9 @@ const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 /// What `caCertificates` calls the host's own authorities, as where it says nothing.
 const SYSTEM: &str = "system";
 
-/// Gives every rule of the model what its `tls` names, and says what is wrong. Returns the files that were read, or
-/// would have been.
-pub(super) fn resolve(model: &mut Model, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+/// Gives every rule of the model what its `tls` names, and says what is wrong. Returns the files that were read, each as
+/// it was when it was opened, and those that could not be.
+pub(super) fn resolve(model: &mut Model, problems: &mut Vec<Problem>) -> Vec<(PathBuf, Option<Metadata>)> {
     let proxy_namespace = model.proxy.as_ref().map_or("default", |proxy| proxy.namespace.as_str()).to_owned();
     let secrets = model.secrets.iter().map(|secret| ((&*secret.meta.namespace, &*secret.meta.name), secret)).collect();
     let mut finder =
@@ -41,8 +41,8 @@ pub(super) fn resolve(model: &mut Model, problems: &mut Vec<Problem>) -> Vec<Pat
             problems.push(secret.meta.source.warning("", "Secret is not used by anything here", ""));
         }
     }
-    let mut files: Vec<_> = files.into_keys().collect();
-    files.sort();
+    let mut files: Vec<_> = files.into_iter().map(|(path, file)| (path, file.about)).collect();
+    files.sort_by(|(one, _), (other, _)| one.cmp(other));
     files
 }
 
@@ -61,11 +61,19 @@ struct Finder<'m, 'p> {
     /// Those that a rule leads to.
     used: HashSet<(&'m str, &'m str)>,
     proxy_namespace: String,
-    /// What each file holds, or why it cannot be read.
-    files: HashMap<PathBuf, Result<Arc<[u8]>, String>>,
+    /// The files that were read.
+    files: HashMap<PathBuf, Opened>,
     /// The host's own authorities, once they are asked for.
     host: Option<Arc<Authorities>>,
     problems: &'p mut Vec<Problem>,
+}
+
+/// A file that something names.
+struct Opened {
+    /// What it holds, or why it cannot be read.
+    content: Result<Arc<[u8]>, String>,
+    /// How it was before it was read.
+    about: Option<Metadata>,
 }
 
 /// A rule's `tls`, for complaints.
@@ -162,8 +170,7 @@ impl<'m> Finder<'m, '_> {
     /// A file's content. A relative name is one beside the document that has it.
     fn file(&mut self, at: &At<'_>, field: &str, name: &str) -> Option<Arc<[u8]>> {
         let path = Path::new(&*at.source.file).parent().unwrap_or(Path::new("")).join(name);
-        let content = self.files.entry(path).or_insert_with_key(|path| read(path));
-        match content {
+        match &self.files.entry(path).or_insert_with_key(|path| open(path)).content {
             Ok(content) => Some(Arc::clone(content)),
             Err(why) => {
                 let problem = at.error(field, format!("file \"{name}\": {why}"), "");
@@ -263,14 +270,21 @@ impl<'m> Finder<'m, '_> {
     }
 }
 
-fn read(path: &Path) -> Result<Arc<[u8]>, String> {
+fn open(path: &Path) -> Opened {
+    let mut about = None;
+    let content = read(path, &mut about);
+    Opened { content, about }
+}
+
+fn read(path: &Path, about: &mut Option<Metadata>) -> Result<Arc<[u8]>, String> {
     let why = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => "no such file".to_owned(),
         io::ErrorKind::PermissionDenied => "not readable: permission denied".to_owned(),
         _ => format!("not readable: {error}"),
     };
     let file = File::open(path).map_err(why)?;
-    if !file.metadata().map_err(why)?.is_file() {
+    let found = about.insert(file.metadata().map_err(why)?);
+    if !found.is_file() {
         return Err("it is not a file".to_owned());
     }
     let mut content = Vec::new();

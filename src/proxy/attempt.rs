@@ -18,8 +18,9 @@ use super::relay::Progress;
 use super::reply::Ended;
 use super::request::{self, Asked};
 use super::tries::{self, Tries};
-use super::tunnel::{self, End};
-use crate::io::{self, Buf};
+use super::tunnel::{self, End, Ending, Meters, Until};
+use super::undeclared;
+use crate::io::{self, Buf, TlsFailure};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, Discovery, EndpointId, Forward, OwnAuthority};
 use crate::policy::balance::Ask;
@@ -93,7 +94,7 @@ pub(super) async fn run(
     tries: &mut Tries<'_>,
 ) -> Tried {
     if let Discovery::Authority(own) = &cluster.discovery {
-        return run_at_authority(session, installed, story, (cluster, local), asked, own, tries).await;
+        return run_at_authority(session, installed, story, (cluster, local), (asked, forward), own, tries).await;
     }
     // Written before there is an endpoint, because what chooses one may be in it.
     let head = outgoing(session, story, asked, tries);
@@ -110,8 +111,8 @@ pub(super) async fn run(
         local.stats.upstream_cx_none_healthy.inc();
         return Tried::Over(Run::failed(Ended::NoEndpoint, tries.progress.whole.get()));
     };
-    if !forward.mirrors.is_empty() && tries.retries.attempt == 1 {
-        mirror::start(session, installed, (forward, asked), &head, (&tries.upload, tries.progress.ended.get()));
+    if tries.mirrors(forward) {
+        mirror::start(session, installed, (forward, asked), &head, tries);
     }
     let head = (head, hashed.cookies.as_slice());
     at(session, installed, story, local, asked, endpoint, head, tries).await
@@ -120,16 +121,22 @@ pub(super) async fn run(
 /// Makes the try at a cluster without endpoints, where the request itself says where it goes.
 async fn run_at_authority(
     session: &mut Session,
-    installed: &Installed,
+    installed: &Rc<Installed>,
     story: &mut Story<'_>,
     (cluster, local): (&Cluster, &LocalCluster),
-    asked: &Asked,
+    (asked, forward): (&Asked, &Forward),
     own: &OwnAuthority,
     tries: &mut Tries<'_>,
 ) -> Tried {
-    match own_authority::find(session, cluster, own, asked, tries).await {
+    let found = own_authority::find(session, cluster, own, asked, tries).await;
+    match found.and_then(|found| undeclared::permitted(installed.outbound(session.listener), found)) {
         Ok(found) => {
             let addresses = own_authority::addresses(&found);
+            if tries.mirrors(forward) {
+                let head = outgoing(session, story, asked, tries);
+                mirror::start(session, installed, (forward, asked), &head, tries);
+                session.core.buffers.put(head);
+            }
             at_first_of(session, installed, story, local, asked, addresses, tries).await
         }
         Err(ended) => {
@@ -235,12 +242,19 @@ async fn connection(
     };
     let core = session.core.clone();
     let mut pending = match local.admit(endpoint, name, fresh, &core.buffers) {
-        Ok(Admitted::Now(upstream)) => return Ok(upstream),
+        Ok(Admitted::Now(upstream)) => {
+            // The single endpoint of a name may have moved since.
+            story.upstream_host = Some(upstream.peer());
+            return Ok(upstream);
+        }
         Ok(Admitted::Pending(pending)) => pending,
         Err(_) => return Err(Ended::Overflow),
     };
     match tries::in_time(session, tries, pin!(pending.connection())).await {
-        Ok(Ok(upstream)) => Ok(upstream),
+        Ok(Ok(upstream)) => {
+            story.upstream_host = Some(upstream.peer());
+            Ok(upstream)
+        }
         Ok(Err(NoConnection::Overflow)) => Err(Ended::Overflow),
         Ok(Err(NoConnection::Connect(error))) => Err(refused(endpoint, error)),
         Err(ended) => {
@@ -306,7 +320,7 @@ async fn carry(
     if let Exchanged::Tried(Tried::Over(Run { ended: ended @ Ended::UpstreamReset, .. })) = &mut exchanged
         && let Some(failure) = upstream.reader.tls_failure()
     {
-        *ended = Ended::TlsEnded(failure);
+        *ended = Ended::TlsBroke(failure);
     }
     count(&exchanged, story, &notes, (local, endpoint), &mut upstream);
     if let Exchanged::Tried(Tried::Over(Run { ended, began, .. })) = &exchanged {
@@ -330,10 +344,13 @@ async fn carry(
 /// Tells `outlierDetection` of the end of a try, unless it says nothing of the endpoint: the client left, or a breaker
 /// refused the try. Nor does a timeout but while the head of an answer is awaited: before, there was no connection yet,
 /// and after, the status was told already.
-fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &Ended, awaited: bool) {
+pub(super) fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &Ended, awaited: bool) {
     let failed = match ended {
         Ended::ConnectFailed(_) | Ended::ConnectTimedOut => true,
-        Ended::UpstreamReset | Ended::UpstreamProtocol | Ended::UpstreamCut | Ended::UpstreamCorrupt => true,
+        // A Host that is no name is the client's doing.
+        Ended::TlsFailed(failure) => *failure != TlsFailure::NoName,
+        Ended::UpstreamReset | Ended::TlsBroke(_) => true,
+        Ended::UpstreamProtocol | Ended::UpstreamCut | Ended::UpstreamCorrupt => true,
         Ended::RequestTimedOut | Ended::TryTimedOut => awaited,
         _ => false,
     };
@@ -367,7 +384,7 @@ fn count(
     match ended {
         Ended::Answered if story.status < 500 => return endpoint.stats.rq_success.inc(),
         Ended::Answered => {}
-        Ended::UpstreamReset | Ended::TlsEnded(_) | Ended::UpstreamCut => {
+        Ended::UpstreamReset | Ended::TlsBroke(_) | Ended::UpstreamCut => {
             upstream.closed_by(Closed::Remote);
             stats.upstream_rq_rx_reset.inc();
             if matches!(ended, Ended::UpstreamCut) {
@@ -409,14 +426,14 @@ async fn run_tunnel(session: &mut Session, story: &mut Story<'_>, upstream: &mut
     session.input.truncate(session.rest);
     session.behind.clear();
     session.entered.enter(Phase::Busy, None);
-    let client = End { reader: &mut session.reader, writer: &mut session.writer };
-    let upstream = End { reader: &mut upstream.reader, writer: &mut upstream.writer };
+    let client = End { reader: &mut session.reader, writer: &mut session.writer, handle: session.entered.handle() };
+    let upstream = End { reader: &mut upstream.reader, writer: &mut upstream.writer, handle: &upstream.handle };
     // Boxed, because tunnels are rare and their state must not weigh on every connection's task.
-    let passed = Box::pin(tunnel::run(&core, client, upstream, early)).await;
+    let passed = Box::pin(tunnel::run(&core, client, upstream, early, Until::Either, Meters::default())).await;
     http.downstream_cx_upgrades_active.dec();
     progress.received.set(progress.received.get() + passed.up);
     story.sent += passed.down;
-    if passed.client_ended {
+    if passed.ending == Ending::Client {
         request::tell(story, &Ended::ClientGone);
     }
 }

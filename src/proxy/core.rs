@@ -4,6 +4,7 @@
 //! it returns, so no borrow lives across an await.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,11 +20,12 @@ use super::rewrite::Captures;
 use crate::base::limits::REPLAY_CORE_BYTES;
 use crate::base::request_id;
 use crate::base::rng::Rng;
+use crate::h1::hops;
 use crate::io::{self, BufPool, Handle, Notify};
 use crate::observe::access_log::{AccessLog, Record};
 use crate::observe::date::DateCache;
 use crate::observe::writer::LogSink;
-use crate::plan::{Cluster, ClusterId, HeaderName, Plan};
+use crate::plan::{Cluster, ClusterId, HeaderName, ListenerKind, Plan};
 use crate::upstream::{CoreStats, Desk, Installed, Joined, Peer, Remains, SharedClusters};
 
 /// The downstream connections that the process may hold, over all cores (`limits.maxConnections`).
@@ -104,6 +106,8 @@ pub struct CoreParts {
     pub stands_for_loopback: Option<IpAddr>,
     /// The name of this machine, for `%HOSTNAME%`.
     pub hostname: Box<str>,
+    /// The id of the process in `x-ringway-hops`, the same on all cores.
+    pub instance: hops::Id,
     /// How control is asked where undeclared hosts are.
     pub ask_where: AskWhere,
     /// Copies of requests that the core may have under way.
@@ -134,12 +138,16 @@ pub struct Core {
     stands_for_loopback: Option<IpAddr>,
     /// The name of this machine.
     pub(super) hostname: Box<str>,
+    /// The id of the process in `x-ringway-hops`.
+    pub(super) instance: hops::Id,
     captures: RefCell<Captures>,
     pub(super) names: Names,
     pub(super) mirroring: Mirroring,
     live: RefCell<Slab<Rc<Live>>>,
     /// Memory of bodies that are kept for another try.
     kept: Cell<usize>,
+    /// Our addresses on the connections of tunnels.
+    outward: RefCell<HashSet<SocketAddr, foldhash::fast::RandomState>>,
     draining: Cell<bool>,
     abandoned: Cell<bool>,
     swept_to: Cell<usize>,
@@ -170,11 +178,13 @@ impl Core {
             budget: parts.budget,
             stands_for_loopback: parts.stands_for_loopback,
             hostname: parts.hostname,
+            instance: parts.instance,
             captures: RefCell::default(),
             names: Names::new(parts.ask_where),
             mirroring: Mirroring::new(own_address, parts.most_mirrors, parts.tell_mirrors),
             live: RefCell::default(),
             kept: Cell::new(0),
+            outward: RefCell::default(),
             draining: Cell::new(false),
             abandoned: Cell::new(false),
             swept_to: Cell::new(0),
@@ -240,6 +250,31 @@ impl Core {
     /// Control says where an authority is that this core has asked about.
     pub fn resolved(&self, authority: &str, whereabouts: Whereabouts, valid: Option<Duration>) {
         self.names.answered(authority, whereabouts, valid, io::now());
+    }
+
+    /// Whether the mesh listener or the admin endpoints may be on this port of some address: where a connection from here
+    /// must not go. Which addresses are this host's is for control to say.
+    pub(super) fn may_listen_on(&self, port: u16) -> bool {
+        let installed = self.installed.borrow();
+        let plan = &installed.plan;
+        let mesh = plan.listeners.iter().filter(|listener| listener.kind == ListenerKind::Mesh);
+        // Port 0 is any.
+        let mut own = mesh.map(|listener| listener.bind.port()).chain(plan.proxy.admin.map(|admin| admin.port()));
+        own.any(|own| own == port || own == 0)
+    }
+
+    /// Notes our address on a connection of a tunnel for as long as what is returned lives.
+    pub(super) fn goes_out(self: &Rc<Self>, own: SocketAddr) -> GoingOut {
+        let own = SocketAddr::new(own.ip().to_canonical(), own.port());
+        self.outward.borrow_mut().insert(own);
+        GoingOut { core: self.clone(), own }
+    }
+
+    /// Whether a connection from `peer` is one that a tunnel of this core has made: a packet filter that makes no exception
+    /// for the proxy sends it back here. Of another core's tunnels nothing is known; a connection that goes round meets one
+    /// of its own soon.
+    pub(super) fn went_out(&self, peer: SocketAddr) -> bool {
+        self.outward.borrow().contains(&SocketAddr::new(peer.ip().to_canonical(), peer.port()))
     }
 
     /// Room for the groups of rewriting regexes.
@@ -379,6 +414,18 @@ impl Core {
         });
         let key = self.live.borrow_mut().insert(live.clone());
         Some(Entered { core: self.clone(), live, key })
+    }
+}
+
+/// A connection of a tunnel: see [`Core::goes_out`].
+pub(super) struct GoingOut {
+    core: Rc<Core>,
+    own: SocketAddr,
+}
+
+impl Drop for GoingOut {
+    fn drop(&mut self) {
+        self.core.outward.borrow_mut().remove(&self.own);
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) struct Draft {
     pub(super) rewritten: Vec<u8>,
     /// `x-forwarded-for` as it goes upstream, its lines joined; empty if none does.
     pub(super) forwarded_for: Vec<u8>,
+    /// `x-ringway-hops` as it goes upstream.
+    pub(super) hops: Vec<u8>,
     numbers: Numbers,
     /// What rules change in the request's head.
     pub(super) request: Changes,
@@ -58,6 +60,7 @@ impl Draft {
         self.path.clear();
         self.rewritten.clear();
         self.forwarded_for.clear();
+        self.hops.clear();
         self.numbers.attempt.clear();
         self.numbers.expected_timeout.clear();
         self.request.clear();

@@ -34,7 +34,7 @@ pub(super) enum Ended {
     /// The upstream ended the connection before its response began: 503 UC.
     UpstreamReset,
     /// The same, and before that it said why, or broke TLS: 503 UC.
-    TlsEnded(TlsFailure),
+    TlsBroke(TlsFailure),
     /// The upstream did not speak HTTP/1: 502 UPE.
     UpstreamProtocol,
     /// The upstream ended the connection inside its response.
@@ -59,6 +59,12 @@ pub(super) enum Ended {
     Unresolved,
     /// It is this proxy itself: 502.
     Circular,
+    /// It is an address of this host or its link, which the listener does not lend: 403.
+    LocalTarget,
+    /// The request came through this process too often already, this time included: 508.
+    GoesRound(u32),
+    /// Nobody declared its host, and only declared ones are let through: 502, as `block_all` answers.
+    Blocked,
     /// The client left before its answer was complete.
     ClientGone,
 }
@@ -133,7 +139,7 @@ impl Ended {
             Self::TlsFailed(failure) => no_connection(tls_error(failure), retried),
             Self::ConnectTimedOut => reset(503, "connection timeout", Flags::UF),
             Self::UpstreamReset => reset(503, "connection termination", Flags::UC),
-            Self::TlsEnded(failure) => {
+            Self::TlsBroke(failure) => {
                 because(reset(503, "connection termination", Flags::UC), "connection_termination", tls_error(failure))
             }
             Self::UpstreamProtocol => reset(502, "protocol error", Flags::UPE),
@@ -163,6 +169,17 @@ impl Ended {
                 Flags::NONE,
                 "loop_detected",
             ),
+            Self::LocalTarget => plain(
+                403,
+                "loopback and link-local addresses are not reached through this listener",
+                Flags::NONE,
+                "local_target_refused",
+            ),
+            Self::GoesRound(passes) => Verdict {
+                details: format!("hop_limit{{{passes}_passes}}").into(),
+                ..plain(508, "this request goes round in circles", Flags::NONE, "")
+            },
+            Self::Blocked => plain(502, "", Flags::NONE, "direct_response"),
             Self::ClientGone => plain(0, "", Flags::DC, "downstream_remote_disconnect"),
         }
     }

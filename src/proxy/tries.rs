@@ -19,7 +19,7 @@ use super::replay::Upload;
 use super::reply::Ended;
 use super::request::Asked;
 use crate::h1::encode::OutBody;
-use crate::io::{self, Buf, Either, Reader, Timer, race};
+use crate::io::{self, Buf, Either, Reader, Timer, TlsFailure, race};
 use crate::observe::flags::Flags;
 use crate::plan::{Cluster, EndpointId, Forward};
 use crate::policy::retry::{Next, Outcome, RetryPolicy};
@@ -196,6 +196,11 @@ impl Retries<'_> {
 }
 
 impl<'p> Tries<'p> {
+    /// Whether copies are to be drawn with this try.
+    pub(super) fn mirrors(&self, forward: &Forward) -> bool {
+        !forward.mirrors.is_empty() && self.retries.attempt == 1
+    }
+
     /// Before the first try.
     fn begin(
         session: &mut Session,
@@ -292,8 +297,9 @@ pub(super) async fn run_undeclared(
 /// What an end means to a retry policy; `None` for ends that nothing can mend.
 fn outcome(ended: &Ended, progress: &Progress) -> Option<Outcome> {
     Some(match ended {
+        Ended::TlsFailed(TlsFailure::NoName) => return None,
         Ended::ConnectFailed(_) | Ended::ConnectTimedOut | Ended::TlsFailed(_) => Outcome::ConnectFailed,
-        Ended::UpstreamReset | Ended::TlsEnded(_) => Outcome::Reset { sent: progress.written.get() > 0 },
+        Ended::UpstreamReset | Ended::TlsBroke(_) => Outcome::Reset { sent: progress.written.get() > 0 },
         Ended::UpstreamProtocol => Outcome::Reset { sent: true },
         Ended::Overflow => Outcome::Overflow,
         Ended::TryTimedOut => Outcome::TimedOut,

@@ -223,6 +223,19 @@ impl Admission {
         })
     }
 
+    /// A permit for a connection, if need be that of an idle one.
+    pub(super) fn take_or_free_place(self: &Rc<Self>) -> Result<Place, Overflow> {
+        self.take_place().or_else(|| self.give_up_idle()).ok_or_else(|| {
+            self.stats.upstream_cx_overflow.inc();
+            Overflow
+        })
+    }
+
+    /// Has a new connection hold its permit.
+    pub(super) fn enter(self: &Rc<Self>, upstream: &mut Upstream, place: Place) {
+        upstream.hold(place, self.list(&upstream.handle));
+    }
+
     /// A permit that is taken is this core's from now on.
     fn hold(&self, of: For) {
         self.count(of).set(self.count(of).get() + 1);
@@ -442,7 +455,7 @@ impl Admission {
                 self.hold(For::Connection);
                 match moved.and_then(|moved| self.arrive(*moved)) {
                     Some((endpoint, mut upstream)) => {
-                        upstream.hold(Place::new(self), self.list(&upstream.handle));
+                        self.enter(&mut upstream, Place::new(self));
                         self.settle(upstream, &endpoint, true);
                     }
                     None => self.pass_on(true),
@@ -516,7 +529,7 @@ async fn bring_up(
     let come = |endpoint: &LocalEndpoint| endpoint.connecting.set(endpoint.connecting.get() - 1);
     match opened {
         Ok(mut upstream) => {
-            upstream.hold(place, admission.list(&upstream.handle));
+            admission.enter(&mut upstream, place);
             admission.settle(upstream, &endpoint, true);
             admission.adjust(&endpoint, come);
             admission.pump(); // whoever it was for may have wanted another name

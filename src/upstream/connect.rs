@@ -65,7 +65,7 @@ impl Terms {
     }
 }
 
-/// Connects to an endpoint. Where the cluster has TLS, the server there is to be `name`.
+/// Connects to an endpoint, to speak HTTP/1.1. Where the cluster has TLS, the server there is to be `name`.
 ///
 /// # Errors
 /// See [`ConnectError`].
@@ -75,11 +75,24 @@ pub(super) async fn open(
     endpoint: &LocalEndpoint,
     name: Option<ServerName<'static>>,
 ) -> Result<Upstream, ConnectError> {
-    stats.upstream_cx_total.inc();
     stats.upstream_cx_http1_total.inc();
+    open_raw(terms, (stats, shared), endpoint, name).await
+}
+
+/// Connects to an endpoint, for bytes that are none of ours to understand.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub(super) async fn open_raw(
+    terms: Terms,
+    (stats, shared): (&Arc<ClusterStats>, &SharedCluster),
+    endpoint: &LocalEndpoint,
+    name: Option<ServerName<'static>>,
+) -> Result<Upstream, ConnectError> {
+    stats.upstream_cx_total.inc();
     endpoint.stats.cx_total.inc();
-    let begun = now();
-    match ready((stats, shared), endpoint.address(), name.clone(), begun + terms.connect_timeout).await {
+    let (begun, address) = (now(), endpoint.address());
+    match ready((stats, shared), address, name.clone(), begun + terms.connect_timeout).await {
         Ok(conn) => {
             let opened = now();
             let took = opened.duration_since(begun).as_millis();
@@ -88,7 +101,7 @@ pub(super) async fn open(
                 // Refused for a connection that is gone already, or for times beyond what the kernel counts to.
                 let _ = conn.handle.keep_alive(time, interval, probes);
             }
-            Ok(Upstream::new(conn, &terms, name, opened, stats.clone(), endpoint.stats.clone()))
+            Ok(Upstream::new(conn, &terms, (address, name), opened, stats.clone(), endpoint.stats.clone()))
         }
         Err(error) => {
             stats.upstream_cx_connect_fail.inc();

@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 
 use super::admission::{Admission, NoConnection, Overflow, Permit, Turn};
-use super::connect::open;
+use super::connect::{open, open_raw};
 use super::installed::{LocalCluster, LocalEndpoint};
 use super::pool::Upstream;
 use crate::io::{BufPool, ServerName};
@@ -59,6 +59,26 @@ impl LocalCluster {
         self.stats.upstream_rq_pending_total.inc();
         self.stats.upstream_rq_pending_active.inc();
         Ok(Admitted::Pending(Pending { local: self, endpoint, buffers, name, turn, ended: false }))
+    }
+
+    /// A connection to `endpoint` for bytes that are none of ours to understand: a new one, or none. Nobody can say when a
+    /// connection like that ends, so there is no waiting for one (Envoy's `TcpProxy`).
+    ///
+    /// # Errors
+    /// See [`NoConnection`].
+    pub async fn tunnel(
+        &self,
+        endpoint: &LocalEndpoint,
+        name: Option<ServerName<'static>>,
+        buffers: &BufPool,
+    ) -> Result<Upstream, NoConnection> {
+        let place = self.admission().map(|admission| admission.take_or_free_place()).transpose()?;
+        let mut upstream = open_raw(self.terms(), (&self.stats, &*self.shared), endpoint, name).await?;
+        if let (Some(admission), Some(place)) = (self.admission(), place) {
+            admission.enter(&mut upstream, place);
+        }
+        upstream.wake(buffers);
+        Ok(upstream)
     }
 
     /// The permit of a retry, to be held from the decision for it until its outcome is known; `None` where nothing is

@@ -17,11 +17,11 @@ use super::health::{Avoid, LocalHealth};
 use super::pool::{Closed, Idle, Upstream};
 use super::shared::{SharedCluster, SharedClusters};
 use super::undeclared::Undeclared;
-use crate::base::id::{ClusterId, EndpointId};
+use crate::base::id::{ClusterId, EndpointId, ListenerId};
 use crate::base::rng::Rng;
 use crate::io::{self, BufPool, ServerName};
-use crate::observe::stats::{ClusterStats, EndpointStats, HttpStats, ListenerStats, RouteStats};
-use crate::plan::{Cluster, PASSTHROUGH_CLUSTER, Plan, Route};
+use crate::observe::stats::{ClusterStats, EndpointStats, HttpStats, ListenerStats, RouteStats, TcpStats};
+use crate::plan::{Cluster, Outbound, PASSTHROUGH_CLUSTER, Plan, Route};
 use crate::policy::balance::{Ask, Balancer, Levels, Member};
 use crate::policy::outlier::Outcome;
 
@@ -37,6 +37,8 @@ pub struct CoreStats {
     pub listeners: Vec<Arc<ListenerStats>>,
     /// Of the HTTP of each listener.
     pub http: Vec<Arc<HttpStats>>,
+    /// Of connections that are no HTTP, in the order of [`Plan::tcp_stat_names`].
+    pub tcp: Vec<Arc<TcpStats>>,
     /// Of each route with a `statPrefix`, by its [`RouteStatsId`](crate::plan::RouteStatsId).
     pub routes: Vec<Arc<RouteStats>>,
 }
@@ -133,6 +135,12 @@ impl Installed {
         let mut clusters = self.clusters.clone();
         *clusters.get_mut(id.index())? = new;
         Some(Self { plan: self.plan.clone(), stats: self.stats.clone(), shared: self.shared.clone(), clusters })
+    }
+
+    /// What a mesh listener knows beside HTTP; `None` of any other.
+    #[must_use]
+    pub fn outbound(&self, listener: ListenerId) -> Option<&Outbound> {
+        self.plan.listeners.get(listener.index())?.outbound.as_deref()
     }
 
     /// The counters of a route of the plan, if it has some of its own.

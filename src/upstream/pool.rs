@@ -42,6 +42,7 @@ pub struct Upstream {
     pub buf: Buf,
     /// For ending whatever is in flight.
     pub handle: Handle,
+    peer: SocketAddr,
     /// Over TLS, who the server has proved to be.
     name: Option<ServerName<'static>>,
     local: Option<SocketAddr>,
@@ -64,6 +65,7 @@ struct Life {
 #[derive(Debug)]
 pub(super) struct Moved {
     socket: Parked,
+    peer: SocketAddr,
     life: Life,
 }
 
@@ -71,19 +73,19 @@ impl Upstream {
     pub(super) fn new(
         conn: Conn,
         terms: &Terms,
-        name: Option<ServerName<'static>>,
+        to: (SocketAddr, Option<ServerName<'static>>),
         opened: Instant,
         cluster: Arc<ClusterStats>,
         endpoint: Arc<EndpointStats>,
     ) -> Self {
         let expires = terms.max_duration.and_then(|most| opened.checked_add(most));
         let life = Life { opened, requests: 0, max_requests: terms.max_requests, expires };
-        Self::over(conn, name, life, cluster, endpoint)
+        Self::over(conn, to, life, cluster, endpoint)
     }
 
     fn over(
         conn: Conn,
-        name: Option<ServerName<'static>>,
+        (peer, name): (SocketAddr, Option<ServerName<'static>>),
         life: Life,
         cluster: Arc<ClusterStats>,
         endpoint: Arc<EndpointStats>,
@@ -91,7 +93,7 @@ impl Upstream {
         let local = conn.handle.local_addr().ok();
         let Conn { reader, writer, handle } = conn;
         let open = Open::begin(life.opened, cluster, endpoint);
-        Self { reader, writer, buf: Buf::default(), handle, name, local, life, request: None, open }
+        Self { reader, writer, buf: Buf::default(), handle, peer, name, local, life, request: None, open }
     }
 
     /// A connection that has come from another core.
@@ -103,17 +105,17 @@ impl Upstream {
         cluster: Arc<ClusterStats>,
         endpoint: Arc<EndpointStats>,
     ) -> std::io::Result<Self> {
-        Ok(Self::over(moved.socket.unpark()?, None, moved.life, cluster, endpoint))
+        Ok(Self::over(moved.socket.unpark()?, (moved.peer, None), moved.life, cluster, endpoint))
     }
 
     /// Takes the connection out of this core's hands, with its permit; the connection is closed instead where something is
     /// in flight on it.
     pub(super) fn leave(self) -> (Option<Place>, Option<Moved>) {
-        let Self { reader, writer, handle, life, mut open, .. } = self;
+        let Self { reader, writer, handle, peer, life, mut open, .. } = self;
         open.listed = None;
         let socket = Conn { reader, writer, handle }.park();
         open.moved = socket.is_some();
-        (open.place.take(), socket.map(|socket| Moved { socket, life }))
+        (open.place.take(), socket.map(|socket| Moved { socket, peer, life }))
     }
 
     /// The connection is one of those that are limited.
@@ -134,6 +136,12 @@ impl Upstream {
     /// The permit of the request that is about to begin on it.
     pub(super) fn serve(&mut self, request: Permit) {
         self.request = Some(request);
+    }
+
+    /// Whom it goes to.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
     }
 
     /// Our address on this connection.

@@ -5,13 +5,7 @@ use super::{both, check, gateway, proxy, service, service_entry, workload_entry}
 #[test]
 fn service_and_workload_entries() {
     check(&[
-        (
-            service_entry("{}"),
-            &[
-                "4: ServiceEntry/default/s: spec: resolution NONE (the default) is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
-                r#"4: ServiceEntry/default/s: spec: "hosts" is required"#,
-            ],
-        ),
+        (service_entry("{}"), &[r#"4: ServiceEntry/default/s: spec: "hosts" is required"#]),
         (
             service_entry("{hosts: [], resolution: STATIC}"),
             &["4: ServiceEntry/default/s: spec.hosts: must be 1 to 256 hosts, not 0"],
@@ -23,12 +17,7 @@ fn service_and_workload_entries() {
                 r#"4: ServiceEntry/default/s: spec.hosts[1]: host "a_b.com" is not a host name"#,
             ],
         ),
-        (
-            service_entry("{hosts: [a.com], resolution: DNS}"),
-            &[
-                "4: ServiceEntry/default/s: spec.resolution: resolution DNS is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
-            ],
-        ),
+        (service_entry("{hosts: [a.com], resolution: DNS}"), &[]),
         (
             service_entry("{hosts: [a.com], resolution: STATC}"),
             &[
@@ -89,7 +78,6 @@ fn service_and_workload_entries() {
                 "{hosts: ['*.a.com', '*b.com'], resolution: DNS_ROUND_ROBIN, addresses: [10.0.0.0/8], endpoints: [{address: a.com}, {address: 'unix://a/', ports: {a: 1}}]}",
             ),
             &[
-                "4: ServiceEntry/default/s: spec.resolution: resolution DNS_ROUND_ROBIN is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
                 r#"4: ServiceEntry/default/s: spec.hosts[1]: warning: has a wildcard for a part of a label (write "*.example.com")"#,
                 "4: ServiceEntry/default/s: spec.addresses[0]: a subnet goes with resolution NONE or STATIC only (write single addresses)",
                 r#"4: ServiceEntry/default/s: spec: resolution DNS_ROUND_ROBIN takes one endpoint (write "resolution: DNS")"#,
@@ -102,7 +90,6 @@ fn service_and_workload_entries() {
         (
             service_entry("{hosts: ['*.a.com'], resolution: DNS}"),
             &[
-                "4: ServiceEntry/default/s: spec.resolution: resolution DNS is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
                 r#"4: ServiceEntry/default/s: spec.hosts[0]: no name server knows a wildcard (write "endpoints", or a full host name)"#,
             ],
         ),
@@ -111,7 +98,6 @@ fn service_and_workload_entries() {
                 "{hosts: [a.com], resolution: DYNAMIC_DNS, addresses: [10.0.0.1], endpoints: [{address: 1.2.3.4}]}",
             ),
             &[
-                "4: ServiceEntry/default/s: spec.resolution: resolution DYNAMIC_DNS is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
                 r#"4: ServiceEntry/default/s: spec.hosts[0]: must be a wildcard with resolution DYNAMIC_DNS (write "resolution: DNS")"#,
                 "4: ServiceEntry/default/s: spec: has addresses, and resolution DYNAMIC_DNS finds them by name (remove them)",
                 r#"4: ServiceEntry/default/s: spec: has endpoints, and resolution DYNAMIC_DNS takes none (write "resolution: STATIC")"#,
@@ -120,9 +106,40 @@ fn service_and_workload_entries() {
         (
             service_entry("{hosts: [a.com], resolution: NONE, workloadSelector: {labels: {a: b}}}"),
             &[
-                "4: ServiceEntry/default/s: spec.resolution: resolution NONE is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
                 r#"4: ServiceEntry/default/s: spec.workloadSelector: warning: has no meaning with resolution NONE (write "resolution: STATIC")"#,
             ],
+        ),
+        (
+            service_entry("{hosts: ['*.a.com'], resolution: DYNAMIC_DNS, workloadSelector: {labels: {a: b}}}"),
+            &[
+                r#"4: ServiceEntry/default/s: spec.workloadSelector: warning: has no meaning with resolution DYNAMIC_DNS (write "resolution: STATIC")"#,
+            ],
+        ),
+        (
+            service_entry(
+                "{hosts: ['*.a.com'], resolution: DYNAMIC_DNS, addresses: [], ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: https, protocol: HTTPS}, {number: 444, name: a}]}",
+            ),
+            &[
+                r#"4: ServiceEntry/default/s: spec: warning: port 444 may speak TCP, where only an address tells services apart [IST0134] (write "addresses", or the port's protocol if it is HTTP)"#,
+                r#"4: ServiceEntry/default/s: spec: port 443 is none of HTTP, HTTP2, GRPC, TLS, which resolution DYNAMIC_DNS is for (write the port's "protocol")"#,
+            ],
+        ),
+        (service_entry("{hosts: ['*.a.com'], resolution: DNS, workloadSelector: {labels: {a: b}}}"), &[]),
+        (
+            both(
+                &service_entry("{hosts: [a.com], resolution: STATIC, workloadSelector: {labels: {a: b}}}"),
+                &workload_entry("{address: b.com, labels: {a: b}}"),
+            ),
+            &[
+                r#"9: WorkloadEntry/default/w: spec.address: a host name is no endpoint of ServiceEntry/default/s, which selects this (write an IP address, or select it by a ServiceEntry with "resolution: DNS")"#,
+            ],
+        ),
+        (
+            both(
+                &service_entry("{hosts: [a.com], resolution: DNS, workloadSelector: {labels: {a: b}}}"),
+                &workload_entry("{address: b.com, labels: {a: b}}"),
+            ),
+            &[],
         ),
         (
             workload_entry("{network: a}"),
@@ -217,12 +234,39 @@ fn the_proxy() {
             ],
         ),
         (proxy(r#"{admin: off, mesh: {listen: "127.0.0.1:15001"}}"#), &[]),
+        (
+            proxy(
+                "{dns: {servers: [localhost, 127.0.0.1:0, 1.1.1.1], timeout: 0s, attempts: 6, hosts: {a_b: 1.2.3.4, a.com: [], b.com: [1.2.3.4:80, 1.2.3.4:99999]}, host: {}}}",
+            ),
+            &[
+                r#"4: Proxy/default/edge: spec.dns.host: unknown field "host" in Dns (did you mean "hosts"?)"#,
+                r#"4: Proxy/default/edge: spec.dns.hosts[a_b]: host "a_b" is not a host name (write a full name)"#,
+                "4: Proxy/default/edge: spec.dns.hosts[a.com]: has no address (write it like 127.0.0.1 or 127.0.0.1:8000)",
+                r#"4: Proxy/default/edge: spec.dns.hosts[b.com][1]: "1.2.3.4:99999" is not an address (write it like 127.0.0.1 or 127.0.0.1:53)"#,
+                r#"4: Proxy/default/edge: spec.dns.servers[0]: "localhost" is not an address (write it like 127.0.0.1 or 127.0.0.1:53)"#,
+                r#"4: Proxy/default/edge: spec.dns.servers[1]: "127.0.0.1:0" is not an address (write it like 127.0.0.1 or 127.0.0.1:53)"#,
+                r#"4: Proxy/default/edge: spec.dns.timeout: "0s" is shorter than 1ms (leave the field out for its default)"#,
+                "4: Proxy/default/edge: spec.dns.attempts: must be between 0 and 5, not 6",
+            ],
+        ),
+        (proxy("{dns: {}, meshConfig: {dnsRefreshRate: 5s}}"), &[]),
         (proxy("{mesh: {}}"), &[r#"4: Proxy/default/edge: spec.mesh: "listen" is required"#]),
         (
             proxy("{mesh: {listen: 15001}}"),
             &[
                 "4: Proxy/default/edge: spec.mesh.listen: must be an address with a port (write it like 127.0.0.1:15001)",
             ],
+        ),
+        (proxy(r#"{admin: off, mesh: {listen: "127.0.0.1:15001", allowLocal: true}}"#), &[]),
+        (
+            proxy(r#"{mesh: {listen: "127.0.0.1:15001", allowLocl: true}}"#),
+            &[
+                r#"4: Proxy/default/edge: spec.mesh.allowLocl: unknown field "allowLocl" in Mesh (did you mean "allowLocal"?)"#,
+            ],
+        ),
+        (
+            proxy(r#"{mesh: {listen: "127.0.0.1:15001", allowLocal: maybe}}"#),
+            &[r#"4: Proxy/default/edge: spec.mesh.allowLocal: must be true or false, not a string"#],
         ),
         (
             proxy("{mesh: {listen: localhost}}"),

@@ -6,12 +6,14 @@
 mod bodies;
 mod breakers;
 mod breakers_hostile;
+mod comparing;
 mod connections;
 mod drain;
 mod faults;
 mod hostile;
 mod limits;
 mod mirrors;
+mod outlier;
 mod pooled;
 mod refusals;
 mod replays;

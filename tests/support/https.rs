@@ -1,5 +1,7 @@
 //! Certificates made in the test, and HTTPS for scripted origins: rustls with blocking sockets.
 
+#![allow(dead_code, reason = "every test binary uses its own part of this module")]
+
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
@@ -143,14 +145,6 @@ impl Tls {
         let mut config = builder.with_single_cert(chain, key).expect("a certificate with its key");
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Self { config: Arc::new(config), seen: Arc::default(), failed: Arc::default() }
-    }
-
-    /// Without sessions that could be resumed, and without tickets.
-    pub(crate) fn forgetful(mut self) -> Self {
-        let config = Arc::make_mut(&mut self.config);
-        config.send_tls13_tickets = 0;
-        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
-        self
     }
 
     /// What clients said, in the order of their handshakes.

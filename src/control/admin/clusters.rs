@@ -94,7 +94,7 @@ fn write_text(
             writeln!(text, "{name}::{address}::{field}::{value}")?;
         }
         for (field, value) in [
-            ("hostname", ""),
+            ("hostname", cluster.discovery.hostname(number)),
             ("health_flags", health.flags()),
             ("weight", itoa::Buffer::new().format(endpoint.weight)),
             ("region", ""),
@@ -136,6 +136,10 @@ fn status(cluster: &Cluster, shared: Option<&SharedCluster>, registry: &Registry
         });
         if health.is_ejected() {
             host["health_status"]["failed_outlier_check"] = true.into();
+        }
+        let hostname = cluster.discovery.hostname(number);
+        if !hostname.is_empty() {
+            host["hostname"] = hostname.into();
         }
         let priority = priority_of(cluster, number);
         if priority > 0 {

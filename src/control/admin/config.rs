@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+mod discovery;
 mod resilience;
 mod secured;
 
@@ -63,7 +64,7 @@ fn bootstrap(plan: &Plan) -> Value {
             "format": proxy.access_log_format,
         })
     });
-    json!({
+    let mut shown = json!({
         "node": {"id": proxy.name, "metadata": {"NAMESPACE": proxy.namespace, "LABELS": proxy.labels}},
         "admin": proxy.admin.map(|admin| json!({"address": address(admin)})),
         "cpus": match &proxy.cpus {
@@ -99,7 +100,11 @@ fn bootstrap(plan: &Plan) -> Value {
             "max_headers": limits.max_headers,
             "max_connections": limits.max_connections,
         },
-    })
+    });
+    if let Some(dns) = discovery::dns(&proxy.dns) {
+        shown["dns"] = dns;
+    }
+    shown
 }
 
 fn duration(time: Duration) -> String {
@@ -151,6 +156,7 @@ fn cluster(cluster: &Cluster) -> Value {
         })
     });
     shown["load_assignment"] = json!({"cluster_name": name, "endpoints": groups.collect::<Vec<_>>()});
+    discovery::members(&mut shown, cluster);
     shown
 }
 

@@ -70,3 +70,6 @@ impl TlsClient {
         Self { config: Arc::new(config) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,9 +89,6 @@ impl TlsSlot {
     /// Fills `open` with what the records hold so far. `None`: nothing yet, though records may have been taken in that
     /// are no data, as tickets are.
     fn unseal(&mut self, open: &mut Buf) -> Option<io::Result<usize>> {
-        if let Some(error) = self.failed.take() {
-            return Some(Err(error));
-        }
         let before = open.len();
         let end = loop {
             match self.step(open) {
@@ -125,18 +122,22 @@ impl TlsSlot {
                 Err(error) => return Err(error),
             }
         }
-        let Some(sealed) = self.sealed.as_mut().filter(|sealed| !sealed.is_empty()) else { return Ok(Step::Nothing) };
         if open.room() == 0 {
             return Ok(Step::Nothing);
         }
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let Some(sealed) = self.sealed.as_mut().filter(|sealed| !sealed.is_empty()) else { return Ok(Step::Nothing) };
         let taken = tls.read_tls(&mut sealed.bytes())?;
         if taken == 0 {
             return Err(io::ErrorKind::InvalidData.into());
         }
         sealed.consume(taken);
         if let Err(error) = tls.process_new_packets() {
+            // What was good before it is read first.
             self.failure = Some(error.into());
-            return Err(io::ErrorKind::InvalidData.into());
+            self.failed = Some(io::ErrorKind::InvalidData.into());
         }
         Ok(Step::More)
     }
@@ -191,9 +192,9 @@ impl Seal {
     }
 }
 
-/// Tells the server that nothing more comes, if that costs no waiting: many log a connection that ends without it.
-impl Drop for Seal {
-    fn drop(&mut self) {
+impl Seal {
+    /// Tells the server that nothing more comes, if that costs no waiting: many log a connection that ends without it.
+    pub(in crate::io) fn close(&mut self) {
         if self.sending {
             return;
         }
@@ -202,5 +203,11 @@ impl Drop for Seal {
         let records = self.out.cleared_vec();
         while tls.wants_write() && tls.write_tls(records).is_ok() {}
         self.handle.send_now(records);
+    }
+}
+
+impl Drop for Seal {
+    fn drop(&mut self) {
+        self.close();
     }
 }

@@ -67,7 +67,7 @@ fn plain_secret(name: &str, entries: &[(&str, &str)]) -> String {
     let mut text = format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData:\n");
     for (key, value) in entries {
         let _ = writeln!(text, "  {key}: |");
-        value.lines().for_each(|line| drop(writeln!(text, "    {line}")));
+        value.lines().for_each(|line| text.push_str(&format!("    {line}\n")));
     }
     text
 }

@@ -129,6 +129,14 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<ServiceEntry
         let what = format!("several hosts share port {}, where nothing tells them apart", port.number);
         spec.error(what, "write a ServiceEntry for each host");
     }
+    // What does not name a host in what is sent cannot be sent by name.
+    let nameless =
+        |port: &&EntryPort| !matches!(port.protocol, Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::Tls);
+    if let (Some(Resolution::DynamicDns), Some(port)) = (resolution, ports.iter().find(nameless)) {
+        let what =
+            format!("port {} is none of HTTP, HTTP2, GRPC, TLS, which resolution DYNAMIC_DNS is for", port.number);
+        spec.error(what, "write the port's \"protocol\"");
+    }
     let resolution = resolution?;
     Some(ServiceEntry { meta, hosts, ports, location, resolution, endpoints, workload_selector, addresses, export_to })
 }
@@ -268,6 +276,12 @@ impl Resolution {
         matches!(self, Self::Dns | Self::DnsRoundRobin)
     }
 
+    /// Whether there are no endpoints, because the request itself says where it goes.
+    #[must_use]
+    pub fn goes_by_request(self) -> bool {
+        matches!(self, Self::None | Self::DynamicDns)
+    }
+
     fn without_endpoints(self) -> Option<&'static str> {
         match self {
             Self::None => Some("NONE"),
@@ -278,7 +292,14 @@ impl Resolution {
 }
 
 fn endpoint(item: &Item<'_>, resolution: Option<Resolution>, ports: &[EntryPort]) -> Option<WorkloadSpec> {
-    let Some(endpoint) = workload_entry::read_endpoint(item)? else {
+    let (endpoint, is_unix) = workload_entry::read_endpoint(item)?;
+    for name in endpoint.ports.keys() {
+        if !ports.iter().any(|port| port.name == *name) {
+            let names: Vec<_> = ports.iter().map(|port| port.name.as_str()).collect();
+            item.error(format!("port \"{name}\" is not a port of this ServiceEntry"), did_you_mean(name, &names));
+        }
+    }
+    if is_unix {
         match resolution {
             Some(Resolution::Static) if ports.len() != 1 => {
                 item.error("a unix socket serves exactly one port", "write one ServiceEntry for each socket");
@@ -287,12 +308,6 @@ fn endpoint(item: &Item<'_>, resolution: Option<Resolution>, ports: &[EntryPort]
             _ => item.error("a unix socket goes with resolution STATIC only", "write \"resolution: STATIC\""),
         }
         return None;
-    };
-    for name in endpoint.ports.keys() {
-        if !ports.iter().any(|port| port.name == *name) {
-            let names: Vec<_> = ports.iter().map(|port| port.name.as_str()).collect();
-            item.error(format!("port \"{name}\" is not a port of this ServiceEntry"), did_you_mean(name, &names));
-        }
     }
     if matches!(endpoint.address, Address::Name(_)) && resolution == Some(Resolution::Static) {
         item.error("a host name is no endpoint of resolution STATIC", "write \"resolution: DNS\", or an address");

@@ -88,13 +88,13 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<WorkloadEntr
     Some(WorkloadEntry { meta, spec })
 }
 
-/// Reads an entry of a ServiceEntry's `endpoints`; `None` in place of the endpoint: it is a unix socket.
-pub(in crate::istio) fn read_endpoint(item: &Item<'_>) -> Option<Option<WorkloadSpec>> {
+/// Reads an entry of a ServiceEntry's `endpoints`; true if it is a unix socket, which has no address.
+pub(in crate::istio) fn read_endpoint(item: &Item<'_>) -> Option<(WorkloadSpec, bool)> {
     let object = item.object(&WORKLOAD_ENTRY)?;
     let body = body(&object);
     Some(match address(&object, &object.required("address")?)? {
-        Written::Served(address) => Some(WorkloadSpec { address, ..body }),
-        Written::Unix => None,
+        Written::Served(address) => (WorkloadSpec { address, ..body }, false),
+        Written::Unix => (body, true),
     })
 }
 

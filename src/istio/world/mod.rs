@@ -5,6 +5,7 @@
 //! so the same files give the same world.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
@@ -43,8 +44,9 @@ pub struct World {
     pub sidecar: Option<Sidecar>,
     /// The registry.
     pub services: Services,
-    /// The files of certificates and keys that `tls` names, whether they could be read or not.
-    pub credential_files: Vec<PathBuf>,
+    /// The files of certificates and keys that `tls` names, by name, each as it was when it was opened; `None`: it could
+    /// not be.
+    pub credential_files: Vec<(PathBuf, Option<Metadata>)>,
 }
 
 impl World {

@@ -12,6 +12,7 @@ mod mirrored;
 mod registry;
 mod responses;
 mod shared;
+mod tcp;
 
 pub use blocks::{
     ClusterCells, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats, RouteCells,
@@ -23,3 +24,4 @@ pub use histogram::{Buckets, Histogram};
 pub use mirrored::{Mirrored, Verdict};
 pub use registry::{EndpointTotals, Kept, Registry, Stat, Value};
 pub use shared::{ClusterShared, Ejections};
+pub use tcp::TcpStats;

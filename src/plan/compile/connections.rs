@@ -25,6 +25,10 @@ impl<'w> Compiler<'w> {
                 Some(timeout) => Some(timeout).filter(|timeout| !timeout.is_zero()),
                 None => cluster.idle_timeout,
             },
+            tcp_idle_timeout: match pool.tcp_idle_timeout {
+                Some(timeout) => Some(timeout).filter(|timeout| !timeout.is_zero()),
+                None => cluster.tcp_idle_timeout,
+            },
             max_requests: pool.max_requests_per_connection.and_then(NonZeroU32::new),
             max_duration: pool.max_connection_duration,
             keepalive: keepalive(of_mesh, pool.tcp_keepalive),

@@ -1,0 +1,72 @@
+//! How clusters find their members, and how names are resolved.
+
+use serde_json::{Value, json};
+
+use super::{address, duration};
+use crate::istio::model::Locality;
+use crate::plan::{Address, Cluster, Discovery, Dns, HostAddress, NameKind, Named, Names};
+
+/// What is shown in place of the members that a cluster has at the moment: they change, and the plan does not.
+pub(super) fn members(shown: &mut Value, cluster: &Cluster) {
+    match &cluster.discovery {
+        Discovery::Static => {}
+        Discovery::Names { names, .. } => {
+            shown["type"] = match names.kind {
+                NameKind::Every => "STRICT_DNS",
+                NameKind::First => "LOGICAL_DNS",
+            }
+            .into();
+            shown["respect_dns_ttl"] = true.into();
+            shown["load_assignment"] = json!({"cluster_name": cluster.name, "endpoints": named(names)});
+        }
+        // A port says that it is the ServiceEntry's own, and not the one that the request was sent to.
+        Discovery::Authority(own) => {
+            shown["type"] = "ORIGINAL_DST".into();
+            if own.at_gateways {
+                shown["type"] = Value::Null;
+                shown["cluster_type"] = json!({"name": "envoy.clusters.dynamic_forward_proxy"});
+            }
+            shown["hosts"] = (*own.host).into();
+            shown["port"] = own.port.into();
+        }
+    }
+}
+
+fn named(names: &Names) -> Vec<Value> {
+    names.named.iter().map(entry).collect()
+}
+
+fn entry(named: &Named) -> Value {
+    let host = match &named.address {
+        Address::Ip(ip) => address((*ip, named.port).into()),
+        Address::Name(name) => json!({"socket_address": {"address": name, "port_value": named.port}}),
+    };
+    let Locality { region, zone, subzone } = &named.locality;
+    let mut shown = json!({
+        "lb_endpoints": [{"endpoint": {"address": host}, "load_balancing_weight": named.weight}],
+    });
+    if !named.locality.is_empty() {
+        shown["locality"] = json!({"region": region, "zone": zone, "sub_zone": subzone});
+    }
+    shown
+}
+
+/// `spec.dns`, where there is one.
+pub(super) fn dns(dns: &Dns) -> Option<Value> {
+    let written = |address: &HostAddress| match address.port {
+        Some(port) => address.at(port).to_string(),
+        None => address.ip.to_string(),
+    };
+    let hosts = dns.hosts.iter().map(|(name, addresses)| {
+        let addresses: Vec<String> = addresses.iter().map(written).collect();
+        (name.clone(), json!(addresses))
+    });
+    (*dns != Dns::default()).then(|| {
+        json!({
+            "servers": dns.servers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "timeout": dns.timeout.map(duration),
+            "attempts": dns.attempts,
+            "hosts": hosts.collect::<serde_json::Map<_, _>>(),
+        })
+    })
+}
