@@ -152,10 +152,12 @@ impl State {
                 (breaker.connections.limit(), &stats.default_cx_open),
                 (&breaker.pending, &stats.default_rq_pending_open),
                 (&breaker.requests, &stats.default_rq_open),
-                (&breaker.retries, &stats.default_rq_retry_open),
             ] {
                 gauge.set(u64::from(limit.is_used_up()));
             }
+            let budget = cluster.limits.retry_budget.as_ref();
+            let used_up = breaker.retries_are_used_up(budget, crate::io::now());
+            stats.default_rq_retry_open.set(u64::from(used_up));
         }
     }
 

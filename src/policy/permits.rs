@@ -4,14 +4,16 @@
 mod cores;
 mod crossing;
 mod limit;
+mod recent;
 mod sync;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use crossing::Crossing;
 pub use limit::Limit;
+pub use recent::Recent;
 
 /// The limits of one cluster; `None`: unlimited, which is Istio's default and costs nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -59,6 +61,8 @@ pub struct Breaker {
     pub requests: Limit,
     /// Of retries under way.
     pub retries: Limit,
+    /// Requests that have ended, for a budget with an interval.
+    pub recent: Recent,
 }
 
 impl Breaker {
@@ -70,22 +74,33 @@ impl Breaker {
             pending: Limit::new(limits.pending),
             requests: Limit::new(limits.requests),
             retries: Limit::new(limits.retries),
+            recent: Recent::default(),
         }
     }
 
     /// Takes a retry, if the budget or, without one, the limit has one left.
     #[must_use]
-    pub fn take_retry(&self, budget: Option<&RetryBudget>) -> bool {
+    pub fn take_retry(&self, budget: Option<&RetryBudget>, now: Instant) -> bool {
         match budget {
-            Some(budget) => self.retries.take_below(|| self.allowed(budget)),
+            Some(budget) => self.retries.take_below(|| self.allowed(budget, now)),
             None => self.retries.take(),
         }
     }
 
     /// How many retries a budget allows at a time, as things are.
     #[must_use]
-    pub fn allowed(&self, budget: &RetryBudget) -> u32 {
-        budget.of(self.requests.taken().saturating_add(self.pending.taken()))
+    pub fn allowed(&self, budget: &RetryBudget, now: Instant) -> u32 {
+        let under_way = self.requests.taken().saturating_add(self.pending.taken());
+        budget.of(under_way.saturating_add(self.recent.count(now, budget.interval)))
+    }
+
+    /// Whether no further retry may be made.
+    #[must_use]
+    pub fn retries_are_used_up(&self, budget: Option<&RetryBudget>, now: Instant) -> bool {
+        match budget {
+            Some(budget) => self.retries.taken() >= self.allowed(budget, now),
+            None => self.retries.is_used_up(),
+        }
     }
 
     /// Other limits from now on. What is taken above a lower one stays until it is given back.

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
@@ -75,12 +76,17 @@ pub(super) enum For {
 pub struct Permit {
     admission: Rc<Admission>,
     of: For,
+    /// Of a request that counts on when it has ended.
+    began: Option<Instant>,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         if self.admission.gives_up(self.of) {
             self.admission.limit(self.of).give_back(1);
+        }
+        if let (Some(began), Some(interval)) = (self.began, self.admission.interval()) {
+            self.admission.breaker.recent.ended(began, now(), interval);
         }
     }
 }
@@ -203,16 +209,21 @@ impl Admission {
             return Err(Overflow);
         }
         self.hold(of);
-        Ok(Permit { admission: self.clone(), of })
+        Ok(Permit { admission: self.clone(), of, began: None })
+    }
+
+    /// For how long requests count towards the retry budget, where that is longer than they take.
+    fn interval(&self) -> Option<Duration> {
+        Some(self.terms.get().retry_budget?.interval).filter(|interval| !interval.is_zero())
     }
 
     /// Takes the permit of a retry.
     pub(super) fn take_retry(self: &Rc<Self>) -> Result<Permit, Overflow> {
-        if !self.breaker.take_retry(self.terms.get().retry_budget.as_ref()) {
+        if !self.breaker.take_retry(self.terms.get().retry_budget.as_ref(), now()) {
             return Err(Overflow);
         }
         self.hold(For::Retry);
-        Ok(Permit { admission: self.clone(), of: For::Retry })
+        Ok(Permit { admission: self.clone(), of: For::Retry, began: None })
     }
 
     fn take_place(self: &Rc<Self>) -> Option<Place> {
@@ -278,7 +289,8 @@ impl Admission {
         endpoint: &Rc<LocalEndpoint>,
     ) -> Result<Upstream, Overflow> {
         match self.take(For::Request) {
-            Ok(request) => {
+            Ok(mut request) => {
+                request.began = self.interval().map(|_| now());
                 upstream.serve(request);
                 Ok(upstream)
             }
@@ -547,7 +559,7 @@ async fn bring_up(
 }
 
 /// How long the permit of a connection that did not come up in time is held back.
-const LETTING_GO: std::time::Duration = std::time::Duration::from_millis(10);
+const LETTING_GO: Duration = Duration::from_millis(10);
 
 /// A request's place in the line. Dropped, it leaves it.
 #[derive(Debug)]

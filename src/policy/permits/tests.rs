@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use super::cores::CoreSet;
 use super::*;
 
@@ -83,11 +85,50 @@ fn a_budget_is_a_share_of_the_requests_and_never_below_its_least() {
 #[test]
 fn a_budget_stands_in_the_place_of_the_limit() {
     let breaker = Breaker::new(&BreakerLimits { retries: Some(0), ..BreakerLimits::default() }, 1);
-    let budget = RetryBudget { percent: 50.0, min_concurrency: 1, interval: Duration::ZERO };
-    assert!(!breaker.take_retry(None));
-    assert!(breaker.take_retry(Some(&budget)) && !breaker.take_retry(Some(&budget)));
+    let (budget, now) = (RetryBudget { percent: 50.0, min_concurrency: 1, interval: Duration::ZERO }, begin());
+    assert!(!breaker.take_retry(None, now));
+    assert!(breaker.take_retry(Some(&budget), now) && !breaker.take_retry(Some(&budget), now));
     for _ in 0..2 {
         assert!(breaker.requests.take() && breaker.pending.take());
     }
-    assert!(breaker.take_retry(Some(&budget)) && !breaker.take_retry(Some(&budget)), "half of four");
+    assert!(breaker.take_retry(Some(&budget), now) && !breaker.take_retry(Some(&budget), now), "half of four");
+}
+
+/// A moment to count from.
+#[allow(clippy::disallowed_methods, reason = "an instant cannot be had otherwise; the tests only add to it")]
+fn begin() -> Instant {
+    Instant::now()
+}
+
+#[test]
+fn requests_count_for_the_interval_from_their_beginning() {
+    let (recent, begin) = (Recent::default(), begin());
+    let at = |ms: u64| begin + Duration::from_millis(ms);
+    let interval = Duration::from_millis(800);
+    assert_eq!(recent.count(at(0), interval), 0);
+    for (began, ended) in [(0, 10), (0, 500), (300, 310), (0, 900)] {
+        recent.ended(at(began), at(ended), interval);
+    }
+    // To an eighth: 100 ms.
+    for (ms, count) in [(310, 3), (800, 3), (900, 1), (1100, 1), (1200, 0), (100_000, 0)] {
+        assert_eq!(recent.count(at(ms), interval), count, "after {ms} ms");
+    }
+    // A place in the ring is used again and again.
+    for round in 0..100 {
+        recent.ended(at(100_000 + 400 * round), at(100_000 + 400 * round), interval);
+        assert_eq!(recent.count(at(100_000 + 400 * round), interval), if round < 2 { round as u32 + 1 } else { 3 });
+    }
+    assert_eq!(recent.count(at(200_000), Duration::ZERO), 0);
+}
+
+#[test]
+fn a_budget_counts_the_requests_of_its_interval() {
+    let breaker = Breaker::new(&BreakerLimits::default(), 1);
+    let (interval, begin) = (Duration::from_secs(8), begin());
+    let budget = RetryBudget { percent: 10.0, min_concurrency: 0, interval };
+    assert_eq!(breaker.allowed(&budget, begin), 0);
+    (0..30).for_each(|_| breaker.recent.ended(begin, begin, interval));
+    assert_eq!(breaker.allowed(&budget, begin), 3);
+    assert!(!breaker.retries_are_used_up(Some(&budget), begin));
+    assert!(breaker.retries_are_used_up(Some(&budget), begin + 2 * interval));
 }
