@@ -320,7 +320,7 @@ async fn carry(
     if let Exchanged::Tried(Tried::Over(Run { ended: ended @ Ended::UpstreamReset, .. })) = &mut exchanged
         && let Some(failure) = upstream.reader.tls_failure()
     {
-        *ended = Ended::TlsBroke(failure);
+        *ended = Ended::TlsBroke(Box::new(failure));
     }
     count(&exchanged, story, &notes, (local, endpoint), &mut upstream);
     if let Exchanged::Tried(Tried::Over(Run { ended, began, .. })) = &exchanged {
@@ -348,7 +348,7 @@ pub(super) fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &E
     let failed = match ended {
         Ended::ConnectFailed(_) | Ended::ConnectTimedOut => true,
         // A Host that is no name is the client's doing.
-        Ended::TlsFailed(failure) => *failure != TlsFailure::NoName,
+        Ended::TlsFailed(failure) => **failure != TlsFailure::NoName,
         Ended::UpstreamReset | Ended::TlsBroke(_) => true,
         Ended::UpstreamProtocol | Ended::UpstreamCut | Ended::UpstreamCorrupt => true,
         Ended::RequestTimedOut | Ended::TryTimedOut => awaited,

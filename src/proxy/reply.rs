@@ -30,11 +30,11 @@ pub(super) enum Ended {
     /// No connection within the connect timeout: 503 UF.
     ConnectTimedOut,
     /// The connection could not be secured: 503 UF.
-    TlsFailed(TlsFailure),
+    TlsFailed(Box<TlsFailure>),
     /// The upstream ended the connection before its response began: 503 UC.
     UpstreamReset,
     /// The same, and before that it said why, or broke TLS: 503 UC.
-    TlsBroke(TlsFailure),
+    TlsBroke(Box<TlsFailure>),
     /// The upstream did not speak HTTP/1: 502 UPE.
     UpstreamProtocol,
     /// The upstream ended the connection inside its response.

@@ -297,7 +297,7 @@ pub(super) async fn run_undeclared(
 /// What an end means to a retry policy; `None` for ends that nothing can mend.
 fn outcome(ended: &Ended, progress: &Progress) -> Option<Outcome> {
     Some(match ended {
-        Ended::TlsFailed(TlsFailure::NoName) => return None,
+        Ended::TlsFailed(failure) if **failure == TlsFailure::NoName => return None,
         Ended::ConnectFailed(_) | Ended::ConnectTimedOut | Ended::TlsFailed(_) => Outcome::ConnectFailed,
         Ended::UpstreamReset | Ended::TlsBroke(_) => Outcome::Reset { sent: progress.written.get() > 0 },
         Ended::UpstreamProtocol => Outcome::Reset { sent: true },

@@ -26,7 +26,7 @@ pub enum ConnectError {
     TimedOut,
     /// The connection is there, and could not be secured.
     #[error("{}", tls_error(.0))]
-    Tls(TlsFailure),
+    Tls(Box<TlsFailure>),
 }
 
 impl ConnectError {
@@ -127,7 +127,7 @@ async fn ready(
     })?;
     match (&shared.tls, name) {
         (None, _) => Ok(conn),
-        (Some(_), None) => Err(ConnectError::Tls(TlsFailure::NoName)),
+        (Some(_), None) => Err(ConnectError::Tls(Box::new(TlsFailure::NoName))),
         (Some(tls), Some(name)) => tls.secure(conn, name, deadline, stats.ssl()).await,
     }
 }

@@ -44,7 +44,7 @@ pub struct Upstream {
     pub handle: Handle,
     peer: SocketAddr,
     /// Over TLS, who the server has proved to be.
-    name: Option<ServerName<'static>>,
+    name: Option<Box<ServerName<'static>>>,
     local: Option<SocketAddr>,
     life: Life,
     /// That of the request under way, where requests are limited.
@@ -93,6 +93,7 @@ impl Upstream {
         let local = conn.handle.local_addr().ok();
         let Conn { reader, writer, handle } = conn;
         let open = Open::begin(life.opened, cluster, endpoint);
+        let name = name.map(Box::new);
         Self { reader, writer, buf: Buf::default(), handle, peer, name, local, life, request: None, open }
     }
 
@@ -152,7 +153,7 @@ impl Upstream {
 
     /// Whether a request may use it that wants the server to be `name`; `None`: it does not matter.
     pub(super) fn is_for(&self, name: Option<&ServerName<'_>>) -> bool {
-        name.is_none_or(|name| self.name.as_ref() == Some(name))
+        name.is_none_or(|name| self.name.as_deref() == Some(name))
     }
 
     /// Counts a request onto the connection; true if it is not the first.

@@ -41,7 +41,7 @@ impl Secured {
             Some(other) => return Ok(other.clone()),
             None => {}
         }
-        ServerName::try_from(without_port(host)).map_err(|_| ConnectError::Tls(TlsFailure::NoName))
+        ServerName::try_from(without_port(host)).map_err(|_| ConnectError::Tls(Box::new(TlsFailure::NoName)))
     }
 
     /// Secures a new connection.
@@ -65,7 +65,7 @@ impl Secured {
             Err(SecureError::TimedOut) => Err(ConnectError::TimedOut),
             Err(SecureError::Failed(failure)) => {
                 count(&failure, stats);
-                Err(ConnectError::Tls(failure))
+                Err(ConnectError::Tls(Box::new(failure)))
             }
         }
     }
