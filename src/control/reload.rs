@@ -168,7 +168,7 @@ impl Running {
         let Some(loaded) = loaded else {
             return self.refuse("reading it panicked");
         };
-        let Loaded { plan, problems, snapshot } = *loaded;
+        let Loaded { plan, problems, snapshot, .. } = *loaded;
         self.reloads.seen = snapshot;
         let errors = problems.iter().filter(|problem| problem.is_error()).count();
         if errors > 0 {

@@ -4,8 +4,9 @@ use serde::Serialize;
 
 use super::ask::{BadQuestion, Question};
 use super::resilience::{Connections, Tries};
-use super::{near, words};
+use super::{names, near, undeclared, words};
 use crate::base::rng::Rng;
+use crate::istio::world::Hidden;
 use crate::plan::{
     self, Condition, Decision, Forward, Origin, Plan, Redirect, Request, Route, RouteTable, Target, VirtualHost,
     Witness,
@@ -125,6 +126,8 @@ pub enum Verdict {
     Blackhole {
         /// 502.
         status: u16,
+        /// What would have to be declared, a line each.
+        missing: Vec<String>,
     },
     /// Nothing takes it: 404, flag NR.
     NotFound,
@@ -159,8 +162,10 @@ pub struct Cluster {
     /// What holds for the connections to it.
     #[serde(flatten)]
     pub connections: Connections,
-    /// Address and weight of each; none: requests get 503, flag UH. What it would take to know their health is to ask
-    /// the running proxy.
+    /// What is resolved to find endpoints, a line each; none where they are written down. Where the names are at the
+    /// moment is to be asked of the running proxy, as is the health of endpoints.
+    pub found_by: Vec<String>,
+    /// Address and weight of each that is written down; none, and nothing to resolve: requests get 503, flag UH.
     pub endpoints: Vec<(String, u32)>,
 }
 
@@ -202,11 +207,11 @@ impl Answer {
     }
 }
 
-/// Asks the plan.
+/// Asks the plan. `hidden` are the services that the mesh listener does not see.
 ///
 /// # Errors
 /// If the question is no request, or it is not plain which listener it is for.
-pub fn explain(plan: &Plan, question: &Question) -> Result<Answer, BadQuestion> {
+pub fn explain(plan: &Plan, hidden: &[Hidden], question: &Question) -> Result<Answer, BadQuestion> {
     let (id, listener) = question.listener(plan)?;
     let asked = question.read(plan.proxy.path_form())?;
     let request = asked.request(listener.kind);
@@ -233,7 +238,7 @@ pub fn explain(plan: &Plan, question: &Question) -> Result<Answer, BadQuestion> 
             conditions: held,
             cors: route.cors.is_some(),
         }),
-        verdict: verdict(plan, &decision, &request),
+        verdict: verdict(plan, &decision, &request, || undeclared::missing(listener, hidden, request.authority)),
         passed_over: passed,
         nearest,
     })
@@ -304,13 +309,18 @@ fn taken<'p>(decision: &Decision<'p>) -> Option<&'p Route> {
     }
 }
 
-fn verdict(plan: &Plan, decision: &Decision<'_>, request: &Request<'_>) -> Verdict {
+fn verdict(
+    plan: &Plan,
+    decision: &Decision<'_>,
+    request: &Request<'_>,
+    missing: impl FnOnce() -> Vec<String>,
+) -> Verdict {
     match decision {
         Decision::NotFound => Verdict::NotFound,
         Decision::Passthrough { .. } => Verdict::Passthrough,
         // Only what ringway made itself has no rule.
         Decision::Direct { route, direct } if route.origin.rule.is_none() => {
-            Verdict::Blackhole { status: direct.status }
+            Verdict::Blackhole { status: direct.status, missing: missing() }
         }
         Decision::Direct { direct, .. } => {
             Verdict::DirectResponse { status: direct.status, body_bytes: direct.body.len() }
@@ -362,11 +372,11 @@ fn destination_of(plan: &Plan, destination: &plan::Destination, total: u64) -> D
     let percent = if total == 0 { 100.0 } else { 100.0 * f64::from(destination.weight) / total as f64 };
     let (cluster, found) = match &destination.target {
         Target::Known(id) => plan.cluster(*id).map_or((String::new(), None), |cluster| {
-            let endpoints = cluster.endpoints.iter().map(|endpoint| (endpoint.address.to_string(), endpoint.weight));
             let found = Cluster {
                 load_balancing: words::load_balancing(&cluster.spread),
                 connections: Connections::of(cluster),
-                endpoints: endpoints.collect(),
+                found_by: names::found_by(cluster),
+                endpoints: names::known(plan, cluster),
             };
             (cluster.name.clone(), Some(found))
         }),

@@ -6,9 +6,11 @@
 
 mod answer;
 mod ask;
+mod names;
 mod near;
 mod resilience;
 mod text;
+mod undeclared;
 mod words;
 
 pub use answer::{Answer, Cluster, Destination, Host, Listener, Near, Passed, Place, Rule, Verdict, explain};
