@@ -48,6 +48,7 @@ fn heads(criterion: &mut Criterion) {
         proto: b"http",
         request_id: b"263d6ffe-9d76-44bf-bb3b-94ff0b796521",
         attempt: 1,
+        hops: b"",
         ..Forwarded::default()
     };
     for (name, message) in [("small", SMALL.to_vec()), ("40 lines", forty_lines())] {

@@ -51,6 +51,7 @@ fn plan(virtual_hosts: Vec<VirtualHost>) -> Plan {
         kind: ListenerKind::Gateway(80),
         gateways: vec!["default/g".into()],
         tables: vec![table],
+        outbound: None,
     };
     let proxy = ProxySettings::resolve(&Proxy::default(), &Overrides::default());
     Plan { listeners: vec![listener].into(), clusters: Vec::new(), proxy }
@@ -82,6 +83,7 @@ impl Sample {
             path: self.path.as_bytes(),
             query: b"",
             target: self.path.as_bytes(),
+            port: None,
             authority: self.authority.as_bytes(),
             scheme: b"http",
             peer: SocketAddr::from(([127, 0, 0, 1], 40000)),

@@ -39,8 +39,8 @@ fn main() -> ExitCode {
 fn source(paths: &[PathBuf], reading: &ReadingArgs, overrides: Overrides) -> Source {
     // Nobody reads a closed pipe: the exit code still says what there is to say.
     let tell: fn(&Problem) = match reading.output {
-        Output::Text => |problem| drop(writeln!(std::io::stderr(), "{problem}")),
-        Output::Json => |problem| drop(writeln!(std::io::stderr(), "{}", problem.to_json())),
+        Output::Text => |problem| drop(writeln!(std::io::stderr(), "{}", problem.when_served())),
+        Output::Json => |problem| drop(writeln!(std::io::stderr(), "{}", problem.when_served().to_json())),
     };
     let options = istio::Options { permissive: reading.permissive };
     Source { paths: paths.to_vec(), options, overrides, tell }
@@ -56,10 +56,15 @@ fn run(args: &RunArgs) -> ExitCode {
 }
 
 fn check(args: &CheckArgs) -> ExitCode {
-    let source = source(&args.paths, &args.reading, args.proxy.overrides());
+    let tell: fn(&Problem) = match args.reading.output {
+        Output::Text => |problem| drop(writeln!(std::io::stderr(), "{problem}")),
+        Output::Json => |problem| drop(writeln!(std::io::stderr(), "{}", problem.to_json())),
+    };
+    let source = Source { tell, ..source(&args.paths, &args.reading, args.proxy.overrides()) };
     let problems = source.load(&mut std::io::stdin().lock()).problems;
     let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
-    let (errors, warnings, notes) = (count(Severity::Error), count(Severity::Warning), count(Severity::Note));
+    let errors = count(Severity::Error) + count(Severity::Broken);
+    let (warnings, notes) = (count(Severity::Warning), count(Severity::Note));
     if args.reading.output == Output::Text {
         let notes = if notes > 0 { format!(", {notes} notes") } else { String::new() };
         let _ = writeln!(std::io::stdout(), "{errors} errors, {warnings} warnings{notes}"); // as above

@@ -19,6 +19,7 @@ use support::client::Client;
 use support::origin::Origin;
 use support::ports;
 use support::ringway::{DRIVERS, Driver, everything_to};
+use support::wait::eventually;
 
 /// Threads that may allocate in this process: the workers, control, origins, the test itself. One beyond shares the last.
 const THREADS: usize = 256;
@@ -90,7 +91,9 @@ fn by_workers() -> u64 {
 
 fn proxy_document(driver: Driver, port: u16, log: &str) -> String {
     // The format asks for response headers, so that those are kept for the log.
-    let format = "'%START_TIME% %REQ(:PATH)% %REQ(X-TENANT)% %RESP(X-ROUTE)% %RESPONSE_CODE% %ROUTE_NAME%'";
+    let format = "'%START_TIME% %EMIT_TIME(%s.%3f)% %REQ(:PATH)% %REQ(X-TENANT?X-USER):9% %RESP(X-ROUTE)% %RESPONSE_CODE% \
+                  %ROUTE_NAME% %QUERY_PARAM(with)% %PATH(NQ)% %RESPONSE_FLAGS_LONG% %RESPONSE_CODE_DETAILS% %DURATION% \
+                  %UPSTREAM_HOST% %UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_PORT% %BYTES_SENT% %HOSTNAME%'";
     format!(
         "apiVersion: ringway.dev/v1\nkind: Proxy\nmetadata: {{name: test}}\nspec:\n  cpus: [0]\n  driver: {}\n  \
          bind: 127.0.0.1\n  admin: 'off'\n  ports: {{80: {port}}}\n  mesh: {{listen: '127.0.0.1:{}'}}\n  \
@@ -141,6 +144,24 @@ spec:
     headers: {response: {set: {x-route: 'moved from %REQ(:path)%'}}}
   - match: [{uri: {prefix: /direct}}]
     directResponse: {status: 200, body: {string: hello}}
+  - name: matched
+    match:
+    - {uri: {regex: '/never/.*'}, headers: {user-agent: {regex: '.*test.*'}}}
+    - uri: {prefix: /MATCHED/}
+      ignoreUriCase: true
+      method: {regex: 'GET|HEAD'}
+      scheme: {exact: http}
+      authority: {prefix: rules.}
+      headers: {user-agent: {regex: 't[a-z]+'}, accept: {prefix: '*/'}, x-secret: {}}
+      withoutHeaders: {x-robot: {}, user-agent: {exact: robot}}
+      queryParams: {with: {regex: 'q.*'}, other: {}}
+      statPrefix: matched
+    timeout: 30s
+    retries: {attempts: 2, perTryTimeout: 10s, retryOn: '5xx'}
+    route: [{destination: {host: origin, port: {number: 8000}}}]
+  - match: [{uri: {prefix: /aborted}}]
+    fault: {abort: {httpStatus: 418, percentage: {value: 100}}}
+    route: [{destination: {host: origin, port: {number: 8000}}}]
 "#;
 
 /// Ways to choose an endpoint that do more than draw one.
@@ -168,6 +189,47 @@ fn balanced(here: u16, there: u16) -> String {
         )
     });
     documents.collect::<Vec<String>>().join("---\n")
+}
+
+/// Hosts whose requests are copied to the `mirror`, by what is compared of the answers.
+const MIRRORED: [(&str, &str); 3] = [("mirrored", "{}"), ("statuses", "'true'"), ("bodies", "body")];
+
+/// Calls to the allocator that one copy may cost: its task and the future in it, what it shares with the request, the
+/// list of these, a timer, the lines of the answer's head.
+const ONE_COPY: u64 = 8;
+
+fn mirrored(mirror: u16) -> String {
+    let hosts = MIRRORED.iter().map(|(name, compare)| {
+        let annotations =
+            if *compare == "{}" { "{}".to_owned() } else { format!("{{ringway.dev/mirror-compare: {compare}}}") };
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}, annotations: \
+             {annotations}}}\nspec: {{hosts: [{name}.example.com], gateways: [edge], http: [{{mirror: {{host: \
+             mirror.example.com}}, route: [{{destination: {{host: origin, port: {{number: 8000}}}}}}]}}]}}\n"
+        )
+    });
+    let entry = format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: mirror}}\nspec: {{hosts: \
+         [mirror.example.com], resolution: STATIC, ports: [{{number: 80, name: http}}], endpoints: [{{address: \
+         127.0.0.1, ports: {{http: {mirror}}}}}]}}\n"
+    );
+    hosts.chain([entry]).collect::<Vec<String>>().join("---\n")
+}
+
+/// A service of which one endpoint is ejected at the first request that meets it.
+fn ejecting(there: u16) -> String {
+    let refusing = ports::free();
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: ejecting}}\nspec: {{hosts: \
+         [ejecting.example.com], gateways: [edge], http: [{{route: [{{destination: {{host: \
+         ejecting.example.com}}}}]}}]}}\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: \
+         {{name: ejecting}}\nspec: {{host: ejecting.example.com, trafficPolicy: {{outlierDetection: \
+         {{consecutiveGatewayErrors: 1, splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: 1, \
+         interval: 0.05s, baseEjectionTime: 60s, maxEjectionPercent: 50}}}}}}\n---\napiVersion: \
+         networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: ejecting}}\nspec: {{hosts: \
+         [ejecting.example.com], resolution: STATIC, ports: [{{number: 80, name: http}}], endpoints: [{{address: \
+         127.0.0.1, ports: {{http: {there}}}}}, {{address: 127.0.0.1, ports: {{http: {refusing}}}}}]}}\n"
+    )
 }
 
 /// A request, and the status and length of its answer.
@@ -200,6 +262,10 @@ fn asks(origin: u16) -> Vec<Ask> {
         ask("rewritten by regex", "GET /v12/some/path?with=query", rules, false, (200, 1024)),
         ask("redirected", "GET /old/path?with=query", rules, false, (301, 0)),
         ask("answered here", "GET /direct", rules, false, (200, 5)),
+        ask("past an ejected endpoint", "GET /some/path", "Host: ejecting.example.com\r\n", false, (200, 1024)),
+        ask("matched by everything", "GET /matched/path?with=query&other", rules, false, (200, 1024)),
+        ask("matched by nothing", "GET /nowhere?with=query", rules, false, (404, 0)),
+        ask("aborted", "GET /aborted", rules, false, (418, 18)),
         ask("from an application", "GET /some/path", &declared, true, (200, 1024)),
         ask("to an undeclared host", "GET /some/path", &undeclared, true, (200, 1024)),
     ];
@@ -221,16 +287,16 @@ fn requests_on_a_connection_that_stays_allocate_nothing() {
         "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nx-internal: 1\r\ncontent-length: 1024\r\n\r\n{}",
         "x".repeat(1024)
     );
-    let mut seen = Vec::new();
+    let (mut seen, mut copied) = (Vec::new(), Vec::new());
     for driver in DRIVERS {
-        let [origin, other] = [(); 2].map(|()| Origin::replying(reply.clone()));
+        let [origin, other, mirror] = [(); 3].map(|()| Origin::replying(reply.clone()));
         let dir = tempfile::TempDir::new().expect("a temporary folder");
         let log = dir.path().join("access.log");
         let proxy = proxy_document(driver, ports::free(), log.to_str().expect("a path in UTF-8"));
         let config = dir.path().join("config.yaml");
-        let documents =
-            [proxy, everything_to(&[origin.port()]), RULES.to_owned(), balanced(origin.port(), other.port())]
-                .join("---\n");
+        let others =
+            [RULES.to_owned(), balanced(origin.port(), other.port()), mirrored(mirror.port()), ejecting(other.port())];
+        let documents = [proxy, everything_to(&[origin.port()]), others.join("---\n")].join("---\n");
         std::fs::write(&config, documents).expect("write the YAML");
 
         let options = istio::Options { permissive: false };
@@ -250,8 +316,30 @@ fn requests_on_a_connection_that_stays_allocate_nothing() {
             requests(&mut client, &ask, 1_000);
             seen.push((driver.name(), ask.what, by_workers() - before));
         }
+        for (name, _) in MIRRORED {
+            let head = format!("GET /some/path HTTP/1.1\r\nHost: {name}.example.com\r\nAccept: */*\r\n\r\n");
+            let ask = Ask { what: name, head, mesh: false, answer: (200, 1024) };
+            let mut client = Client::connect(addresses[0]);
+            let mut ask_and_wait = |count: usize| {
+                for _ in 0..count {
+                    requests(&mut client, &ask, 1);
+                    // One copy at a time, so that its connection is there for the next.
+                    eventually("the copy", || (mirror.take().len() == 1).then_some(()));
+                }
+            };
+            ask_and_wait(100);
+            let before = by_workers();
+            ask_and_wait(300);
+            copied.push((driver.name(), name, by_workers() - before));
+        }
         events.send(Event::Stop).expect("control listens");
         serving.join().expect("a clean stop");
     }
     assert!(seen.iter().all(|(.., calls)| *calls == 0), "calls to the allocator during 1,000 requests each: {seen:?}");
+    for [(driver, _, plain), compared @ ..] in copied.as_chunks::<3>().0 {
+        assert!(*plain <= 300 * ONE_COPY, "{plain} calls to the allocator for 300 copies on {driver}");
+        // To compare answers that are the same costs nothing more; one in ten copies may open a connection.
+        let dear = compared.iter().find(|(.., calls)| calls.abs_diff(*plain) > 100);
+        assert!(dear.is_none(), "{plain} calls to the allocator for 300 copies on {driver}, but {dear:?}");
+    }
 }

@@ -73,6 +73,7 @@ const EXAMPLES: &[(&str, &[&[&str]])] = &[
     ("timeouts-retries/retries", &[&["GET", "http://ratings:9080/"]]),
     ("circuit-breaking", &[&["GET", "http://httpbin:8000/get"]]),
     ("fault-injection", &[&["-H", "end-user: jason", "GET", "http://ratings:9080/"], &["GET", "http://ratings:9080/"]]),
+    ("mirror-compare", &[&["GET", "http://shop:8000/price"]]),
     ("mirroring", &[&["GET", "http://httpbin:8000/headers"]]),
     (
         "egress/one-process",
@@ -82,6 +83,10 @@ const EXAMPLES: &[(&str, &[&[&str]])] = &[
             &["--gateway", "mesh", "GET", "http://example.com/"],
             &["--gateway", "mesh", "GET", "http://httpbin.org:81/ip"],
         ],
+    ),
+    (
+        "tls-origination",
+        &[&["GET", "http://edition.cnn.com/politics"], &["GET", "http://edition.cnn.com:443/politics"]],
     ),
 ];
 

@@ -28,6 +28,18 @@ pub const REPLAY_BODY_BYTES: u64 = 1 << 20;
 /// many slow uploads at once must not take the machine's memory for retries that hardly ever come.
 pub const REPLAY_CORE_BYTES: usize = 64 << 20;
 
+/// Times that a request may pass through one ringway before it is taken for one that goes round in circles (508). Egress
+/// through a gateway of the same process is two. More are right where applications copy the headers of what they are asked
+/// into what they ask, and all share one ringway; each pass holds two connections, so a circle must not be long.
+pub const MOST_PASSES: u32 = 10;
+
+/// Ringways that a request may have passed through, each once or more. No path is so long; the bound is for the header.
+pub const MOST_RINGWAYS: usize = 32;
+
+/// First bytes of a redirected connection that are looked at to find out what it speaks: a request line or a TLS
+/// ClientHello. What is not plain by then is no HTTP.
+pub const MOST_FIRST_BYTES: usize = 16 * 1024;
+
 /// Bytes that one copy of a mirrored request may lie behind the original before it is given up. Several times what
 /// arrives while a connection is made, so that a mirror that is as fast as the original always gets the whole body.
 pub const MIRROR_BODY_BYTES: usize = 4 << 20;

@@ -11,6 +11,7 @@ use core_affinity::CoreId;
 use super::Event;
 use crate::base::limits::{MIRROR_DESCRIPTORS, MIRRORS_PER_CORE};
 use crate::base::rng::Rng;
+use crate::h1::hops;
 use crate::io::{self, doorbell};
 use crate::observe::access_log::AccessLog;
 use crate::observe::writer::LogSink;
@@ -30,6 +31,8 @@ pub(super) struct Crew {
     events: Sender<Event>,
     budget: Arc<Budget>,
     stands_for_loopback: Option<IpAddr>,
+    /// The id of the process in `x-ringway-hops`.
+    instance: hops::Id,
     /// Copies of requests that a worker may have under way.
     most_mirrors: usize,
     /// Threads started so far. A thread's number tells its reports from those of its predecessor.
@@ -82,6 +85,7 @@ impl Crew {
             events,
             budget,
             stands_for_loopback,
+            instance: hops::id(fastrand::u32(..)),
             most_mirrors: most_mirrors(descriptors, cpus.len()),
             lives: 0,
         }
@@ -115,6 +119,7 @@ impl Crew {
                 budget: self.budget.clone(),
                 stands_for_loopback: self.stands_for_loopback,
                 hostname: hostname(),
+                instance: self.instance,
                 ask_where: ask_where(index, reports.clone()),
                 most_mirrors: self.most_mirrors,
                 tell_mirrors: tell_mirrors(index, reports.clone()),

@@ -169,6 +169,9 @@ impl Running {
             return self.refuse("reading it panicked");
         };
         let Loaded { plan, problems, snapshot, .. } = *loaded;
+        if let Some(watch) = &self.reloads.watch {
+            watch.follow(&snapshot);
+        }
         self.reloads.seen = snapshot;
         let errors = problems.iter().filter(|problem| problem.is_error()).count();
         if errors > 0 {
@@ -327,6 +330,7 @@ fn kept(plan: &Plan) -> Kept<'_> {
             .collect(),
         listeners: plan.listeners.iter().map(|listener| listener.name.as_str()).collect(),
         http: plan.listeners.iter().map(|listener| listener.stat_prefix.as_str()).collect(),
+        tcp: plan.tcp_stat_names().collect(),
         routes: plan.stat_prefixes().collect(),
     }
 }

@@ -48,8 +48,9 @@ impl Source {
     #[must_use]
     pub fn load(&self, stdin: &mut dyn Read) -> Loaded {
         // Taken first: what is written while the files are read differs from it, and is read once more.
-        let snapshot = Snapshot::take(&self.paths);
+        let mut snapshot = Snapshot::take(&self.paths, &[]);
         let (world, mut problems) = istio::read(&self.paths, stdin, self.options);
+        snapshot.add(&world.credential_files);
         let (plan, more) = plan::compile(&world, ProxySettings::resolve(&world.proxy, &self.overrides));
         problems.extend(more);
         if let Err(error) = log_format(&plan.proxy) {

@@ -322,6 +322,7 @@ pub(super) fn core_stats(plan: &Plan, registry: &Registry, core: usize) -> CoreS
             .collect(),
         listeners: plan.listeners.iter().map(|listener| registry.listener(core, &listener.name)).collect(),
         http: plan.listeners.iter().map(|listener| registry.http(core, &listener.stat_prefix)).collect(),
+        tcp: plan.tcp_stat_names().map(|name| registry.tcp(core, name)).collect(),
         routes: plan.stat_prefixes().map(|(host, stat_prefix)| registry.route(core, host, stat_prefix)).collect(),
     }
 }

@@ -40,6 +40,8 @@ type Version = (Id, u64, (i64, i64), (i64, i64));
 pub struct Snapshot {
     files: BTreeMap<PathBuf, Version>,
     folders: HashMap<Id, PathBuf>,
+    /// Files that the configuration names, and that are read with it.
+    named: Vec<PathBuf>,
 }
 
 /// The same if the same files are read from it in the same state.
@@ -50,9 +52,9 @@ impl PartialEq for Snapshot {
 }
 
 impl Snapshot {
-    /// How the files under `paths` are now. What does not exist or cannot be read is left out.
+    /// How the files under `paths`, and those `named` there, are now. What does not exist or cannot be read is left out.
     #[must_use]
-    pub fn take(paths: &[PathBuf]) -> Self {
+    pub fn take(paths: &[PathBuf], named: &[PathBuf]) -> Self {
         let (mut snapshot, mut read) = (Self::default(), HashSet::new());
         for path in paths.iter().filter(|path| path.as_os_str() != "-") {
             let Ok(path) = std::path::absolute(path) else { continue };
@@ -63,7 +65,24 @@ impl Snapshot {
                 Err(_) => {}
             }
         }
+        for path in named {
+            snapshot.name(path, fs::metadata(path).ok().as_ref());
+        }
         snapshot
+    }
+
+    /// Adds files that were named, as they were when they were read.
+    pub fn add(&mut self, files: &[(PathBuf, Option<Metadata>)]) {
+        files.iter().for_each(|(path, about)| self.name(path, about.as_ref()));
+    }
+
+    fn name(&mut self, path: &Path, about: Option<&Metadata>) {
+        self.named.push(path.to_owned());
+        let Ok(path) = std::path::absolute(path) else { return };
+        self.way_to(&path, &mut MOST_LINKS.clone());
+        if let Some(about) = about {
+            self.file(path, about);
+        }
     }
 
     fn file(&mut self, path: PathBuf, about: &Metadata) {
@@ -140,6 +159,8 @@ fn is_missing(error: &notify::Error) -> bool {
 enum Hint {
     /// Something has happened in one of the folders.
     Look,
+    /// The configuration names other files now.
+    Named(Vec<PathBuf>),
     /// These are gone; a watch on one of them has ended.
     Removed(Vec<PathBuf>),
     /// It is no longer wanted.
@@ -170,10 +191,15 @@ impl Watch {
                 Ok(_) | Err(_) => hint.send(Hint::Look),
             };
         })?;
-        let watching = Watching { paths, watcher, watched: HashMap::new(), hinted };
+        let watching = Watching { paths, named: last.named.clone(), watcher, watched: HashMap::new(), hinted };
         let thread = std::thread::Builder::new().name("watch".to_owned());
         let thread = thread.spawn(move || watching.run(last, &events)).map_err(notify::Error::io)?;
         Ok(Self { hints, thread: Some(thread) })
+    }
+
+    /// The configuration was read in this state: what it names now is watched from now on.
+    pub(super) fn follow(&self, read: &Snapshot) {
+        let _ = self.hints.send(Hint::Named(read.named.clone())); // one that has ended watches nothing
     }
 }
 
@@ -189,6 +215,7 @@ impl Drop for Watch {
 /// What the watching thread owns.
 struct Watching {
     paths: Vec<PathBuf>,
+    named: Vec<PathBuf>,
     watcher: RecommendedWatcher,
     watched: HashMap<Id, PathBuf>,
     hinted: Receiver<Hint>,
@@ -231,7 +258,7 @@ impl Watching {
 
     /// The files as they are now, with every folder of theirs watched from before they were looked at.
     fn look(&mut self) -> Snapshot {
-        let mut snapshot = Snapshot::take(&self.paths);
+        let mut snapshot = Snapshot::take(&self.paths, &self.named);
         // Twice, as a rule, when folders have come; more often only while others come and go under way.
         for _ in 0..MOST_LOOKS {
             match self.follow(&snapshot) {
@@ -239,7 +266,7 @@ impl Watching {
                 Ok(true) => {}
                 Err(error) => warn!("a part of the configuration cannot be watched for changes: {error}"),
             }
-            snapshot = Snapshot::take(&self.paths);
+            snapshot = Snapshot::take(&self.paths, &self.named);
         }
         snapshot
     }
@@ -272,8 +299,10 @@ impl Watching {
     }
 
     fn heed(&mut self, hint: Hint) {
-        if let Hint::Removed(gone) = hint {
-            self.watched.retain(|_, path| !gone.contains(path));
+        match hint {
+            Hint::Removed(gone) => self.watched.retain(|_, path| !gone.contains(path)),
+            Hint::Named(named) => self.named = named,
+            Hint::Look | Hint::Stop => {}
         }
     }
 
@@ -307,7 +336,7 @@ mod tests {
     }
 
     fn take(path: &Path) -> Snapshot {
-        Snapshot::take(&[path.to_owned()])
+        Snapshot::take(&[path.to_owned()], &[])
     }
 
     fn watches(snapshot: &Snapshot, folder: &Path) -> bool {

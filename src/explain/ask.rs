@@ -180,6 +180,7 @@ impl Asked {
             path: self.path.of(&self.target),
             query: self.parts.query.of(&self.buf),
             target: &self.target,
+            port: None,
             authority: self.parts.host.of(&self.buf),
             scheme: forwarded.filter(|scheme| matches!(*scheme, b"http" | b"https")).unwrap_or(b"http"),
             peer: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::secured::Tls;
 use crate::plan::{self, Compare, Forward, Keepalive, Plan, Target, retry_conditions};
 use crate::policy::fault::{AbortWith, Fault};
 use crate::policy::outlier::Outlier;
@@ -90,6 +91,8 @@ pub struct Connections {
     pub max_requests: Option<u32>,
     /// Age at which it is closed.
     pub max_duration: Option<f64>,
+    /// How they are secured; `None`: they are not.
+    pub tls: Option<Tls>,
     /// Whether the kernel probes them, and how where the policy says.
     pub keepalive: Option<Probes>,
     /// The breaker.
@@ -211,6 +214,7 @@ impl Connections {
             idle_timeout: seconds(cluster.idle_timeout),
             max_requests: cluster.max_requests.map(std::num::NonZero::get),
             max_duration: seconds(cluster.max_duration),
+            tls: cluster.tls.as_deref().map(Tls::of),
             keepalive: cluster.keepalive.map(probes),
             breaker: Breaker {
                 connections,
@@ -322,12 +326,14 @@ impl Connections {
         let ends =
             if ends.is_empty() { "never closed".to_owned() } else { format!("closed after {}", ends.join(", ")) };
         let probes = self.keepalive.as_ref().map(Probes::words);
-        vec![
-            ("  connect", vec![format!("within {}", Time(self.connect_timeout))]),
+        let connect = ("  connect", vec![format!("within {}", Time(self.connect_timeout))]);
+        let tls = self.tls.as_ref().map(|tls| ("  tls", tls.lines()));
+        let others = [
             ("  connections", [Some(ends), probes].into_iter().flatten().collect()),
             ("  breaker", self.breaker.lines()),
             ("  ejection", self.ejection.as_ref().map(Ejection::lines).unwrap_or_default()),
-        ]
+        ];
+        [connect].into_iter().chain(tls).chain(others).collect()
     }
 }
 

@@ -66,6 +66,8 @@ pub struct Forwarded<'a> {
     pub external_address: Option<&'a [u8]>,
     /// `x-envoy-attempt-count`, from 1.
     pub attempt: u32,
+    /// `x-ringway-hops`; empty: not said. Rules cannot change it.
+    pub hops: &'a [u8],
     /// `x-envoy-expected-rq-timeout-ms`, where there is a timeout.
     pub expected_timeout_ms: Option<u64>,
     /// `x-envoy-original-host`, when the authority was rewritten.
@@ -180,6 +182,7 @@ fn write_request<const CHANGED: bool>(out: &mut Vec<u8>, head: &RequestHead, buf
             | Known::ProxyConnection
             | Known::TransferEncoding
             | Known::Upgrade
+            | Known::XRingwayHops
             | Known::XEnvoyUpstreamServiceTime
             | Known::XEnvoy => {}
         }
@@ -206,6 +209,9 @@ fn write_request<const CHANGED: bool>(out: &mut Vec<u8>, head: &RequestHead, buf
     }
     if !drops(Known::XEnvoy, b"x-envoy-attempt-count") {
         put_number(out, b"x-envoy-attempt-count", u64::from(what.forward.attempt));
+    }
+    if !what.forward.hops.is_empty() {
+        put(out, b"x-ringway-hops", what.forward.hops);
     }
     if let Some(timeout) = what.forward.expected_timeout_ms
         && !drops(Known::XEnvoy, b"x-envoy-expected-rq-timeout-ms")

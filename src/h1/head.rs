@@ -121,6 +121,7 @@ pub enum Known {
     XForwardedClientCert,
     XRequestId,
     XEnvoyUpstreamServiceTime,
+    XRingwayHops,
     /// Any other name that begins with `x-envoy-`.
     XEnvoy,
 }
@@ -143,6 +144,7 @@ impl Known {
             (10, b'c') => (Self::Connection, b"connection"),
             (10, b'k') => (Self::KeepAlive, b"keep-alive"),
             (12, b'x') => (Self::XRequestId, b"x-request-id"),
+            (14, b'x') => (Self::XRingwayHops, b"x-ringway-hops"),
             (14, b'c') => (Self::ContentLength, b"content-length"),
             (15, b'x') => (Self::XForwardedFor, b"x-forwarded-for"),
             (16, b'x') => (Self::XForwardedHost, b"x-forwarded-host"),

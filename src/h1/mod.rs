@@ -13,6 +13,7 @@ pub mod chunked;
 pub mod encode;
 pub mod framing;
 pub mod head;
+pub mod hops;
 pub mod local;
 pub mod parse;
 pub mod shadow;

@@ -16,10 +16,11 @@ use std::time::{Duration, Instant};
 use monoio::BufResult;
 use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
 use monoio::net::TcpStream;
-use socket2::SockRef;
+use socket2::{SockAddr, SockAddrStorage, SockRef};
 
 use super::buf::Buf;
 use super::race::within;
+use super::tls::{Seal, TlsFailure};
 
 /// A connection, downstream or upstream.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ impl Conn {
         let fd = stream.as_raw_fd();
         let (read, write) = stream.into_split();
         let handle = Handle { keeps_open: OwnedReadHalf(read.0.clone()), fd };
-        Ok(Self { reader: Reader::new(read), writer: Writer { half: write }, handle })
+        Ok(Self { reader: Reader::new(read), writer: Writer { seal: None, half: write }, handle })
     }
 }
 
@@ -88,6 +89,18 @@ impl Handle {
         self.keeps_open.local_addr()
     }
 
+    /// Where the client sent this connection before a rule of the host's packet filter redirected it here; our own
+    /// address if nothing did that, `None` if the kernel keeps no track of it.
+    #[must_use]
+    pub fn original_destination(&self) -> Option<SocketAddr> {
+        let socket = self.socket();
+        let socket = SockRef::from(&socket);
+        // An IPv6 socket may carry an IPv4 connection; the filter that redirected it is IPv4's.
+        let v4 = self.local_addr().is_ok_and(|own| own.ip().to_canonical().is_ipv4());
+        let address = if v4 { socket.original_dst_v4() } else { socket.original_dst_v6() };
+        address.ok()?.as_socket()
+    }
+
     /// Makes the read in flight, and all later ones, end: with what has already arrived, then with 0 bytes.
     pub fn shutdown_read(&self) {
         let socket = self.socket();
@@ -106,12 +119,35 @@ impl Handle {
         let _ = SockRef::from(&socket).shutdown(Shutdown::Write);
     }
 
+    /// Sends `bytes` if the kernel takes them at once; nobody learns if it does not.
+    pub(super) fn send_now(&self, bytes: &[u8]) {
+        let socket = self.socket();
+        let _ = SockRef::from(&socket).send_with_flags(bytes, DONT_WAIT_OR_SIGNAL);
+    }
+
+    /// Ends the connection here and now with a reset: the peer cannot take what it got for all there was. What was
+    /// written and has not left yet is lost.
+    pub fn abort(&self) {
+        let socket = self.socket();
+        // Not a close without lingering: the writing half says FIN first when it is dropped, and peers stop at that.
+        // SAFETY: all zero is a whole `sockaddr_storage`, of family AF_UNSPEC, and as long as is said. To connect to that
+        // is to dissolve the connection (connect(2)).
+        let nowhere = unsafe {
+            let storage = SockAddrStorage::zeroed();
+            SockAddr::new(storage, size_of::<SockAddrStorage>() as u32)
+        };
+        let _ = SockRef::from(&socket).connect(&nowhere);
+    }
+
     /// Makes the coming close a reset, so that the peer cannot take a cut body for a whole one.
     pub fn reset_on_close(&self) {
         let socket = self.socket();
         let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
     }
 }
+
+/// `MSG_DONTWAIT | MSG_NOSIGNAL`, the same on every architecture of Linux.
+const DONT_WAIT_OR_SIGNAL: i32 = 0x40 | 0x4000;
 
 type ReadDone = (OwnedReadHalf<TcpStream>, Buf, io::Result<usize>);
 
@@ -122,10 +158,14 @@ async fn read_op(mut half: OwnedReadHalf<TcpStream>, buf: Buf) -> ReadDone {
 
 /// The slot in which one read lives from [`Reader::arm`] to its result. Boxed once per connection, so that the type
 /// of the future stays in here.
-trait Slot {
+pub(super) trait Slot {
     fn arm(&mut self, buf: Buf);
     fn armed(&self) -> bool;
     fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<(io::Result<usize>, Buf)>;
+    /// Why TLS ended, if there was any and it did.
+    fn tls_failure(&self) -> Option<TlsFailure> {
+        None
+    }
 }
 
 struct ReadSlot<S, F> {
@@ -177,6 +217,11 @@ impl Reader {
         Self { slot: Box::new(ReadSlot { start: read_op, half: Some(half), op: Box::pin(None) }) }
     }
 
+    /// The same read through something that makes other bytes of what comes in.
+    pub(super) fn through(self, wrap: impl FnOnce(Box<dyn Slot>) -> Box<dyn Slot>) -> Self {
+        Self { slot: wrap(self.slot) }
+    }
+
     /// Prepares a read that appends to `buf`, which must have room. It starts when [`Reader::done`] is first polled.
     /// Without effect while a read is armed.
     pub fn arm(&mut self, buf: Buf) {
@@ -204,6 +249,12 @@ impl Reader {
         }
     }
 
+    /// Over TLS, why reads fail, if that is not the socket's doing.
+    #[must_use]
+    pub fn tls_failure(&self) -> Option<TlsFailure> {
+        self.slot.tls_failure()
+    }
+
     /// Arms a read and waits for it.
     pub async fn read(&mut self, buf: Buf) -> (io::Result<usize>, Buf) {
         self.arm(buf);
@@ -214,45 +265,68 @@ impl Reader {
 /// The sending side.
 #[derive(Debug)]
 pub struct Writer {
+    /// Over TLS, what makes records of bytes. Boxed, because most connections have none. Is dropped before the half, which
+    /// ends the stream: it has a last word to say.
+    seal: Option<Box<Seal>>,
     half: OwnedWriteHalf<TcpStream>,
 }
 
 impl Writer {
+    /// The same writes with TLS.
+    pub(super) fn through(self, seal: Seal) -> Self {
+        Self { seal: Some(Box::new(seal)), half: self.half }
+    }
+
     /// Sends all bytes in use and gives the emptied buffer back. Dropped half-way, the connection must be closed:
     /// nobody can tell how much went out.
-    pub async fn write_all(&mut self, mut buf: Buf) -> (io::Result<()>, Buf) {
-        while !buf.is_empty() {
-            let (result, back) = self.half.write(buf).await;
-            buf = back;
-            match result {
-                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buf),
-                Ok(n) => buf.consume(n),
-                Err(error) => return (Err(error), buf),
-            }
-        }
-        (Ok(()), buf)
+    pub async fn write_all(&mut self, buf: Buf) -> (io::Result<()>, Buf) {
+        self.send(buf, Buf::consume).await
     }
 
     /// Sends all bytes in use and gives the buffer back as it was, to be sent once more elsewhere. Dropped half-way, the
     /// connection must be closed, and the buffer is lost.
-    pub async fn write_and_keep(&mut self, mut buf: Buf) -> (io::Result<()>, Buf) {
+    pub async fn write_and_keep(&mut self, buf: Buf) -> (io::Result<()>, Buf) {
         let start = buf.headroom();
-        let mut sent = Ok(());
-        while !buf.is_empty() {
-            let (result, back) = self.half.write(buf).await;
-            buf = back;
-            match result {
-                Ok(0) => sent = Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => {
-                    buf.step_over(n);
-                    continue;
-                }
-                Err(error) => sent = Err(error),
-            }
-            break;
-        }
+        let (sent, mut buf) = self.send(buf, Buf::step_over).await;
         buf.step_back(start);
         (sent, buf)
+    }
+
+    /// Sends all bytes in use; `pass` goes on behind those that are sent.
+    async fn send(&mut self, mut buf: Buf, pass: fn(&mut Buf, usize)) -> (io::Result<()>, Buf) {
+        while !buf.is_empty() {
+            // Over TLS it is records that go out, and `buf` waits here; else it is `buf` itself.
+            let mut out = match &mut self.seal {
+                None => std::mem::take(&mut buf),
+                Some(seal) => match seal.seal(buf.bytes()) {
+                    Ok((records, sealed)) => {
+                        pass(&mut buf, sealed);
+                        records
+                    }
+                    Err(error) => return (Err(error), buf),
+                },
+            };
+            let pass_out = if self.seal.is_some() { Buf::consume } else { pass };
+            let mut failed = None;
+            while !out.is_empty() && failed.is_none() {
+                let (result, back) = self.half.write(out).await;
+                out = back;
+                match result {
+                    Ok(0) => failed = Some(io::ErrorKind::WriteZero.into()),
+                    Ok(n) => pass_out(&mut out, n),
+                    Err(error) => failed = Some(error),
+                }
+            }
+            match &mut self.seal {
+                None => buf = out,
+                Some(seal) if failed.is_none() => seal.sent(out),
+                Some(_) => {}
+            }
+            if let Some(error) = failed {
+                return (Err(error), buf);
+            }
+        }
+        (Ok(()), buf)
     }
 }
 
@@ -400,6 +474,27 @@ mod tests {
             })
             .unwrap();
             assert_eq!(read, Some(0));
+        }
+    }
+
+    #[test]
+    fn an_abort_is_a_reset_and_ends_the_read_in_flight() {
+        for driver in DRIVERS {
+            let origin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = origin.local_addr().unwrap();
+            let (own, theirs) = block_on(driver, |_| async {
+                let mut conn = connect(address, soon()).await.unwrap();
+                let (mut stream, _) = origin.accept().unwrap();
+                conn.reader.arm(Buf::with_capacity(16));
+                assert!(conn.reader.finished().is_none());
+                conn.handle.abort();
+                let own = within(soon(), conn.reader.done()).await.expect("it ends").0;
+                drop(conn);
+                (own, stream.read(&mut [0; 1]))
+            })
+            .unwrap();
+            assert!(!matches!(own, Ok(1..)), "{own:?}");
+            assert_eq!(theirs.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
         }
     }
 

@@ -20,6 +20,7 @@ mod listen;
 mod notify;
 mod race;
 mod ring;
+mod tls;
 
 pub use buf::{Buf, BufPool};
 pub use clock::{Timer, now, sleep_until, unix_time};
@@ -30,3 +31,4 @@ pub use listen::{Listener, bind_probe, bind_reuseport};
 pub use notify::Notify;
 pub use race::{Either, race, within};
 pub use ring::{Driver, Started, block_on, spawn};
+pub use tls::{Agreed, AlertCode, PeerName, SecureError, ServerName, TlsClient, TlsFailure, Trust, secure};

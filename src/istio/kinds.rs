@@ -9,7 +9,7 @@ use foldhash::HashMap;
 use super::load::Document;
 use super::model::scalar::host;
 use super::model::{
-    Meta, Model, destination_rule, gateway, kube, mesh_config, proxy, server_tls, service_entry, sidecar,
+    Meta, Model, destination_rule, gateway, kube, mesh_config, proxy, secret, server_tls, service_entry, sidecar,
     virtual_service, workload_entry, workload_group,
 };
 use super::parallel;
@@ -112,8 +112,6 @@ enum Family {
     Kubernetes,
     /// The Proxy.
     Ringway,
-    /// A Secret: of use for TLS only.
-    Secret,
     /// Nothing that a proxy would enforce.
     NoMeaning,
 }
@@ -167,7 +165,6 @@ impl Kinds {
                 item.warn(format!("{kind} has no meaning for a proxy and is passed over"), near_kind(kind));
                 return;
             }
-            Family::Secret => return item.warn("Secret is not used by anything here", ""),
             Family::NotEnforced => return item.not_enforced(&format!("kind {kind} ({api_version})")),
             Family::Istio | Family::Ringway => {
                 item.object(&RESOURCE);
@@ -217,6 +214,7 @@ impl Kinds {
             "Service" => model.kube_services.extend(kube::read_service(meta, document)),
             "EndpointSlice" => model.endpoint_slices.extend(kube::read_endpoint_slice(meta, document)),
             "Endpoints" => model.endpoints.extend(kube::read_endpoints(&meta, document)),
+            "Secret" => model.secrets.push(secret::read(meta, document)),
             _ => model.pods.push(kube::read_pod(meta, document)),
         }
     }
@@ -274,8 +272,7 @@ fn family(document: &Object<'_>, kind: &str, api_version: &str) -> Option<Family
         // Security, telemetry and extensions of Istio, the Gateway API, and Ingress: all of them move or stop traffic.
         (group, _) if group.ends_with(".istio.io") || group == "gateway.networking.k8s.io" => Some(Family::NotEnforced),
         ("networking.k8s.io" | "extensions", "Ingress") => Some(Family::NotEnforced),
-        ("", "Service" | "Endpoints" | "Pod") => version(&["v1"], Family::Kubernetes),
-        ("", "Secret") => version(&["v1"], Family::Secret),
+        ("", "Service" | "Endpoints" | "Pod" | "Secret") => version(&["v1"], Family::Kubernetes),
         ("discovery.k8s.io", "EndpointSlice") => version(&["discovery.k8s.io/v1"], Family::Kubernetes),
         // Kinds of these names exist nowhere else: the apiVersion is a slip.
         (_, "VirtualService" | "DestinationRule" | "ServiceEntry" | "WorkloadEntry" | "WorkloadGroup" | "Sidecar") => {

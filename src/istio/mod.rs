@@ -4,7 +4,7 @@
 //! reporting every problem it sees, not only the first:
 //!
 //! ```text
-//! paths --load--> documents (tree) --kinds, model--> typed resources --world--> World
+//! paths --load--> documents (tree) --kinds, model--> typed resources --credentials, world--> World
 //! ```
 //!
 //! Knows nothing of sockets, routing tables or HTTP: `plan` compiles the world into what a worker runs on. Whatever
@@ -15,6 +15,7 @@ use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+mod credentials;
 mod kinds;
 mod load;
 pub mod model;
@@ -44,10 +45,12 @@ pub fn read(paths: &[PathBuf], stdin: &mut dyn Read, options: Options) -> (World
         let next = files.len();
         files.entry(name).or_insert(next);
     }
-    let (model, more) = kinds::read(&documents, options.permissive);
+    let (mut model, more) = kinds::read(&documents, options.permissive);
     problems.extend(more);
     drop(documents);
-    let (world, more) = World::build(model, options.permissive);
+    let credentials = credentials::resolve(&mut model, &mut problems);
+    let (mut world, more) = World::build(model, options.permissive);
+    world.credential_files = credentials;
     problems.extend(more);
     problems.sort_by_key(|problem| (files.get(&problem.file).copied().unwrap_or(usize::MAX), problem.line));
     (world, problems)

@@ -1,7 +1,8 @@
 //! What is wrong with a configuration, where, and what to write instead.
 //!
 //! Every step of reading collects [`Problem`]s and goes on; only the caller decides what an error means (`check` and
-//! `run` exit with 2). The one-line form is the contract's.
+//! `run` exit with 2). What leads nowhere is an error to `check` alone: it is served, and requests meet what Istio would
+//! answer. The one-line form is the contract's.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,6 +17,10 @@ use super::tree::Node;
 pub enum Severity {
     /// Nothing is started.
     Error,
+    /// Served, and a part of it leads nowhere or has no effect. An error to `check`, for which `istioctl analyze` has one,
+    /// too; a warning to whoever serves it.
+    #[serde(rename = "error")]
+    Broken,
     /// Served, but probably not what the author wants.
     Warning,
     /// Served, and right as far as one can see; it surprises many.
@@ -48,6 +53,13 @@ impl Problem {
         self.severity == Severity::Error
     }
 
+    /// The problem as it is told when it keeps nothing from being served.
+    #[must_use]
+    pub fn when_served(&self) -> Self {
+        let severity = if self.severity == Severity::Broken { Severity::Warning } else { self.severity };
+        Self { severity, ..self.clone() }
+    }
+
     /// A JSON object on one line, for `--output json`.
     #[must_use]
     pub fn to_json(&self) -> String {
@@ -78,7 +90,7 @@ impl fmt::Display for Problem {
             }
         }
         f.write_str(match self.severity {
-            Severity::Error => ": ",
+            Severity::Error | Severity::Broken => ": ",
             Severity::Warning => ": warning: ",
             Severity::Note => ": note: ",
         })?;
@@ -123,6 +135,12 @@ impl Source {
     #[must_use]
     pub fn error(&self, path: &str, what: impl Into<String>, instead: impl Into<String>) -> Problem {
         self.problem(Severity::Error, path, what.into(), instead.into())
+    }
+
+    /// A field at `path` that is served and leads nowhere.
+    #[must_use]
+    pub fn broken(&self, path: &str, what: impl Into<String>, instead: impl Into<String>) -> Problem {
+        self.problem(Severity::Broken, path, what.into(), instead.into())
     }
 
     /// A warning about the field at `path`.

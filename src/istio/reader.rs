@@ -139,6 +139,11 @@ impl<'a> Item<'a> {
         self.line
     }
 
+    /// The field, as `spec.hosts[0]`.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
     /// How much has been refused so far: two counts tell whether what was read between them is whole.
     pub(super) fn refusals(&self) -> usize {
         self.reader.refusals.get()

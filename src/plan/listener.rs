@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 
 use super::Request;
 use super::hosts::{self, HostTable};
+use super::outbound::Outbound;
 use super::route::{Route, VirtualHost, Witness};
 
 /// The port of an authority that names none.
@@ -28,6 +29,8 @@ pub struct Listener {
     /// For a gateway one. For the mesh one for each port that services or rules name, sorted, and at the end one for
     /// every port, which also has what is not for a certain one.
     pub tables: Vec<RouteTable>,
+    /// Of the mesh: where what is no HTTP goes.
+    pub outbound: Option<Box<Outbound>>,
 }
 
 /// Who sends to a listener.
@@ -73,24 +76,29 @@ impl Listener {
     /// The virtual host that an authority belongs to, with its table.
     #[must_use]
     pub fn virtual_host(&self, authority: &[u8]) -> Option<(&RouteTable, &VirtualHost)> {
+        self.virtual_host_on(None, authority)
+    }
+
+    /// [`Listener::virtual_host`], where the client addressed `port` whatever the authority says of that.
+    fn virtual_host_on(&self, port: Option<u16>, authority: &[u8]) -> Option<(&RouteTable, &VirtualHost)> {
         let (table, host, _) = match self.kind {
             // The port that the client writes does not count.
             ListenerKind::Gateway(_) => self.tables.first()?.find(authority)?,
-            ListenerKind::Mesh => self.find_in_mesh(authority)?,
+            ListenerKind::Mesh => self.find_in_mesh(port.or_else(|| service_port(authority)), authority)?,
         };
         Some((table, host))
     }
 
     pub(super) fn find<W: Witness>(&self, request: &Request<'_>, witness: &mut W) -> Option<&Route> {
-        let found = self.virtual_host(request.authority);
+        let found = self.virtual_host_on(request.port, request.authority);
         witness.host(found);
         found?.1.find(request, witness)
     }
 
     /// The more specific of what the port's own table has and what the one for every port has; of equals the former.
-    fn find_in_mesh(&self, authority: &[u8]) -> Option<(&RouteTable, &VirtualHost, usize)> {
+    fn find_in_mesh(&self, port: Option<u16>, authority: &[u8]) -> Option<(&RouteTable, &VirtualHost, usize)> {
         let (every, own) = self.tables.split_last()?;
-        let own = service_port(authority).and_then(|port| {
+        let own = port.and_then(|port| {
             let at = own.binary_search_by_key(&Some(port), |table| table.port).ok()?;
             own.get(at)?.find(authority)
         });
@@ -167,9 +175,10 @@ mod tests {
                 table(Some(8000), &["a.com", "*.b.com", "*.long.c.com"]),
                 table(None, &["a.com", "x.b.com", "*.c.com", "*"]),
             ],
+            outbound: None,
         };
         let find = |listener: &Listener, authority: &str| {
-            let (table, host, _) = listener.find_in_mesh(authority.as_bytes())?;
+            let (table, host, _) = listener.find_in_mesh(service_port(authority.as_bytes()), authority.as_bytes())?;
             Some((table.port, host.name.to_string()))
         };
         for (authority, port, name) in [

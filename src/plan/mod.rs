@@ -10,6 +10,7 @@
 //! [own copy](Plan::own_copy) of the plan has its own pools, and never meets another core in one.
 
 mod action;
+mod client_tls;
 mod compile;
 mod discovery;
 mod edits;
@@ -17,6 +18,7 @@ mod glance;
 mod hosts;
 mod listener;
 mod matcher;
+mod outbound;
 mod pattern;
 mod retry_words;
 mod route;
@@ -40,6 +42,7 @@ pub use action::{
     Action, Compare, Cors, Destination, Destinations, DirectResponse, Forward, Mirror, PathRewrite, Piece, Redirect,
     RedirectPath, Target, UnmatchedPreflights,
 };
+pub use client_tls::{ClientTls, Identity, Trust};
 pub use compile::compile;
 pub use discovery::{
     Address, Discovery, Dns, HostAddress, Labels, Locality, MOST_ADDRESSES, NameKind, Named, Names, OwnAuthority,
@@ -49,6 +52,7 @@ pub use edits::{AddressPart, BadTemplate, Edits, Field, HeaderEdits, HeaderName,
 pub use hosts::HostTable;
 pub use listener::{Listener, ListenerKind, RouteTable};
 pub use matcher::{Condition, HeaderCondition, Matcher, QueryCondition};
+pub use outbound::{BLACK_HOLE_CLUSTER, Declared, Expected, Outbound, Outlet, Seen, Speaks, Way, tunnel_port};
 pub use pattern::Pattern;
 pub use retry_words::retry_conditions;
 pub use route::{NoWitness, Origin, Route, StatPrefix, VirtualHost, Witness};
@@ -86,6 +90,9 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     /// Time after which an unused connection is closed; `None` never. Envoy's default is 1 h.
     pub idle_timeout: Option<Duration>,
+    /// Time after which a connection that is no HTTP is closed if no byte has moved (`connectionPool.tcp.idleTimeout`);
+    /// `None` never. Envoy's default is 1 h.
+    pub tcp_idle_timeout: Option<Duration>,
     /// Requests after which a connection is closed (`connectionPool.http.maxRequestsPerConnection`); `None`: no matter.
     pub max_requests: Option<NonZeroU32>,
     /// Age at which a connection takes no further request (`connectionPool.tcp.maxConnectionDuration`).
@@ -96,6 +103,8 @@ pub struct Cluster {
     pub limits: BreakerLimits,
     /// `outlierDetection`; `None`: nobody is ever ejected.
     pub outlier: Option<Outlier>,
+    /// TLS towards the endpoints; `None`: plain connections.
+    pub tls: Option<Arc<ClientTls>>,
 }
 
 impl Cluster {
@@ -109,11 +118,13 @@ impl Cluster {
             discovery: Discovery::Static,
             connect_timeout,
             idle_timeout: Some(IDLE_TIMEOUT),
+            tcp_idle_timeout: Some(IDLE_TIMEOUT),
             max_requests: None,
             max_duration: None,
             keepalive: None,
             limits: BreakerLimits::default(),
             outlier: None,
+            tls: None,
         }
     }
 
@@ -129,7 +140,7 @@ impl Cluster {
     }
 }
 
-/// Envoy's default `idle_timeout` of upstream connections.
+/// Envoy's default `idle_timeout` of upstream connections, and of its TCP proxy.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// How the kernel finds out whether the other side of a quiet connection still exists; `None` leaves its default.
@@ -165,6 +176,9 @@ pub struct Request<'a> {
     pub query: &'a [u8],
     /// The normalised path with `?` and query.
     pub target: &'a [u8],
+    /// The service port that the client addressed, where its connection says so and not the authority: it was redirected
+    /// here, or is a tunnel to that port.
+    pub port: Option<u16>,
     /// `Host`, or the authority of an absolute-form target, as sent: with its port.
     pub authority: &'a [u8],
     /// `http` or `https`: how the client reached us; on the mesh listener what it says of that in `x-forwarded-proto`.
@@ -255,6 +269,11 @@ impl Plan {
         hosts.flat_map(|host| {
             host.routes().iter().filter_map(|route| Some((&*host.name, &*route.stat_prefix.as_ref()?.name)))
         })
+    }
+
+    /// The names of the `tcp.` statistics, in the order of [`Outbound::stat_names`].
+    pub fn tcp_stat_names(&self) -> impl Iterator<Item = &str> {
+        self.listeners.iter().filter_map(|listener| listener.outbound.as_deref()).flat_map(Outbound::stat_names)
     }
 
     /// The cluster behind an id that [`Plan::route`] gave.

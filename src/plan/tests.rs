@@ -50,6 +50,7 @@ impl Sample {
             path: self.path.as_bytes(),
             query: self.query.as_bytes(),
             target: self.target.as_bytes(),
+            port: None,
             authority: self.authority.as_bytes(),
             scheme: b"http",
             peer: SocketAddr::from(([192, 0, 2, 1], 40000)),
@@ -97,6 +98,7 @@ fn plan(hosts: Vec<(&str, Vec<Route>)>) -> Plan {
         kind: ListenerKind::Gateway(80),
         gateways: vec!["default/g".into()],
         tables: vec![table],
+        outbound: None,
     };
     let proxy = ProxySettings::resolve(&Proxy::default(), &Overrides::default());
     Plan { listeners: vec![listener].into(), clusters: Vec::new(), proxy }

@@ -109,7 +109,8 @@ impl Table {
     }
 
     /// The endpoint that `hash` belongs to. For one that is not usable others stand in, for each hash another, in the
-    /// order in which Envoy's retries go through them. `None` if none is usable.
+    /// order in which Envoy's retries go through them. (Envoy makes its table anew without those that are ejected, so
+    /// there others may stand in; and what the healthy ones have is moved about as well.) `None` if none is usable.
     pub fn pick(&self, hash: u64, usable: impl Fn(usize) -> bool) -> Option<usize> {
         let first = self.owner(hash, 0)?;
         if usable(first) {

@@ -8,5 +8,6 @@ pub mod fault;
 pub mod hashing;
 pub mod outlier;
 pub mod permits;
+pub mod reach;
 pub mod retry;
 pub mod share;

@@ -185,5 +185,24 @@ impl Outlier {
     }
 }
 
+/// What an answer to one of gRPC's requests counts as, by its `grpc-status` (Envoy's `grpcToHttpStatus`).
+#[must_use]
+pub fn status_of_grpc(status: u8) -> u16 {
+    match status {
+        0 => 200,
+        1 => 499,
+        3 | 9 | 11 => 400,
+        4 => 504,
+        5 => 404,
+        6 | 10 => 409,
+        7 => 403,
+        8 => 429,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        _ => 500,
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -17,7 +17,7 @@ use super::relay::Progress;
 use super::reply::Ended;
 use super::request::{self, Asked};
 use super::tries::{self, Tries};
-use super::tunnel::{self, End};
+use super::tunnel::{self, End, Ending, Meters, Until};
 use crate::io::{self, Buf};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, Discovery, EndpointId, Forward, OwnAuthority};
@@ -93,7 +93,7 @@ pub(super) async fn run(
     tries: &mut Tries<'_>,
 ) -> Tried {
     if let Discovery::Authority(own) = &cluster.discovery {
-        return run_at_authority(session, installed, story, (cluster, local), asked, own, tries).await;
+        return run_at_authority(session, installed, story, (cluster, local), (asked, forward), own, tries).await;
     }
     // Written before there is an endpoint, because what chooses one may be in it.
     let head = outgoing(session, story, asked, tries);
@@ -111,8 +111,8 @@ pub(super) async fn run(
         local.stats.upstream_cx_none_healthy.inc();
         return Tried::Over(Run::failed(Ended::NoEndpoint, tries.progress.whole.get()));
     };
-    if !forward.mirrors.is_empty() && tries.retries.attempt == 1 {
-        mirror::start(session, installed, (forward, asked), &head, (&tries.upload, tries.progress.ended.get()));
+    if tries.mirrors(forward) {
+        mirror::start(session, installed, (forward, asked), &head, tries);
     }
     let head = (head, hashed.cookies.as_slice());
     at(session, installed, story, (cluster, local), asked, (endpoint, address), head, tries).await
@@ -121,16 +121,21 @@ pub(super) async fn run(
 /// Makes the try at a cluster without endpoints, where the request itself says where it goes.
 async fn run_at_authority(
     session: &mut Session,
-    installed: &Installed,
+    installed: &Rc<Installed>,
     story: &mut Story<'_>,
     (cluster, local): (&Cluster, &LocalCluster),
-    asked: &Asked,
+    (asked, forward): (&Asked, &Forward),
     own: &OwnAuthority,
     tries: &mut Tries<'_>,
 ) -> Tried {
     match own_authority::find(session, cluster, own, asked, tries).await {
         Ok(found) => {
             let addresses = own_authority::addresses(&found);
+            if tries.mirrors(forward) {
+                let head = outgoing(session, story, asked, tries);
+                mirror::start(session, installed, (forward, asked), &head, tries);
+                session.core.buffers.put(head);
+            }
             at_first_of(session, installed, story, (cluster, local), asked, addresses, tries).await
         }
         Err(ended) => {
@@ -231,16 +236,21 @@ async fn connection(
     fresh: bool,
 ) -> Result<Upstream, Ended> {
     story.upstream_host = Some(address);
-    if let Some(upstream) = if fresh { None } else { endpoint.check_out() } {
+    let name = match &local.shared.tls {
+        None => None,
+        Some(tls) => Some(tls.name(host(session, story)).map_err(|error| refused(local, endpoint, error))?),
+    };
+    if let Some(upstream) = if fresh { None } else { endpoint.check_out(name.as_ref()) } {
         // The single endpoint of a name may have moved since.
         story.upstream_host = Some(upstream.peer());
         return Ok(upstream);
     }
+    let name = name.map(|name| name.to_owned());
     let core = session.core.clone();
     let opened = {
         let pending = Pending::begin(local);
         // Boxed, because it is rare and holds a timer of its own, which would weigh on every connection's task.
-        let opening = Box::pin(open(cluster, local, endpoint, address, &core.buffers));
+        let opening = Box::pin(open(cluster, local, endpoint, address, name, &core.buffers));
         let opened = tries::in_time(session, tries, opening).await;
         pending.end(opened.is_ok());
         opened
@@ -248,14 +258,24 @@ async fn connection(
     if let Err(Ended::RequestTimedOut) = opened {
         time_out(local, story);
     }
-    opened?.map_err(|error| {
-        local.stats.upstream_rq_pending_failure_eject.inc();
-        endpoint.stats.rq_error.inc();
-        match error {
-            ConnectError::Failed(error) => Ended::ConnectFailed(error),
-            ConnectError::TimedOut => Ended::ConnectTimedOut,
-        }
-    })
+    opened?.map_err(|error| refused(local, endpoint, error))
+}
+
+/// Counts a request that gets no connection, and says how it ends.
+fn refused(local: &LocalCluster, endpoint: &LocalEndpoint, error: ConnectError) -> Ended {
+    local.stats.upstream_rq_pending_failure_eject.inc();
+    endpoint.stats.rq_error.inc();
+    match error {
+        ConnectError::Failed(error) => Ended::ConnectFailed(error),
+        ConnectError::TimedOut => Ended::ConnectTimedOut,
+        ConnectError::Tls(failure) => Ended::TlsFailed(failure),
+    }
+}
+
+/// The Host that is sent.
+fn host<'a>(session: &'a Session, story: &Story<'a>) -> &'a [u8] {
+    let of_client = || story.asked.map_or(&[][..], |asked| asked.host.of(session.input.bytes()));
+    story.authority.map_or_else(of_client, str::as_bytes)
 }
 
 /// Counts a request that waits for a connection.
@@ -320,6 +340,11 @@ async fn carry(
     {
         exchanged = Exchanged::Stale;
     }
+    if let Exchanged::Tried(Tried::Over(Run { ended: ended @ Ended::UpstreamReset, .. })) = &mut exchanged
+        && let Some(failure) = upstream.reader.tls_failure()
+    {
+        *ended = Ended::TlsBroke(failure);
+    }
     count(&exchanged, story, &notes, (local, endpoint), &mut upstream);
     if let Exchanged::Tried(Tried::Over(Run { ended, began, .. })) = &exchanged {
         report_end(local, tries.retries.at, ended, !began);
@@ -342,9 +367,9 @@ async fn carry(
 /// Tells `outlierDetection` of the end of a try, unless it says nothing of the endpoint: the client left, or a breaker
 /// refused the try. Nor does a timeout but while the head of an answer is awaited: before, there was no connection yet,
 /// and after, the status was told already.
-fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &Ended, awaited: bool) {
+pub(super) fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &Ended, awaited: bool) {
     let failed = match ended {
-        Ended::ConnectFailed(_) | Ended::ConnectTimedOut => true,
+        Ended::ConnectFailed(_) | Ended::ConnectTimedOut | Ended::TlsFailed(_) | Ended::TlsBroke(_) => true,
         Ended::UpstreamReset | Ended::UpstreamProtocol | Ended::UpstreamCut | Ended::UpstreamCorrupt => true,
         Ended::RequestTimedOut | Ended::TryTimedOut => awaited,
         _ => false,
@@ -379,7 +404,7 @@ fn count(
     match ended {
         Ended::Answered if story.status < 500 => return endpoint.stats.rq_success.inc(),
         Ended::Answered => {}
-        Ended::UpstreamReset | Ended::UpstreamCut => {
+        Ended::UpstreamReset | Ended::TlsBroke(_) | Ended::UpstreamCut => {
             upstream.closed_by(Closed::Remote);
             stats.upstream_rq_rx_reset.inc();
             if matches!(ended, Ended::UpstreamCut) {
@@ -421,14 +446,14 @@ async fn run_tunnel(session: &mut Session, story: &mut Story<'_>, upstream: &mut
     session.input.truncate(session.rest);
     session.behind.clear();
     session.entered.enter(Phase::Busy, None);
-    let client = End { reader: &mut session.reader, writer: &mut session.writer };
-    let upstream = End { reader: &mut upstream.reader, writer: &mut upstream.writer };
+    let client = End { reader: &mut session.reader, writer: &mut session.writer, handle: session.entered.handle() };
+    let upstream = End { reader: &mut upstream.reader, writer: &mut upstream.writer, handle: &upstream.handle };
     // Boxed, because tunnels are rare and their state must not weigh on every connection's task.
-    let passed = Box::pin(tunnel::run(&core, client, upstream, early)).await;
+    let passed = Box::pin(tunnel::run(&core, client, upstream, early, Until::Either, Meters::default())).await;
     http.downstream_cx_upgrades_active.dec();
     progress.received.set(progress.received.get() + passed.up);
     story.sent += passed.down;
-    if passed.client_ended {
+    if passed.ending == Ending::Client {
         request::tell(story, &Ended::ClientGone);
     }
 }

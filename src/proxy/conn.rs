@@ -6,11 +6,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::arrival::{Arrival, Counted};
 use super::core::{Core, Entered, Phase};
 use super::door::Door;
 use super::draft::{Caller, Draft};
 use super::mirror::Mirrors;
 use super::record::{self, Story};
+use super::redirect;
 use super::replay::Kept;
 use super::reply::Ended;
 use super::request;
@@ -18,7 +20,7 @@ use crate::base::id::{EndpointId, ListenerId};
 use crate::h1::head::{RequestHead, ResponseHead};
 use crate::h1::parse::{self, HeadLimits, Parsed};
 use crate::io::{self, Buf, Conn, Either, Reader, Timer, Writer, race};
-use crate::observe::stats::{HttpStats, ListenerStats};
+use crate::observe::stats::HttpStats;
 use crate::plan::Limits;
 use crate::upstream::Installed;
 
@@ -37,7 +39,12 @@ pub(super) struct Session {
     pub(super) forwarded_for: String,
     /// The peer's address as `x-envoy-external-address` says it.
     pub(super) external_address: String,
+    /// What the client connected to: our own address, or the one that it was redirected from.
     pub(super) local: SocketAddr,
+    /// Where the connection was sent to, if it was redirected here.
+    pub(super) original: Option<SocketAddr>,
+    /// The service port of its requests, if the connection says it: it was redirected, or is a tunnel to that port.
+    pub(super) port: Option<u16>,
     /// What was received: the head under way at the front, what follows it behind.
     pub(super) input: Buf,
     /// Where in `input` the request under way ends and the next one begins.
@@ -59,14 +66,15 @@ pub(super) struct Session {
     /// For whatever deadline the request waits for.
     pub(super) timer: Timer,
     pub(super) stats: SessionStats,
-    opened: Instant,
+    counted: Counted,
     requests: u64,
+    /// What was sent is not all, and the client must not take its end for one.
+    cut: bool,
 }
 
-/// The counters of the listener that accepted the connection; they outlive its plan.
+/// The counters of the HTTP of the listener that accepted the connection; they outlive its plan.
 pub(super) struct SessionStats {
     pub(super) http: Arc<HttpStats>,
-    listener: Arc<ListenerStats>,
 }
 
 /// What next_head came to.
@@ -85,7 +93,15 @@ enum Next {
 
 /// Serves one client connection to its end.
 pub async fn serve(core: Rc<Core>, door: Rc<Door>, conn: Conn, peer: SocketAddr) {
-    let Some(mut session) = Session::open(core, door, conn, peer) else { return };
+    let Some(mut arrival) = Arrival::admit(core, door, conn, peer) else { return };
+    if arrival.original.is_some() {
+        // Boxed, because its state must not weigh on every connection's task.
+        match Box::pin(redirect::receive(arrival)).await {
+            Some(http) => arrival = http,
+            None => return,
+        }
+    }
+    let Some(mut session) = Session::open(arrival) else { return };
     loop {
         let keep = match session.next_head().await {
             Next::Request { began } => request::answer(&mut session, began).await,
@@ -103,33 +119,29 @@ pub async fn serve(core: Rc<Core>, door: Rc<Door>, conn: Conn, peer: SocketAddr)
 }
 
 impl Session {
-    fn open(core: Rc<Core>, door: Rc<Door>, conn: Conn, peer: SocketAddr) -> Option<Self> {
+    fn open(arrival: Arrival) -> Option<Self> {
+        let Arrival { core, door, reader, writer, entered, peer, local, original, seen, counted } = arrival;
         let (installed, listener) = door.installed(&core);
-        let listener_stats = installed.stats.listeners.get(listener.index())?.clone();
         let http = installed.stats.http.get(listener.index())?.clone();
-        let Some(entered) = core.enter(conn.handle.clone(), door.clone()) else {
-            listener_stats.downstream_cx_overflow.inc();
-            return None;
-        };
-        listener_stats.downstream_cx_total.inc();
-        listener_stats.downstream_cx_active.inc();
         http.downstream_cx_total.inc();
         http.downstream_cx_active.inc();
         http.downstream_cx_http1_total.inc();
         http.downstream_cx_http1_active.inc();
-        let local = conn.handle.local_addr().unwrap_or(peer);
+        http.downstream_cx_rx_bytes_total.add(seen.len() as u64);
         Some(Self {
             forwarded_for: core.forwarded_for(peer).to_string(),
             external_address: peer.ip().to_canonical().to_string(),
             core,
             door,
             listener,
-            reader: conn.reader,
-            writer: conn.writer,
+            reader,
+            writer,
             entered,
             peer,
             local,
-            input: Buf::default(),
+            original,
+            port: original.map(|original| original.port()),
+            input: seen,
             rest: 0,
             head: RequestHead::default(),
             response: ResponseHead::default(),
@@ -139,9 +151,10 @@ impl Session {
             mirrors: Mirrors::default(),
             tried: Vec::new(),
             timer: Timer::default(),
-            stats: SessionStats { http, listener: listener_stats },
-            opened: io::now(),
+            stats: SessionStats { http },
+            counted,
             requests: 0,
+            cut: false,
         })
     }
 
@@ -251,6 +264,12 @@ impl Session {
         self.core.draining() || self.door.closed()
     }
 
+    /// Ends the connection here and now, so that the client cannot take what it got for the whole.
+    pub(super) fn cut_off(&mut self) {
+        self.cut = true;
+        self.entered.handle().abort();
+    }
+
     /// The limits that heads from this session's upstreams and client are held to.
     pub(super) fn head_limits(installed: &Installed) -> HeadLimits {
         head_limits(&installed.plan.proxy.limits)
@@ -266,6 +285,9 @@ impl Session {
             return;
         }
         self.stats.http.downstream_cx_destroy_local.inc();
+        if self.cut {
+            return;
+        }
         self.entered.enter(Phase::Busy, None);
         self.entered.handle().shutdown_write();
         let mut timer = std::mem::take(&mut self.timer);
@@ -287,16 +309,11 @@ fn head_limits(limits: &Limits) -> HeadLimits {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let open = io::now().duration_since(self.opened);
-        let open_ms = u64::try_from(open.as_millis()).unwrap_or(u64::MAX);
-        let (http, listener) = (&self.stats.http, &self.stats.listener);
+        let http = &self.stats.http;
         http.downstream_cx_active.dec();
         http.downstream_cx_http1_active.dec();
         http.downstream_cx_destroy.inc();
-        http.downstream_cx_length_ms.record(open_ms);
-        listener.downstream_cx_active.dec();
-        listener.downstream_cx_destroy.inc();
-        listener.downstream_cx_length_ms.record(open_ms);
+        http.downstream_cx_length_ms.record(self.counted.length_ms());
         self.core.buffers.put(std::mem::take(&mut self.input));
         self.kept.clear(&self.core);
     }

@@ -19,11 +19,12 @@ use super::rewrite::Captures;
 use crate::base::limits::REPLAY_CORE_BYTES;
 use crate::base::request_id;
 use crate::base::rng::Rng;
+use crate::h1::hops;
 use crate::io::{self, BufPool, Handle, Notify};
 use crate::observe::access_log::{AccessLog, Record};
 use crate::observe::date::DateCache;
 use crate::observe::writer::LogSink;
-use crate::plan::{Cluster, ClusterId, HeaderName, Plan};
+use crate::plan::{Cluster, ClusterId, HeaderName, ListenerKind, Plan};
 use crate::upstream::{CoreStats, Installed, Joined, Remains, SharedClusters};
 
 /// The downstream connections that the process may hold, over all cores (`limits.maxConnections`).
@@ -104,6 +105,8 @@ pub struct CoreParts {
     pub stands_for_loopback: Option<IpAddr>,
     /// The name of this machine, for `%HOSTNAME%`.
     pub hostname: Box<str>,
+    /// The id of the process in `x-ringway-hops`, the same on all cores.
+    pub instance: hops::Id,
     /// How control is asked where undeclared hosts are.
     pub ask_where: AskWhere,
     /// Copies of requests that the core may have under way.
@@ -130,6 +133,8 @@ pub struct Core {
     stands_for_loopback: Option<IpAddr>,
     /// The name of this machine.
     pub(super) hostname: Box<str>,
+    /// The id of the process in `x-ringway-hops`.
+    pub(super) instance: hops::Id,
     captures: RefCell<Captures>,
     pub(super) names: Names,
     pub(super) mirroring: Mirroring,
@@ -162,6 +167,7 @@ impl Core {
             budget: parts.budget,
             stands_for_loopback: parts.stands_for_loopback,
             hostname: parts.hostname,
+            instance: parts.instance,
             captures: RefCell::default(),
             names: Names::new(parts.ask_where),
             mirroring: Mirroring::new(own_address, parts.most_mirrors, parts.tell_mirrors),
@@ -232,6 +238,17 @@ impl Core {
     /// Control says where an authority is that this core has asked about.
     pub fn resolved(&self, authority: &str, whereabouts: Whereabouts, valid: Option<Duration>) {
         self.names.answered(authority, whereabouts, valid, io::now());
+    }
+
+    /// Whether the mesh listener or the admin endpoints may be on this port of some address: where a connection from here
+    /// must not go. Which addresses are this host's is for control to say.
+    pub(super) fn may_listen_on(&self, port: u16) -> bool {
+        let installed = self.installed.borrow();
+        let plan = &installed.plan;
+        let mesh = plan.listeners.iter().filter(|listener| listener.kind == ListenerKind::Mesh);
+        // Port 0 is any.
+        let mut own = mesh.map(|listener| listener.bind.port()).chain(plan.proxy.admin.map(|admin| admin.port()));
+        own.any(|own| own == port || own == 0)
     }
 
     /// Room for the groups of rewriting regexes.

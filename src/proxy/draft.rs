@@ -20,6 +20,8 @@ pub(super) struct Draft {
     pub(super) rewritten: Vec<u8>,
     /// `x-forwarded-for` as it goes upstream, its lines joined; empty if none does.
     pub(super) forwarded_for: Vec<u8>,
+    /// `x-ringway-hops` as it goes upstream.
+    pub(super) hops: Vec<u8>,
     numbers: Numbers,
     /// What rules change in the request's head.
     pub(super) request: Changes,
@@ -58,6 +60,7 @@ impl Draft {
         self.path.clear();
         self.rewritten.clear();
         self.forwarded_for.clear();
+        self.hops.clear();
         self.numbers.attempt.clear();
         self.numbers.expected_timeout.clear();
         self.request.clear();
@@ -160,7 +163,7 @@ impl Draft {
 }
 
 /// Names and values of the lines up to the first empty one; the first line of a message has no meaning here.
-fn header_lines(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub(super) fn header_lines(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).take_while(|line| !line.is_empty());
     lines.map(|line| {
         let (name, value) = line.split_at(memchr::memchr(b':', line).unwrap_or(line.len()));

@@ -13,6 +13,7 @@ use super::conn::Session;
 use super::core::{Core, Live};
 use super::draft::Caller;
 use super::edits::Received;
+use super::fault;
 use super::mirror::Mirrors;
 use super::record::Story;
 use super::relay::{self, Client, Incoming, Progress, Relayed, Response, Sent};
@@ -26,7 +27,7 @@ use crate::h1::head::{Known, ResponseHead, Version};
 use crate::io::{self, Buf, Either, race};
 use crate::plan::ServerHeader;
 use crate::policy::hashing::key::NewCookie;
-use crate::policy::outlier::Outcome as Reported;
+use crate::policy::outlier::{self, Outcome as Reported};
 use crate::policy::retry::{Answer, Outcome};
 use crate::upstream::{Installed, LocalCluster, Upstream, read_head};
 
@@ -68,6 +69,7 @@ pub(super) fn outgoing(session: &mut Session, story: &Story<'_>, asked: &Asked, 
                 request_id: story.request_id.as_ref().map_or(&[], <[u8; 36]>::as_slice),
                 external_address: (!believed).then_some(session.external_address.as_bytes()),
                 attempt: tries.retries.attempt,
+                hops: &draft.hops,
                 expected_timeout_ms: expected,
                 original_host: story.authority.map(|_| asked.host.of(buf)),
                 original_path: story.rewritten.then_some(target),
@@ -170,14 +172,13 @@ pub(super) async fn exchange(
         up_buf.consume(response.len);
     };
     deadline.answered();
-    if answered.is_ok() {
-        local.report(retries.at, Reported::Answered(response.status));
+    let answer = answered.is_ok().then(|| answer(response, up_buf.bytes()));
+    if let Some(answer) = answer {
+        let of_grpc = answer.grpc_status.filter(|_| fault::is_of_grpc(head, input.bytes()));
+        local.report(retries.at, Reported::Answered(of_grpc.map_or(answer.status, outlier::status_of_grpc)));
     }
-    let again = match &answered {
-        Ok(_) if response.status == 101 => false,
-        Ok(_) => retries.again(answer(response, up_buf.bytes()), progress, local, story),
-        Err(_) => false,
-    };
+    let again = answer
+        .is_some_and(|answer| answer.status != 101 && retries.again(Outcome::Answered(answer), progress, local, story));
     let body = match answered {
         Ok(body) if !again => body,
         answered => {
@@ -302,13 +303,13 @@ pub(super) async fn exchange(
     Run { ended, began: true, keep }.into()
 }
 
-/// What of an answer's head retrying goes by.
-fn answer(head: &ResponseHead, buf: &[u8]) -> Outcome {
+/// What of an answer's head retrying and ejection go by.
+fn answer(head: &ResponseHead, buf: &[u8]) -> Answer {
     let mut answer = Answer { status: head.status, ..Answer::default() };
     answer.rate_limited =
         head.all(Known::XEnvoy).any(|line| line.name.of(buf).eq_ignore_ascii_case(b"x-envoy-ratelimited"));
     let grpc_status = head.all(Known::Other).find(|line| line.name.of(buf).eq_ignore_ascii_case(b"grpc-status"));
     let grpc_status = grpc_status.and_then(|line| std::str::from_utf8(line.value.of(buf)).ok());
     answer.grpc_status = grpc_status.and_then(|status| status.parse().ok());
-    Outcome::Answered(answer)
+    answer
 }

@@ -15,7 +15,7 @@ use super::reply::Ended;
 use crate::base::limits::BODY_BUFFER_BYTES;
 use crate::h1::change::Changes;
 use crate::h1::framing::Body;
-use crate::h1::head::Known;
+use crate::h1::head::{Known, RequestHead};
 use crate::io::{self, Either, race};
 use crate::observe::flags::Flags;
 use crate::observe::stats::HttpStats;
@@ -60,7 +60,12 @@ pub(super) async fn inject(session: &mut Session, story: &mut Story<'_>, body: B
 
 /// Whether the request is one of gRPC's.
 pub(super) fn asked_by_grpc(session: &Session) -> bool {
-    let kind = session.head.value_of("content-type", session.input.bytes());
+    is_of_grpc(&session.head, session.input.bytes())
+}
+
+/// Whether this is the head of one of gRPC's requests.
+pub(super) fn is_of_grpc(head: &RequestHead, buf: &[u8]) -> bool {
+    let kind = head.value_of("content-type", buf);
     let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
 }

@@ -18,10 +18,10 @@ use twox_hash::XxHash64;
 use super::compare::{Answer, Difference, Heard};
 use super::conn::Session;
 use super::core::Core;
-use super::replay::Upload;
 use super::reply::Ended;
 use super::request::Asked;
 use super::shadow::{self, Shadow};
+use super::tries::Tries;
 use crate::base::limits::{BODY_BUFFER_BYTES, MIRROR_BODY_BYTES, MIRROR_CORE_BYTES, MIRROR_DIFFS, MIRROR_PATIENCE};
 use crate::h1::chunked::chunk_size_line;
 use crate::h1::shadow::shadow as shadow_head;
@@ -371,8 +371,9 @@ pub(super) fn start(
     installed: &Rc<Installed>,
     (forward, asked): (&Forward, &Asked),
     head: &Buf,
-    (upload, ended): (&Upload, Option<Instant>),
+    tries: &Tries<'_>,
 ) {
+    let (upload, ended) = (&tries.upload, tries.progress.ended.get());
     // Bytes that two peers agree on cannot be had from a third: Envoy copies the request for the tunnel, and no more.
     if asked.tunnel() {
         return;

@@ -11,9 +11,11 @@
 //!
 //! It must never know how workers are started, or where a plan comes from. Its caller is `worker`.
 
+mod arrival;
 mod attempt;
 mod compare;
 mod conn;
+mod connect;
 mod core;
 mod cors;
 mod door;
@@ -24,16 +26,21 @@ mod fault;
 mod hash;
 mod mirror;
 mod names;
+mod outlet;
 mod own_authority;
 mod record;
+mod redirect;
 mod relay;
 mod replay;
 mod reply;
 mod request;
 pub mod rewrite;
 mod shadow;
+mod sniff;
+mod tcp;
 mod tries;
 mod tunnel;
+mod undeclared;
 
 pub use self::compare::{Difference, Side};
 pub use self::conn::serve;

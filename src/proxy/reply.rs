@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use std::io;
 
 use crate::h1::parse::BadMessage;
+use crate::io::TlsFailure;
 use crate::observe::flags::Flags;
 use crate::policy::fault::AbortWith;
-use crate::upstream::HeadError;
+use crate::upstream::{HeadError, tls_error};
 
 /// Every way in which a request can end.
 #[derive(Debug)]
@@ -26,8 +27,12 @@ pub(super) enum Ended {
     ConnectFailed(io::Error),
     /// No connection within the connect timeout: 503 UF.
     ConnectTimedOut,
+    /// The connection could not be secured: 503 UF.
+    TlsFailed(TlsFailure),
     /// The upstream ended the connection before its response began: 503 UC.
     UpstreamReset,
+    /// The same, and before that it said why, or broke TLS: 503 UC.
+    TlsBroke(TlsFailure),
     /// The upstream did not speak HTTP/1: 502 UPE.
     UpstreamProtocol,
     /// The upstream ended the connection inside its response.
@@ -52,6 +57,12 @@ pub(super) enum Ended {
     Unresolved,
     /// It is this proxy itself: 502.
     Circular,
+    /// It is an address of this host or its link, which the listener does not lend: 403.
+    LocalTarget,
+    /// The request came through this process too often already, this time included: 508.
+    GoesRound(u32),
+    /// Nobody declared its host, and only declared ones are let through: 502, as `block_all` answers.
+    Blocked,
     /// The client left before its answer was complete.
     ClientGone,
 }
@@ -101,16 +112,14 @@ impl Ended {
             Self::NoCluster => plain(503, "", Flags::NC, "cluster_not_found"),
             Self::NoEndpoint => plain(503, "no healthy upstream", Flags::UH, "no_healthy_upstream"),
             Self::ConnectFailed(error) => {
-                let failure = format!("delayed_connect_error:_{}", underscored(error));
-                Verdict {
-                    details: format!("upstream_reset_before_response_started{{remote_connection_failure|{failure}}}")
-                        .into(),
-                    transport_failure: failure.into(),
-                    ..reset(503, "remote connection failure", Flags::UF)
-                }
+                no_connection(format!("delayed_connect_error:_{}", underscored(error)), retried)
             }
+            Self::TlsFailed(failure) => no_connection(tls_error(failure), retried),
             Self::ConnectTimedOut => reset(503, "connection timeout", Flags::UF),
             Self::UpstreamReset => reset(503, "connection termination", Flags::UC),
+            Self::TlsBroke(failure) => {
+                because(reset(503, "connection termination", Flags::UC), "connection_termination", tls_error(failure))
+            }
             Self::UpstreamProtocol => reset(502, "protocol error", Flags::UPE),
             Self::UpstreamCut | Self::UpstreamCorrupt => {
                 plain(0, "", Flags::UPE, "upstream_reset_after_response_started{protocol_error}")
@@ -138,6 +147,17 @@ impl Ended {
                 Flags::NONE,
                 "loop_detected",
             ),
+            Self::LocalTarget => plain(
+                403,
+                "loopback and link-local addresses are not reached through this listener",
+                Flags::NONE,
+                "local_target_refused",
+            ),
+            Self::GoesRound(passes) => Verdict {
+                details: format!("hop_limit{{{passes}_passes}}").into(),
+                ..plain(508, "this request goes round in circles", Flags::NONE, "")
+            },
+            Self::Blocked => plain(502, "", Flags::NONE, "direct_response"),
             Self::ClientGone => plain(0, "", Flags::DC, "downstream_remote_disconnect"),
         }
     }
@@ -153,6 +173,19 @@ fn reset(status: u16, reason: &str, flags: Flags, retried: bool) -> Verdict {
         flags,
         details: format!("upstream_reset_before_response_started{{{}}}", reason.replace(' ', "_")).into(),
         transport_failure: "".into(),
+    }
+}
+
+/// The reply to a request that got no connection, for this reason.
+fn no_connection(failure: String, retried: bool) -> Verdict {
+    because(reset(503, "remote connection failure", Flags::UF, retried), "remote_connection_failure", failure)
+}
+
+fn because(verdict: Verdict, reason: &str, failure: String) -> Verdict {
+    Verdict {
+        details: format!("upstream_reset_before_response_started{{{reason}|{failure}}}").into(),
+        transport_failure: failure.into(),
+        ..verdict
     }
 }
 

@@ -3,26 +3,28 @@
 //! In Envoy's order: routing, faults, CORS, then the route's action; header operations see the request as the client sent it,
 //! with what the proxy says of the client, and rewriting comes after them.
 
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::attempt::Run;
 use super::conn::Session;
+use super::connect;
 use super::cors::{self, Ruling};
 use super::draft::{Caller, Draft};
 use super::fault;
-use super::names::Whereabouts;
 use super::record::{self, Story};
 use super::reply::Ended;
 use super::rewrite::{self, Destined};
 use super::tries::{self, Patience};
+use super::undeclared;
 use crate::h1::encode::OutBody;
 use crate::h1::framing::{self, Body, Upgrade};
 use crate::h1::head::{Known, Method, RequestHead, Span};
+use crate::h1::hops;
 use crate::h1::local::{LocalReply, local_reply};
+use crate::h1::parse::BadMessage;
 use crate::h1::target::{self, Normal};
-use crate::io::{self, Either, race};
+use crate::io;
 use crate::observe::flags::Flags;
 use crate::plan::{Decision, Destination, Forward, ListenerKind, Plan, Redirect, Request, Route, ServerHeader, Target};
 use crate::upstream::{Installed, LocalCluster};
@@ -83,7 +85,12 @@ async fn run<'p>(session: &mut Session, installed: &'p Rc<Installed>, story: &mu
     if asked.path(session) == b"*" {
         return reply(session, installed, story, Ended::NoPath, close).await;
     }
-    introduce(session, story, &asked);
+    if let Err(ended) = introduce(session, story, &asked) {
+        return reply(session, installed, story, ended, close).await;
+    }
+    if session.head.method == Method::Connect && connect::is_for(session, installed) {
+        return Box::pin(connect::answer(session, installed, story, &asked)).await;
+    }
     let decision = decide(session, installed, &asked);
     if asked.upgrade == Upgrade::Refused && !matches!(decision, Decision::NotFound) {
         (story.route, story.cluster) = meant(&decision, installed);
@@ -140,12 +147,17 @@ fn meant<'p>(decision: &Decision<'p>, installed: &'p Installed) -> (&'p str, &'p
 const HERE: Redirect = Redirect { scheme: None, authority: None, port: None, path: None, code: 200 };
 
 /// Gives the request its id, and notes where it came from.
-fn introduce(session: &mut Session, story: &mut Story<'_>, asked: &Asked) {
+///
+/// # Errors
+/// [`Ended::GoesRound`].
+fn introduce(session: &mut Session, story: &mut Story<'_>, asked: &Asked) -> Result<(), Ended> {
     if !(asked.believed && session.head.has(Known::XRequestId)) {
         story.request_id = Some(session.core.request_id());
     }
     let peer = if asked.believed { "" } else { &session.forwarded_for };
     session.draft.note_forwarded_for(&session.head, session.input.bytes(), peer);
+    let Session { core, head, input, draft, .. } = session;
+    hops::pass(head, input.bytes(), &core.instance, &mut draft.hops).map_err(|round| Ended::GoesRound(round.passes))
 }
 
 /// Answers in a route's stead: a redirect, a direct response.
@@ -244,7 +256,7 @@ async fn to_destination<'p>(
     finish(session, installed, story, local, asked, run).await
 }
 
-/// Sends the request to wherever its authority is.
+/// Sends the request to where the connection was sent before it was redirected, or else to wherever its authority is.
 async fn to_undeclared<'p>(
     session: &mut Session,
     installed: &'p Installed,
@@ -257,24 +269,22 @@ async fn to_undeclared<'p>(
         return reply(session, installed, story, Ended::NoCluster, close).await;
     };
     story.cluster = &cluster.name;
-    let authority = asked.host.of(session.input.bytes());
-    let found = match std::str::from_utf8(authority) {
-        Ok(name) if target::is_authority(authority) => {
-            let now = io::now();
-            let found = pin!(session.core.names.find(name, now));
-            match race(found, pin!(session.timer.until(now + cluster.connect_timeout))).await {
-                Either::Left(found) => Some(found),
-                Either::Right(()) => None,
+    let found = match installed.outbound(session.listener) {
+        Some(outbound) => {
+            let deadline = io::now() + cluster.connect_timeout;
+            let Session { core, timer, input, original, .. } = session;
+            match *original {
+                Some(original) => undeclared::of_original(core, timer, outbound, original, deadline).await,
+                None => undeclared::of_authority(core, timer, outbound, asked.host.of(input.bytes()), deadline).await,
             }
         }
-        _ => None,
+        None => Err(Ended::Unresolved),
     };
-    let addresses = match found.as_deref() {
-        Some(Whereabouts::At(addresses)) => addresses,
-        Some(Whereabouts::Here) => return reply(session, installed, story, Ended::Circular, close).await,
-        Some(Whereabouts::Unknown) | None => return reply(session, installed, story, Ended::Unresolved, close).await,
+    let addresses = match found {
+        Ok(addresses) => addresses,
+        Err(ended) => return reply(session, installed, story, ended, close).await,
     };
-    let run = tries::run_undeclared(session, installed, story, (cluster, local), asked, addresses).await;
+    let run = tries::run_undeclared(session, installed, story, (cluster, local), asked, &addresses).await;
     finish(session, installed, story, local, asked, run).await
 }
 
@@ -316,6 +326,11 @@ fn read(session: &mut Session, plan: &Plan) -> Result<Asked, Ended> {
     let (head, buf) = (&session.head, session.input.bytes());
     let body = framing::request_body(head, buf).map_err(Ended::BadRequest)?;
     let parts = target::split(head, buf).map_err(Ended::BadRequest)?;
+    // Here `Host` says where to go, and it may say so only in the form that everybody reads the same way.
+    let host = parts.host.of(buf);
+    if believed && !host.is_empty() && !target::is_authority(host) {
+        return Err(Ended::BadRequest(BadMessage::Authority));
+    }
     let scratch = &mut session.draft.path;
     let normal = target::normalize(parts.path.of(buf), plan.proxy.path_form(), scratch).map_err(Ended::BadRequest)?;
     let normalised = matches!(normal, Normal::Rewritten);
@@ -390,6 +405,7 @@ fn decide<'p>(session: &Session, installed: &'p Installed, asked: &Asked) -> Dec
         path: asked.path(session),
         query: asked.query.of(buf),
         target: asked.target(buf, &session.draft.path),
+        port: session.port,
         authority: asked.host.of(buf),
         scheme: asked.scheme.as_bytes(),
         peer: session.peer,

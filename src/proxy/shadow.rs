@@ -14,14 +14,15 @@ use std::time::{Duration, Instant};
 
 use twox_hash::XxHash64;
 
-use super::attempt::{Active, Pending};
+use super::attempt::{Active, Pending, report_end};
 use super::compare::{Answer, Difference, Heard, Side, judge};
 use super::conn::Session;
 use super::core::Core;
+use super::draft::header_lines;
 use super::mirror::{Doom, Line, Place};
 use super::relay::Incoming;
 use super::reply::Ended;
-use crate::base::id::ClusterId;
+use crate::base::id::{ClusterId, EndpointId};
 use crate::base::limits::BODY_BUFFER_BYTES;
 use crate::h1::framing::{self, Body};
 use crate::h1::head::{Method, ResponseHead};
@@ -29,6 +30,7 @@ use crate::io::{self, Buf, Caught, Either, Reader, Timer, Writer, catch_panic, r
 use crate::observe::stats::Verdict;
 use crate::plan::{Cluster, Compare};
 use crate::policy::balance::Ask;
+use crate::policy::outlier::Outcome;
 use crate::upstream::{Avoid, Closed, ConnectError, Installed, LocalCluster, LocalEndpoint, Upstream, open, read_head};
 
 /// A copy, ready to be sent.
@@ -53,6 +55,16 @@ pub(super) struct Shadow {
     pub(super) place: Option<Place>,
 }
 
+/// Counts a copy that gets no connection, and says how it ends.
+fn refused(local: &LocalCluster, error: ConnectError) -> Ended {
+    local.stats.upstream_rq_pending_failure_eject.inc();
+    match error {
+        ConnectError::Failed(error) => Ended::ConnectFailed(error),
+        ConnectError::TimedOut => Ended::ConnectTimedOut,
+        ConnectError::Tls(failure) => Ended::TlsFailed(failure),
+    }
+}
+
 /// What is noted of a copy while it runs.
 #[derive(Default)]
 struct Notes {
@@ -65,12 +77,15 @@ struct Notes {
     connected: Cell<bool>,
     /// Whether all of the copy was sent.
     sent: Cell<bool>,
+    /// Held until all else is counted.
+    active: RefCell<Option<Active>>,
 }
 
 /// How a copy ended.
 enum Fate {
     Ended(Ended),
-    Doomed(Doom),
+    /// Not by the mirror's doing, or not by that alone.
+    GivenUp(Doom),
 }
 
 /// Starts the copy's task.
@@ -97,8 +112,7 @@ impl Shadow {
             (Fate::Ended(ended), status) => {
                 Answer::of(&ended, status, || digest.map_or(0, |digest| digest.borrow().finish()))
             }
-            (Fate::Doomed(Doom::TimedOut), _) => Answer::of(&Ended::RequestTimedOut, 0, || 0),
-            (Fate::Doomed(Doom::Cut | Doom::TooSlow | Doom::Outlived), _) => Answer::Unknown,
+            (Fate::GivenUp(_), _) => Answer::Unknown,
         };
         let mirror = Heard { answer, took: io::now().duration_since(self.begun), cluster: Some(self.cluster) };
         let original = poll_fn(|cx| self.line.poll_original(cx)).await;
@@ -132,21 +146,25 @@ impl Shadow {
         // Envoy's copies carry no hash either: which endpoint of a hashing cluster gets one is drawn.
         let ask = Ask { hash: None, now: self.begun };
         let picked = self.core.with_rng(|rng| local.pick(ask, Avoid::default(), rng));
-        let chosen = picked.and_then(|id| Some((local.endpoint(id)?, cluster.endpoints.get(id.index())?.address)));
-        let Some((endpoint, address)) = chosen else {
+        let chosen = picked.and_then(|id| Some((local.endpoint(id)?, cluster.endpoints.get(id.index())?.address, id)));
+        let Some((endpoint, address, id)) = chosen else {
             local.stats.upstream_cx_none_healthy.inc();
             local.stats.mirrored().response(503);
             return (Fate::Ended(Ended::NoEndpoint), 0);
         };
         let mut timer = Timer::default();
         let fate = {
-            let sent = pin!(self.exchange((cluster, local), endpoint, address, &notes, digest));
+            let sent = pin!(self.exchange((cluster, local), (endpoint, address, id), &notes, digest));
             let doomed = pin!(poll_fn(|cx| self.line.poll_doom(self.timeout, &mut timer, cx)));
             match race(sent, doomed).await {
                 Either::Left(ended) => Fate::Ended(ended),
-                Either::Right(doom) => Fate::Doomed(doom),
+                Either::Right(Doom::TimedOut) => Fate::Ended(Ended::RequestTimedOut),
+                Either::Right(doom) => Fate::GivenUp(doom),
             }
         };
+        if let Fate::Ended(ended) = &fate {
+            report_end(local, Some(id), ended, notes.connected.get() && notes.status.get() == 0);
+        }
         self.count(&fate, &notes, local, endpoint);
         (fate, notes.status.get())
     }
@@ -155,23 +173,23 @@ impl Shadow {
     async fn exchange(
         &self,
         (cluster, local): (&Cluster, &LocalCluster),
-        endpoint: &LocalEndpoint,
-        address: SocketAddr,
+        (endpoint, address, id): (&LocalEndpoint, SocketAddr, EndpointId),
         notes: &Notes,
         digest: Option<&RefCell<XxHash64>>,
     ) -> Ended {
+        notes.active.replace(Some(Active::begin(local, endpoint)));
         let mut fresh = false;
         loop {
-            let _active = Active::begin(local, endpoint);
             let mut upstream = match self.connection((cluster, local), endpoint, address, fresh).await {
                 Ok(upstream) => upstream,
                 Err(ended) => return ended,
             };
             notes.connected.set(true);
+            local.report(Some(id), Outcome::Connected);
             local.stats.upstream_rq_total.inc();
             let reused = upstream.begin_request();
             let received = notes.received.get();
-            let (ended, reusable) = self.carry(&mut upstream, local, notes, digest).await;
+            let (ended, reusable) = self.carry(&mut upstream, (local, id), notes, digest).await;
             let silent = notes.received.get() == received && upstream.buf.is_empty();
             if matches!(ended, Ended::UpstreamReset | Ended::UpstreamCut) {
                 upstream.closed_by(Closed::Remote);
@@ -197,33 +215,39 @@ impl Shadow {
         address: SocketAddr,
         fresh: bool,
     ) -> Result<Upstream, Ended> {
-        if let Some(upstream) = if fresh { None } else { endpoint.check_out() } {
+        let name = match &local.shared.tls {
+            None => None,
+            Some(tls) => Some(tls.name(self.host()).map_err(|error| refused(local, error))?),
+        };
+        if let Some(upstream) = if fresh { None } else { endpoint.check_out(name.as_ref()) } {
             return Ok(upstream);
         }
+        let name = name.map(|name| name.to_owned());
         let pending = Pending::begin(local);
-        let opened = open(cluster, local, endpoint, address, &self.core.buffers).await;
+        let opened = open(cluster, local, endpoint, address, name, &self.core.buffers).await;
         pending.end(true);
-        opened.map_err(|error| {
-            local.stats.upstream_rq_pending_failure_eject.inc();
-            match error {
-                ConnectError::Failed(error) => Ended::ConnectFailed(error),
-                ConnectError::TimedOut => Ended::ConnectTimedOut,
-            }
-        })
+        opened.map_err(|error| refused(local, error))
+    }
+
+    /// The Host of the copy.
+    fn host(&self) -> &[u8] {
+        header_lines(self.first.bytes())
+            .find(|(name, _)| name.eq_ignore_ascii_case(b"host"))
+            .map_or(&[], |(_, host)| host)
     }
 
     /// Sends the copy on a connection while its answer is awaited. Returns also whether nothing of either is left on it.
     async fn carry(
         &self,
         upstream: &mut Upstream,
-        local: &LocalCluster,
+        (local, id): (&LocalCluster, EndpointId),
         notes: &Notes,
         digest: Option<&RefCell<XxHash64>>,
     ) -> (Ended, bool) {
         notes.sent.set(false);
         let Upstream { reader, writer, buf, .. } = upstream;
         let mut upload = pin!(self.upload(writer, notes));
-        let mut answer = pin!(self.answer((reader, buf), local, notes, digest));
+        let mut answer = pin!(self.answer((reader, buf), (local, id), notes, digest));
         // Where the mirror takes no more of the copy, its answer may still be on the way.
         let (ended, clean) = match race(upload.as_mut(), answer.as_mut()).await {
             Either::Left(()) => answer.await,
@@ -259,7 +283,7 @@ impl Shadow {
     async fn answer(
         &self,
         (reader, buf): (&mut Reader, &mut Buf),
-        local: &LocalCluster,
+        (local, id): (&LocalCluster, EndpointId),
         notes: &Notes,
         digest: Option<&RefCell<XxHash64>>,
     ) -> (Ended, bool) {
@@ -277,6 +301,7 @@ impl Shadow {
             }
             buf.consume(head.len);
         }
+        local.report(Some(id), Outcome::Answered(head.status));
         let Ok(body) = framing::response_body(&head, buf.bytes(), self.method) else {
             return (Ended::UpstreamProtocol, false);
         };
@@ -315,13 +340,13 @@ impl Shadow {
         stats.upstream_cx_rx_bytes_total.add(notes.received.get());
         let status = match (fate, notes.status.get()) {
             (Fate::Ended(ended), 0) => ended.verdict(false).status,
-            (Fate::Doomed(Doom::TimedOut), 0) => 504,
-            (Fate::Doomed(Doom::Cut | Doom::TooSlow | Doom::Outlived), _) => 0,
+            (Fate::GivenUp(_), _) => 0,
             (_, status) => status,
         };
         if status > 0 {
             mirrored.response(status);
         }
+        let given_up = if notes.connected.get() { &stats.upstream_rq_tx_reset } else { &stats.upstream_rq_cancelled };
         match fate {
             Fate::Ended(Ended::Answered) => {
                 let ended = self.line.ended().unwrap_or(self.begun);
@@ -337,18 +362,17 @@ impl Shadow {
                 stats.upstream_cx_protocol_error.inc();
             }
             Fate::Ended(Ended::UpstreamProtocol | Ended::UpstreamCorrupt) => stats.upstream_cx_protocol_error.inc(),
+            Fate::Ended(Ended::RequestTimedOut) => {
+                stats.upstream_rq_timeout.inc();
+                endpoint.stats.rq_timeout.inc();
+                given_up.inc();
+            }
             Fate::Ended(_) => {}
-            Fate::Doomed(doom) => {
-                if *doom == Doom::TimedOut {
-                    stats.upstream_rq_timeout.inc();
-                    endpoint.stats.rq_timeout.inc();
-                }
+            Fate::GivenUp(doom) => {
                 if *doom == Doom::TooSlow {
                     mirrored.mirror_overflow.inc();
                 }
-                let end =
-                    if notes.connected.get() { &stats.upstream_rq_tx_reset } else { &stats.upstream_rq_cancelled };
-                end.inc();
+                given_up.inc();
             }
         }
         endpoint.stats.rq_error.inc();

@@ -181,6 +181,11 @@ impl Retries<'_> {
 }
 
 impl<'p> Tries<'p> {
+    /// Whether copies are to be drawn with this try.
+    pub(super) fn mirrors(&self, forward: &Forward) -> bool {
+        !forward.mirrors.is_empty() && self.retries.attempt == 1
+    }
+
     /// Before the first try.
     fn begin(
         session: &mut Session,
@@ -277,8 +282,8 @@ pub(super) async fn run_undeclared(
 /// What an end means to a retry policy; `None` for ends that nothing can mend.
 fn outcome(ended: &Ended, progress: &Progress) -> Option<Outcome> {
     Some(match ended {
-        Ended::ConnectFailed(_) | Ended::ConnectTimedOut => Outcome::ConnectFailed,
-        Ended::UpstreamReset => Outcome::Reset { sent: progress.written.get() > 0 },
+        Ended::ConnectFailed(_) | Ended::ConnectTimedOut | Ended::TlsFailed(_) => Outcome::ConnectFailed,
+        Ended::UpstreamReset | Ended::TlsBroke(_) => Outcome::Reset { sent: progress.written.get() > 0 },
         Ended::UpstreamProtocol => Outcome::Reset { sent: true },
         Ended::TryTimedOut => Outcome::TimedOut,
         // Whole answers too: what their status means was asked when their head came.

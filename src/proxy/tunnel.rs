@@ -1,54 +1,221 @@
-//! After a 101: raw bytes both ways, until either side ends.
+//! Raw bytes both ways between two connections: after a 101, after a CONNECT, and for connections that are no HTTP.
+
+use std::cell::Cell;
+use std::pin::{Pin, pin};
+use std::time::{Duration, Instant};
 
 use super::core::Core;
-use crate::io::{Buf, Either, Reader, Writer, race};
+use crate::base::limits::HEAD_BUFFER_BYTES;
+use crate::io::{self, Buf, Either, Handle, Reader, Timer, Writer, race};
+use crate::observe::stats::Counter;
 
 /// One end of a tunnel.
 pub(super) struct End<'a> {
     pub(super) reader: &'a mut Reader,
     pub(super) writer: &'a mut Writer,
+    /// For ending one direction and not the other.
+    pub(super) handle: &'a Handle,
 }
 
-/// Bytes that passed.
-#[derive(Debug, Default, Clone, Copy)]
+/// How a tunnel is to end.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Until {
+    /// With the first side that ends, as Envoy does after a 101: a half-open WebSocket is of no use to anyone.
+    Either,
+    /// When both sides have ended: who has said all may still want to listen. `quiet`: or when no byte has moved for
+    /// so long.
+    Both { quiet: Option<Duration> },
+}
+
+/// What counts the bytes of one direction as they pass.
+#[derive(Default, Clone, Copy)]
+pub(super) struct Meters<'a> {
+    /// From the client to the upstream.
+    pub(super) up: [Option<&'a Counter>; 2],
+    /// The other way.
+    pub(super) down: [Option<&'a Counter>; 2],
+}
+
+/// Who or what ended a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The client, or both sides, the client first.
+    Client,
+    /// The upstream, or both sides, the upstream first.
+    Upstream,
+    /// The client's connection broke.
+    ClientBroke,
+    /// The upstream's connection broke.
+    UpstreamBroke,
+    /// Nothing moved for too long.
+    Quiet,
+}
+
+/// Bytes that passed, and why no more did.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Passed {
     /// From the client.
     pub(super) up: u64,
     /// From the upstream.
     pub(super) down: u64,
-    /// Whether the client ended the tunnel, not the upstream.
-    pub(super) client_ended: bool,
+    pub(super) ending: Ending,
 }
 
-/// Pumps both ways. `early` are the client's bytes that came behind its request; the upstream's have been sent already.
-/// Ends with the first side that ends, as Envoy does: a half-open WebSocket is of no use to anyone.
-pub(super) async fn run(core: &Core, client: End<'_>, upstream: End<'_>, early: Buf) -> Passed {
-    let (up, down) = (std::cell::Cell::new(early.len() as u64), std::cell::Cell::new(0));
-    let client_ended = {
-        let upwards = std::pin::pin!(pump(core, client.reader, upstream.writer, early, &up));
-        let downwards = std::pin::pin!(pump(core, upstream.reader, client.writer, Buf::default(), &down));
-        matches!(race(upwards, downwards).await, Either::Left(()))
+/// Pumps both ways. `early` are the client's bytes that were read already; the upstream's have been sent.
+pub(super) async fn run(
+    core: &Core,
+    client: End<'_>,
+    upstream: End<'_>,
+    early: Buf,
+    until: Until,
+    meters: Meters<'_>,
+) -> Passed {
+    let moved = Cell::new(io::now());
+    let (up, down) = (Flow::new(&moved, meters.up), Flow::new(&moved, meters.down));
+    let ending = {
+        let upwards = pin!(pump(core, client.reader, upstream.writer, early, &up));
+        let downwards = pin!(pump(core, upstream.reader, client.writer, Buf::default(), &down));
+        match until {
+            Until::Either => match race(upwards, downwards).await {
+                Either::Left(_) => Ending::Client,
+                Either::Right(_) => Ending::Upstream,
+            },
+            Until::Both { quiet } => {
+                let mut timer = Timer::default();
+                let both = pin!(both(upwards, downwards, client.handle, upstream.handle));
+                match quiet {
+                    None => both.await,
+                    Some(limit) => match race(both, pin!(quiet_for(limit, &moved, &mut timer))).await {
+                        Either::Left(ending) => ending,
+                        Either::Right(()) => Ending::Quiet,
+                    },
+                }
+            }
+        }
     };
-    Passed { up: up.get(), down: down.get(), client_ended }
+    Passed { up: up.bytes.get(), down: down.bytes.get(), ending }
 }
 
-async fn pump(core: &Core, from: &mut Reader, to: &mut Writer, early: Buf, passed: &std::cell::Cell<u64>) {
-    if !early.is_empty() && to.write_all(early).await.0.is_err() {
-        return;
+/// Until both directions have ended: the end of one side's bytes is told to the other side, whose own may go on. Who takes
+/// no more bytes may still have sent some. A connection that broke ends both.
+async fn both(
+    mut upwards: Pin<&mut impl Future<Output = Stop>>,
+    mut downwards: Pin<&mut impl Future<Output = Stop>>,
+    client: &Handle,
+    upstream: &Handle,
+) -> Ending {
+    match race(upwards.as_mut(), downwards.as_mut()).await {
+        Either::Left(Stop::ReadFailed) => Ending::ClientBroke,
+        Either::Right(Stop::ReadFailed) => Ending::UpstreamBroke,
+        Either::Left(stop) => {
+            if stop == Stop::End {
+                upstream.shutdown_write();
+            }
+            match downwards.await {
+                Stop::End if stop == Stop::End => Ending::Client,
+                // It took no more, and has said all that it had to say.
+                Stop::End => Ending::Upstream,
+                Stop::ReadFailed => Ending::UpstreamBroke,
+                Stop::WriteFailed => Ending::ClientBroke,
+            }
+        }
+        Either::Right(stop) => {
+            if stop == Stop::End {
+                client.shutdown_write();
+            }
+            match upwards.await {
+                Stop::End | Stop::WriteFailed if stop == Stop::End => Ending::Upstream,
+                Stop::End => Ending::Client,
+                Stop::ReadFailed => Ending::ClientBroke,
+                Stop::WriteFailed => Ending::UpstreamBroke,
+            }
+        }
     }
-    let mut buf = core.buffers.body();
+}
+
+/// Completes when nothing has moved for `limit`. The timer is set once in that time, not for every byte.
+async fn quiet_for(limit: Duration, moved: &Cell<Instant>, timer: &mut Timer) {
     loop {
+        let due = moved.get() + limit;
+        if io::now() >= due {
+            return;
+        }
+        timer.until(due).await;
+    }
+}
+
+/// What is noted of one direction.
+struct Flow<'a> {
+    bytes: Cell<u64>,
+    moved: &'a Cell<Instant>,
+    meters: [Option<&'a Counter>; 2],
+}
+
+impl<'a> Flow<'a> {
+    fn new(moved: &'a Cell<Instant>, meters: [Option<&'a Counter>; 2]) -> Self {
+        Self { bytes: Cell::new(0), moved, meters }
+    }
+
+    fn passed(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get() + bytes as u64);
+        self.moved.set(io::now());
+        self.meters.iter().flatten().for_each(|meter| meter.add(bytes as u64));
+    }
+}
+
+/// Why a direction has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    /// Its source has sent everything.
+    End,
+    ReadFailed,
+    WriteFailed,
+}
+
+async fn pump(core: &Core, from: &mut Reader, to: &mut Writer, early: Buf, flow: &Flow<'_>) -> Stop {
+    let there = early.len();
+    if there > 0 {
+        let (written, buf) = to.write_all(early).await;
+        core.buffers.put(buf);
+        if written.is_err() {
+            return Stop::WriteFailed;
+        }
+        flow.passed(there);
+    }
+    let mut buf = Buf::default();
+    let mut bulk = false;
+    let stop = loop {
         if !from.armed() {
-            buf.clear();
-            from.arm(buf);
+            from.arm(sized(core, buf, bulk));
         }
         let (read, filled) = from.done().await;
-        let Ok(n @ 1..) = read else { break };
-        passed.set(passed.get() + n as u64);
-        let (written, emptied) = to.write_all(filled).await;
+        buf = filled;
+        match read {
+            Ok(0) => break Stop::End,
+            Ok(_) => {}
+            Err(_) => break Stop::ReadFailed,
+        }
+        let bytes = buf.len();
+        bulk = buf.room() == 0 || bulk && bytes > HEAD_BUFFER_BYTES;
+        let (written, emptied) = to.write_all(buf).await;
         buf = emptied;
         if written.is_err() {
-            break;
+            break Stop::WriteFailed;
         }
+        flow.passed(bytes);
+    };
+    core.buffers.put(buf);
+    stop
+}
+
+/// An empty buffer for the next read: `buf` or another one. Most tunnels are quiet most of the time, and a read that waits
+/// holds its buffer; large ones are for who fills small ones.
+fn sized(core: &Core, mut buf: Buf, bulk: bool) -> Buf {
+    let large = buf.capacity() > HEAD_BUFFER_BYTES;
+    if buf.capacity() == 0 || large != bulk {
+        core.buffers.put(buf);
+        buf = if bulk { core.buffers.body() } else { core.buffers.head() };
     }
+    buf.clear();
+    buf
 }

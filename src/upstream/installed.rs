@@ -14,11 +14,11 @@ use super::health::{Avoid, LocalHealth};
 use super::pool::{Closed, Idle, Upstream};
 use super::shared::{SharedCluster, SharedClusters};
 use super::undeclared::Undeclared;
-use crate::base::id::{ClusterId, EndpointId};
+use crate::base::id::{ClusterId, EndpointId, ListenerId};
 use crate::base::rng::Rng;
-use crate::io::{self, BufPool};
-use crate::observe::stats::{ClusterStats, EndpointStats, HttpStats, ListenerStats, RouteStats};
-use crate::plan::{Cluster, PASSTHROUGH_CLUSTER, Plan, Route};
+use crate::io::{self, BufPool, ServerName};
+use crate::observe::stats::{ClusterStats, EndpointStats, HttpStats, ListenerStats, RouteStats, TcpStats};
+use crate::plan::{Cluster, Outbound, PASSTHROUGH_CLUSTER, Plan, Route};
 use crate::policy::balance::{Ask, Balancer, Levels, Member};
 use crate::policy::outlier::Outcome;
 
@@ -34,6 +34,8 @@ pub struct CoreStats {
     pub listeners: Vec<Arc<ListenerStats>>,
     /// Of the HTTP of each listener.
     pub http: Vec<Arc<HttpStats>>,
+    /// Of connections that are no HTTP, in the order of [`Plan::tcp_stat_names`].
+    pub tcp: Vec<Arc<TcpStats>>,
     /// Of each route with a `statPrefix`, by its [`RouteStatsId`](crate::plan::RouteStatsId).
     pub routes: Vec<Arc<RouteStats>>,
 }
@@ -115,6 +117,12 @@ impl Installed {
         let mut clusters = self.clusters.clone();
         *clusters.get_mut(id.index())? = new;
         Some(Self { plan: self.plan.clone(), stats: self.stats.clone(), shared: self.shared.clone(), clusters })
+    }
+
+    /// What a mesh listener knows beside HTTP; `None` of any other.
+    #[must_use]
+    pub fn outbound(&self, listener: ListenerId) -> Option<&Outbound> {
+        self.plan.listeners.get(listener.index())?.outbound.as_deref()
     }
 
     /// The counters of a route of the plan, if it has some of its own.
@@ -207,7 +215,8 @@ impl LocalCluster {
             .iter()
             .enumerate()
             .map(|(at, member)| {
-                let kept = old.and_then(|old| {
+                // What was agreed on with other settings is not what these ask for.
+                let kept = old.filter(|old| old.plan.tls == cluster.tls).and_then(|old| {
                     let place = old.plan.place_before(cluster, member.address)?;
                     old.endpoints.get(place).cloned()
                 });
@@ -220,6 +229,9 @@ impl LocalCluster {
             .zip(&endpoints)
             .map(|(plan, local)| Member { weight: plan.weight, since: local.since })
             .collect();
+        if shared.tls.is_some() {
+            stats.ssl();
+        }
         let panic_below = cluster.outlier.as_ref().map_or(0, |rule| rule.min_health_percent);
         let balancer = Balancer::new(&cluster.spread, &members, now, rng).panicking_below(panic_below);
         let balancer = RefCell::new(balancer);
@@ -333,10 +345,15 @@ impl LocalEndpoint {
         drop(idle);
     }
 
-    /// The connection that was used last, if one lies idle and the upstream has not ended it meanwhile.
-    pub fn check_out(&self) -> Option<Upstream> {
+    /// The connection that was used last, if one lies idle and the upstream has not ended it meanwhile. Over TLS one to
+    /// `name`; `None`: any.
+    pub fn check_out(&self, name: Option<&ServerName<'_>>) -> Option<Upstream> {
         loop {
-            let idle = self.idle.borrow_mut().pop()?;
+            let idle = {
+                let mut idle = self.idle.borrow_mut();
+                let at = idle.iter().rposition(|idle| idle.upstream.is_for(name))?;
+                idle.remove(at)
+            };
             let mut upstream = idle.upstream;
             if upstream.is_quiet() {
                 upstream.wake();

@@ -9,12 +9,14 @@ mod exchange;
 mod health;
 mod installed;
 mod pool;
+mod secure;
 mod shared;
 mod undeclared;
 
-pub use connect::{ConnectError, open};
+pub use connect::{ConnectError, open, open_raw};
 pub use exchange::{HeadError, read_head};
 pub use health::Avoid;
 pub use installed::{CoreStats, Installed, Joined, LocalCluster, LocalEndpoint, Remains};
 pub use pool::{Closed, Upstream};
+pub use secure::{Secured, tls_error};
 pub use shared::{SharedCluster, SharedClusters};

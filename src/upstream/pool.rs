@@ -1,13 +1,14 @@
 //! An upstream connection, in use or idle, and what its end counts.
 //!
-//! Two connections are the same if they go to the same endpoint of the same cluster on the same core. An idle one has
+//! Two connections are the same if they go to the same endpoint of the same cluster on the same core, and over TLS to the
+//! same name. An idle one has
 //! a single operation in flight: the read of whatever comes next.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::io::{Buf, BufPool, Conn, Handle, Reader, Writer};
+use crate::io::{Buf, BufPool, Conn, Handle, Reader, ServerName, Writer};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 
 /// Who ended a connection.
@@ -38,6 +39,8 @@ pub struct Upstream {
     /// For ending whatever is in flight.
     pub handle: Handle,
     peer: SocketAddr,
+    /// Over TLS, who the server has proved to be.
+    name: Option<ServerName<'static>>,
     local: Option<SocketAddr>,
     opened: Instant,
     requests: u64,
@@ -50,7 +53,7 @@ pub struct Upstream {
 impl Upstream {
     pub(super) fn new(
         conn: Conn,
-        peer: SocketAddr,
+        (peer, name): (SocketAddr, Option<ServerName<'static>>),
         buf: Buf,
         opened: Instant,
         cluster: Arc<ClusterStats>,
@@ -61,7 +64,7 @@ impl Upstream {
         let local = conn.handle.local_addr().ok();
         let Conn { reader, writer, handle } = conn;
         let (requests, closed, in_use) = (0, Closed::Local, true);
-        Self { reader, writer, buf, handle, peer, local, opened, requests, closed, in_use, cluster, endpoint }
+        Self { reader, writer, buf, handle, peer, name, local, opened, requests, closed, in_use, cluster, endpoint }
     }
 
     /// Whom it goes to.
@@ -74,6 +77,11 @@ impl Upstream {
     #[must_use]
     pub fn local(&self) -> Option<SocketAddr> {
         self.local
+    }
+
+    /// Whether a request may use it that wants the server to be `name`; `None`: it does not matter.
+    pub(super) fn is_for(&self, name: Option<&ServerName<'_>>) -> bool {
+        name.is_none_or(|name| self.name.as_ref() == Some(name))
     }
 
     /// Counts a request onto the connection; true if it is not the first.

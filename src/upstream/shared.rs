@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::secure::Secured;
 use crate::io::now;
 use crate::plan::{Cluster, Plan};
 use crate::policy::outlier::{ClusterHealth, EndpointHealth};
@@ -21,6 +22,8 @@ pub struct SharedCluster {
     pub health: Option<Arc<ClusterHealth>>,
     /// The health of each endpoint, in the order of [`Cluster::endpoints`]; empty without `outlierDetection`.
     pub endpoints: Box<[Arc<EndpointHealth>]>,
+    /// TLS towards the endpoints; its sessions outlive a reload that leaves its settings alone.
+    pub tls: Option<Arc<Secured>>,
 }
 
 /// The clusters of a plan, in its order.
@@ -63,7 +66,9 @@ impl SharedCluster {
         };
         let (health, endpoints) =
             health(cluster, old).map_or_else(Default::default, |(health, endpoints)| (Some(health), endpoints));
-        Self { breaker, health, endpoints }
+        let kept_tls = old.filter(|(was, _)| was.tls == cluster.tls).and_then(|(_, shared)| shared.tls.clone());
+        let tls = kept_tls.or_else(|| cluster.tls.as_deref().map(|tls| Arc::new(Secured::new(tls))));
+        Self { breaker, health, endpoints, tls }
     }
 }
 

@@ -206,7 +206,7 @@ fn delegates() {
         (
             virtual_service("delegate: {name: nobody, namespace: far}"),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].delegate: warning: there is no VirtualService "far/nobody" [IST0101]: the rule is left out"#,
+                r#"8: VirtualService/default/v: spec.http[0].delegate: there is no VirtualService "far/nobody" [IST0101]: the rule is left out"#,
             ],
         ),
         (
@@ -219,10 +219,10 @@ fn delegates() {
                 &delegate("d", "{delegate: {name: v}}"),
             ),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].delegate: warning: VirtualService "default/v" has hosts: no delegate: the rule is left out (a delegate has neither hosts nor gateways)"#,
+                r#"8: VirtualService/default/v: spec.http[0].delegate: VirtualService "default/v" has hosts: no delegate: the rule is left out (a delegate has neither hosts nor gateways)"#,
                 r#"9: VirtualService/default/v: spec.http[0].redirect: stands beside "delegate", which excludes it (keep one of them)"#,
                 "30: VirtualService/default/d: spec.http[0]: a delegate cannot delegate again (name the last one where the first is named)",
-                r#"30: VirtualService/default/d: spec.http[0].delegate: warning: VirtualService "default/v" has hosts: no delegate: the rule is left out (a delegate has neither hosts nor gateways)"#,
+                r#"30: VirtualService/default/d: spec.http[0].delegate: VirtualService "default/v" has hosts: no delegate: the rule is left out (a delegate has neither hosts nor gateways)"#,
                 r#"30: VirtualService/default/d: spec: warning: no VirtualService delegates to this one: no effect (write "delegate" in a rule of another, or "hosts" here)"#,
             ],
         ),

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use ringway::istio::problem::Problem;
 use ringway::istio::{KINDS, KindTables, Options, read};
+use ringway::plan::{Overrides, ProxySettings, compile};
 
 mod actions;
 mod policies;
@@ -202,7 +203,7 @@ fn ten_megabytes_of_mistakes_are_all_reported() {
                 rules - 1
             ),
             format!(
-                "{}: VirtualService/default/big: spec.http[{}].route[0].destination.host: warning: there is no service \
+                "{}: VirtualService/default/big: spec.http[{}].route[0].destination.host: there is no service \
                  \"svc{}.default.svc.cluster.local\": requests get 503 NC [IST0101]",
                 line + 2,
                 rules - 1,
@@ -287,5 +288,92 @@ proptest! {
         }
         bad.truncate(cut);
         problems(bad.as_bytes(), permissive);
+    }
+
+    /// Every kind with most of its fields, damaged as editors, merges and templates do; made a plan of as far as it goes.
+    #[test]
+    fn no_damaged_kind_panics(damages in prop::collection::vec(damage(), 1..4), permissive: bool) {
+        let mut lines: Vec<String> = include_str!("every_kind.yaml").lines().map(str::to_owned).collect();
+        for damage in damages {
+            damage.apply(&mut lines);
+        }
+        let text = lines.join("\n");
+        let (world, problems) = read(&[PathBuf::from("-")], &mut text.as_bytes(), Options { permissive });
+        let (_, more) = compile(&world, ProxySettings::resolve(&world.proxy, &Overrides::default()));
+        for problem in problems.iter().chain(&more) {
+            prop_assert!(problem.line as usize <= lines.len() + 1, "{problem}");
+        }
+    }
+}
+
+/// What happens to a line of a file.
+#[derive(Debug, Clone)]
+enum Damage {
+    Lost(prop::sample::Index),
+    Doubled(prop::sample::Index),
+    Moved(prop::sample::Index, prop::sample::Index),
+    Indented(prop::sample::Index, usize),
+    Outdented(prop::sample::Index),
+    /// One of its values is another one.
+    Replaced(prop::sample::Index, prop::sample::Index, String),
+    /// A letter of it is another one.
+    Misspelt(prop::sample::Index, prop::sample::Index, char),
+    /// The file ends in it.
+    Cut(prop::sample::Index, prop::sample::Index),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let index = any::<prop::sample::Index>;
+    prop_oneof![
+        index().prop_map(Damage::Lost),
+        index().prop_map(Damage::Doubled),
+        (index(), index()).prop_map(|(line, to)| Damage::Moved(line, to)),
+        (index(), 1_usize..5).prop_map(|(line, by)| Damage::Indented(line, by)),
+        index().prop_map(Damage::Outdented),
+        (index(), index(), scalar()).prop_map(|(line, value, by)| Damage::Replaced(line, value, by)),
+        (index(), index(), any::<char>()).prop_map(|(line, at, by)| Damage::Misspelt(line, at, by)),
+        (index(), index()).prop_map(|(line, at)| Damage::Cut(line, at)),
+    ]
+}
+
+impl Damage {
+    fn apply(&self, lines: &mut Vec<String>) {
+        let count = lines.len();
+        if count == 0 {
+            return;
+        }
+        match self {
+            Self::Lost(line) => drop(lines.remove(line.index(count))),
+            Self::Doubled(line) => lines.insert(line.index(count), lines[line.index(count)].clone()),
+            Self::Moved(line, to) => {
+                let line = lines.remove(line.index(count));
+                lines.insert(to.index(count), line);
+            }
+            Self::Indented(line, by) => lines[line.index(count)].insert_str(0, &" ".repeat(*by)),
+            Self::Outdented(line) => {
+                let line = &mut lines[line.index(count)];
+                *line = line.trim_start().to_owned();
+            }
+            Self::Replaced(line, value, by) => {
+                let line = &mut lines[line.index(count)];
+                let starts: Vec<_> = line.match_indices([' ', '{', '[']).map(|(at, _)| at + 1).collect();
+                let start = if starts.is_empty() { 0 } else { starts[value.index(starts.len())] };
+                let end = line[start..].find([',', '}', ']']).map_or(line.len(), |end| start + end);
+                line.replace_range(start..end, by);
+            }
+            Self::Misspelt(line, at, by) => {
+                let line = &mut lines[line.index(count)];
+                let letters: Vec<_> = line.char_indices().collect();
+                if let Some((start, old)) = letters.get(at.index(letters.len().max(1))) {
+                    line.replace_range(*start..start + old.len_utf8(), by.encode_utf8(&mut [0; 4]));
+                }
+            }
+            Self::Cut(line, at) => {
+                lines.truncate(line.index(count) + 1);
+                let line = lines.last_mut().expect("one at least is left");
+                let keep = line.chars().take(at.index(line.chars().count().max(1))).collect();
+                *line = keep;
+            }
+        }
     }
 }

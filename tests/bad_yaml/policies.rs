@@ -189,24 +189,78 @@ fn connections_and_ejection() {
         (
             policy("{tls: {mode: MUTUAL, caCertificates: a, insecureSkipVerify: true}}"),
             &[
-                not_enforced!("tls"),
                 "6: DestinationRule/default/d: spec.trafficPolicy.tls: names whom to trust, and insecureSkipVerify trusts everyone (keep one of them)",
                 r#"6: DestinationRule/default/d: spec.trafficPolicy.tls: mode MUTUAL needs "clientCertificate" (or write "credentialName")"#,
                 r#"6: DestinationRule/default/d: spec.trafficPolicy.tls: mode MUTUAL needs "privateKey" (or write "credentialName")"#,
             ],
         ),
+        (policy("{tls: {mode: DISABLE, sni: a.com}}"), &[]),
         (
-            policy("{tls: {mode: DISABLE, sni: a.com}}"),
+            policy("{tls: {sni: a.com}}"),
             &[
-                r#"6: DestinationRule/default/d: spec.trafficPolicy.tls.sni: "sni" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                "6: DestinationRule/default/d: spec.trafficPolicy.tls: warning: without a mode there is no TLS, and the rest has no effect (write mode SIMPLE or MUTUAL)",
+            ],
+        ),
+        (
+            policy("{tls: {mode: ISTIO_MUTUAL}}"),
+            &[
+                r#"6: DestinationRule/default/d: spec.trafficPolicy.tls.mode: mode ISTIO_MUTUAL is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+            ],
+        ),
+        (
+            policy("{tls: {mode: TLS, sni: 'a b'}}"),
+            &[
+                r#"6: DestinationRule/default/d: spec.trafficPolicy.tls.mode: "TLS" is not one of DISABLE, SIMPLE, MUTUAL, ISTIO_MUTUAL"#,
+            ],
+        ),
+        (
+            policy(
+                "{tls: {mode: SIMPLE, insecureSkipVerify: true, sni: 'a b', subjectAltNames: [], caCrl: a, clientCertificate: b, credentialname: c}}",
+            ),
+            &[
+                r#"6: DestinationRule/default/d: spec.trafficPolicy.tls.credentialname: unknown field "credentialname" in ClientTLSSettings (did you mean "credentialName"?)"#,
+                r#"6: DestinationRule/default/d: spec.trafficPolicy.tls.sni: "a b" is not a server's name (write a host name)"#,
+                "6: DestinationRule/default/d: spec.trafficPolicy.tls.caCrl: names whom not to trust, and insecureSkipVerify trusts everyone (keep one of them)",
+                "6: DestinationRule/default/d: spec.trafficPolicy.tls.clientCertificate: warning: is shown to nobody in mode SIMPLE (write mode MUTUAL)",
+            ],
+        ),
+        (
+            policy(
+                "{tls: {mode: SIMPLE, credentialName: a, subjectAltNames: ['', 'a@b.com', '*.a.com', 10.0.0.1, 'spiffe://a/b']}}",
+            ),
+            &[
+                "6: DestinationRule/default/d: spec.trafficPolicy.tls.subjectAltNames[0]: must not be empty",
+                r#"6: DestinationRule/default/d: spec.trafficPolicy.tls.subjectAltNames[1]: "a@b.com" is not a name that a certificate can be verified for (write a host name, an IP address or a URI)"#,
+                r#"6: DestinationRule/default/d: spec.trafficPolicy.tls.credentialName: there is no Secret "a" (write one, in namespace default)"#,
+            ],
+        ),
+        (
+            policy("{tls: {mode: MUTUAL, clientCertificate: /no/such.pem, privateKey: /, caCertificates: no.pem}}"),
+            &[
+                r#"6: DestinationRule/default/d: spec.trafficPolicy.tls.clientCertificate: file "/no/such.pem": no such file"#,
+                r#"6: DestinationRule/default/d: spec.trafficPolicy.tls.privateKey: file "/": it is not a file"#,
+            ],
+        ),
+        (
+            policy("{tls: {mode: SIMPLE, caCertificates: Cargo.toml}}"),
+            &[
+                r#"6: DestinationRule/default/d: spec.trafficPolicy.tls.caCertificates: file "Cargo.toml": it holds no certificate (PEM: "-----BEGIN CERTIFICATE-----")"#,
+            ],
+        ),
+        (
+            policy(
+                "{tls: {mode: SIMPLE, insecureSkipVerify: true}, portLevelSettings: [{port: {number: 81}, loadBalancer: {simple: RANDOM}}]}",
+            ),
+            &[
+                "6: DestinationRule/default/d: spec.trafficPolicy.portLevelSettings[0]: warning: stands in place of the whole policy: port 81 has no tls (write it again here)",
             ],
         ),
         (policy("{tls: {}, loadBalancer: {simple: RANDOM}}"), &[]),
         (
             policy("{tls: {mode: SIMPLE, credentialName: a, caCertificates: b}}"),
             &[
-                not_enforced!("tls"),
                 r#"6: DestinationRule/default/d: spec.trafficPolicy.tls: has both "credentialName" and "caCertificates" (keep one of them)"#,
+                r#"6: DestinationRule/default/d: spec.trafficPolicy.tls.credentialName: there is no Secret "a" (write one, in namespace default)"#,
             ],
         ),
         (

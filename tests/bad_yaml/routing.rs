@@ -151,8 +151,8 @@ fn virtual_service_hosts_and_gateways() {
             ),
             &[
                 r#"4: VirtualService/default/v: spec.gateways[2]: warning: the host name form of a gateway is deprecated (write "default/g")"#,
-                r#"4: VirtualService/default/v: spec.gateways[0]: warning: there is no Gateway "default/gg" [IST0101] (did you mean "default/g"?)"#,
-                r#"4: VirtualService/default/v: spec.gateways[1]: warning: there is no Gateway "prod/g" [IST0101] (did you mean "default/g"?)"#,
+                r#"4: VirtualService/default/v: spec.gateways[0]: there is no Gateway "default/gg" [IST0101] (did you mean "default/g"?)"#,
+                r#"4: VirtualService/default/v: spec.gateways[1]: there is no Gateway "prod/g" [IST0101] (did you mean "default/g"?)"#,
             ],
         ),
         (
@@ -316,7 +316,7 @@ fn routes_and_destinations() {
             destination("{host: web, subset: v_1}"),
             &[
                 r#"8: VirtualService/default/v: spec.http[0].route[0].destination.subset: "v_1" is not a subset's name (letters, digits and "-")"#,
-                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.subset: warning: no DestinationRule gives web.default.svc.cluster.local a subset "v_1": requests get 503 NC [IST0101] (define it in a DestinationRule for this host)"#,
+                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.subset: no DestinationRule gives web.default.svc.cluster.local a subset "v_1": requests get 503 NC [IST0101] (define it in a DestinationRule for this host)"#,
             ],
         ),
         (
@@ -334,7 +334,7 @@ fn routes_and_destinations() {
         (
             destination("{host: webb}"),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.host: warning: there is no service "webb.default.svc.cluster.local": requests get 503 NC [IST0101] (did you mean "web.default.svc.cluster.local"?)"#,
+                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.host: there is no service "webb.default.svc.cluster.local": requests get 503 NC [IST0101] (did you mean "web.default.svc.cluster.local"?)"#,
             ],
         ),
         (
@@ -349,25 +349,25 @@ fn routes_and_destinations() {
         (
             destination("{host: web.default}"),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.host: warning: there is no service "web.default": requests get 503 NC [IST0101] (a name with a dot is not expanded: write "web.default.svc.cluster.local")"#,
+                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.host: there is no service "web.default": requests get 503 NC [IST0101] (a name with a dot is not expanded: write "web.default.svc.cluster.local")"#,
             ],
         ),
         (
             destination("{host: web.prod.svc.cluster.local}"),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.host: warning: there is no service "web.prod.svc.cluster.local": requests get 503 NC [IST0101] (did you mean "web.default.svc.cluster.local"?)"#,
+                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.host: there is no service "web.prod.svc.cluster.local": requests get 503 NC [IST0101] (did you mean "web.default.svc.cluster.local"?)"#,
             ],
         ),
         (
             destination("{host: elsewhere.example.org}"),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.host: warning: there is no service "elsewhere.example.org": requests get 503 NC [IST0101]"#,
+                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.host: there is no service "elsewhere.example.org": requests get 503 NC [IST0101]"#,
             ],
         ),
         (
             destination("{host: web, port: {number: 8080}}"),
             &[
-                "8: VirtualService/default/v: spec.http[0].route[0].destination.port.number: warning: 8080 is not a port of web.default.svc.cluster.local: requests get 503 NC (its ports: 80, 81, 82)",
+                "8: VirtualService/default/v: spec.http[0].route[0].destination.port.number: 8080 is not a port of web.default.svc.cluster.local: requests get 503 NC [IST0101] (its ports: 80, 81, 82)",
             ],
         ),
         (destination("{host: web}"), &[]),
@@ -380,7 +380,7 @@ fn routes_and_destinations() {
         (
             destination("{host: web, port: {number: 80}, subset: v1}"),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.subset: warning: no DestinationRule gives web.default.svc.cluster.local a subset "v1": requests get 503 NC [IST0101] (define it in a DestinationRule for this host)"#,
+                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.subset: no DestinationRule gives web.default.svc.cluster.local a subset "v1": requests get 503 NC [IST0101] (define it in a DestinationRule for this host)"#,
             ],
         ),
         (
@@ -389,7 +389,7 @@ fn routes_and_destinations() {
                 &destination_rule_alone("{host: web, subsets: [{name: v1, labels: {version: v1}}, {name: v2}]}"),
             ),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.subset: warning: no DestinationRule gives web.default.svc.cluster.local a subset "v": requests get 503 NC [IST0101] (did you mean "v1"?)"#,
+                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.subset: no DestinationRule gives web.default.svc.cluster.local a subset "v": requests get 503 NC [IST0101] (did you mean "v1"?)"#,
             ],
         ),
         (
@@ -398,7 +398,7 @@ fn routes_and_destinations() {
                 &destination_rule_alone("{host: web, subsets: [{name: v1, labels: {version: v1}}, {name: v2}]}"),
             ),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.subset: warning: no DestinationRule gives web.default.svc.cluster.local a subset "other": requests get 503 NC [IST0101] (defined: v1, v2)"#,
+                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.subset: no DestinationRule gives web.default.svc.cluster.local a subset "other": requests get 503 NC [IST0101] (defined: v1, v2)"#,
             ],
         ),
         (
@@ -407,7 +407,7 @@ fn routes_and_destinations() {
                 &destination_rule_alone("{host: web, subsets: [{name: v9, labels: {version: v9, a: b}}]}"),
             ),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.subset: warning: no endpoint of web.default.svc.cluster.local has the labels of subset "v9": requests get 503 UH [IST0173] (give the workloads: a=b, version=v9)"#,
+                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.subset: no endpoint of web.default.svc.cluster.local has the labels of subset "v9": requests get 503 UH [IST0173] (give the workloads: a=b, version=v9)"#,
             ],
         ),
         (

@@ -1,7 +1,9 @@
 //! What is served and probably not meant: rules that no request reaches, resources that contradict each other, and the
 //! traps that users of Istio fall into.
 
-use super::{both, check, destination_rule, istio, proxy, rule, virtual_service, virtual_service_spec};
+use super::{
+    REST, both, check, destination_rule, istio, proxy, rule, service_entry, virtual_service, virtual_service_spec,
+};
 
 const TO_WEB: &str = "route: [{destination: {host: web, port: {number: 80}}}]";
 
@@ -222,14 +224,14 @@ fn the_mesh_gateway() {
                 + &named("w", "{hosts: [web.default.svc.cluster.local, far.com], http: [{redirect: {uri: /}}]}"),
             &[
                 r#"30: VirtualService/default/w: spec.hosts[1]: note: no service is registered as "far.com": the rules apply on every port (Istio itself applies them on port 80 only)"#,
-                r#"30: VirtualService/default/w: spec.hosts[0]: warning: VirtualService/default/v (<stdin>:1) has the rules for "web.default.svc.cluster.local" at the mesh gateway, so those here have no effect [IST0109] (put the rules into one VirtualService)"#,
+                r#"30: VirtualService/default/w: spec.hosts[0]: VirtualService/default/v (<stdin>:1) has the rules for "web.default.svc.cluster.local" at the mesh gateway, so those here have no effect [IST0109] (put the rules into one VirtualService)"#,
             ],
         ),
         (
             both(&virtual_service_spec("{hosts: [other], http: [{route: [{destination: {host: web}}]}]}"), &listening)
                 + "---\napiVersion: v1\nkind: Service\nmetadata: {name: other}\nspec: {ports: [{port: 8000, name: http}], selector: {app: web}}\n",
             &[
-                r#"4: VirtualService/default/v: spec.http[0].route[0].destination: warning: web.default.svc.cluster.local has several ports, so the listener's is taken, and it has no 8000: requests get 503 NC [IST0112] (write "port: {number: N}"; its ports: 80, 81, 82)"#,
+                r#"4: VirtualService/default/v: spec.http[0].route[0].destination: web.default.svc.cluster.local has several ports, so the listener's is taken, and it has no 8000: requests get 503 NC [IST0112] (write "port: {number: N}"; its ports: 80, 81, 82)"#,
             ],
         ),
     ]);
@@ -265,7 +267,7 @@ fn resources_that_claim_the_same() {
                 + "---\n"
                 + &istio("Sidecar", "b", "{outboundTrafficPolicy: {mode: ALLOW_ANY}}"),
             &[
-                "9: Sidecar/default/b: spec: warning: Sidecar/default/a (<stdin>:1) has no workloadSelector either: it counts, and this one has no effect [IST0111] (keep one of them)",
+                "9: Sidecar/default/b: spec: Sidecar/default/a (<stdin>:1) has no workloadSelector either: it counts, and this one has no effect [IST0111] (keep one of them)",
             ],
         ),
         (
@@ -277,7 +279,7 @@ fn resources_that_claim_the_same() {
                 + "---\n"
                 + &istio("Sidecar", "c", "{workloadSelector: {labels: {app: a}}, egress: [{hosts: ['*/*']}]}"),
             &[
-                "19: Sidecar/default/c: spec: warning: Sidecar/default/a (<stdin>:6) selects this proxy, too: it counts, and this one has no effect [IST0110] (keep one of them)",
+                "19: Sidecar/default/c: spec: Sidecar/default/a (<stdin>:6) selects this proxy, too: it counts, and this one has no effect [IST0110] (keep one of them)",
             ],
         ),
     ]);
@@ -304,13 +306,15 @@ fn visibility() {
         (
             both(&to_v1, &far(subset)),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.subset: warning: no DestinationRule gives web.default.svc.cluster.local a subset "v1": requests get 503 NC [IST0101] (far/d at <stdin>:26 defines it; rules count in the proxy's, the service's and the root namespace: "default", "istio-system")"#,
+                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.subset: no DestinationRule gives web.default.svc.cluster.local a subset "v1": requests get 503 NC [IST0101] (far/d at <stdin>:26 defines it; rules count in the proxy's, the service's and the root namespace: "default", "istio-system")"#,
+                r#"29: DestinationRule/far/d: spec.host: warning: a rule of "far" is not looked at: no effect (rules count in the proxy's, the service's and the root namespace: "default", "istio-system")"#,
             ],
         ),
         (
             both(&to_v1, &far(subset).replace("far", "istio-system").replace("{host", "{exportTo: [.], host")),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.subset: warning: no DestinationRule gives web.default.svc.cluster.local a subset "v1": requests get 503 NC [IST0101] (istio-system/d at <stdin>:26 defines it, and is not exported to the proxy's namespace "default")"#,
+                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.subset: no DestinationRule gives web.default.svc.cluster.local a subset "v1": requests get 503 NC [IST0101] (istio-system/d at <stdin>:26 defines it, and is not exported to the proxy's namespace "default")"#,
+                r#"29: DestinationRule/istio-system/d: spec.host: warning: the rule is not exported to the proxy's namespace "default": no effect (add that namespace to "exportTo")"#,
             ],
         ),
         (both(&to_v1, &far(subset).replace("far", "istio-system")), &[]),
@@ -319,7 +323,8 @@ fn visibility() {
                 + "---\n"
                 + &istio("DestinationRule", "own", "{host: web, subsets: [{name: v2}]}"),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.subset: warning: no DestinationRule gives web.default.svc.cluster.local a subset "v1": requests get 503 NC [IST0101] (istio-system/d at <stdin>:26 defines it, and default/own goes before it)"#,
+                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.subset: no DestinationRule gives web.default.svc.cluster.local a subset "v1": requests get 503 NC [IST0101] (istio-system/d at <stdin>:26 defines it, and default/own goes before it)"#,
+                r#"29: DestinationRule/istio-system/d: spec.host: warning: default/own at <stdin>:31 goes before this rule: no effect (only the rules of one namespace count)"#,
             ],
         ),
         (
@@ -332,7 +337,7 @@ fn visibility() {
                 ),
             ),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.subset: warning: no DestinationRule gives web.default.svc.cluster.local a subset "v1": requests get 503 NC [IST0101] (default/own at <stdin>:26 defines it for other workloads only)"#,
+                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.subset: no DestinationRule gives web.default.svc.cluster.local a subset "v1": requests get 503 NC [IST0101] (default/own at <stdin>:26 defines it for other workloads only)"#,
             ],
         ),
     ]);
@@ -377,6 +382,153 @@ fn policies_without_the_effect_that_they_look_like() {
             ),
             &[
                 "6: DestinationRule/default/d: spec.trafficPolicy.portLevelSettings[0].port: warning: 8080 is not a port of web.default.svc.cluster.local: no effect (its ports: 80, 81, 82)",
+            ],
+        ),
+    ]);
+}
+
+/// Part of what is known of TLS: what a port expects, and what nothing says of it.
+#[test]
+fn plain_text_to_ports_that_speak_tls() {
+    let entry = service_entry(
+        "{hosts: [x.com], resolution: STATIC, endpoints: [{address: 10.0.0.1}], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 443}, {number: 443, name: https, protocol: HTTPS}, {number: 81, name: more, protocol: HTTP}]}",
+    );
+    let to = |port: u16, more: &str| {
+        let service = istio(
+            "VirtualService",
+            "v",
+            &format!(
+                "\n  hosts: [a.example.com]\n  gateways: [g]\n  http:\n  - route: [{{destination: {{host: x.com, port: {{number: {port}}}{more}}}}}]"
+            ),
+        );
+        both(&(service + REST), &entry)
+    };
+    let with = |port: u16, more: &str, spec: &str| both(&to(port, more), &istio("DestinationRule", "d", spec));
+    const SIMPLE: &str = "tls: {mode: SIMPLE, insecureSkipVerify: true}";
+    const FROM_80: &[&str] = &[
+        "8: VirtualService/default/v: spec.http[0].route[0].destination: warning: port 80 of x.com is port 443 of its endpoints, and requests leave for it in plain text (write trafficPolicy.tls with mode SIMPLE in a DestinationRule for x.com)",
+    ];
+    const FROM_443: &[&str] = &[
+        "8: VirtualService/default/v: spec.http[0].route[0].destination: warning: port 443 of x.com speaks HTTPS, and requests leave for it in plain text (write trafficPolicy.tls with mode SIMPLE in a DestinationRule for x.com)",
+    ];
+    let on_port = format!("portLevelSettings: [{{port: {{number: 80}}, {SIMPLE}}}]");
+    check(&[
+        (to(81, ""), &[]),
+        (to(80, ""), FROM_80),
+        (to(443, ""), FROM_443),
+        (with(80, "", &format!("{{host: x.com, trafficPolicy: {{{SIMPLE}}}}}")), &[]),
+        (with(80, "", &format!("{{host: x.com, trafficPolicy: {{{on_port}}}}}")), &[]),
+        (with(443, "", &format!("{{host: x.com, trafficPolicy: {{{on_port}}}}}")), FROM_443),
+        (
+            with(80, ", subset: s", &format!("{{host: x.com, subsets: [{{name: s, trafficPolicy: {{{on_port}}}}}]}}")),
+            &[],
+        ),
+        (
+            with(
+                80,
+                ", subset: s",
+                &format!(
+                    "{{host: x.com, trafficPolicy: {{{SIMPLE}}}, subsets: [{{name: s, trafficPolicy: {{tls: {{mode: DISABLE}}}}}}]}}"
+                ),
+            ),
+            FROM_80,
+        ),
+    ]);
+}
+
+/// Of a Gateway's hosts a VirtualService needs one, and each of its hosts needs a Gateway.
+#[test]
+fn hosts_that_no_gateway_has() {
+    let gateways = istio(
+        "Gateway",
+        "h",
+        "{servers: [{port: {number: 81, name: http, protocol: HTTP}, hosts: [far/c.com, d.com]}]}",
+    );
+    let with = |spec: &str| both(&virtual_service_spec(spec), &gateways);
+    let listening = proxy("{mesh: {listen: '127.0.0.1:15001'}}");
+    check(&[
+        (with("{hosts: [a.example.com, d.com], gateways: [g, h], http: [{redirect: {uri: /}}]}"), &[]),
+        (
+            with("{hosts: [a.example.com, d.com, c.com], gateways: [g, h], http: [{redirect: {uri: /}}]}"),
+            &[
+                r#"4: VirtualService/default/v: spec.hosts[2]: warning: none of these Gateways has a host for "c.com": no request gets here [IST0132] (their hosts: *.example.com, far/c.com, d.com)"#,
+            ],
+        ),
+        (
+            with("{hosts: [c.com], gateways: [h], http: [{redirect: {uri: /}}]}"),
+            &[
+                r#"4: VirtualService/default/v: spec.hosts[0]: Gateway "default/h" has no host for "c.com": no request gets here [IST0132] (its hosts: far/c.com, d.com)"#,
+            ],
+        ),
+        (
+            with("{hosts: [d.com], gateways: [g, h], http: [{redirect: {uri: /}}]}"),
+            &[
+                r#"4: VirtualService/default/v: spec.gateways[0]: Gateway "default/g" has none of the hosts: no request gets here from it [IST0132] (its hosts: *.example.com)"#,
+            ],
+        ),
+        (
+            with("{hosts: [web], gateways: [g, mesh], http: [{redirect: {uri: /}}]}") + "---\n" + &listening,
+            &[
+                r#"4: VirtualService/default/v: spec.gateways[0]: Gateway "default/g" has none of the hosts: no request gets here from it [IST0132] (its hosts: *.example.com)"#,
+            ],
+        ),
+        (
+            with("{hosts: [web, a.example.com], gateways: [g, mesh], http: [{redirect: {uri: /}}]}")
+                + "---\n"
+                + &listening,
+            &[
+                r#"4: VirtualService/default/v: spec.hosts[1]: note: no service is registered as "a.example.com": the rules apply on every port (Istio itself applies them on port 80 only)"#,
+            ],
+        ),
+        // Its own error is enough.
+        (
+            both(
+                &virtual_service_spec("{hosts: [c.com], gateways: [i], http: [{redirect: {uri: /}}]}"),
+                &istio("Gateway", "i", "{selector: {a: b}}"),
+            ),
+            &[r#"25: Gateway/default/i: spec: "servers" is required"#],
+        ),
+    ]);
+}
+
+#[test]
+fn rules_for_destinations_that_do_not_count() {
+    let own = |name: &str, spec: &str| istio("DestinationRule", name, spec);
+    let far = |spec: &str| own("d", spec).replace("{name: d}", "{name: d, namespace: far}");
+    let both = |first: &str, second: &str| format!("{first}{REST}---\n{second}");
+    let host = "host: web.default.svc.cluster.local";
+    let policy = "trafficPolicy: {loadBalancer: {simple: RANDOM}}";
+    check(&[
+        (both(&own("d", &format!("{{{host}, {policy}}}")), &own("e", "{host: '*.local', subsets: [{name: v1}]}")), &[]),
+        (
+            both(&far(&format!("{{{host}, {policy}}}")), ""),
+            &[
+                r#"4: DestinationRule/far/d: spec.host: warning: a rule of "far" is not looked at: no effect (rules count in the proxy's, the service's and the root namespace: "default", "istio-system")"#,
+            ],
+        ),
+        (
+            both(&far(&format!("{{{host}, {policy}, exportTo: [.]}}")).replace("far", "istio-system"), ""),
+            &[
+                r#"4: DestinationRule/istio-system/d: spec.host: warning: the rule is not exported to the proxy's namespace "default": no effect (add that namespace to "exportTo")"#,
+            ],
+        ),
+        (
+            both(
+                &own("d", &format!("{{{host}, {policy}}}")),
+                &far(&format!("{{{host}, {policy}}}")).replace("far", "istio-system"),
+            ),
+            &[
+                r#"25: DestinationRule/istio-system/d: spec.host: warning: default/d at <stdin>:1 goes before this rule: no effect (only the rules of one namespace count)"#,
+            ],
+        ),
+        (
+            both(
+                &own("d", &format!("{{{host}, {policy}, subsets: [{{name: v1}}]}}")),
+                &own("e", &format!("{{{host}, {policy}, subsets: [{{name: v2}}, {{name: v1}}]}}")),
+            ),
+            &[
+                r#"25: DestinationRule/default/e: spec.trafficPolicy: warning: default/d at <stdin>:1 has it for this host, too: that one counts, this one has no effect (of several rules the subsets are put together, the policies are not)"#,
+                r#"25: DestinationRule/default/e: spec.subsets[1].name: warning: default/d at <stdin>:1 has it for this host, too: that one counts, this one has no effect (keep one of them)"#,
             ],
         ),
     ]);

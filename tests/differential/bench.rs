@@ -174,9 +174,13 @@ pub(crate) trait Proxy {
 }
 
 /// The statistics whose names end so; those of 0 are left out. Listeners go by their ports, so what they count is known
-/// by its ending alone.
+/// by its ending alone. Waits for what goes on when the clients have their answers: copies of requests.
 fn counted(proxy: &dyn Proxy, endings: &[&str]) -> BTreeMap<String, String> {
-    let text = once(proxy.admin(), "GET /stats HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").text();
+    let text = eventually("no request at any origin", || {
+        let text = once(proxy.admin(), "GET /stats HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").text();
+        let active = |line: &str| line.contains(".upstream_rq_active: ") && !line.ends_with(": 0");
+        (!text.lines().any(active)).then_some(text)
+    });
     let pairs = text.lines().filter_map(|line| line.rsplit_once(": ")).filter(|(_, value)| *value != "0");
     let named = pairs.filter_map(|(name, value)| {
         let ending = endings.iter().find(|ending| name.ends_with(**ending))?;
@@ -456,6 +460,10 @@ fn play(address: SocketAddr, origins: &Origins, case: &Case) -> Observation {
             }
             Step::AtOrigin => eventually("the request at an origin", || {
                 origins.origins.iter().any(|origin| !origin.requests().is_empty()).then_some(())
+            }),
+            Step::AtOrigins(count) => eventually("the requests at the origins", || {
+                let received: usize = origins.origins.iter().map(|origin| origin.requests().len()).sum();
+                (received >= count).then_some(())
             }),
             Step::Pause(milliseconds) => std::thread::sleep(Duration::from_millis(milliseconds)),
             Step::Finish => {

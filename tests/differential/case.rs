@@ -32,6 +32,8 @@ pub(crate) enum Step {
     Raw(usize),
     /// Waits until an origin has received the request.
     AtOrigin,
+    /// Waits until the origins together have received so many requests.
+    AtOrigins(usize),
     /// Lets so many milliseconds pass.
     Pause(u64),
     /// Sends FIN, and is told by the proxy's close that it has seen it.

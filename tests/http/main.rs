@@ -4,12 +4,14 @@
 #![allow(clippy::disallowed_methods, reason = "a test drives real processes and reads the real clock")]
 
 mod bodies;
+mod comparing;
 mod connections;
 mod drain;
 mod faults;
 mod hostile;
 mod limits;
 mod mirrors;
+mod outlier;
 mod refusals;
 mod replays;
 mod retries;

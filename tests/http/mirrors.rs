@@ -34,6 +34,7 @@ on_each_driver![
     a_client_that_leaves_half_way_takes_the_copy_along,
     a_client_that_leaves_later_does_not,
     a_mirrors_new_plan_lets_the_copy_end,
+    an_endpoint_of_a_mirror_is_ejected_for_what_copies_meet,
 ];
 
 /// The cluster of the mirror of [`entry`], as statistics name it.
@@ -659,4 +660,30 @@ fn a_mirrors_new_plan_lets_the_copy_end(driver: Driver) {
     assert_eq!(mirror.requests().len(), 1);
     drop(client);
     finish(bench, mirror);
+}
+
+/// Three errors in a row, which only copies have met, are three errors.
+fn an_endpoint_of_a_mirror_is_ejected_for_what_copies_meet(driver: Driver) {
+    let rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: mirror}\nspec: {host: \
+                mirror.internal, trafficPolicy: {outlierDetection: {consecutive5xxErrors: 3, interval: 600s, \
+                baseEjectionTime: 600s, maxEjectionPercent: 50}}}\n";
+    for cpus in CPUS {
+        let bad = Origin::replying("HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n");
+        let good = ok();
+        let bench = Bench::with(driver, ok(), |setup| {
+            let mirror = entry("mirror", &[bad.port(), good.port()]);
+            setup.cpus(cpus).yaml(host("copied", MIRROR)).yaml(mirror).yaml(rule)
+        });
+        let mut client = bench.client();
+        for number in 1..=60 {
+            assert_eq!(client.ask(get_of("copied")).status, 200);
+            mirror_counts(&bench.ringway, "internal.upstream_rq_completed", number);
+        }
+        // 60 draws of one of two miss the bad one twice or oftener but for a chance of 10^-15.
+        assert_eq!((bad.requests().len(), good.requests().len()), (3, 57));
+        assert_eq!(mirror_stat(&bench.ringway, "outlier_detection.ejections_active"), 1);
+        drop(client);
+        drop(bad);
+        finish(bench, good);
+    }
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test drives real processes and reads the real clock")]
 
+mod ejections;
 mod files;
 mod listeners;
 mod process;

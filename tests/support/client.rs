@@ -133,6 +133,7 @@ impl Client {
         let framing = match status {
             100..200 | 204 | 304 => Framing::None,
             _ if method == "HEAD" => Framing::None,
+            200..300 if method == "CONNECT" => Framing::None,
             _ => head.framing(Framing::UntilClose),
         };
         let body = self.reader.body(framing)?;

@@ -54,14 +54,14 @@ pub(crate) struct Body {
     pub(crate) trailers: Vec<(String, String)>,
 }
 
-/// A socket with the bytes read from it and not yet used.
-pub(crate) struct Reader {
-    pub(crate) stream: TcpStream,
+/// A socket, or what is spoken over one, with the bytes read from it and not yet used.
+pub(crate) struct Reader<S = TcpStream> {
+    pub(crate) stream: S,
     buffer: Vec<u8>,
 }
 
-impl Reader {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+impl<S: Read> Reader<S> {
+    pub(crate) fn new(stream: S) -> Self {
         Self { stream, buffer: Vec::new() }
     }
 

@@ -44,6 +44,7 @@ pub(crate) struct Setup {
     bound: BTreeMap<u16, u16>,
     admin: Option<SocketAddr>,
     mesh: Option<SocketAddr>,
+    mesh_fields: String,
     labels: String,
     limits: String,
     access_log: Option<PathBuf>,
@@ -66,6 +67,7 @@ impl Setup {
             bound: BTreeMap::new(),
             admin: None,
             mesh: None,
+            mesh_fields: String::new(),
             labels: String::new(),
             limits: String::new(),
             access_log: None,
@@ -94,6 +96,18 @@ impl Setup {
     pub(crate) fn mesh(mut self, mode: &str) -> Self {
         self.mesh = Some(ports::loopback(ports::free()));
         self.mesh_config("outboundTrafficPolicy", &format!("{{mode: {mode}}}"))
+    }
+
+    /// The address of the mesh listener, in place of one on loopback.
+    pub(crate) fn mesh_at(mut self, address: SocketAddr) -> Self {
+        self.mesh = Some(address);
+        self
+    }
+
+    /// One more field of `spec.mesh`; `value` is flow YAML.
+    pub(crate) fn mesh_field(mut self, field: &str, value: &str) -> Self {
+        let _ = write!(self.mesh_fields, ", {field}: {value}"); // a String takes everything
+        self
     }
 
     /// The port to bind for a Gateway port, in place of a free one.
@@ -228,7 +242,7 @@ impl Setup {
         let _ = writeln!(text, "spec:\n  cpus: {:?}\n  driver: {}", self.cpus, self.driver.name());
         let _ = writeln!(text, "  bind: {}\n  admin: {admin}\n  ports: {{{}}}", self.bind, ports.join(", "));
         if let Some(mesh) = self.mesh {
-            let _ = writeln!(text, "  mesh: {{listen: {mesh}}}");
+            let _ = writeln!(text, "  mesh: {{listen: '{mesh}'{}}}", self.mesh_fields);
         }
         text.push_str(&self.spec);
         if !self.limits.is_empty() {

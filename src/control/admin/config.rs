@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 mod discovery;
 mod resilience;
+mod secured;
 
 use super::address;
 use crate::plan::{
@@ -133,6 +134,7 @@ fn cluster(cluster: &Cluster) -> Value {
         }
     }
     resilience::connections(&mut shown, cluster);
+    secured::transport_socket(&mut shown, cluster);
     if let Some(warmup) = warmup {
         shown["slow_start_config"] = json!({
             "slow_start_window": duration(warmup.duration),

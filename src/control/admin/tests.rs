@@ -1,14 +1,18 @@
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 use super::*;
 use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
+use std::time::SystemTime;
 
 use crate::istio;
 use crate::istio::model::proxy::Proxy;
+use crate::observe::flags::Flags;
 use crate::plan::{self, Cluster, Endpoint, Overrides, ProxySettings};
 use crate::policy::balance::{Policy, Spread};
+use crate::proxy::Side;
 
 const NAME: &str = "outbound|8000|v1|httpbin.default.svc.cluster.local";
 
@@ -166,6 +170,7 @@ fn what_cannot_be_answered_is_said() {
         ("/stats?type=counters", "usage: /stats?type=(All|Counters|Gauges|Histograms)"),
         ("/stats?histogram_buckets=detailed", "histogram_buckets: only `cumulative` is offered"),
         ("/clusters?format=xml", "usage: /clusters?format=(json|text)"),
+        ("/mirror_diffs?format=xml", "usage: /mirror_diffs?format=(json|text)"),
         ("/listeners?format=xml", "usage: /listeners?format=(json|text)"),
         ("/config_dump?format=xml", "usage: /config_dump?format=(json|yaml)"),
         ("/config_dump?resource=static_clusters", "resource is not offered"),
@@ -245,11 +250,18 @@ fn config_dump_of_the_examples() {
         "fault-injection",
         "mirroring",
         "egress/one-process",
+        "mirror-compare",
+        "tls-origination",
     ];
     for folder in folders {
         let plan = read(&[&format!("config/{folder}")], "");
         insta::assert_snapshot!(format!("config_dump_{}", folder.replace('/', "-")), dumped(&plan));
     }
+    let there = std::fs::read_dir("config").unwrap().map(|entry| entry.unwrap()).filter(|entry| entry.path().is_dir());
+    let there: BTreeSet<String> = there.map(|entry| entry.file_name().into_string().unwrap()).collect();
+    let dumped: BTreeSet<String> =
+        folders.iter().map(|folder| folder.split('/').next().unwrap_or_default().to_owned()).collect();
+    assert_eq!(dumped, there, "each example is in the list");
 }
 
 #[test]
@@ -299,6 +311,47 @@ spec:
   ports: [{number: 80, name: http, protocol: HTTP, targetPort: 8080}]
 ";
     insta::assert_snapshot!(dumped(&read(&[], yaml)));
+}
+
+#[test]
+fn mirror_diffs_are_the_last_fifty() {
+    let running = running();
+    assert_eq!(running.get("/mirror_diffs"), "");
+    let side = |cluster: &str, status, flags, took| Side {
+        cluster: cluster.to_owned(),
+        status,
+        flags,
+        took: Duration::from_millis(took),
+    };
+    for number in 0..60 {
+        let status = if number % 2 == 0 { Some(200) } else { None };
+        running.state.differs(Difference {
+            at: SystemTime::UNIX_EPOCH + Duration::from_millis(number),
+            method: "GET".to_owned(),
+            path: format!("/{number}"),
+            original: side("a", Some(200), Flags::NONE, 3),
+            mirror: side("b", status, if status.is_some() { Flags::NONE } else { Flags::UF }, 4),
+        });
+    }
+    let text = running.get("/mirror_diffs");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 50);
+    let expected = [
+        "1970-01-01T00:00:00.059Z GET /59: original 200 in 3 ms from a; mirror no answer (UF) in 4 ms from b",
+        "1970-01-01T00:00:00.058Z GET /58: original 200 in 3 ms from a; mirror 200 in 4 ms from b, the bodies differ",
+    ];
+    assert_eq!(lines[..2], expected);
+    assert!(lines[49].contains(" GET /10: "), "{}", lines[49]);
+    let document: Value = serde_json::from_str(&running.get("/mirror_diffs?format=json")).unwrap();
+    assert_eq!(document["mirror_diffs"].as_array().map(Vec::len), Some(50));
+    assert_eq!(
+        document["mirror_diffs"][0],
+        json!({
+            "time": "1970-01-01T00:00:00.059Z", "method": "GET", "path": "/59", "differs": "status",
+            "original": {"cluster": "a", "status": 200, "response_flags": "-", "duration_ms": 3},
+            "mirror": {"cluster": "b", "status": null, "response_flags": "UF", "duration_ms": 4},
+        })
+    );
 }
 
 #[test]

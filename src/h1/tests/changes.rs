@@ -31,6 +31,7 @@ fn request(lines: &str, changes: &Changes) -> String {
         proto: b"http",
         request_id: b"id-1",
         attempt: 1,
+        hops: b"",
         external_address: Some(b"10.0.0.1"),
         original_path: Some(b"/old"),
         ..Forwarded::default()

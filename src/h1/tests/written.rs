@@ -12,6 +12,7 @@ const FORWARD: Forwarded<'_> = Forwarded {
     request_id: b"id-1",
     external_address: None,
     attempt: 1,
+    hops: b"",
     expected_timeout_ms: None,
     original_host: None,
     original_path: None,
@@ -196,6 +197,7 @@ fn nothing_from_outside_the_head_begins_a_line() {
         original_host: Some(evil),
         original_path: Some(evil),
         attempt: 1,
+        hops: b"",
         expected_timeout_ms: None,
         believed: false,
     };

@@ -34,6 +34,9 @@ pub struct MeshConfig {
     pub default_outlier_detection: Option<OutlierDetection>,
     /// `outboundTrafficPolicy.mode`: what the mesh listener does with hosts that nobody declared.
     pub outbound_traffic_policy: OutboundTrafficPolicy,
+    /// `protocolDetectionTimeout`: how long the first bytes of a redirected connection are awaited where they decide what
+    /// it speaks; after that it is TCP. `None` (`0s`): for ever.
+    pub protocol_detection_timeout: Option<Duration>,
     /// `pathNormalization.normalization`.
     pub path_normalization: PathNormalization,
     /// `localityLbSetting`: where no DestinationRule has one.
@@ -86,6 +89,10 @@ pub enum OutboundTrafficPolicy {
     RegistryOnly,
 }
 
+/// Where `protocolDetectionTimeout` is not written. Istio's own default is none, but its sidecars also do not look at
+/// ports that nobody declared, where a server that speaks first would never be heard.
+const PROTOCOL_DETECTION_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Istio's own defaults (`pkg/config/mesh/mesh.go`).
 impl Default for MeshConfig {
     fn default() -> Self {
@@ -99,6 +106,7 @@ impl Default for MeshConfig {
             default_connection_pool: None,
             default_outlier_detection: None,
             outbound_traffic_policy: OutboundTrafficPolicy::AllowAny,
+            protocol_detection_timeout: Some(PROTOCOL_DETECTION_TIMEOUT),
             path_normalization: PathNormalization::Base,
             locality_lb: LocalityLb { enabled: Some(true), ..LocalityLb::default() },
             root_namespace: "istio-system".to_owned(),
@@ -124,7 +132,7 @@ const MESH_CONFIG: Message = Message {
         not_yet("proxyListenPort"),
         not_yet("proxyInboundListenPort"),
         not_yet("proxyHttpPort"),
-        not_yet("protocolDetectionTimeout"),
+        enforced("protocolDetectionTimeout"),
         enforced("tcpKeepalive"),
         enforced("defaultHttpRetryPolicy"),
         enforced("defaultTrafficPolicy"),
@@ -253,6 +261,10 @@ pub(super) fn read(item: &Item<'_>, concurrency: &mut Option<Cpus>) -> Option<Me
         access_log_file: nonempty("accessLogFile"),
         access_log_format: nonempty("accessLogFormat"),
         access_log_encoding,
+        protocol_detection_timeout: match object.get("protocolDetectionTimeout") {
+            Some(item) => item.duration_or_zero().filter(|timeout| !timeout.is_zero()),
+            None => default.protocol_detection_timeout,
+        },
         path_normalization: object
             .get("pathNormalization")
             .and_then(|item| path_normalization(&item))

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::problem::Source;
 
+pub mod credential;
 pub mod destination_rule;
 pub mod dns;
 pub mod export;
@@ -16,6 +17,7 @@ mod locality;
 pub(super) mod mesh_config;
 pub mod proxy;
 pub mod scalar;
+pub mod secret;
 pub(super) mod server_tls;
 pub mod service_entry;
 pub mod sidecar;
@@ -70,6 +72,7 @@ pub(super) struct Model {
     pub(super) endpoint_slices: Vec<kube::Slice>,
     pub(super) endpoints: Vec<kube::Slice>,
     pub(super) pods: Vec<kube::Pod>,
+    pub(super) secrets: Vec<secret::KubeSecret>,
     pub(super) proxy: Option<proxy::Proxy>,
 }
 
@@ -87,6 +90,7 @@ impl Model {
             endpoint_slices,
             endpoints,
             pods,
+            secrets,
             proxy,
         } = later;
         if self.proxy.is_some() && proxy.is_some() {
@@ -102,6 +106,7 @@ impl Model {
         self.endpoint_slices.extend(endpoint_slices);
         self.endpoints.extend(endpoints);
         self.pods.extend(pods);
+        self.secrets.extend(secrets);
         self.proxy = self.proxy.take().or(proxy);
         true
     }

@@ -10,7 +10,7 @@ pub use super::mesh_config::{AccessLogEncoding, MeshConfig, OutboundTrafficPolic
 use super::{Labels, Locality, Meta};
 use crate::base::limits;
 use crate::istio::problem::Source;
-use crate::istio::reader::{Item, Message, enforced};
+use crate::istio::reader::{Item, Message, Object, enforced};
 
 /// The Proxy document, or its defaults when there is none.
 #[derive(Debug, Clone)]
@@ -39,6 +39,9 @@ pub struct Proxy {
     pub limits: Limits,
     /// `spec.mesh.listen`: the address of the listener for what applications send out; `None`: there is none.
     pub mesh_listen: Option<SocketAddr>,
+    /// `spec.mesh.allowLocal`: whether hosts that nobody declared may be loopback or link-local addresses also where the
+    /// listener is open to others than this host; `None`: not said.
+    pub mesh_allow_local: Option<bool>,
     /// `spec.dns`.
     pub dns: Dns,
     /// `spec.meshConfig`.
@@ -120,6 +123,7 @@ impl Default for Proxy {
             mirror_host_suffix: "-shadow".to_owned(),
             limits: Limits::default(),
             mesh_listen: None,
+            mesh_allow_local: None,
             dns: Dns::default(),
             mesh_config: MeshConfig::default(),
             source: Source::bare("(defaults)", 0, "Proxy/default/ringway"),
@@ -157,7 +161,7 @@ const PROXY: Message = Message {
     ],
 };
 
-const MESH: Message = Message { name: "Mesh", fields: &[enforced("listen")] };
+const MESH: Message = Message { name: "Mesh", fields: &[enforced("listen"), enforced("allowLocal")] };
 
 const LIMITS: Message = Message {
     name: "Limits",
@@ -202,7 +206,12 @@ pub(in crate::istio) fn read(meta: Meta, spec: Option<&Item<'_>>) -> Option<Prox
     on("serverHeader", &mut |item| set(&mut proxy.server_header, server_header(item)));
     on("mirrorHostSuffix", &mut |item| set(&mut proxy.mirror_host_suffix, item.string().map(str::to_owned)));
     on("limits", &mut |item| set(&mut proxy.limits, limits_of(item)));
-    on("mesh", &mut |item| proxy.mesh_listen = mesh_listen(item));
+    on("mesh", &mut |item| {
+        if let Some(mesh) = item.object(&MESH) {
+            proxy.mesh_listen = mesh_listen(&mesh);
+            proxy.mesh_allow_local = mesh.get("allowLocal").and_then(|item| item.bool());
+        }
+    });
     on("dns", &mut |item| set(&mut proxy.dns, dns::read(item)));
     let mut concurrency = None;
     on("meshConfig", &mut |item| set(&mut proxy.mesh_config, mesh_config::read(item, &mut concurrency)));
@@ -289,8 +298,8 @@ fn admin(item: &Item<'_>) -> Option<Option<SocketAddr>> {
 }
 
 /// A block without an address is one that was forgotten to be finished.
-fn mesh_listen(item: &Item<'_>) -> Option<SocketAddr> {
-    let listen = item.object(&MESH)?.required("listen")?;
+fn mesh_listen(mesh: &Object<'_>) -> Option<SocketAddr> {
+    let listen = mesh.required("listen")?;
     let example = "write it like 127.0.0.1:15001";
     if listen.is_number() {
         listen.error("must be an address with a port", example);

@@ -223,7 +223,7 @@ spec:
     maxHeaderBytes: 8192
     maxHeaders: 50
     maxConnections: 1000
-  mesh: {listen: '127.0.0.1:15001'}
+  mesh: {listen: '127.0.0.1:15001', allowLocal: false}
   dns:
     servers: [127.0.0.1, '127.0.0.1:5353', '::1', '[::1]:5353']
     timeout: 2s
@@ -231,6 +231,7 @@ spec:
     hosts: {HTTPBIN.org: 127.0.0.1, two.example.com: ['10.0.0.1:8000', '::1']}
   meshConfig:
     dnsRefreshRate: 5s
+    protocolDetectionTimeout: 300ms
     outboundTrafficPolicy: {mode: REGISTRY_ONLY}
     accessLogFile: /dev/stdout
     accessLogFormat: '%PROTOCOL%'
@@ -258,6 +259,7 @@ spec:
     assert_eq!(proxy.admin, None);
     assert_eq!(proxy.server_header, ServerHeader::PassThrough);
     assert_eq!(proxy.mesh_listen, "127.0.0.1:15001".parse().ok());
+    assert_eq!(proxy.mesh_allow_local, Some(false));
     assert_eq!(proxy.mirror_host_suffix, "");
     let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().expect("an address")).collect();
     let host = |ip: &str, port| HostAddress { ip: ip.parse().expect("an address"), port };
@@ -304,6 +306,7 @@ spec:
             default_outlier_detection: Some(OutlierDetection::default()),
             outbound_traffic_policy: OutboundTrafficPolicy::RegistryOnly,
             dns_refresh_rate: Duration::from_secs(5),
+            protocol_detection_timeout: Some(Duration::from_millis(300)),
             drain_duration: Duration::from_secs(3),
             access_log_encoding: AccessLogEncoding::Json,
             path_normalization: PathNormalization::DecodeAndMergeSlashes,
@@ -314,6 +317,19 @@ spec:
             default_destination_rule_export_to: vec![Scope::Everyone],
         }
     );
+}
+
+/// No time is no end to it, as Istio has it; what is not written is ringway's own.
+#[test]
+fn protocols_are_detected_for_so_long() {
+    let of = |config: &str| {
+        let spec = format!("spec: {{meshConfig: {{{config}}}}}");
+        let yaml = format!("apiVersion: ringway.dev/v1\nkind: Proxy\nmetadata: {{name: edge}}\n{spec}\n");
+        good(&yaml).proxy.mesh_config.protocol_detection_timeout
+    };
+    assert_eq!(of("protocolDetectionTimeout: 5s"), Some(Duration::from_secs(5)));
+    assert_eq!(of("protocolDetectionTimeout: 0s"), None);
+    assert_eq!(of(""), Some(Duration::from_secs(1)));
 }
 
 #[test]

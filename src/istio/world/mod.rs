@@ -5,7 +5,9 @@
 //! so the same files give the same world.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use foldhash::HashMap;
 
@@ -44,6 +46,9 @@ pub struct World {
     pub sidecar: Option<Sidecar>,
     /// The registry.
     pub services: Services,
+    /// The files of certificates and keys that `tls` names, by name, each as it was when it was opened; `None`: it could
+    /// not be.
+    pub credential_files: Vec<(PathBuf, Option<Metadata>)>,
 }
 
 impl World {
@@ -59,6 +64,7 @@ impl World {
             virtual_services: model.virtual_services,
             destination_rules: model.destination_rules,
             services,
+            credential_files: Vec::new(),
         };
         checks::check(&world, &model.sidecars, permissive, &mut problems);
         (world, problems)

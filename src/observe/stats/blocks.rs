@@ -147,6 +147,27 @@ block! {
     }
 }
 
+block! {
+    /// What one core counts of TLS towards one upstream cluster; shown as `cluster.<name>.ssl.<field>`, for clusters
+    /// that have it.
+    SslStats {
+        /// Handshakes that succeeded.
+        handshake: Counter = "ssl.handshake",
+        /// Of these, the ones that resumed an earlier session.
+        session_reused: Counter = "ssl.session_reused",
+        /// Handshakes that failed for other reasons than the server's certificate, but a connection that just ended.
+        connection_error: Counter = "ssl.connection_error",
+        /// Handshakes that failed because no trusted authority vouches for the server's certificate, or not any more.
+        fail_verify_error: Counter = "ssl.fail_verify_error",
+        /// Handshakes that failed because the server's certificate is for other names.
+        fail_verify_san: Counter = "ssl.fail_verify_san",
+        /// Handshakes that agreed on TLS 1.2.
+        versions_1_2: Counter = "ssl.versions.TLSv1.2",
+        /// Handshakes that agreed on TLS 1.3.
+        versions_1_3: Counter = "ssl.versions.TLSv1.3",
+    }
+}
+
 /// What one core counts of one upstream cluster; shown as `cluster.<name>.…`. Its fields are those of
 /// [`ClusterCells`]; responses go through [`ClusterStats::response`].
 #[derive(Debug, Default)]
@@ -158,6 +179,8 @@ pub struct ClusterStats {
     retried: OnceLock<Box<Responses>>,
     /// Made by the first copy of a request.
     mirrored: OnceLock<Box<Mirrored>>,
+    /// Made for clusters with TLS.
+    ssl: OnceLock<Box<SslStats>>,
 }
 
 impl std::ops::Deref for ClusterStats {
@@ -184,6 +207,11 @@ impl ClusterStats {
     pub fn mirrored(&self) -> &Mirrored {
         self.mirrored.get_or_init(Box::default)
     }
+
+    /// The numbers of TLS, which are shown from the first call on.
+    pub fn ssl(&self) -> &SslStats {
+        self.ssl.get_or_init(Box::default)
+    }
 }
 
 impl Block for ClusterStats {
@@ -193,6 +221,9 @@ impl Block for ClusterStats {
         see("external.upstream_rq_time", (&self.cells.upstream_rq_time).into());
         if let Some(retried) = self.retried.get() {
             retried.each(|name, counter| see(&format!("retry.{name}"), counter.into()));
+        }
+        if let Some(ssl) = self.ssl.get() {
+            ssl.each(see);
         }
         if let Some(responses) = self.responses.get() {
             responses.each(|name, counter| {

@@ -137,7 +137,12 @@ impl Kind {
 
 /// A field without the response code or class at its end, and that one: `upstream_rq_503` is `upstream_rq` and
 /// `envoy_response_code="503"`, `upstream_rq_5xx` is `upstream_rq_xx` and `envoy_response_code_class="5"`.
+///
+/// What ringway counts of comparisons by a pair of statuses is one metric, too.
 fn split_code(field: &str) -> (&str, Option<(&'static str, &str)>) {
+    if let Some(statuses) = field.strip_prefix("mirror_status.") {
+        return ("mirror_status", Some(("statuses", statuses)));
+    }
     let digits = |text: &str, count: usize| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
     match field.rsplit_once("_rq_") {
         Some((before, code)) if digits(code, 3) => {
@@ -161,6 +166,7 @@ fn metric_name(stat: &Stat) -> String {
         Subject::Process => prefix,
         Subject::Cluster => "cluster.",
         Subject::Http => "http.",
+        Subject::Tcp => "tcp.",
         Subject::Listener => "listener.",
         Subject::Worker(_) => "listener.worker.",
         Subject::Route { .. } => "vhost.route.",
@@ -189,6 +195,7 @@ fn labels(stat: &Stat) -> String {
         Subject::Process => {}
         Subject::Cluster => label("envoy_cluster_name", own("cluster.")),
         Subject::Http => label("envoy_http_conn_manager_prefix", own("http.")),
+        Subject::Tcp => label("envoy_tcp_prefix", own("tcp.")),
         Subject::Listener => label("envoy_listener_address", own("listener.")),
         Subject::Worker(worker) => {
             let address = own("listener.").rsplit_once('.').map_or("", |(address, _)| address);

@@ -12,10 +12,11 @@ mod mirrored;
 mod registry;
 mod responses;
 mod shared;
+mod tcp;
 
 pub use blocks::{
     ClusterCells, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats, RouteCells,
-    RouteStats, ServerStats, SharedCells,
+    RouteStats, ServerStats, SharedCells, SslStats,
 };
 pub use cell::{Counter, Gauge};
 pub use formats::{write_json, write_prometheus, write_text};
@@ -23,3 +24,4 @@ pub use histogram::{Buckets, Histogram};
 pub use mirrored::{Mirrored, Verdict};
 pub use registry::{EndpointTotals, Kept, Registry, Stat, Value};
 pub use shared::{ClusterShared, Ejections};
+pub use tcp::TcpStats;

@@ -13,6 +13,7 @@ use super::blocks::{
 };
 use super::histogram::Buckets;
 use super::shared::ClusterShared;
+use super::tcp::TcpStats;
 
 /// The blocks of every core. A name that was registered keeps its numbers, so a new plan that has the same cluster goes
 /// on counting where the old one stopped.
@@ -32,6 +33,7 @@ struct Tables {
     clusters: BTreeMap<String, ClusterEntry>,
     http: BTreeMap<String, Shards<HttpStats>>,
     listeners: BTreeMap<String, Shards<ListenerStats>>,
+    tcp: BTreeMap<String, Shards<TcpStats>>,
     /// By virtual host and `statPrefix`.
     routes: BTreeMap<(String, String), Shards<RouteStats>>,
 }
@@ -82,6 +84,8 @@ pub(super) enum Subject {
     Cluster,
     /// `http.<stat_prefix>.<field>`.
     Http,
+    /// `tcp.<prefix>.<field>`.
+    Tcp,
     /// `listener.<name>.<field>`.
     Listener,
     /// `listener.<name>.worker_<number>.<field>`.
@@ -135,6 +139,8 @@ pub struct Kept<'a> {
     pub listeners: HashSet<&'a str>,
     /// Prefixes of HTTP statistics.
     pub http: HashSet<&'a str>,
+    /// Prefixes of TCP statistics.
+    pub tcp: HashSet<&'a str>,
     /// Virtual hosts with the `statPrefix`es of their routes.
     pub routes: HashSet<(&'a str, &'a str)>,
 }
@@ -203,6 +209,7 @@ impl Registry {
         });
         tables.listeners.retain(|name, _| kept.listeners.contains(name.as_str()));
         tables.http.retain(|stat_prefix, _| kept.http.contains(stat_prefix.as_str()));
+        tables.tcp.retain(|prefix, _| kept.tcp.contains(prefix.as_str()));
         tables.routes.retain(|(host, stat_prefix), _| kept.routes.contains(&(host.as_str(), stat_prefix.as_str())));
     }
 
@@ -294,6 +301,15 @@ impl Registry {
     #[must_use]
     pub fn http(&self, core: usize, stat_prefix: &str) -> Arc<HttpStats> {
         Arc::clone(&self.tables().http.entry(stat_prefix.to_owned()).or_insert_with(|| shards(self.cores))[core])
+    }
+
+    /// The block of `core` for the TCP statistics named `prefix`.
+    ///
+    /// # Panics
+    /// If there is no such core.
+    #[must_use]
+    pub fn tcp(&self, core: usize, prefix: &str) -> Arc<TcpStats> {
+        Arc::clone(&self.tables().tcp.entry(prefix.to_owned()).or_insert_with(|| shards(self.cores))[core])
     }
 
     /// The block of `core` for the listener `name` (`0.0.0.0_8080`).
@@ -441,6 +457,9 @@ impl Tables {
         }
         for (name, cores) in &self.http {
             sum_blocks(Subject::Http, &format!("http.{name}."), cores.iter().map(AsRef::as_ref), wanted, see);
+        }
+        for (name, cores) in &self.tcp {
+            sum_blocks(Subject::Tcp, &format!("tcp.{name}."), cores.iter().map(AsRef::as_ref), wanted, see);
         }
         let mut connections = Sum::Gauge { value: 0, used: false };
         for (name, cores) in &self.listeners {

@@ -1,4 +1,4 @@
-//! `connectionPool`, `outlierDetection` and `retryBudget`: how a cluster is connected to, its breaker, and who is
+//! `connectionPool`, `outlierDetection`, `retryBudget` and `tls`: how a cluster is connected to, its breaker, and who is
 //! ejected.
 
 use std::num::NonZeroU32;
@@ -10,6 +10,7 @@ use crate::policy::outlier::Outlier;
 use crate::policy::permits::{BreakerLimits, RetryBudget};
 
 use super::Compiler;
+use super::client_tls::client_tls;
 use super::lb_rules::Effective;
 
 impl<'w> Compiler<'w> {
@@ -24,6 +25,10 @@ impl<'w> Compiler<'w> {
                 Some(timeout) => Some(timeout).filter(|timeout| !timeout.is_zero()),
                 None => cluster.idle_timeout,
             },
+            tcp_idle_timeout: match pool.tcp_idle_timeout {
+                Some(timeout) => Some(timeout).filter(|timeout| !timeout.is_zero()),
+                None => cluster.tcp_idle_timeout,
+            },
             max_requests: pool.max_requests_per_connection.and_then(NonZeroU32::new),
             max_duration: pool.max_connection_duration,
             keepalive: keepalive(of_mesh, pool.tcp_keepalive),
@@ -35,6 +40,7 @@ impl<'w> Compiler<'w> {
                 retry_budget: policy.retry_budget.map(retry_budget),
             },
             outlier: policy.outlier_detection.map(outlier),
+            tls: client_tls(policy.tls),
             ..cluster
         }
     }

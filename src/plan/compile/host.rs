@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
@@ -15,6 +16,8 @@ use super::{Compiler, Scope, hostname};
 
 /// The routes of a VirtualService for a listener; or for one of its gateways, if they differ.
 struct Member {
+    /// Its VirtualService's place among those that are bound.
+    number: usize,
     routes: Vec<Route>,
     /// How many hosts have them.
     hosts: usize,
@@ -47,7 +50,7 @@ impl Compiler<'_> {
                 // Only `match.gateways` makes a difference between the gateways of a listener.
                 let key = (*number, if differs_by_gateway(bound) { gateway.clone() } else { String::new() });
                 let member = *numbers.entry(key).or_insert_with(|| {
-                    members.push(Member { routes: self.routes(bound, scope), hosts: 0 });
+                    members.push(Member { number: *number, routes: self.routes(bound, scope), hosts: 0 });
                     members.len() - 1
                 });
                 // A VirtualService with no rule for this port does not even make a virtual host.
@@ -64,13 +67,43 @@ impl Compiler<'_> {
                 }
             }
         }
+        let mut told = BTreeSet::new();
         let made = hosts_of.into_iter().map(|(host, of_host)| {
+            let numbers: BTreeSet<_> = match of_host.len() {
+                1 => BTreeSet::new(),
+                _ => of_host.iter().map(|member| members[*member].number).collect(),
+            };
             let routes = of_host.into_iter().flat_map(|member| members[member].take()).collect();
-            VirtualHost::new(&format!("{host}:{port}"), [host.as_str().into()], catch_alls_last(routes))
+            let routes = catch_alls_last(routes);
+            if numbers.len() > 1 && told.insert(numbers.clone()) {
+                self.say_shared(&host, port, &numbers, &routes);
+            }
+            VirtualHost::new(&format!("{host}:{port}"), [host.as_str().into()], routes)
         });
         made.collect()
     }
+
+    /// The rules of several VirtualServices for a host, as they are tried: Istio goes by the age of the documents.
+    fn say_shared(&mut self, host: &str, port: u16, numbers: &BTreeSet<usize>, routes: &[Route]) {
+        let Some(last) = numbers.last().and_then(|last| self.bound.get(*last)) else { return };
+        let mut rules: Vec<_> = routes.iter().map(|route| (&route.origin.resource, route.origin.rule)).collect();
+        rules.dedup();
+        let name = |(resource, rule): &(&Arc<str>, Option<usize>)| {
+            let name = resource.strip_prefix("VirtualService/").unwrap_or(resource);
+            format!("{name} http[{}]", rule.unwrap_or_default())
+        };
+        let said: Vec<_> = rules.iter().take(RULES_SAID).map(name).collect();
+        let more = rules.len() - said.len();
+        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+        let what =
+            format!("other VirtualServices have rules for \"{host}\" on port {port}, too: {}{more}", said.join(", "));
+        let instead = "they are tried in this order, rules without conditions last";
+        self.problems.push(last.service.meta.source.note("spec.hosts", what, instead));
+    }
 }
+
+/// How many rules of a host that several VirtualServices share are named.
+const RULES_SAID: usize = 10;
 
 impl Member {
     /// The routes for one of the hosts; the last takes the originals.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::istio::model::destination_rule::{
-    ConnectionPool, DestinationRule, LoadBalancer, OutlierDetection, RetryBudget, Subset, TrafficPolicy,
+    ClientTls, ConnectionPool, DestinationRule, LoadBalancer, OutlierDetection, RetryBudget, Subset, TrafficPolicy,
 };
 use crate::istio::model::export::Scope;
 use crate::istio::model::proxy::MeshConfig;
@@ -128,6 +128,7 @@ pub(super) struct Effective<'w> {
     pub(super) load_balancer: Option<&'w LoadBalancer>,
     pub(super) connection_pool: Option<&'w ConnectionPool>,
     pub(super) outlier_detection: Option<&'w OutlierDetection>,
+    pub(super) tls: Option<&'w ClientTls>,
     pub(super) retry_budget: Option<&'w RetryBudget>,
 }
 
@@ -145,6 +146,7 @@ pub(super) fn effective<'w>(
             load_balancer: policy.load_balancer.as_ref(),
             connection_pool: policy.connection_pool.as_ref(),
             outlier_detection: policy.outlier_detection.as_ref(),
+            tls: policy.tls.as_ref(),
             retry_budget: policy.retry_budget.as_ref(),
         })
     };
@@ -159,6 +161,7 @@ pub(super) fn effective<'w>(
             load_balancer: subset.load_balancer.as_ref().or(of_rule.load_balancer),
             connection_pool: subset.connection_pool.as_ref().or(of_rule.connection_pool),
             outlier_detection: subset.outlier_detection.as_ref().or(of_rule.outlier_detection),
+            tls: subset.tls.as_ref().or(of_rule.tls),
             retry_budget,
         },
     }
@@ -169,6 +172,7 @@ fn at_port(policy: &TrafficPolicy, port: u16) -> Option<Effective<'_>> {
         load_balancer: entry.load_balancer.as_ref(),
         connection_pool: entry.connection_pool.as_ref(),
         outlier_detection: entry.outlier_detection.as_ref(),
+        tls: entry.tls.as_ref(),
         retry_budget: None,
     })
 }

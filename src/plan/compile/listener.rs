@@ -72,6 +72,7 @@ impl Compiler<'_> {
             kind: ListenerKind::Gateway(gateway_port),
             gateways,
             tables: vec![table],
+            outbound: None,
         }
     }
 }

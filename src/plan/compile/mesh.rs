@@ -115,7 +115,8 @@ impl<'w> Compiler<'w> {
         tables.push(every);
         let name = format!("{}_{}", bind.ip(), bind.port());
         let stat_prefix = format!("outbound_{name}");
-        Some(Listener { name, bind, stat_prefix, kind: ListenerKind::Mesh, gateways: Vec::new(), tables })
+        let outbound = Some(Box::new(self.outbound()));
+        Some(Listener { name, bind, stat_prefix, kind: ListenerKind::Mesh, gateways: Vec::new(), tables, outbound })
     }
 
     /// Every port that makes a difference, with the services that have it and that this proxy sees.
@@ -279,7 +280,7 @@ fn virtual_host(host: &str, routes: Vec<Route>) -> VirtualHost {
 
 /// The names beside its full one by which a proxy of `namespace` may call a service (istiod's
 /// `GenerateAltVirtualHosts`).
-fn other_names(hostname: &str, namespace: &str) -> Vec<Box<str>> {
+pub(super) fn other_names(hostname: &str, namespace: &str) -> Vec<Box<str>> {
     if hostname.starts_with(['*', '[']) || hostname.parse::<std::net::IpAddr>().is_ok() {
         return Vec::new();
     }

@@ -11,6 +11,7 @@
 
 mod action;
 mod bound;
+mod client_tls;
 mod cluster;
 mod connections;
 mod cors;
@@ -24,6 +25,7 @@ mod lb_rules;
 mod listener;
 mod matcher;
 mod mesh;
+mod outbound;
 mod resilience;
 mod route;
 #[cfg(test)]

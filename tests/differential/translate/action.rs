@@ -34,6 +34,10 @@ pub(super) fn translate(world: &World, rule: &Value, port: u64) -> Value {
 fn forward(world: &World, rule: &Value, host: Option<String>, route: &mut Value, port: u64) -> Value {
     let mut action = json!({});
     resilience::add(rule, &mut action);
+    let mirrors = mirrors(world, rule, port);
+    if !mirrors.is_empty() {
+        action["request_mirror_policies"] = json!(mirrors);
+    }
     let rewrite = &rule["rewrite"];
     let mut host = host;
     if !rewrite.is_null() {
@@ -73,6 +77,29 @@ fn forward(world: &World, rule: &Value, host: Option<String>, route: &mut Value,
         action["host_rewrite_literal"] = json!(host);
     }
     action
+}
+
+/// The RequestMirrorPolicies of a rule. istiod leaves out those that never happen, and the name's suffix has become a
+/// switch of its own.
+fn mirrors(world: &World, rule: &Value, port: u64) -> Vec<Value> {
+    let policy = |destination: &Value, percentage: &Value| {
+        let percent = if percentage.is_null() { 100.0 } else { percentage["value"].as_f64().expect("a percentage") };
+        (percent > 0.0).then(|| {
+            json!({
+                "cluster": cluster_name(world, destination, port),
+                "runtime_fraction": {"default_value": {
+                    "numerator": (percent * 10_000.0) as u32, "denominator": "MILLION",
+                }},
+            })
+        })
+    };
+    let one = Some(&rule["mirror"]).filter(|mirror| !mirror.is_null());
+    let one = one.and_then(|mirror| policy(mirror, &rule["mirrorPercentage"]));
+    let several = array(rule, "mirrors").iter().filter_map(|mirror| {
+        only(mirror, &["destination", "percentage"]);
+        policy(&mirror["destination"], &mirror["percentage"])
+    });
+    one.into_iter().chain(several).collect()
 }
 
 /// The port is the destination's, else the service's only one, else the listener's.

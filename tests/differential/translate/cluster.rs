@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{World, array, only, qualified, text, within};
+use super::{World, array, only, qualified, resilience, text, within};
 
 /// Istio leaves limits that nobody sets at the largest number.
 const UNLIMITED: u32 = u32::MAX;
@@ -50,26 +50,27 @@ impl World {
                 }
                 for (subset, labels) in subsets {
                     let name = format!("outbound|{}|{subset}|{host}", port["port"]);
-                    let balancer = self.balancer(&host, &subset);
-                    clusters.push(cluster(&name, &self.endpoints(service, port, &labels), &balancer));
+                    let balancer = self.policy(&host, &subset, "loadBalancer");
+                    let mut made = cluster(&name, &self.endpoints(service, port, &labels), &balancer);
+                    resilience::ejection(&self.policy(&host, &subset, "outlierDetection"), &mut made);
+                    clusters.push(made);
                 }
             }
         }
         clusters
     }
 
-    /// The `loadBalancer` block in force for a subset: its own, else the rule's.
-    fn balancer(&self, host: &str, subset: &str) -> Value {
+    /// A block of the `trafficPolicy` in force for a subset: its own, else the rule's.
+    fn policy(&self, host: &str, subset: &str, block: &str) -> Value {
         let policy = |of: &Value| {
             if !of["trafficPolicy"].is_null() {
-                only(&of["trafficPolicy"], &["loadBalancer"]);
+                only(&of["trafficPolicy"], &["loadBalancer", "outlierDetection"]);
             }
-            Some(of["trafficPolicy"]["loadBalancer"].clone()).filter(|block| !block.is_null())
+            Some(of["trafficPolicy"][block].clone()).filter(|block| !block.is_null())
         };
         for spec in self.rules_of(host) {
             let of_subset = array(spec, "subsets").iter().find(|of_subset| of_subset["name"] == subset);
             if let Some(block) = of_subset.and_then(policy).or_else(|| policy(spec)) {
-                only(&block, &["simple"]);
                 return block;
             }
         }
@@ -78,6 +79,9 @@ impl World {
 }
 
 fn cluster(name: &str, endpoints: &[Value], balancer: &Value) -> Value {
+    if !balancer.is_null() {
+        only(balancer, &["simple"]);
+    }
     json!({
         "name": name,
         "type": "STATIC",

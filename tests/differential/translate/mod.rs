@@ -113,7 +113,7 @@ impl World {
                 rule,
                 &[
                     &["name", "match", "route", "redirect", "directResponse", "rewrite", "headers", "corsPolicy"][..],
-                    &["timeout", "retries", "fault"],
+                    &["timeout", "retries", "fault", "mirror", "mirrorPercentage", "mirrors"],
                 ]
                 .concat(),
             );

@@ -1,8 +1,8 @@
-//! `timeout`, `retries` and `fault`, as istiod passes them on.
+//! `timeout`, `retries`, `fault` and `outlierDetection`, as istiod passes them on.
 
 use serde_json::{Value, json};
 
-use super::{kind, only};
+use super::{array, kind, only};
 
 /// istiod's default policy, which stands also for what a rule's own leaves open.
 const RETRY_ON: &str = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
@@ -62,6 +62,66 @@ pub(super) fn fault(fault: &Value) -> Value {
         }
     }
     out
+}
+
+/// Adds an `outlierDetection` block to a cluster.
+pub(super) fn ejection(detection: &Value, cluster: &mut Value) {
+    if detection.is_null() {
+        return;
+    }
+    only(
+        detection,
+        &[
+            &["consecutive5xxErrors", "consecutiveGatewayErrors", "consecutiveLocalOriginFailures"][..],
+            &["splitExternalLocalOriginErrors", "interval", "baseEjectionTime", "maxEjectionPercent"],
+            &["minHealthPercent", "outlierDetectionHttpErrorCodes"],
+        ]
+        .concat(),
+    );
+    let mut out = json!({"enforcing_success_rate": 0, "enforcing_local_origin_success_rate": 0});
+    for (field, threshold, enforcing) in [
+        ("consecutive5xxErrors", "consecutive_5xx", "enforcing_consecutive_5xx"),
+        ("consecutiveGatewayErrors", "consecutive_gateway_failure", "enforcing_consecutive_gateway_failure"),
+        (
+            "consecutiveLocalOriginFailures",
+            "consecutive_local_origin_failure",
+            "enforcing_consecutive_local_origin_failure",
+        ),
+    ] {
+        if let Some(errors) = detection[field].as_u64() {
+            out[threshold] = json!(errors);
+            out[enforcing] = json!(if errors > 0 { 100 } else { 0 });
+        }
+    }
+    for (field, name) in [("interval", "interval"), ("baseEjectionTime", "base_ejection_time")] {
+        if !detection[field].is_null() {
+            out[name] = duration(&detection[field]);
+        }
+    }
+    if let Some(percent) = detection["maxEjectionPercent"].as_u64().filter(|percent| *percent > 0) {
+        out["max_ejection_percent"] = json!(percent);
+    }
+    out["split_external_local_origin_errors"] = json!(detection["splitExternalLocalOriginErrors"] == true);
+    cluster["outlier_detection"] = out;
+    let least = detection["minHealthPercent"].as_u64().unwrap_or(0);
+    cluster["common_lb_config"] = json!({"healthy_panic_threshold": {"value": least}});
+    let codes = array(detection, "outlierDetectionHttpErrorCodes").iter().map(|code| {
+        let status = json!({"name": ":status", "string_match": {"exact": code.to_string()}});
+        json!({"http_response_headers_match": {"headers": [status]}})
+    });
+    let mut codes: Vec<Value> = codes.collect();
+    let matcher = match codes.len() {
+        0 => return,
+        1 => codes.remove(0),
+        _ => json!({"or_match": {"rules": codes}}),
+    };
+    cluster["typed_extension_protocol_options"] = json!({
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http_protocol_options": {}},
+            "outlier_detection": {"error_matcher": matcher},
+        },
+    });
 }
 
 /// In parts per million, as istiod writes it.

@@ -8,12 +8,14 @@ use super::virtual_service::PORT_SELECTOR;
 use super::{Labels, Meta};
 use crate::istio::reader::{Item, Message, Object, enforced, not_yet};
 
+mod client_tls;
 mod connection_pool;
 mod load_balancer;
 mod locality;
 mod outlier_detection;
 mod upstream;
 
+pub use client_tls::{ClientTls, Credentials, Origination, Sources};
 pub use connection_pool::{ConnectionPool, RetryBudget, TcpKeepalive};
 pub(in crate::istio) use connection_pool::{
     h2_upgrade_policy as read_h2_upgrade_policy, read as read_connection_pool, tcp_keepalive as read_tcp_keepalive,
@@ -62,6 +64,8 @@ pub struct TrafficPolicy {
     pub connection_pool: Option<ConnectionPool>,
     /// `outlierDetection`: `localityLbSetting` fails over only where there is one.
     pub outlier_detection: Option<OutlierDetection>,
+    /// `tls`.
+    pub tls: Option<ClientTls>,
     /// `retryBudget`.
     pub retry_budget: Option<RetryBudget>,
     /// `portLevelSettings`, in order; each port once.
@@ -79,6 +83,8 @@ pub struct PortPolicy {
     pub connection_pool: Option<ConnectionPool>,
     /// `outlierDetection`; `None`: there is none.
     pub outlier_detection: Option<OutlierDetection>,
+    /// `tls`; `None`: there is none.
+    pub tls: Option<ClientTls>,
 }
 
 const DESTINATION_RULE: Message = Message {
@@ -132,6 +138,7 @@ pub(in crate::istio) const MESSAGE_FILES: &[&[&Message]] = &[
     load_balancer::MESSAGES,
     locality::MESSAGES,
     connection_pool::MESSAGES,
+    client_tls::MESSAGES,
     outlier_detection::MESSAGES,
     upstream::MESSAGES,
 ];
@@ -187,7 +194,7 @@ fn traffic_policy(item: &Item<'_>) -> Option<TrafficPolicy> {
     if object.is_empty() {
         item.error("is empty", "write a policy, or leave it out");
     }
-    let Blocks { load_balancer, connection_pool, outlier_detection } = blocks(&object);
+    let Blocks { load_balancer, connection_pool, outlier_detection, tls } = blocks(&object);
     let mut ports: Vec<PortPolicy> = Vec::new();
     for item in object.list("portLevelSettings") {
         let Some(policy) = port_policy(&item) else { continue };
@@ -198,7 +205,7 @@ fn traffic_policy(item: &Item<'_>) -> Option<TrafficPolicy> {
         }
     }
     let retry_budget = object.get("retryBudget").and_then(|item| connection_pool::retry_budget(&item));
-    Some(TrafficPolicy { load_balancer, connection_pool, outlier_detection, retry_budget, ports })
+    Some(TrafficPolicy { load_balancer, connection_pool, outlier_detection, tls, retry_budget, ports })
 }
 
 /// What a policy has for all ports and for one.
@@ -206,6 +213,7 @@ struct Blocks {
     load_balancer: Option<LoadBalancer>,
     connection_pool: Option<ConnectionPool>,
     outlier_detection: Option<OutlierDetection>,
+    tls: Option<ClientTls>,
 }
 
 fn blocks(object: &Object<'_>) -> Blocks {
@@ -213,8 +221,9 @@ fn blocks(object: &Object<'_>) -> Blocks {
     let fails_over = outlier_detection.is_some();
     let load_balancer = object.get("loadBalancer").and_then(|item| load_balancer::read(&item, fails_over));
     let connection_pool = object.get("connectionPool").and_then(|item| connection_pool::read(&item));
+    let tls = object.get("tls").and_then(|item| client_tls::read(&item));
     upstream::check(object);
-    Blocks { load_balancer, connection_pool, outlier_detection }
+    Blocks { load_balancer, connection_pool, outlier_detection, tls }
 }
 
 fn port_policy(item: &Item<'_>) -> Option<PortPolicy> {
@@ -222,7 +231,7 @@ fn port_policy(item: &Item<'_>) -> Option<PortPolicy> {
     if !object.has_any(&["loadBalancer", "connectionPool", "outlierDetection", "tls"]) {
         item.error("has no policy", "write one beside \"port\"");
     }
-    let Blocks { load_balancer, connection_pool, outlier_detection } = blocks(&object);
+    let Blocks { load_balancer, connection_pool, outlier_detection, tls } = blocks(&object);
     let port = object.required("port")?.object(&PORT_SELECTOR)?.required("number")?.port()?;
-    Some(PortPolicy { port, load_balancer, connection_pool, outlier_detection })
+    Some(PortPolicy { port, load_balancer, connection_pool, outlier_detection, tls })
 }

@@ -1,7 +1,7 @@
 //! Faults, timeouts, retries, mirrors; connection pools and ejection.
 
 use super::*;
-use crate::istio::model::destination_rule::RetryBudget;
+use crate::istio::model::destination_rule::{ClientTls, RetryBudget};
 use crate::istio::model::virtual_service::{Abort, AbortStatus, Delay, Fault, MirrorCompare, Mirroring};
 
 fn rule(fields: &str) -> HttpRoute {
@@ -199,7 +199,7 @@ fn retry_budgets() {
 /// What is done anyway may be written.
 #[test]
 fn what_a_plain_connection_is_may_be_said() {
-    assert_eq!(policy("tls: {mode: DISABLE}"), TrafficPolicy::default());
+    assert_eq!(policy("tls: {mode: DISABLE}"), TrafficPolicy { tls: Some(ClientTls::Disabled), ..Default::default() });
     let pool = policy("connectionPool: {http: {h2UpgradePolicy: DEFAULT}}").connection_pool;
     assert_eq!(pool, Some(ConnectionPool::default()));
 }

@@ -39,7 +39,11 @@ impl Checks<'_> {
                     "{} has the rules for \"{name}\" at the mesh gateway, so those here have no effect [IST0109]",
                     place(&first.meta)
                 );
-                self.warn(service, &format!("spec.hosts[{index}]"), what, "put the rules into one VirtualService");
+                let (path, instead) = (format!("spec.hosts[{index}]"), "put the rules into one VirtualService");
+                match world.proxy.mesh_listen {
+                    Some(_) => self.broken(service, &path, what, instead),
+                    None => self.warn(service, &path, what, instead),
+                }
             }
         }
     }
@@ -125,7 +129,7 @@ impl Checks<'_> {
             };
             let (other, why, code) = other;
             let what = format!("{} {why}: it counts, and this one has no effect [{code}]", place(&other.meta));
-            self.problems.push(sidecar.meta.source.warning("spec", what, "keep one of them"));
+            self.problems.push(sidecar.meta.source.broken("spec", what, "keep one of them"));
         }
     }
 }

@@ -93,7 +93,7 @@ impl Checks<'_> {
     fn wiped(&mut self, rule: &DestinationRule, path: &str, policy: &TrafficPolicy, under: Option<&TrafficPolicy>) {
         for (index, entry) in policy.ports.iter().enumerate() {
             let is_set = |has: &dyn Fn(&TrafficPolicy) -> bool| has(policy) || under.is_some_and(has);
-            let PortPolicy { port, load_balancer, connection_pool, outlier_detection } = entry;
+            let PortPolicy { port, load_balancer, connection_pool, outlier_detection, tls } = entry;
             let blocks = [
                 ("loadBalancer", load_balancer.is_none() && is_set(&|policy| policy.load_balancer.is_some())),
                 ("connectionPool", connection_pool.is_none() && is_set(&|policy| policy.connection_pool.is_some())),
@@ -101,6 +101,7 @@ impl Checks<'_> {
                     "outlierDetection",
                     outlier_detection.is_none() && is_set(&|policy| policy.outlier_detection.is_some()),
                 ),
+                ("tls", tls.is_none() && is_set(&|policy| policy.tls.is_some())),
                 // A subset's entry leaves the budget alone.
                 ("retryBudget", under.is_none() && policy.retry_budget.is_some()),
             ];

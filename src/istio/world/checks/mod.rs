@@ -1,7 +1,7 @@
 //! What is likely to be a mistake in a world that can be served: references that lead nowhere, rules that no request
 //! reaches, resources that contradict each other, and Istio's well-known traps. A world with such things is served
-//! (requests get 404 or 503, as with Istio), so these are warnings, and notes where nothing need be wrong. The numbers
-//! are those of `istioctl analyze`.
+//! (requests get 404 or 503, as with Istio). What leads nowhere for certain is broken, which `check` counts as an error;
+//! the rest are warnings, and notes where nothing need be wrong. The numbers are those of `istioctl analyze`.
 //!
 //! Only what the documents say is looked at here. What needs the listeners' tables is found where they are compiled.
 
@@ -11,6 +11,7 @@ mod policies;
 mod proxy;
 mod references;
 mod rules;
+mod secured;
 mod shadows;
 mod tries;
 
@@ -48,6 +49,7 @@ pub(super) fn check(world: &World, sidecars: &[Sidecar], permissive: bool, probl
     checks.policies();
     checks.tries();
     checks.connections();
+    checks.secured();
     checks.conflicts(sidecars);
     checks.proxy();
 }
@@ -63,6 +65,10 @@ struct Checks<'a> {
 }
 
 impl Checks<'_> {
+    fn broken(&mut self, service: &VirtualService, path: &str, what: String, instead: impl Into<String>) {
+        self.problems.push(service.meta.source.broken(path, what, instead));
+    }
+
     fn warn(&mut self, service: &VirtualService, path: &str, what: String, instead: impl Into<String>) {
         self.problems.push(service.meta.source.warning(path, what, instead));
     }
@@ -118,6 +124,16 @@ impl<'a> ServedHosts<'a> {
             .partition(|(host, _)| host.starts_with('*'));
         let ports = gateway.servers.iter().map(|server| server.port).collect();
         Self { gateway, exact: exact.into_iter().collect(), wildcards, ports }
+    }
+
+    /// Its hosts as they are written, some of them.
+    fn offered(&self) -> String {
+        let hosts = self.gateway.servers.iter().flat_map(|server| &server.hosts);
+        let written = hosts.map(|host| match &host.namespace {
+            Some(namespace) => format!("{namespace}/{}", host.host),
+            None => host.host.clone(),
+        });
+        written.take(5).collect::<Vec<_>>().join(", ")
     }
 
     /// Whether the Gateway has a host that meets `host` of a VirtualService of `namespace`.

@@ -28,7 +28,7 @@ impl Checks<'_> {
         if proxy.mesh_config.access_log_file.is_none() {
             let what = "no access log is written, as in Istio by default";
             let instead = "set it to /dev/stdout or a file";
-            self.problems.push(proxy.source.warning("spec.meshConfig.accessLogFile", what, instead));
+            self.problems.push(proxy.source.note("spec.meshConfig.accessLogFile", what, instead));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use super::{Checks, rule_path};
-use crate::istio::model::destination_rule::{DestinationRule, Subset};
+use crate::istio::model::destination_rule::{DestinationRule, Subset, TrafficPolicy};
 use crate::istio::model::scalar::{Protocol, host};
 use crate::istio::model::selects;
 use crate::istio::model::service_entry::Resolution;
@@ -75,6 +75,7 @@ impl<'a> Checks<'a> {
                 self.warn(service, &path, what, instead);
             }
         }
+        self.hosts_of_no_gateway(service);
         if !self.world.sees_virtual_service(&self.world.proxy.namespace, service) {
             let what = format!("is not visible in the proxy's namespace \"{}\": no effect", self.world.proxy.namespace);
             self.warn(service, "spec.exportTo", what, "add that namespace, or \"*\"");
@@ -82,32 +83,60 @@ impl<'a> Checks<'a> {
     }
 
     fn gateway_reference(&mut self, service: &VirtualService, path: &str, gateway: &str) {
-        let Some(served) = self.gateways.get(gateway) else {
-            let own_name = gateway.rsplit('/').next().unwrap_or_default();
-            let elsewhere = self.world.gateways.iter().find(|other| other.meta.name == own_name);
-            let instead = match elsewhere {
-                Some(other) => format!("did you mean \"{}\"?", other.meta.full_name()),
-                None => {
-                    let names: Vec<_> = self.gateways.keys().take(self.comparisons_left).collect();
-                    self.comparisons_left -= names.len();
-                    did_you_mean(gateway, &names)
-                }
-            };
-            return self.warn(service, path, format!("there is no Gateway \"{gateway}\" [IST0101]"), instead);
+        if let Some(served) = self.gateways.get(gateway) {
+            let meets = service.hosts.iter().any(|host| served.meets(host, &service.meta.namespace));
+            // One without servers has an error of its own; a delegate has no hosts.
+            let said_of_host = service.hosts.is_empty() || is_alone(service);
+            if !meets && !served.gateway.servers.is_empty() && !said_of_host {
+                let what =
+                    format!("Gateway \"{gateway}\" has none of the hosts: no request gets here from it [IST0132]");
+                let instead = format!("its hosts: {}", served.offered());
+                self.broken(service, path, what, instead);
+            }
+            return;
+        }
+        let own_name = gateway.rsplit('/').next().unwrap_or_default();
+        let elsewhere = self.world.gateways.iter().find(|other| other.meta.name == own_name);
+        let instead = match elsewhere {
+            Some(other) => format!("did you mean \"{}\"?", other.meta.full_name()),
+            None => {
+                let names: Vec<_> = self.gateways.keys().take(self.comparisons_left).collect();
+                self.comparisons_left -= names.len();
+                did_you_mean(gateway, &names)
+            }
         };
-        let hidden: Vec<_> = service
+        self.broken(service, path, format!("there is no Gateway \"{gateway}\" [IST0101]"), instead);
+    }
+
+    /// Hosts that no Gateway of the VirtualService has. The mesh gateway has all.
+    fn hosts_of_no_gateway(&mut self, service: &VirtualService) {
+        let served: Option<Vec<_>> = service.gateways.iter().map(|name| self.gateways.get(name)).collect();
+        // Names that lead nowhere are reported on their own.
+        let Some(served) = served.filter(|served| served.iter().all(|one| !one.gateway.servers.is_empty())) else {
+            return;
+        };
+        let reached: Vec<bool> = service
             .hosts
             .iter()
-            .enumerate()
-            .filter(|(_, host)| !served.meets(host, &service.meta.namespace))
-            .map(|(index, host)| (index, host.clone()))
+            .map(|host| served.iter().any(|served| served.meets(host, &service.meta.namespace)))
             .collect();
-        let hosts = served.gateway.servers.iter().flat_map(|server| &server.hosts);
-        let offered: Vec<_> = hosts.map(|host| host.host.as_str()).take(5).collect();
-        let instead = format!("its hosts: {}", offered.join(", "));
-        for (index, host) in hidden {
-            let what = format!("Gateway \"{gateway}\" has no host for \"{host}\": no request gets here [IST0132]");
-            self.warn(service, &format!("spec.hosts[{index}]"), what, instead.clone());
+        if reached.iter().all(|reached| *reached) {
+            return;
+        }
+        let offered: Vec<_> = served.iter().map(|served| served.offered()).collect();
+        let (of, instead) = match service.gateways.as_slice() {
+            [only] => (format!("Gateway \"{only}\" has no host for"), format!("its hosts: {}", offered.join(", "))),
+            _ => ("none of these Gateways has a host for".to_owned(), format!("their hosts: {}", offered.join(", "))),
+        };
+        let none = reached.iter().all(|reached| !reached);
+        for (index, host) in service.hosts.iter().enumerate().filter(|(index, _)| !reached[*index]) {
+            let path = format!("spec.hosts[{index}]");
+            let what = format!("{of} \"{host}\": no request gets here [IST0132]");
+            match none {
+                true if is_alone(service) => self.broken(service, &path, what, instead.clone()),
+                true => {} // said of the Gateways
+                false => self.warn(service, &path, what, instead.clone()),
+            }
         }
     }
 
@@ -123,7 +152,7 @@ impl<'a> Checks<'a> {
         let Some(service) = self.world.services.get(&to.host) else {
             let what = format!("there is no service \"{}\": {} [IST0101]", to.host, is.lost("requests get 503 NC"));
             let instead = self.service_hint(&to.host);
-            return self.warn(from, &format!("{path}.host"), what, instead);
+            return self.broken(from, &format!("{path}.host"), what, instead);
         };
         self.destination_port(from, route, path, to, is, service);
         if service.resolution.goes_by_request() && matches!(is, Use::Mirror) {
@@ -172,7 +201,7 @@ impl<'a> Checks<'a> {
                     service.hostname,
                     is.lost("requests get 503 UH")
                 );
-                self.warn(from, path, what, format!("give the workloads: {}", labels.join(", ")));
+                self.broken(from, path, what, format!("give the workloads: {}", labels.join(", ")));
             }
             return;
         }
@@ -182,33 +211,58 @@ impl<'a> Checks<'a> {
         let names: Vec<_> = subsets().map(|subset| subset.name.as_str()).collect();
         let elsewhere = defined.of(host).find(|(_, subset)| subset.name == name).map(|(rule, _)| rule);
         let instead = match (elsewhere, did_you_mean(name, &names)) {
-            (Some(rule), _) => self.why_not_looked_at(rule, service, rules.first()),
+            (Some(rule), _) => self.defined_in_vain(rule, service),
             (None, near) if !near.is_empty() => near,
             (None, _) if names.is_empty() => "define it in a DestinationRule for this host".to_owned(),
             (None, _) => format!("defined: {}", names.join(", ")),
         };
-        self.warn(from, path, what, instead);
+        self.broken(from, path, what, instead);
     }
 
-    /// Why a DestinationRule that has what is looked for does not count.
-    fn why_not_looked_at(&self, rule: &DestinationRule, of: &Service, taken: Option<&&DestinationRule>) -> String {
+    /// Why a DestinationRule does not count, though it is for a host that `of` has.
+    fn overlooked(&self, rule: &DestinationRule, of: &Service) -> Overlooked<'a> {
         let proxy = &self.world.proxy;
-        let place = format!("{} at {}:{}", rule.meta.full_name(), rule.meta.source.file, rule.meta.source.line);
         let namespaces = [&proxy.namespace, &of.namespace, &proxy.mesh_config.root_namespace];
-        let meant = rule.workload_selector.as_ref().is_none_or(|selector| selects(selector, &proxy.labels));
-        if !meant {
-            format!("{place} defines it for other workloads only")
+        if !self.is_meant(rule) {
+            Overlooked::OtherWorkloads
         } else if !self.world.sees_destination_rule(&proxy.namespace, rule) {
-            format!("{place} defines it, and is not exported to the proxy's namespace \"{}\"", proxy.namespace)
-        } else if let (true, Some(taken)) = (namespaces.contains(&&rule.meta.namespace), taken) {
-            format!("{place} defines it, and {} goes before it", taken.meta.full_name())
+            Overlooked::NotExported
+        } else if let (true, Some(taken)) = (namespaces.contains(&&rule.meta.namespace), self.rules.of(of).first()) {
+            Overlooked::Behind(taken)
         } else {
-            let mut names: Vec<_> = namespaces.iter().map(|name| format!("\"{name}\"")).collect();
-            names.dedup();
-            format!(
-                "{place} defines it; rules count in the proxy's, the service's and the root namespace: {}",
-                names.join(", ")
-            )
+            Overlooked::Elsewhere
+        }
+    }
+
+    /// Whether a rule is for this proxy, of all workloads.
+    fn is_meant(&self, rule: &DestinationRule) -> bool {
+        rule.workload_selector.as_ref().is_none_or(|selector| selects(selector, &self.world.proxy.labels))
+    }
+
+    /// The namespaces whose DestinationRules count for a service.
+    fn rule_namespaces(&self, of: &Service) -> String {
+        let proxy = &self.world.proxy;
+        let mut names: Vec<_> = [&proxy.namespace, &of.namespace, &proxy.mesh_config.root_namespace]
+            .iter()
+            .map(|name| format!("\"{name}\""))
+            .collect();
+        names.dedup();
+        format!("rules count in the proxy's, the service's and the root namespace: {}", names.join(", "))
+    }
+
+    /// Where a subset is defined to no avail.
+    fn defined_in_vain(&self, rule: &DestinationRule, of: &Service) -> String {
+        let place = place(rule);
+        match self.overlooked(rule, of) {
+            Overlooked::OtherWorkloads => format!("{place} defines it for other workloads only"),
+            Overlooked::NotExported => {
+                let own = &self.world.proxy.namespace;
+                format!("{place} defines it, and is not exported to the proxy's namespace \"{own}\"")
+            }
+            Overlooked::Behind(taken) => {
+                format!("{place} defines it, and {} goes before it", taken.meta.full_name())
+            }
+            Overlooked::Elsewhere => format!("{place} defines it; {}", self.rule_namespaces(of)),
         }
     }
 
@@ -221,17 +275,20 @@ impl<'a> Checks<'a> {
         is: Use,
         service: &Service,
     ) {
-        let numbers = || service.ports.iter().map(|port| port.number.to_string()).collect::<Vec<_>>().join(", ");
         let port = match (to.port, service.ports.as_slice()) {
             (Some(number), _) => match service.port(number) {
                 Some(port) => port,
                 None => {
-                    let what =
-                        format!("{number} is not a port of {}: {}", service.hostname, is.lost("requests get 503 NC"));
+                    let lost = is.lost("requests get 503 NC");
+                    let what = format!("{number} is not a port of {}: {lost} [IST0101]", service.hostname);
                     let path = format!("{path}.port.number");
-                    return self.warn(from, &path, what, format!("its ports: {}", numbers()));
+                    return self.broken(from, &path, what, its_ports(service));
                 }
             },
+            (None, []) => {
+                let what = format!("{} has no ports: {}", service.hostname, is.lost("requests get 503 NC"));
+                return self.broken(from, &format!("{path}.host"), what, "write its \"ports\"");
+            }
             (None, [only]) => only,
             (None, _) => {
                 let listened = self.listened_ports(from, route);
@@ -241,7 +298,7 @@ impl<'a> Checks<'a> {
                     service.hostname,
                     is.lost("requests get 503 NC")
                 );
-                return self.warn(from, path, what, format!("write \"port: {{number: N}}\"; its ports: {}", numbers()));
+                return self.broken(from, path, what, format!("write \"port: {{number: N}}\"; {}", its_ports(service)));
             }
         };
         if matches!(port.protocol, Protocol::Http2 | Protocol::Grpc) {
@@ -308,7 +365,7 @@ impl<'a> Checks<'a> {
                     Some(other) if !other.hosts.is_empty() => "a delegate has neither hosts nor gateways".to_owned(),
                     Some(_) => "add that namespace to its \"exportTo\"".to_owned(),
                 };
-                self.warn(service, &path, format!("{why}: the rule is left out"), instead);
+                self.broken(service, &path, format!("{why}: the rule is left out"), instead);
             }
         }
         let is_delegate =
@@ -322,12 +379,88 @@ impl<'a> Checks<'a> {
     }
 
     fn destination_rule(&mut self, rule: &DestinationRule) {
-        if !rule.host.starts_with('*') && self.world.services.get(&rule.host).is_none() {
+        if host::is_wildcard(&rule.host) {
+            return;
+        }
+        let source = &rule.meta.source;
+        let Some(service) = self.world.services.get(&rule.host) else {
             let what = format!("there is no service \"{}\": the rule has no effect [IST0174]", rule.host);
             let instead = self.service_hint(&rule.host);
-            self.problems.push(rule.meta.source.warning("spec.host", what, instead));
+            return self.problems.push(source.warning("spec.host", what, instead));
+        };
+        let rules = self.rules.of(service);
+        if rules.iter().any(|other| std::ptr::eq(*other, rule)) {
+            return self.merged_rule(rule);
+        }
+        let proxy = &self.world.proxy.namespace;
+        let (why, instead) = match self.overlooked(rule, service) {
+            // Not meant to have an effect here.
+            Overlooked::OtherWorkloads => return,
+            Overlooked::NotExported => (
+                format!("the rule is not exported to the proxy's namespace \"{proxy}\""),
+                "add that namespace to \"exportTo\"".to_owned(),
+            ),
+            Overlooked::Behind(taken) => {
+                (format!("{} goes before this rule", place(taken)), "only the rules of one namespace count".to_owned())
+            }
+            Overlooked::Elsewhere => {
+                (format!("a rule of \"{}\" is not looked at", rule.meta.namespace), self.rule_namespaces(service))
+            }
+        };
+        self.problems.push(source.warning("spec.host", format!("{why}: no effect"), instead));
+    }
+
+    /// What a rule loses to an earlier one for the same host.
+    fn merged_rule(&mut self, rule: &DestinationRule) {
+        let Some(service) = self.world.services.get(&rule.host) else { return };
+        let rules = self.rules.of(service);
+        // Those for this workload go before those for all.
+        if rules.len() < 2 || rules.iter().any(|rule| rule.workload_selector.is_some()) {
+            return;
+        }
+        let source = &rule.meta.source;
+        let mut lost = |path: &str, first: Option<&&DestinationRule>, instead: &str| {
+            if let Some(first) = first.filter(|first| !std::ptr::eq(**first, rule)) {
+                let what =
+                    format!("{} has it for this host, too: that one counts, this one has no effect", place(first));
+                self.problems.push(source.warning(path, what, instead));
+            }
+        };
+        if rule.traffic_policy != TrafficPolicy::default() {
+            let first = rules.iter().find(|rule| rule.traffic_policy != TrafficPolicy::default());
+            lost("spec.trafficPolicy", first, "of several rules the subsets are put together, the policies are not");
+        }
+        for (index, subset) in rule.subsets.iter().enumerate() {
+            let first = rules.iter().find(|rule| rule.subsets.iter().any(|other| other.name == subset.name));
+            lost(&format!("spec.subsets[{index}].name"), first, "keep one of them");
         }
     }
+}
+
+/// Why a DestinationRule does not count.
+enum Overlooked<'a> {
+    /// Its `workloadSelector` does not select the proxy.
+    OtherWorkloads,
+    /// Its `exportTo` does not name the proxy's namespace.
+    NotExported,
+    /// Another namespace, or a more specific host, goes before it.
+    Behind(&'a DestinationRule),
+    /// It is in none of the namespaces that are looked at.
+    Elsewhere,
+}
+
+fn place(rule: &DestinationRule) -> String {
+    format!("{} at {}:{}", rule.meta.full_name(), rule.meta.source.file, rule.meta.source.line)
+}
+
+/// Whether there is one host and one gateway for it.
+fn is_alone(service: &VirtualService) -> bool {
+    service.hosts.len() == 1 && service.gateways.len() == 1
+}
+
+fn its_ports(service: &Service) -> String {
+    let numbers: Vec<_> = service.ports.iter().map(|port| port.number.to_string()).collect();
+    if numbers.is_empty() { "it has none".to_owned() } else { format!("its ports: {}", numbers.join(", ")) }
 }
 
 /// The subsets that any rule gives a host, whether the rule counts or not.

@@ -1,4 +1,4 @@
-use super::super::Registry;
+use super::super::{Registry, Verdict};
 use super::*;
 
 const NAME: &str = "outbound|8000|v1|httpbin.default.svc.cluster.local";
@@ -20,6 +20,7 @@ fn some() -> Registry {
     http.response(404);
     http.cors_origin_valid.inc();
     registry.listener(1, "0.0.0.0_8080").downstream_cx_total.add(3);
+    registry.tcp(0, "outbound|5432||db.a").downstream_cx_rx_bytes_total.add(7);
     registry.route(0, "httpbin.example.com", "my.prefix").response(200);
     registry.server().live.set(1);
     registry
@@ -41,6 +42,7 @@ fn prometheus_names_and_labels_are_envoys() {
         "envoy_http_downstream_rq_xx{envoy_response_code_class=\"4\",\
          envoy_http_conn_manager_prefix=\"outbound_0.0.0.0_8080\"} 1",
         "envoy_http_cors_origin_valid{envoy_http_conn_manager_prefix=\"outbound_0.0.0.0_8080\"} 1",
+        "envoy_tcp_downstream_cx_rx_bytes_total{envoy_tcp_prefix=\"outbound|5432||db.a\"} 7",
         "envoy_listener_downstream_cx_total{envoy_listener_address=\"0.0.0.0_8080\"} 3",
         "envoy_listener_worker_downstream_cx_total{envoy_worker_id=\"1\",envoy_listener_address=\"0.0.0.0_8080\"} 3",
         "envoy_vhost_route_upstream_rq{envoy_response_code=\"200\",envoy_route=\"my.prefix\",\
@@ -91,6 +93,21 @@ fn prometheus_histograms() {
         text.lines().find(|line| line.contains("_sum")).unwrap().rsplit(' ').next().unwrap().parse().unwrap();
     assert!((sum / 5_000_562.0 - 1.0).abs() < 0.05, "{sum}");
     assert_eq!(text.matches("_bucket").count(), 20);
+}
+
+#[test]
+fn pairs_of_statuses_are_one_metric() {
+    let registry = Registry::new(2);
+    for (core, mirror) in [(0, 500), (1, 500), (1, 0)] {
+        registry.cluster(core, "c").mirrored().compared(Verdict::Mismatch, 200, mirror);
+    }
+    let text = shown(&registry, &|name| name.contains("mirror_status"), write_prometheus);
+    assert_eq!(
+        text,
+        "# TYPE envoy_cluster_mirror_status counter\n\
+         envoy_cluster_mirror_status{statuses=\"200_500\",envoy_cluster_name=\"c\"} 2\n\
+         envoy_cluster_mirror_status{statuses=\"200_none\",envoy_cluster_name=\"c\"} 1\n"
+    );
 }
 
 #[test]

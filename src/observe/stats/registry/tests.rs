@@ -10,6 +10,30 @@ fn text(registry: &Registry, keep: &dyn Fn(&str) -> bool) -> String {
 }
 
 #[test]
+fn answers_to_copies_are_among_the_clusters_own() {
+    let registry = Registry::new(2);
+    registry.cluster(0, "c").response(200);
+    registry.cluster(0, "c").upstream_rq_time.record(1);
+    for core in 0..2 {
+        registry.cluster(core, "c").mirrored().response(200);
+        registry.cluster(core, "c").mirrored().took(1);
+    }
+    let stats = registry.snapshot(&|name| name.ends_with("upstream_rq_200") || name.ends_with("upstream_rq_time"));
+    let seen = |name: &str| {
+        let named = stats.iter().find(|stat| stat.name.strip_prefix("cluster.c.") == Some(name));
+        match named.map(|stat| &stat.value) {
+            Some(Value::Counter(value)) => Some(*value),
+            Some(Value::Histogram { all, .. }) => Some(all.count()),
+            _ => None,
+        }
+    };
+    for (name, count) in [("", 3), ("internal.", 2), ("external.", 1)] {
+        assert_eq!(seen(&format!("{name}upstream_rq_200")), Some(count), "{name}");
+        assert_eq!(seen(&format!("{name}upstream_rq_time")), Some(count), "{name}");
+    }
+}
+
+#[test]
 fn blocks_of_all_cores_sum_up_under_envoys_names() {
     let registry = Registry::new(2);
     for core in 0..2 {
@@ -173,6 +197,7 @@ fn what_a_plan_no_longer_names_is_forgotten_and_the_rest_counts_on() {
     for name in ["kept", "gone"] {
         registry.cluster(0, name).upstream_rq_total.inc();
         registry.http(0, name).downstream_rq_total.inc();
+        registry.tcp(0, name).downstream_cx_total.inc();
         registry.listener(0, name).downstream_cx_total.inc();
         registry.route(0, name, "prefix").upstream_rq_total.inc();
     }
@@ -183,12 +208,14 @@ fn what_a_plan_no_longer_names_is_forgotten_and_the_rest_counts_on() {
         clusters: [("kept", [stays].into())].into(),
         listeners: ["kept"].into(),
         http: ["kept"].into(),
+        tcp: ["kept"].into(),
         routes: [("kept", "prefix")].into(),
     });
     let text = text(&registry, &|_| true);
     for line in [
         "cluster.kept.upstream_rq_total: 1",
         "http.kept.downstream_rq_total: 1",
+        "tcp.kept.downstream_cx_total: 1",
         "vhost.kept.route.prefix.upstream_rq_total: 1",
     ] {
         assert!(text.contains(line), "{text}");

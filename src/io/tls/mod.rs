@@ -1,0 +1,75 @@
+//! TLS towards an upstream: a connection whose reader and writer carry plain bytes and whose socket carries records.
+//!
+//! The records are rustls's, driven without its own I/O: what a read brings goes in, what comes out is written, both
+//! through the operations of [`Reader`](super::Reader) and [`Writer`](super::Writer), so that the five laws hold as for
+//! a plain connection. Whom to trust and what to show is decided by who makes the [`TlsClient`]; nothing here reads a
+//! file. Its caller is `upstream`.
+//!
+//! Allocations: a connection has two buffers of its own, one for records received and one for records to be sent,
+//! which it keeps. rustls makes and frees one for each record on its way; nothing else is allocated for a request.
+//!
+//! Locks: the sessions to be resumed are shared by all cores, so that a server knows us whichever core calls. They are
+//! behind rustls's lock, which is held for a moment when a connection is set up or a ticket comes in, and never for a
+//! request on a connection that exists.
+
+mod failure;
+mod handshake;
+mod session;
+mod verify;
+
+use std::sync::Arc;
+
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, crypto};
+
+pub use failure::{AlertCode, TlsFailure};
+pub use handshake::{Agreed, SecureError, secure};
+pub use rustls::pki_types::ServerName;
+pub use verify::PeerName;
+
+use super::conn::{Handle, Slot};
+pub(super) use session::Seal;
+
+/// Sessions kept to be resumed, of all the names that one client speaks to.
+const SESSIONS_KEPT: usize = 256;
+
+/// Whose certificate is taken for the server's.
+#[derive(Debug, Clone)]
+pub enum Trust {
+    /// Anybody's: nothing is verified but that the server has the key of what it shows.
+    Anyone,
+    /// One that these authorities vouch for; `None`: there are no authorities, so nobody's.
+    Authorities(Option<Arc<WebPkiServerVerifier>>),
+}
+
+/// How connections to the endpoints of one cluster are set up. Made once and shared by all cores.
+#[derive(Debug)]
+pub struct TlsClient {
+    config: Arc<ClientConfig>,
+}
+
+impl TlsClient {
+    /// A client that takes a certificate for one of `names` (none: for the name that is asked for), and shows
+    /// `identity` to a server that asks who we are.
+    #[must_use]
+    pub fn new(trust: Trust, names: Vec<PeerName>, identity: Option<Arc<CertifiedKey>>) -> Self {
+        let provider = Arc::new(crypto::ring::default_provider());
+        let algorithms = provider.signature_verification_algorithms;
+        let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(rustls::ALL_VERSIONS);
+        // ring has suites for both versions, which is all that can be missing.
+        let builder = builder.unwrap_or_else(|error| unreachable!("the provider has no suites: {error}"));
+        let verifier = verify::Verifier::new(trust, names, algorithms);
+        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+        let mut config = match identity {
+            Some(identity) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity))),
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.resumption = Resumption::in_memory_sessions(SESSIONS_KEPT);
+        Self { config: Arc::new(config) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

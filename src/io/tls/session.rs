@@ -1,0 +1,207 @@
+//! A connection after its handshake: records in, plain bytes out, and the other way round.
+//!
+//! Reader and writer share one rustls connection. Both belong to one task, and neither holds the borrow over an await.
+
+use std::cell::RefCell;
+use std::io::{self, BufRead, Write};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use rustls::ClientConnection;
+
+use super::super::buf::Buf;
+use super::super::conn::Conn;
+use super::{Handle, Slot, TlsFailure};
+
+type Shared = Rc<RefCell<ClientConnection>>;
+
+/// Puts TLS into the reader and the writer of a connection. `sealed` are records that came behind the handshake's.
+pub(super) fn wrap(conn: Conn, tls: ClientConnection, sealed: Buf, out: Buf) -> Conn {
+    let tls = Rc::new(RefCell::new(tls));
+    let Conn { reader, writer, handle } = conn;
+    let reader = reader.through(|raw| {
+        Box::new(TlsSlot { raw, tls: tls.clone(), sealed: Some(sealed), open: None, failed: None, failure: None })
+            as Box<dyn Slot>
+    });
+    let writer = writer.through(Seal { tls, out, sending: false, handle: handle.clone() });
+    Conn { reader, writer, handle }
+}
+
+/// A read of plain bytes over one of records.
+struct TlsSlot {
+    raw: Box<dyn Slot>,
+    tls: Shared,
+    /// Records received and not yet taken in; `None` while the buffer is out for being read into.
+    sealed: Option<Buf>,
+    /// What the armed read fills.
+    open: Option<Buf>,
+    /// An error behind bytes that went out first.
+    failed: Option<io::Error>,
+    /// What rustls said last, if it was not good.
+    failure: Option<TlsFailure>,
+}
+
+impl Slot for TlsSlot {
+    fn arm(&mut self, buf: Buf) {
+        debug_assert!(buf.room() > 0, "a read into a full buffer looks like the end of the stream");
+        if self.open.is_none() {
+            self.open = Some(buf);
+        }
+    }
+
+    fn armed(&self) -> bool {
+        self.open.is_some()
+    }
+
+    fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<(io::Result<usize>, Buf)> {
+        let Some(mut open) = self.open.take() else {
+            return Poll::Ready((Err(io::Error::other("no read is armed")), Buf::default()));
+        };
+        loop {
+            if let Some(read) = self.unseal(&mut open) {
+                return Poll::Ready((read, open));
+            }
+            if let Some(sealed) = self.sealed.take() {
+                self.raw.arm(sealed);
+            }
+            let Poll::Ready((read, sealed)) = self.raw.poll_done(cx) else {
+                self.open = Some(open);
+                return Poll::Pending;
+            };
+            self.sealed = Some(sealed);
+            let read = match read {
+                // Only here rustls learns whether the server had said that it would close.
+                Ok(0) => self.tls.borrow_mut().read_tls(&mut io::empty()),
+                read => read,
+            };
+            if let Err(error) = read {
+                return Poll::Ready((Err(error), open));
+            }
+        }
+    }
+
+    fn tls_failure(&self) -> Option<TlsFailure> {
+        self.failure.clone()
+    }
+}
+
+impl TlsSlot {
+    /// Fills `open` with what the records hold so far. `None`: nothing yet, though records may have been taken in that
+    /// are no data, as tickets are.
+    fn unseal(&mut self, open: &mut Buf) -> Option<io::Result<usize>> {
+        let before = open.len();
+        let end = loop {
+            match self.step(open) {
+                Ok(Step::More) => {}
+                Ok(Step::Nothing) => break None,
+                Ok(Step::End) => break Some(Ok(0)),
+                Err(error) => break Some(Err(error)),
+            }
+        };
+        match (open.len() - before, end) {
+            (0, end) => end,
+            (read, end) => {
+                self.failed = end.and_then(Result::err);
+                Some(Ok(read))
+            }
+        }
+    }
+
+    fn step(&mut self, open: &mut Buf) -> io::Result<Step> {
+        let mut tls = self.tls.borrow_mut();
+        while open.room() > 0 {
+            let mut plain = tls.reader();
+            match plain.fill_buf() {
+                Ok([]) => return Ok(Step::End),
+                Ok(bytes) => {
+                    let taken = bytes.len().min(open.room());
+                    open.extend(&bytes[..taken]);
+                    plain.consume(taken);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if open.room() == 0 {
+            return Ok(Step::Nothing);
+        }
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let Some(sealed) = self.sealed.as_mut().filter(|sealed| !sealed.is_empty()) else { return Ok(Step::Nothing) };
+        let taken = tls.read_tls(&mut sealed.bytes())?;
+        if taken == 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        sealed.consume(taken);
+        if let Err(error) = tls.process_new_packets() {
+            // What was good before it is read first.
+            self.failure = Some(error.into());
+            self.failed = Some(io::ErrorKind::InvalidData.into());
+        }
+        Ok(Step::More)
+    }
+}
+
+enum Step {
+    /// Records were taken in.
+    More,
+    /// There are none left, or there is no room.
+    Nothing,
+    /// The server has closed its side, and said so.
+    End,
+}
+
+/// The sending side: plain bytes to records.
+pub(in crate::io) struct Seal {
+    tls: Shared,
+    /// For the records; empty, and without capacity while it is out.
+    out: Buf,
+    /// A record is on its way, perhaps in part.
+    sending: bool,
+    handle: Handle,
+}
+
+impl std::fmt::Debug for Seal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Seal").field("sending", &self.sending).finish()
+    }
+}
+
+/// Plain bytes in one record at most.
+const RECORD_BYTES: usize = 16 * 1024;
+
+impl Seal {
+    /// Records for the first bytes of `plain`, and how many bytes those are.
+    pub(in crate::io) fn seal(&mut self, plain: &[u8]) -> io::Result<(Buf, usize)> {
+        let mut tls = self.tls.borrow_mut();
+        let taken = tls.writer().write(&plain[..plain.len().min(RECORD_BYTES)])?;
+        let mut out = std::mem::take(&mut self.out);
+        let records = out.cleared_vec();
+        while tls.wants_write() {
+            tls.write_tls(records)?;
+        }
+        self.sending = true;
+        Ok((out, taken))
+    }
+
+    /// They are sent.
+    pub(in crate::io) fn sent(&mut self, out: Buf) {
+        self.sending = false;
+        self.out = out;
+    }
+}
+
+/// Tells the server that nothing more comes, if that costs no waiting: many log a connection that ends without it.
+impl Drop for Seal {
+    fn drop(&mut self) {
+        if self.sending {
+            return;
+        }
+        let Ok(mut tls) = self.tls.try_borrow_mut() else { return };
+        tls.send_close_notify();
+        let records = self.out.cleared_vec();
+        while tls.wants_write() && tls.write_tls(records).is_ok() {}
+        self.handle.send_now(records);
+    }
+}

@@ -1,0 +1,66 @@
+//! Plain HTTP to ports that expect TLS: the server answers with 400, or not at all.
+
+use super::{Checks, rule_path};
+use crate::istio::model::destination_rule::{ClientTls, TrafficPolicy};
+use crate::istio::model::kube::TargetPort;
+use crate::istio::model::virtual_service::{Destination, VirtualService};
+use crate::istio::world::ServicePort;
+
+/// The port of HTTPS.
+const HTTPS: u16 = 443;
+
+impl Checks<'_> {
+    pub(super) fn secured(&mut self) {
+        for service in &self.world.virtual_services {
+            for route in &service.http {
+                for (index, to) in route.route.iter().enumerate() {
+                    let path = format!("{}.route[{index}].destination", rule_path(route));
+                    self.plain_to_tls(service, &path, &to.destination);
+                }
+            }
+        }
+    }
+
+    fn plain_to_tls(&mut self, from: &VirtualService, path: &str, to: &Destination) {
+        let Some(service) = self.world.services.get(&to.host) else { return };
+        let port = match (to.port, service.ports.as_slice()) {
+            (Some(number), _) => service.port(number),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        };
+        let Some(port) = port.filter(|port| expects_tls(port)) else { return };
+        let rules = self.rules.of(service);
+        let whole = rules.iter().map(|rule| &rule.traffic_policy).find(|policy| **policy != TrafficPolicy::default());
+        let subset = to.subset.as_ref().and_then(|name| {
+            let subset = rules.iter().flat_map(|rule| &rule.subsets).find(|subset| subset.name == *name)?;
+            Some(&subset.traffic_policy)
+        });
+        if matches!(tls(whole, subset, port.number), Some(ClientTls::Originated(_))) {
+            return;
+        }
+        let what = match port.protocol.is_tls() {
+            true => format!("port {} of {} speaks {}", port.number, service.hostname, port.protocol.name()),
+            false => format!("port {} of {} is port {HTTPS} of its endpoints", port.number, service.hostname),
+        };
+        let what = format!("{what}, and requests leave for it in plain text");
+        let instead = format!("write trafficPolicy.tls with mode SIMPLE in a DestinationRule for {}", service.hostname);
+        self.warn(from, path, what, instead);
+    }
+}
+
+fn expects_tls(port: &ServicePort) -> bool {
+    port.protocol.is_tls() || port.number != HTTPS && port.target == TargetPort::Number(HTTPS)
+}
+
+/// What holds for a port: a subset's block goes before the rule's, and an entry for the port before both.
+fn tls<'r>(whole: Option<&'r TrafficPolicy>, subset: Option<&'r TrafficPolicy>, port: u16) -> Option<&'r ClientTls> {
+    let entry = |policy: &'r TrafficPolicy| policy.ports.iter().find(|entry| entry.port == port);
+    let own = |policy: &'r TrafficPolicy| match entry(policy) {
+        Some(entry) => entry.tls.as_ref(),
+        None => policy.tls.as_ref(),
+    };
+    match subset {
+        Some(subset) if entry(subset).is_some() => own(subset),
+        subset => subset.and_then(own).or_else(|| whole.and_then(own)),
+    }
+}

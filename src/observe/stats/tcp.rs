@@ -1,0 +1,21 @@
+//! What is counted of connections that are no HTTP.
+
+use super::blocks::{Block, Sample, block};
+use super::cell::Counter;
+
+block! {
+    /// What one core counts of the connections to one destination; shown as `tcp.<prefix>.<field>`, where the prefix is
+    /// the name of the cluster, as in Istio.
+    TcpStats {
+        /// Connections accepted for it.
+        downstream_cx_total: Counter,
+        /// Connections that may not go there, or have nowhere to go.
+        downstream_cx_no_route: Counter,
+        /// Bytes received from clients.
+        downstream_cx_rx_bytes_total: Counter,
+        /// Bytes sent to clients.
+        downstream_cx_tx_bytes_total: Counter,
+        /// Connections closed because nothing moved on them for too long.
+        idle_timeout: Counter,
+    }
+}

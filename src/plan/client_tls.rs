@@ -1,0 +1,35 @@
+//! How a cluster's connections are secured.
+
+pub use crate::istio::model::credential::{Identity, Trust};
+
+/// TLS towards the endpoints of a cluster (`trafficPolicy.tls`). Connections of clusters that differ in this are never
+/// taken for each other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClientTls {
+    /// The name that is asked for (`sni`); `None`: the Host of each request, without its port.
+    pub sni: Option<Box<str>>,
+    /// Names of which the server's certificate has to be for one (`subjectAltNames`): hosts, addresses, URIs. Empty: for
+    /// the name that is asked for.
+    pub names: Box<[String]>,
+    /// Whose certificate is the server's (`caCertificates`, `credentialName`, `insecureSkipVerify`).
+    pub trust: Trust,
+    /// What is shown to a server that asks (mode MUTUAL).
+    pub identity: Option<Identity>,
+}
+
+impl ClientTls {
+    /// Where the authorities come from, for people; `None`: everyone is trusted.
+    #[must_use]
+    pub fn authorities(&self) -> Option<&str> {
+        match &self.trust {
+            Trust::Anyone => None,
+            Trust::Authorities(authorities) => Some(&authorities.from),
+        }
+    }
+
+    /// Istio's word for it.
+    #[must_use]
+    pub fn mode(&self) -> &'static str {
+        if self.identity.is_some() { "MUTUAL" } else { "SIMPLE" }
+    }
+}

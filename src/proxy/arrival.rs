@@ -1,0 +1,93 @@
+//! A client connection that was let in, before it is known what it speaks.
+//!
+//! It has its place in the table of the core, counts for its listener, and knows where it was sent to. `conn` makes a
+//! session of it if it is HTTP.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::core::{Core, Entered};
+use super::door::Door;
+use crate::io::{self, Buf, Conn, Reader, Writer};
+use crate::observe::stats::ListenerStats;
+use crate::plan::ListenerKind;
+
+/// One connection and what it has said so far.
+pub(super) struct Arrival {
+    pub(super) core: Rc<Core>,
+    pub(super) door: Rc<Door>,
+    pub(super) reader: Reader,
+    pub(super) writer: Writer,
+    pub(super) entered: Entered,
+    pub(super) peer: SocketAddr,
+    /// What the client connected to: our own address, or the one that it was redirected from.
+    pub(super) local: SocketAddr,
+    /// Set if it was redirected here: where it was sent to.
+    pub(super) original: Option<SocketAddr>,
+    /// What was read of it already.
+    pub(super) seen: Buf,
+    pub(super) counted: Counted,
+}
+
+/// Counts an open connection of a listener for as long as it lives.
+pub(super) struct Counted {
+    listener: Arc<ListenerStats>,
+    pub(super) opened: Instant,
+}
+
+impl Counted {
+    fn begin(listener: Arc<ListenerStats>) -> Self {
+        listener.downstream_cx_total.inc();
+        listener.downstream_cx_active.inc();
+        Self { listener, opened: io::now() }
+    }
+
+    /// Milliseconds that it has been open.
+    pub(super) fn length_ms(&self) -> u64 {
+        u64::try_from(io::now().duration_since(self.opened).as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.listener.downstream_cx_active.dec();
+        self.listener.downstream_cx_destroy.inc();
+        self.listener.downstream_cx_length_ms.record(self.length_ms());
+    }
+}
+
+impl Arrival {
+    /// Lets a connection in; `None` if there are too many.
+    pub(super) fn admit(core: Rc<Core>, door: Rc<Door>, conn: Conn, peer: SocketAddr) -> Option<Self> {
+        let (installed, listener) = door.installed(&core);
+        let stats = installed.stats.listeners.get(listener.index())?.clone();
+        let Some(entered) = core.enter(conn.handle.clone(), door.clone()) else {
+            stats.downstream_cx_overflow.inc();
+            return None;
+        };
+        let own = conn.handle.local_addr().unwrap_or(peer);
+        // Only the mesh listener is one that connections are redirected to.
+        let mesh = installed.plan.listeners.get(listener.index()).is_some_and(|of| of.kind == ListenerKind::Mesh);
+        let original = if mesh { conn.handle.original_destination() } else { None };
+        let original = original.map(canonical).filter(|original| *original != canonical(own));
+        Some(Self {
+            core,
+            door,
+            reader: conn.reader,
+            writer: conn.writer,
+            entered,
+            peer,
+            local: original.unwrap_or(own),
+            original,
+            seen: Buf::default(),
+            counted: Counted::begin(stats),
+        })
+    }
+}
+
+/// The same address, without IPv6 around IPv4.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}

@@ -1,0 +1,202 @@
+//! CONNECT on the mesh listener: a tunnel to `host:port` for an application that speaks through it, mostly TLS.
+//!
+//! Where it may lead is what requests may do: to the cluster of a service with that port, else what
+//! `outboundTrafficPolicy` says. To a port that speaks HTTP there is no way around the rules: the requests inside the
+//! tunnel are routed like any others. Called by `request`; Gateways answer CONNECT with 404, as Envoy does.
+
+use super::conn::Session;
+use super::core::Phase;
+use super::outlet::{self, Attempt};
+use super::record::Story;
+use super::redirect::first_bytes;
+use super::reply::Ended;
+use super::request::{self, Asked};
+use super::tunnel::{self, End, Ending, Meters, Until};
+use super::undeclared;
+use crate::h1::framing::Body;
+use crate::h1::parse::BadMessage;
+use crate::io::{self, Buf};
+use crate::observe::flags::Flags;
+use crate::plan::{Outbound, Outlet, Seen, Speaks, tunnel_port};
+use crate::upstream::{Closed, Installed};
+
+/// Whether the connection's client takes this for a proxy that makes tunnels. One that was redirected here does not know
+/// of it, and one that is inside a tunnel asked some other proxy.
+pub(super) fn is_for(session: &Session, installed: &Installed) -> bool {
+    session.port.is_none() && installed.outbound(session.listener).is_some()
+}
+
+/// Answers a CONNECT. True if the connection is to be kept, for requests inside the tunnel.
+pub(super) async fn answer<'p>(
+    session: &mut Session,
+    installed: &'p Installed,
+    story: &mut Story<'p>,
+    asked: &Asked,
+) -> bool {
+    let Some(outbound) = installed.outbound(session.listener) else { return false };
+    let authority = asked.host.of(session.input.bytes());
+    // What follows is the tunnel's, and must not be some body's.
+    let (Some(port), Body::None) = (tunnel_port(authority), asked.body) else {
+        return request::reply(session, installed, story, Ended::BadRequest(BadMessage::Target), true).await;
+    };
+    let named = outbound.named(authority, port).map(|(_, outlet)| outlet);
+    if let Some(outlet) = named
+        && matches!(outlet.speaks, Speaks::Http | Speaks::Unsaid)
+    {
+        return may_be_http(session, installed, story, outlet, port).await;
+    }
+    let attempt = match named {
+        Some(outlet) => to_outlet(session, installed, story, outlet).await,
+        None => to_undeclared(session, installed, story, outbound, asked).await,
+    };
+    story.upstream_host = attempt.host;
+    let outlet = match attempt.outcome {
+        Ok(outlet) => outlet,
+        Err(ended) => return request::reply(session, installed, story, ended, true).await,
+    };
+    if establish(session, story).await {
+        let early = early_bytes(session);
+        carry(session, story, outlet, early).await;
+    }
+    false
+}
+
+/// A tunnel to a port whose HTTP the rules are for: it ends here.
+async fn may_be_http<'p>(
+    session: &mut Session,
+    installed: &'p Installed,
+    story: &mut Story<'p>,
+    outlet: &'p Outlet,
+    port: u16,
+) -> bool {
+    if !establish(session, story).await {
+        return false;
+    }
+    if outlet.speaks == Speaks::Unsaid {
+        let mut early = early_bytes(session);
+        session.entered.enter(Phase::Busy, None);
+        let detection = installed.plan.proxy.limits.idle_timeout;
+        let patience = installed.outbound(session.listener).and_then(|outbound| outbound.detection);
+        let seen = first_bytes(&session.core, &mut session.reader, &mut early, patience.or(Some(detection))).await;
+        let is_http = match seen {
+            None => return false,
+            Some(seen) => seen == Seen::Http,
+        };
+        if !is_http {
+            let attempt = to_outlet(session, installed, story, outlet).await;
+            story.upstream_host = attempt.host;
+            match attempt.outcome {
+                Ok(outlet) => carry(session, story, outlet, early).await,
+                // Too late for a status: the tunnel ends at once.
+                Err(ended) => _ = request::tell(story, &ended),
+            }
+            return false;
+        }
+        session.input.extend(early.bytes());
+        session.core.buffers.put(early);
+    }
+    session.port = Some(port);
+    true
+}
+
+async fn to_outlet<'p>(
+    session: &mut Session,
+    installed: &'p Installed,
+    story: &mut Story<'p>,
+    outlet: &'p Outlet,
+) -> Attempt {
+    story.cluster = &outlet.name;
+    let Some(cluster) = outlet::cluster(installed, &outlet.target) else {
+        session.stats.http.no_cluster.inc();
+        return Attempt::failed(Ended::NoCluster);
+    };
+    outlet::to_cluster(&session.core, cluster).await
+}
+
+async fn to_undeclared<'p>(
+    session: &mut Session,
+    installed: &'p Installed,
+    story: &mut Story<'p>,
+    outbound: &Outbound,
+    asked: &Asked,
+) -> Attempt {
+    let Some(cluster) = installed.passthrough().filter(|_| outbound.allow_any) else {
+        session.stats.http.rq_direct_response.inc();
+        story.route = "block_all";
+        return Attempt::failed(Ended::Blocked);
+    };
+    (story.cluster, story.route) = (&cluster.0.name, "allow_any");
+    let deadline = io::now() + cluster.0.connect_timeout;
+    let Session { core, timer, input, .. } = session;
+    match undeclared::of_authority(core, timer, outbound, asked.host.of(input.bytes()), deadline).await {
+        Ok(addresses) => outlet::to_addresses(core, cluster, &addresses).await,
+        Err(ended) => Attempt::failed(ended),
+    }
+}
+
+/// Tells the client that the tunnel is there (RFC 9110 §9.3.6: no body, no framing). False if it has left.
+async fn establish(session: &mut Session, story: &mut Story<'_>) -> bool {
+    const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+    let mut out = session.core.buffers.head();
+    out.extend(ESTABLISHED);
+    let (sent, out) = session.writer.write_all(out).await;
+    session.core.buffers.put(out);
+    if sent.is_err() {
+        story.flags.insert(Flags::DC);
+        return false;
+    }
+    story.status = 200;
+    story.details = "via_upstream".into();
+    session.stats.http.downstream_cx_tx_bytes_total.add(ESTABLISHED.len() as u64);
+    true
+}
+
+/// What the client sent behind its CONNECT, taken out of the input.
+fn early_bytes(session: &mut Session) -> Buf {
+    let mut early = session.core.buffers.head();
+    early.extend(session.input.bytes().get(session.rest..).unwrap_or_default());
+    session.input.truncate(session.rest);
+    early
+}
+
+/// Bytes both ways, until both sides have ended.
+async fn carry(session: &mut Session, story: &mut Story<'_>, mut outlet: outlet::Outlet, early: Buf) {
+    let http = session.stats.http.clone();
+    http.downstream_cx_upgrades_total.inc();
+    http.downstream_cx_upgrades_active.inc();
+    session.entered.enter(Phase::Busy, None);
+    let (upstream, cluster) = (&mut outlet.upstream, &outlet.stats);
+    story.upstream_local = upstream.local();
+    let meters = Meters {
+        up: [Some(&http.downstream_cx_rx_bytes_total), Some(&cluster.upstream_cx_tx_bytes_total)],
+        down: [Some(&http.downstream_cx_tx_bytes_total), Some(&cluster.upstream_cx_rx_bytes_total)],
+    };
+    let Session { core, reader, writer, entered, .. } = session;
+    let passed = tunnel::run(
+        core,
+        End { reader, writer, handle: entered.handle() },
+        End { reader: &mut upstream.reader, writer: &mut upstream.writer, handle: &upstream.handle },
+        early,
+        Until::Both { quiet: outlet.quiet },
+        meters,
+    )
+    .await;
+    http.downstream_cx_upgrades_active.dec();
+    story.received += passed.up;
+    story.sent += passed.down;
+    match passed.ending {
+        Ending::Client => {}
+        Ending::Upstream => upstream.closed_by(Closed::Remote),
+        Ending::ClientBroke => {
+            story.flags.insert(Flags::DC);
+            upstream.handle.abort();
+        }
+        Ending::UpstreamBroke => {
+            story.flags.insert(Flags::UC);
+            upstream.closed_by(Closed::Remote);
+            // The client must see that what it got may not be all.
+            session.cut_off();
+        }
+        Ending::Quiet => story.flags.insert(Flags::SI),
+    }
+}

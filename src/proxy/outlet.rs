@@ -1,0 +1,131 @@
+//! A connection for raw bytes: to an endpoint of a service's cluster, or to the first of some addresses that takes it.
+//!
+//! One try, as Envoy's TCP proxy makes by default. Called by `tcp` and `connect`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::core::Core;
+use super::reply::Ended;
+use crate::io;
+use crate::observe::stats::{ClusterStats, EndpointStats};
+use crate::plan::{Cluster, Target};
+use crate::policy::balance::Ask;
+use crate::policy::outlier::Outcome;
+use crate::upstream::{Avoid, ConnectError, Installed, LocalCluster, LocalEndpoint, Upstream, open_raw};
+
+/// An upstream connection of a tunnel.
+pub(super) struct Outlet {
+    pub(super) upstream: Upstream,
+    /// For so long nothing need move on it.
+    pub(super) quiet: Option<Duration>,
+    /// The counters of its cluster.
+    pub(super) stats: Arc<ClusterStats>,
+    _riding: Riding,
+}
+
+/// What came of an attempt.
+pub(super) struct Attempt {
+    /// Where it went last.
+    pub(super) host: Option<SocketAddr>,
+    pub(super) outcome: Result<Outlet, Ended>,
+}
+
+impl Attempt {
+    pub(super) fn failed(ended: Ended) -> Self {
+        Self { host: None, outcome: Err(ended) }
+    }
+}
+
+/// Counts a tunnel as a request of its cluster and endpoint: LEAST_REQUEST must see it.
+struct Riding(Arc<ClusterStats>, Arc<EndpointStats>);
+
+impl Riding {
+    fn begin(cluster: &LocalCluster, endpoint: &LocalEndpoint) -> Self {
+        cluster.stats.upstream_rq_total.inc();
+        cluster.stats.upstream_rq_active.inc();
+        endpoint.stats.rq_total.inc();
+        endpoint.stats.rq_active.inc();
+        Self(cluster.stats.clone(), endpoint.stats.clone())
+    }
+}
+
+impl Drop for Riding {
+    fn drop(&mut self) {
+        self.0.upstream_rq_active.dec();
+        self.1.rq_active.dec();
+    }
+}
+
+/// The cluster that a target stands for.
+pub(super) fn cluster<'p>(installed: &'p Installed, target: &Target) -> Option<(&'p Cluster, &'p LocalCluster)> {
+    match target {
+        Target::Known(id) => installed.cluster(*id),
+        Target::Missing(_) => None,
+    }
+}
+
+/// Connects to an endpoint of a cluster.
+pub(super) async fn to_cluster(core: &Core, (cluster, local): (&Cluster, &LocalCluster)) -> Attempt {
+    let ask = Ask { hash: None, now: io::now() };
+    let picked = core.with_rng(|rng| local.pick(ask, Avoid::default(), rng));
+    let chosen = picked.and_then(|id| Some((cluster.endpoints.get(id.index())?, local.endpoint(id)?)));
+    let Some((member, endpoint)) = chosen else {
+        local.stats.upstream_cx_none_healthy.inc();
+        return Attempt::failed(Ended::NoEndpoint);
+    };
+    let outcome = connect(core, (cluster, local), endpoint, member.address).await;
+    local.report(picked, if outcome.is_ok() { Outcome::Connected } else { Outcome::Failed });
+    Attempt { host: Some(member.address), outcome }
+}
+
+/// Connects to the first of these addresses that takes it.
+pub(super) async fn to_addresses(
+    core: &Core,
+    (cluster, local): (&Cluster, &LocalCluster),
+    addresses: &[SocketAddr],
+) -> Attempt {
+    let mut attempt = Attempt::failed(Ended::Unresolved);
+    for address in addresses {
+        let endpoint = local.undeclared(*address, io::now());
+        let outcome = connect(core, (cluster, local), &endpoint, *address).await;
+        attempt = Attempt { host: Some(*address), outcome };
+        if attempt.outcome.is_ok() {
+            break;
+        }
+    }
+    attempt
+}
+
+async fn connect(
+    core: &Core,
+    (cluster, local): (&Cluster, &LocalCluster),
+    endpoint: &LocalEndpoint,
+    address: SocketAddr,
+) -> Result<Outlet, Ended> {
+    let riding = Riding::begin(local, endpoint);
+    // Raw bytes name no host: only what the rule names can be asked for.
+    let name = match &local.shared.tls {
+        None => Ok(None),
+        Some(tls) => tls.name(b"").map(|name| Some(name.to_owned())),
+    };
+    let opened = match name {
+        Ok(name) => open_raw(cluster, local, endpoint, address, name, &core.buffers).await,
+        Err(error) => Err(error),
+    };
+    match opened {
+        Ok(upstream) => {
+            let stats = local.stats.clone();
+            Ok(Outlet { upstream, quiet: cluster.tcp_idle_timeout, stats, _riding: riding })
+        }
+        Err(error) => {
+            endpoint.stats.rq_error.inc();
+            Err(match error {
+                ConnectError::Failed(error) => Ended::ConnectFailed(error),
+                ConnectError::TimedOut => Ended::ConnectTimedOut,
+                ConnectError::Tls(failure) => Ended::TlsFailed(failure),
+            })
+        }
+    }
+}

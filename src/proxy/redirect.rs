@@ -1,0 +1,84 @@
+//! A connection that a rule of the packet filter redirected to the mesh listener: what does it speak, and where does it
+//! go?
+//!
+//! HTTP goes back to `conn`, with the port that it was sent to; what is no HTTP ends in `tcp`. The table that knows is
+//! `plan::Outbound`; here are the bytes and the time.
+
+use std::time::Duration;
+
+use super::arrival::Arrival;
+use super::core::{Core, Phase};
+use super::reply::Ended;
+use super::sniff;
+use super::tcp::{self, To};
+use super::undeclared;
+use crate::io::{self, Buf, Either, Reader, Timer, race};
+use crate::plan::{Expected, Seen, Way};
+
+/// Serves the connection to its end, unless it is HTTP: then it is given back.
+pub(super) async fn receive(mut arrival: Arrival) -> Option<Arrival> {
+    let Some(original) = arrival.original else { return Some(arrival) };
+    let (installed, listener) = arrival.door.installed(&arrival.core);
+    let outbound = installed.outbound(listener)?;
+    // Who meant the listener itself, and was redirected on the way, would come back here for ever.
+    if arrival.core.may_listen_on(original.port()) {
+        let deadline = io::now() + installed.plan.proxy.connect_timeout;
+        let found = undeclared::of_original(&arrival.core, &mut Timer::default(), outbound, original, deadline).await;
+        if matches!(found, Err(Ended::Circular)) {
+            tcp::serve(arrival, (installed, listener), To::Nowhere(Ended::Circular), None).await;
+            return None;
+        }
+    }
+    let mut server_name = None;
+    let way = match outbound.expect(original) {
+        Expected::Http => return Some(arrival),
+        Expected::Bytes(number) => Way::Outlet(number),
+        Expected::Unsaid => {
+            arrival.entered.enter(Phase::Idle, Some(io::now() + installed.plan.proxy.limits.idle_timeout));
+            let Arrival { core, reader, seen, .. } = &mut arrival;
+            let seen = first_bytes(core, reader, seen, outbound.detection).await?;
+            if let Seen::Tls(Some(name)) = seen {
+                server_name = Some(String::from_utf8_lossy(name).into_owned());
+            }
+            outbound.decide(original, seen)
+        }
+    };
+    let to = match way {
+        Way::Http => return Some(arrival),
+        Way::Outlet(number) => To::Outlet(number),
+        Way::Undeclared => To::Undeclared(original),
+    };
+    tcp::serve(arrival, (installed, listener), to, server_name).await;
+    None
+}
+
+/// What the first bytes are; they are left in `seen`. `None`: the client has left, or was ended, and said nothing.
+pub(super) async fn first_bytes<'b>(
+    core: &Core,
+    reader: &mut Reader,
+    seen: &'b mut Buf,
+    patience: Option<Duration>,
+) -> Option<Seen<'b>> {
+    let deadline = patience.map(|patience| io::now() + patience);
+    let mut timer = Timer::default();
+    while sniff::look(seen.bytes()).is_none() {
+        if !reader.armed() {
+            // Not into `seen`: what is there must go on if nothing more comes in time.
+            reader.arm(core.buffers.head());
+        }
+        let (read, bytes) = match deadline {
+            None => reader.done().await,
+            Some(deadline) => match race(std::pin::pin!(reader.done()), std::pin::pin!(timer.until(deadline))).await {
+                Either::Left(read) => read,
+                Either::Right(()) => return Some(Seen::Bytes),
+            },
+        };
+        let more = matches!(read, Ok(1..));
+        seen.extend(bytes.bytes());
+        core.buffers.put(bytes);
+        if !more {
+            return if seen.is_empty() { None } else { Some(Seen::Bytes) };
+        }
+    }
+    sniff::look(seen.bytes())
+}

@@ -1,0 +1,91 @@
+//! Where a request or connection goes that is for no service (ALLOW_ANY): to the address that it was sent to before it was
+//! redirected here, or to where the host that it names is.
+//!
+//! What may be connected to is decided here, on addresses and right before they are used, never on names: nothing looks
+//! a name up a second time. Called by `request`, `connect` and `redirect`.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Instant;
+
+use smallvec::SmallVec;
+
+use super::core::Core;
+use super::names::Whereabouts;
+use super::reply::Ended;
+use crate::h1::target;
+use crate::io::{self, Either, Timer, race};
+use crate::plan::Outbound;
+use crate::policy::reach::stays_local;
+
+/// Addresses to try in turn; not empty.
+pub(super) type Addresses = SmallVec<[SocketAddr; 8]>;
+
+/// Where the host of an authority (`host` or `host:port`) is, if control knows by `deadline`.
+///
+/// # Errors
+/// [`Ended::Unresolved`], [`Ended::Circular`], [`Ended::LocalTarget`].
+pub(super) async fn of_authority(
+    core: &Core,
+    timer: &mut Timer,
+    outbound: &Outbound,
+    authority: &[u8],
+    deadline: Instant,
+) -> Result<Addresses, Ended> {
+    let name = std::str::from_utf8(authority).ok().filter(|_| target::is_authority(authority));
+    let name = name.ok_or(Ended::Unresolved)?;
+    let found = pin!(core.names.find(name, io::now()));
+    let found = match race(found, pin!(timer.until(deadline))).await {
+        Either::Left(found) => found,
+        Either::Right(()) => return Err(Ended::Unresolved),
+    };
+    match &*found {
+        Whereabouts::At(addresses) => allowed(outbound, addresses),
+        Whereabouts::Here => Err(Ended::Circular),
+        Whereabouts::Unknown => Err(Ended::Unresolved),
+    }
+}
+
+/// The address that a connection was sent to. Control is asked only if it might be one of the proxy's own.
+///
+/// # Errors
+/// As [`of_authority`].
+pub(super) async fn of_original(
+    core: &Core,
+    timer: &mut Timer,
+    outbound: &Outbound,
+    original: SocketAddr,
+    deadline: Instant,
+) -> Result<Addresses, Ended> {
+    if core.may_listen_on(original.port()) {
+        return of_authority(core, timer, outbound, original.to_string().as_bytes(), deadline).await;
+    }
+    allowed(outbound, &[original])
+}
+
+/// Those of the addresses that the listener lends its reach to.
+fn allowed(outbound: &Outbound, addresses: &[SocketAddr]) -> Result<Addresses, Ended> {
+    let open = |address: &&SocketAddr| outbound.allow_local || !stays_local(address.ip());
+    let allowed: Addresses = addresses.iter().filter(open).copied().collect();
+    if allowed.is_empty() { Err(Ended::LocalTarget) } else { Ok(allowed) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_checked_is_connected_to() {
+        let addresses: Vec<SocketAddr> =
+            ["127.0.0.1:80", "93.184.216.34:80", "[fe80::1]:80", "[2001:db8::1]:80", "[::ffff:127.0.0.1]:80"]
+                .map(|address| address.parse().expect("an address"))
+                .into();
+        let guarded = Outbound::default();
+        let open = Outbound::new(true, true, None, Vec::new());
+        let of =
+            |outbound: &Outbound, addresses: &[SocketAddr]| allowed(outbound, addresses).map(|found| found.to_vec());
+        assert_eq!(of(&guarded, &addresses).expect("two are left"), [addresses[1], addresses[3]]);
+        assert_eq!(of(&open, &addresses).expect("all"), addresses);
+        assert!(matches!(of(&guarded, &addresses[..1]), Err(Ended::LocalTarget)));
+    }
+}
