@@ -5,6 +5,8 @@
     reason = "an allocator is unsafe to implement; this one only counts and hands on to the system's"
 )]
 
+#[path = "support/https.rs"]
+mod https;
 #[path = "support/mod.rs"]
 mod support;
 
@@ -232,6 +234,23 @@ fn ejecting(there: u16) -> String {
     )
 }
 
+/// Calls to the allocator that a request over TLS may cost: rustls makes a record of what is sent, and a buffer of what a
+/// record held that was received.
+const ONE_SECURED: u64 = 2;
+
+/// A service whose connections are secured.
+fn secured(https: u16) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: secured}}\nspec: {{hosts: \
+         [secured.example.com], gateways: [edge], http: [{{route: [{{destination: {{host: \
+         secured.example.com}}}}]}}]}}\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: \
+         {{name: secured}}\nspec: {{host: secured.example.com, trafficPolicy: {{tls: {{mode: SIMPLE, \
+         insecureSkipVerify: true}}}}}}\n---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: \
+         {{name: secured}}\nspec: {{hosts: [secured.example.com], resolution: STATIC, ports: [{{number: 80, name: \
+         http}}], endpoints: [{{address: 127.0.0.1, ports: {{http: {https}}}}}]}}\n"
+    )
+}
+
 /// A request, and the status and length of its answer.
 struct Ask {
     what: &'static str,
@@ -287,15 +306,30 @@ fn requests_on_a_connection_that_stays_allocate_nothing() {
         "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nx-internal: 1\r\ncontent-length: 1024\r\n\r\n{}",
         "x".repeat(1024)
     );
-    let (mut seen, mut copied) = (Vec::new(), Vec::new());
+    let (mut seen, mut copied, mut sealed) = (Vec::new(), Vec::new(), Vec::new());
     for driver in DRIVERS {
         let [origin, other, mirror] = [(); 3].map(|()| Origin::replying(reply.clone()));
+        let own = https::Authority::new("ca").issue(&["secured.example.com"]);
+        let secure = https::Tls::new(&own).origin({
+            let reply = reply.clone();
+            move |peer| {
+                while peer.request()?.is_some() {
+                    peer.send(&reply)?;
+                }
+                Ok(())
+            }
+        });
         let dir = tempfile::TempDir::new().expect("a temporary folder");
         let log = dir.path().join("access.log");
         let proxy = proxy_document(driver, ports::free(), log.to_str().expect("a path in UTF-8"));
         let config = dir.path().join("config.yaml");
-        let others =
-            [RULES.to_owned(), balanced(origin.port(), other.port()), mirrored(mirror.port()), ejecting(other.port())];
+        let others = [
+            RULES.to_owned(),
+            balanced(origin.port(), other.port()),
+            mirrored(mirror.port()),
+            ejecting(other.port()),
+            secured(secure.port()),
+        ];
         let documents = [proxy, everything_to(&[origin.port()]), others.join("---\n")].join("---\n");
         std::fs::write(&config, documents).expect("write the YAML");
 
@@ -316,6 +350,18 @@ fn requests_on_a_connection_that_stays_allocate_nothing() {
             requests(&mut client, &ask, 1_000);
             seen.push((driver.name(), ask.what, by_workers() - before));
         }
+        let ask = Ask {
+            what: "over TLS",
+            head: "GET /some/path HTTP/1.1\r\nHost: secured.example.com\r\nAccept: */*\r\n\r\n".to_owned(),
+            mesh: false,
+            answer: (200, 1024),
+        };
+        let mut client = Client::connect(addresses[0]);
+        requests(&mut client, &ask, 300);
+        let before = by_workers();
+        requests(&mut client, &ask, 1_000);
+        sealed.push((driver.name(), by_workers() - before));
+        drop(client);
         for (name, _) in MIRRORED {
             let head = format!("GET /some/path HTTP/1.1\r\nHost: {name}.example.com\r\nAccept: */*\r\n\r\n");
             let ask = Ask { what: name, head, mesh: false, answer: (200, 1024) };
@@ -336,6 +382,13 @@ fn requests_on_a_connection_that_stays_allocate_nothing() {
         serving.join().expect("a clean stop");
     }
     assert!(seen.iter().all(|(.., calls)| *calls == 0), "calls to the allocator during 1,000 requests each: {seen:?}");
+    for (driver, calls) in &sealed {
+        println!("{calls} calls to the allocator for 1,000 requests over TLS on {driver}");
+        assert!(
+            *calls <= 1_000 * ONE_SECURED,
+            "{calls} calls to the allocator for 1,000 requests over TLS on {driver}"
+        );
+    }
     for [(driver, _, plain), compared @ ..] in copied.as_chunks::<3>().0 {
         assert!(*plain <= 300 * ONE_COPY, "{plain} calls to the allocator for 300 copies on {driver}");
         // To compare answers that are the same costs nothing more; one in ten copies may open a connection.

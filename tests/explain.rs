@@ -334,6 +334,50 @@ fn the_mesh() {
     );
 }
 
+/// Tunnels are explained as they are made: by service, or by `outboundTrafficPolicy`.
+#[test]
+fn a_tunnel() {
+    const TUNNELS: &str = "
+apiVersion: ringway.dev/v1
+kind: Proxy
+metadata: {name: edge}
+spec: {mesh: {listen: '127.0.0.1:15001'}, meshConfig: {outboundTrafficPolicy: {mode: REGISTRY_ONLY}}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: s}
+spec:
+  hosts: [secure.example.com]
+  ports: [{number: 443, name: tls, protocol: TLS}, {number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 10.0.0.1}]
+";
+    let said = |yaml: &str, authority: &str| {
+        let outcome = explain(&["-c", "-", "CONNECT", authority], yaml);
+        (outcome.code, outcome.stdout + &outcome.stderr)
+    };
+    let (code, text) = said(TUNNELS, "secure.example.com:443");
+    assert_eq!(code, Some(0), "{text}");
+    for part in [
+        "CONNECT secure.example.com:443\n",
+        "listener        127.0.0.1_15001: the mesh\n",
+        "tunnel          its bytes go on as they are\n",
+        "destination     100% to outbound|443||secure.example.com\n",
+        "10.0.0.1:443, weight 1\n",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let (code, text) = said(TUNNELS, "secure.example.com:80");
+    assert!(code == Some(0) && text.contains("routed like any others on this port"), "{text}");
+    let (code, text) = said(TUNNELS, "other.example.com:443");
+    assert!(code == Some(1) && text.contains("(REGISTRY_ONLY)"), "{text}");
+    let open = TUNNELS.replace("REGISTRY_ONLY", "ALLOW_ANY");
+    let (code, text) = said(&open, "other.example.com:443");
+    assert!(code == Some(0) && text.contains("PassthroughCluster"), "{text}");
+    assert_eq!(said(&open, "other.example.com").0, Some(2), "a tunnel needs a port");
+    assert_eq!(said(&open, "other.example.com:0").0, Some(2));
+}
+
 #[test]
 fn the_listener_is_chosen_by_gateway_or_port() {
     let listener = |arguments: &[&str]| {

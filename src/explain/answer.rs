@@ -6,10 +6,11 @@ use super::ask::{BadQuestion, Question};
 use super::resilience::{Connections, Tries};
 use super::{names, near, undeclared, words};
 use crate::base::rng::Rng;
+use crate::h1::parse::BadMessage;
 use crate::istio::world::Hidden;
 use crate::plan::{
-    self, Condition, Decision, Forward, Origin, Plan, Redirect, Request, Route, RouteTable, Target, VirtualHost,
-    Witness,
+    self, Condition, Decision, Forward, Origin, Outbound, Plan, Redirect, Request, Route, RouteTable, Speaks, Target,
+    VirtualHost, Witness, tunnel_port,
 };
 use crate::proxy::rewrite::{self, Captures, Destined};
 
@@ -120,6 +121,13 @@ pub enum Verdict {
         /// Bytes of the body.
         body_bytes: usize,
     },
+    /// It is a CONNECT, and gets a tunnel to this service.
+    Tunnel {
+        /// The service's port.
+        destination: Box<Destination>,
+        /// Whether HTTP inside the tunnel is routed like other requests; what is no HTTP goes to the destination.
+        looks_inside: bool,
+    },
     /// It goes to what its authority resolves to (ALLOW_ANY).
     Passthrough,
     /// Nobody declared its host, and only declared ones are let through (REGISTRY_ONLY).
@@ -187,12 +195,23 @@ pub struct Near {
     pub differs: Vec<String>,
 }
 
+impl Listener {
+    fn of(listener: &plan::Listener) -> Self {
+        Self {
+            name: listener.name.clone(),
+            kind: listener.kind.to_string(),
+            gateways: listener.gateways.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
 impl Verdict {
     /// Whether the request gets anywhere: what the exit code says.
     #[must_use]
     pub fn is_routed(&self) -> bool {
         match self {
             Self::Forward { destinations, .. } => destinations.iter().any(|destination| destination.found.is_some()),
+            Self::Tunnel { destination, looks_inside } => *looks_inside || destination.found.is_some(),
             Self::Redirect { .. } | Self::DirectResponse { .. } | Self::Passthrough => true,
             Self::Blackhole { .. } | Self::NotFound => false,
         }
@@ -215,6 +234,21 @@ pub fn explain(plan: &Plan, hidden: &[Hidden], question: &Question) -> Result<An
     let (id, listener) = question.listener(plan)?;
     let asked = question.read(plan.proxy.path_form())?;
     let request = asked.request(listener.kind);
+    if let Some(outbound) = listener.outbound.as_deref().filter(|_| question.is_connect()) {
+        let missing = || undeclared::missing(listener, hidden, request.authority, "TLS");
+        let verdict = tunnel(plan, outbound, request.authority, missing)?;
+        return Ok(Answer {
+            method: question.method.clone(),
+            authority: lossy(request.authority),
+            path: String::new(),
+            listener: Listener::of(listener),
+            host: None,
+            rule: None,
+            verdict,
+            passed_over: Vec::new(),
+            nearest: Vec::new(),
+        });
+    }
     let mut diary =
         Diary { request: &request, host: None, held: Vec::new(), failed: String::new(), passed: Vec::new() };
     // Which destination is drawn does not matter: all are told.
@@ -226,11 +260,7 @@ pub fn explain(plan: &Plan, hidden: &[Hidden], question: &Question) -> Result<An
         method: lossy(request.head.method_span.of(request.buf)),
         authority: lossy(request.authority),
         path: lossy(request.path),
-        listener: Listener {
-            name: listener.name.clone(),
-            kind: listener.kind.to_string(),
-            gateways: listener.gateways.iter().map(ToString::to_string).collect(),
-        },
+        listener: Listener::of(listener),
         host,
         rule: taken(&decision).map(|route| Rule {
             place: Place::of(&route.origin),
@@ -238,9 +268,32 @@ pub fn explain(plan: &Plan, hidden: &[Hidden], question: &Question) -> Result<An
             conditions: held,
             cors: route.cors.is_some(),
         }),
-        verdict: verdict(plan, &decision, &request, || undeclared::missing(listener, hidden, request.authority)),
+        verdict: verdict(plan, &decision, &request, || {
+            undeclared::missing(listener, hidden, request.authority, "HTTP")
+        }),
         passed_over: passed,
         nearest,
+    })
+}
+
+/// Where a tunnel to this authority leads.
+fn tunnel(
+    plan: &Plan,
+    outbound: &Outbound,
+    authority: &[u8],
+    missing: impl FnOnce() -> Vec<String>,
+) -> Result<Verdict, BadQuestion> {
+    let port = tunnel_port(authority).ok_or(BadQuestion::Refused(BadMessage::Target))?;
+    Ok(match outbound.named(authority, port) {
+        Some((_, outlet)) => {
+            let destination = plan::Destination::plain(outlet.target.clone());
+            Verdict::Tunnel {
+                destination: Box::new(destination_of(plan, &destination, 0)),
+                looks_inside: matches!(outlet.speaks, Speaks::Http | Speaks::Unsaid),
+            }
+        }
+        None if outbound.allow_any => Verdict::Passthrough,
+        None => Verdict::Blackhole { status: 502, missing: missing() },
     })
 }
 

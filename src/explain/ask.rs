@@ -63,7 +63,9 @@ impl Question {
     /// Reads the request as a worker would.
     pub(super) fn read(&self, form: PathForm) -> Result<Asked, BadQuestion> {
         let url = self.url()?;
-        let mut text = format!("{} {} HTTP/1.1\r\n", self.method, url.target);
+        // A tunnel is to an authority, and has no path.
+        let target = if self.is_connect() { url.authority } else { &url.target };
+        let mut text = format!("{} {target} HTTP/1.1\r\n", self.method);
         let mut has_host = false;
         for line in &self.headers {
             let (name, _) = line.split_once(':').ok_or_else(|| BadQuestion::Header(line.clone()))?;
@@ -76,6 +78,10 @@ impl Question {
         }
         text += "\r\n";
         Asked::read(text.into_bytes(), form)
+    }
+
+    pub(super) fn is_connect(&self) -> bool {
+        self.method == "CONNECT"
     }
 
     fn url(&self) -> Result<Url<'_>, BadQuestion> {
@@ -97,6 +103,10 @@ impl Question {
         let all = || (0..).map(ListenerId).zip(plan.listeners.iter());
         let mut candidates: Vec<_> = match &self.gateway {
             Some(name) => all().filter(|(_, listener)| is_for(listener, name)).collect(),
+            // Tunnels are the mesh listener's, whatever port they lead to.
+            None if self.is_connect() && all().any(|(_, listener)| listener.kind == ListenerKind::Mesh) => {
+                all().filter(|(_, listener)| listener.kind == ListenerKind::Mesh).collect()
+            }
             None => all().collect(),
         };
         if plan.listeners.is_empty() {

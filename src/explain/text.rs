@@ -30,6 +30,7 @@ impl Display for Answer {
                 line(f, "host", format_args!("{} ({})", host.name, counted(host.routes, "route")))?;
                 line(f, "", host.domains.join(", "))?;
             }
+            None if self.is_tunnel() => {}
             None => line(f, "host", "none")?,
         }
         match &self.rule {
@@ -50,10 +51,18 @@ impl Display for Answer {
                     tries.lines().into_iter().try_for_each(|(label, values)| lines(f, label, &values))?;
                 }
             }
+            None if self.is_tunnel() => verdict(f, &self.verdict)?,
             None => line(f, "rule", "none: 404 Not Found, response flag NR")?,
         }
         passed_over(f, &self.passed_over)?;
         nearest(f, &self.nearest)
+    }
+}
+
+impl Answer {
+    /// Whether it is about a CONNECT that no rule has a say in.
+    fn is_tunnel(&self) -> bool {
+        self.rule.is_none() && !matches!(self.verdict, Verdict::NotFound)
     }
 }
 
@@ -90,6 +99,20 @@ fn verdict(f: &mut Formatter<'_>, verdict: &Verdict) -> fmt::Result {
         Verdict::DirectResponse { status, body_bytes } => {
             let reason = status::reason(*status);
             line(f, "direct response", format_args!("{status} {reason}, a body of {}", counted(*body_bytes, "byte")))
+        }
+        Verdict::Tunnel { destination: to, looks_inside } => {
+            let inside = "requests inside the tunnel are routed like any others on this port";
+            match (looks_inside, &to.found) {
+                (true, None) => line(f, "tunnel", format_args!("{inside}: explain them")),
+                (true, Some(_)) => {
+                    line(f, "tunnel", format_args!("{inside}; what is no HTTP goes on"))?;
+                    destination(f, to)
+                }
+                (false, _) => {
+                    line(f, "tunnel", "its bytes go on as they are")?;
+                    destination(f, to)
+                }
+            }
         }
         Verdict::Passthrough => {
             line(f, "destination", "PassthroughCluster: whatever the authority resolves to (ALLOW_ANY)")

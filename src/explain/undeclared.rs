@@ -9,8 +9,8 @@ use crate::plan::Listener;
 /// The port of an authority that names none.
 const HTTP_PORT: &str = "80";
 
-/// Why nobody answers for the authority, and what to write; a line each.
-pub(super) fn missing(listener: &Listener, hidden: &[Hidden], authority: &[u8]) -> Vec<String> {
+/// Why nobody answers for the authority, and what to write; a line each. `protocol` is the one to declare.
+pub(super) fn missing(listener: &Listener, hidden: &[Hidden], authority: &[u8], protocol: &str) -> Vec<String> {
     let authority = String::from_utf8_lossy(authority).to_ascii_lowercase();
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') && !port.is_empty() => (host, port),
@@ -23,9 +23,10 @@ pub(super) fn missing(listener: &Listener, hidden: &[Hidden], authority: &[u8]) 
     if said.is_empty() && ip.parse::<IpAddr>().is_ok() {
         said.push(format!("no ServiceEntry has {ip} among its \"addresses\", on port {port}"));
     } else if said.is_empty() {
-        let protocol = "{number: ".to_owned() + port + ", name: http, protocol: HTTP}";
+        let name = protocol.to_ascii_lowercase();
+        let declared = format!("{{number: {port}, name: {name}, protocol: {protocol}}}");
         said.push(format!("no ServiceEntry declares {host} on port {port}; one that does:"));
-        said.push(format!("spec: {{hosts: [{host}], ports: [{protocol}], resolution: DNS}}"));
+        said.push(format!("spec: {{hosts: [{host}], ports: [{declared}], resolution: DNS}}"));
     }
     said
 }

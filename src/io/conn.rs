@@ -277,6 +277,13 @@ impl Writer {
         Self { seal: Some(Box::new(seal)), half: self.half }
     }
 
+    /// Over TLS, tells the peer that nothing more comes; to be followed by [`Handle::shutdown_write`], which does so without.
+    pub fn say_end(&mut self) {
+        if let Some(seal) = &mut self.seal {
+            seal.close();
+        }
+    }
+
     /// Sends all bytes in use and gives the emptied buffer back. Dropped half-way, the connection must be closed:
     /// nobody can tell how much went out.
     pub async fn write_all(&mut self, buf: Buf) -> (io::Result<()>, Buf) {

@@ -67,11 +67,12 @@ impl Arrival {
             stats.downstream_cx_overflow.inc();
             return None;
         };
-        let own = conn.handle.local_addr().unwrap_or(peer);
+        let peer = canonical(peer);
+        let own = conn.handle.local_addr().map_or(peer, canonical);
         // Only the mesh listener is one that connections are redirected to.
         let mesh = installed.plan.listeners.get(listener.index()).is_some_and(|of| of.kind == ListenerKind::Mesh);
         let original = if mesh { conn.handle.original_destination() } else { None };
-        let original = original.map(canonical).filter(|original| *original != canonical(own));
+        let original = original.map(canonical).filter(|original| *original != own);
         Some(Self {
             core,
             door,

@@ -18,7 +18,8 @@ use super::reply::Ended;
 use super::request::{self, Asked};
 use super::tries::{self, Tries};
 use super::tunnel::{self, End, Ending, Meters, Until};
-use crate::io::{self, Buf};
+use super::undeclared;
+use crate::io::{self, Buf, TlsFailure};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, Discovery, EndpointId, Forward, OwnAuthority};
 use crate::policy::balance::Ask;
@@ -128,7 +129,8 @@ async fn run_at_authority(
     own: &OwnAuthority,
     tries: &mut Tries<'_>,
 ) -> Tried {
-    match own_authority::find(session, cluster, own, asked, tries).await {
+    let found = own_authority::find(session, cluster, own, asked, tries).await;
+    match found.and_then(|found| undeclared::permitted(installed.outbound(session.listener), found)) {
         Ok(found) => {
             let addresses = own_authority::addresses(&found);
             if tries.mirrors(forward) {
@@ -369,8 +371,11 @@ async fn carry(
 /// and after, the status was told already.
 pub(super) fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &Ended, awaited: bool) {
     let failed = match ended {
-        Ended::ConnectFailed(_) | Ended::ConnectTimedOut | Ended::TlsFailed(_) | Ended::TlsBroke(_) => true,
-        Ended::UpstreamReset | Ended::UpstreamProtocol | Ended::UpstreamCut | Ended::UpstreamCorrupt => true,
+        Ended::ConnectFailed(_) | Ended::ConnectTimedOut => true,
+        // A Host that is no name is the client's doing.
+        Ended::TlsFailed(failure) => *failure != TlsFailure::NoName,
+        Ended::UpstreamReset | Ended::TlsBroke(_) => true,
+        Ended::UpstreamProtocol | Ended::UpstreamCut | Ended::UpstreamCorrupt => true,
         Ended::RequestTimedOut | Ended::TryTimedOut => awaited,
         _ => false,
     };

@@ -4,9 +4,12 @@
 //! `outboundTrafficPolicy` says. To a port that speaks HTTP there is no way around the rules: the requests inside the
 //! tunnel are routed like any others. Called by `request`; Gateways answer CONNECT with 404, as Envoy does.
 
+use smallvec::SmallVec;
+
 use super::conn::Session;
 use super::core::Phase;
 use super::outlet::{self, Attempt};
+use super::own_authority;
 use super::record::Story;
 use super::redirect::first_bytes;
 use super::reply::Ended;
@@ -17,8 +20,8 @@ use crate::h1::framing::Body;
 use crate::h1::parse::BadMessage;
 use crate::io::{self, Buf};
 use crate::observe::flags::Flags;
-use crate::plan::{Outbound, Outlet, Seen, Speaks, tunnel_port};
-use crate::upstream::{Closed, Installed};
+use crate::plan::{Cluster, Discovery, Outbound, Outlet, Seen, Speaks, tunnel_port};
+use crate::upstream::{Closed, Installed, LocalCluster};
 
 /// Whether the connection's client takes this for a proxy that makes tunnels. One that was redirected here does not know
 /// of it, and one that is inside a tunnel asked some other proxy.
@@ -43,10 +46,10 @@ pub(super) async fn answer<'p>(
     if let Some(outlet) = named
         && matches!(outlet.speaks, Speaks::Http | Speaks::Unsaid)
     {
-        return may_be_http(session, installed, story, outlet, port).await;
+        return may_be_http(session, installed, story, asked, outlet, port).await;
     }
     let attempt = match named {
-        Some(outlet) => to_outlet(session, installed, story, outlet).await,
+        Some(outlet) => to_outlet(session, installed, story, asked, outlet).await,
         None => to_undeclared(session, installed, story, outbound, asked).await,
     };
     story.upstream_host = attempt.host;
@@ -66,6 +69,7 @@ async fn may_be_http<'p>(
     session: &mut Session,
     installed: &'p Installed,
     story: &mut Story<'p>,
+    asked: &Asked,
     outlet: &'p Outlet,
     port: u16,
 ) -> bool {
@@ -83,7 +87,7 @@ async fn may_be_http<'p>(
             Some(seen) => seen == Seen::Http,
         };
         if !is_http {
-            let attempt = to_outlet(session, installed, story, outlet).await;
+            let attempt = to_outlet(session, installed, story, asked, outlet).await;
             story.upstream_host = attempt.host;
             match attempt.outcome {
                 Ok(outlet) => carry(session, story, outlet, early).await,
@@ -103,6 +107,7 @@ async fn to_outlet<'p>(
     session: &mut Session,
     installed: &'p Installed,
     story: &mut Story<'p>,
+    asked: &Asked,
     outlet: &'p Outlet,
 ) -> Attempt {
     story.cluster = &outlet.name;
@@ -110,7 +115,28 @@ async fn to_outlet<'p>(
         session.stats.http.no_cluster.inc();
         return Attempt::failed(Ended::NoCluster);
     };
-    outlet::to_cluster(&session.core, cluster).await
+    let Discovery::Authority(own) = &cluster.0.discovery else {
+        return outlet::to_cluster(&session.core, cluster).await;
+    };
+    let Some(outbound) = installed.outbound(session.listener) else { return Attempt::failed(Ended::NoEndpoint) };
+    match own_authority::authority(asked.host.of(session.input.bytes()), own) {
+        Some(authority) => to_authority(session, cluster, outbound, &authority).await,
+        None => Attempt::failed(Ended::NoEndpoint),
+    }
+}
+
+/// To where the host of an authority is.
+async fn to_authority(
+    session: &mut Session,
+    cluster: (&Cluster, &LocalCluster),
+    outbound: &Outbound,
+    authority: &[u8],
+) -> Attempt {
+    let deadline = io::now() + cluster.0.connect_timeout;
+    match undeclared::of_authority(&session.core, &mut session.timer, outbound, authority, deadline).await {
+        Ok(addresses) => outlet::to_addresses(&session.core, cluster, &addresses).await,
+        Err(ended) => Attempt::failed(ended),
+    }
 }
 
 async fn to_undeclared<'p>(
@@ -126,12 +152,8 @@ async fn to_undeclared<'p>(
         return Attempt::failed(Ended::Blocked);
     };
     (story.cluster, story.route) = (&cluster.0.name, "allow_any");
-    let deadline = io::now() + cluster.0.connect_timeout;
-    let Session { core, timer, input, .. } = session;
-    match undeclared::of_authority(core, timer, outbound, asked.host.of(input.bytes()), deadline).await {
-        Ok(addresses) => outlet::to_addresses(core, cluster, &addresses).await,
-        Err(ended) => Attempt::failed(ended),
-    }
+    let authority: SmallVec<[u8; 64]> = asked.host.of(session.input.bytes()).into();
+    to_authority(session, cluster, outbound, &authority).await
 }
 
 /// Tells the client that the tunnel is there (RFC 9110 §9.3.6: no body, no framing). False if it has left.

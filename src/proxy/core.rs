@@ -4,6 +4,7 @@
 //! it returns, so no borrow lives across an await.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -141,6 +142,8 @@ pub struct Core {
     live: RefCell<Slab<Rc<Live>>>,
     /// Memory of bodies that are kept for another try.
     kept: Cell<usize>,
+    /// Our addresses on the connections of tunnels.
+    outward: RefCell<HashSet<SocketAddr, foldhash::fast::RandomState>>,
     draining: Cell<bool>,
     abandoned: Cell<bool>,
     swept_to: Cell<usize>,
@@ -173,6 +176,7 @@ impl Core {
             mirroring: Mirroring::new(own_address, parts.most_mirrors, parts.tell_mirrors),
             live: RefCell::default(),
             kept: Cell::new(0),
+            outward: RefCell::default(),
             draining: Cell::new(false),
             abandoned: Cell::new(false),
             swept_to: Cell::new(0),
@@ -249,6 +253,20 @@ impl Core {
         // Port 0 is any.
         let mut own = mesh.map(|listener| listener.bind.port()).chain(plan.proxy.admin.map(|admin| admin.port()));
         own.any(|own| own == port || own == 0)
+    }
+
+    /// Notes our address on a connection of a tunnel for as long as what is returned lives.
+    pub(super) fn goes_out(self: &Rc<Self>, own: SocketAddr) -> GoingOut {
+        let own = SocketAddr::new(own.ip().to_canonical(), own.port());
+        self.outward.borrow_mut().insert(own);
+        GoingOut { core: self.clone(), own }
+    }
+
+    /// Whether a connection from `peer` is one that a tunnel of this core has made: a packet filter that makes no exception
+    /// for the proxy sends it back here. Of another core's tunnels nothing is known; a connection that goes round meets one
+    /// of its own soon.
+    pub(super) fn went_out(&self, peer: SocketAddr) -> bool {
+        self.outward.borrow().contains(&SocketAddr::new(peer.ip().to_canonical(), peer.port()))
     }
 
     /// Room for the groups of rewriting regexes.
@@ -386,6 +404,18 @@ impl Core {
         });
         let key = self.live.borrow_mut().insert(live.clone());
         Some(Entered { core: self.clone(), live, key })
+    }
+}
+
+/// A connection of a tunnel: see [`Core::goes_out`].
+pub(super) struct GoingOut {
+    core: Rc<Core>,
+    own: SocketAddr,
+}
+
+impl Drop for GoingOut {
+    fn drop(&mut self) {
+        self.core.outward.borrow_mut().remove(&self.own);
     }
 }
 

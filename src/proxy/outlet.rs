@@ -3,10 +3,11 @@
 //! One try, as Envoy's TCP proxy makes by default. Called by `tcp` and `connect`.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::core::Core;
+use super::core::{Core, GoingOut};
 use super::reply::Ended;
 use crate::io;
 use crate::observe::stats::{ClusterStats, EndpointStats};
@@ -23,6 +24,7 @@ pub(super) struct Outlet {
     /// The counters of its cluster.
     pub(super) stats: Arc<ClusterStats>,
     _riding: Riding,
+    _listed: Option<GoingOut>,
 }
 
 /// What came of an attempt.
@@ -67,7 +69,7 @@ pub(super) fn cluster<'p>(installed: &'p Installed, target: &Target) -> Option<(
 }
 
 /// Connects to an endpoint of a cluster.
-pub(super) async fn to_cluster(core: &Core, (cluster, local): (&Cluster, &LocalCluster)) -> Attempt {
+pub(super) async fn to_cluster(core: &Rc<Core>, (cluster, local): (&Cluster, &LocalCluster)) -> Attempt {
     let ask = Ask { hash: None, now: io::now() };
     let picked = core.with_rng(|rng| local.pick(ask, Avoid::default(), rng));
     let chosen = picked.and_then(|id| Some((cluster.endpoints.get(id.index())?, local.endpoint(id)?)));
@@ -82,7 +84,7 @@ pub(super) async fn to_cluster(core: &Core, (cluster, local): (&Cluster, &LocalC
 
 /// Connects to the first of these addresses that takes it.
 pub(super) async fn to_addresses(
-    core: &Core,
+    core: &Rc<Core>,
     (cluster, local): (&Cluster, &LocalCluster),
     addresses: &[SocketAddr],
 ) -> Attempt {
@@ -99,7 +101,7 @@ pub(super) async fn to_addresses(
 }
 
 async fn connect(
-    core: &Core,
+    core: &Rc<Core>,
     (cluster, local): (&Cluster, &LocalCluster),
     endpoint: &LocalEndpoint,
     address: SocketAddr,
@@ -117,7 +119,8 @@ async fn connect(
     match opened {
         Ok(upstream) => {
             let stats = local.stats.clone();
-            Ok(Outlet { upstream, quiet: cluster.tcp_idle_timeout, stats, _riding: riding })
+            let listed = upstream.local().map(|own| core.goes_out(own));
+            Ok(Outlet { upstream, quiet: cluster.tcp_idle_timeout, stats, _riding: riding, _listed: listed })
         }
         Err(error) => {
             endpoint.stats.rq_error.inc();

@@ -35,6 +35,10 @@ pub(super) async fn find(
     if !(own.at_gateways || asked.believed) {
         return Err(Ended::NoEndpoint);
     }
+    // Of an application it is known where it was sent (Envoy's ORIGINAL_DST).
+    if let Some(original) = session.original.filter(|_| !own.at_gateways) {
+        return Ok(Rc::new(Whereabouts::At([original].into())));
+    }
     let name = authority(asked.host.of(session.input.bytes()), own).ok_or(Ended::NoEndpoint)?;
     let name = std::str::from_utf8(&name).map_err(|_| Ended::NoEndpoint)?;
     let began = now();
@@ -64,7 +68,7 @@ pub(super) fn addresses(found: &Whereabouts) -> &[SocketAddr] {
 }
 
 /// What is asked about: the host in lower case, with the port to go to. `None`: it is not a host of the ServiceEntry.
-fn authority(asked: &[u8], own: &OwnAuthority) -> Option<SmallVec<[u8; 64]>> {
+pub(super) fn authority(asked: &[u8], own: &OwnAuthority) -> Option<SmallVec<[u8; 64]>> {
     if asked.len() > LONGEST || !target::is_authority(asked) {
         return None;
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::arrival::Arrival;
-use super::core::Phase;
+use super::core::{Core, Phase};
 use super::outlet::{self, Attempt};
 use super::reply::Ended;
 use super::tunnel::{self, End, Ending, Meters, Until};
@@ -19,8 +19,8 @@ use crate::io::{self, Either, Timer, race};
 use crate::observe::access_log::{NoHeaders, Record};
 use crate::observe::flags::Flags;
 use crate::observe::stats::TcpStats;
-use crate::plan::{BLACK_HOLE_CLUSTER, Outbound, PASSTHROUGH_CLUSTER};
-use crate::upstream::{Closed, Installed};
+use crate::plan::{BLACK_HOLE_CLUSTER, Cluster, Discovery, Outbound, PASSTHROUGH_CLUSTER};
+use crate::upstream::{Closed, Installed, LocalCluster};
 
 /// Where a connection goes.
 pub(super) enum To {
@@ -66,7 +66,11 @@ pub(super) async fn serve(
         cluster: "".into(),
     };
     arrival.entered.enter(Phase::Busy, None);
-    let Attempt { host, outcome } = connect(&arrival, &installed, outbound, to, &mut tale).await;
+    let Attempt { host, mut outcome } = connect(&arrival, &installed, outbound, to, &mut tale).await;
+    // Asked once more: what was on its way then is there now.
+    if outcome.is_ok() && arrival.core.went_out(arrival.peer) {
+        outcome = Err(Ended::Circular);
+    }
     // It may last for days, and a reload must not wait for it to have its memory back.
     drop(installed);
     tale.host = host;
@@ -84,14 +88,21 @@ pub(super) async fn serve(
 
 async fn connect(arrival: &Arrival, installed: &Installed, outbound: &Outbound, to: To, tale: &mut Tale) -> Attempt {
     let core = &arrival.core;
+    if core.went_out(arrival.peer) {
+        return Attempt::failed(Ended::Circular);
+    }
     match to {
         To::Nowhere(ended) => Attempt::failed(ended),
         To::Outlet(number) => {
             let Some(outlet) = outbound.outlet(number) else { return Attempt::failed(Ended::NoCluster) };
             tale.cluster = outlet.name.clone();
-            match outlet::cluster(installed, &outlet.target) {
-                Some(cluster) => outlet::to_cluster(core, cluster).await,
-                None => Attempt::failed(Ended::NoCluster),
+            match (outlet::cluster(installed, &outlet.target), arrival.original) {
+                // `resolution: NONE`: it goes where it was sent.
+                (Some(cluster), Some(original)) if matches!(cluster.0.discovery, Discovery::Authority(_)) => {
+                    to_original(core, cluster, outbound, original).await
+                }
+                (Some(cluster), _) => outlet::to_cluster(core, cluster).await,
+                (None, _) => Attempt::failed(Ended::NoCluster),
             }
         }
         To::Undeclared(original) => {
@@ -100,13 +111,22 @@ async fn connect(arrival: &Arrival, installed: &Installed, outbound: &Outbound, 
                 return Attempt::failed(Ended::NoEndpoint); // Envoy's has none, either
             };
             tale.cluster = PASSTHROUGH_CLUSTER.into();
-            let deadline = io::now() + cluster.0.connect_timeout;
-            let mut timer = Timer::default();
-            match undeclared::of_original(core, &mut timer, outbound, original, deadline).await {
-                Ok(addresses) => outlet::to_addresses(core, cluster, &addresses).await,
-                Err(ended) => Attempt::failed(ended),
-            }
+            to_original(core, cluster, outbound, original).await
         }
+    }
+}
+
+/// To where the connection was sent.
+async fn to_original(
+    core: &Rc<Core>,
+    cluster: (&Cluster, &LocalCluster),
+    outbound: &Outbound,
+    original: SocketAddr,
+) -> Attempt {
+    let deadline = io::now() + cluster.0.connect_timeout;
+    match undeclared::of_original(core, &mut Timer::default(), outbound, original, deadline).await {
+        Ok(addresses) => outlet::to_addresses(core, cluster, &addresses).await,
+        Err(ended) => Attempt::failed(ended),
     }
 }
 
@@ -115,7 +135,7 @@ fn tell(tale: &mut Tale, ended: &Ended) {
     let verdict = ended.verdict(false);
     tale.flags.insert(verdict.flags);
     match ended {
-        Ended::ConnectFailed(_) | Ended::ConnectTimedOut => tale.flags.insert(Flags::URX),
+        Ended::ConnectFailed(_) | Ended::ConnectTimedOut | Ended::TlsFailed(_) => tale.flags.insert(Flags::URX),
         Ended::Circular | Ended::LocalTarget => tale.details = verdict.details,
         _ => {}
     }

@@ -19,7 +19,7 @@ use super::replay::Upload;
 use super::reply::Ended;
 use super::request::Asked;
 use crate::h1::encode::OutBody;
-use crate::io::{self, Buf, Either, Reader, Timer, race};
+use crate::io::{self, Buf, Either, Reader, Timer, TlsFailure, race};
 use crate::observe::flags::Flags;
 use crate::plan::{Cluster, EndpointId, Forward};
 use crate::policy::retry::{Next, Outcome, RetryPolicy};
@@ -282,6 +282,7 @@ pub(super) async fn run_undeclared(
 /// What an end means to a retry policy; `None` for ends that nothing can mend.
 fn outcome(ended: &Ended, progress: &Progress) -> Option<Outcome> {
     Some(match ended {
+        Ended::TlsFailed(TlsFailure::NoName) => return None,
         Ended::ConnectFailed(_) | Ended::ConnectTimedOut | Ended::TlsFailed(_) => Outcome::ConnectFailed,
         Ended::UpstreamReset | Ended::TlsBroke(_) => Outcome::Reset { sent: progress.written.get() > 0 },
         Ended::UpstreamProtocol => Outcome::Reset { sent: true },

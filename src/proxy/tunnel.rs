@@ -72,9 +72,12 @@ pub(super) async fn run(
 ) -> Passed {
     let moved = Cell::new(io::now());
     let (up, down) = (Flow::new(&moved, meters.up), Flow::new(&moved, meters.down));
+    let tells = matches!(until, Until::Both { .. });
+    let (to_upstream, to_client) =
+        ((upstream.writer, tells.then_some(upstream.handle)), (client.writer, tells.then_some(client.handle)));
     let ending = {
-        let upwards = pin!(pump(core, client.reader, upstream.writer, early, &up));
-        let downwards = pin!(pump(core, upstream.reader, client.writer, Buf::default(), &down));
+        let upwards = pin!(pump(core, client.reader, to_upstream, early, &up));
+        let downwards = pin!(pump(core, upstream.reader, to_client, Buf::default(), &down));
         match until {
             Until::Either => match race(upwards, downwards).await {
                 Either::Left(_) => Ending::Client,
@@ -82,7 +85,7 @@ pub(super) async fn run(
             },
             Until::Both { quiet } => {
                 let mut timer = Timer::default();
-                let both = pin!(both(upwards, downwards, client.handle, upstream.handle));
+                let both = pin!(both(upwards, downwards));
                 match quiet {
                     None => both.await,
                     Some(limit) => match race(both, pin!(quiet_for(limit, &moved, &mut timer))).await {
@@ -96,40 +99,28 @@ pub(super) async fn run(
     Passed { up: up.bytes.get(), down: down.bytes.get(), ending }
 }
 
-/// Until both directions have ended: the end of one side's bytes is told to the other side, whose own may go on. Who takes
-/// no more bytes may still have sent some. A connection that broke ends both.
+/// Until both directions have ended, of which each tells its end to the side that it goes to. Who takes no more bytes may
+/// still have sent some. A connection that broke ends both.
 async fn both(
     mut upwards: Pin<&mut impl Future<Output = Stop>>,
     mut downwards: Pin<&mut impl Future<Output = Stop>>,
-    client: &Handle,
-    upstream: &Handle,
 ) -> Ending {
     match race(upwards.as_mut(), downwards.as_mut()).await {
         Either::Left(Stop::ReadFailed) => Ending::ClientBroke,
         Either::Right(Stop::ReadFailed) => Ending::UpstreamBroke,
-        Either::Left(stop) => {
-            if stop == Stop::End {
-                upstream.shutdown_write();
-            }
-            match downwards.await {
-                Stop::End if stop == Stop::End => Ending::Client,
-                // It took no more, and has said all that it had to say.
-                Stop::End => Ending::Upstream,
-                Stop::ReadFailed => Ending::UpstreamBroke,
-                Stop::WriteFailed => Ending::ClientBroke,
-            }
-        }
-        Either::Right(stop) => {
-            if stop == Stop::End {
-                client.shutdown_write();
-            }
-            match upwards.await {
-                Stop::End | Stop::WriteFailed if stop == Stop::End => Ending::Upstream,
-                Stop::End => Ending::Client,
-                Stop::ReadFailed => Ending::ClientBroke,
-                Stop::WriteFailed => Ending::UpstreamBroke,
-            }
-        }
+        Either::Left(stop) => match downwards.await {
+            Stop::End if stop == Stop::End => Ending::Client,
+            // It took no more, and has said all that it had to say.
+            Stop::End => Ending::Upstream,
+            Stop::ReadFailed => Ending::UpstreamBroke,
+            Stop::WriteFailed => Ending::ClientBroke,
+        },
+        Either::Right(stop) => match upwards.await {
+            Stop::End | Stop::WriteFailed if stop == Stop::End => Ending::Upstream,
+            Stop::End => Ending::Client,
+            Stop::ReadFailed => Ending::ClientBroke,
+            Stop::WriteFailed => Ending::UpstreamBroke,
+        },
     }
 }
 
@@ -172,7 +163,14 @@ enum Stop {
     WriteFailed,
 }
 
-async fn pump(core: &Core, from: &mut Reader, to: &mut Writer, early: Buf, flow: &Flow<'_>) -> Stop {
+/// Bytes from one side to the other, and at their end, with a handle, that end.
+async fn pump(
+    core: &Core,
+    from: &mut Reader,
+    (to, handle): (&mut Writer, Option<&Handle>),
+    early: Buf,
+    flow: &Flow<'_>,
+) -> Stop {
     let there = early.len();
     if there > 0 {
         let (written, buf) = to.write_all(early).await;
@@ -191,7 +189,13 @@ async fn pump(core: &Core, from: &mut Reader, to: &mut Writer, early: Buf, flow:
         let (read, filled) = from.done().await;
         buf = filled;
         match read {
-            Ok(0) => break Stop::End,
+            Ok(0) => {
+                if let Some(handle) = handle {
+                    to.say_end();
+                    handle.shutdown_write();
+                }
+                break Stop::End;
+            }
             Ok(_) => {}
             Err(_) => break Stop::ReadFailed,
         }

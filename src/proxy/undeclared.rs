@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::Instant;
 
 use smallvec::SmallVec;
@@ -61,6 +62,24 @@ pub(super) async fn of_original(
         return of_authority(core, timer, outbound, original.to_string().as_bytes(), deadline).await;
     }
     allowed(outbound, &[original])
+}
+
+/// An answer without the addresses that the listener does not lend its reach to; with all of them on a listener that
+/// makes no difference.
+///
+/// # Errors
+/// [`Ended::LocalTarget`].
+pub(super) fn permitted(outbound: Option<&Outbound>, found: Rc<Whereabouts>) -> Result<Rc<Whereabouts>, Ended> {
+    match (outbound, &*found) {
+        (Some(outbound), Whereabouts::At(addresses)) if !outbound.allow_local => {
+            if addresses.iter().any(|address| stays_local(address.ip())) {
+                let allowed = allowed(outbound, addresses)?;
+                return Ok(Rc::new(Whereabouts::At(allowed.into_iter().collect())));
+            }
+            Ok(found)
+        }
+        _ => Ok(found),
+    }
 }
 
 /// Those of the addresses that the listener lends its reach to.

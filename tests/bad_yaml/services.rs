@@ -117,6 +117,15 @@ fn service_and_workload_entries() {
                 r#"4: ServiceEntry/default/s: spec.workloadSelector: warning: has no meaning with resolution DYNAMIC_DNS (write "resolution: STATIC")"#,
             ],
         ),
+        (
+            service_entry(
+                "{hosts: ['*.a.com'], resolution: DYNAMIC_DNS, addresses: [], ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: https, protocol: HTTPS}, {number: 444, name: a}]}",
+            ),
+            &[
+                r#"4: ServiceEntry/default/s: spec: warning: port 444 may speak TCP, where only an address tells services apart [IST0134] (write "addresses", or the port's protocol if it is HTTP)"#,
+                r#"4: ServiceEntry/default/s: spec: port 443 is none of HTTP, HTTP2, GRPC, TLS, which resolution DYNAMIC_DNS is for (write the port's "protocol")"#,
+            ],
+        ),
         (service_entry("{hosts: ['*.a.com'], resolution: DNS, workloadSelector: {labels: {a: b}}}"), &[]),
         (
             both(
@@ -282,6 +291,17 @@ fn the_proxy() {
             &[
                 "4: Proxy/default/edge: spec.mesh.listen: must be an address with a port (write it like 127.0.0.1:15001)",
             ],
+        ),
+        (proxy(r#"{admin: off, mesh: {listen: "127.0.0.1:15001", allowLocal: true}}"#), &[]),
+        (
+            proxy(r#"{mesh: {listen: "127.0.0.1:15001", allowLocl: true}}"#),
+            &[
+                r#"4: Proxy/default/edge: spec.mesh.allowLocl: unknown field "allowLocl" in Mesh (did you mean "allowLocal"?)"#,
+            ],
+        ),
+        (
+            proxy(r#"{mesh: {listen: "127.0.0.1:15001", allowLocal: maybe}}"#),
+            &[r#"4: Proxy/default/edge: spec.mesh.allowLocal: must be true or false, not a string"#],
         ),
         (
             proxy("{mesh: {listen: localhost}}"),

@@ -55,6 +55,8 @@ impl Observation {
             let name = name.to_ascii_lowercase();
             seen.entry(name.clone()).or_default().push(normal(&name, value));
         }
+        // ringway's own, which Envoy has no counterpart of.
+        seen.remove("x-ringway-hops");
         for (name, values) in seen {
             self.set(format!("{at}.header.{name}"), values.join(" & "));
         }

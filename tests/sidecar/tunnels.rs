@@ -31,8 +31,13 @@ on_each_driver![
 ];
 
 /// Sends back all that comes, as it comes, until the peer has sent everything.
-pub(crate) fn echo() -> Origin {
-    Origin::start(|peer| {
+fn echo() -> Origin {
+    echo_at(ports::loopback(0))
+}
+
+/// As [`echo`], at an address of its own.
+pub(crate) fn echo_at(address: std::net::SocketAddr) -> Origin {
+    Origin::start_at(address, |peer| {
         let mut stream = peer.stream()?.try_clone()?;
         let mut chunk = [0; 16 * 1024];
         loop {

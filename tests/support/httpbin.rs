@@ -17,8 +17,12 @@ pub(crate) struct Httpbin {
 impl Httpbin {
     /// Starts it with two worker processes that keep connections open; ready when it answers.
     pub(crate) fn start() -> Self {
+        Self::start_at(ports::loopback(ports::free()))
+    }
+
+    /// As [`Httpbin::start`], at an address of its own.
+    pub(crate) fn start_at(address: SocketAddr) -> Self {
         let venv = python::venv().unwrap_or_else(|why| panic!("httpbin needs the venv of the tests: {why}"));
-        let address = ports::loopback(ports::free());
         let mut command = Command::new(venv.join("bin/gunicorn"));
         command.args(["--workers", "2", "--worker-class", "gthread", "--threads", "8", "--keep-alive", "60"]);
         command.args(["--no-control-socket", "--bind", &address.to_string(), "httpbin:app"]);

@@ -1,5 +1,7 @@
 //! Certificates made in the test, and HTTPS for scripted origins: rustls with blocking sockets.
 
+#![allow(dead_code, reason = "every test binary uses its own part of this module")]
+
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
+
 use super::client::reset;
 use super::message::{Body, Framing, Head, Reader};
 use super::wait::PATIENCE;
@@ -44,6 +46,7 @@ struct Shared {
 /// A listener with a thread for each connection; gone, with its connections, when dropped.
 pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
+    listener: TcpListener,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
 }
@@ -52,24 +55,25 @@ impl Origin {
     /// Runs `script` once for each connection. An error that it returns ends that connection, no more: proxies close
     /// on origins all the time.
     pub(crate) fn start(script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static) -> Self {
-        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), script)
+        Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), script)
     }
 
-    /// As [`Origin::start`], on this address.
+    /// As [`Origin::start`], at an address of its own.
     #[track_caller]
     pub(crate) fn start_at(
         address: SocketAddr,
         script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(address).expect("a port for an origin");
+        let listener = TcpListener::bind(address).unwrap_or_else(|error| panic!("an origin at {address}: {error}"));
         let address = listener.local_addr().expect("a bound socket has an address");
+        let own = listener.try_clone().expect("a copy of a socket");
         let shared = Arc::new(Shared::default());
         let acceptor = std::thread::spawn({
             let shared = Arc::clone(&shared);
             let script = Arc::new(script);
             move || accept(&listener, &shared, &script)
         });
-        Self { address, shared, acceptor: Some(acceptor) }
+        Self { address, listener: own, shared, acceptor: Some(acceptor) }
     }
 
     /// Answers every request of every connection with the same bytes.
@@ -123,7 +127,7 @@ impl Origin {
 impl Drop for Origin {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
-        let _ = TcpStream::connect(self.address); // wakes the accept call; a failure means that it is gone already
+        let _ = SockRef::from(&self.listener).shutdown(Shutdown::Both); // ends the accept call, in whatever namespace
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join(); // a panic there has been printed; this may run while unwinding from another one
         }

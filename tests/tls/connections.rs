@@ -20,6 +20,7 @@ on_each_driver![
     an_origin_that_leaves_in_the_handshake,
     an_origin_without_tls,
     two_workers_share_sessions,
+    failed_handshakes_eject,
 ];
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -219,5 +220,25 @@ fn two_workers_share_sessions(driver: Driver) {
     });
     let resumed: Vec<bool> = tls.seen().iter().map(|seen| seen.resumed).collect();
     assert_eq!(resumed, [false, true]);
+    bench.finish();
+}
+
+fn failed_handshakes_eject(driver: Driver) {
+    let (files, authority) = (Files::new(), Authority::new("ca"));
+    let tls = Tls::new(&authority.issue_expired(&[HOST]));
+    let bench = Bench::with(driver, tls.echo(), |setup| {
+        let tls = format!("{{mode: SIMPLE, {}}}", files.trust(&authority));
+        let detection = "{consecutive5xxErrors: 2, maxEjectionPercent: 100, baseEjectionTime: 1h}";
+        setup.yaml(rule_of(&format!("{{tls: {tls}, outlierDetection: {detection}}}")))
+    });
+    // A Host that is no name says nothing of the endpoint, and is not tried again.
+    for _ in 0..3 {
+        assert_eq!(bench.client().ask("GET /x HTTP/1.1\r\nHost: a..b\r\n\r\n").status, 503);
+    }
+    assert_eq!((bench.stat("upstream_cx_total"), bench.stat("upstream_rq_retry")), (0, 0));
+    let response = bench.client().ask(get("/x"));
+    assert_eq!((response.status, response.text().as_str()), (503, "no healthy upstream"));
+    assert_eq!(tls.failures().len(), 2, "the third try finds nobody left");
+    assert_eq!(bench.stat("outlier_detection.ejections_active"), 1);
     bench.finish();
 }

@@ -127,3 +127,26 @@ fn settings_that_change_get_connections_of_their_own(driver: Driver) {
     assert_ne!(response.status, 200, "the origin does not speak plain text");
     bench.finish();
 }
+
+/// The example of the README, and what is said of a host without authorities.
+#[test]
+fn the_example_is_good_as_it_stands() {
+    let (files, authority) = (Files::new(), Authority::new("ca"));
+    let check = |bundle: &std::path::Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+        command.args(["check", "config/tls-origination"]).env("SSL_CERT_FILE", bundle).env_remove("SSL_CERT_DIR");
+        let outcome = command.output().expect("ringway check");
+        assert!(outcome.status.success());
+        (String::from_utf8_lossy(&outcome.stderr).into_owned(), String::from_utf8_lossy(&outcome.stdout).into_owned())
+    };
+    let (said, counted) = check(&files.write("ca.pem", &authority.pem));
+    assert_eq!((said.as_str(), counted.as_str()), ("", "0 errors, 0 warnings\n"));
+    let (said, counted) = check(&files.write("none.pem", ""));
+    assert_eq!(
+        said,
+        "config/tls-origination/2-destination-rule.yaml:11: DestinationRule/default/edition-cnn-com: \
+         spec.trafficPolicy.portLevelSettings[0].tls: warning: this host has no CA certificates, so every server will be \
+         refused (install them (package ca-certificates), or write caCertificates)\n"
+    );
+    assert_eq!(counted, "0 errors, 1 warnings\n");
+}

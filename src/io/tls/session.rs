@@ -192,9 +192,9 @@ impl Seal {
     }
 }
 
-/// Tells the server that nothing more comes, if that costs no waiting: many log a connection that ends without it.
-impl Drop for Seal {
-    fn drop(&mut self) {
+impl Seal {
+    /// Tells the server that nothing more comes, if that costs no waiting: many log a connection that ends without it.
+    pub(in crate::io) fn close(&mut self) {
         if self.sending {
             return;
         }
@@ -203,5 +203,11 @@ impl Drop for Seal {
         let records = self.out.cleared_vec();
         while tls.wants_write() && tls.write_tls(records).is_ok() {}
         self.handle.send_now(records);
+    }
+}
+
+impl Drop for Seal {
+    fn drop(&mut self) {
+        self.close();
     }
 }

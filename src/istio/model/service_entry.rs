@@ -129,6 +129,14 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<ServiceEntry
         let what = format!("several hosts share port {}, where nothing tells them apart", port.number);
         spec.error(what, "write a ServiceEntry for each host");
     }
+    // What does not name a host in what is sent cannot be sent by name.
+    let nameless =
+        |port: &&EntryPort| !matches!(port.protocol, Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::Tls);
+    if let (Some(Resolution::DynamicDns), Some(port)) = (resolution, ports.iter().find(nameless)) {
+        let what =
+            format!("port {} is none of HTTP, HTTP2, GRPC, TLS, which resolution DYNAMIC_DNS is for", port.number);
+        spec.error(what, "write the port's \"protocol\"");
+    }
     let resolution = resolution?;
     Some(ServiceEntry { meta, hosts, ports, location, resolution, endpoints, workload_selector, addresses, export_to })
 }

@@ -23,6 +23,7 @@ mod lb;
 pub(super) mod lb_locality;
 mod lb_rules;
 mod listener;
+mod loops;
 mod matcher;
 mod mesh;
 mod outbound;
@@ -65,6 +66,7 @@ pub fn compile(world: &World, settings: ProxySettings) -> (Plan, Vec<Problem>) {
     compiler.nothing_to_listen_on(&listeners);
     number_stat_prefixes(&mut listeners);
     let (clusters, mut problems) = (compiler.clusters, compiler.problems);
+    loops::check(&listeners, &clusters, &mut problems);
     // A VirtualService on two ports is compiled twice, and says what is wrong with it twice.
     let mut seen = HashSet::new();
     problems.retain(|problem| seen.insert(problem.to_string()));

@@ -3,6 +3,7 @@
 mod actions;
 mod conditions;
 mod delegates;
+mod loops;
 mod mesh;
 mod oracle;
 mod resilience;
