@@ -14,7 +14,7 @@ use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, Target};
 use crate::policy::balance::Ask;
 use crate::policy::outlier::Outcome;
-use crate::upstream::{Avoid, ConnectError, Installed, LocalCluster, LocalEndpoint, Upstream, open_raw};
+use crate::upstream::{Avoid, Installed, LocalCluster, LocalEndpoint, NoConnection, Upstream};
 
 /// An upstream connection of a tunnel.
 pub(super) struct Outlet {
@@ -72,14 +72,18 @@ pub(super) fn cluster<'p>(installed: &'p Installed, target: &Target) -> Option<(
 pub(super) async fn to_cluster(core: &Rc<Core>, (cluster, local): (&Cluster, &LocalCluster)) -> Attempt {
     let ask = Ask { hash: None, now: io::now() };
     let picked = core.with_rng(|rng| local.pick(ask, Avoid::default(), rng));
-    let chosen = picked.and_then(|id| Some((cluster.endpoints.get(id.index())?, local.endpoint(id)?)));
-    let Some((member, endpoint)) = chosen else {
+    let Some(endpoint) = picked.and_then(|id| local.endpoint(id)) else {
         local.stats.upstream_cx_none_healthy.inc();
         return Attempt::failed(Ended::NoEndpoint);
     };
-    let outcome = connect(core, (cluster, local), endpoint, member.address).await;
-    local.report(picked, if outcome.is_ok() { Outcome::Connected } else { Outcome::Failed });
-    Attempt { host: Some(member.address), outcome }
+    let host = Some(endpoint.address());
+    let outcome = connect(core, (cluster, local), endpoint).await;
+    match &outcome {
+        Ok(_) => local.report(picked, Outcome::Connected),
+        Err(Ended::Overflow) => {}
+        Err(_) => local.report(picked, Outcome::Failed),
+    }
+    Attempt { host, outcome }
 }
 
 /// Connects to the first of these addresses that takes it.
@@ -91,7 +95,7 @@ pub(super) async fn to_addresses(
     let mut attempt = Attempt::failed(Ended::Unresolved);
     for address in addresses {
         let endpoint = local.undeclared(*address, io::now());
-        let outcome = connect(core, (cluster, local), &endpoint, *address).await;
+        let outcome = connect(core, (cluster, local), &endpoint).await;
         attempt = Attempt { host: Some(*address), outcome };
         if attempt.outcome.is_ok() {
             break;
@@ -104,7 +108,6 @@ async fn connect(
     core: &Rc<Core>,
     (cluster, local): (&Cluster, &LocalCluster),
     endpoint: &LocalEndpoint,
-    address: SocketAddr,
 ) -> Result<Outlet, Ended> {
     let riding = Riding::begin(local, endpoint);
     // Raw bytes name no host: only what the rule names can be asked for.
@@ -113,22 +116,19 @@ async fn connect(
         Some(tls) => tls.name(b"").map(|name| Some(name.to_owned())),
     };
     let opened = match name {
-        Ok(name) => open_raw(cluster, local, endpoint, address, name, &core.buffers).await,
-        Err(error) => Err(error),
+        Ok(name) => local.tunnel(endpoint, name, &core.buffers).await,
+        Err(error) => Err(NoConnection::from(error)),
     };
     match opened {
-        Ok(upstream) => {
+        Ok(mut upstream) => {
+            core.buffers.put(std::mem::take(&mut upstream.buf)); // it is for heads
             let stats = local.stats.clone();
             let listed = upstream.local().map(|own| core.goes_out(own));
             Ok(Outlet { upstream, quiet: cluster.tcp_idle_timeout, stats, _riding: riding, _listed: listed })
         }
         Err(error) => {
             endpoint.stats.rq_error.inc();
-            Err(match error {
-                ConnectError::Failed(error) => Ended::ConnectFailed(error),
-                ConnectError::TimedOut => Ended::ConnectTimedOut,
-                ConnectError::Tls(failure) => Ended::TlsFailed(failure),
-            })
+            Err(error.into())
         }
     }
 }
