@@ -15,6 +15,10 @@ use crate::observe::stats::ClusterStats;
 
 /// A request that may go to a cluster.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a box would be an allocation a request, and none of these is kept in numbers"
+)]
 pub enum Admitted<'a> {
     /// On this connection. It is given back by [`LocalEndpoint::check_in`], or dropped.
     Now(Upstream),

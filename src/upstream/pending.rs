@@ -30,18 +30,27 @@ struct Waiter {
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a box would be an allocation a request, and who waits is bounded")]
 enum State {
     Waiting,
     Done(Result<Upstream, ConnectError>),
 }
 
 /// What came of a wait so far.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a box would be an allocation a request, and none of these is kept in numbers"
+)]
 pub(super) enum Turn {
     NotYet,
     Over(Result<Upstream, ConnectError>),
 }
 
-/// Who was waited for no longer.
+/// How far somebody had come who leaves the line.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a box would be an allocation a request, and none of these is kept in numbers"
+)]
 pub(super) enum Left {
     Waiting,
     /// The connection had come already, and nobody took it.
