@@ -30,31 +30,22 @@ struct Waiter {
 }
 
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "a box would be an allocation a request, and who waits is bounded")]
 enum State {
     Waiting,
-    Done(Result<Upstream, ConnectError>),
+    Done(Result<Box<Upstream>, ConnectError>),
 }
 
 /// What came of a wait so far.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "a box would be an allocation a request, and none of these is kept in numbers"
-)]
 pub(super) enum Turn {
     NotYet,
-    Over(Result<Upstream, ConnectError>),
+    Over(Result<Box<Upstream>, ConnectError>),
 }
 
 /// How far somebody had come who leaves the line.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "a box would be an allocation a request, and none of these is kept in numbers"
-)]
 pub(super) enum Left {
     Waiting,
     /// The connection had come already, and nobody took it.
-    With(Upstream),
+    With(Box<Upstream>),
     Nothing,
 }
 
@@ -112,7 +103,7 @@ impl Queue {
     }
 
     /// Gives a connection to who holds this ticket. Gives back whom to wake.
-    pub(super) fn serve(&mut self, ticket: u64, upstream: Upstream) -> Option<Waker> {
+    pub(super) fn serve(&mut self, ticket: u64, upstream: Box<Upstream>) -> Option<Waker> {
         let at = self.place(ticket)?;
         let waiter = &mut self.waiters[at];
         waiter.state = State::Done(Ok(upstream));
