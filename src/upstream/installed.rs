@@ -431,14 +431,14 @@ impl LocalEndpoint {
     }
 
     /// That connection.
-    pub(super) fn take_oldest(&self) -> Option<Upstream> {
+    pub(super) fn take_oldest(&self) -> Option<Box<Upstream>> {
         let mut idle = self.idle.borrow_mut();
         (!idle.is_empty()).then(|| idle.remove(0).upstream)
     }
 
     /// The connection that was used last, if one lies idle and the upstream has not ended it meanwhile. Over TLS one to
     /// `name`; `None`: any.
-    pub(super) fn check_out(&self, name: Option<&ServerName<'_>>, buffers: &BufPool) -> Option<Upstream> {
+    pub(super) fn check_out(&self, name: Option<&ServerName<'_>>, buffers: &BufPool) -> Option<Box<Upstream>> {
         loop {
             let idle = {
                 let mut idle = self.idle.borrow_mut();
@@ -457,7 +457,7 @@ impl LocalEndpoint {
     /// Takes a connection back whose exchange is complete on both sides and left nothing behind: it rests here, goes to
     /// whoever waits for one, or is closed, if its time has come or a reload has taken the endpoint out of its cluster
     /// meanwhile.
-    pub fn check_in(self: &Rc<Self>, mut upstream: Upstream, buffers: &BufPool, now: Instant) {
+    pub fn check_in(self: &Rc<Self>, mut upstream: Box<Upstream>, buffers: &BufPool, now: Instant) {
         upstream.end_request(buffers);
         if let Some(admission) = upstream.place().map(|place| place.admission().clone()) {
             admission.settle(upstream, self, false);
@@ -467,7 +467,7 @@ impl LocalEndpoint {
     }
 
     /// Lays a connection to rest.
-    pub(super) fn put(&self, mut upstream: Upstream, buffers: &BufPool, now: Instant) {
+    pub(super) fn put(&self, mut upstream: Box<Upstream>, buffers: &BufPool, now: Instant) {
         if self.gone.get() {
             return;
         }
@@ -544,11 +544,16 @@ mod tests {
         let proxy = ProxySettings::default();
         let plan = Plan { listeners: Arc::default(), clusters: vec![named("a", &[1, 2]), named("b", &[3])], proxy };
         let (stats, shared, mut rng) = (CoreStats::default(), SharedClusters::default(), Rng::seeded(1));
-        let old = Installed::new(plan, stats, shared, &mut rng);
+        let desk = Desk::new(0, Rc::default());
+        let old = Installed::new(plan, stats, shared, &desk, &mut rng);
         let joined = Joined::default;
-        assert!(old.with_members(ClusterId(1), &named("a", &[]), joined(), &mut rng).is_none(), "another cluster");
-        assert!(old.with_members(ClusterId(2), &named("a", &[]), joined(), &mut rng).is_none(), "no cluster");
-        let new = old.with_members(ClusterId(0), &named("a", &[2, 4]), joined(), &mut rng).expect("the same cluster");
+        assert!(
+            old.with_members(ClusterId(1), &named("a", &[]), joined(), &desk, &mut rng).is_none(),
+            "another cluster"
+        );
+        assert!(old.with_members(ClusterId(2), &named("a", &[]), joined(), &desk, &mut rng).is_none(), "no cluster");
+        let new =
+            old.with_members(ClusterId(0), &named("a", &[2, 4]), joined(), &desk, &mut rng).expect("the same cluster");
         assert!(Arc::ptr_eq(&old.plan, &new.plan) && Rc::ptr_eq(&old.clusters[1], &new.clusters[1]));
         assert_eq!(kept(&old.clusters[0], &new.clusters[0]), [None, Some(0)]);
         let gone = |installed: &Installed| -> Vec<bool> {
