@@ -113,7 +113,8 @@ async fn connect(
         Some(tls) => tls.name(b"").map(|name| Some(name.to_owned())),
     };
     let opened = match name {
-        Ok(name) => open_raw(cluster, local, endpoint, address, name, &core.buffers).await,
+        // Boxed, because a tunnel lasts longer than its beginning.
+        Ok(name) => Box::pin(open_raw(cluster, local, endpoint, address, name, &core.buffers)).await,
         Err(error) => Err(error),
     };
     match opened {
