@@ -193,6 +193,20 @@ fn balanced(here: u16, there: u16) -> String {
     documents.collect::<Vec<String>>().join("---\n")
 }
 
+/// A service of which everything is limited.
+fn limited(port: u16) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: limited}}\nspec: {{hosts: \
+         [limited.example.com], gateways: [edge], http: [{{route: [{{destination: {{host: limited.example.com}}}}]}}]}}\n\
+         ---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: limited}}\nspec: {{host: \
+         limited.example.com, trafficPolicy: {{connectionPool: {{tcp: {{maxConnections: 1, tcpKeepalive: {{}}}}, http: \
+         {{http1MaxPendingRequests: 1, http2MaxRequests: 1, maxRequestsPerConnection: 1000000, maxRetries: 1}}}}, \
+         retryBudget: {{percent: 10}}}}}}\n---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: \
+         {{name: limited}}\nspec: {{hosts: [limited.example.com], resolution: STATIC, ports: [{{number: 80, name: \
+         http}}], endpoints: [{{address: 127.0.0.1, ports: {{http: {port}}}}}]}}\n"
+    )
+}
+
 /// Hosts whose requests are copied to the `mirror`, by what is compared of the answers.
 const MIRRORED: [(&str, &str); 3] = [("mirrored", "{}"), ("statuses", "'true'"), ("bodies", "body")];
 
@@ -281,6 +295,7 @@ fn asks(origin: u16) -> Vec<Ask> {
         ask("rewritten by regex", "GET /v12/some/path?with=query", rules, false, (200, 1024)),
         ask("redirected", "GET /old/path?with=query", rules, false, (301, 0)),
         ask("answered here", "GET /direct", rules, false, (200, 5)),
+        ask("limited", "GET /some/path", "Host: limited.example.com\r\n", false, (200, 1024)),
         ask("past an ejected endpoint", "GET /some/path", "Host: ejecting.example.com\r\n", false, (200, 1024)),
         ask("matched by everything", "GET /matched/path?with=query&other", rules, false, (200, 1024)),
         ask("matched by nothing", "GET /nowhere?with=query", rules, false, (404, 0)),
@@ -326,6 +341,7 @@ fn requests_on_a_connection_that_stays_allocate_nothing() {
         let others = [
             RULES.to_owned(),
             balanced(origin.port(), other.port()),
+            limited(origin.port()),
             mirrored(mirror.port()),
             ejecting(other.port()),
             secured(secure.port()),

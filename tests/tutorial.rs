@@ -1,6 +1,6 @@
-//! The tutorial's tasks that take their time, from its own documents as they stand in `config/`: a timeout, retries, and
-//! a delay for one user, with the times that it shows. Services call each other through the mesh listener, as behind a
-//! sidecar. (The ingress is in `ingress.rs`; breakers and mirrors have tests of their own.)
+//! The tutorial's tasks that take their time, from its own documents as they stand in `config/`: a timeout, retries, a
+//! delay for one user, and a circuit breaker, with the times that it shows. Services call each other through the mesh listener, as behind a
+//! sidecar. (The ingress is in `ingress.rs`; mirrors have tests of their own.)
 
 #![allow(clippy::disallowed_methods, reason = "a test drives real processes and reads the real clock")]
 
@@ -13,8 +13,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use support::client::{Client, Response, once};
+use support::httpbin::Httpbin;
 use support::origin::Origin;
 use support::ringway::{Driver, Ringway, Setup};
+use support::wait::eventually;
 
 /// Runs a task on one worker and on two, and on both drivers, all at once: most of it is waiting.
 fn everywhere(task: fn(Driver, &[usize])) {
@@ -38,6 +40,11 @@ fn a_page_that_asks_twice_is_what_the_log_shows_twice() {
 #[test]
 fn seven_seconds_for_jason() {
     everywhere(a_delay);
+}
+
+#[test]
+fn three_clients_meet_limits_of_one() {
+    everywhere(a_breaker);
 }
 
 fn config(file: &str) -> PathBuf {
@@ -160,4 +167,53 @@ fn a_delay(driver: Driver, cpus: &[usize]) {
     let log = ringway.stop().log;
     assert_eq!(log.iter().filter(|line| line.contains(" 200 DI via_upstream ")).count(), 1, "{log:#?}");
     assert_eq!(log.len(), 5);
+}
+
+/// Three clients, 30 calls, limits of one: what there is no room for is refused at once, on one worker and on two.
+fn a_breaker(driver: Driver, cpus: &[usize]) {
+    let httpbin = Httpbin::start();
+    let service = format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: httpbin}}\nspec: {{selector: {{app: httpbin}}, ports: [{{name: \
+         http, port: 8000}}]}}\n---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: \
+         httpbin-v1}}\nspec: {{address: 127.0.0.1, ports: {{http: {}}}, labels: {{app: httpbin, version: v1}}}}\n",
+        httpbin.port()
+    );
+    let ringway = sidecar(driver, cpus, "circuit-breaking/4-circuit-breaker.yaml", &[service]);
+    let mesh = ringway.mesh();
+    let ask = |client: &mut Client| client.ask("GET /get HTTP/1.1\r\nHost: httpbin:8000\r\n\r\n");
+    let mut alone = Client::connect(mesh);
+    for _ in 0..10 {
+        assert_eq!(ask(&mut alone).status, 200, "one client at a time meets no limit");
+    }
+    let answers: Vec<Response> = std::thread::scope(|scope| {
+        let call = || {
+            let mut client = Client::connect(mesh);
+            (0..10).map(|_| ask(&mut client)).collect::<Vec<_>>()
+        };
+        let clients: Vec<_> = (0..3).map(|_| scope.spawn(call)).collect();
+        clients.into_iter().flat_map(|client| client.join().expect("a client")).collect()
+    });
+    let (good, bad): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
+    assert!(!good.is_empty() && !bad.is_empty(), "{} of 30 answered", good.len());
+    for answer in &bad {
+        assert_eq!((answer.status, answer.header("x-envoy-overloaded")), (503, Some("true")));
+        assert!(answer.text().ends_with("reset reason: overflow") && answer.text().len() == 81, "{}", answer.text());
+    }
+    let stat = |name: &str| ringway.stat(&format!("cluster.outbound|8000||httpbin.default.svc.cluster.local.{name}"));
+    eventually("all of them counted", || (stat("upstream_rq_completed") == 40).then_some(()));
+    for (name, expected) in [
+        ("upstream_rq_pending_overflow", bad.len()),
+        ("upstream_rq_503", bad.len()),
+        ("upstream_rq_200", 10 + good.len()),
+        ("upstream_cx_total", 10 + good.len()),
+        ("upstream_cx_max_requests", 10 + good.len()),
+    ] {
+        assert_eq!(stat(name), expected as u64, "{name}");
+    }
+    let shown = ringway.admin("/stats?filter=httpbin.*pending_overflow").text();
+    assert!(shown.contains(&format!("upstream_rq_pending_overflow: {}", bad.len())), "{shown}");
+    ringway.logged(&[" 503 UO upstream_reset_before_response_started{overflow} "]);
+    drop(alone);
+    ringway.quiet();
+    ringway.stop();
 }

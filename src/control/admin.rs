@@ -149,13 +149,15 @@ impl State {
             let Some(breaker) = &shared.breaker else { continue };
             let stats = self.registry.cluster_shared(&cluster.name);
             for (limit, gauge) in [
-                (&breaker.connections, &stats.default_cx_open),
+                (breaker.connections.limit(), &stats.default_cx_open),
                 (&breaker.pending, &stats.default_rq_pending_open),
                 (&breaker.requests, &stats.default_rq_open),
-                (&breaker.retries, &stats.default_rq_retry_open),
             ] {
                 gauge.set(u64::from(limit.is_used_up()));
             }
+            let budget = cluster.limits.retry_budget.as_ref();
+            let used_up = breaker.retries_are_used_up(budget, crate::io::now());
+            stats.default_rq_retry_open.set(u64::from(used_up));
         }
     }
 

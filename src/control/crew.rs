@@ -17,7 +17,7 @@ use crate::observe::access_log::AccessLog;
 use crate::observe::writer::LogSink;
 use crate::plan::Plan;
 use crate::proxy::{AskWhere, Budget, CoreParts, Log, MirrorReport, TellMirrors};
-use crate::upstream::{CoreStats, SharedClusters};
+use crate::upstream::{CoreStats, Peer, SharedClusters};
 use crate::worker::{self, Handle, Message, Report, Reporter, Start};
 
 /// A worker that dies sooner than this after its start is not replaced before as much has passed: what kills it at
@@ -50,7 +50,7 @@ enum Stage {
     /// Not started, or dead; to be started at this time.
     Vacant { due: Option<Instant> },
     /// Started; `serving` once it accepts.
-    Alive { handle: Handle, thread: JoinHandle<()>, serving: bool },
+    Alive { handle: Handle, peer: Peer, thread: JoinHandle<()>, serving: bool },
 }
 
 /// What a worker is started with, besides what all have in common.
@@ -101,9 +101,12 @@ impl Crew {
     /// # Errors
     /// When the process is out of descriptors or threads.
     pub(super) fn start(&mut self, index: usize, outfit: Outfit) -> std::io::Result<()> {
-        let Some(member) = self.members.get_mut(index) else { return Ok(()) };
-        let (mail, mailbox) = channel();
+        let ((mail, mailbox), (letter, letters)) = (channel(), channel());
         let (bell, ringer) = doorbell()?;
+        let ringer = Arc::new(ringer);
+        let peer = Peer::new(letter, ringer.clone());
+        let others: Vec<(usize, Peer)> = self.peers().filter(|(other, _)| *other != index).collect();
+        let Some(member) = self.members.get_mut(index) else { return Ok(()) };
         self.lives += 1;
         let reports = reporter(&self.events, self.lives);
         let start = Start {
@@ -123,16 +126,28 @@ impl Crew {
                 ask_where: ask_where(index, reports.clone()),
                 most_mirrors: self.most_mirrors,
                 tell_mirrors: tell_mirrors(index, reports.clone()),
+                peers: others.clone(),
             },
             listeners: outfit.listeners,
             mailbox,
+            letters,
             bell,
             reports,
         };
         let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(|| worker::main(start))?;
         (member.life, member.started) = (self.lives, io::now());
-        member.stage = Stage::Alive { handle: Handle::new(mail, ringer), thread, serving: false };
+        let handle = Handle::new(mail, ringer);
+        member.stage = Stage::Alive { handle, peer: peer.clone(), thread, serving: false };
+        others.iter().for_each(|(other, _)| self.tell(*other, Message::Meet { core: index, peer: peer.clone() }));
         Ok(())
+    }
+
+    /// The ways to the workers that are alive.
+    fn peers(&self) -> impl Iterator<Item = (usize, Peer)> {
+        self.members.iter().enumerate().filter_map(|(index, member)| match &member.stage {
+            Stage::Alive { peer, .. } => Some((index, peer.clone())),
+            Stage::Vacant { .. } => None,
+        })
     }
 
     /// Whether the worker with this number is the one that its core has now.

@@ -71,7 +71,7 @@ impl Running {
             self.registry.move_endpoint(&new.name, *was, *is);
         }
         let Some(shared) = self.shared.get(at) else { return };
-        let shared = SharedCluster::after(&new, (old, shared));
+        let shared = SharedCluster::after(&new, (old, shared), self.crew.len());
         let mut plan = Plan::clone(&self.plan);
         let mut all = self.shared.to_vec();
         if let (Some(cluster), Some(place)) = (plan.clusters.get_mut(at), all.get_mut(at)) {

@@ -216,7 +216,7 @@ impl Running {
     fn commit(&mut self, prepared: Prepared, since: Instant) {
         let Prepared { plan, log_format, mut listeners } = prepared;
         let plan = Arc::new(plan);
-        self.shared = SharedCluster::all_after(&plan, (&self.plan, &self.shared));
+        self.shared = SharedCluster::all_after(&plan, (&self.plan, &self.shared), self.crew.len());
         self.ejections.follow(&plan, &self.plan, now());
         let workers = self.crew.alive();
         for worker in &workers {

@@ -146,7 +146,7 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
     names.fill(&mut plan, io::now());
     names.installed(&plan);
     let plan = Arc::new(plan);
-    let shared = SharedCluster::all(&plan);
+    let shared = SharedCluster::all(&plan, cpus.len());
     let state = Arc::new(State::new(registry.clone(), plan.clone(), shared.clone(), io::now(), sender.clone()));
     let admin = settings.admin.map(|address| open_admin(address, &state)).transpose()?;
     let driver = driver(settings.driver);

@@ -23,6 +23,8 @@ pub struct LocalReply<'a> {
     pub date: &'a [u8],
     /// `location`, if the client is sent elsewhere.
     pub location: Option<&'a [u8]>,
+    /// Whether a circuit breaker answers: `x-envoy-overloaded`, so that proxies before this one do not try again.
+    pub overloaded: bool,
     /// What rules change, before `server`, `date` and the framing are written. A `server` that is overwritten is not
     /// for them to change.
     pub changes: &'a Changes,
@@ -32,6 +34,9 @@ pub struct LocalReply<'a> {
 pub fn local_reply(out: &mut Vec<u8>, reply: &LocalReply<'_>) {
     let changes = reply.changes;
     status_line(out, reply.status, reply.client);
+    if reply.overloaded && !changes.drops(Known::Other, b"x-envoy-overloaded") {
+        put(out, b"x-envoy-overloaded", b"true");
+    }
     if let Some(location) = reply.location
         && !changes.drops(Known::Other, b"location")
     {

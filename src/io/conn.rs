@@ -8,15 +8,16 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, RawFd};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use monoio::BufResult;
 use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
 use monoio::net::TcpStream;
-use socket2::{SockAddr, SockAddrStorage, SockRef};
+use socket2::{SockAddr, SockAddrStorage, SockRef, TcpKeepalive};
 
 use super::buf::Buf;
 use super::race::within;
@@ -43,6 +44,37 @@ impl Conn {
         let (read, write) = stream.into_split();
         let handle = Handle { keeps_open: OwnedReadHalf(read.0.clone()), fd };
         Ok(Self { reader: Reader::new(read), writer: Writer { seal: None, half: write }, handle })
+    }
+
+    /// Takes the bare socket out of this core's hands, to be sent to another core's. `None`, and the connection is closed,
+    /// if an operation is in flight on it, or another [`Handle`] of it is left.
+    #[must_use]
+    pub fn park(self) -> Option<Parked> {
+        let Self { reader, writer, handle } = self;
+        let read = reader.into_half()?;
+        drop(handle);
+        // Both halves, and nobody else: the runtime panics where somebody else holds on to the stream.
+        if Rc::strong_count(&read.0) != 2 {
+            return None;
+        }
+        let stream = read.reunite(writer.half).ok()?;
+        let fd = stream.into_raw_fd();
+        // SAFETY: `into_raw_fd` gave up the only hold on this open descriptor, so it is ours alone.
+        Some(Parked(unsafe { std::net::TcpStream::from_raw_fd(fd) }))
+    }
+}
+
+/// A connection that belongs to no core: its bare socket, on the way from one to another.
+#[derive(Debug)]
+pub struct Parked(std::net::TcpStream);
+
+impl Parked {
+    /// Registers with this thread's runtime.
+    ///
+    /// # Errors
+    /// When the driver cannot take another descriptor; the connection is closed.
+    pub fn unpark(self) -> io::Result<Conn> {
+        Conn::new(TcpStream::from_std(self.0)?)
     }
 }
 
@@ -119,6 +151,31 @@ impl Handle {
         let _ = SockRef::from(&socket).shutdown(Shutdown::Write);
     }
 
+    /// Lets the kernel find out whether the peer of a quiet connection still exists: the quiet time before its first probe,
+    /// the time between probes, and how many of them may go unanswered; `None` leaves the kernel's own.
+    ///
+    /// # Errors
+    /// When the kernel does not take these values.
+    pub fn keep_alive(
+        &self,
+        time: Option<Duration>,
+        interval: Option<Duration>,
+        probes: Option<u32>,
+    ) -> io::Result<()> {
+        let mut probing = TcpKeepalive::new();
+        if let Some(time) = time {
+            probing = probing.with_time(time);
+        }
+        if let Some(interval) = interval {
+            probing = probing.with_interval(interval);
+        }
+        if let Some(probes) = probes {
+            probing = probing.with_retries(probes);
+        }
+        let socket = self.socket();
+        SockRef::from(&socket).set_tcp_keepalive(&probing)
+    }
+
     /// Sends `bytes` if the kernel takes them at once; nobody learns if it does not.
     pub(super) fn send_now(&self, bytes: &[u8]) {
         let socket = self.socket();
@@ -161,6 +218,10 @@ async fn read_op(mut half: OwnedReadHalf<TcpStream>, buf: Buf) -> ReadDone {
 pub(super) trait Slot {
     fn arm(&mut self, buf: Buf);
     fn armed(&self) -> bool;
+    /// The half itself, unless a read is armed, or there is something between it and the reader.
+    fn into_half(self: Box<Self>) -> Option<OwnedReadHalf<TcpStream>> {
+        None
+    }
     fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<(io::Result<usize>, Buf)>;
     /// Why TLS ended, if there was any and it did.
     fn tls_failure(&self) -> Option<TlsFailure> {
@@ -188,6 +249,10 @@ where
 
     fn armed(&self) -> bool {
         self.half.is_none()
+    }
+
+    fn into_half(self: Box<Self>) -> Option<OwnedReadHalf<TcpStream>> {
+        self.half
     }
 
     fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<(io::Result<usize>, Buf)> {
@@ -249,6 +314,10 @@ impl Reader {
         }
     }
 
+    fn into_half(self) -> Option<OwnedReadHalf<TcpStream>> {
+        self.slot.into_half()
+    }
+
     /// Over TLS, why reads fail, if that is not the socket's doing.
     #[must_use]
     pub fn tls_failure(&self) -> Option<TlsFailure> {
@@ -286,54 +355,76 @@ impl Writer {
 
     /// Sends all bytes in use and gives the emptied buffer back. Dropped half-way, the connection must be closed:
     /// nobody can tell how much went out.
-    pub async fn write_all(&mut self, buf: Buf) -> (io::Result<()>, Buf) {
-        self.send(buf, Buf::consume).await
+    pub async fn write_all(&mut self, mut buf: Buf) -> (io::Result<()>, Buf) {
+        while !buf.is_empty() {
+            buf = match self.begin(buf, Buf::consume) {
+                Ok(buf) => buf,
+                Err((error, buf)) => return (Err(error), buf),
+            };
+            let (result, back) = self.half.write(buf).await;
+            buf = match self.wrote(result, back, Buf::consume) {
+                Ok(buf) => buf,
+                Err((error, buf)) => return (Err(error), buf),
+            };
+        }
+        (Ok(()), buf)
     }
 
     /// Sends all bytes in use and gives the buffer back as it was, to be sent once more elsewhere. Dropped half-way, the
     /// connection must be closed, and the buffer is lost.
-    pub async fn write_and_keep(&mut self, buf: Buf) -> (io::Result<()>, Buf) {
+    pub async fn write_and_keep(&mut self, mut buf: Buf) -> (io::Result<()>, Buf) {
         let start = buf.headroom();
-        let (sent, mut buf) = self.send(buf, Buf::step_over).await;
+        let mut sent = Ok(());
+        while !buf.is_empty() {
+            buf = match self.begin(buf, Buf::step_over) {
+                Ok(buf) => buf,
+                Err((error, back)) => {
+                    (sent, buf) = (Err(error), back);
+                    break;
+                }
+            };
+            let (result, back) = self.half.write(buf).await;
+            buf = match self.wrote(result, back, Buf::step_over) {
+                Ok(buf) => buf,
+                Err((error, back)) => {
+                    (sent, buf) = (Err(error), back);
+                    break;
+                }
+            };
+        }
         buf.step_back(start);
         (sent, buf)
     }
 
-    /// Sends all bytes in use; `pass` goes on behind those that are sent.
-    async fn send(&mut self, mut buf: Buf, pass: fn(&mut Buf, usize)) -> (io::Result<()>, Buf) {
-        while !buf.is_empty() {
-            // Over TLS it is records that go out, and `buf` waits here; else it is `buf` itself.
-            let mut out = match &mut self.seal {
-                None => std::mem::take(&mut buf),
-                Some(seal) => match seal.seal(buf.bytes()) {
-                    Ok((records, sealed)) => {
-                        pass(&mut buf, sealed);
-                        records
-                    }
-                    Err(error) => return (Err(error), buf),
-                },
-            };
-            let pass_out = if self.seal.is_some() { Buf::consume } else { pass };
-            let mut failed = None;
-            while !out.is_empty() && failed.is_none() {
-                let (result, back) = self.half.write(out).await;
-                out = back;
-                match result {
-                    Ok(0) => failed = Some(io::ErrorKind::WriteZero.into()),
-                    Ok(n) => pass_out(&mut out, n),
-                    Err(error) => failed = Some(error),
-                }
-            }
-            match &mut self.seal {
-                None => buf = out,
-                Some(seal) if failed.is_none() => seal.sent(out),
-                Some(_) => {}
-            }
-            if let Some(error) = failed {
-                return (Err(error), buf);
-            }
+    /// What is to be written next, of what was asked for or of what is under way: over TLS records, while the bytes that
+    /// they are made of wait in the seal, and not in the future, which is a part of every connection's task.
+    fn begin(&mut self, buf: Buf, pass: fn(&mut Buf, usize)) -> Result<Buf, (io::Error, Buf)> {
+        match &mut self.seal {
+            None => Ok(buf),
+            Some(seal) => seal.begin(buf, pass),
         }
-        (Ok(()), buf)
+    }
+
+    /// What is left after a write.
+    fn wrote(
+        &mut self,
+        result: io::Result<usize>,
+        mut buf: Buf,
+        pass: fn(&mut Buf, usize),
+    ) -> Result<Buf, (io::Error, Buf)> {
+        let written = match result {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            result => result,
+        };
+        match (&mut self.seal, written) {
+            (None, Ok(n)) => {
+                pass(&mut buf, n);
+                Ok(buf)
+            }
+            (None, Err(error)) => Err((error, buf)),
+            (Some(seal), Ok(n)) => Ok(seal.wrote(buf, n)),
+            (Some(seal), Err(error)) => Err((error, seal.give_up())),
+        }
     }
 }
 
@@ -481,6 +572,65 @@ mod tests {
             })
             .unwrap();
             assert_eq!(read, Some(0));
+        }
+    }
+
+    #[test]
+    fn a_parked_connection_goes_on_in_another_thread() {
+        for driver in DRIVERS {
+            let origin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = origin.local_addr().unwrap();
+            let peer = std::thread::spawn(move || {
+                let (mut stream, _) = origin.accept().unwrap();
+                let mut got = [0; 4];
+                stream.read_exact(&mut got).unwrap();
+                stream.write_all(&got).unwrap();
+                stream.read_exact(&mut got).unwrap();
+                assert_eq!(&got, b"pong");
+                stream.write_all(&got).unwrap();
+                assert_eq!(stream.read(&mut got).unwrap(), 0, "closed by its last holder, and not before");
+            });
+            async fn ask(conn: &mut Conn, word: &[u8]) {
+                let mut buf = Buf::with_capacity(16);
+                buf.extend(word);
+                conn.writer.write_all(buf).await.0.unwrap();
+                let (read, buf) = within(soon(), conn.reader.read(Buf::with_capacity(16))).await.unwrap();
+                assert_eq!((read.unwrap(), buf.bytes()), (4, word));
+            }
+            let parked = block_on(driver, |_| async {
+                let mut conn = connect(address, soon()).await.unwrap();
+                ask(&mut conn, b"ping").await;
+                conn.park().unwrap()
+            })
+            .unwrap();
+            let other = std::thread::spawn(move || {
+                block_on(driver, |_| async {
+                    let mut conn = parked.unpark().unwrap();
+                    ask(&mut conn, b"pong").await;
+                    drop(conn);
+                    super::super::sleep_until(now() + Duration::from_millis(1)).await; // the close is an operation, too
+                })
+                .unwrap();
+            });
+            other.join().unwrap();
+            peer.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_connection_with_a_read_in_flight_is_not_parked_but_closed() {
+        for driver in DRIVERS {
+            let origin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = origin.local_addr().unwrap();
+            block_on(driver, |_| async {
+                let mut conn = connect(address, soon()).await.unwrap();
+                let (mut stream, _) = origin.accept().unwrap();
+                conn.reader.arm(Buf::with_capacity(16));
+                assert!(conn.reader.finished().is_none());
+                assert!(conn.park().is_none());
+                assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0);
+            })
+            .unwrap();
         }
     }
 

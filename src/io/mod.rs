@@ -24,7 +24,7 @@ mod tls;
 
 pub use buf::{Buf, BufPool};
 pub use clock::{Timer, now, sleep_until, unix_time};
-pub use conn::{Conn, Handle, Reader, Writer, connect};
+pub use conn::{Conn, Handle, Parked, Reader, Writer, connect};
 pub use doorbell::{Bell, Ringer, doorbell};
 pub use guard::{CatchPanic, Caught, catch_panic};
 pub use listen::{Listener, bind_probe, bind_reuseport};

@@ -1,12 +1,19 @@
 //! Circuit breaker limits of a cluster: how many connections, waiting requests, requests and retries there may be at a
 //! time, over all cores together.
 
+mod cores;
+mod crossing;
 mod limit;
+mod recent;
 mod sync;
+#[cfg(test)]
+mod tests;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+pub use crossing::Crossing;
 pub use limit::Limit;
+pub use recent::Recent;
 
 /// The limits of one cluster; `None`: unlimited, which is Istio's default and costs nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -34,34 +41,71 @@ pub struct RetryBudget {
     pub interval: Duration,
 }
 
+impl RetryBudget {
+    /// How many retries there may be at a time beside so many requests.
+    #[must_use]
+    pub fn of(&self, requests: u32) -> u32 {
+        let share = f64::from(requests) * self.percent / 100.0;
+        self.min_concurrency.max(share as u32) // saturates
+    }
+}
+
 /// What all cores share of a cluster's circuit breaker.
 #[derive(Debug)]
 pub struct Breaker {
     /// Of connections.
-    pub connections: Limit,
+    pub connections: Crossing,
     /// Of requests without a connection.
     pub pending: Limit,
     /// Of requests under way.
     pub requests: Limit,
     /// Of retries under way.
     pub retries: Limit,
+    /// Requests that have ended, for a budget with an interval.
+    pub recent: Recent,
 }
 
 impl Breaker {
-    /// A breaker of which nothing is taken.
+    /// A breaker of which nothing is taken, for so many cores.
     #[must_use]
-    pub fn new(limits: &BreakerLimits) -> Self {
+    pub fn new(limits: &BreakerLimits, cores: usize) -> Self {
         Self {
-            connections: Limit::new(limits.connections),
+            connections: Crossing::new(limits.connections, cores),
             pending: Limit::new(limits.pending),
             requests: Limit::new(limits.requests),
             retries: Limit::new(limits.retries),
+            recent: Recent::default(),
+        }
+    }
+
+    /// Takes a retry, if the budget or, without one, the limit has one left.
+    #[must_use]
+    pub fn take_retry(&self, budget: Option<&RetryBudget>, now: Instant) -> bool {
+        match budget {
+            Some(budget) => self.retries.take_below(|| self.allowed(budget, now)),
+            None => self.retries.take(),
+        }
+    }
+
+    /// How many retries a budget allows at a time, as things are.
+    #[must_use]
+    pub fn allowed(&self, budget: &RetryBudget, now: Instant) -> u32 {
+        let under_way = self.requests.taken().saturating_add(self.pending.taken());
+        budget.of(under_way.saturating_add(self.recent.count(now, budget.interval)))
+    }
+
+    /// Whether no further retry may be made.
+    #[must_use]
+    pub fn retries_are_used_up(&self, budget: Option<&RetryBudget>, now: Instant) -> bool {
+        match budget {
+            Some(budget) => self.retries.taken() >= self.allowed(budget, now),
+            None => self.retries.is_used_up(),
         }
     }
 
     /// Other limits from now on. What is taken above a lower one stays until it is given back.
     pub fn resize(&self, limits: &BreakerLimits) {
-        self.connections.resize(limits.connections);
+        self.connections.limit().resize(limits.connections);
         self.pending.resize(limits.pending);
         self.requests.resize(limits.requests);
         self.retries.resize(limits.retries);

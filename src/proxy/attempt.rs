@@ -3,6 +3,7 @@
 //! The sending and receiving is `exchange`'s; how often a request is tried is `tries`'.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use crate::plan::{Cluster, Discovery, EndpointId, Forward, OwnAuthority};
 use crate::policy::balance::Ask;
 use crate::policy::hashing::key::{self, Hashed, NewCookie};
 use crate::policy::outlier::Outcome;
-use crate::upstream::{Closed, ConnectError, Installed, LocalCluster, LocalEndpoint, Upstream, open};
+use crate::upstream::{Admitted, Closed, ConnectError, Installed, LocalCluster, LocalEndpoint, NoConnection, Upstream};
 
 /// How a request ended.
 pub(super) struct Run {
@@ -71,7 +72,6 @@ impl Active {
     pub(super) fn begin(cluster: &LocalCluster, endpoint: &LocalEndpoint) -> Self {
         cluster.stats.upstream_rq_active.inc();
         endpoint.stats.rq_active.inc();
-        endpoint.stats.rq_total.inc();
         Self(cluster.stats.clone(), endpoint.stats.clone())
     }
 }
@@ -106,8 +106,7 @@ pub(super) async fn run(
     let avoid = tries.retries.avoid(&session.tried);
     let picked = session.core.with_rng(|rng| local.pick(ask, avoid, rng));
     tries.retries.at = picked;
-    let chosen = picked.and_then(|id| Some((cluster.endpoints.get(id.index())?, local.endpoint(id)?)));
-    let Some((address, endpoint)) = chosen.map(|(plan, endpoint)| (plan.address, endpoint)) else {
+    let Some(endpoint) = picked.and_then(|id| local.endpoint(id)) else {
         session.core.buffers.put(head);
         local.stats.upstream_cx_none_healthy.inc();
         return Tried::Over(Run::failed(Ended::NoEndpoint, tries.progress.whole.get()));
@@ -116,7 +115,7 @@ pub(super) async fn run(
         mirror::start(session, installed, (forward, asked), &head, tries);
     }
     let head = (head, hashed.cookies.as_slice());
-    at(session, installed, story, (cluster, local), asked, (endpoint, address), head, tries).await
+    at(session, installed, story, local, asked, endpoint, head, tries).await
 }
 
 /// Makes the try at a cluster without endpoints, where the request itself says where it goes.
@@ -138,7 +137,7 @@ async fn run_at_authority(
                 mirror::start(session, installed, (forward, asked), &head, tries);
                 session.core.buffers.put(head);
             }
-            at_first_of(session, installed, story, (cluster, local), asked, addresses, tries).await
+            at_first_of(session, installed, story, local, asked, addresses, tries).await
         }
         Err(ended) => {
             match ended {
@@ -156,12 +155,12 @@ pub(super) async fn run_undeclared(
     session: &mut Session,
     installed: &Installed,
     story: &mut Story<'_>,
-    (cluster, local): (&Cluster, &LocalCluster),
+    local: &LocalCluster,
     asked: &Asked,
     addresses: &[SocketAddr],
     tries: &mut Tries<'_>,
 ) -> Run {
-    match at_first_of(session, installed, story, (cluster, local), asked, addresses, tries).await {
+    match at_first_of(session, installed, story, local, asked, addresses, tries).await {
         Tried::Over(run) => run,
         // There is no policy that could have said so.
         Tried::Again => Run::failed(Ended::UpstreamReset, tries.progress.whole.get()),
@@ -173,7 +172,7 @@ async fn at_first_of(
     session: &mut Session,
     installed: &Installed,
     story: &mut Story<'_>,
-    (cluster, local): (&Cluster, &LocalCluster),
+    local: &LocalCluster,
     asked: &Asked,
     addresses: &[SocketAddr],
     tries: &mut Tries<'_>,
@@ -182,7 +181,7 @@ async fn at_first_of(
     for address in addresses {
         let endpoint = local.undeclared(*address, story.began);
         let head = (outgoing(session, story, asked, tries), &[][..]);
-        tried = at(session, installed, story, (cluster, local), asked, (&endpoint, *address), head, tries).await;
+        tried = at(session, installed, story, local, asked, &endpoint, head, tries).await;
         let unreachable = |run: &Run| matches!(run.ended, Ended::ConnectFailed(_) | Ended::ConnectTimedOut);
         if !matches!(&tried, Tried::Over(run) if unreachable(run)) {
             break;
@@ -197,16 +196,16 @@ async fn at(
     session: &mut Session,
     installed: &Installed,
     story: &mut Story<'_>,
-    (cluster, local): (&Cluster, &LocalCluster),
+    local: &LocalCluster,
     asked: &Asked,
-    (endpoint, address): (&LocalEndpoint, SocketAddr),
+    endpoint: &Rc<LocalEndpoint>,
     (mut head, cookies): (Buf, &[NewCookie<'_>]),
     tries: &mut Tries<'_>,
 ) -> Tried {
     let mut fresh = false;
     loop {
         let active = Active::begin(local, endpoint);
-        let upstream = match connection(session, story, (cluster, local), endpoint, address, tries, fresh).await {
+        let upstream = match connection(session, story, local, endpoint, tries, fresh).await {
             Ok(upstream) => upstream,
             Err(ended) => {
                 session.core.buffers.put(head);
@@ -231,77 +230,52 @@ async fn at(
 async fn connection(
     session: &mut Session,
     story: &mut Story<'_>,
-    (cluster, local): (&Cluster, &LocalCluster),
-    endpoint: &LocalEndpoint,
-    address: SocketAddr,
+    local: &LocalCluster,
+    endpoint: &Rc<LocalEndpoint>,
     tries: &Tries<'_>,
     fresh: bool,
 ) -> Result<Upstream, Ended> {
-    story.upstream_host = Some(address);
+    story.upstream_host = Some(endpoint.address());
     let name = match &local.shared.tls {
         None => None,
-        Some(tls) => Some(tls.name(host(session, story)).map_err(|error| refused(local, endpoint, error))?),
+        Some(tls) => Some(tls.name(host(session, story)).map_err(|error| refused(endpoint, error))?),
     };
-    if let Some(upstream) = if fresh { None } else { endpoint.check_out(name.as_ref()) } {
-        // The single endpoint of a name may have moved since.
-        story.upstream_host = Some(upstream.peer());
-        return Ok(upstream);
-    }
-    let name = name.map(|name| name.to_owned());
     let core = session.core.clone();
-    let opened = {
-        let pending = Pending::begin(local);
-        // Boxed, because it is rare and holds a timer of its own, which would weigh on every connection's task.
-        let opening = Box::pin(open(cluster, local, endpoint, address, name, &core.buffers));
-        let opened = tries::in_time(session, tries, opening).await;
-        pending.end(opened.is_ok());
-        opened
+    let mut pending = match local.admit(endpoint, name, fresh, &core.buffers) {
+        Ok(Admitted::Now(upstream)) => {
+            // The single endpoint of a name may have moved since.
+            story.upstream_host = Some(upstream.peer());
+            return Ok(upstream);
+        }
+        Ok(Admitted::Pending(pending)) => pending,
+        Err(_) => return Err(Ended::Overflow),
     };
-    if let Err(Ended::RequestTimedOut) = opened {
-        time_out(local, story);
+    match tries::in_time(session, tries, pin!(pending.connection())).await {
+        Ok(Ok(upstream)) => {
+            story.upstream_host = Some(upstream.peer());
+            Ok(upstream)
+        }
+        Ok(Err(NoConnection::Overflow)) => Err(Ended::Overflow),
+        Ok(Err(NoConnection::Connect(error))) => Err(refused(endpoint, error)),
+        Err(ended) => {
+            if matches!(ended, Ended::RequestTimedOut) {
+                time_out(local, story);
+            }
+            Err(ended)
+        }
     }
-    opened?.map_err(|error| refused(local, endpoint, error))
 }
 
 /// Counts a request that gets no connection, and says how it ends.
-fn refused(local: &LocalCluster, endpoint: &LocalEndpoint, error: ConnectError) -> Ended {
-    local.stats.upstream_rq_pending_failure_eject.inc();
+fn refused(endpoint: &LocalEndpoint, error: ConnectError) -> Ended {
     endpoint.stats.rq_error.inc();
-    match error {
-        ConnectError::Failed(error) => Ended::ConnectFailed(error),
-        ConnectError::TimedOut => Ended::ConnectTimedOut,
-        ConnectError::Tls(failure) => Ended::TlsFailed(failure),
-    }
+    Ended::from(error)
 }
 
 /// The Host that is sent.
 fn host<'a>(session: &'a Session, story: &Story<'a>) -> &'a [u8] {
     let of_client = || story.asked.map_or(&[][..], |asked| asked.host.of(session.input.bytes()));
     story.authority.map_or_else(of_client, str::as_bytes)
-}
-
-/// Counts a request that waits for a connection.
-pub(super) struct Pending<'a>(&'a ClusterStats);
-
-impl<'a> Pending<'a> {
-    pub(super) fn begin(local: &'a LocalCluster) -> Self {
-        local.stats.upstream_rq_pending_total.inc();
-        local.stats.upstream_rq_pending_active.inc();
-        Self(&local.stats)
-    }
-
-    /// It waits no longer; `served` unless it was given up.
-    pub(super) fn end(self, served: bool) {
-        if !served {
-            self.0.upstream_rq_cancelled.inc();
-        }
-    }
-}
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        self.0.upstream_rq_pending_active.dec();
-    }
 }
 
 /// Sends the request on a connection and brings back its response.
@@ -312,11 +286,12 @@ async fn carry(
     story: &mut Story<'_>,
     asked: &Asked,
     head: (Buf, &[NewCookie<'_>]),
-    (local, endpoint, active): (&LocalCluster, &LocalEndpoint, Active),
+    (local, endpoint, active): (&LocalCluster, &Rc<LocalEndpoint>, Active),
     mut upstream: Upstream,
     tries: &mut Tries<'_>,
 ) -> Exchanged {
     local.stats.upstream_rq_total.inc();
+    endpoint.stats.rq_total.inc();
     if let Some(route) = story.route_stats {
         route.upstream_rq_total.inc();
     }

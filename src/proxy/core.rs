@@ -26,7 +26,7 @@ use crate::observe::access_log::{AccessLog, Record};
 use crate::observe::date::DateCache;
 use crate::observe::writer::LogSink;
 use crate::plan::{Cluster, ClusterId, HeaderName, ListenerKind, Plan};
-use crate::upstream::{CoreStats, Installed, Joined, Remains, SharedClusters};
+use crate::upstream::{CoreStats, Desk, Installed, Joined, Peer, Remains, SharedClusters};
 
 /// The downstream connections that the process may hold, over all cores (`limits.maxConnections`).
 ///
@@ -114,6 +114,8 @@ pub struct CoreParts {
     pub most_mirrors: usize,
     /// How control hears of mirrors.
     pub tell_mirrors: TellMirrors,
+    /// The ways to the other cores that there are already, by their numbers.
+    pub peers: Vec<(usize, Peer)>,
 }
 
 /// One core's shared state.
@@ -121,7 +123,9 @@ pub struct Core {
     /// The core's number, from 0.
     pub index: usize,
     /// Free buffers.
-    pub buffers: BufPool,
+    pub buffers: Rc<BufPool>,
+    /// Where other cores reach this one, and this one them.
+    pub desk: Rc<Desk>,
     /// Raised when the last client connection of a draining core has ended.
     pub emptied: Notify,
     installed: RefCell<Rc<Installed>>,
@@ -156,11 +160,15 @@ impl Core {
     /// A core with no connections.
     #[must_use]
     pub fn new(mut parts: CoreParts) -> Rc<Self> {
+        let buffers: Rc<BufPool> = Rc::default();
+        let desk = Desk::new(parts.index, buffers.clone());
+        parts.peers.into_iter().for_each(|(core, peer)| desk.meet(core, peer));
+        let installed = Installed::new(parts.plan, parts.stats, parts.shared, &desk, &mut parts.rng);
         let own_address = parts.stands_for_loopback.unwrap_or(Ipv4Addr::LOCALHOST.into());
-        let installed = Installed::new(parts.plan, parts.stats, parts.shared, &mut parts.rng);
         Rc::new(Self {
             index: parts.index,
-            buffers: BufPool::default(),
+            buffers,
+            desk,
             emptied: Notify::default(),
             installed: RefCell::new(Rc::new(installed)),
             retired: RefCell::default(),
@@ -200,7 +208,7 @@ impl Core {
         log_format: Option<Arc<AccessLog>>,
     ) -> Rc<Installed> {
         let old = self.installed();
-        let new = Rc::new(self.with_rng(|rng| Installed::after(&old, plan, stats, shared, rng)));
+        let new = Rc::new(self.with_rng(|rng| Installed::after(&old, plan, stats, shared, &self.desk, rng)));
         *self.installed.borrow_mut() = new;
         self.retired.borrow_mut().push(old.clone());
         self.swept_to.set(0);
@@ -214,7 +222,7 @@ impl Core {
     /// Answers the next request with other members of a cluster. Requests under way keep those that they began with.
     pub fn change_members(&self, id: ClusterId, cluster: &Arc<Cluster>, joined: Joined) {
         let old = self.installed();
-        let new = self.with_rng(|rng| old.with_members(id, cluster, joined, rng));
+        let new = self.with_rng(|rng| old.with_members(id, cluster, joined, &self.desk, rng));
         if let Some(new) = new {
             *self.installed.borrow_mut() = Rc::new(new);
             self.retired.borrow_mut().push(old);
@@ -350,6 +358,7 @@ impl Core {
         if self.abandoned.replace(true) {
             return;
         }
+        self.desk.abandon();
         if let Ok(live) = self.live.try_borrow() {
             for (_, live) in live.iter() {
                 live.handle.shutdown_both();
@@ -371,6 +380,7 @@ impl Core {
         }
         let installed = self.installed();
         self.swept_to.set(installed.sweep(self.swept_to.get(), SWEEP_CONNECTIONS, now));
+        self.desk.look_again();
         self.mirroring.tick();
         self.flush_log();
     }

@@ -14,7 +14,7 @@ use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, Target};
 use crate::policy::balance::Ask;
 use crate::policy::outlier::Outcome;
-use crate::upstream::{Avoid, ConnectError, Installed, LocalCluster, LocalEndpoint, Upstream, open_raw};
+use crate::upstream::{Avoid, Installed, LocalCluster, LocalEndpoint, NoConnection, Upstream};
 
 /// An upstream connection of a tunnel.
 pub(super) struct Outlet {
@@ -72,14 +72,18 @@ pub(super) fn cluster<'p>(installed: &'p Installed, target: &Target) -> Option<(
 pub(super) async fn to_cluster(core: &Rc<Core>, (cluster, local): (&Cluster, &LocalCluster)) -> Attempt {
     let ask = Ask { hash: None, now: io::now() };
     let picked = core.with_rng(|rng| local.pick(ask, Avoid::default(), rng));
-    let chosen = picked.and_then(|id| Some((cluster.endpoints.get(id.index())?, local.endpoint(id)?)));
-    let Some((member, endpoint)) = chosen else {
+    let Some(endpoint) = picked.and_then(|id| local.endpoint(id)) else {
         local.stats.upstream_cx_none_healthy.inc();
         return Attempt::failed(Ended::NoEndpoint);
     };
-    let outcome = connect(core, (cluster, local), endpoint, member.address).await;
-    local.report(picked, if outcome.is_ok() { Outcome::Connected } else { Outcome::Failed });
-    Attempt { host: Some(member.address), outcome }
+    let host = Some(endpoint.address());
+    let outcome = connect(core, (cluster, local), endpoint).await;
+    match &outcome {
+        Ok(_) => local.report(picked, Outcome::Connected),
+        Err(Ended::Overflow) => {}
+        Err(_) => local.report(picked, Outcome::Failed),
+    }
+    Attempt { host, outcome }
 }
 
 /// Connects to the first of these addresses that takes it.
@@ -91,7 +95,7 @@ pub(super) async fn to_addresses(
     let mut attempt = Attempt::failed(Ended::Unresolved);
     for address in addresses {
         let endpoint = local.undeclared(*address, io::now());
-        let outcome = connect(core, (cluster, local), &endpoint, *address).await;
+        let outcome = connect(core, (cluster, local), &endpoint).await;
         attempt = Attempt { host: Some(*address), outcome };
         if attempt.outcome.is_ok() {
             break;
@@ -104,7 +108,6 @@ async fn connect(
     core: &Rc<Core>,
     (cluster, local): (&Cluster, &LocalCluster),
     endpoint: &LocalEndpoint,
-    address: SocketAddr,
 ) -> Result<Outlet, Ended> {
     let riding = Riding::begin(local, endpoint);
     // Raw bytes name no host: only what the rule names can be asked for.
@@ -114,8 +117,8 @@ async fn connect(
     };
     let opened = match name {
         // Boxed, because a tunnel lasts longer than its beginning.
-        Ok(name) => Box::pin(open_raw(cluster, local, endpoint, address, name, &core.buffers)).await,
-        Err(error) => Err(error),
+        Ok(name) => Box::pin(local.tunnel(endpoint, name, &core.buffers)).await,
+        Err(error) => Err(NoConnection::from(error)),
     };
     match opened {
         Ok(mut upstream) => {
@@ -126,11 +129,7 @@ async fn connect(
         }
         Err(error) => {
             endpoint.stats.rq_error.inc();
-            Err(match error {
-                ConnectError::Failed(error) => Ended::ConnectFailed(error),
-                ConnectError::TimedOut => Ended::ConnectTimedOut,
-                ConnectError::Tls(failure) => Ended::TlsFailed(failure),
-            })
+            Err(error.into())
         }
     }
 }

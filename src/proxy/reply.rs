@@ -8,7 +8,7 @@ use crate::h1::parse::BadMessage;
 use crate::io::TlsFailure;
 use crate::observe::flags::Flags;
 use crate::policy::fault::AbortWith;
-use crate::upstream::{HeadError, tls_error};
+use crate::upstream::{ConnectError, HeadError, NoConnection, tls_error};
 
 /// Every way in which a request can end.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(super) enum Ended {
     NoCluster,
     /// The cluster has no endpoint to choose: 503 UH.
     NoEndpoint,
+    /// A circuit breaker refused the request: 503 UO.
+    Overflow,
     /// No connection could be made: 503 UF.
     ConnectFailed(io::Error),
     /// No connection within the connect timeout: 503 UF.
@@ -91,6 +93,25 @@ impl From<HeadError> for Ended {
     }
 }
 
+impl From<ConnectError> for Ended {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Failed(error) => Self::ConnectFailed(error),
+            ConnectError::TimedOut => Self::ConnectTimedOut,
+            ConnectError::Tls(failure) => Self::TlsFailed(failure),
+        }
+    }
+}
+
+impl From<NoConnection> for Ended {
+    fn from(none: NoConnection) -> Self {
+        match none {
+            NoConnection::Overflow => Self::Overflow,
+            NoConnection::Connect(error) => error.into(),
+        }
+    }
+}
+
 /// The body of every answer to a request that took too long.
 const TOO_LATE: &str = "upstream request timeout";
 
@@ -114,6 +135,7 @@ impl Ended {
             Self::ConnectFailed(error) => {
                 no_connection(format!("delayed_connect_error:_{}", underscored(error)), retried)
             }
+            Self::Overflow => reset(503, "overflow", Flags::UO),
             Self::TlsFailed(failure) => no_connection(tls_error(failure), retried),
             Self::ConnectTimedOut => reset(503, "connection timeout", Flags::UF),
             Self::UpstreamReset => reset(503, "connection termination", Flags::UC),
@@ -207,6 +229,7 @@ mod tests {
             (Ended::NotFound, false, 404, 0),
             (Ended::NoCluster, false, 503, 0),
             (Ended::NoEndpoint, false, 503, 19),
+            (Ended::Overflow, false, 503, 81),
             (refused(), false, 503, 98),
             (refused(), true, 503, 121),
             (Ended::ConnectTimedOut, false, 503, 91),

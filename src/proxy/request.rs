@@ -185,7 +185,7 @@ async fn own(
         rewrite::location(redirect, &was, &mut location);
     }
     let close = !asked.keep_alive || asked.body != Body::None;
-    let answer = Answer { status, body, location: to.map(|_| location.as_slice()), close };
+    let answer = Answer { status, body, location: to.map(|_| location.as_slice()), overloaded: false, close };
     let kept = send(session, installed, story, answer).await;
     session.draft.rewritten = location;
     kept
@@ -230,7 +230,7 @@ async fn to_destination<'p>(
                 }
                 cors::answer(policy, origin, &session.head, session.input.bytes(), &mut session.draft.response);
                 story.details = "cors_response".into();
-                let answer = Answer { status: 200, body: b"", location: None, close };
+                let answer = Answer { status: 200, body: b"", location: None, overloaded: false, close };
                 return send(session, installed, story, answer).await;
             }
         }
@@ -284,7 +284,7 @@ async fn to_undeclared<'p>(
         Ok(addresses) => addresses,
         Err(ended) => return reply(session, installed, story, ended, close).await,
     };
-    let run = tries::run_undeclared(session, installed, story, (cluster, local), asked, &addresses).await;
+    let run = tries::run_undeclared(session, installed, story, local, asked, &addresses).await;
     finish(session, installed, story, local, asked, run).await
 }
 
@@ -452,7 +452,8 @@ pub(super) async fn reply(
         fault::answer_grpc(with, &body, &mut session.draft.response);
         (status, body) = (200, "".into());
     }
-    send(session, installed, story, Answer { status, body: body.as_bytes(), location: None, close }).await
+    let overloaded = matches!(ended, Ended::Overflow);
+    send(session, installed, story, Answer { status, body: body.as_bytes(), location: None, overloaded, close }).await
 }
 
 /// An answer of our own.
@@ -460,13 +461,15 @@ struct Answer<'a> {
     status: u16,
     body: &'a [u8],
     location: Option<&'a [u8]>,
+    /// Whether it says that a circuit breaker gives it.
+    overloaded: bool,
     /// Whether it ends the connection.
     close: bool,
 }
 
 /// Sends it, with the changes of `session.draft.response`. True if the connection is to be kept.
 async fn send(session: &mut Session, installed: &Installed, story: &mut Story<'_>, answer: Answer<'_>) -> bool {
-    let Answer { status, body, location, close } = answer;
+    let Answer { status, body, location, overloaded, close } = answer;
     let close = close || session.draining();
     let head_request = session.head.method == Method::Head;
     let mut out = session.core.buffers.head();
@@ -481,6 +484,7 @@ async fn send(session: &mut Session, installed: &Installed, story: &mut Story<'_
             server: server(&installed.plan.proxy.server_header),
             date: &session.core.date(),
             location,
+            overloaded,
             changes: &session.draft.response,
         },
     );

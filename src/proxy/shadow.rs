@@ -7,14 +7,13 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::hash::Hasher as _;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use twox_hash::XxHash64;
 
-use super::attempt::{Active, Pending, report_end};
+use super::attempt::{Active, report_end};
 use super::compare::{Answer, Difference, Heard, Side, judge};
 use super::conn::Session;
 use super::core::Core;
@@ -28,10 +27,10 @@ use crate::h1::framing::{self, Body};
 use crate::h1::head::{Method, ResponseHead};
 use crate::io::{self, Buf, Caught, Either, Reader, Timer, Writer, catch_panic, race};
 use crate::observe::stats::Verdict;
-use crate::plan::{Cluster, Compare};
+use crate::plan::Compare;
 use crate::policy::balance::Ask;
 use crate::policy::outlier::Outcome;
-use crate::upstream::{Avoid, Closed, ConnectError, Installed, LocalCluster, LocalEndpoint, Upstream, open, read_head};
+use crate::upstream::{Admitted, Avoid, Closed, Installed, LocalCluster, LocalEndpoint, Upstream, read_head};
 
 /// A copy, ready to be sent.
 pub(super) struct Shadow {
@@ -53,16 +52,6 @@ pub(super) struct Shadow {
     pub(super) compare: Compare,
     /// Given back when the mirror has answered.
     pub(super) place: Option<Place>,
-}
-
-/// Counts a copy that gets no connection, and says how it ends.
-fn refused(local: &LocalCluster, error: ConnectError) -> Ended {
-    local.stats.upstream_rq_pending_failure_eject.inc();
-    match error {
-        ConnectError::Failed(error) => Ended::ConnectFailed(error),
-        ConnectError::TimedOut => Ended::ConnectTimedOut,
-        ConnectError::Tls(failure) => Ended::TlsFailed(failure),
-    }
 }
 
 /// What is noted of a copy while it runs.
@@ -139,22 +128,21 @@ impl Shadow {
     /// Sends the copy and reads its answer. Returns also the status of that.
     async fn send(&self, digest: Option<&RefCell<XxHash64>>) -> (Fate, u16) {
         let notes = Notes::default();
-        let Some((cluster, local)) = self.installed.cluster(self.cluster) else {
+        let Some((_, local)) = self.installed.cluster(self.cluster) else {
             return (Fate::Ended(Ended::NoCluster), 0);
         };
         local.stats.mirrored();
         // Envoy's copies carry no hash either: which endpoint of a hashing cluster gets one is drawn.
         let ask = Ask { hash: None, now: self.begun };
         let picked = self.core.with_rng(|rng| local.pick(ask, Avoid::default(), rng));
-        let chosen = picked.and_then(|id| Some((local.endpoint(id)?, cluster.endpoints.get(id.index())?.address, id)));
-        let Some((endpoint, address, id)) = chosen else {
+        let Some((endpoint, id)) = picked.and_then(|id| Some((local.endpoint(id)?, id))) else {
             local.stats.upstream_cx_none_healthy.inc();
             local.stats.mirrored().response(503);
             return (Fate::Ended(Ended::NoEndpoint), 0);
         };
         let mut timer = Timer::default();
         let fate = {
-            let sent = pin!(self.exchange((cluster, local), (endpoint, address, id), &notes, digest));
+            let sent = pin!(self.exchange(local, (endpoint, id), &notes, digest));
             let doomed = pin!(poll_fn(|cx| self.line.poll_doom(self.timeout, &mut timer, cx)));
             match race(sent, doomed).await {
                 Either::Left(ended) => Fate::Ended(ended),
@@ -172,21 +160,22 @@ impl Shadow {
     /// Sends the copy, once more if the connection that it reused had just been closed.
     async fn exchange(
         &self,
-        (cluster, local): (&Cluster, &LocalCluster),
-        (endpoint, address, id): (&LocalEndpoint, SocketAddr, EndpointId),
+        local: &LocalCluster,
+        (endpoint, id): (&Rc<LocalEndpoint>, EndpointId),
         notes: &Notes,
         digest: Option<&RefCell<XxHash64>>,
     ) -> Ended {
         notes.active.replace(Some(Active::begin(local, endpoint)));
         let mut fresh = false;
         loop {
-            let mut upstream = match self.connection((cluster, local), endpoint, address, fresh).await {
+            let mut upstream = match self.connection(local, endpoint, fresh).await {
                 Ok(upstream) => upstream,
                 Err(ended) => return ended,
             };
             notes.connected.set(true);
             local.report(Some(id), Outcome::Connected);
             local.stats.upstream_rq_total.inc();
+            endpoint.stats.rq_total.inc();
             let reused = upstream.begin_request();
             let received = notes.received.get();
             let (ended, reusable) = self.carry(&mut upstream, (local, id), notes, digest).await;
@@ -210,23 +199,19 @@ impl Shadow {
     /// A connection to the endpoint: one that rests, unless it must be `fresh`, or a new one.
     async fn connection(
         &self,
-        (cluster, local): (&Cluster, &LocalCluster),
-        endpoint: &LocalEndpoint,
-        address: SocketAddr,
+        local: &LocalCluster,
+        endpoint: &Rc<LocalEndpoint>,
         fresh: bool,
     ) -> Result<Upstream, Ended> {
         let name = match &local.shared.tls {
             None => None,
-            Some(tls) => Some(tls.name(self.host()).map_err(|error| refused(local, error))?),
+            Some(tls) => Some(tls.name(self.host())?),
         };
-        if let Some(upstream) = if fresh { None } else { endpoint.check_out(name.as_ref()) } {
-            return Ok(upstream);
+        match local.admit(endpoint, name, fresh, &self.core.buffers) {
+            Ok(Admitted::Now(upstream)) => Ok(upstream),
+            Ok(Admitted::Pending(mut pending)) => Ok(pending.connection().await?),
+            Err(_) => Err(Ended::Overflow),
         }
-        let name = name.map(|name| name.to_owned());
-        let pending = Pending::begin(local);
-        let opened = open(cluster, local, endpoint, address, name, &self.core.buffers).await;
-        pending.end(true);
-        opened.map_err(|error| refused(local, error))
     }
 
     /// The Host of the copy.

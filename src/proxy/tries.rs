@@ -23,7 +23,7 @@ use crate::io::{self, Buf, Either, Reader, Timer, TlsFailure, race};
 use crate::observe::flags::Flags;
 use crate::plan::{Cluster, EndpointId, Forward};
 use crate::policy::retry::{Next, Outcome, RetryPolicy};
-use crate::upstream::{Avoid, Installed, LocalCluster};
+use crate::upstream::{Avoid, Installed, LocalCluster, Permit};
 
 /// What the tries of a request share.
 pub(super) struct Tries<'p> {
@@ -133,17 +133,20 @@ pub(super) struct Retries<'p> {
     pub(super) attempt: u32,
     /// The endpoint of the try under way.
     pub(super) at: Option<EndpointId>,
+    /// The permit of the retry under way, where retries are limited.
+    permit: Option<Permit>,
 }
 
 impl Retries<'_> {
     /// Whether the request is tried again after this outcome. Counts, and says in the story why not.
     pub(super) fn again(
-        &self,
+        &mut self,
         outcome: Outcome,
         progress: &Progress,
         local: &LocalCluster,
         story: &mut Story<'_>,
     ) -> bool {
+        self.permit = None; // the outcome of the retry that it was for is known
         let Some(policy) = self.policy.filter(|_| progress.replayable.get()) else { return false };
         match policy.next(outcome, self.attempt - 1) {
             Next::Keep { retried: false } => {}
@@ -160,7 +163,19 @@ impl Retries<'_> {
                     route.upstream_rq_retry_limit_exceeded.inc();
                 }
             }
-            Next::Again => return true,
+            Next::Again => match local.admit_retry() {
+                Ok(permit) => {
+                    self.permit = permit;
+                    return true;
+                }
+                Err(_) => {
+                    story.flags.insert(Flags::UO);
+                    local.stats.upstream_rq_retry_overflow.inc();
+                    if let Some(route) = story.route_stats {
+                        route.upstream_rq_retry_overflow.inc();
+                    }
+                }
+            },
         }
         false
     }
@@ -206,7 +221,7 @@ impl<'p> Tries<'p> {
             progress.whole.set(true);
             progress.ended.set((!asked.tunnel()).then(io::now));
         }
-        Ok(Self { upload, progress, retries: Retries { policy, attempt: 1, at: None }, patience })
+        Ok(Self { upload, progress, retries: Retries { policy, attempt: 1, at: None, permit: None }, patience })
     }
 
     /// After the last one.
@@ -266,7 +281,7 @@ pub(super) async fn run_undeclared(
     session: &mut Session,
     installed: &Installed,
     story: &mut Story<'_>,
-    (cluster, local): (&Cluster, &LocalCluster),
+    local: &LocalCluster,
     asked: &Asked,
     addresses: &[std::net::SocketAddr],
 ) -> Run {
@@ -274,7 +289,7 @@ pub(super) async fn run_undeclared(
         Ok(tries) => tries,
         Err(ended) => return Run::failed(ended, false),
     };
-    let run = attempt::run_undeclared(session, installed, story, (cluster, local), asked, addresses, &mut tries).await;
+    let run = attempt::run_undeclared(session, installed, story, local, asked, addresses, &mut tries).await;
     tries.end(session, story, local);
     run
 }
@@ -286,6 +301,7 @@ fn outcome(ended: &Ended, progress: &Progress) -> Option<Outcome> {
         Ended::ConnectFailed(_) | Ended::ConnectTimedOut | Ended::TlsFailed(_) => Outcome::ConnectFailed,
         Ended::UpstreamReset | Ended::TlsBroke(_) => Outcome::Reset { sent: progress.written.get() > 0 },
         Ended::UpstreamProtocol => Outcome::Reset { sent: true },
+        Ended::Overflow => Outcome::Overflow,
         Ended::TryTimedOut => Outcome::TimedOut,
         // Whole answers too: what their status means was asked when their head came.
         _ => return None,

@@ -2,13 +2,18 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::installed::{LocalCluster, LocalEndpoint};
+use super::installed::LocalEndpoint;
 use super::pool::Upstream;
 use super::secure::tls_error;
-use crate::io::{BufPool, Conn, ServerName, TlsFailure, connect, now};
-use crate::plan::Cluster;
+use super::shared::SharedCluster;
+use crate::io::{Conn, ServerName, TlsFailure, connect, now};
+use crate::observe::stats::ClusterStats;
+use crate::plan::{Cluster, Keepalive};
+use crate::policy::permits::RetryBudget;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -24,45 +29,79 @@ pub enum ConnectError {
     Tls(TlsFailure),
 }
 
-/// Connects to `address`, an endpoint of `cluster`, to speak HTTP/1.1. Where the cluster has TLS, the server there is to be
-/// `name`.
-///
-/// # Errors
-/// See [`ConnectError`].
-pub async fn open(
-    cluster: &Cluster,
-    local: &LocalCluster,
-    endpoint: &LocalEndpoint,
-    address: SocketAddr,
-    name: Option<ServerName<'static>>,
-    buffers: &BufPool,
-) -> Result<Upstream, ConnectError> {
-    local.stats.upstream_cx_http1_total.inc();
-    open_raw(cluster, local, endpoint, address, name, buffers).await
+impl ConnectError {
+    /// The same error, for somebody else who waited.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::TimedOut => Self::TimedOut,
+            Self::Tls(failure) => Self::Tls(failure.clone()),
+            Self::Failed(error) => Self::Failed(match error.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => error.kind().into(),
+            }),
+        }
+    }
 }
 
-/// Connects to `address`, an endpoint of `cluster`, for bytes that are none of ours to understand.
+/// What a cluster says of each of its connections.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    connect_timeout: Duration,
+    keepalive: Option<Keepalive>,
+    pub(super) max_requests: Option<NonZeroU32>,
+    pub(super) max_duration: Option<Duration>,
+    pub(super) retry_budget: Option<RetryBudget>,
+}
+
+impl Terms {
+    pub(super) fn of(cluster: &Cluster) -> Self {
+        Self {
+            connect_timeout: cluster.connect_timeout,
+            keepalive: cluster.keepalive,
+            max_requests: cluster.max_requests,
+            max_duration: cluster.max_duration,
+            retry_budget: cluster.limits.retry_budget,
+        }
+    }
+}
+
+/// Connects to an endpoint, to speak HTTP/1.1. Where the cluster has TLS, the server there is to be `name`.
 ///
 /// # Errors
 /// See [`ConnectError`].
-pub async fn open_raw(
-    cluster: &Cluster,
-    local: &LocalCluster,
+pub(super) async fn open(
+    terms: Terms,
+    (stats, shared): (&Arc<ClusterStats>, &SharedCluster),
     endpoint: &LocalEndpoint,
-    address: SocketAddr,
     name: Option<ServerName<'static>>,
-    buffers: &BufPool,
 ) -> Result<Upstream, ConnectError> {
-    let stats = &local.stats;
+    stats.upstream_cx_http1_total.inc();
+    open_raw(terms, (stats, shared), endpoint, name).await
+}
+
+/// Connects to an endpoint, for bytes that are none of ours to understand.
+///
+/// # Errors
+/// See [`ConnectError`].
+pub(super) async fn open_raw(
+    terms: Terms,
+    (stats, shared): (&Arc<ClusterStats>, &SharedCluster),
+    endpoint: &LocalEndpoint,
+    name: Option<ServerName<'static>>,
+) -> Result<Upstream, ConnectError> {
     stats.upstream_cx_total.inc();
     endpoint.stats.cx_total.inc();
-    let begun = now();
-    match ready(local, address, name.clone(), begun + cluster.connect_timeout).await {
+    let (begun, address) = (now(), endpoint.address());
+    match ready((stats, shared), address, name.clone(), begun + terms.connect_timeout).await {
         Ok(conn) => {
             let opened = now();
             let took = opened.duration_since(begun).as_millis();
             stats.upstream_cx_connect_ms.record(u64::try_from(took).unwrap_or(u64::MAX));
-            Ok(Upstream::new(conn, (address, name), buffers.body(), opened, stats.clone(), endpoint.stats.clone()))
+            if let Some(Keepalive { probes, time, interval }) = terms.keepalive {
+                // Refused for a connection that is gone already, or for times beyond what the kernel counts to.
+                let _ = conn.handle.keep_alive(time, interval, probes);
+            }
+            Ok(Upstream::new(conn, &terms, (address, name), opened, stats.clone(), endpoint.stats.clone()))
         }
         Err(error) => {
             stats.upstream_cx_connect_fail.inc();
@@ -77,7 +116,7 @@ pub async fn open_raw(
 
 /// A connection over which requests can be sent.
 async fn ready(
-    local: &LocalCluster,
+    (stats, shared): (&ClusterStats, &SharedCluster),
     address: SocketAddr,
     name: Option<ServerName<'static>>,
     deadline: Instant,
@@ -86,9 +125,9 @@ async fn ready(
         io::ErrorKind::TimedOut => ConnectError::TimedOut,
         _ => ConnectError::Failed(error),
     })?;
-    match (&local.shared.tls, name) {
+    match (&shared.tls, name) {
         (None, _) => Ok(conn),
         (Some(_), None) => Err(ConnectError::Tls(TlsFailure::NoName)),
-        (Some(tls), Some(name)) => tls.secure(conn, name, deadline, local.stats.ssl()).await,
+        (Some(tls), Some(name)) => tls.secure(conn, name, deadline, stats.ssl()).await,
     }
 }

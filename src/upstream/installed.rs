@@ -10,6 +10,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::admission::Admission;
+use super::connect::Terms;
+use super::handoff::Desk;
 use super::health::{Avoid, LocalHealth};
 use super::pool::{Closed, Idle, Upstream};
 use super::shared::{SharedCluster, SharedClusters};
@@ -75,10 +78,11 @@ pub struct Joined {
 impl Installed {
     /// Joins a plan with its counters and with what all cores share of it, with empty pools.
     #[must_use]
-    pub fn new(plan: Plan, stats: CoreStats, shared: SharedClusters, rng: &mut Rng) -> Self {
+    pub fn new(plan: Plan, stats: CoreStats, shared: SharedClusters, desk: &Rc<Desk>, rng: &mut Rng) -> Self {
         let clusters = plan.clusters.iter().enumerate();
-        let clusters =
-            clusters.map(|(at, cluster)| LocalCluster::new(cluster, stats.join(at, &shared), None, rng)).collect();
+        let clusters = clusters
+            .map(|(at, cluster)| LocalCluster::new(cluster, stats.join(at, &shared), None, desk, rng))
+            .collect();
         Self { plan: Arc::new(plan), stats: Arc::new(stats), shared, clusters }
     }
 
@@ -86,7 +90,14 @@ impl Installed {
     /// same one, and an endpoint that stays in its cluster keeps its connections. The idle connections of the others
     /// are closed.
     #[must_use]
-    pub fn after(old: &Self, plan: Plan, stats: CoreStats, shared: SharedClusters, rng: &mut Rng) -> Self {
+    pub fn after(
+        old: &Self,
+        plan: Plan,
+        stats: CoreStats,
+        shared: SharedClusters,
+        desk: &Rc<Desk>,
+        rng: &mut Rng,
+    ) -> Self {
         let before = || old.clusters.iter();
         before().for_each(|cluster| cluster.set_gone(true));
         let by_name: HashMap<&str, &Rc<LocalCluster>, foldhash::fast::FixedState> =
@@ -97,7 +108,7 @@ impl Installed {
             .enumerate()
             .map(|(at, cluster)| match by_name.get(cluster.name.as_str()) {
                 Some(local) if local.plan == *cluster => Rc::clone(local),
-                known => LocalCluster::new(cluster, stats.join(at, &shared), known.copied(), rng),
+                known => LocalCluster::new(cluster, stats.join(at, &shared), known.copied(), desk, rng),
             })
             .collect();
         clusters.iter().for_each(|cluster| cluster.set_gone(false));
@@ -108,10 +119,17 @@ impl Installed {
     /// The same plan with other members of one cluster. An endpoint that stays keeps its connections; the idle
     /// connections of the others are closed. `None`: the cluster is not the one that was at this place of the plan.
     #[must_use]
-    pub fn with_members(&self, id: ClusterId, cluster: &Arc<Cluster>, joined: Joined, rng: &mut Rng) -> Option<Self> {
+    pub fn with_members(
+        &self,
+        id: ClusterId,
+        cluster: &Arc<Cluster>,
+        joined: Joined,
+        desk: &Rc<Desk>,
+        rng: &mut Rng,
+    ) -> Option<Self> {
         let old = self.clusters.get(id.index()).filter(|old| old.plan.name == cluster.name)?;
         old.set_gone(true);
-        let new = LocalCluster::new(cluster, joined, Some(old), rng);
+        let new = LocalCluster::new(cluster, joined, Some(old), desk, rng);
         new.set_gone(false);
         old.close_gone();
         let mut clusters = self.clusters.clone();
@@ -180,11 +198,15 @@ pub struct LocalCluster {
     endpoints: Vec<Rc<LocalEndpoint>>,
     /// Those that requests name themselves.
     undeclared: Rc<Undeclared>,
+    /// Who shares its connections out; `None` where nothing was ever limited.
+    admission: Option<Rc<Admission>>,
 }
 
 /// One endpoint on one core.
 #[derive(Debug)]
 pub struct LocalEndpoint {
+    /// Where it is. One that is known by its name moves with that.
+    address: Cell<SocketAddr>,
     /// This core's counters of the endpoint; its active requests are what LEAST_REQUEST compares.
     pub stats: Arc<EndpointStats>,
     /// When it came into its cluster, for `warmup`.
@@ -192,6 +214,12 @@ pub struct LocalEndpoint {
     idle: RefCell<Vec<Idle>>,
     /// The plan in force has no such endpoint.
     gone: Cell<bool>,
+    /// Its connections are limited, so that one without a permit is not to be kept.
+    limited: Cell<bool>,
+    /// Requests in line for a connection to it.
+    pub(super) waiting: Cell<u32>,
+    /// Connections to it on their way, where they are limited.
+    pub(super) connecting: Cell<u32>,
 }
 
 impl CoreStats {
@@ -207,7 +235,7 @@ impl CoreStats {
 
 impl LocalCluster {
     /// A cluster with the endpoints that it shares with `old`, the cluster of this name before it.
-    fn new(cluster: &Arc<Cluster>, joined: Joined, old: Option<&Rc<Self>>, rng: &mut Rng) -> Rc<Self> {
+    fn new(cluster: &Arc<Cluster>, joined: Joined, old: Option<&Rc<Self>>, desk: &Rc<Desk>, rng: &mut Rng) -> Rc<Self> {
         let now = io::now();
         let Joined { stats, endpoints: endpoint_stats, shared } = joined;
         let endpoints: Vec<Rc<LocalEndpoint>> = cluster
@@ -218,9 +246,12 @@ impl LocalCluster {
                 // What was agreed on with other settings is not what these ask for.
                 let kept = old.filter(|old| old.plan.tls == cluster.tls).and_then(|old| {
                     let place = old.plan.place_before(cluster, member.address)?;
-                    old.endpoints.get(place).cloned()
+                    let kept = old.endpoints.get(place)?;
+                    kept.address.set(member.address);
+                    Some(kept.clone())
                 });
-                kept.unwrap_or_else(|| LocalEndpoint::new(endpoint_stats.get(at).cloned().unwrap_or_default(), now))
+                let stats = || endpoint_stats.get(at).cloned().unwrap_or_default();
+                kept.unwrap_or_else(|| LocalEndpoint::new(member.address, stats(), now, false))
             })
             .collect();
         let members: Vec<Member> = cluster
@@ -237,7 +268,26 @@ impl LocalCluster {
         let balancer = RefCell::new(balancer);
         let health = cluster.outlier.as_ref().map(LocalHealth::new);
         let undeclared = old.map(|old| old.undeclared.clone()).unwrap_or_default();
-        Rc::new(Self { plan: cluster.clone(), stats, shared, balancer, health, endpoints, undeclared })
+        let admission = shared.breaker.as_ref().map(|breaker| {
+            let known = old.and_then(|old| old.admission.clone()).filter(|known| known.is_of(breaker));
+            let install = || Admission::new(breaker, desk, &stats, &shared, cluster);
+            known.unwrap_or_else(install)
+        });
+        if let Some(admission) = &admission {
+            endpoints.iter().for_each(|endpoint| endpoint.begin_limits());
+            undeclared.begin_limits();
+            admission.install(cluster, &shared, &endpoints, &undeclared);
+        }
+        Rc::new(Self { plan: cluster.clone(), stats, shared, balancer, health, endpoints, undeclared, admission })
+    }
+
+    pub(super) fn admission(&self) -> Option<&Rc<Admission>> {
+        self.admission.as_ref()
+    }
+
+    /// What connections to it are opened with.
+    pub(super) fn terms(&self) -> Terms {
+        Terms::of(&self.plan)
     }
 
     /// Says whether the plan in force has the endpoints.
@@ -289,8 +339,8 @@ impl LocalCluster {
 
     /// The core's side of an endpoint that [`LocalCluster::pick`] named.
     #[must_use]
-    pub fn endpoint(&self, id: EndpointId) -> Option<&LocalEndpoint> {
-        self.endpoints.get(id.index()).map(Rc::as_ref)
+    pub fn endpoint(&self, id: EndpointId) -> Option<&Rc<LocalEndpoint>> {
+        self.endpoints.get(id.index())
     }
 
     /// The core's side of a host that a request names itself, which is no member.
@@ -312,8 +362,36 @@ impl LocalCluster {
 }
 
 impl LocalEndpoint {
-    pub(super) fn new(stats: Arc<EndpointStats>, since: Instant) -> Rc<Self> {
-        Rc::new(Self { stats, since, idle: RefCell::default(), gone: Cell::new(false) })
+    pub(super) fn new(address: SocketAddr, stats: Arc<EndpointStats>, since: Instant, limited: bool) -> Rc<Self> {
+        let (idle, gone, limited) = (RefCell::default(), Cell::new(false), Cell::new(limited));
+        Rc::new(Self {
+            address: Cell::new(address),
+            stats,
+            since,
+            idle,
+            gone,
+            limited,
+            waiting: Cell::new(0),
+            connecting: Cell::new(0),
+        })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address.get()
+    }
+
+    /// Requests in line for a connection to it, but for those whose connection is on its way.
+    pub(super) fn need(&self) -> u32 {
+        self.waiting.get().saturating_sub(self.connecting.get())
+    }
+
+    /// Connections need a permit from now on: those without are not used again.
+    pub(super) fn begin_limits(&self) {
+        if !self.limited.replace(true) {
+            self.close_idle();
+        }
     }
 
     /// Closes idle connections that the upstream has ended, or that lay idle for longer than `limit`.
@@ -325,6 +403,8 @@ impl LocalEndpoint {
             *budget -= 1;
             if limit.is_some_and(|limit| now.duration_since(idle.since) >= limit) {
                 stats.upstream_cx_idle_timeout.inc();
+                idle.upstream.closed_by(Closed::Local);
+            } else if !idle.upstream.may_go_on(now) {
                 idle.upstream.closed_by(Closed::Local);
             } else if !idle.upstream.is_quiet() {
                 idle.upstream.closed_by(Closed::Remote);
@@ -345,9 +425,20 @@ impl LocalEndpoint {
         drop(idle);
     }
 
+    /// Since when the connection has lain idle that has done so longest.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        self.idle.borrow().first().map(|idle| idle.since)
+    }
+
+    /// That connection.
+    pub(super) fn take_oldest(&self) -> Option<Upstream> {
+        let mut idle = self.idle.borrow_mut();
+        (!idle.is_empty()).then(|| idle.remove(0).upstream)
+    }
+
     /// The connection that was used last, if one lies idle and the upstream has not ended it meanwhile. Over TLS one to
     /// `name`; `None`: any.
-    pub fn check_out(&self, name: Option<&ServerName<'_>>) -> Option<Upstream> {
+    pub(super) fn check_out(&self, name: Option<&ServerName<'_>>, buffers: &BufPool) -> Option<Upstream> {
         loop {
             let idle = {
                 let mut idle = self.idle.borrow_mut();
@@ -356,20 +447,34 @@ impl LocalEndpoint {
             };
             let mut upstream = idle.upstream;
             if upstream.is_quiet() {
-                upstream.wake();
+                upstream.wake(buffers);
                 return Some(upstream);
             }
             upstream.closed_by(Closed::Remote);
         }
     }
 
-    /// Puts a connection to rest whose exchange is complete on both sides and left nothing behind; closes it if a
-    /// reload has taken the endpoint out of its cluster meanwhile.
-    pub fn check_in(&self, mut upstream: Upstream, buffers: &BufPool, now: Instant) {
-        if !upstream.rest(buffers) {
-            upstream.closed_by(Closed::Remote);
-        } else if !self.gone.get() {
+    /// Takes a connection back whose exchange is complete on both sides and left nothing behind: it rests here, goes to
+    /// whoever waits for one, or is closed, if its time has come or a reload has taken the endpoint out of its cluster
+    /// meanwhile.
+    pub fn check_in(self: &Rc<Self>, mut upstream: Upstream, buffers: &BufPool, now: Instant) {
+        upstream.end_request(buffers);
+        if let Some(admission) = upstream.place().map(|place| place.admission().clone()) {
+            admission.settle(upstream, self, false);
+        } else if upstream.may_go_on(now) && !self.limited.get() {
+            self.put(upstream, buffers, now);
+        }
+    }
+
+    /// Lays a connection to rest.
+    pub(super) fn put(&self, mut upstream: Upstream, buffers: &BufPool, now: Instant) {
+        if self.gone.get() {
+            return;
+        }
+        if upstream.rest(buffers) {
             self.idle.borrow_mut().push(Idle { upstream, since: now });
+        } else {
+            upstream.closed_by(Closed::Remote);
         }
     }
 }
@@ -390,7 +495,7 @@ mod tests {
     }
 
     fn joined(cluster: Cluster, old: Option<&Rc<LocalCluster>>) -> Rc<LocalCluster> {
-        LocalCluster::new(&Arc::new(cluster), Joined::default(), old, &mut Rng::seeded(1))
+        LocalCluster::new(&Arc::new(cluster), Joined::default(), old, &Desk::new(0, Rc::default()), &mut Rng::seeded(1))
     }
 
     /// Where each endpoint of `before` is in `after`.

@@ -4,17 +4,24 @@
 //! response head is, and must never know a route, a downstream connection or how often a request is tried: that is
 //! `proxy`'s, its only caller beside `worker`'s sweep.
 
+mod admission;
 mod connect;
+mod connection;
 mod exchange;
+mod handoff;
 mod health;
 mod installed;
+mod pending;
 mod pool;
 mod secure;
 mod shared;
 mod undeclared;
 
-pub use connect::{ConnectError, open, open_raw};
+pub use admission::{NoConnection, Overflow, Permit};
+pub use connect::ConnectError;
+pub use connection::{Admitted, Pending};
 pub use exchange::{HeadError, read_head};
+pub use handoff::{Desk, Letter, Peer};
 pub use health::Avoid;
 pub use installed::{CoreStats, Installed, Joined, LocalCluster, LocalEndpoint, Remains};
 pub use pool::{Closed, Upstream};

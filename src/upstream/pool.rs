@@ -5,10 +5,13 @@
 //! a single operation in flight: the read of whatever comes next.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::io::{Buf, BufPool, Conn, Handle, Reader, ServerName, Writer};
+use super::admission::{Listed, Permit, Place};
+use super::connect::Terms;
+use crate::io::{Buf, BufPool, Conn, Handle, Parked, Reader, ServerName, Writer};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 
 /// Who ended a connection.
@@ -32,7 +35,8 @@ pub(super) struct Idle {
 pub struct Upstream {
     /// The receiving side.
     pub reader: Reader,
-    /// The sending side.
+    /// The sending side. Dropped, it sends our end of the stream before anything below gives a permit back: the upstream
+    /// hears of the end of this connection before it hears of the next one.
     pub writer: Writer,
     /// What was received and not yet consumed.
     pub buf: Buf,
@@ -42,29 +46,96 @@ pub struct Upstream {
     /// Over TLS, who the server has proved to be.
     name: Option<ServerName<'static>>,
     local: Option<SocketAddr>,
+    life: Life,
+    /// That of the request under way, where requests are limited.
+    request: Option<Permit>,
+    open: Open,
+}
+
+/// How far a connection has come, and how far it may go.
+#[derive(Debug, Clone, Copy)]
+struct Life {
     opened: Instant,
     requests: u64,
-    closed: Closed,
-    in_use: bool,
-    cluster: Arc<ClusterStats>,
-    endpoint: Arc<EndpointStats>,
+    max_requests: Option<NonZeroU32>,
+    expires: Option<Instant>,
+}
+
+/// A connection that goes from one core to another.
+#[derive(Debug)]
+pub(super) struct Moved {
+    socket: Parked,
+    peer: SocketAddr,
+    life: Life,
 }
 
 impl Upstream {
     pub(super) fn new(
         conn: Conn,
-        (peer, name): (SocketAddr, Option<ServerName<'static>>),
-        buf: Buf,
+        terms: &Terms,
+        to: (SocketAddr, Option<ServerName<'static>>),
         opened: Instant,
         cluster: Arc<ClusterStats>,
         endpoint: Arc<EndpointStats>,
     ) -> Self {
-        cluster.upstream_cx_active.inc();
-        endpoint.cx_active.inc();
+        let expires = terms.max_duration.and_then(|most| opened.checked_add(most));
+        let life = Life { opened, requests: 0, max_requests: terms.max_requests, expires };
+        Self::over(conn, to, life, cluster, endpoint)
+    }
+
+    fn over(
+        conn: Conn,
+        (peer, name): (SocketAddr, Option<ServerName<'static>>),
+        life: Life,
+        cluster: Arc<ClusterStats>,
+        endpoint: Arc<EndpointStats>,
+    ) -> Self {
         let local = conn.handle.local_addr().ok();
         let Conn { reader, writer, handle } = conn;
-        let (requests, closed, in_use) = (0, Closed::Local, true);
-        Self { reader, writer, buf, handle, peer, name, local, opened, requests, closed, in_use, cluster, endpoint }
+        let open = Open::begin(life.opened, cluster, endpoint);
+        Self { reader, writer, buf: Buf::default(), handle, peer, name, local, life, request: None, open }
+    }
+
+    /// A connection that has come from another core.
+    ///
+    /// # Errors
+    /// When the driver cannot take another descriptor.
+    pub(super) fn arrived(
+        moved: Moved,
+        cluster: Arc<ClusterStats>,
+        endpoint: Arc<EndpointStats>,
+    ) -> std::io::Result<Self> {
+        Ok(Self::over(moved.socket.unpark()?, (moved.peer, None), moved.life, cluster, endpoint))
+    }
+
+    /// Takes the connection out of this core's hands, with its permit; the connection is closed instead where something is
+    /// in flight on it.
+    pub(super) fn leave(self) -> (Option<Place>, Option<Moved>) {
+        let Self { reader, writer, handle, peer, life, mut open, .. } = self;
+        open.listed = None;
+        let socket = Conn { reader, writer, handle }.park();
+        open.moved = socket.is_some();
+        (open.place.take(), socket.map(|socket| Moved { socket, peer, life }))
+    }
+
+    /// The connection is one of those that are limited.
+    pub(super) fn hold(&mut self, place: Place, listed: Listed) {
+        (self.open.place, self.open.listed) = (Some(place), Some(listed));
+    }
+
+    /// The permit that it holds, where connections are limited.
+    pub(super) fn place(&self) -> Option<&Place> {
+        self.open.place.as_ref()
+    }
+
+    /// Closes the connection and keeps its permit.
+    pub(super) fn into_place(mut self) -> Option<Place> {
+        self.open.place.take()
+    }
+
+    /// The permit of the request that is about to begin on it.
+    pub(super) fn serve(&mut self, request: Permit) {
+        self.request = Some(request);
     }
 
     /// Whom it goes to.
@@ -86,22 +157,57 @@ impl Upstream {
 
     /// Counts a request onto the connection; true if it is not the first.
     pub fn begin_request(&mut self) -> bool {
-        self.requests += 1;
-        self.requests > 1
+        self.life.requests += 1;
+        if self.used_up() {
+            self.open.cluster.upstream_cx_max_requests.inc();
+        }
+        self.is_used()
+    }
+
+    /// Whether more than one request has begun on it.
+    fn is_used(&self) -> bool {
+        self.life.requests > 1
+    }
+
+    /// Whether any request has begun on it.
+    pub(super) fn has_served(&self) -> bool {
+        self.life.requests > 0
+    }
+
+    /// Whether it has carried as many requests as it may.
+    fn used_up(&self) -> bool {
+        self.life.max_requests.is_some_and(|most| self.life.requests >= u64::from(most.get()))
+    }
+
+    /// Whether another request may be sent on it; the first one may in any case. Counts if it is too old for that.
+    pub(super) fn may_go_on(&self, now: Instant) -> bool {
+        if !self.has_served() {
+            return true;
+        }
+        let old = self.life.expires.is_some_and(|end| now >= end);
+        if old {
+            self.open.cluster.upstream_cx_max_duration_reached.inc();
+        }
+        !old && !self.used_up()
     }
 
     /// Remembers who ended the connection, for the statistics; this side, if nobody says otherwise.
     pub fn closed_by(&mut self, closed: Closed) {
-        self.closed = closed;
+        self.open.closed = closed;
+    }
+
+    /// The request on it is over.
+    pub(super) fn end_request(&mut self, buffers: &BufPool) {
+        buffers.put(std::mem::take(&mut self.buf));
+        self.request = None;
+        self.open.in_use = false;
     }
 
     /// Lays the connection to rest, with a read under way that tells when the upstream speaks or leaves; false if it has
     /// done so already. The read costs nothing: it is the next response's, begun early. Instead of a peek before every
     /// reuse, which would be the only system call of a request.
     pub(super) fn rest(&mut self, buffers: &BufPool) -> bool {
-        buffers.put(std::mem::take(&mut self.buf));
         self.reader.arm(buffers.head());
-        self.in_use = false;
         self.is_quiet()
     }
 
@@ -110,17 +216,46 @@ impl Upstream {
         self.reader.finished().is_none()
     }
 
-    /// Takes the connection from its rest; its read goes on.
-    pub(super) fn wake(&mut self) {
-        self.in_use = true;
+    /// Takes the connection from its rest, or from its way to here; a read that was begun goes on.
+    pub(super) fn wake(&mut self, buffers: &BufPool) {
+        self.open.in_use = true;
+        if !self.reader.armed() {
+            self.buf = buffers.body();
+        }
     }
 }
 
-impl Drop for Upstream {
+/// Counts a connection for as long as it is open.
+#[derive(Debug)]
+struct Open {
+    opened: Instant,
+    closed: Closed,
+    in_use: bool,
+    /// It goes on, on another core.
+    moved: bool,
+    cluster: Arc<ClusterStats>,
+    endpoint: Arc<EndpointStats>,
+    listed: Option<Listed>,
+    place: Option<Place>,
+}
+
+impl Open {
+    fn begin(opened: Instant, cluster: Arc<ClusterStats>, endpoint: Arc<EndpointStats>) -> Self {
+        cluster.upstream_cx_active.inc();
+        endpoint.cx_active.inc();
+        let closed = Closed::Local;
+        Self { opened, closed, in_use: false, moved: false, cluster, endpoint, listed: None, place: None }
+    }
+}
+
+impl Drop for Open {
     fn drop(&mut self) {
         let stats = &self.cluster;
         stats.upstream_cx_active.dec();
         self.endpoint.cx_active.dec();
+        if self.moved {
+            return;
+        }
         stats.upstream_cx_destroy.inc();
         let (side, side_active) = match self.closed {
             Closed::Local => (&stats.upstream_cx_destroy_local, &stats.upstream_cx_destroy_local_with_active_rq),

@@ -30,15 +30,15 @@ pub struct SharedCluster {
 pub type SharedClusters = Arc<[Arc<SharedCluster>]>;
 
 impl SharedCluster {
-    /// The clusters of a first plan.
+    /// The clusters of a first plan, for so many cores.
     #[must_use]
-    pub fn all(plan: &Plan) -> SharedClusters {
-        plan.clusters.iter().map(|cluster| Arc::new(Self::new(cluster, None))).collect()
+    pub fn all(plan: &Plan, cores: usize) -> SharedClusters {
+        plan.clusters.iter().map(|cluster| Arc::new(Self::new(cluster, None, cores))).collect()
     }
 
     /// The clusters of a plan after `old`. New limits hold from now on, also for who still answers by the old plan.
     #[must_use]
-    pub fn all_after(plan: &Plan, old: (&Plan, &SharedClusters)) -> SharedClusters {
+    pub fn all_after(plan: &Plan, old: (&Plan, &SharedClusters), cores: usize) -> SharedClusters {
         let before: HashMap<&str, (&Cluster, &Self)> = old
             .0
             .clusters
@@ -46,23 +46,24 @@ impl SharedCluster {
             .zip(old.1.iter())
             .map(|(cluster, shared)| (cluster.name.as_str(), (cluster.as_ref(), shared.as_ref())))
             .collect();
-        let after = |cluster: &Arc<Cluster>| Arc::new(Self::new(cluster, before.get(cluster.name.as_str()).copied()));
+        let after =
+            |cluster: &Arc<Cluster>| Arc::new(Self::new(cluster, before.get(cluster.name.as_str()).copied(), cores));
         plan.clusters.iter().map(after).collect()
     }
 
     /// One cluster, with other members than it had before.
     #[must_use]
-    pub fn after(cluster: &Cluster, old: (&Cluster, &Self)) -> Arc<Self> {
-        Arc::new(Self::new(cluster, Some(old)))
+    pub fn after(cluster: &Cluster, old: (&Cluster, &Self), cores: usize) -> Arc<Self> {
+        Arc::new(Self::new(cluster, Some(old), cores))
     }
 
-    fn new(cluster: &Cluster, old: Option<(&Cluster, &Self)>) -> Self {
+    fn new(cluster: &Cluster, old: Option<(&Cluster, &Self)>, cores: usize) -> Self {
         let breaker = match old.and_then(|(_, shared)| shared.breaker.clone()) {
             Some(breaker) => {
                 breaker.resize(&cluster.limits);
                 Some(breaker)
             }
-            None => cluster.limits.any().then(|| Arc::new(Breaker::new(&cluster.limits))),
+            None => cluster.limits.any().then(|| Arc::new(Breaker::new(&cluster.limits, cores))),
         };
         let (health, endpoints) =
             health(cluster, old).map_or_else(Default::default, |(health, endpoints)| (Some(health), endpoints));
@@ -122,33 +123,33 @@ mod tests {
     }
 
     fn next(old: (&Cluster, &SharedCluster), new: &Cluster) -> SharedCluster {
-        SharedCluster::new(new, Some(old))
+        SharedCluster::new(new, Some(old), 1)
     }
 
     #[test]
     fn nothing_limited_is_nothing_shared() {
-        assert!(SharedCluster::new(&cluster(None, &[1]), None).breaker.is_none());
+        assert!(SharedCluster::new(&cluster(None, &[1]), None, 1).breaker.is_none());
     }
 
     #[test]
     fn a_reload_keeps_what_is_taken_and_changes_the_limit() {
         let (one, two, none) = (cluster(Some(1), &[1]), cluster(Some(2), &[1]), cluster(None, &[1]));
-        let first = SharedCluster::new(&one, None);
+        let first = SharedCluster::new(&one, None, 1);
         let limit = |shared: &SharedCluster| shared.breaker.clone().expect("a breaker");
-        assert!(limit(&first).connections.take());
-        assert!(!limit(&first).connections.take());
+        assert!(limit(&first).connections.limit().take());
+        assert!(!limit(&first).connections.limit().take());
         let second = next((&one, &first), &two);
-        assert!(limit(&first).connections.take(), "who holds the old plan follows the new limit");
-        assert!(!limit(&second).connections.take());
+        assert!(limit(&first).connections.limit().take(), "who holds the old plan follows the new limit");
+        assert!(!limit(&second).connections.limit().take());
         let third = next((&two, &second), &none);
-        assert!(limit(&third).connections.take(), "without a limit it still counts");
-        assert_eq!(limit(&third).connections.taken(), 3);
+        assert!(limit(&third).connections.limit().take(), "without a limit it still counts");
+        assert_eq!(limit(&third).connections.limit().taken(), 3);
     }
 
     #[test]
     fn health_stays_with_the_address() {
         let (old, new) = (cluster(None, &[1, 3, 5]), cluster(None, &[2, 3, 5]));
-        let before = SharedCluster::new(&old, None);
+        let before = SharedCluster::new(&old, None, 1);
         let now = next((&old, &before), &new);
         let kept = |at: usize| before.endpoints.iter().position(|health| Arc::ptr_eq(health, &now.endpoints[at]));
         assert_eq!([kept(0), kept(1), kept(2)], [None, Some(1), Some(2)]);
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn ejections_stay_with_who_stays_and_go_with_who_goes() {
         let (old, new) = (ejecting(50, &[1, 3, 5, 7]), ejecting(50, &[2, 3, 5, 8]));
-        let before = SharedCluster::new(&old, None);
+        let before = SharedCluster::new(&old, None, 1);
         assert!(eject(&old, &before, 0) && eject(&old, &before, 1));
         assert!(!eject(&old, &before, 2), "half of them are out");
         let now = next((&old, &before), &new);
@@ -188,7 +189,7 @@ mod tests {
     #[test]
     fn without_outlier_detection_everything_is_forgotten() {
         let (with, without) = (ejecting(100, &[1, 3]), Cluster { outlier: None, ..cluster(None, &[1, 3]) });
-        let first = SharedCluster::new(&with, None);
+        let first = SharedCluster::new(&with, None, 1);
         assert!(eject(&with, &first, 0));
         let second = next((&with, &first), &without);
         assert!(second.health.is_none() && second.endpoints.is_empty());
@@ -202,7 +203,7 @@ mod tests {
         let old = ejecting(100, &[1]);
         let rule = |errors| Some(Outlier { consecutive_5xx: errors, max_ejection_percent: 100, ..Outlier::default() });
         let (high, low) = (Cluster { outlier: rule(9), ..old.clone() }, Cluster { outlier: rule(3), ..old });
-        let first = SharedCluster::new(&high, None);
+        let first = SharedCluster::new(&high, None, 1);
         let report = |cluster: &Cluster, shared: &SharedCluster| {
             let (rule, health) = (cluster.outlier.as_ref().expect("a rule"), shared.health.as_ref().expect("health"));
             rule.report(health, &shared.endpoints[0], Outcome::Answered(500), now);

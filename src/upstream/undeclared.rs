@@ -19,13 +19,18 @@ pub(super) struct Undeclared {
     known: RefCell<HashMap<SocketAddr, Rc<LocalEndpoint>, foldhash::fast::RandomState>>,
     /// The plan in force has no such cluster: connections end with their request.
     pub(super) gone: Cell<bool>,
+    /// Connections to them need permits.
+    limited: Cell<bool>,
 }
 
 impl Undeclared {
     /// The endpoint at this address.
     pub(super) fn at(&self, address: SocketAddr, now: Instant) -> Rc<LocalEndpoint> {
         let mut endpoints = self.known.borrow_mut();
-        endpoints.entry(address).or_insert_with(|| LocalEndpoint::new(Arc::<EndpointStats>::default(), now)).clone()
+        endpoints
+            .entry(address)
+            .or_insert_with(|| LocalEndpoint::new(address, Arc::<EndpointStats>::default(), now, self.limited.get()))
+            .clone()
     }
 
     /// Closes connections that have ended or rested for too long, and forgets endpoints that nobody uses.
@@ -37,6 +42,25 @@ impl Undeclared {
             endpoint.sweep(stats, idle, budget, now);
             Rc::strong_count(endpoint) > 1 || endpoint.rests()
         });
+    }
+
+    /// Connections need a permit from now on: see [`LocalEndpoint::begin_limits`].
+    pub(super) fn begin_limits(&self) {
+        if !self.limited.replace(true) {
+            self.known.borrow().values().for_each(|endpoint| endpoint.begin_limits());
+        }
+    }
+
+    /// The endpoint at this address, if it is in use.
+    pub(super) fn known_at(&self, address: SocketAddr) -> Option<Rc<LocalEndpoint>> {
+        self.known.borrow().get(&address).cloned()
+    }
+
+    /// The endpoint whose connection has lain idle longest, and since when.
+    pub(super) fn longest_idle(&self) -> Option<(Instant, Rc<LocalEndpoint>)> {
+        let known = self.known.borrow();
+        let idle = known.values().filter_map(|endpoint| Some((endpoint.idle_since()?, endpoint.clone())));
+        idle.min_by_key(|(since, _)| *since)
     }
 
     /// Closes every idle connection.

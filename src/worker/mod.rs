@@ -18,7 +18,7 @@ use crate::io::{self, Bell, Driver, Notify, Ringer, Started, race};
 use crate::observe::access_log::AccessLog;
 use crate::plan::{Cluster, ClusterId, Plan};
 use crate::proxy::{Core, CoreParts, Difference, TICK, Whereabouts};
-use crate::upstream::{CoreStats, Joined, Remains, SharedClusters};
+use crate::upstream::{CoreStats, Joined, Letter, Peer, Remains, SharedClusters};
 
 use accept::Doors;
 pub use accept::Socket;
@@ -36,6 +36,13 @@ pub enum Message {
         whereabouts: Whereabouts,
         /// How long it holds; `None`: nobody answered, and what was known before is better than nothing.
         valid: Option<Duration>,
+    },
+    /// Another core has begun, and this is the way to it.
+    Meet {
+        /// Its number.
+        core: usize,
+        /// The way.
+        peer: Peer,
     },
     /// A cluster of the plan in force has other members.
     Members(Box<Members>),
@@ -136,31 +143,40 @@ pub struct Start {
     pub listeners: Vec<TcpListener>,
     /// Its messages.
     pub mailbox: Receiver<Message>,
-    /// Rung when there are messages.
+    /// What other cores send it.
+    pub letters: Receiver<Letter>,
+    /// Rung when there are messages or letters.
     pub bell: Bell,
     /// Where its reports go.
     pub reports: Reporter,
 }
 
-/// Control's hold on a running worker.
+/// Control's hold on a running worker, which ends when nobody has one any more.
 #[derive(Debug)]
 pub struct Handle {
-    mailbox: Sender<Message>,
-    ringer: Ringer,
+    mailbox: Option<Sender<Message>>,
+    ringer: Arc<Ringer>,
 }
 
 impl Handle {
     /// For a worker that reads `mailbox` and is woken through `ringer`.
     #[must_use]
-    pub fn new(mailbox: Sender<Message>, ringer: Ringer) -> Self {
-        Self { mailbox, ringer }
+    pub fn new(mailbox: Sender<Message>, ringer: Arc<Ringer>) -> Self {
+        Self { mailbox: Some(mailbox), ringer }
     }
 
     /// Sends a message; one that has ended already does not hear it.
     pub fn send(&self, message: Message) {
-        if self.mailbox.send(message).is_ok() {
+        if self.mailbox.as_ref().is_some_and(|mailbox| mailbox.send(message).is_ok()) {
             self.ringer.ring();
         }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.mailbox = None;
+        self.ringer.ring(); // other cores hold on to the bell, so that its silence says nothing
     }
 }
 
@@ -203,7 +219,7 @@ pub fn main(start: Start) {
 }
 
 async fn serve(start: Start, started: Started) -> std::io::Result<()> {
-    let Start { parts, listeners, mailbox, bell, reports, .. } = start;
+    let Start { parts, listeners, mailbox, letters, bell, reports, .. } = start;
     let worker = parts.index;
     let core = Core::new(parts);
     let _end = Abandon(core.clone());
@@ -226,6 +242,9 @@ async fn serve(start: Start, started: Started) -> std::io::Result<()> {
             let emptied = pin!(core.emptied.raised());
             race(rung, emptied).await;
         }
+        while let Ok(letter) = letters.try_recv() {
+            core.desk.read(letter);
+        }
         loop {
             match mailbox.try_recv() {
                 Ok(Message::Install(install)) => {
@@ -241,6 +260,7 @@ async fn serve(start: Start, started: Started) -> std::io::Result<()> {
                     let Members { id, cluster, joined } = *members;
                     core.change_members(id, &cluster, joined);
                 }
+                Ok(Message::Meet { core: other, peer }) => core.desk.meet(other, peer),
                 Ok(Message::Drain) => {
                     doors.stop();
                     core.drain();

@@ -175,7 +175,7 @@ pub(crate) trait Proxy {
 
 /// The statistics whose names end so; those of 0 are left out. Listeners go by their ports, so what they count is known
 /// by its ending alone. Waits for what goes on when the clients have their answers: copies of requests.
-fn counted(proxy: &dyn Proxy, endings: &[&str]) -> BTreeMap<String, String> {
+pub(crate) fn counted(proxy: &dyn Proxy, endings: &[&str]) -> BTreeMap<String, String> {
     let text = eventually("no request at any origin", || {
         let text = once(proxy.admin(), "GET /stats HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").text();
         let active = |line: &str| line.contains(".upstream_rq_active: ") && !line.ends_with(": 0");
@@ -344,15 +344,20 @@ fn agree(expected: &[&str], lines: &[Summary]) -> bool {
 
 /// Calls `visit` with each proxy in turn, before the same origins: Envoy, then ringway on each driver. Every origin says
 /// its name (`@0`) in the response header `x-origin`.
-pub(crate) fn at_each(world: World, mut visit: impl FnMut(&dyn Proxy)) {
-    if !envoy_is_there(1) {
-        return;
-    }
+pub(crate) fn at_each(world: World, visit: impl FnMut(&dyn Proxy)) {
     let named: Vec<Origin> = (0..world.origins)
         .map(|name| Origin::replying(format!("HTTP/1.1 200 OK\r\nx-origin: @{name}\r\ncontent-length: 0\r\n\r\n")))
         .collect();
+    at_each_before(world, named, visit);
+}
+
+/// [`at_each`], before these origins.
+pub(crate) fn at_each_before(world: World, origins: Vec<Origin>, mut visit: impl FnMut(&dyn Proxy)) {
+    if !envoy_is_there(1) {
+        return;
+    }
     let script = Arc::new(Mutex::new(Script::new(OK)));
-    let origins = Origins { script, origins: named, refusing: ports::free() };
+    let origins = Origins { script, origins, refusing: ports::free() };
     let yaml = origins.fill_in(world.yaml);
     visit(&EnvoyProxy::start(&yaml, world));
     for driver in DRIVERS {

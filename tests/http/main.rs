@@ -4,6 +4,8 @@
 #![allow(clippy::disallowed_methods, reason = "a test drives real processes and reads the real clock")]
 
 mod bodies;
+mod breakers;
+mod breakers_hostile;
 mod comparing;
 mod connections;
 mod drain;
@@ -12,6 +14,7 @@ mod hostile;
 mod limits;
 mod mirrors;
 mod outlier;
+mod pooled;
 mod refusals;
 mod replays;
 mod retries;
@@ -80,6 +83,7 @@ impl Bench {
         let (ringway, before) = (self.ringway, self.descriptors);
         let closed = within(PATIENCE, || (ringway.process.descriptors().len() <= before.len()).then_some(()));
         assert!(closed.is_some(), "left open: {:#?}\nat the start: {before:#?}", ringway.process.descriptors());
+        eventually("no permit of a connection", || (ringway.sum_of("default.cx_open") == 0).then_some(()));
         ringway.stop()
     }
 }

@@ -108,11 +108,18 @@ fn a_worker_that_panics_takes_its_connections_along() {
         let origin = says("hello");
         let dir = TempDir::new().expect("a temporary folder");
         let file = dir.path().join("site.yaml");
-        std::fs::write(&file, Config::to(&[&origin]).yaml()).expect("write the YAML");
+        let limits = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: origin}\nspec: {host: \
+                      origin, trafficPolicy: {connectionPool: {tcp: {maxConnections: 1}}}}\n";
+        let yaml = format!("{}---\n{limits}", Config::to(&[&origin]).yaml());
+        std::fs::write(&file, yaml).expect("write the YAML");
         let plan = load(&file).1.plan;
+        let shared = SharedCluster::all(&plan, 1);
+        let breaker = shared.iter().find_map(|shared| shared.breaker.clone()).expect("a limited cluster");
+        let permits = || breaker.connections.limit().taken();
         let socket = bind_reuseport(ports::loopback(ports::free())).expect("a port");
         let address = socket.local_addr().expect("a bound socket has an address");
         let ((mail, mailbox), (bell, ringer)) = (channel(), doorbell().expect("a doorbell"));
+        let (_letter, letters) = channel();
         let (reports, reported) = channel();
         let reports = std::sync::Mutex::new(reports);
         let budget = Budget::new(1);
@@ -123,7 +130,7 @@ fn a_worker_that_panics_takes_its_connections_along() {
                 index: 0,
                 plan: plan.clone(),
                 stats: stats(&plan),
-                shared: SharedCluster::all(&plan),
+                shared,
                 rng: Rng::seeded(1),
                 log: None,
                 budget: budget.clone(),
@@ -133,9 +140,11 @@ fn a_worker_that_panics_takes_its_connections_along() {
                 ask_where: Box::new(|_| {}),
                 most_mirrors: 0,
                 tell_mirrors: Box::new(|_| {}),
+                peers: Vec::new(),
             },
             listeners: vec![socket.try_clone().expect("a copy")],
             mailbox,
+            letters,
             bell,
             reports: Arc::new(move |report| {
                 assert!(!matches!(report, Report::Installed { .. }), "on purpose: the panic of this test");
@@ -146,14 +155,17 @@ fn a_worker_that_panics_takes_its_connections_along() {
         assert!(matches!(reported.recv(), Ok(Report::Serving { .. })));
         let mut client = Client::connect(address);
         expect(&mut client, "hello");
-        let handle = Handle::new(mail, ringer);
+        assert_eq!((permits(), origin.open()), (1, 1), "a connection that rests");
+        let handle = Handle::new(mail, Arc::new(ringer));
         let (sockets, stats) = (vec![Socket::Kept(ringway::base::id::ListenerId(0))], stats(&plan));
-        let shared = SharedCluster::all(&plan);
+        let shared = SharedCluster::all(&plan, 1);
         handle.send(Message::Install(Box::new(Install { plan, stats, shared, sockets, log_format: None })));
         client.expect_closed();
         let ended = reported.recv().expect("it tells of its end");
         assert!(matches!(&ended, Report::Ended { error: Some(why), .. } if why == "its thread panicked"), "{ended:?}");
         assert!(thread.join().is_err(), "it ended in a panic");
         assert_eq!(budget.open(), 0, "the connection's place is free again");
+        assert_eq!(permits(), 0, "and so is the permit of the one to the origin");
+        eventually("the origin's connection ended", || (origin.open() == 0).then_some(()));
     }
 }

@@ -333,12 +333,13 @@ impl Ringway {
         })
     }
 
-    /// Waits until nothing is in flight any more: no downstream connection, no active request.
+    /// Waits until nothing is in flight any more: no downstream connection, no active request, and no permit for one, be it
+    /// under way, waiting or tried again (those of a limit of 1 would show).
     #[track_caller]
     pub(crate) fn quiet(&self) {
         eventually("no active connection or request", || {
             let active = ["downstream_cx_active", "downstream_rq_active", "upstream_rq_active", "active_faults"];
-            let pending = ["upstream_rq_pending_active"];
+            let pending = ["upstream_rq_pending_active", "default.rq_open", "default.rq_pending_open", "rq_retry_open"];
             active.iter().chain(&pending).all(|gauge| self.sum_of(gauge) == 0).then_some(())
         });
     }

@@ -1,6 +1,7 @@
 use super::super::change;
 use super::super::encode::{self, Connection, Forwarded, OutBody, RequestOut, ResponseOut, Server};
 use super::super::framing::Body;
+use super::super::head::Known;
 use super::super::local::{LocalReply, local_reply};
 use super::changes::{add, changed, set};
 use super::*;
@@ -392,6 +393,7 @@ const LOCAL: LocalReply<'_> = LocalReply {
     server: Some(b"ringway"),
     date: b"NOW",
     location: None,
+    overloaded: false,
     changes: &change::NONE,
 };
 
@@ -400,6 +402,7 @@ fn local_replies_look_like_envoys() {
     let overloaded = changed(|changes| add(changes, "x-envoy-overloaded", "true"));
     let json = changed(|changes| set(changes, "content-type", "application/json"));
     let elsewhere = changed(|changes| set(changes, "location", "/c"));
+    let calm = changed(|changes| changes.remove(Known::Other, b"x-envoy-overloaded"));
     let table: &[(LocalReply<'_>, &str)] = &[
         (LOCAL, "HTTP/1.1 404 Not Found\r\ndate: NOW\r\nserver: ringway\r\ncontent-length: 0\r\n\r\n"),
         (
@@ -425,6 +428,14 @@ fn local_replies_look_like_envoys() {
         (
             LocalReply { status: 200, body: b"{}", changes: &json, client: Version::Http10, ..LOCAL },
             "HTTP/1.0 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\ndate: NOW\r\nserver: ringway\r\nconnection: keep-alive\r\n\r\n{}",
+        ),
+        (
+            LocalReply { status: 503, body: b"no", overloaded: true, changes: &json, ..LOCAL },
+            "HTTP/1.1 503 Service Unavailable\r\nx-envoy-overloaded: true\r\ncontent-type: application/json\r\ncontent-length: 2\r\ndate: NOW\r\nserver: ringway\r\n\r\nno",
+        ),
+        (
+            LocalReply { status: 503, body: b"no", overloaded: true, changes: &calm, ..LOCAL },
+            "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\ncontent-type: text/plain\r\ndate: NOW\r\nserver: ringway\r\n\r\nno",
         ),
         (
             LocalReply { status: 302, location: Some(b"http://a/b"), changes: &overloaded, ..LOCAL },

@@ -91,7 +91,9 @@ block! {
         upstream_cx_idle_timeout: Counter,
         /// Connections closed because they had served their number of requests.
         upstream_cx_max_requests: Counter,
-        /// Times that the limit of connections was met.
+        /// Connections closed because they had become too old.
+        upstream_cx_max_duration_reached: Counter,
+        /// Requests that found no connection, and could have none opened because of the limit of connections.
         upstream_cx_overflow: Counter,
         /// Times that no healthy endpoint could be chosen.
         upstream_cx_none_healthy: Counter,
@@ -109,8 +111,10 @@ block! {
         upstream_rq_pending_total: Counter,
         /// Requests waiting for a connection.
         upstream_rq_pending_active: Gauge,
-        /// Requests refused because too many waited, or too many were under way.
+        /// Requests refused because too many waited.
         upstream_rq_pending_overflow: Counter,
+        /// Requests refused because too many were under way.
+        upstream_rq_active_overflow: Counter,
         /// Requests that failed because the connection they waited for was not established.
         upstream_rq_pending_failure_eject: Counter,
         /// Requests given up before they got a connection.

@@ -31,8 +31,14 @@ impl Limit {
     /// Takes one, if there is one left; every one taken must be given back.
     #[must_use]
     pub fn take(&self) -> bool {
+        self.take_below(|| self.most.load(Ordering::SeqCst))
+    }
+
+    /// Takes one, if less than `most` are taken: for a limit that is worked out as it is asked for.
+    #[must_use]
+    pub fn take_below(&self, most: impl Fn() -> u32) -> bool {
         let mut taken = self.taken.load(Ordering::SeqCst);
-        while taken < self.most.load(Ordering::SeqCst) {
+        while taken < most() {
             match self.taken.compare_exchange_weak(taken, taken + 1, Ordering::SeqCst, Ordering::SeqCst) {
                 Ok(_) => return true,
                 Err(now) => taken = now,

@@ -1,5 +1,6 @@
 //! The tables, one file a subject. A world is the YAML that a table runs on; `@0` in it is the first origin's port.
 
+mod breakers;
 mod cors;
 mod faults;
 mod forwarding;

@@ -53,6 +53,7 @@ impl World {
                     let balancer = self.policy(&host, &subset, "loadBalancer");
                     let mut made = cluster(&name, &self.endpoints(service, port, &labels), &balancer);
                     resilience::ejection(&self.policy(&host, &subset, "outlierDetection"), &mut made);
+                    resilience::limits(&self.policy(&host, &subset, "connectionPool"), &mut made);
                     clusters.push(made);
                 }
             }
@@ -64,7 +65,7 @@ impl World {
     fn policy(&self, host: &str, subset: &str, block: &str) -> Value {
         let policy = |of: &Value| {
             if !of["trafficPolicy"].is_null() {
-                only(&of["trafficPolicy"], &["loadBalancer", "outlierDetection"]);
+                only(&of["trafficPolicy"], &["loadBalancer", "outlierDetection", "connectionPool"]);
             }
             Some(of["trafficPolicy"][block].clone()).filter(|block| !block.is_null())
         };

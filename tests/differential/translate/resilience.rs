@@ -1,4 +1,4 @@
-//! `timeout`, `retries`, `fault` and `outlierDetection`, as istiod passes them on.
+//! `timeout`, `retries`, `fault`, `connectionPool` and `outlierDetection`, as istiod passes them on.
 
 use serde_json::{Value, json};
 
@@ -62,6 +62,25 @@ pub(super) fn fault(fault: &Value) -> Value {
         }
     }
     out
+}
+
+/// Puts the limits of a `connectionPool` block into a cluster.
+pub(super) fn limits(pool: &Value, cluster: &mut Value) {
+    if pool.is_null() {
+        return;
+    }
+    only(pool, &["tcp", "http"]);
+    only(&pool["tcp"], &["maxConnections"]);
+    only(&pool["http"], &["http1MaxPendingRequests", "http2MaxRequests", "maxRetries"]);
+    let limits = [
+        ("max_connections", &pool["tcp"]["maxConnections"]),
+        ("max_pending_requests", &pool["http"]["http1MaxPendingRequests"]),
+        ("max_requests", &pool["http"]["http2MaxRequests"]),
+        ("max_retries", &pool["http"]["maxRetries"]),
+    ];
+    for (name, limit) in limits.into_iter().filter(|(_, limit)| !limit.is_null()) {
+        cluster["circuit_breakers"]["thresholds"][0][name] = limit.clone();
+    }
 }
 
 /// Adds an `outlierDetection` block to a cluster.

@@ -1,0 +1,624 @@
+//! Who gets a connection to a limited cluster, and when: permits, the line of who waits, connections that come up.
+//!
+//! One [`Admission`] is one core's side of one cluster whose circuit breaker has ever had a limit; clusters without one
+//! know nothing of all this. The limits are exact over all cores (`policy::permits`). A request that finds no idle
+//! connection joins the line of its core and counts as pending, also while a connection is on its way: connections
+//! belong to the cluster, not to the request that they were opened for, and serve whoever has waited longest for their
+//! endpoint (Envoy's `conn_pool_base`).
+//!
+//! What comes free goes, in this order: to who waits here for that endpoint; to another core that waits; to who waits here
+//! for another endpoint (the connection is closed, its permit opens another one); to rest. Who is passed over by the first
+//! of these comes first after [`MOST_IN_A_ROW`]. What has come from another core goes to who waits here first, or it would
+//! fly to and fro. Between the lines of the cores fairness is approximate.
+//!
+//! It must never know a client, a route, or what a request is.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use super::connect::{ConnectError, Terms, open};
+use super::handoff::{Desk, Letter, Loose, Says};
+use super::installed::LocalEndpoint;
+use super::pending::{self, Left, Queue};
+use super::pool::{Moved, Upstream};
+use super::shared::SharedCluster;
+use super::undeclared::Undeclared;
+use crate::io::{self, Handle, ServerName, now};
+use crate::observe::stats::ClusterStats;
+use crate::plan::Cluster;
+use crate::policy::permits::{Breaker, Limit};
+
+/// So many connections in a row go to who waits here for their endpoint while others, who have waited longer or on another
+/// core, go without.
+const MOST_IN_A_ROW: u32 = 8;
+
+/// One core's side of a limited cluster. Reloads keep it.
+#[derive(Debug)]
+pub(super) struct Admission {
+    breaker: Arc<Breaker>,
+    desk: Rc<Desk>,
+    stats: Arc<ClusterStats>,
+    /// Of the plan in force.
+    shared: RefCell<Arc<SharedCluster>>,
+    terms: Cell<Terms>,
+    endpoints: RefCell<Vec<Weak<LocalEndpoint>>>,
+    undeclared: RefCell<Weak<Undeclared>>,
+    queue: RefCell<Queue>,
+    /// Requests in line for whom no connection is on its way.
+    in_need: Cell<u32>,
+    /// Whether the other cores know that this one waits.
+    waits: Cell<bool>,
+    /// Whether the other cores believe that this one has idle connections.
+    rests: Cell<bool>,
+    in_a_row: Cell<u32>,
+    held: [Cell<u32>; 4],
+    /// The open connections, to be ended should the core die.
+    open: RefCell<Slab<Handle>>,
+}
+
+/// What a permit is for; also its place in [`Admission::held`].
+#[derive(Debug, Clone, Copy)]
+pub(super) enum For {
+    Connection,
+    Pending,
+    Request,
+    Retry,
+}
+
+/// A permit of this core for anything but a connection; given back when it is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    admission: Rc<Admission>,
+    of: For,
+    /// Of a request that counts on when it has ended.
+    began: Option<Instant>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.admission.gives_up(self.of) {
+            self.admission.limit(self.of).give_back(1);
+        }
+        if let (Some(began), Some(interval)) = (self.began, self.admission.interval()) {
+            self.admission.breaker.recent.ended(began, now(), interval);
+        }
+    }
+}
+
+/// A permit of this core for a connection. Dropped, it goes to whoever waits for it.
+#[derive(Debug)]
+pub(super) struct Place {
+    admission: Rc<Admission>,
+    held: bool,
+}
+
+impl Place {
+    /// A permit that is taken, and counted as this core's.
+    fn new(admission: &Rc<Admission>) -> Self {
+        Self { admission: admission.clone(), held: true }
+    }
+
+    pub(super) fn admission(&self) -> &Rc<Admission> {
+        &self.admission
+    }
+
+    /// Takes the permit out of this core's hands.
+    fn leave(mut self) -> Loose {
+        self.held = false;
+        self.admission.gives_up(For::Connection);
+        Loose::new(self.admission.breaker.clone())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.held {
+            self.admission.pass_on(false);
+        }
+    }
+}
+
+/// A connection's entry in the table of those that are open.
+#[derive(Debug)]
+pub(super) struct Listed {
+    admission: Rc<Admission>,
+    key: usize,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        let handle = self.admission.open.borrow_mut().try_remove(self.key);
+        drop(handle);
+    }
+}
+
+/// A circuit breaker has refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overflow;
+
+impl Admission {
+    pub(super) fn new(
+        breaker: &Arc<Breaker>,
+        desk: &Rc<Desk>,
+        stats: &Arc<ClusterStats>,
+        shared: &Arc<SharedCluster>,
+        cluster: &Cluster,
+    ) -> Rc<Self> {
+        let new = Rc::new(Self {
+            breaker: breaker.clone(),
+            desk: desk.clone(),
+            stats: stats.clone(),
+            shared: RefCell::new(shared.clone()),
+            terms: Cell::new(Terms::of(cluster)),
+            endpoints: RefCell::default(),
+            undeclared: RefCell::default(),
+            queue: RefCell::default(),
+            in_need: Cell::new(0),
+            waits: Cell::new(false),
+            rests: Cell::new(false),
+            in_a_row: Cell::new(0),
+            held: Default::default(),
+            open: RefCell::default(),
+        });
+        new.desk.enter(&new);
+        new
+    }
+
+    /// Whether this is the core's side of that breaker.
+    pub(super) fn is_of(&self, breaker: &Arc<Breaker>) -> bool {
+        Arc::ptr_eq(&self.breaker, breaker)
+    }
+
+    /// The cluster of the plan that is in force from now on.
+    pub(super) fn install(
+        self: &Rc<Self>,
+        cluster: &Cluster,
+        shared: &Arc<SharedCluster>,
+        endpoints: &[Rc<LocalEndpoint>],
+        undeclared: &Rc<Undeclared>,
+    ) {
+        self.terms.set(Terms::of(cluster));
+        self.shared.borrow_mut().clone_from(shared);
+        *self.undeclared.borrow_mut() = Rc::downgrade(undeclared);
+        *self.endpoints.borrow_mut() = endpoints.iter().map(Rc::downgrade).collect();
+        self.pump(); // a limit may have been raised
+    }
+
+    fn limit(&self, of: For) -> &Limit {
+        match of {
+            For::Connection => self.breaker.connections.limit(),
+            For::Pending => &self.breaker.pending,
+            For::Request => &self.breaker.requests,
+            For::Retry => &self.breaker.retries,
+        }
+    }
+
+    fn count(&self, of: For) -> &Cell<u32> {
+        &self.held[of as usize]
+    }
+
+    /// Takes a permit for anything but a connection.
+    pub(super) fn take(self: &Rc<Self>, of: For) -> Result<Permit, Overflow> {
+        if !self.limit(of).take() {
+            return Err(Overflow);
+        }
+        self.hold(of);
+        Ok(Permit { admission: self.clone(), of, began: None })
+    }
+
+    /// For how long requests count towards the retry budget, where that is longer than they take.
+    fn interval(&self) -> Option<Duration> {
+        Some(self.terms.get().retry_budget?.interval).filter(|interval| !interval.is_zero())
+    }
+
+    /// Takes the permit of a retry.
+    pub(super) fn take_retry(self: &Rc<Self>) -> Result<Permit, Overflow> {
+        if !self.breaker.take_retry(self.terms.get().retry_budget.as_ref(), now()) {
+            return Err(Overflow);
+        }
+        self.hold(For::Retry);
+        Ok(Permit { admission: self.clone(), of: For::Retry, began: None })
+    }
+
+    fn take_place(self: &Rc<Self>) -> Option<Place> {
+        let taken = self.limit(For::Connection).take();
+        taken.then(|| {
+            self.hold(For::Connection);
+            Place::new(self)
+        })
+    }
+
+    /// A permit for a connection, if need be that of an idle one.
+    pub(super) fn take_or_free_place(self: &Rc<Self>) -> Result<Place, Overflow> {
+        self.take_place().or_else(|| self.give_up_idle()).ok_or_else(|| {
+            self.stats.upstream_cx_overflow.inc();
+            Overflow
+        })
+    }
+
+    /// Has a new connection hold its permit.
+    pub(super) fn enter(self: &Rc<Self>, upstream: &mut Upstream, place: Place) {
+        upstream.hold(place, self.list(&upstream.handle));
+    }
+
+    /// A permit that is taken is this core's from now on.
+    fn hold(&self, of: For) {
+        self.count(of).set(self.count(of).get() + 1);
+    }
+
+    /// A permit is not this core's any more. False if it was given back already, because the core has died.
+    fn gives_up(&self, of: For) -> bool {
+        if self.desk.is_abandoned() {
+            return false;
+        }
+        self.count(of).set(self.count(of).get() - 1);
+        true
+    }
+
+    /// A request finds no connection ready for it, and joins the line. `fresh`: it takes none that another request has used;
+    /// `name`: over TLS, who the server is to be.
+    pub(super) fn join(
+        self: &Rc<Self>,
+        endpoint: &Rc<LocalEndpoint>,
+        name: Option<ServerName<'static>>,
+        fresh: bool,
+    ) -> Result<Turn, Overflow> {
+        let Ok(pending) = self.take(For::Pending) else {
+            self.stats.upstream_rq_pending_overflow.inc();
+            return Err(Overflow);
+        };
+        let ticket = self.queue.borrow_mut().join(endpoint.clone(), name, fresh);
+        self.adjust(endpoint, |endpoint| endpoint.waiting.set(endpoint.waiting.get() + 1));
+        self.pump();
+        if self.in_need.get() > 0 {
+            self.stats.upstream_cx_overflow.inc();
+        }
+        Ok(Turn { admission: self.clone(), endpoint: endpoint.clone(), ticket, over: false, _pending: pending })
+    }
+
+    /// Begins a request on a connection that is awake.
+    pub(super) fn attach(
+        self: &Rc<Self>,
+        mut upstream: Upstream,
+        endpoint: &Rc<LocalEndpoint>,
+    ) -> Result<Upstream, Overflow> {
+        match self.take(For::Request) {
+            Ok(mut request) => {
+                request.began = self.interval().map(|_| now());
+                upstream.serve(request);
+                Ok(upstream)
+            }
+            Err(overflow) => {
+                self.stats.upstream_rq_active_overflow.inc();
+                endpoint.stats.rq_error.inc();
+                upstream.end_request(&self.desk.buffers);
+                self.settle(upstream, endpoint, true);
+                Err(overflow)
+            }
+        }
+    }
+
+    /// Changes what an endpoint waits for, and keeps what that means up to date.
+    fn adjust(&self, endpoint: &LocalEndpoint, change: impl FnOnce(&LocalEndpoint)) {
+        let before = endpoint.need();
+        change(endpoint);
+        self.in_need.set(self.in_need.get() + endpoint.need() - before);
+        if self.in_need.get() == 0 && self.waits.replace(false) {
+            self.breaker.connections.wait_no_more(self.desk.core);
+        }
+    }
+
+    /// Looks for what the line needs: permits, idle connections of this core that nobody here can use, those of others.
+    pub(super) fn pump(self: &Rc<Self>) {
+        while self.in_need.get() > 0 {
+            if let Some(place) = self.take_place().or_else(|| self.give_up_idle()) {
+                self.bring_up_one(place);
+            } else if self.waits.replace(true) {
+                return self.ask(self.desk.core, self.desk.core);
+            } else {
+                self.breaker.connections.wait(self.desk.core);
+                // And once more, because what comes free is told of only from here on.
+            }
+        }
+    }
+
+    /// Asks the next core after `from` that may have an idle connection, on behalf of `by`.
+    fn ask(&self, by: usize, mut from: usize) {
+        while let Some(core) = self.breaker.connections.who_rests(from, by) {
+            if self.send(core, Says::Want { core: by }) {
+                return;
+            }
+            from = core;
+        }
+    }
+
+    /// Sends a letter; false if it went nowhere, and what was in it has been dropped.
+    fn send(&self, core: usize, says: Says) -> bool {
+        self.desk.send(core, Letter { breaker: self.breaker.clone(), says }).is_ok()
+    }
+
+    /// The connection of this core that has lain idle longest, and its endpoint.
+    fn least_recent_idle(&self) -> Option<(Rc<LocalEndpoint>, Upstream)> {
+        let endpoints = self.endpoints.borrow();
+        let declared = endpoints.iter().filter_map(Weak::upgrade);
+        let declared = declared.filter_map(|endpoint| Some((endpoint.idle_since()?, endpoint)));
+        let undeclared = self.undeclared.borrow().upgrade().and_then(|undeclared| undeclared.longest_idle());
+        let (_, endpoint) = declared.chain(undeclared).min_by_key(|(since, _)| *since)?;
+        let upstream = endpoint.take_oldest()?;
+        Some((endpoint, upstream))
+    }
+
+    /// Closes an idle connection for its permit.
+    fn give_up_idle(&self) -> Option<Place> {
+        self.least_recent_idle()?.1.into_place()
+    }
+
+    /// Opens a connection for whoever has waited longest without one on its way.
+    fn bring_up_one(self: &Rc<Self>, place: Place) {
+        let wanted = self.queue.borrow().oldest_in_need();
+        let Some((endpoint, name)) = wanted else {
+            debug_assert!(false, "nobody is in need, though somebody is counted");
+            self.in_need.set(0);
+            return;
+        };
+        self.adjust(&endpoint, |endpoint| endpoint.connecting.set(endpoint.connecting.get() + 1));
+        io::spawn(bring_up(self.clone(), endpoint, name, place));
+    }
+
+    /// A permit of this core's is to be had. `arrived`: from another core.
+    fn pass_on(self: &Rc<Self>, arrived: bool) {
+        if self.desk.is_abandoned() {
+            return; // given back already
+        }
+        let core = self.desk.core;
+        let other = self.breaker.connections.who_waits(core);
+        if self.in_need.get() > 0 && (arrived || other.is_none() || self.once_more_in_a_row()) {
+            return self.bring_up_one(Place::new(self));
+        }
+        self.in_a_row.set(0);
+        if let Some(other) = other {
+            if !self.send(other, Says::Have(Place::new(self).leave(), None)) {
+                self.pump(); // it has been given back
+            }
+            return;
+        }
+        self.gives_up(For::Connection);
+        if let Some(other) = self.breaker.connections.free(core) {
+            self.send(other, Says::Have(Loose::new(self.breaker.clone()), None));
+        }
+    }
+
+    /// Whether who waits here may be preferred once more.
+    fn once_more_in_a_row(&self) -> bool {
+        let row = self.in_a_row.get() + 1;
+        self.in_a_row.set(row);
+        row <= MOST_IN_A_ROW
+    }
+
+    /// A connection to `endpoint` is to be had, with nothing under way on it. `arrived`: it has not been used here just now.
+    pub(super) fn settle(self: &Rc<Self>, upstream: Upstream, endpoint: &Rc<LocalEndpoint>, arrived: bool) {
+        if self.desk.is_abandoned() || !upstream.may_go_on(now()) {
+            return; // closed, and its permit goes to who waits
+        }
+        let core = self.desk.core;
+        let other = self.breaker.connections.who_waits(core);
+        let here = self.queue.borrow().first_for(endpoint, &upstream);
+        if let Some(ticket) = here
+            && (arrived || !(other.is_some() || self.in_need.get() > endpoint.need()) || self.once_more_in_a_row())
+        {
+            return self.serve(ticket, upstream, endpoint);
+        }
+        self.in_a_row.set(0);
+        if let Some(other) = other.filter(|_| !arrived) {
+            return self.move_to(other, upstream, endpoint);
+        }
+        if self.in_need.get() > 0 {
+            if let Some(place) = upstream.into_place() {
+                self.bring_up_one(place);
+            }
+            return;
+        }
+        if let Some(ticket) = here {
+            return self.serve(ticket, upstream, endpoint);
+        }
+        if let Some(other) = other {
+            return self.move_to(other, upstream, endpoint);
+        }
+        self.rest(upstream, endpoint);
+    }
+
+    fn serve(&self, ticket: u64, mut upstream: Upstream, endpoint: &Rc<LocalEndpoint>) {
+        upstream.wake(&self.desk.buffers);
+        let waker = self.queue.borrow_mut().serve(ticket, upstream);
+        self.adjust(endpoint, |endpoint| endpoint.waiting.set(endpoint.waiting.get() - 1));
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn move_to(&self, core: usize, upstream: Upstream, endpoint: &Rc<LocalEndpoint>) {
+        let (Some(place), moved) = upstream.leave() else { return };
+        let moved = moved.map(|moved| Box::new((endpoint.address(), moved)));
+        self.send(core, Says::Have(place.leave(), moved));
+    }
+
+    /// Lays a connection to rest, unless somebody waits for it by now.
+    fn rest(&self, upstream: Upstream, endpoint: &Rc<LocalEndpoint>) {
+        if !self.rests.replace(true) {
+            self.breaker.connections.rest(self.desk.core);
+            if let Some(other) = self.breaker.connections.who_waits(self.desk.core) {
+                return self.move_to(other, upstream, endpoint);
+            }
+        }
+        endpoint.put(upstream, &self.desk.buffers, now());
+    }
+
+    /// What another core says.
+    pub(super) fn read(self: &Rc<Self>, says: Says) {
+        match says {
+            Says::Have(loose, moved) => {
+                loose.take();
+                self.hold(For::Connection);
+                match moved.and_then(|moved| self.arrive(*moved)) {
+                    Some((endpoint, mut upstream)) => {
+                        self.enter(&mut upstream, Place::new(self));
+                        self.settle(upstream, &endpoint, true);
+                    }
+                    None => self.pass_on(true),
+                }
+            }
+            Says::Want { core } if !self.breaker.connections.waits(core) => {}
+            Says::Want { core } => match self.give_up_idle() {
+                Some(place) => {
+                    self.send(core, Says::Have(place.leave(), None));
+                }
+                None => {
+                    self.rests.set(false);
+                    self.breaker.connections.rest_no_more(self.desk.core);
+                    self.ask(core, self.desk.core);
+                }
+            },
+        }
+    }
+
+    /// A connection from another core, if the plan in force here has its endpoint.
+    fn arrive(&self, (address, moved): (SocketAddr, Moved)) -> Option<(Rc<LocalEndpoint>, Upstream)> {
+        if self.shared.borrow().tls.is_some() {
+            return None; // it was opened by another plan
+        }
+        let declared =
+            self.endpoints.borrow().iter().filter_map(Weak::upgrade).find(|known| known.address() == address);
+        let undeclared = || self.undeclared.borrow().upgrade()?.known_at(address);
+        let endpoint = declared.or_else(undeclared)?;
+        let upstream = Upstream::arrived(moved, self.stats.clone(), endpoint.stats.clone()).ok()?;
+        Some((endpoint, upstream))
+    }
+
+    fn list(self: &Rc<Self>, handle: &Handle) -> Listed {
+        Listed { admission: self.clone(), key: self.open.borrow_mut().insert(handle.clone()) }
+    }
+
+    /// Tells everybody who waits for an endpoint that it cannot be reached.
+    fn fail(&self, endpoint: &Rc<LocalEndpoint>, error: &ConnectError) {
+        let failed = self.queue.borrow_mut().fail(endpoint, error, std::task::Waker::wake);
+        self.adjust(endpoint, |endpoint| endpoint.waiting.set(endpoint.waiting.get() - failed));
+    }
+
+    /// The core has died: see [`Desk::abandon`], which has made sure that nothing is given back twice.
+    pub(super) fn abandon(&self) {
+        let crossing = &self.breaker.connections;
+        crossing.wait_no_more(self.desk.core);
+        crossing.rest_no_more(self.desk.core);
+        if let Ok(open) = self.open.try_borrow() {
+            open.iter().for_each(|(_, handle)| handle.shutdown_both());
+        }
+        for of in [For::Pending, For::Request, For::Retry] {
+            self.limit(of).give_back(self.count(of).take());
+        }
+        for _ in 0..self.count(For::Connection).take() {
+            if let Some(other) = crossing.free(self.desk.core) {
+                self.send(other, Says::Have(Loose::new(self.breaker.clone()), None));
+            }
+        }
+    }
+}
+
+/// Opens a connection, for whoever is first in line when it is there.
+async fn bring_up(
+    admission: Rc<Admission>,
+    endpoint: Rc<LocalEndpoint>,
+    name: Option<ServerName<'static>>,
+    place: Place,
+) {
+    let shared = admission.shared.borrow().clone();
+    let opened = open(admission.terms.get(), (&admission.stats, &shared), &endpoint, name).await;
+    let come = |endpoint: &LocalEndpoint| endpoint.connecting.set(endpoint.connecting.get() - 1);
+    match opened {
+        Ok(mut upstream) => {
+            admission.enter(&mut upstream, place);
+            admission.settle(upstream, &endpoint, true);
+            admission.adjust(&endpoint, come);
+            admission.pump(); // whoever it was for may have wanted another name
+        }
+        Err(error) => {
+            admission.fail(&endpoint, &error);
+            admission.adjust(&endpoint, come);
+            if matches!(error, ConnectError::TimedOut) {
+                // The kernel lets go of what it was about to connect only after this task has paused.
+                io::sleep_until(now() + LETTING_GO).await;
+            }
+            drop(place);
+        }
+    }
+}
+
+/// How long the permit of a connection that did not come up in time is held back.
+const LETTING_GO: Duration = Duration::from_millis(10);
+
+/// A request's place in the line. Dropped, it leaves it.
+#[derive(Debug)]
+pub(super) struct Turn {
+    admission: Rc<Admission>,
+    endpoint: Rc<LocalEndpoint>,
+    ticket: u64,
+    over: bool,
+    _pending: Permit,
+}
+
+/// Why there is no connection for a request.
+#[derive(Debug)]
+pub enum NoConnection {
+    /// A circuit breaker has refused it.
+    Overflow,
+    /// The endpoint cannot be reached.
+    Connect(ConnectError),
+}
+
+impl From<Overflow> for NoConnection {
+    fn from(_: Overflow) -> Self {
+        Self::Overflow
+    }
+}
+
+impl From<ConnectError> for NoConnection {
+    fn from(error: ConnectError) -> Self {
+        Self::Connect(error)
+    }
+}
+
+impl Turn {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Upstream, NoConnection>> {
+        let turn = self.admission.queue.borrow_mut().poll(self.ticket, cx.waker());
+        let pending::Turn::Over(come) = turn else { return Poll::Pending };
+        self.over = true;
+        Poll::Ready(match come {
+            Ok(upstream) => self.admission.attach(upstream, &self.endpoint).map_err(NoConnection::from),
+            Err(error) => Err(error.into()),
+        })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let left = self.admission.queue.borrow_mut().leave(self.ticket);
+        match left {
+            Left::Waiting => {
+                self.admission.adjust(&self.endpoint, |endpoint| endpoint.waiting.set(endpoint.waiting.get() - 1))
+            }
+            Left::With(mut upstream) => {
+                upstream.end_request(&self.admission.desk.buffers);
+                self.admission.settle(upstream, &self.endpoint, true);
+            }
+            Left::Nothing => {}
+        }
+    }
+}

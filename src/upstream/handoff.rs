@@ -1,0 +1,177 @@
+//! What cores send each other: permits, connections with them, and the question for one.
+//!
+//! A letter travels through the mailbox of the core it is for, and its bell is rung. Every core has a [`Desk`]: it knows
+//! the way to the others, and which of this core's clusters a letter is for. A letter that is lost, because its core has
+//! died, gives its permit back as it is dropped; who waits asks again in time.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use super::admission::Admission;
+use super::pool::Moved;
+use crate::io::{BufPool, Ringer};
+use crate::policy::permits::Breaker;
+
+/// What one core sends another.
+#[derive(Debug)]
+pub struct Letter {
+    /// The cluster, by what all cores share of it.
+    pub(super) breaker: Arc<Breaker>,
+    pub(super) says: Says,
+}
+
+#[derive(Debug)]
+pub(super) enum Says {
+    /// Here is a permit, and the connection that it is for if the connection could be moved.
+    Have(Loose, Option<Box<(SocketAddr, Moved)>>),
+    /// This core waits for one.
+    Want { core: usize },
+}
+
+/// A permit for a connection, on its way between cores. Given back if nobody takes it.
+#[derive(Debug)]
+pub(super) struct Loose(Option<Arc<Breaker>>);
+
+impl Loose {
+    /// A permit that has been taken.
+    pub(super) fn new(breaker: Arc<Breaker>) -> Self {
+        Self(Some(breaker))
+    }
+
+    /// It is the taker's to give back.
+    pub(super) fn take(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Loose {
+    fn drop(&mut self) {
+        if let Some(breaker) = &self.0 {
+            breaker.connections.limit().give_back(1);
+        }
+    }
+}
+
+/// The way to another core.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    letters: Sender<Letter>,
+    ringer: Arc<Ringer>,
+}
+
+impl Peer {
+    /// A core that reads `letters` when `ringer` rings.
+    #[must_use]
+    pub fn new(letters: Sender<Letter>, ringer: Arc<Ringer>) -> Self {
+        Self { letters, ringer }
+    }
+
+    /// Sends it; gives it back if that core is no more.
+    fn send(&self, letter: Letter) -> Result<(), Letter> {
+        self.letters.send(letter).map_err(|error| error.0)?;
+        self.ringer.ring();
+        Ok(())
+    }
+}
+
+/// One core's place among the others.
+#[derive(Debug)]
+pub struct Desk {
+    /// The core's number, from 0.
+    pub(super) core: usize,
+    pub(super) buffers: Rc<BufPool>,
+    peers: RefCell<Vec<Option<Peer>>>,
+    admissions: RefCell<Vec<Weak<Admission>>>,
+    abandoned: Cell<bool>,
+}
+
+impl Desk {
+    /// That of a core which knows no other one yet.
+    #[must_use]
+    pub fn new(core: usize, buffers: Rc<BufPool>) -> Rc<Self> {
+        Rc::new(Self {
+            core,
+            buffers,
+            peers: RefCell::default(),
+            admissions: RefCell::default(),
+            abandoned: Cell::new(false),
+        })
+    }
+
+    /// The way to a core that has begun, in place of the one that had its number before.
+    pub fn meet(&self, core: usize, peer: Peer) {
+        {
+            let mut peers = self.peers.borrow_mut();
+            if peers.len() <= core {
+                peers.resize(core + 1, None);
+            }
+            peers[core] = Some(peer);
+        }
+        self.look_again();
+    }
+
+    /// A letter has come.
+    pub fn read(&self, letter: Letter) {
+        let found = self.find(|admission| admission.is_of(&letter.breaker));
+        // Without it the core has no plan with this cluster yet, or any more: the letter's permit goes back.
+        if let Some(admission) = found {
+            admission.read(letter.says);
+        }
+    }
+
+    /// What waits looks once more for what it needs. To be called every now and then: it makes good what went astray as
+    /// another core died.
+    pub fn look_again(&self) {
+        self.find(|admission| {
+            admission.pump();
+            false
+        });
+    }
+
+    /// The core ends, whether all is done or in a panic: nothing that belongs to it is dropped for sure. So all permits
+    /// go back, and the connections that they were for end here and now. Nothing here may panic.
+    pub fn abandon(&self) {
+        if self.abandoned.replace(true) {
+            return;
+        }
+        if let Ok(admissions) = self.admissions.try_borrow() {
+            admissions.iter().filter_map(Weak::upgrade).for_each(|admission| admission.abandon());
+        }
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned.get()
+    }
+
+    pub(super) fn enter(&self, admission: &Rc<Admission>) {
+        let mut admissions = self.admissions.borrow_mut();
+        admissions.retain(|known| known.strong_count() > 0);
+        admissions.push(Rc::downgrade(admission));
+    }
+
+    /// Sends a letter; gives it back if there is no such core.
+    pub(super) fn send(&self, core: usize, letter: Letter) -> Result<(), Letter> {
+        match self.peers.try_borrow() {
+            Ok(peers) => match peers.get(core) {
+                Some(Some(peer)) => peer.send(letter),
+                _ => Err(letter),
+            },
+            Err(_) => Err(letter),
+        }
+    }
+
+    /// The first cluster that `wanted` is true of. Nothing is borrowed while it is asked.
+    fn find(&self, mut wanted: impl FnMut(&Rc<Admission>) -> bool) -> Option<Rc<Admission>> {
+        let mut at = 0;
+        loop {
+            let next = self.admissions.borrow().get(at)?.upgrade();
+            if let Some(admission) = next.filter(|admission| wanted(admission)) {
+                return Some(admission);
+            }
+            at += 1;
+        }
+    }
+}

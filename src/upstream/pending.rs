@@ -1,0 +1,138 @@
+//! The requests of one core that wait for a connection to a cluster, in the order in which they came.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::Waker;
+
+use super::connect::ConnectError;
+use super::installed::LocalEndpoint;
+use super::pool::Upstream;
+use crate::io::ServerName;
+
+/// The line of one cluster. Over all cores together there is no order: each has a line of its own, and what comes free
+/// goes from line to line.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    last: u64,
+    waiters: VecDeque<Waiter>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    ticket: u64,
+    endpoint: Rc<LocalEndpoint>,
+    /// Over TLS, who the server is to be.
+    name: Option<ServerName<'static>>,
+    /// It takes no connection that another request has used.
+    fresh: bool,
+    waker: Option<Waker>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting,
+    Done(Result<Upstream, ConnectError>),
+}
+
+/// What came of a wait so far.
+pub(super) enum Turn {
+    NotYet,
+    Over(Result<Upstream, ConnectError>),
+}
+
+/// Who was waited for no longer.
+pub(super) enum Left {
+    Waiting,
+    /// The connection had come already, and nobody took it.
+    With(Upstream),
+    Nothing,
+}
+
+impl Queue {
+    /// Lines up; the ticket is for [`Queue::poll`] and [`Queue::leave`].
+    pub(super) fn join(&mut self, endpoint: Rc<LocalEndpoint>, name: Option<ServerName<'static>>, fresh: bool) -> u64 {
+        self.last += 1;
+        let (ticket, waker, state) = (self.last, None, State::Waiting);
+        self.waiters.push_back(Waiter { ticket, endpoint, name, fresh, waker, state });
+        self.last
+    }
+
+    fn place(&self, ticket: u64) -> Option<usize> {
+        self.waiters.binary_search_by_key(&ticket, |waiter| waiter.ticket).ok()
+    }
+
+    /// What came of a wait; it is over once that was told.
+    pub(super) fn poll(&mut self, ticket: u64, waker: &Waker) -> Turn {
+        let Some(at) = self.place(ticket) else { return Turn::NotYet };
+        let waiter = &mut self.waiters[at];
+        if matches!(waiter.state, State::Waiting) {
+            if !waiter.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+                waiter.waker = Some(waker.clone());
+            }
+            return Turn::NotYet;
+        }
+        match self.waiters.remove(at).map(|waiter| waiter.state) {
+            Some(State::Done(done)) => Turn::Over(done),
+            _ => Turn::NotYet,
+        }
+    }
+
+    /// Leaves the line.
+    pub(super) fn leave(&mut self, ticket: u64) -> Left {
+        let left = self.place(ticket).and_then(|at| self.waiters.remove(at));
+        match left.map(|waiter| waiter.state) {
+            Some(State::Waiting) => Left::Waiting,
+            Some(State::Done(Ok(upstream))) => Left::With(upstream),
+            Some(State::Done(Err(_))) | None => Left::Nothing,
+        }
+    }
+
+    /// Who has waited longest for a connection to `endpoint` and takes this one.
+    pub(super) fn first_for(&self, endpoint: &Rc<LocalEndpoint>, upstream: &Upstream) -> Option<u64> {
+        let takes = |waiter: &&Waiter| {
+            waiter.is_for(endpoint) && !(waiter.fresh && upstream.has_served()) && upstream.is_for(waiter.name.as_ref())
+        };
+        self.waiters.iter().find(takes).map(|waiter| waiter.ticket)
+    }
+
+    /// What who has waited longest wants, of those for whom no connection is on the way.
+    pub(super) fn oldest_in_need(&self) -> Option<(Rc<LocalEndpoint>, Option<ServerName<'static>>)> {
+        let in_need = |waiter: &&Waiter| matches!(waiter.state, State::Waiting) && waiter.endpoint.need() > 0;
+        self.waiters.iter().find(in_need).map(|waiter| (waiter.endpoint.clone(), waiter.name.clone()))
+    }
+
+    /// Gives a connection to who holds this ticket. Gives back whom to wake.
+    pub(super) fn serve(&mut self, ticket: u64, upstream: Upstream) -> Option<Waker> {
+        let at = self.place(ticket)?;
+        let waiter = &mut self.waiters[at];
+        waiter.state = State::Done(Ok(upstream));
+        waiter.waker.take()
+    }
+
+    /// Lets everybody know who waits for `endpoint` that it cannot be reached. Gives back how many they were, and calls
+    /// `wake` for each.
+    pub(super) fn fail(
+        &mut self,
+        endpoint: &Rc<LocalEndpoint>,
+        error: &ConnectError,
+        mut wake: impl FnMut(Waker),
+    ) -> u32 {
+        let mut failed = 0;
+        for waiter in self.waiters.iter_mut().filter(|waiter| waiter.is_for(endpoint)) {
+            waiter.state = State::Done(Err(error.again()));
+            failed += 1;
+            if let Some(waker) = waiter.waker.take() {
+                wake(waker);
+            }
+        }
+        failed
+    }
+}
+
+impl Waiter {
+    /// Whether it still waits for a connection to `endpoint`.
+    fn is_for(&self, endpoint: &Rc<LocalEndpoint>) -> bool {
+        matches!(self.state, State::Waiting) && Rc::ptr_eq(&self.endpoint, endpoint)
+    }
+}
