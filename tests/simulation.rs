@@ -47,6 +47,9 @@ fn a_seed_is_a_run() {
     }
 }
 
+/// Cores there may be, at most.
+const CORES: usize = 6;
+
 /// How often what happened.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen(BTreeMap<&'static str, u64>);
@@ -234,7 +237,7 @@ impl World {
             addresses,
         });
         let mut world = Self {
-            breaker: Breaker::new(&limits),
+            breaker: Breaker::new(&limits, CORES),
             health: ClusterHealth::new(plan.addresses.len(), now),
             next_sweep: now + rule.interval,
             next_address: 100,
@@ -254,7 +257,7 @@ impl World {
             plan,
             rng,
         };
-        for core in 0..1 + world.rng.below(6) {
+        for core in 0..1 + world.rng.below(CORES as u64) {
             let mut rng = Rng::seeded(seed ^ (core + 1) << 32);
             let installed = world.install(&mut rng);
             world.cores.push(Core { rng, installed, idle: BTreeMap::new() });
@@ -370,7 +373,7 @@ impl World {
             *idle -= 1;
             self.breaker.pending.give_back(1);
             self.attach(at, id);
-        } else if self.breaker.connections.take() {
+        } else if self.breaker.connections.limit().take() {
             self.requests[at].stage = Stage::Connecting { at: id };
         }
     }
@@ -392,7 +395,7 @@ impl World {
         if self.rng.below(3) > 0 {
             *self.cores[self.requests[at].core].idle.entry(address).or_default() += 1;
         } else {
-            self.breaker.connections.give_back(1);
+            self.breaker.connections.limit().give_back(1);
         }
     }
 
@@ -414,7 +417,7 @@ impl World {
                 let fails = self.is_ill(at, id) && self.chance(40);
                 self.breaker.pending.give_back(1);
                 if fails {
-                    self.breaker.connections.give_back(1);
+                    self.breaker.connections.limit().give_back(1);
                     self.report(at, id, outlier::Outcome::Failed);
                     self.decide(at, id, Outcome::ConnectFailed);
                 } else {
@@ -429,7 +432,7 @@ impl World {
     fn answer(&mut self, at: usize, id: EndpointId) {
         self.breaker.requests.give_back(1);
         if self.is_ill(at, id) && self.chance(30) {
-            self.breaker.connections.give_back(1);
+            self.breaker.connections.limit().give_back(1);
             self.report(at, id, outlier::Outcome::Failed);
             return self.decide(at, id, Outcome::Reset { sent: true });
         }
@@ -499,7 +502,7 @@ impl World {
         let core = self.rng.below(self.cores.len() as u64) as usize;
         if let Some(idle) = self.cores[core].idle.values_mut().find(|idle| **idle > 0) {
             *idle -= 1;
-            self.breaker.connections.give_back(1);
+            self.breaker.connections.limit().give_back(1);
         }
     }
 
@@ -562,7 +565,7 @@ impl World {
 
     fn taken(&self) -> [u32; 4] {
         let Breaker { connections, pending, requests, retries, .. } = &self.breaker;
-        [connections, pending, requests, retries].map(|limit| limit.taken())
+        [connections.limit(), pending, requests, retries].map(|limit| limit.taken())
     }
 
     fn check(&mut self) {
@@ -616,7 +619,7 @@ impl World {
         }
         assert!(self.requests.is_empty(), "{} requests never end", self.requests.len());
         for core in &mut self.cores {
-            self.breaker.connections.give_back(core.idle.values().sum());
+            self.breaker.connections.limit().give_back(core.idle.values().sum());
             core.idle.clear();
         }
         assert_eq!(self.taken(), [0; 4]);

@@ -94,7 +94,9 @@ pub(super) async fn run(
     tries: &mut Tries<'_>,
 ) -> Tried {
     if let Discovery::Authority(own) = &cluster.discovery {
-        return run_at_authority(session, installed, story, (cluster, local), (asked, forward), own, tries).await;
+        // Boxed, because it is rare, and a whole try more would weigh on every connection's task.
+        return Box::pin(run_at_authority(session, installed, story, (cluster, local), (asked, forward), own, tries))
+            .await;
     }
     // Written before there is an endpoint, because what chooses one may be in it.
     let head = outgoing(session, story, asked, tries);
@@ -234,7 +236,7 @@ async fn connection(
     endpoint: &Rc<LocalEndpoint>,
     tries: &Tries<'_>,
     fresh: bool,
-) -> Result<Upstream, Ended> {
+) -> Result<Box<Upstream>, Ended> {
     story.upstream_host = Some(endpoint.address());
     let name = match &local.shared.tls {
         None => None,
@@ -287,7 +289,7 @@ async fn carry(
     asked: &Asked,
     head: (Buf, &[NewCookie<'_>]),
     (local, endpoint, active): (&LocalCluster, &Rc<LocalEndpoint>, Active),
-    mut upstream: Upstream,
+    mut upstream: Box<Upstream>,
     tries: &mut Tries<'_>,
 ) -> Exchanged {
     local.stats.upstream_rq_total.inc();
