@@ -93,15 +93,7 @@ enum Next {
 
 /// Serves one client connection to its end.
 pub async fn serve(core: Rc<Core>, door: Rc<Door>, conn: Conn, peer: SocketAddr) {
-    let Some(mut arrival) = Arrival::admit(core, door, conn, peer) else { return };
-    if arrival.original.is_some() {
-        // Boxed, because its state must not weigh on every connection's task.
-        match Box::pin(redirect::receive(arrival)).await {
-            Some(http) => arrival = http,
-            None => return,
-        }
-    }
-    let Some(mut session) = Session::open(arrival) else { return };
+    let Some(mut session) = arrive(core, door, conn, peer).await else { return };
     loop {
         let keep = match session.next_head().await {
             Next::Request { began } => request::answer(&mut session, began).await,
@@ -116,6 +108,16 @@ pub async fn serve(core: Rc<Core>, door: Rc<Door>, conn: Conn, peer: SocketAddr)
         }
     }
     session.close().await;
+}
+
+/// The session of a connection that speaks HTTP. A function of its own, so that what is needed until then is not kept.
+async fn arrive(core: Rc<Core>, door: Rc<Door>, conn: Conn, peer: SocketAddr) -> Option<Session> {
+    let arrival = Arrival::admit(core, door, conn, peer)?;
+    if arrival.original.is_none() {
+        return Session::open(arrival);
+    }
+    // Boxed, because its state must not weigh on every connection's task.
+    Session::open(Box::pin(redirect::receive(arrival)).await?)
 }
 
 impl Session {

@@ -116,7 +116,8 @@ async fn connect(
         Some(tls) => tls.name(b"").map(|name| Some(name.to_owned())),
     };
     let opened = match name {
-        Ok(name) => local.tunnel(endpoint, name, &core.buffers).await,
+        // Boxed, because a tunnel lasts longer than its beginning.
+        Ok(name) => Box::pin(local.tunnel(endpoint, name, &core.buffers)).await,
         Err(error) => Err(NoConnection::from(error)),
     };
     match opened {

@@ -5,11 +5,10 @@
 //! a name up a second time. Called by `request`, `connect` and `redirect`.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
-
-use smallvec::SmallVec;
 
 use super::core::Core;
 use super::names::Whereabouts;
@@ -19,8 +18,27 @@ use crate::io::{self, Either, Timer, race};
 use crate::plan::Outbound;
 use crate::policy::reach::stays_local;
 
-/// Addresses to try in turn; not empty.
-pub(super) type Addresses = SmallVec<[SocketAddr; 8]>;
+/// Addresses to try in turn; not empty. Small, because a request holds it to its end.
+#[derive(Debug)]
+pub(super) enum Addresses {
+    One(SocketAddr),
+    /// [`Whereabouts::At`].
+    Known(Rc<Whereabouts>),
+}
+
+impl Deref for Addresses {
+    type Target = [SocketAddr];
+
+    fn deref(&self) -> &[SocketAddr] {
+        match self {
+            Self::One(address) => std::slice::from_ref(address),
+            Self::Known(known) => match &**known {
+                Whereabouts::At(addresses) => addresses,
+                Whereabouts::Here | Whereabouts::Unknown => &[],
+            },
+        }
+    }
+}
 
 /// Where the host of an authority (`host` or `host:port`) is, if control knows by `deadline`.
 ///
@@ -41,7 +59,7 @@ pub(super) async fn of_authority(
         Either::Right(()) => return Err(Ended::Unresolved),
     };
     match &*found {
-        Whereabouts::At(addresses) => allowed(outbound, addresses),
+        Whereabouts::At(_) => permitted(Some(outbound), found).map(Addresses::Known),
         Whereabouts::Here => Err(Ended::Circular),
         Whereabouts::Unknown => Err(Ended::Unresolved),
     }
@@ -61,32 +79,26 @@ pub(super) async fn of_original(
     if core.may_listen_on(original.port()) {
         return of_authority(core, timer, outbound, original.to_string().as_bytes(), deadline).await;
     }
-    allowed(outbound, &[original])
+    if outbound.allow_local || !stays_local(original.ip()) {
+        Ok(Addresses::One(original))
+    } else {
+        Err(Ended::LocalTarget)
+    }
 }
 
-/// An answer without the addresses that the listener does not lend its reach to; with all of them on a listener that
-/// makes no difference.
+/// An answer without the addresses that the listener does not lend its reach to; with all of them where that makes no
+/// difference.
 ///
 /// # Errors
 /// [`Ended::LocalTarget`].
 pub(super) fn permitted(outbound: Option<&Outbound>, found: Rc<Whereabouts>) -> Result<Rc<Whereabouts>, Ended> {
-    match (outbound, &*found) {
-        (Some(outbound), Whereabouts::At(addresses)) if !outbound.allow_local => {
-            if addresses.iter().any(|address| stays_local(address.ip())) {
-                let allowed = allowed(outbound, addresses)?;
-                return Ok(Rc::new(Whereabouts::At(allowed.into_iter().collect())));
-            }
-            Ok(found)
-        }
-        _ => Ok(found),
-    }
-}
-
-/// Those of the addresses that the listener lends its reach to.
-fn allowed(outbound: &Outbound, addresses: &[SocketAddr]) -> Result<Addresses, Ended> {
+    let (Some(outbound), Whereabouts::At(addresses)) = (outbound, &*found) else { return Ok(found) };
     let open = |address: &&SocketAddr| outbound.allow_local || !stays_local(address.ip());
-    let allowed: Addresses = addresses.iter().filter(open).copied().collect();
-    if allowed.is_empty() { Err(Ended::LocalTarget) } else { Ok(allowed) }
+    if addresses.iter().all(|address| open(&address)) {
+        return Ok(found);
+    }
+    let allowed: Box<[SocketAddr]> = addresses.iter().filter(open).copied().collect();
+    if allowed.is_empty() { Err(Ended::LocalTarget) } else { Ok(Rc::new(Whereabouts::At(allowed))) }
 }
 
 #[cfg(test)]
@@ -101,8 +113,10 @@ mod tests {
                 .into();
         let guarded = Outbound::default();
         let open = Outbound::new(true, true, None, Vec::new());
-        let of =
-            |outbound: &Outbound, addresses: &[SocketAddr]| allowed(outbound, addresses).map(|found| found.to_vec());
+        let of = |outbound: &Outbound, addresses: &[SocketAddr]| {
+            let found = permitted(Some(outbound), Rc::new(Whereabouts::At(addresses.into())))?;
+            Ok::<_, Ended>(Addresses::Known(found).to_vec())
+        };
         assert_eq!(of(&guarded, &addresses).expect("two are left"), [addresses[1], addresses[3]]);
         assert_eq!(of(&open, &addresses).expect("all"), addresses);
         assert!(matches!(of(&guarded, &addresses[..1]), Err(Ended::LocalTarget)));
