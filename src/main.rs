@@ -11,7 +11,7 @@ use clap::Parser;
 
 use cli::{CheckArgs, Cli, Command, ExplainArgs, Output, ProxyArgs, ReadingArgs, RunArgs};
 use ringway::control::{self, Source};
-use ringway::demo;
+use ringway::demo::Demo;
 use ringway::explain::{self, Question};
 use ringway::istio;
 use ringway::istio::problem::{Problem, Severity};
@@ -79,7 +79,7 @@ fn explain(args: ExplainArgs) -> ExitCode {
         return ExitCode::from(BAD_CONFIGURATION);
     }
     let question = Question { method: args.method, url: args.url, headers: args.headers, gateway: args.gateway };
-    let answer = match explain::explain(&loaded.plan, &question) {
+    let answer = match explain::explain(&loaded.plan, &loaded.hidden, &question) {
         Ok(answer) => answer,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "ringway: {error}"); // as above
@@ -97,25 +97,21 @@ fn explain(args: ExplainArgs) -> ExitCode {
 
 fn demo(args: &ProxyArgs) -> ExitCode {
     let mut overrides = args.overrides();
-    demo::avoid_taken_ports(&mut overrides);
-    let source = source(&[PathBuf::from("-")], &ReadingArgs::default(), overrides);
-    let mut loaded = source.load(&mut demo::CONFIGURATION.as_bytes());
-    if loaded.has_errors() {
-        return ExitCode::from(BAD_CONFIGURATION);
-    }
-    let origins = match demo::start_origins() {
-        Ok(origins) => origins,
+    let demo = match Demo::start(&mut overrides) {
+        Ok(demo) => demo,
         Err(error) => {
             eprintln!("ringway: cannot start the demo's origins: {error}");
             return ExitCode::from(FAILED);
         }
     };
-    origins.redirect(&mut loaded.plan);
+    let source = source(&[PathBuf::from("-")], &ReadingArgs::default(), overrides);
+    let loaded = source.load(&mut demo.configuration().as_bytes());
+    if loaded.has_errors() {
+        return ExitCode::from(BAD_CONFIGURATION);
+    }
     serve(&loaded.plan, |running| {
-        if let Some(listener) = running.addresses().first() {
-            // Nobody reads a closed stdout; that is no reason to stop.
-            let _ = writeln!(std::io::stdout(), "{}", demo::what_to_type(listener.port(), running.admin_address()));
-        }
+        // Nobody reads a closed stdout; that is no reason to stop.
+        let _ = writeln!(std::io::stdout(), "{}", demo.what_to_type(running.admin_address()));
     })
 }
 

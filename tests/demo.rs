@@ -55,6 +55,14 @@ impl Demo {
         port.and_then(|port| port.parse().ok()).unwrap_or_else(|| panic!("a port in {lines:?}"))
     }
 
+    /// The port of the listener of applications.
+    fn mesh(&self) -> u16 {
+        let lines = self.lines();
+        let after = lines.iter().find_map(|line| line.split_once("-x http://127.0.0.1:"));
+        let port = after.and_then(|(_, rest)| rest.split_once(' ')).and_then(|(port, _)| port.parse().ok());
+        port.unwrap_or_else(|| panic!("a port in {lines:?}"))
+    }
+
     /// Ctrl-C; gives all that it printed.
     fn end(mut self) -> String {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port()));
@@ -80,7 +88,7 @@ fn paste(line: &str) -> String {
 fn paste_all(demo: &Demo) {
     let answers: Vec<String> = demo.lines().iter().map(|line| paste(&format!("curl -sS {line}"))).collect();
     let starts: Vec<&str> = answers.iter().filter_map(|answer| answer.lines().next()).collect();
-    let [get, headers, teapot, post, delay, not_exposed, stats] = &answers[..] else { panic!("{starts:?}") };
+    let [get, headers, teapot, post, delay, not_exposed, outward, stats] = &answers[..] else { panic!("{starts:?}") };
     assert!(get.starts_with("HTTP/1.1 200 OK\r\n"), "{get}");
     assert!(get.contains("x-origin-version: v1\r\n") || get.contains("x-origin-version: v2\r\n"), "{get}");
     assert!(headers.contains("x-origin-version: v2\r\n"), "{headers}");
@@ -91,8 +99,11 @@ fn paste_all(demo: &Demo) {
     let time: u64 = time.and_then(|time| time.parse().ok()).unwrap_or_else(|| panic!("no service time in {delay}"));
     assert!((2_000..10_000).contains(&time), "{time} ms for /delay/2");
     assert!(not_exposed.starts_with("HTTP/1.1 404 Not Found\r\n"), "{not_exposed}");
+    assert!(outward.starts_with("HTTP/1.1 200 OK\r\n") && outward.contains("\"origin\""), "{outward}");
     let counted = |name: &str| stats.lines().any(|line| line.starts_with(name) && !line.ends_with(": 0"));
     assert!(counted("cluster.outbound|8000|v2|httpbin.default.svc.cluster.local.upstream_rq_total: "), "{stats}");
+    assert!(counted("cluster.outbound|80||egressgateway.default.svc.cluster.local.upstream_rq_total: "), "{stats}");
+    assert!(counted("cluster.outbound|80||httpbin.org.upstream_rq_total: "), "{stats}");
 }
 
 #[test]
@@ -114,12 +125,13 @@ fn its_lines_work_when_pasted() {
 #[test]
 fn it_goes_elsewhere_when_its_ports_are_taken() {
     // Whoever has a port that cannot be taken here has taken it just as well.
-    let taken: Vec<TcpListener> = [8080, 15000, 9001, 9002]
+    let taken: Vec<TcpListener> = [8080, 15000, 15001, 9001, 9002]
         .iter()
         .filter_map(|port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, *port)).ok())
         .collect();
     let demo = Demo::start(&[]);
-    assert!(![8080, 15000, 9001, 9002].contains(&demo.port()));
+    assert!(![8080, 15000, 15001, 9001, 9002].contains(&demo.port()));
+    assert_ne!(demo.mesh(), 15001);
     paste_all(&demo);
     demo.end();
     drop(taken);
@@ -181,19 +193,25 @@ fn the_commands_of_the_quickstart_work() {
     let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/config/quickstart/README.md");
     let text = std::fs::read_to_string(readme).expect("the README of the quickstart");
     let demo = Demo::anywhere();
-    let here = format!("127.0.0.1:{}/", demo.port());
+    let (here, mesh) = (format!("127.0.0.1:{}/", demo.port()), format!("127.0.0.1:{} ", demo.mesh()));
     let commands: Vec<String> = text
         .lines()
         .filter_map(|line| line.strip_prefix("    "))
         .filter(|line| line.contains("curl "))
-        .map(|line| line.replace("127.0.0.1:8080/", &here))
+        .map(|line| line.replace("127.0.0.1:8080/", &here).replace("127.0.0.1:15001 ", &mesh))
         .collect();
     let answers: Vec<String> = commands.iter().map(|command| paste(command)).collect();
-    let [get, eight, v2, not_exposed, no_host] = &answers[..] else { panic!("{commands:#?}") };
+    let [get, eight, v2, not_exposed, no_host, outward] = &answers[..] else { panic!("{commands:#?}") };
     assert!(get.starts_with("HTTP/1.1 200 OK\r\n"), "{get}");
     assert_eq!(eight.matches("\"X-Request-Id\"").count(), 8, "{eight}");
     assert!(v2.contains("\"version\": \"v2\""), "{v2}");
     assert!(not_exposed.starts_with("HTTP/1.1 404 Not Found\r\n"), "{not_exposed}");
     assert!(no_host.starts_with("HTTP/1.1 404 Not Found\r\n"), "{no_host}");
+    assert!(outward.contains("\"origin\""), "{outward}");
+    eventually("both hops in the log", || {
+        let printed = demo.process.printed();
+        let hops = [" outbound|80||httpbin.org ", " outbound|80||egressgateway.default.svc.cluster.local "];
+        hops.iter().all(|cluster| printed.contains(cluster)).then_some(())
+    });
     demo.end();
 }

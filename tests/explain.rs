@@ -76,6 +76,15 @@ const EXAMPLES: &[(&str, &[&[&str]])] = &[
     ("mirror-compare", &[&["GET", "http://shop:8000/price"]]),
     ("mirroring", &[&["GET", "http://httpbin:8000/headers"]]),
     (
+        "egress/one-process",
+        &[
+            &["--gateway", "mesh", "GET", "http://httpbin.org/ip"],
+            &["--gateway", "istio-egressgateway", "GET", "http://httpbin.org/ip"],
+            &["--gateway", "mesh", "GET", "http://example.com/"],
+            &["--gateway", "mesh", "GET", "http://httpbin.org:81/ip"],
+        ],
+    ),
+    (
         "tls-origination",
         &[&["GET", "http://edition.cnn.com/politics"], &["GET", "http://edition.cnn.com:443/politics"]],
     ),
@@ -403,6 +412,86 @@ fn the_listener_is_chosen_by_gateway_or_port() {
     ] {
         assert_eq!(listener(arguments), expected, "{arguments:?}");
     }
+}
+
+/// What leaves the mesh, by every way there is, and what does not.
+const OUTWARD: &str = "
+apiVersion: ringway.dev/v1
+kind: Proxy
+metadata: {name: sidecar, namespace: shop}
+spec:
+  mesh: {listen: '127.0.0.1:15001'}
+  dns: {hosts: {api.example.com: [10.0.0.1, '10.0.0.2:8000']}}
+  meshConfig: {outboundTrafficPolicy: {mode: REGISTRY_ONLY}, accessLogFile: /dev/stdout}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: narrow, namespace: shop}
+spec: {egress: [{hosts: ['./*']}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: api, namespace: shop}
+spec:
+  hosts: [api.example.com]
+  resolution: DNS
+  ports: [{number: 80, name: http, protocol: HTTP}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: first, namespace: shop}
+spec: {hosts: [first.example.com], resolution: DNS_ROUND_ROBIN, ports: [{number: 80, name: http, protocol: HTTP}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: own, namespace: shop}
+spec: {hosts: ['*.example.net'], ports: [{number: 8000, name: http, protocol: HTTP}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: dynamic, namespace: shop}
+spec: {hosts: ['*.example.org'], resolution: DYNAMIC_DNS, ports: [{number: 80, name: http, protocol: HTTP}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: far, namespace: elsewhere}
+spec: {hosts: [far.example.com], resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: private, namespace: elsewhere}
+spec:
+  hosts: ['*.private.example.com']
+  exportTo: ['.']
+  resolution: DYNAMIC_DNS
+  ports: [{number: 80, name: http, protocol: HTTP}]
+";
+
+#[test]
+fn what_leaves_and_what_does_not() {
+    let asked = [
+        "api.example.com",
+        "first.example.com",
+        "a.example.net:8000",
+        "a.example.org",
+        "api.example.com:8443",
+        "a.example.net",
+        "far.example.com",
+        "a.private.example.com",
+        "Nobody.example.com:81",
+        "[::1]:81",
+    ];
+    let urls = asked.map(|authority| format!("http://{authority}/"));
+    let requests: Vec<Vec<&str>> = urls.iter().map(|url| vec!["--gateway", "mesh", "GET", url.as_str()]).collect();
+    let requests: Vec<&[&str]> = requests.iter().map(Vec::as_slice).collect();
+    golden("outward", &session(&["-c", "-"], OUTWARD, &requests));
+    let question = ["--output", "json", "-c", "-", "GET", "http://nobody.example.com/"];
+    let answer: serde_json::Value = serde_json::from_str(&explain(&question, OUTWARD).stdout).expect("one JSON object");
+    assert_eq!(answer["verdict"]["action"], "blackhole");
+    assert_eq!(
+        answer["verdict"]["missing"][0],
+        "no ServiceEntry declares nobody.example.com on port 80; one that does:"
+    );
 }
 
 #[test]

@@ -160,6 +160,21 @@ fn only_io_names_the_runtime() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
+/// The name resolver brings another runtime along, which must meet no worker.
+#[test]
+fn only_the_thread_that_resolves_names_knows_its_runtime() {
+    let resolver = Regex::new(r"\b(tokio|hickory_resolver)::").expect("a regex");
+    let mut wrong = Vec::new();
+    for (path, _) in sources() {
+        for (line, text) in code(&path) {
+            if !path.ends_with("control/dns.rs") && resolver.is_match(&text) {
+                wrong.push(format!("{}:{line}: {}", path.display(), text.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
 #[test]
 fn only_io_is_unsafe_and_says_why_it_is_sound() {
     let unsafe_word = Regex::new(r"\bunsafe\s*(\{|fn\b|impl\b|trait\b|extern\b)").expect("a regex");

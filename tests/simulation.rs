@@ -47,6 +47,9 @@ fn a_seed_is_a_run() {
     }
 }
 
+/// Cores there may be, at most.
+const CORES: usize = 6;
+
 /// How often what happened.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen(BTreeMap<&'static str, u64>);
@@ -234,7 +237,7 @@ impl World {
             addresses,
         });
         let mut world = Self {
-            breaker: Breaker::new(&limits, 1),
+            breaker: Breaker::new(&limits, CORES),
             health: ClusterHealth::new(plan.addresses.len(), now),
             next_sweep: now + rule.interval,
             next_address: 100,
@@ -254,7 +257,7 @@ impl World {
             plan,
             rng,
         };
-        for core in 0..1 + world.rng.below(6) {
+        for core in 0..1 + world.rng.below(CORES as u64) {
             let mut rng = Rng::seeded(seed ^ (core + 1) << 32);
             let installed = world.install(&mut rng);
             world.cores.push(Core { rng, installed, idle: BTreeMap::new() });

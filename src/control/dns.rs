@@ -70,6 +70,20 @@ impl Asker {
         Ok(Self(asks))
     }
 
+    /// One that sends its questions nowhere; what was asked comes out at the other end.
+    #[cfg(test)]
+    pub(super) fn unheard() -> (Self, impl FnMut() -> Option<Box<str>>) {
+        let (asks, mut asked) = unbounded_channel();
+        let next = move || loop {
+            match asked.try_recv() {
+                Ok(Ask::Name(name)) => return Some(name),
+                Ok(Ask::Settings(_)) => {}
+                Err(_) => return None,
+            }
+        };
+        (Self(asks), next)
+    }
+
     /// Asks where a name is. There is one answer to each question.
     pub(super) fn ask(&self, name: &str) {
         let _ = self.0.send(Ask::Name(name.into())); // the thread lives as long as this

@@ -13,7 +13,7 @@ use super::dns::Answer;
 use super::names::{Learnt, Outcome};
 use crate::io::now;
 use crate::observe::stats::ClusterShared;
-use crate::plan::{Cluster, ClusterId, Plan};
+use crate::plan::{Cluster, ClusterId, NameKind, Plan};
 use crate::upstream::{Joined, SharedCluster};
 use crate::worker::{Members, Message};
 
@@ -45,13 +45,17 @@ impl Running {
 
     fn learnt(&mut self, at: usize, outcome: Outcome) {
         let Some((cluster, stats)) = self.plan.clusters.get(at).cloned().zip(self.cluster_shared(at)) else { return };
+        let names = cluster.discovery.names();
+        let empties = names.is_some_and(|names| names.kind == NameKind::Every);
+        // As Envoy counts: that there is no such name is an answer only to whom it takes endpoints away.
         match outcome {
-            Outcome::Failed => return stats.update_failure.inc(),
             Outcome::Found => stats.update_success.inc(),
+            Outcome::Empty if empties => stats.update_success.inc(),
             Outcome::Empty => {
-                stats.update_success.inc();
                 stats.update_empty.inc();
+                return stats.update_failure.inc();
             }
+            Outcome::Failed => return stats.update_failure.inc(),
         }
         let Some(members) = self.names.members(&cluster) else { return };
         if members == *cluster {

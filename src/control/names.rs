@@ -75,14 +75,18 @@ impl Names {
     /// # Errors
     /// When the process is out of threads or descriptors.
     pub(super) fn start(settings: &ProxySettings, events: Sender<Event>) -> std::io::Result<Self> {
-        Ok(Self {
-            asker: Asker::start(settings.dns.clone(), events)?,
+        Ok(Self::asking(Asker::start(settings.dns.clone(), events)?, settings))
+    }
+
+    fn asking(asker: Asker, settings: &ProxySettings) -> Self {
+        Self {
+            asker,
             settings: settings.dns.clone(),
             refresh_rate: settings.dns_refresh_rate,
             known: HashMap::new(),
             asked: HashSet::new(),
             questions: HashMap::new(),
-        })
+        }
     }
 
     /// Makes known the names of a plan that may be in force soon, and gives its clusters the members that are known
@@ -262,12 +266,185 @@ fn back_off(failures: u32, most: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::istio;
+    use crate::plan::{Overrides, compile};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A plan with a cluster for each host, of this resolution, and these settings of the Proxy.
+    fn plan(hosts: &[(&str, &str)], spec: &str) -> Plan {
+        let mut yaml = format!(
+            "apiVersion: ringway.dev/v1\nkind: Proxy\nmetadata: {{name: p}}\nspec: {{mesh: {{listen: \
+             '127.0.0.1:15001'}}, meshConfig: {{outboundTrafficPolicy: {{mode: REGISTRY_ONLY}}}}, {spec}}}\n"
+        );
+        for (host, resolution) in hosts {
+            yaml += &format!(
+                "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {}}}\nspec: {{hosts: \
+                 [{host}], resolution: {resolution}, ports: [{{number: 80, name: http, protocol: HTTP}}]}}\n",
+                host.replace('.', "-")
+            );
+        }
+        let (world, problems) = istio::read(&["-".into()], &mut yaml.as_bytes(), istio::Options::default());
+        assert!(!problems.iter().any(istio::problem::Problem::is_error), "{problems:?}");
+        compile(&world, ProxySettings::resolve(&world.proxy, &Overrides::default())).0
+    }
+
+    struct Book {
+        names: Names,
+        plan: Plan,
+        now: Instant,
+        next: Box<dyn FnMut() -> Option<Box<str>>>,
+    }
+
+    impl Book {
+        fn of(mut plan: Plan) -> Self {
+            let (asker, next) = Asker::unheard();
+            let now = crate::io::now();
+            let mut names = Names::asking(asker, &plan.proxy);
+            names.fill(&mut plan, now);
+            names.installed(&plan);
+            Self { names, plan, now, next: Box::new(next) }
+        }
+
+        /// What is asked once so much time has passed.
+        fn asked_after(&mut self, time: Duration) -> Vec<String> {
+            self.now += time;
+            self.names.ask_due(self.now);
+            let mut asked: Vec<String> = std::iter::from_fn(&mut self.next).map(String::from).collect();
+            asked.sort();
+            asked
+        }
+
+        fn answer(&mut self, name: &str, answer: &Answer) -> Option<Learnt> {
+            self.names.answered(name, answer, self.now)
+        }
+
+        /// The members of the plan's clusters.
+        fn members(&self) -> Vec<Vec<String>> {
+            let clusters = self.plan.clusters.iter().filter_map(|cluster| self.names.members(cluster));
+            clusters.map(|found| found.endpoints.iter().map(|member| member.address.to_string()).collect()).collect()
+        }
+
+        /// Puts another plan in force.
+        fn reload(&mut self, mut plan: Plan) {
+            self.names.fill(&mut plan, self.now);
+            self.names.installed(&plan);
+            self.plan = plan;
+        }
+    }
+
+    fn at(ip: &str, seconds: u64) -> Answer {
+        let valid = (seconds > 0).then(|| Duration::from_secs(seconds));
+        Answer::At { addresses: vec![ip.parse().expect("an address")], valid }
+    }
+
+    fn failed() -> Answer {
+        Answer::Failed("nobody answers".to_owned())
+    }
+
+    #[test]
+    fn a_name_is_asked_about_again_when_its_answer_holds_no_longer() {
+        let mut book = Book::of(plan(&[("a.com", "DNS"), ("b.com", "DNS")], ""));
+        assert_eq!(book.asked_after(Duration::ZERO), ["a.com", "b.com"]);
+        assert_eq!(book.asked_after(SECOND), [""; 0], "once is enough while nobody has answered");
+        assert!(!book.names.all_answered());
+        let learnt = book.answer("a.com", &at("10.0.0.1", 5)).expect("it is known");
+        assert_eq!((learnt.clusters.len(), learnt.outcome), (1, Outcome::Found));
+        book.answer("b.com", &at("10.0.0.2", 0));
+        assert!(book.names.all_answered());
+        assert_eq!(book.members(), [["10.0.0.1:80"], ["10.0.0.2:80"]]);
+        assert_eq!(book.names.next_due(), Some(book.now + 5 * SECOND));
+        assert_eq!(book.asked_after(5 * SECOND), ["a.com"]);
+        assert_eq!(book.asked_after(55 * SECOND), ["b.com"], "dnsRefreshRate, since the answer does not say");
+        assert_eq!(book.answer("c.com", &failed()), None, "whom nobody needs");
+    }
+
+    #[test]
+    fn failures_are_followed_by_longer_waits_and_take_nothing_away() {
+        let mut book = Book::of(plan(&[("a.com", "DNS"), ("first.com", "DNS_ROUND_ROBIN")], ""));
+        book.asked_after(Duration::ZERO);
+        book.answer("a.com", &at("10.0.0.1", 1));
+        book.answer("first.com", &at("10.0.0.2", 3600));
+        for wait in [1, 1, 2, 4, 8, 16, 32, 60, 60] {
+            assert_eq!(book.asked_after(wait * SECOND - SECOND / 2), [""; 0]);
+            assert_eq!(book.asked_after(SECOND / 2), ["a.com"], "after {wait} s");
+            assert_eq!(book.answer("a.com", &failed()).map(|learnt| learnt.outcome), Some(Outcome::Failed));
+            assert_eq!(book.members(), [["10.0.0.1:80"], ["10.0.0.2:80"]]);
+        }
+        // That there is no such name takes the endpoints away, but not the single one of a name.
+        book.answer("a.com", &Answer::NoSuchName);
+        book.answer("first.com", &Answer::NoSuchName);
+        assert_eq!(book.members(), [vec![], vec!["10.0.0.2:80"]]);
+        book.answer("a.com", &failed());
+        assert_eq!(book.members(), [vec![], vec!["10.0.0.2:80"]]);
+        book.answer("a.com", &at("10.0.0.3", 1));
+        assert_eq!(book.members(), [["10.0.0.3:80"], ["10.0.0.2:80"]]);
+        assert_eq!(book.asked_after(SECOND), ["a.com", "first.com"], "the waits are short again");
+    }
+
+    #[test]
+    fn a_reload_keeps_what_is_known_and_forgets_what_is_not_needed() {
+        let mut book = Book::of(plan(&[("a.com", "DNS"), ("b.com", "DNS")], ""));
+        book.asked_after(Duration::ZERO);
+        book.answer("a.com", &at("10.0.0.1", 60));
+        book.answer("b.com", &at("10.0.0.2", 60));
+        book.reload(plan(&[("a.com", "DNS"), ("c.com", "DNS")], ""));
+        let filled: Vec<usize> = book.plan.clusters.iter().map(|cluster| cluster.endpoints.len()).collect();
+        assert_eq!(filled, [1, 0], "a plan has what is known before anybody serves it");
+        assert!(!book.names.all_answered());
+        assert_eq!(book.asked_after(Duration::ZERO), ["c.com"]);
+        assert_eq!(book.answer("b.com", &at("10.0.0.9", 60)), None);
+        // A plan that is refused leaves nothing behind.
+        let mut refused = plan(&[("d.com", "DNS")], "");
+        book.names.fill(&mut refused, book.now);
+        book.names.go_back_to(&book.plan, book.now);
+        assert_eq!(book.asked_after(Duration::ZERO), [""; 0]);
+    }
+
+    #[test]
+    fn written_hosts_are_never_asked_about() {
+        let hosts = "dns: {hosts: {a.com: ['10.0.0.1:8000', 10.0.0.2]}}";
+        let mut book = Book::of(plan(&[("a.com", "DNS")], hosts));
+        assert!(book.names.all_answered());
+        assert_eq!((book.asked_after(Duration::ZERO), book.names.next_due()), (vec![], None));
+        assert_eq!(book.members(), [["10.0.0.1:8000", "10.0.0.2:80"]]);
+        let question = || Question { worker: 0, authority: "a.com:81".into(), ours: Vec::new() };
+        assert!(book.names.question("a.com", question()).is_some_and(|(_, addresses)| addresses.len() == 2));
+        // Other settings: what was known is used until somebody has answered.
+        book.reload(plan(&[("a.com", "DNS")], ""));
+        assert_eq!(book.members(), [["10.0.0.1:8000", "10.0.0.2:80"]]);
+        assert_eq!(book.asked_after(Duration::ZERO), ["a.com"]);
+        book.reload(plan(&[("a.com", "DNS")], "dns: {hosts: {a.com: 10.0.0.3}}"));
+        assert_eq!(book.members(), [["10.0.0.3:80"]]);
+        let cluster = Arc::clone(&book.plan.clusters[0]);
+        assert_eq!(cluster.endpoints.len(), 1);
+    }
+
+    #[test]
+    fn one_question_for_all_who_want_to_know() {
+        let mut book = Book::of(plan(&[("a.com", "DNS")], ""));
+        book.asked_after(Duration::ZERO);
+        let question = |worker| Question { worker, authority: "b.com".into(), ours: Vec::new() };
+        for worker in 0..3 {
+            assert!(book.names.question("b.com", question(worker)).is_none());
+        }
+        assert!(book.names.question("a.com", question(3)).is_none(), "it is being asked about");
+        assert_eq!(book.asked_after(Duration::ZERO), ["b.com"]);
+        assert_eq!(book.names.questions("b.com").len(), 3);
+        assert_eq!(book.answer("b.com", &at("10.0.0.1", 1)), None);
+        assert_eq!(book.names.questions("a.com").len(), 1);
+        assert!(book.names.question("b.com", question(0)).is_none());
+        assert_eq!(book.asked_after(Duration::ZERO), ["b.com"], "what was answered can be asked anew");
+    }
 
     #[test]
     fn waits_grow_up_to_the_refresh_rate() {
-        let waits =
-            |most| (1..=8).map(|failures| back_off(failures, Duration::from_secs(most)).as_secs()).collect::<Vec<_>>();
+        let waits = |most| -> Vec<u64> {
+            (1..=8).map(|failures| back_off(failures, Duration::from_secs(most)).as_secs()).collect()
+        };
         assert_eq!(waits(60), [1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(back_off(1, Duration::from_millis(200)), Duration::from_millis(200));
         assert_eq!(back_off(u32::MAX, Duration::from_secs(u64::MAX)), FIRST_WAIT * (1 << 16));

@@ -168,7 +168,7 @@ impl Running {
         let Some(loaded) = loaded else {
             return self.refuse("reading it panicked");
         };
-        let Loaded { plan, problems, snapshot } = *loaded;
+        let Loaded { plan, problems, snapshot, .. } = *loaded;
         if let Some(watch) = &self.reloads.watch {
             watch.follow(&snapshot);
         }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::start::log_format;
 use super::watch::Snapshot;
+use crate::istio::world::Hidden;
 use crate::istio::{self, problem::Problem};
 use crate::plan::{self, Overrides, Plan, ProxySettings};
 
@@ -26,6 +27,8 @@ pub struct Source {
 pub struct Loaded {
     /// What to serve, unless there is an error among the problems.
     pub plan: Plan,
+    /// The services that the mesh listener does not see, for who asks why.
+    pub hidden: Vec<Hidden>,
     /// All that is wrong with it; told already.
     pub problems: Vec<Problem>,
     /// How the files were when they were read.
@@ -59,7 +62,7 @@ impl Source {
                 .retain(|problem| problem.is_error() || problem.file != world.proxy.source.file || problem.line > 0);
         }
         problems.iter().for_each(self.tell);
-        Loaded { plan, problems, snapshot }
+        Loaded { plan, hidden: world.hidden(), problems, snapshot }
     }
 
     /// Whether it can be read only once.

@@ -4,9 +4,10 @@ use serde::Serialize;
 
 use super::ask::{BadQuestion, Question};
 use super::resilience::{Connections, Tries};
-use super::{near, words};
+use super::{names, near, undeclared, words};
 use crate::base::rng::Rng;
 use crate::h1::parse::BadMessage;
+use crate::istio::world::Hidden;
 use crate::plan::{
     self, Condition, Decision, Forward, Origin, Outbound, Plan, Redirect, Request, Route, RouteTable, Speaks, Target,
     VirtualHost, Witness, tunnel_port,
@@ -133,6 +134,8 @@ pub enum Verdict {
     Blackhole {
         /// 502.
         status: u16,
+        /// What would have to be declared, a line each.
+        missing: Vec<String>,
     },
     /// Nothing takes it: 404, flag NR.
     NotFound,
@@ -167,8 +170,10 @@ pub struct Cluster {
     /// What holds for the connections to it.
     #[serde(flatten)]
     pub connections: Connections,
-    /// Address and weight of each; none: requests get 503, flag UH. What it would take to know their health is to ask
-    /// the running proxy.
+    /// What is resolved to find endpoints, a line each; none where they are written down. Where the names are at the
+    /// moment is to be asked of the running proxy, as is the health of endpoints.
+    pub found_by: Vec<String>,
+    /// Address and weight of each that is written down; none, and nothing to resolve: requests get 503, flag UH.
     pub endpoints: Vec<(String, u32)>,
 }
 
@@ -221,16 +226,17 @@ impl Answer {
     }
 }
 
-/// Asks the plan.
+/// Asks the plan. `hidden` are the services that the mesh listener does not see.
 ///
 /// # Errors
 /// If the question is no request, or it is not plain which listener it is for.
-pub fn explain(plan: &Plan, question: &Question) -> Result<Answer, BadQuestion> {
+pub fn explain(plan: &Plan, hidden: &[Hidden], question: &Question) -> Result<Answer, BadQuestion> {
     let (id, listener) = question.listener(plan)?;
     let asked = question.read(plan.proxy.path_form())?;
     let request = asked.request(listener.kind);
     if let Some(outbound) = listener.outbound.as_deref().filter(|_| question.is_connect()) {
-        let verdict = tunnel(plan, outbound, request.authority)?;
+        let missing = || undeclared::missing(listener, hidden, request.authority, "TLS");
+        let verdict = tunnel(plan, outbound, request.authority, missing)?;
         return Ok(Answer {
             method: question.method.clone(),
             authority: lossy(request.authority),
@@ -262,14 +268,21 @@ pub fn explain(plan: &Plan, question: &Question) -> Result<Answer, BadQuestion> 
             conditions: held,
             cors: route.cors.is_some(),
         }),
-        verdict: verdict(plan, &decision, &request),
+        verdict: verdict(plan, &decision, &request, || {
+            undeclared::missing(listener, hidden, request.authority, "HTTP")
+        }),
         passed_over: passed,
         nearest,
     })
 }
 
 /// Where a tunnel to this authority leads.
-fn tunnel(plan: &Plan, outbound: &Outbound, authority: &[u8]) -> Result<Verdict, BadQuestion> {
+fn tunnel(
+    plan: &Plan,
+    outbound: &Outbound,
+    authority: &[u8],
+    missing: impl FnOnce() -> Vec<String>,
+) -> Result<Verdict, BadQuestion> {
     let port = tunnel_port(authority).ok_or(BadQuestion::Refused(BadMessage::Target))?;
     Ok(match outbound.named(authority, port) {
         Some((_, outlet)) => {
@@ -280,7 +293,7 @@ fn tunnel(plan: &Plan, outbound: &Outbound, authority: &[u8]) -> Result<Verdict,
             }
         }
         None if outbound.allow_any => Verdict::Passthrough,
-        None => Verdict::Blackhole { status: 502 },
+        None => Verdict::Blackhole { status: 502, missing: missing() },
     })
 }
 
@@ -349,13 +362,18 @@ fn taken<'p>(decision: &Decision<'p>) -> Option<&'p Route> {
     }
 }
 
-fn verdict(plan: &Plan, decision: &Decision<'_>, request: &Request<'_>) -> Verdict {
+fn verdict(
+    plan: &Plan,
+    decision: &Decision<'_>,
+    request: &Request<'_>,
+    missing: impl FnOnce() -> Vec<String>,
+) -> Verdict {
     match decision {
         Decision::NotFound => Verdict::NotFound,
         Decision::Passthrough { .. } => Verdict::Passthrough,
         // Only what ringway made itself has no rule.
         Decision::Direct { route, direct } if route.origin.rule.is_none() => {
-            Verdict::Blackhole { status: direct.status }
+            Verdict::Blackhole { status: direct.status, missing: missing() }
         }
         Decision::Direct { direct, .. } => {
             Verdict::DirectResponse { status: direct.status, body_bytes: direct.body.len() }
@@ -407,11 +425,11 @@ fn destination_of(plan: &Plan, destination: &plan::Destination, total: u64) -> D
     let percent = if total == 0 { 100.0 } else { 100.0 * f64::from(destination.weight) / total as f64 };
     let (cluster, found) = match &destination.target {
         Target::Known(id) => plan.cluster(*id).map_or((String::new(), None), |cluster| {
-            let endpoints = cluster.endpoints.iter().map(|endpoint| (endpoint.address.to_string(), endpoint.weight));
             let found = Cluster {
                 load_balancing: words::load_balancing(&cluster.spread),
                 connections: Connections::of(cluster),
-                endpoints: endpoints.collect(),
+                found_by: names::found_by(cluster),
+                endpoints: names::known(plan, cluster),
             };
             (cluster.name.clone(), Some(found))
         }),

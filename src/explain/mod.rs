@@ -6,10 +6,12 @@
 
 mod answer;
 mod ask;
+mod names;
 mod near;
 mod resilience;
 mod secured;
 mod text;
+mod undeclared;
 mod words;
 
 pub use answer::{Answer, Cluster, Destination, Host, Listener, Near, Passed, Place, Rule, Verdict, explain};

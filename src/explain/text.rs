@@ -117,13 +117,14 @@ fn verdict(f: &mut Formatter<'_>, verdict: &Verdict) -> fmt::Result {
         Verdict::Passthrough => {
             line(f, "destination", "PassthroughCluster: whatever the authority resolves to (ALLOW_ANY)")
         }
-        Verdict::Blackhole { status } => {
+        Verdict::Blackhole { status, missing } => {
             let reason = status::reason(*status);
             line(
                 f,
                 "destination",
                 format_args!("none: {status} {reason}, since nobody declared the host (REGISTRY_ONLY)"),
-            )
+            )?;
+            lines(f, "missing", missing)
         }
         Verdict::NotFound => Ok(()),
     }
@@ -147,12 +148,12 @@ fn destination(f: &mut Formatter<'_>, destination: &Destination) -> fmt::Result 
 fn endpoints(f: &mut Formatter<'_>, cluster: &Cluster) -> fmt::Result {
     line(f, "  balancing", cluster.load_balancing)?;
     cluster.connections.lines().into_iter().try_for_each(|(label, values)| lines(f, label, &values))?;
-    if cluster.endpoints.is_empty() {
+    let written = cluster.endpoints.iter().map(|(address, weight)| format!("{address}, weight {weight}"));
+    let all: Vec<String> = cluster.found_by.iter().cloned().chain(written).collect();
+    if all.is_empty() {
         return line(f, "  endpoints", "none: 503, response flag UH");
     }
-    cluster.endpoints.iter().enumerate().try_for_each(|(at, (address, weight))| {
-        line(f, if at == 0 { "  endpoints" } else { "" }, format_args!("{address}, weight {weight}"))
-    })
+    lines(f, "  endpoints", &all)
 }
 
 fn passed_over(f: &mut Formatter<'_>, passed: &[Passed]) -> fmt::Result {

@@ -355,54 +355,76 @@ impl Writer {
 
     /// Sends all bytes in use and gives the emptied buffer back. Dropped half-way, the connection must be closed:
     /// nobody can tell how much went out.
-    pub async fn write_all(&mut self, buf: Buf) -> (io::Result<()>, Buf) {
-        self.send(buf, Buf::consume).await
+    pub async fn write_all(&mut self, mut buf: Buf) -> (io::Result<()>, Buf) {
+        while !buf.is_empty() {
+            buf = match self.begin(buf, Buf::consume) {
+                Ok(buf) => buf,
+                Err((error, buf)) => return (Err(error), buf),
+            };
+            let (result, back) = self.half.write(buf).await;
+            buf = match self.wrote(result, back, Buf::consume) {
+                Ok(buf) => buf,
+                Err((error, buf)) => return (Err(error), buf),
+            };
+        }
+        (Ok(()), buf)
     }
 
     /// Sends all bytes in use and gives the buffer back as it was, to be sent once more elsewhere. Dropped half-way, the
     /// connection must be closed, and the buffer is lost.
-    pub async fn write_and_keep(&mut self, buf: Buf) -> (io::Result<()>, Buf) {
+    pub async fn write_and_keep(&mut self, mut buf: Buf) -> (io::Result<()>, Buf) {
         let start = buf.headroom();
-        let (sent, mut buf) = self.send(buf, Buf::step_over).await;
+        let mut sent = Ok(());
+        while !buf.is_empty() {
+            buf = match self.begin(buf, Buf::step_over) {
+                Ok(buf) => buf,
+                Err((error, back)) => {
+                    (sent, buf) = (Err(error), back);
+                    break;
+                }
+            };
+            let (result, back) = self.half.write(buf).await;
+            buf = match self.wrote(result, back, Buf::step_over) {
+                Ok(buf) => buf,
+                Err((error, back)) => {
+                    (sent, buf) = (Err(error), back);
+                    break;
+                }
+            };
+        }
         buf.step_back(start);
         (sent, buf)
     }
 
-    /// Sends all bytes in use; `pass` goes on behind those that are sent.
-    async fn send(&mut self, mut buf: Buf, pass: fn(&mut Buf, usize)) -> (io::Result<()>, Buf) {
-        while !buf.is_empty() {
-            // Over TLS it is records that go out, and `buf` waits here; else it is `buf` itself.
-            let mut out = match &mut self.seal {
-                None => std::mem::take(&mut buf),
-                Some(seal) => match seal.seal(buf.bytes()) {
-                    Ok((records, sealed)) => {
-                        pass(&mut buf, sealed);
-                        records
-                    }
-                    Err(error) => return (Err(error), buf),
-                },
-            };
-            let pass_out = if self.seal.is_some() { Buf::consume } else { pass };
-            let mut failed = None;
-            while !out.is_empty() && failed.is_none() {
-                let (result, back) = self.half.write(out).await;
-                out = back;
-                match result {
-                    Ok(0) => failed = Some(io::ErrorKind::WriteZero.into()),
-                    Ok(n) => pass_out(&mut out, n),
-                    Err(error) => failed = Some(error),
-                }
-            }
-            match &mut self.seal {
-                None => buf = out,
-                Some(seal) if failed.is_none() => seal.sent(out),
-                Some(_) => {}
-            }
-            if let Some(error) = failed {
-                return (Err(error), buf);
-            }
+    /// What is to be written next, of what was asked for or of what is under way: over TLS records, while the bytes that
+    /// they are made of wait in the seal, and not in the future, which is a part of every connection's task.
+    fn begin(&mut self, buf: Buf, pass: fn(&mut Buf, usize)) -> Result<Buf, (io::Error, Buf)> {
+        match &mut self.seal {
+            None => Ok(buf),
+            Some(seal) => seal.begin(buf, pass),
         }
-        (Ok(()), buf)
+    }
+
+    /// What is left after a write.
+    fn wrote(
+        &mut self,
+        result: io::Result<usize>,
+        mut buf: Buf,
+        pass: fn(&mut Buf, usize),
+    ) -> Result<Buf, (io::Error, Buf)> {
+        let written = match result {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            result => result,
+        };
+        match (&mut self.seal, written) {
+            (None, Ok(n)) => {
+                pass(&mut buf, n);
+                Ok(buf)
+            }
+            (None, Err(error)) => Err((error, buf)),
+            (Some(seal), Ok(n)) => Ok(seal.wrote(buf, n)),
+            (Some(seal), Err(error)) => Err((error, seal.give_up())),
+        }
     }
 }
 

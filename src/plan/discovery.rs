@@ -12,7 +12,7 @@ use super::{Cluster, Endpoint};
 use crate::istio::model::destination_rule::LocalityLb;
 pub use crate::istio::model::dns::{Dns, HostAddress};
 pub use crate::istio::model::workload_entry::Address;
-use crate::istio::model::{Labels, Locality};
+pub use crate::istio::model::{Labels, Locality};
 use crate::policy::balance::{Policy, Spread, Warmup};
 
 /// Most addresses of one name that become endpoints: an answer can have thousands, and every core keeps a pool and
@@ -107,6 +107,12 @@ pub(super) struct Found<'a> {
 }
 
 impl Recipe {
+    /// One group for all, wherever they are.
+    #[must_use]
+    pub fn even(policy: Policy) -> Self {
+        Self { policy, warmup: None, locality: None, ejects: false, here: (Locality::default(), Labels::new()) }
+    }
+
     /// The members sorted by address, and how requests are spread over them; with the name of each.
     pub(super) fn members(&self, mut found: Vec<Found<'_>>) -> (Vec<Endpoint>, Spread, Box<[Arc<str>]>) {
         found.sort_by_key(|found| found.address);

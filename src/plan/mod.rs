@@ -45,7 +45,8 @@ pub use action::{
 pub use client_tls::{ClientTls, Identity, Trust};
 pub use compile::compile;
 pub use discovery::{
-    Address, Discovery, Dns, HostAddress, MOST_ADDRESSES, NameKind, Named, Names, OwnAuthority, Recipe,
+    Address, Discovery, Dns, HostAddress, Labels, Locality, MOST_ADDRESSES, NameKind, Named, Names, OwnAuthority,
+    Recipe,
 };
 pub use edits::{AddressPart, BadTemplate, Edits, Field, HeaderEdits, HeaderName, Lookup, Operator, Template};
 pub use hosts::HostTable;

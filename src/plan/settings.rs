@@ -73,6 +73,13 @@ pub struct Overrides {
     pub server_header: Option<ServerHeader>,
 }
 
+/// Those of a process without a Proxy document and without flags.
+impl Default for ProxySettings {
+    fn default() -> Self {
+        Self::resolve(&Proxy::default(), &Overrides::default())
+    }
+}
+
 impl ProxySettings {
     /// The document's values, those of the command line over them.
     #[must_use]

@@ -94,7 +94,9 @@ pub(super) async fn run(
     tries: &mut Tries<'_>,
 ) -> Tried {
     if let Discovery::Authority(own) = &cluster.discovery {
-        return run_at_authority(session, installed, story, (cluster, local), (asked, forward), own, tries).await;
+        // Boxed, because it is rare, and a whole try more would weigh on every connection's task.
+        return Box::pin(run_at_authority(session, installed, story, (cluster, local), (asked, forward), own, tries))
+            .await;
     }
     // Written before there is an endpoint, because what chooses one may be in it.
     let head = outgoing(session, story, asked, tries);

@@ -175,8 +175,12 @@ async fn establish(session: &mut Session, story: &mut Story<'_>) -> bool {
 
 /// What the client sent behind its CONNECT, taken out of the input.
 fn early_bytes(session: &mut Session) -> Buf {
+    let there = session.input.bytes().get(session.rest..).unwrap_or_default();
+    if there.is_empty() {
+        return Buf::default(); // as mostly, and a tunnel would keep the buffer
+    }
     let mut early = session.core.buffers.head();
-    early.extend(session.input.bytes().get(session.rest..).unwrap_or_default());
+    early.extend(there);
     session.input.truncate(session.rest);
     early
 }

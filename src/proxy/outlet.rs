@@ -120,7 +120,8 @@ async fn connect(
         Err(error) => Err(NoConnection::from(error)),
     };
     match opened {
-        Ok(upstream) => {
+        Ok(mut upstream) => {
+            core.buffers.put(std::mem::take(&mut upstream.buf)); // it is for heads
             let stats = local.stats.clone();
             let listed = upstream.local().map(|own| core.goes_out(own));
             Ok(Outlet { upstream, quiet: cluster.tcp_idle_timeout, stats, _riding: riding, _listed: listed })

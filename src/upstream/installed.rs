@@ -484,7 +484,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::plan::Endpoint;
+    use crate::plan::{
+        Address, Endpoint, HostAddress, Labels, Locality, NameKind, Named, Names, ProxySettings, Recipe,
+    };
     use crate::policy::balance::{Policy, Spread};
 
     fn cluster(ports: &[u16]) -> Cluster {
@@ -510,5 +512,62 @@ mod tests {
         let after = joined(cluster(&[2, 3, 4, 7, 8]), Some(&before));
         assert_eq!(kept(&before, &after), [None, Some(1), None, Some(3)]);
         assert_eq!(after.endpoints[1].since, before.endpoints[1].since, "it need not warm up again");
+    }
+
+    /// A cluster whose name has this address now.
+    fn moved(kind: NameKind, address: &str) -> Cluster {
+        let named = Named {
+            address: Address::Name("a.com".to_owned()),
+            port: 80,
+            weight: 1,
+            locality: Locality::default(),
+            labels: Labels::new(),
+        };
+        let recipe = Recipe::even(Policy::RoundRobin);
+        let names = Arc::new(Names { kind, named: [named].into(), recipe });
+        let found = [HostAddress { ip: address.parse().expect("an address"), port: None }];
+        names.resolved(&cluster(&[]), |_| &found)
+    }
+
+    #[test]
+    fn the_single_endpoint_of_a_name_stays_itself_when_it_moves() {
+        for (kind, stays) in [(NameKind::First, Some(0)), (NameKind::Every, None)] {
+            let before = joined(moved(kind, "10.0.0.1"), None);
+            let after = joined(moved(kind, "10.0.0.2"), Some(&before));
+            assert_eq!(kept(&before, &after), [stays], "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn other_members_of_one_cluster_leave_the_rest_of_the_plan_alone() {
+        let named = |name: &str, ports: &[u16]| Arc::new(Cluster { name: name.to_owned(), ..cluster(ports) });
+        let proxy = ProxySettings::default();
+        let plan = Plan { listeners: Arc::default(), clusters: vec![named("a", &[1, 2]), named("b", &[3])], proxy };
+        let (stats, shared, mut rng) = (CoreStats::default(), SharedClusters::default(), Rng::seeded(1));
+        let desk = Desk::new(0, Rc::default());
+        let old = Installed::new(plan, stats, shared, &desk, &mut rng);
+        let joined = Joined::default;
+        assert!(
+            old.with_members(ClusterId(1), &named("a", &[]), joined(), &desk, &mut rng).is_none(),
+            "another cluster"
+        );
+        assert!(old.with_members(ClusterId(2), &named("a", &[]), joined(), &desk, &mut rng).is_none(), "no cluster");
+        let new =
+            old.with_members(ClusterId(0), &named("a", &[2, 4]), joined(), &desk, &mut rng).expect("the same cluster");
+        assert!(Arc::ptr_eq(&old.plan, &new.plan) && Rc::ptr_eq(&old.clusters[1], &new.clusters[1]));
+        assert_eq!(kept(&old.clusters[0], &new.clusters[0]), [None, Some(0)]);
+        let gone = |installed: &Installed| -> Vec<bool> {
+            installed.clusters[0].endpoints.iter().map(|endpoint| endpoint.gone.get()).collect()
+        };
+        assert_eq!((gone(&old), gone(&new)), (vec![true, false], vec![false, false]));
+        let addresses = |installed: &Installed| -> Vec<u16> {
+            let (cluster, _) = installed.cluster(ClusterId(0)).expect("it is there");
+            cluster.endpoints.iter().map(|member| member.address.port()).collect()
+        };
+        assert_eq!(
+            (addresses(&old), addresses(&new)),
+            (vec![1, 2], vec![2, 4]),
+            "who began with the old ones keeps them"
+        );
     }
 }

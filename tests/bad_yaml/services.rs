@@ -1,6 +1,8 @@
 //! Services, workloads and the Proxy.
 
-use super::{both, check, gateway, proxy, service, service_entry, workload_entry};
+use super::{
+    both, check, destination, gateway, proxy, rule, service, service_entry, virtual_service_spec, workload_entry,
+};
 
 #[test]
 fn service_and_workload_entries() {
@@ -194,6 +196,39 @@ fn kubernetes() {
         ("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a, labels: {kubernetes.io/service-name: web}}\naddressType: IPv5\n".to_owned(), &[r#"4: EndpointSlice/default/a: addressType: "IPv5" is not one of IPv4, IPv6, FQDN (did you mean "IPv4"?)"#]),
         ("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a, labels: {kubernetes.io/service-name: web}}\naddressType: FQDN\n".to_owned(), &["4: EndpointSlice/default/a: addressType: an EndpointSlice of host names is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"]),
         ("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a, labels: {kubernetes.io/service-name: web}}\naddressType: IPv4\nendpoints: [{addresses: [x]}]\nports: [{name: http}]\n".to_owned(), &[r#"5: EndpointSlice/default/a: endpoints[0].addresses[0]: "x" is not an IP address"#, r#"6: EndpointSlice/default/a: ports[0]: "port" is required"#]),
+    ]);
+}
+
+/// A ServiceEntry without endpoints of its own, and what may not send there.
+#[test]
+fn where_requests_say_themselves_where_they_go() {
+    let ports = "ports: [{number: 80, name: http, protocol: HTTP}]";
+    let own = service_entry(&format!("{{hosts: [out.example.net], {ports}}}"));
+    let dynamic = service_entry(&format!("{{hosts: ['*.example.net'], resolution: DYNAMIC_DNS, {ports}}}"));
+    let loops = r#"8: VirtualService/default/v: spec.http[0].route[0].destination.host: out.example.net has resolution NONE: at a gateway that is no address, and its requests would come back to it (write "resolution: DNS" in ServiceEntry/default/s)"#;
+    let later = loops.replacen('8', "9", 1);
+    let any_port = r#"5: VirtualService/default/v: spec.hosts[0]: note: no service is registered as "a.example.com": the rules apply on every port (Istio itself applies them on port 80 only)"#;
+    let at = |gateways: &str, rule: &str| {
+        let mesh = proxy("{mesh: {listen: '127.0.0.1:15001'}, mirrorHostSuffix: ''}");
+        let spec = format!(
+            "\n  hosts: [a.example.com]\n  gateways: {gateways}\n  http:\n  - {rule}\n    route: [{{destination: {{host: \
+             out.example.net}}}}]\n  - redirect: {{uri: /}}"
+        );
+        both(&both(&virtual_service_spec(&spec), &own), &mesh)
+    };
+    check(&[
+        (both(&destination("{host: out.example.net}"), &own), &[loops]),
+        (at("[g, mesh]", "match: [{gateways: [mesh]}, {uri: {prefix: /a}, gateways: [g]}]"), &[any_port, &later]),
+        (at("[g, mesh]", "match: [{uri: {prefix: /a}}]"), &[any_port, &later]),
+        (at("[g, mesh]", "match: [{gateways: [mesh]}]"), &[any_port]),
+        (at("[mesh]", "match: [{uri: {prefix: /a}}]"), &[any_port]),
+        (both(&destination("{host: '*.example.net'}"), &dynamic), &[]),
+        (
+            both(&both(&rule("mirror: {host: '*.example.net'}"), &dynamic), &proxy("{mirrorHostSuffix: ''}")),
+            &[
+                "8: VirtualService/default/v: spec.http[0].mirror.host: *.example.net has no endpoints of its own: to mirror to where requests say is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+            ],
+        ),
     ]);
 }
 

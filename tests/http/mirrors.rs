@@ -34,6 +34,7 @@ on_each_driver![
     a_client_that_leaves_half_way_takes_the_copy_along,
     a_client_that_leaves_later_does_not,
     a_mirrors_new_plan_lets_the_copy_end,
+    a_copy_under_way_does_not_hold_up_the_end,
     an_endpoint_of_a_mirror_is_ejected_for_what_copies_meet,
 ];
 
@@ -685,5 +686,24 @@ fn an_endpoint_of_a_mirror_is_ejected_for_what_copies_meet(driver: Driver) {
         drop(client);
         drop(bad);
         finish(bench, good);
+    }
+}
+
+/// A copy has nobody who waits for it: the process drains without it, long before the mirror's time is over.
+fn a_copy_under_way_does_not_hold_up_the_end(driver: Driver) {
+    for cpus in CPUS {
+        let mirror = Origin::start(|peer| {
+            peer.head()?;
+            peer.wait_closed().map(drop)
+        });
+        let bench = bench(driver, cpus, ok(), mirror.port(), "");
+        let mut client = bench.client();
+        assert_eq!(client.ask(get_of("copied")).status, 200);
+        let long = [head("content-length: 1000000").as_bytes(), &body(1_000_000)].concat();
+        assert_eq!(client.ask(long).status, 200);
+        mirror_counts(&bench.ringway, "upstream_rq_active", 2);
+        let stopped = bench.ringway.stop();
+        assert!(!stopped.said.contains("panicked"), "{}", stopped.said);
+        eventually("the mirror's connections closed", || (mirror.open() == 0).then_some(()));
     }
 }

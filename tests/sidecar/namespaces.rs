@@ -310,6 +310,9 @@ fn bytes_services() -> String {
         + &entry("mail", "mail.example.com", "", 25, "TCP", 7001)
         + &entry("a", "a.example.com", "", 443, "TLS", 7003)
         + &entry("web", "web.example.com", "", 80, "HTTP", 7002)
+        + "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: none}\nspec:\n  hosts: \
+           [none.example.com]\n  ports: [{number: 7005, name: a, protocol: HTTP}, {number: 7006, name: b, protocol: TCP}]\n  \
+           resolution: NONE\n"
 }
 
 /// A ClientHello that asks for this name, as a real client sends it: what `openssl s_client` wrote down.
@@ -353,6 +356,8 @@ fn any_protocol_is_redirected() {
             web("web", address(ip, 7002)),
             crate::tunnels::echo_at(address(ip, 7003)),
             web("elsewhere", address(ip, 7004)),
+            web("none", address(ip, 7005)),
+            loud(address(ip, 7006)),
         ];
         if spaces.v6 {
             servers.extend([loud(address("fd77:1::1", 7001)), web("six", address("fd77:1::1", 7004))]);
@@ -430,6 +435,10 @@ fn any_protocol_is_redirected() {
         let sidecar = start("REGISTRY_ONLY");
         spaces.in_app(|| {
             assert_eq!(talk(address("10.88.0.9", 5432)), "HELLO THERE");
+            // Declared without saying where: it goes where it was sent, and nobody looks its name up.
+            let sent = ["--resolve", "none.example.com:7005:10.77.1.1", "http://none.example.com:7005/"];
+            assert_eq!(curl(&sent), "none for none.example.com:7005\n200");
+            assert_eq!(talk(address("10.77.1.1", 7006)), "HELLO THERE");
             for (to, first) in [("10.77.1.1:7001", &b"\0"[..]), ("10.77.1.1:443", b"\x16\x03\x01")] {
                 let mut client = Client::connect(to.parse().expect("an address"));
                 client.send(first);

@@ -98,6 +98,16 @@ fn an_open_listener_lends_no_loopback(driver: Driver) {
     let (ringway, mesh) = start(Some("true"));
     assert_eq!(once(mesh, format!("GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n")).text(), "secret");
     finish(ringway);
+    // A declared name that may be anywhere is not a declared address.
+    let none = format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: none}}\nspec:\n  hosts: [localhost]\n  \
+         ports: [{{number: {port}, name: p, protocol: HTTP}}]\n  resolution: NONE\n"
+    );
+    let address = open_address();
+    let setup = Setup::new(driver).gateway_ports(&[]).mesh("REGISTRY_ONLY").mesh_at(address).yaml(none);
+    let ringway = setup.start();
+    assert_eq!(once(at(address), format!("GET / HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n")).status, 403);
+    finish(ringway);
     // And where only this host can reach it, it may be forbidden all the same.
     let setup = Setup::new(driver).gateway_ports(&[]).mesh("ALLOW_ANY").mesh_field("allowLocal", "false");
     let ringway = setup.start();

@@ -16,6 +16,7 @@ on_each_driver![
     curl_through_a_tunnel_to_tls,
     a_tunnel_to_a_declared_service,
     a_tunnel_to_an_undeclared_host,
+    a_tunnel_to_a_service_without_endpoints,
     registry_only,
     bytes_are_counted_both_ways,
     bytes_sent_along_with_the_connect_arrive,
@@ -137,6 +138,25 @@ fn a_tunnel_to_an_undeclared_host(driver: Driver) {
         assert!(line.contains(&format!("\"127.0.0.1:{}\" PassthroughCluster ", origin.port())), "{line}");
         assert!(line.ends_with(" - allow_any"), "{line}");
     }
+    finish(ringway);
+}
+
+/// `resolution: NONE`: declared, but where it is only its name says.
+fn a_tunnel_to_a_service_without_endpoints(driver: Driver) {
+    let origin = echo();
+    let port = origin.port();
+    let entry = format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: none}}\nspec:\n  hosts: [localhost]\n  \
+         ports: [{{number: {port}, name: p, protocol: TLS}}]\n  resolution: NONE\n"
+    );
+    let ringway = sidecar(driver, "REGISTRY_ONLY", &[entry]);
+    let mut client = open(&ringway, &format!("localhost:{port}"));
+    client.send("hello");
+    assert_eq!(client.raw(5), b"hello");
+    drop(client);
+    let line = ringway.logged(&["CONNECT"]);
+    assert!(line.contains(&format!("\"127.0.0.1:{port}\" outbound|{port}||localhost ")), "{line}");
+    assert_eq!(refused(&ringway, &format!("127.0.0.1:{port}")), 502);
     finish(ringway);
 }
 

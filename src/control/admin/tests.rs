@@ -209,7 +209,7 @@ fn clusters_as_json() {
 #[test]
 fn listeners_by_name() {
     let running = running();
-    running.state.install(read(&["config/quickstart"], "").into(), SharedClusters::default());
+    running.state.install(read(&["config/ingress"], "").into(), SharedClusters::default());
     assert_eq!(running.get("/listeners"), "0.0.0.0_8080::0.0.0.0:8080\n");
     let document: Value = serde_json::from_str(&running.get("/listeners?format=json")).unwrap();
     assert_eq!(
@@ -249,6 +249,7 @@ fn config_dump_of_the_examples() {
         "circuit-breaking",
         "fault-injection",
         "mirroring",
+        "egress/one-process",
         "mirror-compare",
         "tls-origination",
     ];
@@ -266,6 +267,50 @@ fn config_dump_of_the_examples() {
 #[test]
 fn config_dump_of_all_there_is() {
     insta::assert_snapshot!(dumped(&read(&[], include_str!("tests/all.yaml"))));
+}
+
+/// Names are shown, and not what they are resolved to at the moment.
+#[test]
+fn config_dump_of_names() {
+    let yaml = "
+apiVersion: ringway.dev/v1
+kind: Proxy
+metadata: {name: names}
+spec:
+  mesh: {listen: '127.0.0.1:15001'}
+  dns: {servers: [127.0.0.53], timeout: 1s, attempts: 3, hosts: {a.example.com: ['10.0.0.1:8000', '::1']}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: names}
+spec:
+  hosts: [names.example.com]
+  resolution: DNS
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  endpoints:
+  - {address: a.example.com, weight: 3, locality: east/1/a}
+  - {address: b.example.com, ports: {http: 8080}}
+  - {address: 10.0.0.9}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: first}
+spec: {hosts: [first.example.com], resolution: DNS_ROUND_ROBIN, ports: [{number: 80, name: http, protocol: HTTP}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: own}
+spec: {hosts: ['*.example.net'], ports: [{number: 80, name: http, protocol: HTTP}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: dynamic}
+spec:
+  hosts: ['*.example.org']
+  resolution: DYNAMIC_DNS
+  ports: [{number: 80, name: http, protocol: HTTP, targetPort: 8080}]
+";
+    insta::assert_snapshot!(dumped(&read(&[], yaml)));
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub(super) fn wrap(conn: Conn, tls: ClientConnection, sealed: Buf, out: Buf) -> 
         Box::new(TlsSlot { raw, tls: tls.clone(), sealed: Some(sealed), open: None, failed: None, failure: None })
             as Box<dyn Slot>
     });
-    let writer = writer.through(Seal { tls, out, sending: false, handle: handle.clone() });
+    let writer = writer.through(Seal { tls, out, waiting: Buf::default(), sending: false, handle: handle.clone() });
     Conn { reader, writer, handle }
 }
 
@@ -157,7 +157,9 @@ pub(in crate::io) struct Seal {
     tls: Shared,
     /// For the records; empty, and without capacity while it is out.
     out: Buf,
-    /// A record is on its way, perhaps in part.
+    /// What the records under way are made of, and what comes behind that.
+    waiting: Buf,
+    /// Records are on their way, perhaps in part.
     sending: bool,
     handle: Handle,
 }
@@ -172,23 +174,47 @@ impl std::fmt::Debug for Seal {
 const RECORD_BYTES: usize = 16 * 1024;
 
 impl Seal {
-    /// Records for the first bytes of `plain`, and how many bytes those are.
-    pub(in crate::io) fn seal(&mut self, plain: &[u8]) -> io::Result<(Buf, usize)> {
+    /// The records to be written: what is left of those under way, which `buf` is then, or new ones of the first bytes of
+    /// `buf`, which waits here meanwhile; `pass` goes on behind those bytes.
+    pub(in crate::io) fn begin(&mut self, mut buf: Buf, pass: fn(&mut Buf, usize)) -> Result<Buf, (io::Error, Buf)> {
+        if self.sending {
+            return Ok(buf);
+        }
+        let taken = match self.seal(buf.bytes()) {
+            Ok(taken) => taken,
+            Err(error) => return Err((error, buf)),
+        };
+        pass(&mut buf, taken);
+        self.waiting = buf;
+        self.sending = true;
+        Ok(std::mem::take(&mut self.out))
+    }
+
+    /// Makes records of the first bytes; returns how many bytes those are.
+    fn seal(&mut self, plain: &[u8]) -> io::Result<usize> {
         let mut tls = self.tls.borrow_mut();
         let taken = tls.writer().write(&plain[..plain.len().min(RECORD_BYTES)])?;
-        let mut out = std::mem::take(&mut self.out);
-        let records = out.cleared_vec();
+        let records = self.out.cleared_vec();
         while tls.wants_write() {
             tls.write_tls(records)?;
         }
-        self.sending = true;
-        Ok((out, taken))
+        Ok(taken)
     }
 
-    /// They are sent.
-    pub(in crate::io) fn sent(&mut self, out: Buf) {
+    /// So much of the records is written. Returns what is left of them, or what waited for them.
+    pub(in crate::io) fn wrote(&mut self, mut records: Buf, written: usize) -> Buf {
+        records.consume(written);
+        if !records.is_empty() {
+            return records;
+        }
+        self.out = records;
         self.sending = false;
-        self.out = out;
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// The connection is no more. Returns what waited.
+    pub(in crate::io) fn give_up(&mut self) -> Buf {
+        std::mem::take(&mut self.waiting)
     }
 }
 

@@ -28,6 +28,8 @@ mod checks;
 mod registry;
 mod visibility;
 
+pub use visibility::{Hidden, Why};
+
 /// The whole configuration, resolved.
 #[derive(Debug, Clone, Default)]
 pub struct World {

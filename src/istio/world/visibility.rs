@@ -7,10 +7,59 @@ use crate::istio::model::scalar::host;
 use crate::istio::model::sidecar::{ImportFrom, Sidecar};
 use crate::istio::model::virtual_service::VirtualService;
 use crate::istio::model::{Labels, selects};
+use crate::istio::problem::Source;
 
 use super::{Service, World};
 
+/// A service that the mesh listener does not see.
+#[derive(Debug, Clone)]
+pub struct Hidden {
+    /// Its host name.
+    pub hostname: String,
+    /// Where it is declared.
+    pub source: Source,
+    /// Why it is not seen.
+    pub why: Why,
+}
+
+/// Why a service is not seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// It is not exported to this namespace, the proxy's.
+    NotExported(String),
+    /// This Sidecar does not import it.
+    NotImported(String),
+}
+
+impl Hidden {
+    /// Whether it is what `host` means.
+    #[must_use]
+    pub fn covers(&self, host: &str) -> bool {
+        host::covers(&self.hostname, host)
+    }
+}
+
 impl World {
+    /// The services that the mesh listener does not see; none without one.
+    #[must_use]
+    pub fn hidden(&self) -> Vec<Hidden> {
+        if self.proxy.mesh_listen.is_none() {
+            return Vec::new();
+        }
+        let own = &self.proxy.namespace;
+        let hidden = |service: &Service| {
+            let why = match &self.sidecar {
+                _ if !service.export_to.reaches(own) => Why::NotExported(own.clone()),
+                Some(sidecar) if !self.imports_service(service) => {
+                    Why::NotImported(sidecar.meta.source.resource.to_string())
+                }
+                _ => return None,
+            };
+            Some(Hidden { hostname: service.hostname.clone(), source: service.source.clone(), why })
+        };
+        self.services.iter().filter_map(hidden).collect()
+    }
+
     /// Whether a proxy of `namespace` sees this VirtualService.
     #[must_use]
     pub fn sees_virtual_service(&self, namespace: &str, service: &VirtualService) -> bool {

@@ -309,7 +309,7 @@ block! {
         update_success: Counter,
         /// Failures of name servers to answer.
         update_failure: Counter,
-        /// Answers that there is no such name.
+        /// Answers that there is no such name, where what was known before goes on.
         update_empty: Counter,
         /// Answers that changed nothing.
         update_no_rebuild: Counter,

@@ -1,6 +1,7 @@
 //! YAML in, plan out: each rule of istiod that this module follows, once.
 
 mod actions;
+mod client_tls;
 mod conditions;
 mod delegates;
 mod loops;

@@ -19,15 +19,20 @@ pub(super) fn members(shown: &mut Value, cluster: &Cluster) {
             shown["respect_dns_ttl"] = true.into();
             shown["load_assignment"] = json!({"cluster_name": cluster.name, "endpoints": named(names)});
         }
-        // A port says that it is the ServiceEntry's own, and not the one that the request was sent to.
         Discovery::Authority(own) => {
-            shown["type"] = "ORIGINAL_DST".into();
-            if own.at_gateways {
-                shown["type"] = Value::Null;
-                shown["cluster_type"] = json!({"name": "envoy.clusters.dynamic_forward_proxy"});
+            if let Some(shown) = shown.as_object_mut() {
+                shown.remove("load_assignment");
+                shown.remove("type");
             }
-            shown["hosts"] = (*own.host).into();
-            shown["port"] = own.port.into();
+            if own.at_gateways {
+                shown["cluster_type"] = json!({"name": "envoy.clusters.dynamic_forward_proxy"});
+            } else {
+                shown["type"] = "ORIGINAL_DST".into();
+            }
+            shown["host"] = (*own.host).into();
+            if let Some(port) = own.port {
+                shown["port"] = port.into(); // the ServiceEntry's own, and not the one that a request was sent to
+            }
         }
     }
 }

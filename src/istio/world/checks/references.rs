@@ -155,7 +155,14 @@ impl<'a> Checks<'a> {
             return self.broken(from, &format!("{path}.host"), what, instead);
         };
         self.destination_port(from, route, path, to, is, service);
-        if service.resolution == Resolution::None && serves_a_gateway(from, route) {
+        if service.resolution.goes_by_request() && matches!(is, Use::Mirror) {
+            let (severity, instead) = not_enforced(self.permissive);
+            let what = format!(
+                "{} has no endpoints of its own: to mirror to where requests say is not enforced by ringway yet",
+                service.hostname
+            );
+            self.problems.push(from.meta.source.problem(severity, &format!("{path}.host"), what, instead.to_owned()));
+        } else if service.resolution == Resolution::None && serves_a_gateway(from, route) {
             let what = format!(
                 "{} has resolution NONE: at a gateway that is no address, and its requests would come back to it",
                 service.hostname

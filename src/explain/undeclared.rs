@@ -1,0 +1,54 @@
+//! What would have to be declared for a request that the mesh listener lets go nowhere (REGISTRY_ONLY).
+
+use std::net::IpAddr;
+
+use super::answer::Place;
+use crate::istio::world::{Hidden, Why};
+use crate::plan::Listener;
+
+/// The port of an authority that names none.
+const HTTP_PORT: &str = "80";
+
+/// Why nobody answers for the authority, and what to write; a line each. `protocol` is the one to declare.
+pub(super) fn missing(listener: &Listener, hidden: &[Hidden], authority: &[u8], protocol: &str) -> Vec<String> {
+    let authority = String::from_utf8_lossy(authority).to_ascii_lowercase();
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') && !port.is_empty() => (host, port),
+        Some((host, "")) => (host, HTTP_PORT),
+        _ => (authority.as_str(), HTTP_PORT),
+    };
+    let mut said: Vec<String> = hidden.iter().filter(|hidden| hidden.covers(host)).map(why_hidden).collect();
+    said.extend(on_other_ports(listener, host, port));
+    let ip = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if said.is_empty() && ip.parse::<IpAddr>().is_ok() {
+        said.push(format!("no ServiceEntry has {ip} among its \"addresses\", on port {port}"));
+    } else if said.is_empty() {
+        let name = protocol.to_ascii_lowercase();
+        let declared = format!("{{number: {port}, name: {name}, protocol: {protocol}}}");
+        said.push(format!("no ServiceEntry declares {host} on port {port}; one that does:"));
+        said.push(format!("spec: {{hosts: [{host}], ports: [{declared}], resolution: DNS}}"));
+    }
+    said
+}
+
+fn why_hidden(hidden: &Hidden) -> String {
+    let Hidden { hostname, source, why } = hidden;
+    let place = format!("{}:{}: {} declares {hostname}", source.file, source.line, source.resource);
+    match why {
+        Why::NotExported(namespace) => format!("{place}, and does not export it to the namespace {namespace}"),
+        Why::NotImported(sidecar) => format!("{place}, and {sidecar} does not let it in: add it to spec.egress.hosts"),
+    }
+}
+
+/// The declarations of the host for other ports.
+fn on_other_ports(listener: &Listener, host: &str, asked: &str) -> Option<String> {
+    let declared = |port: u16| {
+        let (table, found) = listener.virtual_host(format!("{host}:{port}").as_bytes())?;
+        (table.port == Some(port)).then_some(found)
+    };
+    let ports = listener.tables.iter().filter_map(|table| table.port);
+    let found: Vec<_> = ports.filter_map(|port| Some((port, declared(port)?))).collect();
+    let place = Place::of(&found.first()?.1.routes().first()?.origin);
+    let ports: Vec<String> = found.iter().map(|(port, _)| port.to_string()).collect();
+    Some(format!("{place} is for {host} on port {}, and not on {asked}", ports.join(", ")))
+}
