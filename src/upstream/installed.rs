@@ -544,11 +544,16 @@ mod tests {
         let proxy = ProxySettings::default();
         let plan = Plan { listeners: Arc::default(), clusters: vec![named("a", &[1, 2]), named("b", &[3])], proxy };
         let (stats, shared, mut rng) = (CoreStats::default(), SharedClusters::default(), Rng::seeded(1));
-        let old = Installed::new(plan, stats, shared, &mut rng);
+        let desk = Desk::new(0, Rc::default());
+        let old = Installed::new(plan, stats, shared, &desk, &mut rng);
         let joined = Joined::default;
-        assert!(old.with_members(ClusterId(1), &named("a", &[]), joined(), &mut rng).is_none(), "another cluster");
-        assert!(old.with_members(ClusterId(2), &named("a", &[]), joined(), &mut rng).is_none(), "no cluster");
-        let new = old.with_members(ClusterId(0), &named("a", &[2, 4]), joined(), &mut rng).expect("the same cluster");
+        assert!(
+            old.with_members(ClusterId(1), &named("a", &[]), joined(), &desk, &mut rng).is_none(),
+            "another cluster"
+        );
+        assert!(old.with_members(ClusterId(2), &named("a", &[]), joined(), &desk, &mut rng).is_none(), "no cluster");
+        let new =
+            old.with_members(ClusterId(0), &named("a", &[2, 4]), joined(), &desk, &mut rng).expect("the same cluster");
         assert!(Arc::ptr_eq(&old.plan, &new.plan) && Rc::ptr_eq(&old.clusters[1], &new.clusters[1]));
         assert_eq!(kept(&old.clusters[0], &new.clusters[0]), [None, Some(0)]);
         let gone = |installed: &Installed| -> Vec<bool> {
