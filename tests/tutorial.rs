@@ -212,6 +212,13 @@ fn a_breaker(driver: Driver, cpus: &[usize]) {
     }
     let shown = ringway.admin("/stats?filter=httpbin.*pending_overflow").text();
     assert!(shown.contains(&format!("upstream_rq_pending_overflow: {}", bad.len())), "{shown}");
+    let clusters = ringway.admin("/clusters").text();
+    for limit in ["max_connections::1", "max_pending_requests::1", "max_requests::4294967295"] {
+        assert!(
+            clusters.contains(&format!("httpbin.default.svc.cluster.local::default_priority::{limit}\n")),
+            "{clusters}"
+        );
+    }
     ringway.logged(&[" 503 UO upstream_reset_before_response_started{overflow} "]);
     drop(alone);
     ringway.quiet();

@@ -236,7 +236,7 @@ async fn connection(
     endpoint: &Rc<LocalEndpoint>,
     tries: &Tries<'_>,
     fresh: bool,
-) -> Result<Upstream, Ended> {
+) -> Result<Box<Upstream>, Ended> {
     story.upstream_host = Some(endpoint.address());
     let name = match &local.shared.tls {
         None => None,
@@ -289,7 +289,7 @@ async fn carry(
     asked: &Asked,
     head: (Buf, &[NewCookie<'_>]),
     (local, endpoint, active): (&LocalCluster, &Rc<LocalEndpoint>, Active),
-    mut upstream: Upstream,
+    mut upstream: Box<Upstream>,
     tries: &mut Tries<'_>,
 ) -> Exchanged {
     local.stats.upstream_rq_total.inc();

@@ -18,7 +18,7 @@ use crate::upstream::{Avoid, Installed, LocalCluster, LocalEndpoint, NoConnectio
 
 /// An upstream connection of a tunnel.
 pub(super) struct Outlet {
-    pub(super) upstream: Upstream,
+    pub(super) upstream: Box<Upstream>,
     /// For so long nothing need move on it.
     pub(super) quiet: Option<Duration>,
     /// The counters of its cluster.

@@ -202,7 +202,7 @@ impl Shadow {
         local: &LocalCluster,
         endpoint: &Rc<LocalEndpoint>,
         fresh: bool,
-    ) -> Result<Upstream, Ended> {
+    ) -> Result<Box<Upstream>, Ended> {
         let name = match &local.shared.tls {
             None => None,
             Some(tls) => Some(tls.name(self.host())?),

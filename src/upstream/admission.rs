@@ -285,9 +285,9 @@ impl Admission {
     /// Begins a request on a connection that is awake.
     pub(super) fn attach(
         self: &Rc<Self>,
-        mut upstream: Upstream,
+        mut upstream: Box<Upstream>,
         endpoint: &Rc<LocalEndpoint>,
-    ) -> Result<Upstream, Overflow> {
+    ) -> Result<Box<Upstream>, Overflow> {
         match self.take(For::Request) {
             Ok(mut request) => {
                 request.began = self.interval().map(|_| now());
@@ -344,7 +344,7 @@ impl Admission {
     }
 
     /// The connection of this core that has lain idle longest, and its endpoint.
-    fn least_recent_idle(&self) -> Option<(Rc<LocalEndpoint>, Upstream)> {
+    fn least_recent_idle(&self) -> Option<(Rc<LocalEndpoint>, Box<Upstream>)> {
         let endpoints = self.endpoints.borrow();
         let declared = endpoints.iter().filter_map(Weak::upgrade);
         let declared = declared.filter_map(|endpoint| Some((endpoint.idle_since()?, endpoint)));
@@ -402,7 +402,7 @@ impl Admission {
     }
 
     /// A connection to `endpoint` is to be had, with nothing under way on it. `arrived`: it has not been used here just now.
-    pub(super) fn settle(self: &Rc<Self>, upstream: Upstream, endpoint: &Rc<LocalEndpoint>, arrived: bool) {
+    pub(super) fn settle(self: &Rc<Self>, upstream: Box<Upstream>, endpoint: &Rc<LocalEndpoint>, arrived: bool) {
         if self.desk.is_abandoned() || !upstream.may_go_on(now()) {
             return; // closed, and its permit goes to who waits
         }
@@ -433,7 +433,7 @@ impl Admission {
         self.rest(upstream, endpoint);
     }
 
-    fn serve(&self, ticket: u64, mut upstream: Upstream, endpoint: &Rc<LocalEndpoint>) {
+    fn serve(&self, ticket: u64, mut upstream: Box<Upstream>, endpoint: &Rc<LocalEndpoint>) {
         upstream.wake(&self.desk.buffers);
         let waker = self.queue.borrow_mut().serve(ticket, upstream);
         self.adjust(endpoint, |endpoint| endpoint.waiting.set(endpoint.waiting.get() - 1));
@@ -442,14 +442,14 @@ impl Admission {
         }
     }
 
-    fn move_to(&self, core: usize, upstream: Upstream, endpoint: &Rc<LocalEndpoint>) {
+    fn move_to(&self, core: usize, upstream: Box<Upstream>, endpoint: &Rc<LocalEndpoint>) {
         let (Some(place), moved) = upstream.leave() else { return };
         let moved = moved.map(|moved| Box::new((endpoint.address(), moved)));
         self.send(core, Says::Have(place.leave(), moved));
     }
 
     /// Lays a connection to rest, unless somebody waits for it by now.
-    fn rest(&self, upstream: Upstream, endpoint: &Rc<LocalEndpoint>) {
+    fn rest(&self, upstream: Box<Upstream>, endpoint: &Rc<LocalEndpoint>) {
         if !self.rests.replace(true) {
             self.breaker.connections.rest(self.desk.core);
             if let Some(other) = self.breaker.connections.who_waits(self.desk.core) {
@@ -488,7 +488,7 @@ impl Admission {
     }
 
     /// A connection from another core, if the plan in force here has its endpoint.
-    fn arrive(&self, (address, moved): (SocketAddr, Moved)) -> Option<(Rc<LocalEndpoint>, Upstream)> {
+    fn arrive(&self, (address, moved): (SocketAddr, Moved)) -> Option<(Rc<LocalEndpoint>, Box<Upstream>)> {
         if self.shared.borrow().tls.is_some() {
             return None; // it was opened by another plan
         }
@@ -593,7 +593,7 @@ impl From<ConnectError> for NoConnection {
 }
 
 impl Turn {
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Upstream, NoConnection>> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Box<Upstream>, NoConnection>> {
         let turn = self.admission.queue.borrow_mut().poll(self.ticket, cx.waker());
         let pending::Turn::Over(come) = turn else { return Poll::Pending };
         self.over = true;

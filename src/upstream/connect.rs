@@ -74,7 +74,7 @@ pub(super) async fn open(
     (stats, shared): (&Arc<ClusterStats>, &SharedCluster),
     endpoint: &LocalEndpoint,
     name: Option<ServerName<'static>>,
-) -> Result<Upstream, ConnectError> {
+) -> Result<Box<Upstream>, ConnectError> {
     stats.upstream_cx_http1_total.inc();
     open_raw(terms, (stats, shared), endpoint, name).await
 }
@@ -88,7 +88,7 @@ pub(super) async fn open_raw(
     (stats, shared): (&Arc<ClusterStats>, &SharedCluster),
     endpoint: &LocalEndpoint,
     name: Option<ServerName<'static>>,
-) -> Result<Upstream, ConnectError> {
+) -> Result<Box<Upstream>, ConnectError> {
     stats.upstream_cx_total.inc();
     endpoint.stats.cx_total.inc();
     let (begun, address) = (now(), endpoint.address());

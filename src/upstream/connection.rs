@@ -17,7 +17,7 @@ use crate::observe::stats::ClusterStats;
 #[derive(Debug)]
 pub enum Admitted<'a> {
     /// On this connection. It is given back by [`LocalEndpoint::check_in`], or dropped.
-    Now(Upstream),
+    Now(Box<Upstream>),
     /// On a connection that is awaited.
     Pending(Pending<'a>),
 }
@@ -71,7 +71,7 @@ impl LocalCluster {
         endpoint: &LocalEndpoint,
         name: Option<ServerName<'static>>,
         buffers: &BufPool,
-    ) -> Result<Upstream, NoConnection> {
+    ) -> Result<Box<Upstream>, NoConnection> {
         let place = self.admission().map(|admission| admission.take_or_free_place()).transpose()?;
         let mut upstream = open_raw(self.terms(), (&self.stats, &*self.shared), endpoint, name).await?;
         if let (Some(admission), Some(place)) = (self.admission(), place) {
@@ -96,7 +96,7 @@ impl Pending<'_> {
     ///
     /// # Errors
     /// See [`NoConnection`].
-    pub async fn connection(&mut self) -> Result<Upstream, NoConnection> {
+    pub async fn connection(&mut self) -> Result<Box<Upstream>, NoConnection> {
         let come = match &mut self.turn {
             Some(turn) => poll_fn(|cx| turn.poll(cx)).await,
             None => {

@@ -431,14 +431,14 @@ impl LocalEndpoint {
     }
 
     /// That connection.
-    pub(super) fn take_oldest(&self) -> Option<Upstream> {
+    pub(super) fn take_oldest(&self) -> Option<Box<Upstream>> {
         let mut idle = self.idle.borrow_mut();
         (!idle.is_empty()).then(|| idle.remove(0).upstream)
     }
 
     /// The connection that was used last, if one lies idle and the upstream has not ended it meanwhile. Over TLS one to
     /// `name`; `None`: any.
-    pub(super) fn check_out(&self, name: Option<&ServerName<'_>>, buffers: &BufPool) -> Option<Upstream> {
+    pub(super) fn check_out(&self, name: Option<&ServerName<'_>>, buffers: &BufPool) -> Option<Box<Upstream>> {
         loop {
             let idle = {
                 let mut idle = self.idle.borrow_mut();
@@ -457,7 +457,7 @@ impl LocalEndpoint {
     /// Takes a connection back whose exchange is complete on both sides and left nothing behind: it rests here, goes to
     /// whoever waits for one, or is closed, if its time has come or a reload has taken the endpoint out of its cluster
     /// meanwhile.
-    pub fn check_in(self: &Rc<Self>, mut upstream: Upstream, buffers: &BufPool, now: Instant) {
+    pub fn check_in(self: &Rc<Self>, mut upstream: Box<Upstream>, buffers: &BufPool, now: Instant) {
         upstream.end_request(buffers);
         if let Some(admission) = upstream.place().map(|place| place.admission().clone()) {
             admission.settle(upstream, self, false);
@@ -467,7 +467,7 @@ impl LocalEndpoint {
     }
 
     /// Lays a connection to rest.
-    pub(super) fn put(&self, mut upstream: Upstream, buffers: &BufPool, now: Instant) {
+    pub(super) fn put(&self, mut upstream: Box<Upstream>, buffers: &BufPool, now: Instant) {
         if self.gone.get() {
             return;
         }

@@ -1,6 +1,8 @@
 //! The upstream side of one core: connections to endpoints, the pools they rest in, and one exchange over one of them.
 //!
-//! Everything here belongs to a single core (`Rc`, `Cell`), so nothing locks. It knows the plan's clusters and what a
+//! Everything here belongs to a single core (`Rc`, `Cell`), so nothing locks. `connection` is how a request comes by its
+//! connection; where a circuit breaker has a say, `admission` shares connections out, `pending` is the line of who waits,
+//! and `handoff` carries permits and connections from core to core. It knows the plan's clusters and what a
 //! response head is, and must never know a route, a downstream connection or how often a request is tried: that is
 //! `proxy`'s, its only caller beside `worker`'s sweep.
 

@@ -32,20 +32,20 @@ struct Waiter {
 #[derive(Debug)]
 enum State {
     Waiting,
-    Done(Result<Upstream, ConnectError>),
+    Done(Result<Box<Upstream>, ConnectError>),
 }
 
 /// What came of a wait so far.
 pub(super) enum Turn {
     NotYet,
-    Over(Result<Upstream, ConnectError>),
+    Over(Result<Box<Upstream>, ConnectError>),
 }
 
-/// Who was waited for no longer.
+/// How far somebody had come who leaves the line.
 pub(super) enum Left {
     Waiting,
     /// The connection had come already, and nobody took it.
-    With(Upstream),
+    With(Box<Upstream>),
     Nothing,
 }
 
@@ -103,7 +103,7 @@ impl Queue {
     }
 
     /// Gives a connection to who holds this ticket. Gives back whom to wake.
-    pub(super) fn serve(&mut self, ticket: u64, upstream: Upstream) -> Option<Waker> {
+    pub(super) fn serve(&mut self, ticket: u64, upstream: Box<Upstream>) -> Option<Waker> {
         let at = self.place(ticket)?;
         let waiter = &mut self.waiters[at];
         waiter.state = State::Done(Ok(upstream));

@@ -26,11 +26,12 @@ pub enum Closed {
 /// A connection at rest.
 #[derive(Debug)]
 pub(super) struct Idle {
-    pub(super) upstream: Upstream,
+    pub(super) upstream: Box<Upstream>,
     pub(super) since: Instant,
 }
 
-/// An open connection to an endpoint.
+/// An open connection to an endpoint. Boxed wherever it is, because it goes from hand to hand, and would weigh on the task
+/// of each client's connection in all of them.
 #[derive(Debug)]
 pub struct Upstream {
     /// The receiving side.
@@ -77,7 +78,7 @@ impl Upstream {
         opened: Instant,
         cluster: Arc<ClusterStats>,
         endpoint: Arc<EndpointStats>,
-    ) -> Self {
+    ) -> Box<Self> {
         let expires = terms.max_duration.and_then(|most| opened.checked_add(most));
         let life = Life { opened, requests: 0, max_requests: terms.max_requests, expires };
         Self::over(conn, to, life, cluster, endpoint)
@@ -89,11 +90,11 @@ impl Upstream {
         life: Life,
         cluster: Arc<ClusterStats>,
         endpoint: Arc<EndpointStats>,
-    ) -> Self {
+    ) -> Box<Self> {
         let local = conn.handle.local_addr().ok();
         let Conn { reader, writer, handle } = conn;
         let open = Open::begin(life.opened, cluster, endpoint);
-        Self { reader, writer, buf: Buf::default(), handle, peer, name, local, life, request: None, open }
+        Box::new(Self { reader, writer, buf: Buf::default(), handle, peer, name, local, life, request: None, open })
     }
 
     /// A connection that has come from another core.
@@ -104,14 +105,14 @@ impl Upstream {
         moved: Moved,
         cluster: Arc<ClusterStats>,
         endpoint: Arc<EndpointStats>,
-    ) -> std::io::Result<Self> {
+    ) -> std::io::Result<Box<Self>> {
         Ok(Self::over(moved.socket.unpark()?, (moved.peer, None), moved.life, cluster, endpoint))
     }
 
     /// Takes the connection out of this core's hands, with its permit; the connection is closed instead where something is
     /// in flight on it.
-    pub(super) fn leave(self) -> (Option<Place>, Option<Moved>) {
-        let Self { reader, writer, handle, peer, life, mut open, .. } = self;
+    pub(super) fn leave(self: Box<Self>) -> (Option<Place>, Option<Moved>) {
+        let Self { reader, writer, handle, peer, life, mut open, .. } = *self;
         open.listed = None;
         let socket = Conn { reader, writer, handle }.park();
         open.moved = socket.is_some();
@@ -129,7 +130,7 @@ impl Upstream {
     }
 
     /// Closes the connection and keeps its permit.
-    pub(super) fn into_place(mut self) -> Option<Place> {
+    pub(super) fn into_place(mut self: Box<Self>) -> Option<Place> {
         self.open.place.take()
     }
 

@@ -113,7 +113,7 @@ fn clients_that_leave_the_line(driver: Driver) {
     let bench = one(driver, Origin::start(scripted));
     for number in 0..5 {
         let mut first = bench.client();
-        first.send(format!("GET /stall HTTP/1.1\r\nHost: a.example.com\r\n\r\n"));
+        first.send("GET /stall HTTP/1.1\r\nHost: a.example.com\r\n\r\n");
         eventually("the only connection taken", || (bench.ringway.sum_of("default.rq_open") == 1).then_some(()));
         let mut waits = bench.client();
         waits.send(get("/next"));

@@ -9,13 +9,20 @@ use super::{Arguments, State, address, json_page, refuse};
 use crate::httpd::{Request, Response};
 use crate::observe::stats::Registry;
 use crate::plan::{Cluster, Endpoint};
+use crate::policy::permits::BreakerLimits;
 use crate::upstream::SharedCluster;
 
-/// What Istio configures where no `connectionPool` limits anything: 2^32 - 1 of all.
-const UNLIMITED: u32 = u32::MAX;
-
-/// The limits of a cluster, as Envoy names them.
-const LIMITS: [&str; 4] = ["max_connections", "max_pending_requests", "max_requests", "max_retries"];
+/// The limits of a cluster, as Envoy names them; 2^32 - 1 where there is none, as Istio configures that.
+fn limits(cluster: &Cluster) -> [(&'static str, u32); 4] {
+    let BreakerLimits { connections, pending, requests, retries, .. } = cluster.limits;
+    [
+        ("max_connections", connections),
+        ("max_pending_requests", pending),
+        ("max_requests", requests),
+        ("max_retries", retries),
+    ]
+    .map(|(name, limit)| (name, limit.unwrap_or(u32::MAX)))
+}
 
 /// What Envoy says of detecting outliers by their success rates, which Istio never does.
 const SUCCESS_RATES: [&str; 4] = [
@@ -83,8 +90,8 @@ fn write_text(
             writeln!(text, "{name}::outlier::{rate}::-1")?;
         }
     }
-    for limit in LIMITS {
-        writeln!(text, "{name}::default_priority::{limit}::{UNLIMITED}")?;
+    for (limit, most) in limits(cluster) {
+        writeln!(text, "{name}::default_priority::{limit}::{most}")?;
     }
     writeln!(text, "{name}::added_via_api::false")?;
     for (number, endpoint) in cluster.endpoints.iter().enumerate() {
@@ -147,7 +154,7 @@ fn status(cluster: &Cluster, shared: Option<&SharedCluster>, registry: &Registry
         }
         host
     });
-    let limits = LIMITS.map(|limit| (limit.to_owned(), Value::from(UNLIMITED)));
+    let limits = limits(cluster).map(|(limit, most)| (limit.to_owned(), Value::from(most)));
     json!({
         "name": cluster.name,
         "observability_name": cluster.name,
