@@ -20,13 +20,15 @@ use super::request::{self, Asked};
 use super::tries::{self, Tries};
 use super::tunnel::{self, End, Ending, Meters, Until};
 use super::undeclared;
-use crate::io::{self, Buf, TlsFailure};
+use crate::io::{self, Buf, BufPool, TlsFailure};
 use crate::observe::stats::{ClusterStats, EndpointStats};
-use crate::plan::{Cluster, Discovery, EndpointId, Forward, OwnAuthority};
+use crate::plan::{Cluster, Discovery, EndpointId, OwnAuthority};
 use crate::policy::balance::Ask;
-use crate::policy::hashing::key::{self, Hashed, NewCookie};
+use crate::policy::hashing::key::{self, Hashed, Key, NewCookie};
 use crate::policy::outlier::Outcome;
-use crate::upstream::{Admitted, Closed, ConnectError, Installed, LocalCluster, LocalEndpoint, NoConnection, Upstream};
+use crate::upstream::{
+    Admitted, Closed, ConnectError, Installed, LocalCluster, LocalEndpoint, NoConnection, Pending, Upstream,
+};
 
 /// How a request ended.
 pub(super) struct Run {
@@ -90,18 +92,17 @@ pub(super) async fn run(
     story: &mut Story<'_>,
     (cluster, local): (&Cluster, &LocalCluster),
     asked: &Asked,
-    forward: &Forward,
+    keys: &[Key],
     tries: &mut Tries<'_>,
 ) -> Tried {
     if let Discovery::Authority(own) = &cluster.discovery {
         // Boxed, because it is rare, and a whole try more would weigh on every connection's task.
-        return Box::pin(run_at_authority(session, installed, story, (cluster, local), (asked, forward), own, tries))
-            .await;
+        return Box::pin(run_at_authority(session, installed, story, (cluster, local), asked, own, tries)).await;
     }
     // Written before there is an endpoint, because what chooses one may be in it.
     let head = outgoing(session, story, asked, tries);
     let hashed = match cluster.spread.hashes() {
-        true => key::hash(&forward.hash_keys, &Head::new(head.bytes(), session)),
+        true => key::hash(keys, &Head::new(head.bytes(), session)),
         false => Hashed::default(),
     };
     let ask = Ask { hash: hashed.hash, now: story.began };
@@ -113,9 +114,6 @@ pub(super) async fn run(
         local.stats.upstream_cx_none_healthy.inc();
         return Tried::Over(Run::failed(Ended::NoEndpoint, tries.progress.whole.get()));
     };
-    if tries.mirrors(forward) {
-        mirror::start(session, installed, (forward, asked), &head, tries);
-    }
     let head = (head, hashed.cookies.as_slice());
     at(session, installed, story, local, asked, endpoint, head, tries).await
 }
@@ -126,7 +124,7 @@ async fn run_at_authority(
     installed: &Rc<Installed>,
     story: &mut Story<'_>,
     (cluster, local): (&Cluster, &LocalCluster),
-    (asked, forward): (&Asked, &Forward),
+    asked: &Asked,
     own: &OwnAuthority,
     tries: &mut Tries<'_>,
 ) -> Tried {
@@ -134,11 +132,6 @@ async fn run_at_authority(
     match found.and_then(|found| undeclared::permitted(installed.outbound(session.listener), found)) {
         Ok(found) => {
             let addresses = own_authority::addresses(&found);
-            if tries.mirrors(forward) {
-                let head = outgoing(session, story, asked, tries);
-                mirror::start(session, installed, (forward, asked), &head, tries);
-                session.core.buffers.put(head);
-            }
             at_first_of(session, installed, story, local, asked, addresses, tries).await
         }
         Err(ended) => {
@@ -155,7 +148,7 @@ async fn run_at_authority(
 /// Makes the try at a host that is not declared: at the first of its addresses that takes the connection.
 pub(super) async fn run_undeclared(
     session: &mut Session,
-    installed: &Installed,
+    installed: &Rc<Installed>,
     story: &mut Story<'_>,
     local: &LocalCluster,
     asked: &Asked,
@@ -172,7 +165,7 @@ pub(super) async fn run_undeclared(
 /// Makes the try at the first of the addresses that takes the connection.
 async fn at_first_of(
     session: &mut Session,
-    installed: &Installed,
+    installed: &Rc<Installed>,
     story: &mut Story<'_>,
     local: &LocalCluster,
     asked: &Asked,
@@ -196,7 +189,7 @@ async fn at_first_of(
 #[allow(clippy::too_many_arguments, reason = "they are what a try is made of, and a struct of them would only hide it")]
 async fn at(
     session: &mut Session,
-    installed: &Installed,
+    installed: &Rc<Installed>,
     story: &mut Story<'_>,
     local: &LocalCluster,
     asked: &Asked,
@@ -204,10 +197,25 @@ async fn at(
     (mut head, cookies): (Buf, &[NewCookie<'_>]),
     tries: &mut Tries<'_>,
 ) -> Tried {
+    let core = session.core.clone();
     let mut fresh = false;
     loop {
         let active = Active::begin(local, endpoint);
-        let upstream = match connection(session, story, local, endpoint, tries, fresh).await {
+        let admitted = admit(session, story, local, endpoint, fresh, &core.buffers);
+        // What a circuit breaker refuses at once is not copied either.
+        if admitted.is_ok()
+            && let Some(forward) = tries.take_copied()
+        {
+            mirror::start(session, installed, (forward, asked), &head, tries);
+        }
+        let there = match admitted {
+            Ok(Admitted::Now(upstream)) => Ok(upstream),
+            Ok(Admitted::Pending(mut pending)) => {
+                connection(session, story, local, endpoint, &mut pending, tries).await
+            }
+            Err(ended) => Err(ended),
+        };
+        let upstream = match there {
             Ok(upstream) => upstream,
             Err(ended) => {
                 session.core.buffers.put(head);
@@ -215,6 +223,8 @@ async fn at(
                 return Tried::Over(Run::failed(ended, tries.progress.whole.get()));
             }
         };
+        // The single endpoint of a name may have moved since.
+        story.upstream_host = Some(upstream.peer());
         local.report(tries.retries.at, Outcome::Connected);
         let behind = session.input.bytes().get(session.head.len..).unwrap_or_default();
         tries.upload.write_first(behind, &mut head);
@@ -228,35 +238,34 @@ async fn at(
     }
 }
 
-/// A connection to the endpoint: one that rests, unless it must be `fresh`, or a new one.
-async fn connection(
-    session: &mut Session,
+/// A connection to the endpoint that rests, unless it must be `fresh`, or a place in the line for one.
+fn admit<'l>(
+    session: &Session,
     story: &mut Story<'_>,
-    local: &LocalCluster,
-    endpoint: &Rc<LocalEndpoint>,
-    tries: &Tries<'_>,
+    local: &'l LocalCluster,
+    endpoint: &'l Rc<LocalEndpoint>,
     fresh: bool,
-) -> Result<Box<Upstream>, Ended> {
+    buffers: &'l BufPool,
+) -> Result<Admitted<'l>, Ended> {
     story.upstream_host = Some(endpoint.address());
     let name = match &local.shared.tls {
         None => None,
         Some(tls) => Some(tls.name(host(session, story)).map_err(|error| refused(endpoint, error))?),
     };
-    let core = session.core.clone();
-    let mut pending = match local.admit(endpoint, name, fresh, &core.buffers) {
-        Ok(Admitted::Now(upstream)) => {
-            // The single endpoint of a name may have moved since.
-            story.upstream_host = Some(upstream.peer());
-            return Ok(upstream);
-        }
-        Ok(Admitted::Pending(pending)) => pending,
-        Err(_) => return Err(Ended::Overflow),
-    };
+    local.admit(endpoint, name, fresh, buffers).map_err(|_| Ended::Overflow)
+}
+
+/// The connection that a request stands in line for.
+async fn connection(
+    session: &mut Session,
+    story: &mut Story<'_>,
+    local: &LocalCluster,
+    endpoint: &Rc<LocalEndpoint>,
+    pending: &mut Pending<'_>,
+    tries: &Tries<'_>,
+) -> Result<Box<Upstream>, Ended> {
     match tries::in_time(session, tries, pin!(pending.connection())).await {
-        Ok(Ok(upstream)) => {
-            story.upstream_host = Some(upstream.peer());
-            Ok(upstream)
-        }
+        Ok(Ok(upstream)) => Ok(upstream),
         Ok(Err(NoConnection::Overflow)) => Err(Ended::Overflow),
         Ok(Err(NoConnection::Connect(error))) => Err(refused(endpoint, error)),
         Err(ended) => {

@@ -259,7 +259,7 @@ async fn to_destination<'p>(
 /// Sends the request to where the connection was sent before it was redirected, or else to wherever its authority is.
 async fn to_undeclared<'p>(
     session: &mut Session,
-    installed: &'p Installed,
+    installed: &'p Rc<Installed>,
     story: &mut Story<'p>,
     asked: &Asked,
     close: bool,

@@ -128,7 +128,10 @@ impl<'a> Deadline<'a> {
 
 /// Which tries have been made, and whether there is another one.
 pub(super) struct Retries<'p> {
-    policy: Option<&'p RetryPolicy>,
+    /// What the route says; `None` of a host that is not declared.
+    forward: Option<&'p Forward>,
+    /// Whether copies have been drawn.
+    copied: bool,
     /// `x-envoy-attempt-count` of the try under way, from 1.
     pub(super) attempt: u32,
     /// The endpoint of the try under way.
@@ -137,7 +140,11 @@ pub(super) struct Retries<'p> {
     permit: Option<Permit>,
 }
 
-impl Retries<'_> {
+impl<'p> Retries<'p> {
+    fn policy(&self) -> Option<&'p RetryPolicy> {
+        self.forward?.retry.as_deref()
+    }
+
     /// Whether the request is tried again after this outcome. Counts, and says in the story why not.
     pub(super) fn again(
         &mut self,
@@ -147,7 +154,7 @@ impl Retries<'_> {
         story: &mut Story<'_>,
     ) -> bool {
         self.permit = None; // the outcome of the retry that it was for is known
-        let Some(policy) = self.policy.filter(|_| progress.replayable.get()) else { return false };
+        let Some(policy) = self.policy().filter(|_| progress.replayable.get()) else { return false };
         match policy.next(outcome, self.attempt - 1) {
             Next::Keep { retried: false } => {}
             Next::Keep { retried: true } => {
@@ -182,12 +189,12 @@ impl Retries<'_> {
 
     /// Whether anything is ever tried again, so that it matters whether it could be.
     pub(super) fn possible(&self) -> bool {
-        self.policy.is_some()
+        self.policy().is_some()
     }
 
     /// What the next try is to keep away from, after those at the endpoints `tried`.
     pub(super) fn avoid<'t>(&self, tried: &'t [EndpointId]) -> Avoid<'t> {
-        let if_said = |said: fn(&RetryPolicy) -> bool| if self.policy.is_some_and(said) { tried } else { &[] };
+        let if_said = |said: fn(&RetryPolicy) -> bool| if self.policy().is_some_and(said) { tried } else { &[] };
         Avoid {
             endpoints: if_said(|policy| policy.avoid_tried),
             priorities_of: if_said(|policy| policy.other_priorities),
@@ -196,23 +203,25 @@ impl Retries<'_> {
 }
 
 impl<'p> Tries<'p> {
-    /// Whether copies are to be drawn with this try.
-    pub(super) fn mirrors(&self, forward: &Forward) -> bool {
-        !forward.mirrors.is_empty() && self.retries.attempt == 1
+    /// The route whose mirrors copies are to be drawn for, now that the request is sent on; once a request.
+    pub(super) fn take_copied(&mut self) -> Option<&'p Forward> {
+        let drawn = std::mem::replace(&mut self.retries.copied, true);
+        self.retries.forward.filter(|forward| !drawn && !forward.mirrors.is_empty())
     }
 
     /// Before the first try.
     fn begin(
         session: &mut Session,
         asked: &Asked,
-        policy: Option<&'p RetryPolicy>,
+        forward: Option<&'p Forward>,
         patience: Patience,
     ) -> Result<Self, Ended> {
         let chunked = asked.out_body() == OutBody::Chunked;
         let behind = session.input.bytes_mut().get_mut(session.head.len..).unwrap_or_default();
         let (upload, consumed) = Upload::begin(asked.body, chunked, behind)?;
         session.rest = session.head.len + consumed;
-        session.kept.begin(&session.core, policy.is_some(), upload.first());
+        let retries = Retries { forward, copied: false, attempt: 1, at: None, permit: None };
+        session.kept.begin(&session.core, retries.possible(), upload.first());
         session.tried.clear();
         let progress = Progress::default();
         progress.replayable.set(true);
@@ -221,7 +230,7 @@ impl<'p> Tries<'p> {
             progress.whole.set(true);
             progress.ended.set((!asked.tunnel()).then(io::now));
         }
-        Ok(Self { upload, progress, retries: Retries { policy, attempt: 1, at: None, permit: None }, patience })
+        Ok(Self { upload, progress, retries, patience })
     }
 
     /// After the last one.
@@ -245,12 +254,13 @@ pub(super) async fn run(
     asked: &Asked,
     forward: &Forward,
 ) -> Run {
-    let mut tries = match Tries::begin(session, asked, forward.retry.as_deref(), Patience::of(forward)) {
+    let mut tries = match Tries::begin(session, asked, Some(forward), Patience::of(forward)) {
         Ok(tries) => tries,
         Err(ended) => return Run::failed(ended, false),
     };
     let run = loop {
-        let tried = attempt::run(session, installed, story, (cluster, local), asked, forward, &mut tries).await;
+        let tried =
+            attempt::run(session, installed, story, (cluster, local), asked, &forward.hash_keys, &mut tries).await;
         let Tries { progress, retries, patience, .. } = &mut tries;
         if let Tried::Over(run) = tried {
             let outcome = if run.began { None } else { outcome(&run.ended, progress) };
@@ -258,7 +268,7 @@ pub(super) async fn run(
                 break run;
             }
         }
-        let Some(policy) = retries.policy else { break Run::failed(Ended::UpstreamReset, progress.whole.get()) };
+        let Some(policy) = retries.policy() else { break Run::failed(Ended::UpstreamReset, progress.whole.get()) };
         let wait = session.core.with_rng(|rng| policy.wait(retries.attempt, rng));
         if let Err(ended) = back_off(session, progress, *patience, wait).await {
             break Run::failed(ended, progress.whole.get());
@@ -279,7 +289,7 @@ pub(super) async fn run(
 /// Sends a request to a host that is not declared: such a route has no timeout and retries nothing.
 pub(super) async fn run_undeclared(
     session: &mut Session,
-    installed: &Installed,
+    installed: &Rc<Installed>,
     story: &mut Story<'_>,
     local: &LocalCluster,
     asked: &Asked,

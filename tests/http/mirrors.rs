@@ -36,6 +36,8 @@ on_each_driver![
     a_mirrors_new_plan_lets_the_copy_end,
     a_copy_under_way_does_not_hold_up_the_end,
     an_endpoint_of_a_mirror_is_ejected_for_what_copies_meet,
+    what_a_breaker_refuses_at_once_is_not_mirrored,
+    a_mirrors_breaker_refuses_copies,
 ];
 
 /// The cluster of the mirror of [`entry`], as statistics name it.
@@ -706,4 +708,68 @@ fn a_copy_under_way_does_not_hold_up_the_end(driver: Driver) {
         assert!(!stopped.said.contains("panicked"), "{}", stopped.said);
         eventually("the mirror's connections closed", || (mirror.open() == 0).then_some(()));
     }
+}
+
+/// A circuit breaker with one place for a request and one for another that waits.
+fn breaker(host: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: narrow}}\nspec: {{host: {host}, \
+         trafficPolicy: {{connectionPool: {{tcp: {{maxConnections: 1}}, http: {{http1MaxPendingRequests: 1}}}}}}}}\n"
+    )
+}
+
+/// Of three requests one is under way, one waits and one is refused: two are forwarded, and two are copied.
+fn what_a_breaker_refuses_at_once_is_not_mirrored(driver: Driver) {
+    let (go, on) = channel::<()>();
+    let on = Mutex::new(on);
+    let origin = Origin::start(move |peer| {
+        while peer.request()?.is_some() {
+            let _ = on.lock().expect("one at a time").recv_timeout(PATIENCE); // the test says when
+            peer.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")?;
+        }
+        Ok(())
+    });
+    let mirror = ok();
+    let bench = Bench::with(driver, origin, |setup| {
+        setup.yaml(host("copied", MIRROR)).yaml(entry("mirror", &[mirror.port()])).yaml(breaker("origin"))
+    });
+    let (mut first, mut second) = (bench.client(), bench.client());
+    first.send(get_of("copied"));
+    eventually("the first one under way", || (bench.origin.requests().len() == 1).then_some(()));
+    second.send(get_of("copied"));
+    eventually("the second one in line", || (bench.ringway.sum_of("upstream_rq_pending_active") == 1).then_some(()));
+    let refused = bench.client().ask(get_of("copied"));
+    assert_eq!((refused.status, refused.header("x-envoy-overloaded")), (503, Some("true")));
+    for client in [&mut first, &mut second] {
+        go.send(()).expect("the origin waits");
+        assert_eq!(client.response().status, 200);
+    }
+    copies(&mirror, 2);
+    drop((first, second));
+    bench.ringway.quiet();
+    assert_eq!(mirror.requests().len(), 2);
+    finish(bench, mirror);
+}
+
+/// A mirror has a circuit breaker of its own, and nobody but its statistics knows what that refuses.
+fn a_mirrors_breaker_refuses_copies(driver: Driver) {
+    let mirror = Origin::start(|peer| {
+        peer.request()?;
+        peer.wait_closed().map(drop)
+    });
+    let bench = Bench::with(driver, ok(), |setup| {
+        let copied = host("copied", &format!("{MIRROR}\n    timeout: 4s"));
+        setup.yaml(copied).yaml(entry("mirror", &[mirror.port()])).yaml(breaker("mirror.internal"))
+    });
+    let mut client = bench.client();
+    assert_eq!(client.ask(get_of("copied")).status, 200);
+    copies(&mirror, 1);
+    for _ in 0..4 {
+        assert_eq!(client.ask(get_of("copied")).status, 200);
+    }
+    // One is at the mirror, one waits for its connection, and there is no place for the others.
+    mirror_counts(&bench.ringway, "upstream_rq_pending_overflow", 3);
+    assert_eq!((bench.origin.requests().len(), mirror.accepted()), (5, 1));
+    drop(client);
+    finish(bench, mirror);
 }
