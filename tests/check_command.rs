@@ -127,10 +127,13 @@ fn errors_end_with_two_for_check_and_run_alike() {
 fn what_leads_nowhere_is_an_error_to_check_alone() {
     let yaml = format!(
         "{PROXY}{GATEWAY}---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v}}\n\
-         spec: {{hosts: [a.com], gateways: [g], http: [{{route: [{{destination: {{host: nobody}}}}]}}]}}\n"
+         spec: {{hosts: [a.com], gateways: [g], http: [{{route: [{{destination: {{host: web.com, subset: v9}}}}]}}]}}\n---\n\
+         apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: web}}\nspec: {{hosts: [web.com], \
+         resolution: STATIC, endpoints: [{{address: 10.0.0.1}}], ports: [{{name: http, number: 80, protocol: HTTP}}]}}\n"
     );
-    let place = "<stdin>:14: VirtualService/default/v: spec.http[0].route[0].destination.host: ";
-    let what = "there is no service \"nobody.default.svc.cluster.local\": requests get 503 NC [IST0101]\n";
+    let place = "<stdin>:14: VirtualService/default/v: spec.http[0].route[0].destination.subset: ";
+    let what = "no DestinationRule gives web.com a subset \"v9\": requests get 503 NC [IST0101] (define it in a \
+                DestinationRule for this host)\n";
     let checked = ringway(&["check", "--permissive", "-"], yaml.as_bytes());
     expect_error(&checked, &format!("{place}{what}"));
     assert_eq!(checked.stdout, "1 errors, 0 warnings\n");
@@ -143,6 +146,24 @@ fn what_leads_nowhere_is_an_error_to_check_alone() {
     assert_eq!(explained.code, Some(1));
     let json = ringway(&["explain", "--output", "json", "-c", "-", "GET", "http://a.com/"], yaml.as_bytes());
     assert!(json.stderr.contains("\"severity\":\"warning\""), "{}", json.stderr);
+}
+
+/// The tutorial's documents name services that a cluster knows, and each is fine by itself.
+#[test]
+fn a_service_that_is_declared_elsewhere_is_no_error() {
+    let documents = [
+        "ingress/1-ingress.yaml",
+        "egress/one-process/2-egress.yaml",
+        "timeouts-retries/timeout/3-timeout.yaml",
+        "timeouts-retries/retries/3-retries.yaml",
+        "circuit-breaking/4-circuit-breaker.yaml",
+        "fault-injection/5-fault-delay.yaml",
+        "mirroring/6-mirroring.yaml",
+    ];
+    for document in documents {
+        let outcome = ringway(&["check", &format!("config/{document}")], b"");
+        assert_eq!(outcome.code, Some(0), "{document}: {}", outcome.stderr);
+    }
 }
 
 /// What is missing may be written where nothing could be read.

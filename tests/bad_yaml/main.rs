@@ -203,7 +203,7 @@ fn ten_megabytes_of_mistakes_are_all_reported() {
                 rules - 1
             ),
             format!(
-                "{}: VirtualService/default/big: spec.http[{}].route[0].destination.host: there is no service \
+                "{}: VirtualService/default/big: spec.http[{}].route[0].destination.host: warning: there is no service \
                  \"svc{}.default.svc.cluster.local\": requests get 503 NC [IST0101]",
                 line + 2,
                 rules - 1,

@@ -123,7 +123,7 @@ fn mirrors() {
                 ),
             ),
             &[
-                r#"13: VirtualService/default/v: spec.http[0].mirrors[0].destination.host: there is no service "wbe.default.svc.cluster.local": nothing is mirrored [IST0101] (did you mean "web.default.svc.cluster.local"?)"#,
+                r#"13: VirtualService/default/v: spec.http[0].mirrors[0].destination.host: warning: there is no service "wbe.default.svc.cluster.local": nothing is mirrored [IST0101] (did you mean "web.default.svc.cluster.local"?)"#,
                 r#"13: VirtualService/default/v: spec.http[0].mirrors[1].destination.subset: no DestinationRule gives web.default.svc.cluster.local a subset "v9": nothing is mirrored [IST0101] (define it in a DestinationRule for this host)"#,
                 "13: VirtualService/default/v: spec.http[0].mirrors[2].destination.port.number: 9 is not a port of web.default.svc.cluster.local: nothing is mirrored [IST0101] (its ports: 80, 81, 82)",
             ],

@@ -334,7 +334,7 @@ fn routes_and_destinations() {
         (
             destination("{host: webb}"),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.host: there is no service "webb.default.svc.cluster.local": requests get 503 NC [IST0101] (did you mean "web.default.svc.cluster.local"?)"#,
+                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.host: warning: there is no service "webb.default.svc.cluster.local": requests get 503 NC [IST0101] (did you mean "web.default.svc.cluster.local"?)"#,
             ],
         ),
         (
@@ -349,19 +349,19 @@ fn routes_and_destinations() {
         (
             destination("{host: web.default}"),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.host: there is no service "web.default": requests get 503 NC [IST0101] (a name with a dot is not expanded: write "web.default.svc.cluster.local")"#,
+                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.host: warning: there is no service "web.default": requests get 503 NC [IST0101] (a name with a dot is not expanded: write "web.default.svc.cluster.local")"#,
             ],
         ),
         (
             destination("{host: web.prod.svc.cluster.local}"),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.host: there is no service "web.prod.svc.cluster.local": requests get 503 NC [IST0101] (did you mean "web.default.svc.cluster.local"?)"#,
+                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.host: warning: there is no service "web.prod.svc.cluster.local": requests get 503 NC [IST0101] (did you mean "web.default.svc.cluster.local"?)"#,
             ],
         ),
         (
             destination("{host: elsewhere.example.org}"),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.host: there is no service "elsewhere.example.org": requests get 503 NC [IST0101]"#,
+                r#"8: VirtualService/default/v: spec.http[0].route[0].destination.host: warning: there is no service "elsewhere.example.org": requests get 503 NC [IST0101]"#,
             ],
         ),
         (

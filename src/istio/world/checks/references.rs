@@ -152,7 +152,8 @@ impl<'a> Checks<'a> {
         let Some(service) = self.world.services.get(&to.host) else {
             let what = format!("there is no service \"{}\": {} [IST0101]", to.host, is.lost("requests get 503 NC"));
             let instead = self.service_hint(&to.host);
-            return self.broken(from, &format!("{path}.host"), what, instead);
+            // Not broken for certain: a file is also checked by itself, without those that make its services known.
+            return self.warn(from, &format!("{path}.host"), what, instead);
         };
         self.destination_port(from, route, path, to, is, service);
         if service.resolution.goes_by_request() && matches!(is, Use::Mirror) {
