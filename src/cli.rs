@@ -61,6 +61,9 @@ pub(crate) struct ExplainArgs {
     /// A header of the request. Repeatable.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub(crate) headers: Vec<String>,
+    /// Ask the running proxy, at its admin address, which endpoints there are now and how healthy they are.
+    #[arg(long)]
+    pub(crate) live: bool,
     /// The request's method.
     #[arg(value_name = "METHOD")]
     pub(crate) method: String,

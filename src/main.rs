@@ -79,13 +79,25 @@ fn explain(args: ExplainArgs) -> ExitCode {
         return ExitCode::from(BAD_CONFIGURATION);
     }
     let question = Question { method: args.method, url: args.url, headers: args.headers, gateway: args.gateway };
-    let answer = match explain::explain(&loaded.plan, &loaded.hidden, &question) {
+    let mut answer = match explain::explain(&loaded.plan, &loaded.hidden, &question) {
         Ok(answer) => answer,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "ringway: {error}"); // as above
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
+    if args.live {
+        let Some(admin) = loaded.plan.proxy.admin else {
+            let _ = writeln!(std::io::stderr(), "ringway: --live: the proxy has no admin endpoints to be asked"); // as above
+            return ExitCode::from(BAD_CONFIGURATION);
+        };
+        match explain::Clusters::of_running(admin) {
+            Ok(running) => answer.add_live(&running),
+            Err(error) => {
+                let _ = writeln!(std::io::stderr(), "ringway: --live: no running proxy answers at {admin}: {error}");
+            }
+        }
+    }
     let text = match args.reading.output {
         Output::Text => answer.to_string(),
         Output::Json => answer.to_json() + "\n",

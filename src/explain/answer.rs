@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::ask::{BadQuestion, Question};
+use super::live::Live;
 use super::resilience::{Connections, Tries};
 use super::{names, near, undeclared, words};
 use crate::base::rng::Rng;
@@ -175,6 +176,9 @@ pub struct Cluster {
     pub found_by: Vec<String>,
     /// Address and weight of each that is written down; none, and nothing to resolve: requests get 503, flag UH.
     pub endpoints: Vec<(String, u32)>,
+    /// What the running proxy says of its endpoints, if it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub live: Option<Vec<Live>>,
 }
 
 /// A rule that did not take the request.
@@ -430,6 +434,7 @@ fn destination_of(plan: &Plan, destination: &plan::Destination, total: u64) -> D
                 connections: Connections::of(cluster),
                 found_by: names::found_by(cluster),
                 endpoints: names::known(plan, cluster),
+                live: None,
             };
             (cluster.name.clone(), Some(found))
         }),

@@ -2,10 +2,11 @@
 //! rule that takes it.
 //!
 //! It asks the matcher of the data path, with a witness looking on, so that it cannot be of another opinion. It reads
-//! a plan and owns nothing; `main` prints what it says.
+//! a plan and owns nothing; only `live` asks anybody, and only if it is told to; `main` prints what it says.
 
 mod answer;
 mod ask;
+mod live;
 mod names;
 mod near;
 mod resilience;
@@ -16,5 +17,6 @@ mod words;
 
 pub use answer::{Answer, Cluster, Destination, Host, Listener, Near, Passed, Place, Rule, Verdict, explain};
 pub use ask::{BadQuestion, Question};
+pub use live::{Clusters, Live};
 pub use resilience::{Abort, Breaker, Connections, Delay, Ejection, Mirror, Probes, Retries, Tries};
 pub use secured::Tls;

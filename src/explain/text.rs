@@ -151,9 +151,13 @@ fn endpoints(f: &mut Formatter<'_>, cluster: &Cluster) -> fmt::Result {
     let written = cluster.endpoints.iter().map(|(address, weight)| format!("{address}, weight {weight}"));
     let all: Vec<String> = cluster.found_by.iter().cloned().chain(written).collect();
     if all.is_empty() {
-        return line(f, "  endpoints", "none: 503, response flag UH");
+        line(f, "  endpoints", "none: 503, response flag UH")?;
+    } else {
+        lines(f, "  endpoints", &all)?;
     }
-    lines(f, "  endpoints", &all)
+    let Some(live) = &cluster.live else { return Ok(()) };
+    let now: Vec<String> = live.iter().map(|live| format!("{} is {}", live.address, live.health)).collect();
+    if now.is_empty() { line(f, "  now", "the running proxy has no endpoints for it") } else { lines(f, "  now", &now) }
 }
 
 fn passed_over(f: &mut Formatter<'_>, passed: &[Passed]) -> fmt::Result {

@@ -1,6 +1,7 @@
 //! Outlier ejection: an endpoint that fails is in use, then out, then in use again, on all workers at once. What counts
 //! as a failure is in tables in `src/policy/outlier`, and compared with Envoy's in `tests/differential`.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ on_each_driver![
     the_next_priority_takes_over,
     the_next_priority_takes_over_by_hash,
     every_second_retry_goes_to_another_priority,
+    explain_asks_who_is_out,
 ];
 
 /// An origin that answers with a status that the test can change, and its name.
@@ -505,5 +507,36 @@ fn every_second_retry_goes_to_another_priority(driver: Driver) {
         assert_eq!(client.ask(get_of("elsewhere")).text(), "far");
         assert_eq!((one.origin.take().len(), two.origin.take().len(), far.origin.take().len()), (1, 1, 1));
     }
+    end(ringway, [client]);
+}
+
+/// `explain --live` says of each endpoint what the running proxy knows; without a proxy to ask, it says so and the rest.
+fn explain_asks_who_is_out(driver: Driver) {
+    let (bad, good) = (Moody::new("bad", 503), Moody::new("good", 200));
+    let detection = "consecutiveGatewayErrors: 1, baseEjectionTime: 60s, maxEjectionPercent: 50";
+    let ringway = start(driver, &[bad.port(), good.port()], detection);
+    let config = ringway.config();
+    let explain = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+        command.arg("explain").arg("-c").arg(&config).args(more).args(["GET", "http://a.example.com/x"]);
+        let output = command.output().expect("ringway explain");
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("UTF-8"))
+    };
+    let mut client = ringway.client();
+    eventually("the bad one out", || {
+        answer(&mut client);
+        (ejections(&ringway, "active") == 1).then_some(())
+    });
+    let [said, _] = explain(&["--live"]);
+    for (origin, health) in [(&bad, "ejected (failed_outlier_check)"), (&good, "healthy")] {
+        assert!(said.contains(&format!("127.0.0.1:{} is {health}\n", origin.port())), "{said}");
+    }
+    let [json, _] = explain(&["--live", "--output", "json"]);
+    assert!(json.contains("\"health\":\"healthy\""), "{json}");
+    let [said, problem] = explain(&["--live", "--admin", &format!("127.0.0.1:{}", ports::free())]);
+    assert!(!said.contains(" is healthy") && problem.contains("no running proxy answers at 127.0.0.1:"), "{problem}");
+    let [said, _] = explain(&[]);
+    assert!(!said.contains(" is healthy"), "{said}");
     end(ringway, [client]);
 }

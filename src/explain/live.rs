@@ -1,0 +1,98 @@
+//! What the running proxy says of the endpoints that a request would meet: who they are now, and their health.
+//!
+//! Asked of its admin endpoints, and only for `explain --live`: everything else that `explain` says comes from the plan.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::answer::{Answer, Verdict};
+
+/// For how long nothing may be heard of the proxy.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// An endpoint as the running proxy sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Live {
+    /// Its address.
+    pub address: String,
+    /// Whether it may be chosen, or why it may not.
+    pub health: &'static str,
+}
+
+/// `/clusters?format=json` of a running proxy.
+#[derive(Debug)]
+pub struct Clusters(Value);
+
+impl Clusters {
+    /// Asks the proxy whose admin endpoints are at this address.
+    ///
+    /// # Errors
+    /// When nobody answers there, or not in this form.
+    pub fn of_running(admin: SocketAddr) -> io::Result<Self> {
+        let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        // HTTP/1.0 ends an answer by closing, so that there is no framing to understand.
+        write!(stream, "GET /clusters?format=json HTTP/1.0\r\nHost: {admin}\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        Ok(Self(serde_json::from_str(body)?))
+    }
+
+    /// The endpoints of a cluster; empty if the proxy has none by this name.
+    #[must_use]
+    pub fn endpoints(&self, cluster: &str) -> Vec<Live> {
+        let all = self.0["cluster_statuses"].as_array().into_iter().flatten();
+        let named = all.filter(|status| status["name"] == cluster);
+        named.flat_map(|status| status["host_statuses"].as_array().into_iter().flatten()).filter_map(live).collect()
+    }
+}
+
+fn live(host: &Value) -> Option<Live> {
+    let socket = &host["address"]["socket_address"];
+    let ip = socket["address"].as_str()?.parse().ok()?;
+    let port = u16::try_from(socket["port_value"].as_u64()?).ok()?;
+    let ejected = host["health_status"]["failed_outlier_check"] == true;
+    let health = if ejected { "ejected (failed_outlier_check)" } else { "healthy" };
+    Some(Live { address: SocketAddr::new(ip, port).to_string(), health })
+}
+
+impl Answer {
+    /// Adds what the running proxy says of the endpoints of each destination.
+    pub fn add_live(&mut self, running: &Clusters) {
+        let destinations = match &mut self.verdict {
+            Verdict::Forward { destinations, .. } => destinations.as_mut_slice(),
+            Verdict::Tunnel { destination, .. } => std::slice::from_mut(&mut **destination),
+            _ => &mut [],
+        };
+        for destination in destinations {
+            if let Some(found) = &mut destination.found {
+                found.live = Some(running.endpoints(&destination.cluster));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn health_is_read_from_the_clusters_page() {
+        let host = |address: &str, health: Value| json!({"address": {"socket_address": {"address": address, "port_value": 80}}, "health_status": health});
+        let out = json!({"eds_health_status": "HEALTHY", "failed_outlier_check": true});
+        let hosts = [host("10.0.0.1", json!({"eds_health_status": "HEALTHY"})), host("::1", out), json!({})];
+        let clusters = Clusters(json!({"cluster_statuses": [{"name": "a", "host_statuses": hosts}, {"name": "b"}]}));
+        let said: Vec<String> =
+            clusters.endpoints("a").iter().map(|live| format!("{} {}", live.address, live.health)).collect();
+        assert_eq!(said, ["10.0.0.1:80 healthy", "[::1]:80 ejected (failed_outlier_check)"]);
+        assert!(clusters.endpoints("b").is_empty() && clusters.endpoints("c").is_empty());
+        assert!(Clusters(Value::Null).endpoints("a").is_empty());
+    }
+}
