@@ -33,7 +33,8 @@ use crate::upstream::Installed;
 /// What a core has to say of its mirrors.
 #[derive(Debug)]
 pub enum MirrorReport {
-    /// A mirror answered differently. Not every difference is told: at most [`MIRROR_DIFFS`] between two ticks.
+    /// A mirror answered differently. Told with the next tick, and only the last [`MIRROR_DIFFS`] that there are by then:
+    /// nobody would get to see the others.
     Differs(Box<Difference>),
     /// A copy's task panicked and was closed.
     Panicked,
@@ -50,29 +51,31 @@ pub(super) struct Mirroring {
     running: Cell<usize>,
     /// Memory of pieces that mirrors have not taken.
     queued: Cell<usize>,
-    /// Differences told since the last tick.
-    told: Cell<usize>,
+    /// The last differences since the last tick, the newest behind.
+    differences: RefCell<VecDeque<Difference>>,
     tell: TellMirrors,
 }
 
 impl Mirroring {
     /// Room for `most` copies.
     pub(super) fn new(own_address: IpAddr, most: usize, tell: TellMirrors) -> Self {
-        let (running, queued, told) = Default::default();
-        Self { own_address: own_address.to_string().into(), most, running, queued, told, tell }
+        let (running, queued, differences) = Default::default();
+        Self { own_address: own_address.to_string().into(), most, running, queued, differences, tell }
     }
 
-    /// The periodic work.
+    /// The periodic work: tells of the differences.
     pub(super) fn tick(&self) {
-        self.told.set(0);
+        let differences = std::mem::take(&mut *self.differences.borrow_mut());
+        differences.into_iter().for_each(|difference| (self.tell)(MirrorReport::Differs(Box::new(difference))));
     }
 
-    /// Tells of a difference, unless there have been so many lately that nobody would get to see it.
-    pub(super) fn differs(&self, difference: impl FnOnce() -> Difference) {
-        if self.told.get() < MIRROR_DIFFS {
-            self.told.set(self.told.get() + 1);
-            (self.tell)(MirrorReport::Differs(Box::new(difference())));
+    /// Notes a difference.
+    pub(super) fn differs(&self, difference: Difference) {
+        let mut differences = self.differences.borrow_mut();
+        if differences.len() >= MIRROR_DIFFS {
+            differences.pop_front();
         }
+        differences.push_back(difference);
     }
 
     /// Tells that a copy's task panicked.

@@ -118,10 +118,9 @@ impl Shadow {
                 let found = heard.cluster.and_then(|id| self.installed.cluster(id));
                 found.map_or("", |(cluster, _)| cluster.name.as_str())
             };
-            self.core.mirroring.differs(|| {
-                let sides = (Side::new(original, name(original)), Side::new(mirror, name(mirror)));
-                Difference::new(io::unix_time(), self.first.bytes(), sides.0, sides.1)
-            });
+            let sides = (Side::new(original, name(original)), Side::new(mirror, name(mirror)));
+            let difference = Difference::new(io::unix_time(), self.first.bytes(), sides.0, sides.1);
+            self.core.mirroring.differs(difference);
         }
     }
 

@@ -16,9 +16,11 @@ use crate::proxy::{Difference, Side};
 pub(super) struct Differences(VecDeque<Difference>);
 
 impl Differences {
+    /// Cores tell of theirs one after the other, so it need not be the newest.
     pub(super) fn push(&mut self, difference: Difference) {
-        self.0.truncate(MIRROR_DIFFS - 1);
-        self.0.push_front(difference);
+        let place = self.0.iter().position(|other| other.at <= difference.at).unwrap_or(self.0.len());
+        self.0.insert(place, difference);
+        self.0.truncate(MIRROR_DIFFS);
     }
 }
 
