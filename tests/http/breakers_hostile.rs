@@ -109,9 +109,15 @@ fn origins_that_fail_give_their_permits_back(driver: Driver) {
     bench.finish();
 }
 
+/// The client has its answer a moment before the permit of its request is back.
+fn nothing_under_way(bench: &Bench) {
+    eventually("nothing under way", || (bench.ringway.sum_of("default.rq_open") == 0).then_some(()));
+}
+
 fn clients_that_leave_the_line(driver: Driver) {
     let bench = one(driver, Origin::start(scripted));
     for number in 0..5 {
+        nothing_under_way(&bench);
         let mut first = bench.client();
         first.send("GET /stall HTTP/1.1\r\nHost: a.example.com\r\n\r\n");
         eventually("the only connection taken", || (bench.ringway.sum_of("default.rq_open") == 1).then_some(()));
@@ -136,6 +142,7 @@ fn clients_that_leave_the_line(driver: Driver) {
 fn clients_that_leave_under_a_request(driver: Driver) {
     let bench = one(driver, Origin::start(scripted));
     for _ in 0..5 {
+        nothing_under_way(&bench);
         let mut client = bench.client();
         client.send("GET /stall HTTP/1.1\r\nHost: a.example.com\r\n\r\n");
         eventually("under way", || (bench.ringway.sum_of("default.rq_open") == 1).then_some(()));
