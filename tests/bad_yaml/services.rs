@@ -349,7 +349,7 @@ fn the_proxy() {
         ),
         (
             proxy(
-                "{meshConfig: {accessLogEncoding: JSON, connectTimeout: 2h, outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}, enableTracing: true, defaultConfig: {concurrency: -1, drainDuration: 5, statusPort: 15020}}}",
+                "{meshConfig: {accessLogEncoding: JSON, connectTimeout: 2h, outboundTrafficPolicy: {mode: ALLOW_ALL, tls: {}}, enableTracing: true, defaultConfig: {concurrency: -1, drainDuration: 5, statusPort: 15020}}}",
             ),
             &[
                 r#"4: Proxy/default/edge: spec.meshConfig.enableTracing: "enableTracing" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
@@ -357,7 +357,8 @@ fn the_proxy() {
                 "4: Proxy/default/edge: spec.meshConfig.defaultConfig.concurrency: must be between 0 and 8192, not -1",
                 "4: Proxy/default/edge: spec.meshConfig.defaultConfig.drainDuration: must be a duration, not a number (give it a unit: 5s)",
                 "4: Proxy/default/edge: spec.meshConfig.connectTimeout: must be at most 1h",
-                "4: Proxy/default/edge: spec.meshConfig.outboundTrafficPolicy.mode: outboundTrafficPolicy ALLOW_ANY_DYNAMIC_DNS is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                r#"4: Proxy/default/edge: spec.meshConfig.outboundTrafficPolicy.tls: "tls" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"4: Proxy/default/edge: spec.meshConfig.outboundTrafficPolicy.mode: "ALLOW_ALL" is not one of ALLOW_ANY, REGISTRY_ONLY, ALLOW_ANY_DYNAMIC_DNS (did you mean "ALLOW_ANY"?)"#,
             ],
         ),
         (
