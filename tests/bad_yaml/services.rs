@@ -1,7 +1,8 @@
 //! Services, workloads and the Proxy.
 
 use super::{
-    both, check, destination, gateway, proxy, rule, service, service_entry, virtual_service_spec, workload_entry,
+    both, check, destination, destination_rule, gateway, proxy, rule, service, service_entry, virtual_service_spec,
+    workload_entry,
 };
 
 #[test]
@@ -68,6 +69,26 @@ fn service_and_workload_entries() {
                 r#"4: ServiceEntry/default/s: spec.addresses[0]: "10.0.0.0/33" is not an address or a subnet (write it like 10.0.0.0/8)"#,
                 "4: ServiceEntry/default/s: spec: several hosts share port 80, where nothing tells them apart (write a ServiceEntry for each host)",
             ],
+        ),
+        (
+            service_entry(
+                "{hosts: [a.com], resolution: STATIC, ports: [{number: 443, name: a, protocol: HTTPS}], subjectAltNames: ['a@b.com', a.com]}",
+            ),
+            &[
+                r#"4: ServiceEntry/default/s: spec.subjectAltNames[0]: "a@b.com" is not a name that a certificate can be verified for (write a host name, an IP address or a URI)"#,
+                "4: ServiceEntry/default/s: spec.subjectAltNames: warning: no DestinationRule has connections to a.com secured: no effect (write trafficPolicy.tls with mode SIMPLE in one)",
+            ],
+        ),
+        (
+            both(
+                &service_entry(
+                    "{hosts: [a.com], resolution: STATIC, ports: [{number: 443, name: a, protocol: HTTPS}], subjectAltNames: [a.com]}",
+                ),
+                &destination_rule(
+                    "{host: a.com, trafficPolicy: {portLevelSettings: [{port: {number: 443}, tls: {mode: SIMPLE}}]}}",
+                ),
+            ),
+            &[],
         ),
         (
             service_entry("{hosts: [a.com], resolution: STATIC, ports: [{number: 80, name: a}]}"),
