@@ -20,6 +20,7 @@ use super::request::{self, Asked};
 use super::tries::{self, Tries};
 use super::tunnel::{self, End, Ending, Meters, Until};
 use super::undeclared;
+use crate::base::limits::MOST_ADDRESSES;
 use crate::io::{self, Buf, BufPool, TlsFailure};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, Discovery, EndpointId, OwnAuthority};
@@ -162,7 +163,7 @@ pub(super) async fn run_undeclared(
     }
 }
 
-/// Makes the try at the first of the addresses that takes the connection.
+/// Makes the try at the first of the addresses (a few of them) that takes the connection.
 async fn at_first_of(
     session: &mut Session,
     installed: &Rc<Installed>,
@@ -173,7 +174,7 @@ async fn at_first_of(
     tries: &mut Tries<'_>,
 ) -> Tried {
     let mut tried = Tried::Over(Run::failed(Ended::Unresolved, tries.progress.whole.get()));
-    for address in addresses {
+    for address in addresses.iter().take(MOST_ADDRESSES) {
         let endpoint = local.undeclared(*address, story.began);
         let head = (outgoing(session, story, asked, tries), &[][..]);
         tried = at(session, installed, story, local, asked, &endpoint, head, tries).await;
