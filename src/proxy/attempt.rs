@@ -224,7 +224,7 @@ async fn at(
             }
         };
         // The single endpoint of a name may have moved since.
-        story.upstream_host = Some(upstream.peer());
+        story.upstream_host = Some(upstream.peer().clone());
         local.report(tries.retries.at, Outcome::Connected);
         let behind = session.input.bytes().get(session.head.len..).unwrap_or_default();
         tries.upload.write_first(behind, &mut head);
@@ -306,7 +306,7 @@ async fn carry(
     if let Some(route) = story.route_stats {
         route.upstream_rq_total.inc();
     }
-    story.upstream_local = upstream.local();
+    (story.upstream_connected, story.upstream_local) = (true, upstream.local());
     let reused = upstream.begin_request();
     let notes = Notes::default();
     tries.progress.try_begins();

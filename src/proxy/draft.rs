@@ -211,7 +211,7 @@ fn scene<'a>(
         flags: story.flags,
         route: story.route,
         cluster: story.cluster,
-        upstream: story.upstream_host,
+        upstream: story.upstream_host.as_ref(),
         peer: caller.peer,
         local: caller.local,
         began: story.began,

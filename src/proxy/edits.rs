@@ -8,6 +8,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use crate::base::endpoint::EndpointAddress;
 use crate::h1::change::{Change, Changes};
 use crate::h1::head::{Known, RequestHead, ResponseHead, Version};
 use crate::io;
@@ -107,7 +108,7 @@ pub(super) struct Scene<'a> {
     pub(super) flags: Flags,
     pub(super) route: &'a str,
     pub(super) cluster: &'a str,
-    pub(super) upstream: Option<SocketAddr>,
+    pub(super) upstream: Option<&'a EndpointAddress>,
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
     /// When the first byte of the request came.
@@ -162,7 +163,7 @@ impl Scene<'_> {
             Operator::UpstreamCluster => out.extend_from_slice(self.cluster.as_bytes()),
             Operator::UpstreamHost => {
                 if let Some(address) = self.upstream {
-                    write_address(address, AddressPart::Whole, out);
+                    let _ = write!(out, "{address}"); // a Vec takes every write
                 }
             }
             Operator::DownstreamRemote(part) => write_address(self.peer, *part, out),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::core::{Core, GoingOut};
 use super::reply::Ended;
+use crate::base::endpoint::EndpointAddress;
 use crate::io;
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, Target};
@@ -30,7 +31,7 @@ pub(super) struct Outlet {
 /// What came of an attempt.
 pub(super) struct Attempt {
     /// Where it went last.
-    pub(super) host: Option<SocketAddr>,
+    pub(super) host: Option<EndpointAddress>,
     pub(super) outcome: Result<Outlet, Ended>,
 }
 
@@ -96,7 +97,7 @@ pub(super) async fn to_addresses(
     for address in addresses {
         let endpoint = local.undeclared(*address, io::now());
         let outcome = connect(core, (cluster, local), &endpoint).await;
-        attempt = Attempt { host: Some(*address), outcome };
+        attempt = Attempt { host: Some((*address).into()), outcome };
         if attempt.outcome.is_ok() {
             break;
         }

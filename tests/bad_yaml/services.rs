@@ -223,10 +223,18 @@ fn where_requests_say_themselves_where_they_go() {
         (at("[g, mesh]", "match: [{gateways: [mesh]}]"), &[any_port]),
         (at("[mesh]", "match: [{uri: {prefix: /a}}]"), &[any_port]),
         (both(&destination("{host: '*.example.net'}"), &dynamic), &[]),
+        (both(&both(&rule("mirror: {host: '*.example.net'}"), &dynamic), &proxy("{mirrorHostSuffix: ''}")), &[]),
         (
-            both(&both(&rule("mirror: {host: '*.example.net'}"), &dynamic), &proxy("{mirrorHostSuffix: ''}")),
+            both(&rule("mirror: {host: '*.example.net'}"), &dynamic),
             &[
-                "8: VirtualService/default/v: spec.http[0].mirror.host: *.example.net has no endpoints of its own: to mirror to where requests say is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                r#"8: VirtualService/default/v: spec.http[0].mirror.host: warning: *.example.net has no endpoints of its own: copies go to the host that the request names, and have "-shadow" after its name in their Host (write the Proxy's mirrorHostSuffix: "")"#,
+                r#"8: VirtualService/default/v: spec.http[0].mirror: note: copies have "-shadow" after the name in their Host (where the mirror routes by Host, write the Proxy's mirrorHostSuffix: "")"#,
+            ],
+        ),
+        (
+            both(&both(&rule("mirror: {host: out.example.net}"), &own), &proxy("{mirrorHostSuffix: ''}")),
+            &[
+                r#"8: VirtualService/default/v: spec.http[0].mirror.host: out.example.net has resolution NONE: at a gateway that is no address, and its requests would come back to it (write "resolution: DNS" in ServiceEntry/default/s)"#,
             ],
         ),
     ]);
