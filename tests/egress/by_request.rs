@@ -19,6 +19,7 @@ on_each_driver!(
     copies_of_a_gateway,
     copies_that_go_nowhere,
     a_host_that_nobody_declared,
+    a_host_that_nobody_declared_by_its_name,
     a_name_that_comes_back_to_us,
     a_sidecar_says_what_there_is,
 );
@@ -269,23 +270,45 @@ fn a_host_that_nobody_declared(driver: Driver) {
     finish(ringway);
 }
 
+/// ALLOW_ANY_DYNAMIC_DNS: the same for applications that say themselves where they want to go, under another name. What
+/// comes of redirected connections is in `tests/sidecar`.
+fn a_host_that_nobody_declared_by_its_name(driver: Driver) {
+    let port = ports::free();
+    let origin = echoing("127.0.0.2", port);
+    let server = NameServer::start();
+    server.at("a.example.com", &["127.0.0.9", "127.0.0.2"]);
+    let ringway = asking(driver, &server, "ALLOW_ANY_DYNAMIC_DNS").start();
+    assert_eq!(answering(&ringway, &format!("a.example.com:{port}"), 5), ["127.0.0.2"]);
+    assert_eq!(origin.accepted(), 1, "one connection for five requests in turn");
+    assert_eq!(who(&get(&ringway, &format!("127.0.0.2:{port}"))), "127.0.0.2", "an address is its own");
+    let line = ringway.logged(&["\"127.0.0.2", "GET /x"]);
+    assert!(line.contains(&format!("\"127.0.0.2:{port}\" AllowAnyDynamicDNSCluster ")), "{line}");
+    assert!(line.ends_with(" allow_any_dynamic_dns"), "{line}");
+    assert_eq!(get(&ringway, "nobody.example.com").status, 503);
+    ringway.logged(&["nobody.example.com", " 503 DF "]);
+    assert_eq!(ringway.stat("cluster.AllowAnyDynamicDNSCluster.upstream_rq_200"), 6);
+    finish(ringway);
+}
+
 /// A name that means this process, and one that changes its mind: it is asked about, looked at, and then connected to
 /// where it was looked at.
 fn a_name_that_comes_back_to_us(driver: Driver) {
     let server = NameServer::start();
     server.at("us.example.com", &["127.0.0.1"]);
-    let ringway = asking(driver, &server, "ALLOW_ANY").start();
-    let own = ringway.mesh().port();
-    let mut client = Client::connect(ringway.mesh());
-    for _ in 0..3 {
-        let response = client.ask(format!("GET /loop HTTP/1.1\r\nHost: us.example.com:{own}\r\n\r\n"));
-        assert!(response.status >= 500, "{response:?}");
+    for mode in ["ALLOW_ANY", "ALLOW_ANY_DYNAMIC_DNS"] {
+        let ringway = asking(driver, &server, mode).start();
+        let own = ringway.mesh().port();
+        let mut client = Client::connect(ringway.mesh());
+        for _ in 0..3 {
+            let response = client.ask(format!("GET /loop HTTP/1.1\r\nHost: us.example.com:{own}\r\n\r\n"));
+            assert!(response.status >= 500, "{response:?}");
+        }
+        drop(client);
+        eventually("the log", || {
+            (ringway.log().iter().filter(|line| line.contains("GET /loop")).count() == 3).then_some(())
+        });
+        finish(ringway);
     }
-    drop(client);
-    eventually("the log", || {
-        (ringway.log().iter().filter(|line| line.contains("GET /loop")).count() == 3).then_some(())
-    });
-    finish(ringway);
 }
 
 fn a_sidecar_says_what_there_is(driver: Driver) {

@@ -108,8 +108,7 @@ const REQUESTS: &[Case] = &[
 ];
 
 /// `resolution: DYNAMIC_DNS` is Envoy's dynamic forward proxy, which goes to the port that the request names.
-const WILD: &str = concat!(
-    r"
+const WILD: &str = r"
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: marker}
@@ -126,8 +125,7 @@ spec:
   hosts: ['*.wild.example.com']
   resolution: DYNAMIC_DNS
   ports: [{number: @0, name: http, protocol: HTTP}]
-"
-);
+";
 
 /// What a client, the origin and the log have of a request.
 fn seen(proxy: &dyn Proxy, origin: &Origin, host: &str, path: &str) -> Observation {
