@@ -194,7 +194,8 @@ impl Asked {
     /// As routing looks at it on this kind of listener.
     pub(super) fn request(&self, kind: ListenerKind) -> Request<'_> {
         // An application may say how its own client came; a client from outside may not.
-        let forwarded = self.head.value_of("x-forwarded-proto", &self.buf).filter(|_| !matches!(kind, ListenerKind::Gateway(_)));
+        let forwarded =
+            self.head.value_of("x-forwarded-proto", &self.buf).filter(|_| !matches!(kind, ListenerKind::Gateway(_)));
         Request {
             head: &self.head,
             buf: &self.buf,

@@ -117,7 +117,9 @@ impl Listener {
             ListenerKind::Gateway(_) | ListenerKind::Egress(_) | ListenerKind::Ingress(_) => {
                 self.tables.first()?.find(authority)?
             }
-            ListenerKind::Mesh | ListenerKind::HttpProxy(_) => self.find_in_mesh(port.or_else(|| service_port(authority)), authority)?,
+            ListenerKind::Mesh | ListenerKind::HttpProxy(_) => {
+                self.find_in_mesh(port.or_else(|| service_port(authority)), authority)?
+            }
         };
         Some((table, host))
     }
@@ -231,6 +233,16 @@ mod tests {
             ("d.com:8000", None, "*"),
         ] {
             assert_eq!(find(&listener, authority), Some((port, name.to_owned())), "{authority}");
+        }
+        // Where a port's table is all that there is for it, nothing else counts.
+        listener.tables[1].is_whole = true;
+        for (authority, found) in [
+            ("a.com:8000", Some((Some(8000), "a.com".to_owned()))),
+            ("x.b.com:8000", Some((Some(8000), "*.b.com".to_owned()))),
+            ("d.com:8000", None),
+            ("d.com:8001", Some((None, "*".to_owned()))),
+        ] {
+            assert_eq!(find(&listener, authority), found, "{authority}");
         }
         listener.tables.truncate(1);
         assert_eq!(find(&listener, "b.com"), None);

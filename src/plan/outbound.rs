@@ -364,6 +364,36 @@ mod tests {
     }
 
     #[test]
+    fn on_a_bound_listener_no_address_tells_services_apart() {
+        let to = "127.0.0.1:1".parse().expect("an address");
+        let of = |services: Vec<Declared>| {
+            let outbound = Outbound::bound(true, false, None, services);
+            match outbound.expect(to) {
+                Expected::Unsaid => [Seen::Http, Seen::Tls(Some(b"a.com")), Seen::Bytes].map(|seen| {
+                    let way = outbound.decide(to, seen);
+                    if let Way::Outlet(number) = way {
+                        outbound.outlet(number).expect("an outlet").name.to_string()
+                    } else {
+                        format!("{way:?}")
+                    }
+                }),
+                Expected::Http => ["HTTP"; 3].map(str::to_owned),
+                Expected::Bytes(number) => {
+                    [(); 3].map(|()| outbound.outlet(number).expect("an outlet").name.to_string())
+                }
+            }
+        };
+        use Speaks::{Http, Tcp, Tls, Unsaid};
+        let on = |name: &str, speaks| declared(1, name, &["10.9.0.1"], speaks);
+        assert_eq!(of(vec![on("db", Tcp), on("later", Tcp)]), ["db"; 3]);
+        assert_eq!(of(vec![on("web", Http)]), ["HTTP"; 3]);
+        assert_eq!(of(vec![on("maybe", Unsaid)]), ["Http", "maybe", "maybe"]);
+        assert_eq!(of(vec![on("web", Http), on("db", Tcp)]), ["Http", "db", "db"]);
+        assert_eq!(of(vec![on("a.com", Tls), on("b.com", Tls)]), ["Http", "a.com", "Undeclared"]);
+        assert_eq!(of(Vec::new()), ["Http", "Undeclared", "Undeclared"]);
+    }
+
+    #[test]
     fn statistics_are_named_after_clusters() {
         let names = |outbound: &Outbound| outbound.stat_names().map(str::to_owned).collect::<Vec<_>>();
         let open = Outbound::new(

@@ -198,6 +198,9 @@ fn egress(list: &Item<'_>, namespace: &str) -> Option<Vec<Egress>> {
         }
         let Place { port, bind, capture } = Place::read(&object, &mut ports);
         if object.has_any(&["port"]) {
+            if capture == Capture::Redirected && port.is_some_and(|port| port.is_proxy) {
+                object.verify("captureMode", |item| Some(item.not_enforced("captureMode IPTABLES of an HTTP proxy")));
+            }
             // With `--permissive` what cannot be listened on is left out.
             if item.refusals() == before {
                 listeners.push(Egress { index, port, bind, capture, hosts });

@@ -284,6 +284,40 @@ spec: {hosts: [web, web.example.com], http: [{redirect: {uri: /}}]}
     }
 
     #[test]
+    fn a_listener_with_a_port_says_it_for_that_port() {
+        let mesh = "---\napiVersion: ringway.dev/v1\nkind: Proxy\nmetadata: {name: p, namespace: shop}\nspec: {mesh: {listen: '127.0.0.1:15001'}}\n";
+        let egress = "egress: [{port: {number: 80, protocol: HTTP}, hosts: ['store/*']}, {port: {number: 3128, protocol: \
+                      HTTP_PROXY}, hosts: ['./*']}, {hosts: ['*/*']}]";
+        let world = world(&(mesh.to_owned() + &sidecar("s", "shop", egress)));
+        let sees = |port: Option<u16>| {
+            let service =
+                |name: &str| world.view(port).service(world.services.get(name).expect("the service is known"));
+            [service("web.shop.svc.cluster.local"), service("db.store.svc.cluster.local")]
+        };
+        assert_eq!(sees(Some(80)), [false, true]);
+        assert_eq!(sees(Some(81)), [true, true]);
+        assert_eq!(sees(Some(3128)), [true, true], "the port of a proxy is no service's");
+        assert_eq!(sees(None), [true, true]);
+        let hidden: Vec<_> =
+            world.hidden().into_iter().map(|hidden| (hidden.listener, hidden.hostname, hidden.why)).collect();
+        let not_in = |field: &str| Why::NotImported("Sidecar/shop/s".to_owned(), field.to_owned());
+        assert_eq!(
+            hidden,
+            [
+                (None, "web.shop.svc.cluster.local".to_owned(), not_in("spec.egress[0].hosts")),
+                (Some(3128), "db.store.svc.cluster.local".to_owned(), not_in("spec.egress[1].hosts")),
+            ]
+        );
+    }
+
+    #[test]
+    fn no_listener_at_all_is_as_if_nothing_were_written() {
+        let with = |egress: &str| imported(&world(&(proxy("{}", "{}") + &sidecar("s", "shop", egress))));
+        assert_eq!(with("egress: [], outboundTrafficPolicy: {mode: ALLOW_ANY}"), [true; 3]);
+        assert_eq!(with("egress: [{port: {number: 9, protocol: HTTP}, hosts: ['*/*']}]"), [false; 3]);
+    }
+
+    #[test]
     fn the_most_specific_sidecar_is_the_proxys() {
         let all = sidecar("root", "istio-system", "outboundTrafficPolicy: {mode: REGISTRY_ONLY}")
             + &sidecar("other", "store", "outboundTrafficPolicy: {mode: REGISTRY_ONLY}")

@@ -59,7 +59,9 @@ impl Compiler<'_> {
 /// Whether nobody can bind both. Port 0 is a different one each time.
 fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
     let (ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
-    one.port() != 0 && one.port() == other.port() && (ip == other_ip || ip.is_unspecified() && other_ip.is_unspecified())
+    one.port() != 0
+        && one.port() == other.port()
+        && (ip == other_ip || ip.is_unspecified() && other_ip.is_unspecified())
 }
 
 #[cfg(test)]
