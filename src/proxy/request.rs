@@ -330,8 +330,7 @@ fn read(session: &mut Session, plan: &Plan) -> Result<Asked, Ended> {
     let parts = target::split(head, buf).map_err(Ended::BadRequest)?;
     // Here `Host` says where to go, and it may say so only in the form that everybody reads the same way.
     let host = parts.host.of(buf);
-    let says_where = kind.is_some_and(ListenerKind::is_outward);
-    if says_where && !host.is_empty() && !target::is_authority(host) {
+    if believed && !host.is_empty() && !target::is_authority(host) {
         return Err(Ended::BadRequest(BadMessage::Authority));
     }
     let scratch = &mut session.draft.path;
