@@ -238,10 +238,12 @@ pub fn explain(plan: &Plan, hidden: &[Hidden], question: &Question) -> Result<An
     let (id, listener) = question.listener(plan)?;
     let asked = question.read(plan.proxy.path_form())?;
     let request = asked.request(listener.kind);
-    let tunnels = question.is_connect() && listener.kind.is_proxy();
-    if let Some(outbound) = listener.outbound.as_deref().filter(|_| tunnels) {
+    if question.is_connect() {
         let missing = || undeclared::missing(listener, hidden, request.authority, "TLS");
-        let verdict = tunnel(plan, outbound, request.authority, missing)?;
+        let verdict = match listener.outbound.as_deref().filter(|_| listener.kind.is_proxy()) {
+            Some(outbound) => tunnel(plan, outbound, request.authority, missing)?,
+            None => Verdict::NotFound,
+        };
         return Ok(Answer {
             method: question.method.clone(),
             authority: lossy(request.authority),

@@ -17,12 +17,14 @@ pub(super) fn missing(listener: &Listener, hidden: &[Hidden], authority: &[u8], 
         Some((host, "")) => (host, HTTP_PORT),
         _ => (authority.as_str(), HTTP_PORT),
     };
+    // A listener for one port only is for that one, whatever the authority says.
+    let only = listener.kind.only_port().map(|port| port.to_string());
+    let port = only.as_deref().unwrap_or(port);
     let own = match listener.kind {
         ListenerKind::Egress(port) | ListenerKind::HttpProxy(port) => Some(port),
         ListenerKind::Mesh | ListenerKind::Gateway(_) | ListenerKind::Ingress(_) => None,
     };
-    let number = listener.kind.only_port().or_else(|| port.parse().ok());
-    let covers = |hidden: &&Hidden| hidden.listener == own && hidden.covers(host, number);
+    let covers = |hidden: &&Hidden| hidden.listener == own && hidden.covers(host, port.parse().ok());
     let mut said: Vec<String> = hidden.iter().filter(covers).map(why_hidden).collect();
     said.extend(on_other_ports(listener, host, port));
     let ip = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
@@ -50,7 +52,9 @@ fn why_hidden(hidden: &Hidden) -> String {
 fn on_other_ports(listener: &Listener, host: &str, asked: &str) -> Option<String> {
     let declared = |port: u16| {
         let (table, found) = listener.virtual_host(format!("{host}:{port}").as_bytes())?;
-        (table.port == Some(port)).then_some(found)
+        // Where a table is all that there is for its port, it also has what becomes of undeclared hosts.
+        let is_declared = found.domains.first().is_some_and(|domain| &**domain != "*");
+        (table.port == Some(port) && is_declared).then_some(found)
     };
     let ports = listener.tables.iter().filter_map(|table| table.port);
     let found: Vec<_> = ports.filter_map(|port| Some((port, declared(port)?))).collect();
