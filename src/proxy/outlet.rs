@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use super::core::{Core, GoingOut};
 use super::reply::Ended;
+use crate::base::endpoint::EndpointAddress;
+use crate::base::limits::MOST_ADDRESSES;
 use crate::io;
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, Target};
@@ -30,7 +32,7 @@ pub(super) struct Outlet {
 /// What came of an attempt.
 pub(super) struct Attempt {
     /// Where it went last.
-    pub(super) host: Option<SocketAddr>,
+    pub(super) host: Option<EndpointAddress>,
     pub(super) outcome: Result<Outlet, Ended>,
 }
 
@@ -86,17 +88,17 @@ pub(super) async fn to_cluster(core: &Rc<Core>, (cluster, local): (&Cluster, &Lo
     Attempt { host, outcome }
 }
 
-/// Connects to the first of these addresses that takes it.
+/// Connects to the first of these addresses (a few of them) that takes it.
 pub(super) async fn to_addresses(
     core: &Rc<Core>,
     (cluster, local): (&Cluster, &LocalCluster),
     addresses: &[SocketAddr],
 ) -> Attempt {
     let mut attempt = Attempt::failed(Ended::Unresolved);
-    for address in addresses {
+    for address in addresses.iter().take(MOST_ADDRESSES) {
         let endpoint = local.undeclared(*address, io::now());
         let outcome = connect(core, (cluster, local), &endpoint).await;
-        attempt = Attempt { host: Some(*address), outcome };
+        attempt = Attempt { host: Some((*address).into()), outcome };
         if attempt.outcome.is_ok() {
             break;
         }

@@ -344,6 +344,12 @@ fn sidecars() {
             &[r#"4: Sidecar/default/s: spec: is empty (write "egress", "ingress" or "outboundTrafficPolicy")"#],
         ),
         (
+            sidecar("{outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}}"),
+            &[
+                "4: Sidecar/default/s: spec.outboundTrafficPolicy.mode: is a mode of MeshConfig only (write it under the Proxy's spec.meshConfig, or ALLOW_ANY here)",
+            ],
+        ),
+        (
             sidecar("{outboundTrafficPolicy: {}, workloadSelector: {}}"),
             &[
                 "4: Sidecar/default/s: spec.workloadSelector: warning: selects every workload of its namespace (write the labels to select by)",

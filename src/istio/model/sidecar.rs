@@ -199,7 +199,7 @@ fn egress(list: &Item<'_>, namespace: &str) -> Option<Vec<Egress>> {
         let Place { port, bind, capture } = Place::read(&object, &mut ports);
         if object.has_any(&["port"]) {
             if capture == Capture::Redirected && port.is_some_and(|port| port.is_proxy) {
-                object.verify("captureMode", |item| Some(item.not_enforced("captureMode IPTABLES of an HTTP proxy")));
+                refuse(&object, "captureMode", "captureMode IPTABLES of an HTTP proxy");
             }
             // With `--permissive` what cannot be listened on is left out.
             if item.refusals() == before {
@@ -210,9 +210,9 @@ fn egress(list: &Item<'_>, namespace: &str) -> Option<Vec<Egress>> {
         if index + 1 < items.len() {
             item.error("the listener without a port must be the last, and the only one", "");
         } else if capture == Capture::Bound {
-            object.verify("captureMode", |item| Some(item.not_enforced("captureMode NONE without a port")));
+            refuse(&object, "captureMode", "captureMode NONE without a port");
         } else if bind.is_some() {
-            object.verify("bind", |item| Some(item.not_enforced("\"bind\" without a port")));
+            refuse(&object, "bind", "\"bind\" without a port");
         }
         listeners.push(Egress { index, port: None, bind: None, capture: Capture::Default, hosts });
     }
@@ -273,7 +273,7 @@ fn ingress_listener(index: usize, item: &Item<'_>, ports: &mut BTreeSet<u32>) ->
     let Place { port, bind, capture } = Place::read(&object, ports);
     object.required("port");
     if capture == Capture::Redirected {
-        object.verify("captureMode", |item| Some(item.not_enforced("captureMode IPTABLES of an ingress listener")));
+        refuse(&object, "captureMode", "captureMode IPTABLES of an ingress listener");
     }
     let endpoint = match object.get("defaultEndpoint") {
         Some(item) => local_endpoint(&item),
@@ -298,21 +298,26 @@ fn local_endpoint(item: &Item<'_>) -> Option<LocalEndpoint> {
         item.not_enforced("a unix socket as \"defaultEndpoint\"");
         return None;
     }
-    let known: [(&str, fn(u16) -> LocalEndpoint); 5] = [
-        ("127.0.0.1:", |port| LocalEndpoint::At((Ipv4Addr::LOCALHOST, port).into())),
-        ("0.0.0.0:", |port| LocalEndpoint::Instance((Ipv4Addr::UNSPECIFIED, port).into())),
-        ("[::1]:", |port| LocalEndpoint::At((Ipv6Addr::LOCALHOST, port).into())),
-        ("[::]:", |port| LocalEndpoint::Instance((Ipv6Addr::UNSPECIFIED, port).into())),
-        (":", |port| LocalEndpoint::At((Ipv4Addr::LOCALHOST, port).into())),
-    ];
-    let found = known.iter().find_map(|(start, of)| {
-        let port = text.strip_prefix(start)?.parse().ok().filter(|port| *port > 0)?;
-        Some(of(port))
+    let found = text.rsplit_once(':').and_then(|(host, port)| {
+        let port = port.parse().ok().filter(|port: &u16| *port > 0)?;
+        Some(match host {
+            "127.0.0.1" | "" => LocalEndpoint::At((Ipv4Addr::LOCALHOST, port).into()),
+            "[::1]" => LocalEndpoint::At((Ipv6Addr::LOCALHOST, port).into()),
+            "0.0.0.0" => LocalEndpoint::Instance((Ipv4Addr::UNSPECIFIED, port).into()),
+            "[::]" => LocalEndpoint::Instance((Ipv6Addr::UNSPECIFIED, port).into()),
+            _ => return None,
+        })
     });
     if found.is_none() {
         item.error(format!("\"{text}\" is not an address of this workload"), "write it like 127.0.0.1:8080");
     }
     found
+}
+
+fn refuse(listener: &Object<'_>, field: &str, what: &str) {
+    if let Some(item) = listener.get(field) {
+        item.not_enforced(what);
+    }
 }
 
 /// What both kinds of listener have: where it is.
@@ -397,6 +402,10 @@ fn outbound_traffic_policy(item: &Item<'_>) -> Option<OutboundTrafficPolicy> {
         item.warn("without a mode is REGISTRY_ONLY, unlike no policy at all", "write the \"mode\"");
         return Some(OutboundTrafficPolicy::RegistryOnly);
     };
+    if mode.string() == Some("ALLOW_ANY_DYNAMIC_DNS") {
+        mode.error("is a mode of MeshConfig only", "write it under the Proxy's spec.meshConfig, or ALLOW_ANY here");
+        return None;
+    }
     Some(match mode.one_of(&["REGISTRY_ONLY", "ALLOW_ANY"])? {
         "ALLOW_ANY" => OutboundTrafficPolicy::AllowAny,
         _ => OutboundTrafficPolicy::RegistryOnly,

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use crate::istio::model::proxy::OutboundTrafficPolicy;
 use crate::istio::model::scalar::Protocol;
 use crate::istio::model::virtual_service::Destination as Named;
 use crate::istio::world::{Service, ServicePort};
@@ -29,10 +28,7 @@ impl Compiler<'_> {
     pub(super) fn permissions(&self, bind: SocketAddr) -> [bool; 2] {
         // Who can reach a listener on loopback can reach loopback without it.
         let alone = bind.ip().to_canonical().is_loopback();
-        [
-            self.world.outbound_traffic_policy() == OutboundTrafficPolicy::AllowAny,
-            self.world.proxy.mesh_allow_local.unwrap_or(alone),
-        ]
+        [self.world.outbound_traffic_policy().allows_any(), self.world.proxy.mesh_allow_local.unwrap_or(alone)]
     }
 
     /// The ports that `sees` knows a protocol of.

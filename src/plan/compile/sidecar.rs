@@ -149,14 +149,14 @@ impl<'w> Compiler<'w> {
             self.problems.push(sidecar.meta.source.error(&path, what, instead));
             return None;
         }
-        let spread = Spread::even(Policy::default(), None, &[(address, 1)]);
-        let endpoints = vec![Endpoint { address, weight: 1 }];
+        let spread = Spread::even(Policy::default(), None, &[(address.into(), 1)]);
+        let endpoints = vec![Endpoint { address: address.into(), weight: 1 }];
         let name = cluster_name(ingress.port.number);
         let cluster = Cluster::new(&name, spread, endpoints, self.settings.connect_timeout);
         let pool: Option<&ConnectionPool> =
             ingress.connection_pool.as_ref().or(sidecar.inbound_connection_pool.as_ref());
         let policy = Effective { connection_pool: pool, ..Effective::default() };
-        self.clusters.push(self.connections(policy, cluster));
+        self.clusters.push(self.connections(policy, &[], cluster));
         Some(Target::Known(ClusterId(self.clusters.len() as u32 - 1)))
     }
 

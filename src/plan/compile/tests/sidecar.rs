@@ -88,16 +88,16 @@ fn capture_modes_say_what_is_bound() {
         let egress = format!("egress: [{{port: {{number: 9080, protocol: HTTP}}, {fields}hosts: ['*/*']}}]");
         kinds(&plan(&(SERVICES.to_owned() + &sidecar(&egress) + &proxy(proxy_spec))))
     };
-    let mesh = (ListenerKind::Mesh, "127.0.0.1:15001".to_owned());
+    let mesh = || (ListenerKind::Mesh, "127.0.0.1:15001".to_owned());
     let at = |ip: &str| (ListenerKind::Egress(9080), format!("{ip}:9080"));
     assert_eq!(with("", ""), [at("127.0.0.1")]);
     assert_eq!(with("", "captureMode: DEFAULT, bind: 127.0.0.2, "), [at("127.0.0.2")]);
     assert_eq!(with("", "captureMode: NONE, bind: '::1', "), [at("[::1]")]);
-    assert_eq!(with(MESH, "captureMode: NONE, "), [at("127.0.0.1"), mesh.clone()]);
-    assert_eq!(with(MESH, "captureMode: NONE, bind: 0.0.0.0, "), [at("0.0.0.0"), mesh.clone()]);
-    assert_eq!(with(MESH, ""), [mesh.clone()]);
-    assert_eq!(with(MESH, "bind: 0.0.0.0, "), [mesh.clone()]);
-    assert_eq!(with(MESH, "captureMode: IPTABLES, "), [mesh]);
+    assert_eq!(with(MESH, "captureMode: NONE, "), [at("127.0.0.1"), mesh()]);
+    assert_eq!(with(MESH, "captureMode: NONE, bind: 0.0.0.0, "), [at("0.0.0.0"), mesh()]);
+    assert_eq!(with(MESH, ""), [mesh()]);
+    assert_eq!(with(MESH, "bind: 0.0.0.0, "), [mesh()]);
+    assert_eq!(with(MESH, "captureMode: IPTABLES, "), [mesh()]);
 }
 
 #[test]
