@@ -136,10 +136,10 @@ fn address(object: &Object<'_>, item: &Item<'_>) -> Option<Address> {
         return Some(Address::Ip(address));
     }
     if let Some(path) = text.strip_prefix("unix://") {
+        check_path(item, path);
         if object.has_any(&["ports"]) {
             item.error("a unix socket has no ports", "remove \"ports\"");
         }
-        check_path(item, path);
         return Some(Address::Unix(path.into()));
     }
     if host::check_name(text).is_ok() {
