@@ -159,12 +159,20 @@ impl Tls {
 
     /// Makes an origin of a script for its connections after their handshakes.
     pub(crate) fn origin(&self, script: impl Fn(&mut TlsPeer<'_>) -> io::Result<()> + Send + Sync + 'static) -> Origin {
+        Origin::start(self.over(script))
+    }
+
+    /// A script for connections, of a script for them after their handshakes.
+    pub(crate) fn over(
+        &self,
+        script: impl Fn(&mut TlsPeer<'_>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static {
         let tls = self.clone();
-        Origin::start(move |peer| {
+        move |peer| {
             let mut peer = tls.accept(peer)?;
             script(&mut peer)?;
             peer.goodbye()
-        })
+        }
     }
 
     /// Answers every request with 200 and its own body.
