@@ -70,10 +70,10 @@ pub struct Named {
     pub labels: Labels,
 }
 
-/// `resolution: NONE` and `DYNAMIC_DNS`.
+/// `resolution: NONE` and `DYNAMIC_DNS`, and `outboundTrafficPolicy.mode: ALLOW_ANY_DYNAMIC_DNS`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnAuthority {
-    /// The host of the ServiceEntry, which must cover the request's: an exact name or `*.suffix`.
+    /// The host of the ServiceEntry, which must cover the request's: an exact name or `*.suffix`; or `*`.
     pub host: Box<str>,
     /// The port to go to; `None`: the one that the authority has.
     pub port: Option<u16>,

@@ -45,6 +45,8 @@ impl<'a> Sent<'a> {
     /// The first value of a header; `id` is the id of its name.
     pub(super) fn header(&self, id: Known, name: &str) -> Option<&'a [u8]> {
         match self.changes.of(id, name.as_bytes()) {
+            // What is added has become a part of it.
+            Change::To(_) if id == Known::XForwardedFor => return self.unchanged(id, name),
             Change::To(value) if self.changes.drops(id, name.as_bytes()) => return Some(value),
             // What is added stands behind what was there.
             Change::To(value) => return self.unchanged(id, name).or(Some(value)),

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "every test binary uses its own part of this module")]
 
 use std::io::{self, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use rcgen::{
@@ -159,7 +159,16 @@ impl Tls {
 
     /// Makes an origin of a script for its connections after their handshakes.
     pub(crate) fn origin(&self, script: impl Fn(&mut TlsPeer<'_>) -> io::Result<()> + Send + Sync + 'static) -> Origin {
-        Origin::start(self.over(script))
+        self.origin_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), script)
+    }
+
+    /// As [`Tls::origin`], at an address of its own.
+    pub(crate) fn origin_at(
+        &self,
+        address: SocketAddr,
+        script: impl Fn(&mut TlsPeer<'_>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Origin {
+        Origin::start_at(address, self.over(script))
     }
 
     /// A script for connections, of a script for them after their handshakes.
