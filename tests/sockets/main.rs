@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test drives real processes and reads the real clock")]
 
 mod answers;
+mod beside_envoy;
 mod failures;
 #[path = "../support/https.rs"]
 mod https;
