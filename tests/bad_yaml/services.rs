@@ -275,6 +275,12 @@ fn the_proxy() {
             ],
         ),
         (
+            proxy(r#"{mirrorHostSuffix: "-shadow\r\nx-a: b"}"#),
+            &[
+                r#"4: Proxy/default/edge: spec.mirrorHostSuffix: "-shadow\r\nx-a: b" cannot stand in a Host: it takes letters, digits, "-", "." and "_" (write it like "-shadow")"#,
+            ],
+        ),
+        (
             proxy("{cpus: []}"),
             &[
                 "4: Proxy/default/edge: spec.cpus: must be a number of CPUs or a list of them (leave it out for all CPUs)",

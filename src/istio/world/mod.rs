@@ -29,7 +29,7 @@ mod checks;
 mod registry;
 mod visibility;
 
-pub use visibility::{Hidden, Why};
+pub use visibility::{Hidden, View, Why};
 
 /// The whole configuration, resolved.
 #[derive(Debug, Clone, Default)]
