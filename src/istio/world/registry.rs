@@ -184,9 +184,14 @@ fn usable<'a>(
             )),
             _ => None,
         };
-        match refused {
-            Some((what, instead)) => problems.push(entry.meta.source.error("spec.address", what, instead)),
-            None => usable.push(from_spec(&entry.spec)),
+        let Some((what, instead)) = refused else {
+            usable.push(from_spec(&entry.spec));
+            continue;
+        };
+        let problem = entry.meta.source.error("spec.address", what, instead);
+        // A ServiceEntry with several hosts selects once for each.
+        if !problems.contains(&problem) {
+            problems.push(problem);
         }
     }
     usable
