@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::cluster::cluster;
-use super::{Family, World, array, kind, only, resilience, socket_address, text};
+use super::{Family, World, array, kind, only, resilience, socket_address, text, within};
 
 impl World {
     /// Every host of every ServiceEntry.
@@ -14,7 +14,7 @@ impl World {
         })
     }
 
-    /// `outbound|port||host` for each port of each host.
+    /// `outbound|port|subset|host` for each port and subset of each host.
     pub(super) fn discovered(&self) -> Vec<Value> {
         let mut clusters = Vec::new();
         for (host, entry) in self.hosts_of_entries() {
@@ -22,12 +22,15 @@ impl World {
             only(spec, &["hosts", "ports", "resolution", "endpoints"]);
             for port in array(spec, "ports") {
                 only(port, &["number", "name", "protocol", "targetPort"]);
-                let name = format!("outbound|{}||{host}", port["number"]);
-                let mut made = cluster(&name, &endpoints(spec, host, port), &self.policy(host, "", "loadBalancer"));
-                resilience::ejection(&self.policy(host, "", "outlierDetection"), &mut made);
-                resilience::limits(&self.policy(host, "", "connectionPool"), &mut made);
-                self.resolve(host, text(spec, "resolution"), &mut made);
-                clusters.push(made);
+                for (subset, labels) in self.subsets(host) {
+                    let name = format!("outbound|{}|{subset}|{host}", port["number"]);
+                    let endpoints = endpoints(spec, host, port, &labels);
+                    let mut made = cluster(&name, &endpoints, &self.policy(host, &subset, "loadBalancer"));
+                    resilience::ejection(&self.policy(host, &subset, "outlierDetection"), &mut made);
+                    resilience::limits(&self.policy(host, &subset, "connectionPool"), &mut made);
+                    self.resolve(host, text(spec, "resolution"), &mut made);
+                    clusters.push(made);
+                }
             }
         }
         clusters
@@ -104,8 +107,8 @@ impl World {
     }
 }
 
-/// `endpoints`, or the host itself.
-fn endpoints(spec: &Value, host: &str, port: &Value) -> Vec<Value> {
+/// Those of `endpoints` with these labels, or the host itself.
+fn endpoints(spec: &Value, host: &str, port: &Value, labels: &Value) -> Vec<Value> {
     let target = if port["targetPort"].is_null() { &port["number"] } else { &port["targetPort"] };
     let endpoint = |address: &str, port: &Value, weight: u64| {
         json!({
@@ -113,12 +116,13 @@ fn endpoints(spec: &Value, host: &str, port: &Value) -> Vec<Value> {
             "load_balancing_weight": weight,
         })
     };
-    let written = array(spec, "endpoints").iter().map(|written| {
-        only(written, &["address", "ports", "weight"]);
+    let chosen = array(spec, "endpoints").iter().filter(|written| within(labels, &written["labels"]));
+    let written = chosen.map(|written| {
+        only(written, &["address", "ports", "weight", "labels"]);
         let own = &written["ports"][text(port, "name")];
         let port = if own.is_null() { target } else { own };
         endpoint(text(written, "address"), port, written["weight"].as_u64().unwrap_or(1))
     });
     let written: Vec<Value> = written.collect();
-    if written.is_empty() { vec![endpoint(host, target, 1)] } else { written }
+    if array(spec, "endpoints").is_empty() { vec![endpoint(host, target, 1)] } else { written }
 }
