@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::cluster::cluster;
-use super::{Family, World, array, kind, only, resilience, socket_address, text, within};
+use super::{Family, Outbound, World, array, kind, only, resilience, socket_address, text, within};
+
+/// The cluster of hosts that nobody declared, and its cache.
+pub(super) const UNDECLARED: &str = "AllowAnyDynamicDNSCluster";
 
 impl World {
     /// Every host of every ServiceEntry.
@@ -43,16 +46,7 @@ impl World {
             "DNS" => json!("STRICT_DNS"),
             "DNS_ROUND_ROBIN" => json!("LOGICAL_DNS"),
             "DYNAMIC_DNS" => {
-                let fields = cluster.as_object_mut().expect("a cluster");
-                fields.retain(|field, _| field != "type" && field != "load_assignment");
-                cluster["lb_policy"] = json!("CLUSTER_PROVIDED");
-                cluster["cluster_type"] = json!({
-                    "name": "envoy.clusters.dynamic_forward_proxy",
-                    "typed_config": {
-                        "@type": kind("clusters.dynamic_forward_proxy.v3.ClusterConfig"),
-                        "dns_cache_config": self.cache(host),
-                    },
-                });
+                *cluster = self.forwarding(text(cluster, "name"), host);
                 return;
             }
             other => panic!("the translator to Envoy does not know resolution {other}; teach it first"),
@@ -62,6 +56,22 @@ impl World {
         cluster["dns_jitter"] = json!("0.1s");
         cluster["respect_dns_ttl"] = json!(true);
         cluster["typed_dns_resolver_config"] = self.resolver();
+    }
+
+    /// A cluster that goes wherever the request's own host is, and that shares its cache with a filter.
+    pub(super) fn forwarding(&self, name: &str, cache: &str) -> Value {
+        let mut made = cluster(name, &[], &Value::Null);
+        let fields = made.as_object_mut().expect("a cluster");
+        fields.retain(|field, _| field != "type" && field != "load_assignment");
+        made["lb_policy"] = json!("CLUSTER_PROVIDED");
+        made["cluster_type"] = json!({
+            "name": "envoy.clusters.dynamic_forward_proxy",
+            "typed_config": {
+                "@type": kind("clusters.dynamic_forward_proxy.v3.ClusterConfig"),
+                "dns_cache_config": self.cache(cache),
+            },
+        });
+        made
     }
 
     fn family(&self) -> Value {
@@ -92,9 +102,10 @@ impl World {
     }
 
     /// The filters that find the hosts of wildcards; istiod has each in the listener of its own port.
-    pub(super) fn forward_filters(&self) -> Vec<Value> {
+    pub(super) fn forward_filters(&self, outbound: Outbound) -> Vec<Value> {
         let entries = self.hosts_of_entries().filter(|(_, entry)| entry["spec"]["resolution"] == "DYNAMIC_DNS");
-        let filter = |(host, _): (&str, _)| {
+        let undeclared = (outbound == Outbound::AllowAnyDynamicDns).then_some(UNDECLARED);
+        let filter = |host: &str| {
             json!({
                 "name": "envoy.filters.http.dynamic_forward_proxy",
                 "typed_config": {
@@ -103,7 +114,7 @@ impl World {
                 },
             })
         };
-        entries.map(filter).collect()
+        entries.map(|(host, _)| host).chain(undeclared).map(filter).collect()
     }
 }
 
