@@ -133,11 +133,7 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
     let settings = &plan.proxy;
     let cpus = cpus::choose(&settings.cpus)?;
     let descriptors = rlimit::increase_nofile_limit(u64::MAX)?;
-    let mut bound: Vec<Bound> = Vec::with_capacity(plan.listeners.len());
-    for listener in plan.listeners.iter() {
-        let ours = bound.iter().any(|other| other.address.port() == listener.bind.port());
-        bound.push(Bound::bind(listener, cpus.len(), ours)?);
-    }
+    let bound = Bound::all(&plan.listeners, cpus.len())?;
     let registry = Arc::new(Registry::new(cpus.len()));
     let (log, sinks) = open_log(settings, &registry)?;
     let budget = Budget::new(most_connections(settings, descriptors));

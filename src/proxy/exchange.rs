@@ -39,6 +39,8 @@ pub(super) struct Notes {
     pub(super) received: Cell<u64>,
     /// The upstream connection has nothing of this exchange left on it.
     pub(super) reusable: Cell<bool>,
+    /// The upstream has closed the connection, which was the end of its answer.
+    pub(super) closed: Cell<bool>,
     /// The upstream agreed to an upgrade: raw bytes follow both ways.
     pub(super) tunnel: Cell<bool>,
 }
@@ -293,6 +295,7 @@ pub(super) async fn exchange(
     };
     let ended = match relayed {
         Relayed::Whole { clean } => {
+            notes.closed.set(body == Body::UntilClose);
             let finished = clean && progress.sent.get() && body != Body::UntilClose;
             notes.reusable.set(finished && reusable && !tunnelled);
             notes.tunnel.set(tunnelled);

@@ -1,7 +1,7 @@
 //! Addresses that two listeners want: the second one is refused, by the names of both.
 //!
 //! Addresses that overlap are another matter: of `0.0.0.0:80` and `127.0.0.1:80` the kernel gives connections to loopback
-//! to the latter. Gateway ports among each other are `listener`'s to compare.
+//! to the latter. Gateway ports among each other are `listener`'s to compare, the admin endpoints `addresses`'s.
 
 use std::net::SocketAddr;
 
@@ -22,12 +22,6 @@ impl Compiler<'_> {
                 Some(other) => self.is_taken(&listener, other),
                 None => placed.push(listener),
             }
-        }
-        if let Some(admin) = self.settings.admin
-            && let Some(listener) = placed.iter().find(|listener| is_same(listener.bind, admin))
-        {
-            let what = format!("{admin} is already taken by {}", listener.kind);
-            self.problems.push(self.world.proxy.source.error("spec.admin", what, "write another port"));
         }
         placed
     }

@@ -268,7 +268,7 @@ fn places_that_are_taken() {
     assert_eq!(
         admin,
         ["t.yaml:10: Proxy/default/p: spec.admin: 127.0.0.1:15000 is already taken by ingress port 15000 of the \
-        Sidecar (write another port)"]
+        Sidecar, at 127.0.0.1:15000 (write another port, or \"off\")"]
     );
     let gateway = sidecar(&format!("ingress: [{}]", ingress(80, "0.0.0.0"))) + &proxy("") + &gateway("g", 80, "['*']");
     let (plan, said) = compiled(&gateway);
