@@ -291,8 +291,9 @@ fn tunnel(
     missing: impl FnOnce() -> Vec<String>,
 ) -> Result<Verdict, BadQuestion> {
     let port = tunnel_port(authority).ok_or(BadQuestion::Refused(BadMessage::Target))?;
-    Ok(match outbound.named(authority, port) {
-        Some((_, outlet)) => {
+    let declared = outbound.named(authority, port).map(|(_, outlet)| outlet);
+    Ok(match declared.or(outbound.egress_proxy.as_ref()) {
+        Some(outlet) => {
             let destination = plan::Destination::plain(outlet.target.clone());
             Verdict::Tunnel {
                 destination: Box::new(destination_of(plan, &destination, 0)),

@@ -26,6 +26,8 @@ pub struct Outbound {
     pub allow_local: bool,
     /// How long first bytes are awaited (`meshConfig.protocolDetectionTimeout`); `None`: for ever.
     pub detection: Option<Duration>,
+    /// Where what nobody declared is sent instead (a Sidecar's `outboundTrafficPolicy.egressProxy`).
+    pub egress_proxy: Option<Outlet>,
     /// The place of its `tcp.` statistics among those of the plan.
     pub first_stat: usize,
     /// One for each port of each service, those that are not HTTP alone first; a number of the tables below is a position
@@ -136,6 +138,12 @@ impl Outbound {
         Self::of(allow_any, allow_local, detection, declared, true)
     }
 
+    /// With this in the place of where undeclared connections were sent.
+    #[must_use]
+    pub fn by_way_of(self, egress_proxy: Option<Outlet>) -> Self {
+        Self { egress_proxy, ..self }
+    }
+
     fn of(
         allow_any: bool,
         allow_local: bool,
@@ -150,7 +158,7 @@ impl Outbound {
         }
         let ports = by_port.into_iter().map(|(port, services)| (port, Port::new(&services, bound))).collect();
         let outlets = declared.into_iter().map(|declared| declared.outlet).collect();
-        Self { allow_any, allow_local, detection, first_stat: 0, outlets, ports }
+        Self { allow_any, allow_local, detection, egress_proxy: None, first_stat: 0, outlets, ports }
     }
 
     /// The outlet with this number.
@@ -162,7 +170,11 @@ impl Outbound {
     /// The names of the `tcp.` statistics: those of the outlets that are not HTTP alone, in their order, and behind them
     /// that of everything undeclared.
     pub fn stat_names(&self) -> impl Iterator<Item = &str> {
-        let undeclared = if self.allow_any { PASSTHROUGH_CLUSTER } else { BLACK_HOLE_CLUSTER };
+        let undeclared = match &self.egress_proxy {
+            Some(outlet) => &*outlet.name,
+            None if self.allow_any => PASSTHROUGH_CLUSTER,
+            None => BLACK_HOLE_CLUSTER,
+        };
         self.outlets.iter().take(self.undeclared()).map(|outlet| &*outlet.name).chain([undeclared])
     }
 

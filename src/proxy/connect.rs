@@ -144,9 +144,13 @@ async fn to_undeclared<'p>(
     session: &mut Session,
     installed: &'p Installed,
     story: &mut Story<'p>,
-    outbound: &Outbound,
+    outbound: &'p Outbound,
     asked: &Asked,
 ) -> Attempt {
+    if let Some(outlet) = &outbound.egress_proxy {
+        story.route = "allow_any";
+        return to_outlet(session, installed, story, asked, outlet).await;
+    }
     let Some(cluster) = installed.passthrough().filter(|_| outbound.allow_any) else {
         session.stats.http.rq_direct_response.inc();
         story.route = "block_all";

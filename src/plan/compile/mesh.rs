@@ -219,14 +219,24 @@ impl<'w> Compiler<'w> {
     /// `outboundTrafficPolicy`.
     fn undeclared(&mut self) -> VirtualHost {
         let (name, action) = match self.world.outbound_traffic_policy() {
-            OutboundTrafficPolicy::AllowAny => ("allow_any", Action::Passthrough),
+            OutboundTrafficPolicy::AllowAny => match self.egress_proxy() {
+                // Whatever it answers is the answer: istiod gives this route no retries.
+                Some(outlet) => {
+                    let destinations = Destinations::only(Destination::plain(outlet.target));
+                    ("allow_any", Action::Forward(Forward::to(destinations)))
+                }
+                None => ("allow_any", Action::Passthrough),
+            },
             OutboundTrafficPolicy::AllowAnyDynamicDns => ("allow_any_dynamic_dns", self.by_host()),
             OutboundTrafficPolicy::RegistryOnly => {
                 ("block_all", Action::Direct(DirectResponse { status: 502, body: Bytes::new() }))
             }
         };
-        let source = &self.world.proxy.source;
-        let path = "spec.meshConfig.outboundTrafficPolicy";
+        let of_sidecar = self.world.sidecar.as_ref().filter(|sidecar| sidecar.outbound_traffic_policy.is_some());
+        let (source, path) = match of_sidecar {
+            Some(sidecar) => (&sidecar.meta.source, "spec.outboundTrafficPolicy"),
+            None => (&self.world.proxy.source, "spec.meshConfig.outboundTrafficPolicy"),
+        };
         let origin = Origin {
             file: source.file.clone(),
             line: source.line_of(path),

@@ -21,7 +21,17 @@ impl Compiler<'_> {
     ) -> Outbound {
         let declared = self.declared(sees);
         let [allow_any, allow_local] = self.permissions(bind);
-        Outbound::new(allow_any, allow_local, self.world.proxy.mesh_config.protocol_detection_timeout, declared)
+        let detection = self.world.proxy.mesh_config.protocol_detection_timeout;
+        let egress_proxy = self.egress_proxy();
+        Outbound::new(allow_any, allow_local, detection, declared).by_way_of(egress_proxy)
+    }
+
+    /// `outboundTrafficPolicy.egressProxy`, as an outlet.
+    pub(super) fn egress_proxy(&mut self) -> Option<Outlet> {
+        let named = self.world.egress_proxy()?;
+        let (port, subset) = (named.port.unwrap_or_default(), named.subset.as_deref().unwrap_or_default());
+        let name = format!("outbound|{port}|{subset}|{}", named.host);
+        Some(Outlet { name: name.into(), target: self.destination(named, named.port), speaks: Speaks::Tcp })
     }
 
     /// Whether undeclared hosts may be connected to, and whether they may be this host.

@@ -51,7 +51,8 @@ impl<'w> Compiler<'w> {
         self.unreachable(egress, port, &declared);
         let [allow_any, allow_local] = self.permissions(bind);
         let detection = self.world.proxy.mesh_config.protocol_detection_timeout;
-        let outbound = Outbound::bound(allow_any, allow_local, detection, declared);
+        let egress_proxy = self.egress_proxy();
+        let outbound = Outbound::bound(allow_any, allow_local, detection, declared).by_way_of(egress_proxy);
         outward(ListenerKind::Egress(port.number), bind, vec![table], outbound)
     }
 
