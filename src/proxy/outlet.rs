@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::core::{Core, GoingOut};
 use super::reply::Ended;
 use crate::base::endpoint::EndpointAddress;
+use crate::base::limits::MOST_ADDRESSES;
 use crate::io;
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, Target};
@@ -87,14 +88,14 @@ pub(super) async fn to_cluster(core: &Rc<Core>, (cluster, local): (&Cluster, &Lo
     Attempt { host, outcome }
 }
 
-/// Connects to the first of these addresses that takes it.
+/// Connects to the first of these addresses (a few of them) that takes it.
 pub(super) async fn to_addresses(
     core: &Rc<Core>,
     (cluster, local): (&Cluster, &LocalCluster),
     addresses: &[SocketAddr],
 ) -> Attempt {
     let mut attempt = Attempt::failed(Ended::Unresolved);
-    for address in addresses {
+    for address in addresses.iter().take(MOST_ADDRESSES) {
         let endpoint = local.undeclared(*address, io::now());
         let outcome = connect(core, (cluster, local), &endpoint).await;
         attempt = Attempt { host: Some((*address).into()), outcome };

@@ -154,8 +154,9 @@ pub(super) fn finish(session: &mut Session, story: &Story<'_>) {
         service_time,
         scheme: asked.map(|asked| asked.scheme),
     };
-    // What the codec refused has no method or path that could be trusted; Envoy shows none either.
-    let refused = story.flags.contains(Flags::DPE);
+    // A head that the codec refused has no method or path that could be trusted; Envoy shows none either. A body that it
+    // refused does not put the head in doubt.
+    let refused = story.flags.contains(Flags::DPE) && asked.is_none();
     session.core.log(&Record {
         start: io::unix_time().checked_sub(duration).unwrap_or(std::time::UNIX_EPOCH),
         method: if refused { &[] } else { head.method_span.of(buf) },
