@@ -302,11 +302,13 @@ async fn finish(
     let keep = match run.ended {
         Ended::Answered => run.keep,
         ended if run.began => {
-            // Too late to say anything: the client must see that the answer is cut.
+            // Too late to say anything: the client must see that the answer is cut. Mostly its framing says so.
             tell(story, &ended);
             if !matches!(ended, Ended::ClientGone) {
                 session.stats.http.downstream_rq_tx_reset.inc();
-                session.entered.handle().reset_on_close();
+                if session.unframed {
+                    session.cut_off();
+                }
             }
             false
         }
