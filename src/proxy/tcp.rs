@@ -1,4 +1,4 @@
-//! A redirected connection that is no HTTP: to the service that it is for, or to where it was sent, bytes both ways, and a
+//! A connection that is no HTTP: to the service that it is for, or to where it was sent, bytes both ways, and a
 //! line in the log at its end (`"- - -" 0`).
 
 use std::borrow::Cow;
@@ -55,7 +55,7 @@ pub(super) async fn serve(
 ) {
     let Some(outbound) = installed.outbound(listener) else { return };
     let place = if let To::Outlet(number) = to { number } else { outbound.undeclared() };
-    let stats = installed.stats.tcp.get(place).cloned().unwrap_or_default();
+    let stats = installed.stats.tcp.get(outbound.first_stat + place).cloned().unwrap_or_default();
     stats.downstream_cx_total.inc();
     let mut tale = Tale {
         flags: Flags::NONE,
@@ -95,7 +95,12 @@ async fn connect(arrival: &Arrival, installed: &Installed, outbound: &Outbound, 
         return Attempt::failed(Ended::Circular);
     }
     match to {
-        To::Nowhere(ended) => Attempt::failed(ended),
+        To::Nowhere(ended) => {
+            if matches!(ended, Ended::NoEndpoint) {
+                tale.cluster = BLACK_HOLE_CLUSTER.into();
+            }
+            Attempt::failed(ended)
+        }
         To::Outlet(number) => {
             let Some(outlet) = outbound.outlet(number) else { return Attempt::failed(Ended::NoCluster) };
             tale.cluster = outlet.name.clone();
