@@ -8,7 +8,7 @@ use crate::support::client::Client;
 use crate::support::origin::Origin;
 use crate::support::ringway::{Driver, Ringway, Setup};
 use crate::support::wait::{eventually, within};
-use crate::{GET, Sockets, app, finish, on_each_driver, routed, rule, start, stat, text};
+use crate::{GET, Sockets, app, counted, finish, on_each_driver, routed, rule, start, stat, text};
 
 on_each_driver![
     two_workers_share_one_connection,
@@ -158,7 +158,7 @@ fn connections_end_with_their_requests_and_their_rest(driver: Driver) {
     }
     assert_eq!(origin.accepted(), 3);
     eventually("the last one rests too long", || (origin.open() == 0).then_some(()));
-    assert_eq!(stat(&ringway, "upstream_cx_idle_timeout"), 1);
+    counted(&ringway, "upstream_cx_idle_timeout", 1);
     drop(client);
     finish(ringway, origin);
 }

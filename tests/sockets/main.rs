@@ -137,6 +137,13 @@ pub(crate) fn stat(ringway: &Ringway, name: &str) -> u64 {
     ringway.stat(&format!("cluster.{CLUSTER}.{name}"))
 }
 
+/// Waits until a counter of `app.internal` has come to this: an answer is counted a moment after its last byte.
+#[track_caller]
+pub(crate) fn counted(ringway: &Ringway, name: &str, count: u64) {
+    let reached = within(PATIENCE, || (stat(ringway, name) == count).then_some(()));
+    assert!(reached.is_some(), "{name}: {} and not {count}", stat(ringway, name));
+}
+
 /// What `/clusters` says of an endpoint of `app.internal`.
 pub(crate) fn field(ringway: &Ringway, endpoint: &str, name: &str) -> Option<String> {
     let prefix = format!("{CLUSTER}::{endpoint}::{name}::");

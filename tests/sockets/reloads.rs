@@ -4,7 +4,7 @@ use rustix::process::Signal;
 
 use crate::support::ringway::{Driver, Ringway, Setup};
 use crate::support::wait::eventually;
-use crate::{Sockets, app, field, finish, on_each_driver, routed, stat, text};
+use crate::{Sockets, app, counted, field, finish, on_each_driver, routed, text};
 
 on_each_driver![an_endpoint_that_stays_keeps_its_connections];
 
@@ -42,7 +42,7 @@ fn an_endpoint_that_stays_keeps_its_connections(driver: Driver) {
     reload(&ringway, &[first]);
     until("stays");
     assert_eq!(stays.accepted(), 2);
-    assert_eq!(stat(&ringway, "membership_total"), 1);
+    counted(&ringway, "membership_total", 1);
     drop(client);
     finish(ringway, (stays, goes, comes));
 }
