@@ -9,7 +9,7 @@ use crate::plan::{Declared, Outbound, Outlet, Speaks, Target};
 
 use super::Compiler;
 use super::host::bracketed;
-use super::mesh::other_names;
+use super::mesh::names_of;
 
 impl Compiler<'_> {
     /// `outboundTrafficPolicy`, `spec.mesh.allowLocal`, and where connections go that are no HTTP, of a listener at
@@ -53,8 +53,8 @@ impl Compiler<'_> {
             }
             let name = bracketed(&service.hostname);
             let addresses = service.addresses.iter().map(|address| bracketed(&address.to_string()).into());
-            let names: Vec<Box<str>> =
-                [name.as_str().into()].into_iter().chain(other_names(&name, &own)).chain(addresses).collect();
+            let aliases = world.services.aliases_of(service, &own).flat_map(|alias| names_of(alias, &own));
+            let names: Vec<Box<str>> = names_of(&name, &own).chain(addresses).chain(aliases).collect();
             for (port, protocol) in seen.into_iter().filter(|(_, protocol)| *protocol != Protocol::Udp) {
                 let speaks = speaks(protocol);
                 let name = format!("outbound|{}||{}", port.number, service.hostname);
