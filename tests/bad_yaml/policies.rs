@@ -430,11 +430,11 @@ fn sidecars() {
         ),
         (
             sidecar(
-                "{ingress: [{port: {number: 80}, captureMode: IPTABLES, defaultEndpoint: 'unix:///a', connectionPool: {tcp: {maxConnections: -1}}}, {port: {number: 80}, bind: 'unix:///b', defaultEndpoint: '127.0.0.1:0'}]}",
+                "{ingress: [{port: {number: 80}, captureMode: IPTABLES, defaultEndpoint: 'unix://a', connectionPool: {tcp: {maxConnections: -1}}}, {port: {number: 80}, bind: 'unix:///b', defaultEndpoint: '127.0.0.1:0'}]}",
             ),
             &[
                 "4: Sidecar/default/s: spec.ingress[0].captureMode: captureMode IPTABLES of an ingress listener is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
-                r#"4: Sidecar/default/s: spec.ingress[0].defaultEndpoint: a unix socket as "defaultEndpoint" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"4: Sidecar/default/s: spec.ingress[0].defaultEndpoint: "unix://a" is not a socket's path (write it like unix:///run/app.sock)"#,
                 "4: Sidecar/default/s: spec.ingress[0].connectionPool.tcp.maxConnections: must be between 0 and 2147483647, not -1",
                 r#"4: Sidecar/default/s: spec.ingress[1].bind: a unix socket as "bind" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 "4: Sidecar/default/s: spec.ingress[1]: a second listener on port 80 (give each listener its own port)",

@@ -17,6 +17,12 @@ fn eventually_answers(site: &Site, word: &str) {
     eventually(&format!("the answer {word}"), || (site.answer() == word).then_some(()));
 }
 
+/// Waits for a reload that has been noticed to be in force everywhere: one worker answers by it before the last one does.
+#[track_caller]
+fn eventually_reloaded(site: &Site, times: u64) {
+    eventually("the end of the reload", || (site.reloads() >= times).then_some(()));
+}
+
 #[test]
 fn written_in_place() {
     let (old, new) = (says("old"), says("new"));
@@ -24,6 +30,7 @@ fn written_in_place() {
     assert_eq!(site.answer(), "old");
     fs::write(site.file(), Config::to(&[&new]).yaml()).expect("write in place");
     eventually_answers(&site, "new");
+    eventually_reloaded(&site, 1);
     assert_eq!((site.reloads(), site.refused()), (1, 0));
     site.ringway.stop();
 }
@@ -41,6 +48,7 @@ fn written_slowly() {
         std::thread::sleep(std::time::Duration::from_millis(10)); // how fast it is written is what is tested
     }
     eventually_answers(&site, "new");
+    eventually_reloaded(&site, 1);
     assert_eq!((site.reloads(), site.refused()), (1, 0), "read once, when it was whole");
     site.ringway.stop();
 }
@@ -53,8 +61,8 @@ fn renamed_over_again_and_again() {
         site.write(&Config::to(&[origin]));
         eventually_answers(&site, word);
     }
-    eventually("counted", || (site.reloads() == 3).then_some(()));
-    assert_eq!(site.refused(), 0);
+    eventually_reloaded(&site, 3);
+    assert_eq!((site.reloads(), site.refused()), (3, 0));
     site.ringway.stop();
 }
 
@@ -166,6 +174,7 @@ fn what_is_not_configuration_does_not_matter() {
     // What comes after it is seen all the same, and only that.
     site.write(&Config::to(&[&new]));
     eventually_answers(&site, "new");
+    eventually_reloaded(&site, 1);
     assert_eq!((site.reloads(), site.refused()), (1, 0));
     site.ringway.stop();
 }

@@ -99,7 +99,12 @@ impl Site {
     /// Waits for the next refusal after `before` of them; what ringway has said by then.
     #[track_caller]
     pub(crate) fn refusal_after(&self, before: u64) -> String {
-        eventually("a refusal", || (self.refused() > before).then(|| self.ringway.process.said()))
+        eventually("a refusal", || {
+            // It is counted a moment before it is said.
+            let said = self.ringway.process.said();
+            let refusals = said.matches("not reloaded, the configuration stays").count() as u64;
+            (self.refused() > before && refusals > before).then_some(said)
+        })
     }
 
     /// What a request on a new connection to Gateway port 80 is answered with.

@@ -22,6 +22,7 @@ on_each_driver![
     the_mesh_sees_what_the_listener_of_a_port_lets_in,
     requests_to_the_workload,
     bytes_to_the_workload,
+    a_workload_at_a_unix_socket,
     a_workload_that_is_not_there,
     limits_of_the_workload,
     one_port_outward_on_loopback_and_inward_elsewhere,
@@ -305,6 +306,32 @@ fn bytes_to_the_workload(driver: Driver) {
         });
     }
     assert_eq!(ringway.stat(&format!("tcp.inbound|{both}||.downstream_cx_total")), 0);
+    finish(ringway);
+}
+
+fn a_workload_at_a_unix_socket(driver: Driver) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("workload");
+    let listener = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+    let workload = Origin::start_on(listener, |peer| {
+        while peer.request()?.is_some() {
+            peer.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")?;
+        }
+        Ok(())
+    });
+    let [http, tcp] = [0; 2].map(|_| ports::free());
+    let at = |port: u16, protocol: &str| {
+        format!("{{port: {{number: {port}, protocol: {protocol}}}, defaultEndpoint: 'unix://{}'}}", path.display())
+    };
+    let spec = format!("ingress: [{}, {}]", at(http, "HTTP"), at(tcp, "TCP"));
+    let ringway = start(driver, "REGISTRY_ONLY", &[document(&spec)]);
+    for port in [http, tcp] {
+        assert_eq!(once(ports::loopback(port), get("a")).text(), "hi");
+    }
+    let shown = format!(" \"{}\" inbound|{http}|| ", path.display());
+    ringway.logged(&["GET /x", &shown]);
+    ringway.logged(&["\"- - -\" 0 - ", &format!(" inbound|{tcp}|| ")]);
+    assert_eq!(workload.requests().len(), 2);
     finish(ringway);
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use super::destination_rule::{ConnectionPool, read_connection_pool};
 use super::proxy::OutboundTrafficPolicy;
@@ -12,7 +13,7 @@ use super::scalar::{Protocol, host};
 use super::server_tls;
 use super::service_entry::SELECTOR;
 use super::virtual_service::{Destination, destination};
-use super::{Labels, Meta};
+use super::{Labels, Meta, workload_entry};
 use crate::istio::reader::{Item, Message, Object, did_you_mean, enforced, ignored, not_yet, removed};
 
 /// A Sidecar document.
@@ -88,12 +89,14 @@ pub struct Ingress {
 }
 
 /// `defaultEndpoint`: where the workload itself listens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LocalEndpoint {
     /// `127.0.0.1:PORT`, `[::1]:PORT`.
     At(SocketAddr),
     /// `0.0.0.0:PORT`, `[::]:PORT`: the instance's own address of that kind.
     Instance(SocketAddr),
+    /// `unix://PATH`: a Unix domain socket; a path, or `@` and an abstract name.
+    Unix(Arc<str>),
 }
 
 /// One entry of an egress listener's `hosts`: `namespace/dnsName`.
@@ -299,9 +302,9 @@ fn ingress_listener(index: usize, item: &Item<'_>, ports: &mut BTreeSet<u32>) ->
 
 fn local_endpoint(item: &Item<'_>) -> Option<LocalEndpoint> {
     let text = item.string()?;
-    if text.starts_with("unix://") {
-        item.not_enforced("a unix socket as \"defaultEndpoint\"");
-        return None;
+    if let Some(path) = text.strip_prefix("unix://") {
+        workload_entry::check_path(item, path);
+        return Some(LocalEndpoint::Unix(path.into()));
     }
     let found = text.rsplit_once(':').and_then(|(host, port)| {
         let port = port.parse().ok().filter(|port: &u16| *port > 0)?;

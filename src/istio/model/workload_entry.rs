@@ -150,7 +150,7 @@ fn address(object: &Object<'_>, item: &Item<'_>) -> Option<Address> {
 }
 
 /// What Istio and Envoy ask of a socket's path.
-fn check_path(item: &Item<'_>, path: &str) {
+pub(super) fn check_path(item: &Item<'_>, path: &str) {
     let is_abstract = path.starts_with('@');
     let is_file = path.starts_with('/') && !path.ends_with('/');
     if !is_abstract && !is_file || path.contains('\0') {

@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::base::endpoint::EndpointAddress;
 use crate::base::id::ClusterId;
 use crate::istio::model::destination_rule::ConnectionPool;
 use crate::istio::model::scalar::Protocol;
@@ -134,24 +135,28 @@ impl<'w> Compiler<'w> {
     /// The cluster of `defaultEndpoint`; `None`, and a problem, if that is the listener itself.
     fn workload(&mut self, sidecar: &'w Sidecar, ingress: &'w Ingress, bind: SocketAddr) -> Option<Target> {
         let path = format!("spec.ingress[{}].defaultEndpoint", ingress.index);
-        let address = match ingress.endpoint {
-            LocalEndpoint::At(address) => address,
-            LocalEndpoint::Instance(any) => self.own_address(any, bind.ip()).unwrap_or_else(|| {
-                let loopback = if any.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { Ipv6Addr::LOCALHOST.into() };
-                let what = format!("which address is this instance's is not known, so {loopback} is taken");
-                let instead = "write it into spec.bind of the Proxy document";
-                self.problems.push(sidecar.meta.source.warning(&path, what, instead));
-                SocketAddr::new(loopback, any.port())
-            }),
+        let address = match &ingress.endpoint {
+            LocalEndpoint::Unix(path) => EndpointAddress::Unix(path.clone()),
+            LocalEndpoint::At(address) => EndpointAddress::Ip(*address),
+            LocalEndpoint::Instance(any) => {
+                EndpointAddress::Ip(self.own_address(*any, bind.ip()).unwrap_or_else(|| {
+                    let loopback =
+                        if any.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { Ipv6Addr::LOCALHOST.into() };
+                    let what = format!("which address is this instance's is not known, so {loopback} is taken");
+                    let instead = "write it into spec.bind of the Proxy document";
+                    self.problems.push(sidecar.meta.source.warning(&path, what, instead));
+                    SocketAddr::new(loopback, any.port())
+                }))
+            }
         };
-        if loops::is_at(bind, address) {
+        if address.ip().is_some_and(|address| loops::is_at(bind, address)) {
             let what = format!("{address} is where this listener itself listens: connections would go round for ever");
             let instead = "let the workload listen on another port, or write another \"port\" or \"bind\"";
             self.problems.push(sidecar.meta.source.error(&path, what, instead));
             return None;
         }
-        let spread = Spread::even(Policy::default(), None, &[(address.into(), 1)]);
-        let endpoints = vec![Endpoint { address: address.into(), weight: 1 }];
+        let spread = Spread::even(Policy::default(), None, &[(address.clone(), 1)]);
+        let endpoints = vec![Endpoint { address, weight: 1 }];
         let name = cluster_name(ingress.port.number);
         let cluster = Cluster::new(&name, spread, endpoints, self.settings.connect_timeout);
         let pool: Option<&ConnectionPool> =

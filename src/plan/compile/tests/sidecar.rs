@@ -189,11 +189,12 @@ fn an_http_proxy_serves_every_port_of_its_hosts() {
 fn an_ingress_listener_leads_to_the_workload() {
     let ingress = "ingress: [{port: {number: 8080, protocol: HTTP}, defaultEndpoint: '127.0.0.1:9000', connectionPool: {tcp: \
                    {maxConnections: 3}}}, {port: {number: 8081, protocol: TCP}, bind: 10.0.0.9, defaultEndpoint: \
-                   '0.0.0.0:9001'}, {port: {number: 8082}, defaultEndpoint: '[::1]:9002'}], inboundConnectionPool: {tcp: \
-                   {maxConnections: 7}}";
+                   '0.0.0.0:9001'}, {port: {number: 8082}, defaultEndpoint: '[::1]:9002'}, {port: {number: \
+                   8083, protocol: HTTP}, defaultEndpoint: 'unix:///run/a'}], inboundConnectionPool: {tcp: {maxConnections: \
+                   7}}";
     let plan = plan(&(sidecar(ingress) + &proxy("")));
-    let ports = [8080, 8081, 8082].map(ListenerKind::Ingress);
-    let at = ["0.0.0.0:8080", "10.0.0.9:8081", "0.0.0.0:8082"].map(str::to_owned);
+    let ports = [8080, 8081, 8082, 8083].map(ListenerKind::Ingress);
+    let at = ["0.0.0.0:8080", "10.0.0.9:8081", "0.0.0.0:8082", "0.0.0.0:8083"].map(str::to_owned);
     assert_eq!(kinds(&plan), ports.into_iter().zip(at).collect::<Vec<_>>());
     let listener = of(&plan, ports[0]).1;
     assert_eq!((listener.name.as_str(), listener.stat_prefix.as_str()), ("0.0.0.0_8080", "inbound_0.0.0.0_8080"));
@@ -208,6 +209,7 @@ fn an_ingress_listener_leads_to_the_workload() {
         ("inbound|8080||", "127.0.0.1:9000", 3),
         ("inbound|8081||", "10.0.0.9:9001", 7),
         ("inbound|8082||", "[::1]:9002", 7),
+        ("inbound|8083||", "/run/a", 7),
     ] {
         assert_eq!(addresses(&plan, cluster), [(address.to_owned(), 1)]);
         let cluster = plan.clusters.iter().find(|found| found.name == cluster).expect("a cluster");
