@@ -345,6 +345,8 @@ block! {
         rq_total: Counter,
         /// Requests under way.
         rq_active: Gauge,
+        /// Requests that wait for a connection.
+        rq_pending_active: Gauge,
         /// Requests answered with a status below 500.
         rq_success: Counter,
         /// Requests answered with a status of 500 or more, or not at all.
