@@ -230,7 +230,7 @@ impl Answer {
     }
 }
 
-/// Asks the plan. `hidden` are the services that the mesh listener does not see.
+/// Asks the plan. `hidden` are the services that outbound listeners do not see.
 ///
 /// # Errors
 /// If the question is no request, or it is not plain which listener it is for.
@@ -238,9 +238,12 @@ pub fn explain(plan: &Plan, hidden: &[Hidden], question: &Question) -> Result<An
     let (id, listener) = question.listener(plan)?;
     let asked = question.read(plan.proxy.path_form())?;
     let request = asked.request(listener.kind);
-    if let Some(outbound) = listener.outbound.as_deref().filter(|_| question.is_connect()) {
+    if question.is_connect() {
         let missing = || undeclared::missing(listener, hidden, request.authority, "TLS");
-        let verdict = tunnel(plan, outbound, request.authority, missing)?;
+        let verdict = match listener.outbound.as_deref().filter(|_| listener.kind.is_proxy()) {
+            Some(outbound) => tunnel(plan, outbound, request.authority, missing)?,
+            None => Verdict::NotFound,
+        };
         return Ok(Answer {
             method: question.method.clone(),
             authority: lossy(request.authority),
@@ -288,8 +291,9 @@ fn tunnel(
     missing: impl FnOnce() -> Vec<String>,
 ) -> Result<Verdict, BadQuestion> {
     let port = tunnel_port(authority).ok_or(BadQuestion::Refused(BadMessage::Target))?;
-    Ok(match outbound.named(authority, port) {
-        Some((_, outlet)) => {
+    let declared = outbound.named(authority, port).map(|(_, outlet)| outlet);
+    Ok(match declared.or(outbound.egress_proxy.as_ref()) {
+        Some(outlet) => {
             let destination = plan::Destination::plain(outlet.target.clone());
             Verdict::Tunnel {
                 destination: Box::new(destination_of(plan, &destination, 0)),

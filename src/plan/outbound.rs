@@ -1,4 +1,4 @@
-//! What the mesh listener knows beside HTTP: which service a connection is for, by the address and port that it was sent
+//! What outbound listeners know beside HTTP: which service a connection is for, by the address and port that it was sent
 //! to before it was redirected here, by the server name of its TLS, or by the authority of a CONNECT.
 //!
 //! Plain data and the look-ups, without a byte read: what the first bytes are is `proxy`'s to find out. istiod's rules:
@@ -17,7 +17,7 @@ use super::{PASSTHROUGH_CLUSTER, Target};
 /// cluster.
 pub const BLACK_HOLE_CLUSTER: &str = "BlackHoleCluster";
 
-/// The mesh listener's ways out that are no HTTP routes.
+/// A listener's ways out that are no HTTP routes.
 #[derive(Debug, Clone, Default)]
 pub struct Outbound {
     /// `outboundTrafficPolicy`: what nobody declared may be connected to.
@@ -26,6 +26,10 @@ pub struct Outbound {
     pub allow_local: bool,
     /// How long first bytes are awaited (`meshConfig.protocolDetectionTimeout`); `None`: for ever.
     pub detection: Option<Duration>,
+    /// Where what nobody declared is sent instead (a Sidecar's `outboundTrafficPolicy.egressProxy`).
+    pub egress_proxy: Option<Outlet>,
+    /// The place of its `tcp.` statistics among those of the plan.
+    pub first_stat: usize,
     /// One for each port of each service, those that are not HTTP alone first; a number of the tables below is a position
     /// here.
     outlets: Vec<Outlet>,
@@ -82,7 +86,7 @@ struct Port {
     http: bool,
     /// Some service's protocol is not said, or there are TLS services.
     look: bool,
-    /// The first TCP service without an address of its own.
+    /// The first TCP service without an address of its own; of a bound listener the first that may speak TCP.
     anywhere: Option<u32>,
 }
 
@@ -122,15 +126,39 @@ pub enum Way {
 impl Outbound {
     /// With these services' ports. Where two have the same name or address on a port, it is the first one's.
     #[must_use]
-    pub fn new(allow_any: bool, allow_local: bool, detection: Option<Duration>, mut declared: Vec<Declared>) -> Self {
+    pub fn new(allow_any: bool, allow_local: bool, detection: Option<Duration>, declared: Vec<Declared>) -> Self {
+        Self::of(allow_any, allow_local, detection, declared, false)
+    }
+
+    /// Of a listener that clients connect to itself, so that no address tells the services apart: what is no HTTP goes to
+    /// the first of them that may speak something else, if no server name says which.
+    #[must_use]
+    pub fn bound(allow_any: bool, allow_local: bool, detection: Option<Duration>, mut declared: Vec<Declared>) -> Self {
+        declared.iter_mut().for_each(|declared| declared.addresses.clear());
+        Self::of(allow_any, allow_local, detection, declared, true)
+    }
+
+    /// With this in the place of where undeclared connections were sent.
+    #[must_use]
+    pub fn by_way_of(self, egress_proxy: Option<Outlet>) -> Self {
+        Self { egress_proxy, ..self }
+    }
+
+    fn of(
+        allow_any: bool,
+        allow_local: bool,
+        detection: Option<Duration>,
+        mut declared: Vec<Declared>,
+        bound: bool,
+    ) -> Self {
         declared.sort_by_key(|declared| declared.outlet.speaks == Speaks::Http);
         let mut by_port: HashMap<u16, Vec<(u32, &Declared)>, foldhash::fast::RandomState> = HashMap::default();
         for (declared, number) in declared.iter().zip(0..) {
             by_port.entry(declared.port).or_default().push((number, declared));
         }
-        let ports = by_port.into_iter().map(|(port, services)| (port, Port::new(&services))).collect();
+        let ports = by_port.into_iter().map(|(port, services)| (port, Port::new(&services, bound))).collect();
         let outlets = declared.into_iter().map(|declared| declared.outlet).collect();
-        Self { allow_any, allow_local, detection, outlets, ports }
+        Self { allow_any, allow_local, detection, egress_proxy: None, first_stat: 0, outlets, ports }
     }
 
     /// The outlet with this number.
@@ -142,11 +170,15 @@ impl Outbound {
     /// The names of the `tcp.` statistics: those of the outlets that are not HTTP alone, in their order, and behind them
     /// that of everything undeclared.
     pub fn stat_names(&self) -> impl Iterator<Item = &str> {
-        let undeclared = if self.allow_any { PASSTHROUGH_CLUSTER } else { BLACK_HOLE_CLUSTER };
+        let undeclared = match &self.egress_proxy {
+            Some(outlet) => &*outlet.name,
+            None if self.allow_any => PASSTHROUGH_CLUSTER,
+            None => BLACK_HOLE_CLUSTER,
+        };
         self.outlets.iter().take(self.undeclared()).map(|outlet| &*outlet.name).chain([undeclared])
     }
 
-    /// The place of undeclared connections among [`Outbound::stat_names`].
+    /// The place of undeclared connections among [`Outbound::stat_names`], which begin at `first_stat`.
     #[must_use]
     pub fn undeclared(&self) -> usize {
         self.outlets.partition_point(|outlet| outlet.speaks != Speaks::Http)
@@ -201,7 +233,7 @@ impl Outbound {
 }
 
 impl Port {
-    fn new(services: &[(u32, &Declared)]) -> Self {
+    fn new(services: &[(u32, &Declared)], bound: bool) -> Self {
         let mut port = Self::default();
         let names = |wanted: &dyn Fn(&Declared) -> bool| {
             let services = services.iter().filter(|(_, declared)| wanted(declared));
@@ -215,11 +247,15 @@ impl Port {
             for address in &declared.addresses {
                 port.addresses.entry(address.to_canonical()).or_insert(*number);
             }
+            let takes_all = declared.outlet.speaks == Speaks::Tcp && declared.addresses.is_empty()
+                || bound && declared.outlet.speaks == Speaks::Unsaid;
+            if takes_all {
+                port.anywhere.get_or_insert(*number);
+            }
             match declared.outlet.speaks {
                 Speaks::Http => port.http = true,
                 Speaks::Unsaid => (port.http, port.look) = (true, true),
                 Speaks::Tls => port.look = true,
-                Speaks::Tcp if declared.addresses.is_empty() => _ = port.anywhere.get_or_insert(*number),
                 Speaks::Tcp => {}
             }
         }
@@ -337,6 +373,36 @@ mod tests {
         ] {
             assert_eq!(tunnel_port(authority.as_bytes()), expected, "{authority}");
         }
+    }
+
+    #[test]
+    fn on_a_bound_listener_no_address_tells_services_apart() {
+        let to = "127.0.0.1:1".parse().expect("an address");
+        let of = |services: Vec<Declared>| {
+            let outbound = Outbound::bound(true, false, None, services);
+            match outbound.expect(to) {
+                Expected::Unsaid => [Seen::Http, Seen::Tls(Some(b"a.com")), Seen::Bytes].map(|seen| {
+                    let way = outbound.decide(to, seen);
+                    if let Way::Outlet(number) = way {
+                        outbound.outlet(number).expect("an outlet").name.to_string()
+                    } else {
+                        format!("{way:?}")
+                    }
+                }),
+                Expected::Http => ["HTTP"; 3].map(str::to_owned),
+                Expected::Bytes(number) => {
+                    [(); 3].map(|()| outbound.outlet(number).expect("an outlet").name.to_string())
+                }
+            }
+        };
+        use Speaks::{Http, Tcp, Tls, Unsaid};
+        let on = |name: &str, speaks| declared(1, name, &["10.9.0.1"], speaks);
+        assert_eq!(of(vec![on("db", Tcp), on("later", Tcp)]), ["db"; 3]);
+        assert_eq!(of(vec![on("web", Http)]), ["HTTP"; 3]);
+        assert_eq!(of(vec![on("maybe", Unsaid)]), ["Http", "maybe", "maybe"]);
+        assert_eq!(of(vec![on("web", Http), on("db", Tcp)]), ["Http", "db", "db"]);
+        assert_eq!(of(vec![on("a.com", Tls), on("b.com", Tls)]), ["Http", "a.com", "Undeclared"]);
+        assert_eq!(of(Vec::new()), ["Http", "Undeclared", "Undeclared"]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::reply::Ended;
 use super::rewrite::{self, Destined};
 use super::tries::{self, Patience};
 use super::undeclared;
+use crate::h1::b3;
 use crate::h1::encode::OutBody;
 use crate::h1::framing::{self, Body, Upgrade};
 use crate::h1::head::{Known, Method, RequestHead, Span};
@@ -52,8 +53,10 @@ pub(super) struct Asked {
     pub(super) host: Span,
     /// `http` or `https`: how the client reached us, or says that it was reached.
     pub(super) scheme: &'static str,
-    /// Whether it comes from an application beside the proxy, whose words on itself stand.
+    /// Whether it comes from an application beside the proxy, or by another's sidecar: what it says of its way stands.
     pub(super) believed: bool,
+    /// Whether it goes to the application beside the proxy.
+    pub(super) inward: bool,
 }
 
 /// Answers the request whose head is parsed in `session`. True if the connection is to be kept for another.
@@ -239,6 +242,7 @@ async fn to_destination<'p>(
         session.stats.http.no_cluster.inc();
         return reply(session, installed, story, Ended::NoCluster, close).await;
     };
+    trace(session, installed);
     let Session { core, head, input, peer, local: own, external_address, draft, .. } = session;
     let (external_address, hostname) = (external_address.as_str(), &*core.hostname);
     let caller = Caller { head, buf: input.bytes(), peer: *peer, local: *own, external_address, hostname };
@@ -254,6 +258,13 @@ async fn to_destination<'p>(
     let run = tries::run(session, installed, story, (cluster, local), asked, forward).await;
     session.mirrors.leave(&destination.target, &run.ended, story.status);
     finish(session, installed, story, local, asked, run).await
+}
+
+/// Makes the request a span of its trace, where tracing is on. Rules come after it and may say otherwise.
+fn trace(session: &mut Session, installed: &Installed) {
+    let Some(sampled) = installed.plan.proxy.tracing else { return };
+    let Session { core, head, input, draft, .. } = session;
+    core.with_rng(|rng| b3::pass(head, input.bytes(), |rng| sampled.hits(rng), rng, &mut draft.request));
 }
 
 /// Sends the request to where the connection was sent before it was redirected, or else to wherever its authority is.
@@ -284,6 +295,7 @@ async fn to_undeclared<'p>(
         Ok(addresses) => addresses,
         Err(ended) => return reply(session, installed, story, ended, close).await,
     };
+    trace(session, installed);
     let run = tries::run_undeclared(session, installed, story, local, asked, &addresses).await;
     finish(session, installed, story, local, asked, run).await
 }
@@ -323,8 +335,8 @@ async fn finish(
 
 /// What the head says of framing and target, or how it must be refused.
 fn read(session: &mut Session, plan: &Plan) -> Result<Asked, Ended> {
-    let listener = plan.listeners.get(session.listener.index());
-    let believed = listener.is_some_and(|listener| listener.kind == ListenerKind::Mesh);
+    let kind = plan.listeners.get(session.listener.index()).map(|listener| listener.kind);
+    let believed = kind.is_some_and(|kind| !matches!(kind, ListenerKind::Gateway(_)));
     let (head, buf) = (&session.head, session.input.bytes());
     let body = framing::request_body(head, buf).map_err(Ended::BadRequest)?;
     let parts = target::split(head, buf).map_err(Ended::BadRequest)?;
@@ -359,6 +371,7 @@ fn read(session: &mut Session, plan: &Plan) -> Result<Asked, Ended> {
         host: parts.host,
         scheme: if believed { said_scheme(head, buf) } else { "http" },
         believed,
+        inward: matches!(kind, Some(ListenerKind::Ingress(_))),
     })
 }
 

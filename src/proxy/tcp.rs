@@ -1,4 +1,4 @@
-//! A redirected connection that is no HTTP: to the service that it is for, or to where it was sent, bytes both ways, and a
+//! A connection that is no HTTP: to the service that it is for, or to where it was sent, bytes both ways, and a
 //! line in the log at its end (`"- - -" 0`).
 
 use std::borrow::Cow;
@@ -27,8 +27,8 @@ use crate::upstream::{Closed, Installed, LocalCluster};
 pub(super) enum To {
     /// To an outlet of the plan.
     Outlet(usize),
-    /// To this address, if anything may go to what nobody declared.
-    Undeclared(SocketAddr),
+    /// To where it was sent or to the egress proxy, if anything may go to what nobody declared.
+    Undeclared,
     /// It is refused.
     Nowhere(Ended),
 }
@@ -55,7 +55,7 @@ pub(super) async fn serve(
 ) {
     let Some(outbound) = installed.outbound(listener) else { return };
     let place = if let To::Outlet(number) = to { number } else { outbound.undeclared() };
-    let stats = installed.stats.tcp.get(place).cloned().unwrap_or_default();
+    let stats = installed.stats.tcp.get(outbound.first_stat + place).cloned().unwrap_or_default();
     stats.downstream_cx_total.inc();
     let mut tale = Tale {
         flags: Flags::NONE,
@@ -94,29 +94,30 @@ async fn connect(arrival: &Arrival, installed: &Installed, outbound: &Outbound, 
     if core.went_out(arrival.peer) {
         return Attempt::failed(Ended::Circular);
     }
-    match to {
-        To::Nowhere(ended) => Attempt::failed(ended),
-        To::Outlet(number) => {
-            let Some(outlet) = outbound.outlet(number) else { return Attempt::failed(Ended::NoCluster) };
-            tale.cluster = outlet.name.clone();
-            match (outlet::cluster(installed, &outlet.target), arrival.original) {
-                // `resolution: NONE`: it goes where it was sent.
-                (Some(cluster), Some(original)) if matches!(cluster.0.discovery, Discovery::Authority(_)) => {
-                    to_original(core, cluster, outbound, original).await
-                }
-                (Some(cluster), _) => outlet::to_cluster(core, cluster).await,
-                (None, _) => Attempt::failed(Ended::NoCluster),
+    let outlet = match to {
+        To::Nowhere(ended) => return Attempt::failed(ended),
+        To::Outlet(number) => outbound.outlet(number),
+        To::Undeclared => outbound.egress_proxy.as_ref(),
+    };
+    if let Some(outlet) = outlet {
+        tale.cluster = outlet.name.clone();
+        return match (outlet::cluster(installed, &outlet.target), arrival.original) {
+            // `resolution: NONE`: it goes where it was sent.
+            (Some(cluster), Some(original)) if matches!(cluster.0.discovery, Discovery::Authority(_)) => {
+                to_original(core, cluster, outbound, original).await
             }
-        }
-        To::Undeclared(original) => {
-            let Some(cluster) = installed.passthrough().filter(|_| outbound.allow_any) else {
-                tale.cluster = BLACK_HOLE_CLUSTER.into();
-                return Attempt::failed(Ended::NoEndpoint); // Envoy's has none, either
-            };
-            tale.cluster = PASSTHROUGH_CLUSTER.into();
-            to_original(core, cluster, outbound, original).await
-        }
+            (Some(cluster), _) => outlet::to_cluster(core, cluster).await,
+            (None, _) => Attempt::failed(Ended::NoCluster),
+        };
     }
+    let passthrough = installed.passthrough().filter(|_| outbound.allow_any);
+    // Where it was not sent anywhere else there is nowhere to pass it on to.
+    let (Some(cluster), Some(original)) = (passthrough, arrival.original) else {
+        tale.cluster = BLACK_HOLE_CLUSTER.into();
+        return Attempt::failed(Ended::NoEndpoint); // Envoy's has none, either
+    };
+    tale.cluster = PASSTHROUGH_CLUSTER.into();
+    to_original(core, cluster, outbound, original).await
 }
 
 /// To where the connection was sent.

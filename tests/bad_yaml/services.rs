@@ -48,7 +48,6 @@ fn service_and_workload_entries() {
             ),
             &[
                 r#"4: ServiceEntry/default/s: spec.endpoints[0]: a host name is no endpoint of resolution STATIC (write "resolution: DNS", or an address)"#,
-                "4: ServiceEntry/default/s: spec.endpoints[1]: a unix socket as address is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
                 r#"4: ServiceEntry/default/s: spec.endpoints[2].address: "1.2.3.4:80" is not an address (write an IP address, without a port)"#,
                 r#"4: ServiceEntry/default/s: spec.endpoints[3]: "address" is required"#,
                 "4: ServiceEntry/default/s: spec.endpoints[4].ports[http]: must be between 1 and 65535, not 0",
@@ -325,6 +324,12 @@ fn the_proxy() {
             ],
         ),
         (
+            proxy(r#"{mirrorHostSuffix: "-shadow\r\nx-a: b"}"#),
+            &[
+                r#"4: Proxy/default/edge: spec.mirrorHostSuffix: "-shadow\r\nx-a: b" cannot stand in a Host: it takes letters, digits, "-", "." and "_" (write it like "-shadow")"#,
+            ],
+        ),
+        (
             proxy("{cpus: []}"),
             &[
                 "4: Proxy/default/edge: spec.cpus: must be a number of CPUs or a list of them (leave it out for all CPUs)",
@@ -419,16 +424,18 @@ fn the_proxy() {
         ),
         (
             proxy(
-                "{meshConfig: {accessLogEncoding: JSON, connectTimeout: 2h, outboundTrafficPolicy: {mode: ALLOW_ALL, tls: {}}, enableTracing: true, defaultConfig: {concurrency: -1, drainDuration: 5, statusPort: 15020}}}",
+                "{meshConfig: {accessLogEncoding: JSON, connectTimeout: 2h, outboundTrafficPolicy: {mode: ALLOW_ALL, tls: {}}, enableTracing: maybe, defaultConfig: {concurrency: -1, drainDuration: 5, statusPort: 15020, tracing: {sampling: 101, zipkin: {}}}}}",
             ),
             &[
-                r#"4: Proxy/default/edge: spec.meshConfig.enableTracing: "enableTracing" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 r#"4: Proxy/default/edge: spec.meshConfig.defaultConfig.statusPort: "statusPort" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"4: Proxy/default/edge: spec.meshConfig.defaultConfig.tracing.zipkin: "zipkin" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                "4: Proxy/default/edge: spec.meshConfig.defaultConfig.tracing.sampling: must be between 0 and 100, not 101",
                 "4: Proxy/default/edge: spec.meshConfig.defaultConfig.concurrency: must be between 0 and 8192, not -1",
                 "4: Proxy/default/edge: spec.meshConfig.defaultConfig.drainDuration: must be a duration, not a number (give it a unit: 5s)",
                 "4: Proxy/default/edge: spec.meshConfig.connectTimeout: must be at most 1h",
                 r#"4: Proxy/default/edge: spec.meshConfig.outboundTrafficPolicy.tls: "tls" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 r#"4: Proxy/default/edge: spec.meshConfig.outboundTrafficPolicy.mode: "ALLOW_ALL" is not one of ALLOW_ANY, REGISTRY_ONLY, ALLOW_ANY_DYNAMIC_DNS (did you mean "ALLOW_ANY"?)"#,
+                "4: Proxy/default/edge: spec.meshConfig.enableTracing: must be true or false, not a string",
             ],
         ),
         (

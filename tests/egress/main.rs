@@ -6,6 +6,7 @@
 mod by_request;
 mod external_name;
 mod gateway;
+#[path = "../support/name_server.rs"]
 mod name_server;
 mod names;
 #[path = "../support/mod.rs"]

@@ -101,6 +101,9 @@ fn bootstrap(plan: &Plan) -> Value {
             "max_connections": limits.max_connections,
         },
     });
+    if let Some(sampled) = proxy.tracing {
+        shown["tracing"] = json!({"sampling": sampled.as_percent()});
+    }
     if let Some(dns) = discovery::dns(&proxy.dns) {
         shown["dns"] = dns;
     }
@@ -173,12 +176,13 @@ fn shown_listener(listener: &Listener) -> Value {
     })
 }
 
-/// As istiod names them: `http.80` for a Gateway's port, the port for the mesh.
+/// As istiod names them: `http.80` for a Gateway's port, the port for the mesh, the cluster for what comes in.
 fn table_name(listener: &Listener, table: &RouteTable) -> String {
     match (listener.kind, table.port) {
         (ListenerKind::Gateway(port), _) => format!("http.{port}"),
-        (ListenerKind::Mesh, Some(port)) => port.to_string(),
-        (ListenerKind::Mesh, None) => "*".to_owned(),
+        (ListenerKind::Ingress(port), _) => format!("inbound|{port}||"),
+        (ListenerKind::Mesh | ListenerKind::Egress(_) | ListenerKind::HttpProxy(_), Some(port)) => port.to_string(),
+        (ListenerKind::Mesh | ListenerKind::Egress(_) | ListenerKind::HttpProxy(_), None) => "*".to_owned(),
     }
 }
 

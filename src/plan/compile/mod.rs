@@ -7,9 +7,11 @@
 //! ```text
 //! listener (Gateway.servers)  -> host (hosts)    -+-> route (http) -> matcher (match), action (route, …) -> cluster
 //! mesh (Proxy.spec.mesh)      -> mesh (services) -+       ^ delegate (delegate)         ^ headers, cors, resilience
+//! sidecar (egress, ingress)   -> mesh, or the workload
 //! ```
 
 mod action;
+mod addresses;
 mod bound;
 mod client_tls;
 mod cluster;
@@ -27,8 +29,10 @@ mod loops;
 mod matcher;
 mod mesh;
 mod outbound;
+mod places;
 mod resilience;
 mod route;
+mod sidecar;
 #[cfg(test)]
 mod tests;
 
@@ -61,12 +65,17 @@ pub fn compile(world: &World, settings: ProxySettings) -> (Plan, Vec<Problem>) {
         problems,
     };
     let mut listeners = compiler.listeners();
-    let mesh = compiler.mesh(&listeners);
-    listeners.extend(mesh);
+    listeners.extend(compiler.ingress());
+    compiler.passthrough();
+    listeners.extend(compiler.egress());
+    listeners.extend(compiler.mesh());
+    let mut listeners = compiler.with_own_places(listeners);
     compiler.nothing_to_listen_on(&listeners);
     number_stat_prefixes(&mut listeners);
+    number_tcp_stats(&mut listeners);
     let (clusters, mut problems) = (compiler.clusters, compiler.problems);
     loops::check(&listeners, &clusters, &mut problems);
+    addresses::check(&listeners, world, &settings, &mut problems);
     // A VirtualService on two ports is compiled twice, and says what is wrong with it twice.
     let mut seen = HashSet::new();
     problems.retain(|problem| seen.insert(problem.to_string()));
@@ -81,6 +90,15 @@ fn number_stat_prefixes(listeners: &mut [Listener]) {
     let hosts = tables.flat_map(|table| &mut table.virtual_hosts);
     for (stat_prefix, place) in hosts.flat_map(VirtualHost::stat_prefixes_mut).zip(0..) {
         stat_prefix.id = RouteStatsId(place);
+    }
+}
+
+/// Tells each listener where the statistics of its connections begin, as [`Plan::tcp_stat_names`] yields them.
+fn number_tcp_stats(listeners: &mut [Listener]) {
+    let mut next = 0;
+    for outbound in listeners.iter_mut().filter_map(|listener| listener.outbound.as_deref_mut()) {
+        outbound.first_stat = next;
+        next += outbound.stat_names().count();
     }
 }
 

@@ -34,21 +34,13 @@ impl World {
         self.of("DestinationRule").map(|rule| &rule["spec"]).filter(move |spec| qualified(text(spec, "host")) == host)
     }
 
-    /// `outbound|port|subset|host` clusters of every Service port and subset, as istiod makes them.
+    /// `outbound|port|subset|host` clusters of every port and subset, as istiod makes them.
     pub(super) fn clusters(&self) -> Vec<Value> {
-        let mut clusters = Vec::new();
+        let mut clusters = self.discovered();
         for service in self.of("Service") {
             let host = qualified(text(&service["metadata"], "name"));
             for port in array(&service["spec"], "ports") {
-                let mut subsets = vec![(String::new(), Value::Null)];
-                for spec in self.rules_of(&host) {
-                    only(spec, &["host", "subsets", "trafficPolicy"]);
-                    for subset in array(spec, "subsets") {
-                        only(subset, &["name", "labels", "trafficPolicy"]);
-                        subsets.push((text(subset, "name").to_owned(), subset["labels"].clone()));
-                    }
-                }
-                for (subset, labels) in subsets {
+                for (subset, labels) in self.subsets(&host) {
                     let name = format!("outbound|{}|{subset}|{host}", port["port"]);
                     let balancer = self.policy(&host, &subset, "loadBalancer");
                     let mut made = cluster(&name, &self.endpoints(service, port, &labels), &balancer);
@@ -61,8 +53,21 @@ impl World {
         clusters
     }
 
+    /// The whole of a host, and its subsets: their names and labels.
+    pub(super) fn subsets(&self, host: &str) -> Vec<(String, Value)> {
+        let mut subsets = vec![(String::new(), Value::Null)];
+        for spec in self.rules_of(host) {
+            only(spec, &["host", "subsets", "trafficPolicy"]);
+            for subset in array(spec, "subsets") {
+                only(subset, &["name", "labels", "trafficPolicy"]);
+                subsets.push((text(subset, "name").to_owned(), subset["labels"].clone()));
+            }
+        }
+        subsets
+    }
+
     /// A block of the `trafficPolicy` in force for a subset: its own, else the rule's.
-    fn policy(&self, host: &str, subset: &str, block: &str) -> Value {
+    pub(super) fn policy(&self, host: &str, subset: &str, block: &str) -> Value {
         let policy = |of: &Value| {
             if !of["trafficPolicy"].is_null() {
                 only(&of["trafficPolicy"], &["loadBalancer", "outlierDetection", "connectionPool"]);
@@ -79,7 +84,7 @@ impl World {
     }
 }
 
-fn cluster(name: &str, endpoints: &[Value], balancer: &Value) -> Value {
+pub(super) fn cluster(name: &str, endpoints: &[Value], balancer: &Value) -> Value {
     if !balancer.is_null() {
         only(balancer, &["simple"]);
     }

@@ -3,13 +3,17 @@
 
 use serde_json::{Value, json};
 
-use super::{Outbound, World, array, connection_manager, qualified, resilience, text};
+use super::{Outbound, World, array, connection_manager, discovery, qualified, resilience, text};
 
 /// What istiod configures for the listener.
 pub(super) fn manager(world: &World, outbound: Outbound, log: &str) -> Value {
     let mut manager = connection_manager(world, log);
     manager["stat_prefix"] = json!("outbound_127.0.0.1_15001");
     manager["use_remote_address"] = json!(false);
+    // The router is the last filter.
+    let filters = manager["http_filters"].as_array_mut().expect("filters");
+    let router = filters.len() - 1;
+    filters.splice(router..router, world.forward_filters(outbound));
     let mut hosts = virtual_hosts(world);
     hosts.push(catch_all(outbound));
     manager["route_config"] = json!({
@@ -29,6 +33,10 @@ fn catch_all(outbound: Outbound) -> Value {
         // for a host that nobody knows.
         Outbound::AllowAny => json!({
             "name": "allow_any", "match": {"prefix": "/"}, "route": {"cluster": "PassthroughCluster", "timeout": "0s"},
+        }),
+        Outbound::AllowAnyDynamicDns => json!({
+            "name": "allow_any_dynamic_dns", "match": {"prefix": "/"},
+            "route": {"cluster": discovery::UNDECLARED, "timeout": "0s"},
         }),
         Outbound::RegistryOnly => {
             json!({"name": "block_all", "match": {"prefix": "/"}, "direct_response": {"status": 502}})
@@ -62,11 +70,6 @@ fn virtual_hosts(world: &World) -> Vec<Value> {
         known.push(host.clone());
         for port in array(&service["spec"], "ports") {
             let port = port["port"].as_u64().expect("a port number");
-            let default = || {
-                let mut action = json!({"cluster": format!("outbound|{port}||{host}")});
-                resilience::add(&Value::Null, &mut action);
-                vec![json!({"name": "default", "match": {"prefix": "/"}, "route": action})]
-            };
             let names = [
                 host.clone(),
                 format!("{host}."),
@@ -74,7 +77,25 @@ fn virtual_hosts(world: &World) -> Vec<Value> {
                 format!("{name}.default"),
                 format!("{name}.default.svc"),
             ];
-            out.push(virtual_host(&host, port, &names, &rules_of(&host, port).unwrap_or_else(default)));
+            out.push(virtual_host(
+                &host,
+                port,
+                &names,
+                &rules_of(&host, port).unwrap_or_else(|| default_route(&host, port)),
+            ));
+        }
+    }
+    for (host, entry) in world.hosts_of_entries() {
+        known.push(host.to_owned());
+        for port in array(&entry["spec"], "ports") {
+            let port = port["number"].as_u64().expect("a port number");
+            let names = [host.to_owned(), format!("{host}.")];
+            out.push(virtual_host(
+                host,
+                port,
+                &names,
+                &rules_of(host, port).unwrap_or_else(|| default_route(host, port)),
+            ));
         }
     }
     // Every other host: on port 80, as istiod has it. That ringway has it on every port is a case of its own.
@@ -88,6 +109,13 @@ fn virtual_hosts(world: &World) -> Vec<Value> {
         }
     }
     out
+}
+
+/// Where a port leads whose host has no rules.
+fn default_route(host: &str, port: u64) -> Vec<Value> {
+    let mut action = json!({"cluster": format!("outbound|{port}||{host}")});
+    resilience::add(&Value::Null, &mut action);
+    vec![json!({"name": "default", "match": {"prefix": "/"}, "route": action})]
 }
 
 /// A virtual host for all `names` of a host: with the port, and on port 80 also without it.
