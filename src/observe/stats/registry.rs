@@ -6,11 +6,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::blocks::{
-    Block, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats, RouteStats, Sample,
-    ServerStats,
-};
+use super::blocks::{Block, ClusterStats, ControlStats, EndpointStats, LogStats, RouteStats, Sample, ServerStats};
 use super::histogram::Buckets;
+use super::http::{HttpStats, ListenerStats};
 use super::shared::ClusterShared;
 use super::tcp::TcpStats;
 use crate::base::endpoint::EndpointAddress;
