@@ -132,7 +132,11 @@ impl Recipe {
         let members: Vec<(EndpointAddress, u32)> =
             kept().map(|found| (found.address.clone(), found.placed.weight)).collect();
         let spread = Spread::new(self.policy, self.warmup, &members, levels);
-        let endpoints = members.into_iter().map(|(address, weight)| Endpoint { address, weight });
+        let endpoints = kept().map(|Found { address, placed, .. }| Endpoint {
+            address: address.clone(),
+            weight: placed.weight,
+            locality: placed.locality.clone(),
+        });
         (endpoints.collect(), spread, kept().map(|found| found.hostname.into()).collect())
     }
 }

@@ -162,6 +162,8 @@ pub struct Endpoint {
     pub address: EndpointAddress,
     /// Its share beside the other members', at least 1 (`WorkloadEntry.weight`).
     pub weight: u32,
+    /// Where it runs; empty when nobody says.
+    pub locality: Locality,
 }
 
 /// What routing looks at: a parsed head, and the parts of it that were made ready beforehand.

@@ -17,9 +17,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use slab::Slab;
+
+mod held;
 
 use super::connect::{ConnectError, Terms, open};
 use super::handoff::{Desk, Letter, Loose, Says};
@@ -33,6 +35,9 @@ use crate::io::{self, Handle, ServerName, now};
 use crate::observe::stats::ClusterStats;
 use crate::plan::Cluster;
 use crate::policy::permits::{Breaker, Limit};
+
+pub use held::Permit;
+pub(super) use held::{For, Listed, Place};
 
 /// So many connections in a row go to who waits here for their endpoint while others, who have waited longer or on another
 /// core, go without.
@@ -60,82 +65,6 @@ pub(super) struct Admission {
     held: [Cell<u32>; 4],
     /// The open connections, to be ended should the core die.
     open: RefCell<Slab<Handle>>,
-}
-
-/// What a permit is for; also its place in [`Admission::held`].
-#[derive(Debug, Clone, Copy)]
-pub(super) enum For {
-    Connection,
-    Pending,
-    Request,
-    Retry,
-}
-
-/// A permit of this core for anything but a connection; given back when it is dropped.
-#[derive(Debug)]
-pub struct Permit {
-    admission: Rc<Admission>,
-    of: For,
-    /// Of a request that counts on when it has ended.
-    began: Option<Instant>,
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if self.admission.gives_up(self.of) {
-            self.admission.limit(self.of).give_back(1);
-        }
-        if let (Some(began), Some(interval)) = (self.began, self.admission.interval()) {
-            self.admission.breaker.recent.ended(began, now(), interval);
-        }
-    }
-}
-
-/// A permit of this core for a connection. Dropped, it goes to whoever waits for it.
-#[derive(Debug)]
-pub(super) struct Place {
-    admission: Rc<Admission>,
-    held: bool,
-}
-
-impl Place {
-    /// A permit that is taken, and counted as this core's.
-    fn new(admission: &Rc<Admission>) -> Self {
-        Self { admission: admission.clone(), held: true }
-    }
-
-    pub(super) fn admission(&self) -> &Rc<Admission> {
-        &self.admission
-    }
-
-    /// Takes the permit out of this core's hands.
-    fn leave(mut self) -> Loose {
-        self.held = false;
-        self.admission.gives_up(For::Connection);
-        Loose::new(self.admission.breaker.clone())
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if self.held {
-            self.admission.pass_on(false);
-        }
-    }
-}
-
-/// A connection's entry in the table of those that are open.
-#[derive(Debug)]
-pub(super) struct Listed {
-    admission: Rc<Admission>,
-    key: usize,
-}
-
-impl Drop for Listed {
-    fn drop(&mut self) {
-        let handle = self.admission.open.borrow_mut().try_remove(self.key);
-        drop(handle);
-    }
 }
 
 /// A circuit breaker has refused.

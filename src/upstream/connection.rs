@@ -58,6 +58,7 @@ impl LocalCluster {
         let turn = self.admission().map(join).transpose()?;
         self.stats.upstream_rq_pending_total.inc();
         self.stats.upstream_rq_pending_active.inc();
+        endpoint.stats.rq_pending_active.inc();
         Ok(Admitted::Pending(Pending { local: self, endpoint, buffers, name, turn, ended: false }))
     }
 
@@ -124,6 +125,7 @@ impl Pending<'_> {
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
         self.stats().upstream_rq_pending_active.dec();
+        self.endpoint.stats.rq_pending_active.dec();
         if !self.ended {
             self.stats().upstream_rq_cancelled.inc();
         }

@@ -500,7 +500,11 @@ mod tests {
     use crate::policy::balance::{Policy, Spread};
 
     fn cluster(ports: &[u16]) -> Cluster {
-        let endpoints = ports.iter().map(|port| Endpoint { address: ([10, 0, 0, 1], *port).into(), weight: 1 });
+        let endpoints = ports.iter().map(|port| Endpoint {
+            address: ([10, 0, 0, 1], *port).into(),
+            weight: 1,
+            locality: crate::plan::Locality::default(),
+        });
         let endpoints: Vec<Endpoint> = endpoints.collect();
         let members: Vec<_> = endpoints.iter().map(|endpoint| (endpoint.address.clone(), endpoint.weight)).collect();
         Cluster::new("c", Spread::even(Policy::RoundRobin, None, &members), endpoints, Duration::from_secs(10))

@@ -113,7 +113,11 @@ mod tests {
     use crate::policy::permits::BreakerLimits;
 
     fn cluster(connections: Option<u32>, ports: &[u16]) -> Cluster {
-        let endpoints = ports.iter().map(|port| Endpoint { address: ([10, 0, 0, 1], *port).into(), weight: 1 });
+        let endpoints = ports.iter().map(|port| Endpoint {
+            address: ([10, 0, 0, 1], *port).into(),
+            weight: 1,
+            locality: crate::plan::Locality::default(),
+        });
         let endpoints: Vec<Endpoint> = endpoints.collect();
         let members: Vec<_> = endpoints.iter().map(|endpoint| (endpoint.address.clone(), endpoint.weight)).collect();
         let spread = Spread::even(Policy::RoundRobin, None, &members);

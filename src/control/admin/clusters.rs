@@ -8,7 +8,7 @@ use super::ejections::Health;
 use super::{Arguments, State, endpoint_address, json_page, refuse};
 use crate::httpd::{Request, Response};
 use crate::observe::stats::Registry;
-use crate::plan::{Cluster, Endpoint};
+use crate::plan::{Cluster, Endpoint, Locality};
 use crate::policy::permits::BreakerLimits;
 use crate::upstream::SharedCluster;
 
@@ -55,7 +55,7 @@ pub(super) fn clusters(request: &Request, state: &State) -> Result<Response, Res
 }
 
 /// The counters and gauges of an endpoint, in Envoy's order.
-fn numbers(cluster: &str, endpoint: &Endpoint, registry: &Registry) -> [(&'static str, u64); 8] {
+fn numbers(cluster: &str, endpoint: &Endpoint, registry: &Registry) -> [(&'static str, u64); 9] {
     let totals = registry.endpoint_totals(cluster, &endpoint.address);
     [
         ("cx_active", totals.cx_active),
@@ -63,6 +63,7 @@ fn numbers(cluster: &str, endpoint: &Endpoint, registry: &Registry) -> [(&'stati
         ("cx_total", totals.cx_total),
         ("rq_active", totals.rq_active),
         ("rq_error", totals.rq_error),
+        ("rq_pending_active", totals.rq_pending_active),
         ("rq_success", totals.rq_success),
         ("rq_timeout", totals.rq_timeout),
         ("rq_total", totals.rq_total),
@@ -104,9 +105,9 @@ fn write_text(
             ("hostname", cluster.discovery.hostname(number)),
             ("health_flags", health.flags()),
             ("weight", itoa::Buffer::new().format(endpoint.weight)),
-            ("region", ""),
-            ("zone", ""),
-            ("sub_zone", ""),
+            ("region", &endpoint.locality.region),
+            ("zone", &endpoint.locality.zone),
+            ("sub_zone", &endpoint.locality.subzone),
             ("canary", "false"),
             ("priority", itoa::Buffer::new().format(priority_of(cluster, number))),
             ("success_rate", "-1"),
@@ -118,28 +119,41 @@ fn write_text(
     Ok(())
 }
 
+fn stat(name: &str, value: u64) -> Value {
+    match value {
+        0 => json!({"name": name}),
+        value => json!({"name": name, "value": value.to_string()}),
+    }
+}
+
+/// Envoy's `Locality`, without what is empty.
+fn locality(locality: &Locality) -> Value {
+    let Locality { region, zone, subzone } = locality;
+    let parts = [("region", region), ("zone", zone), ("sub_zone", subzone)];
+    let named = parts.into_iter().filter(|(_, part)| !part.is_empty());
+    Value::Object(named.map(|(name, part)| (name.to_owned(), part.as_str().into())).collect())
+}
+
 /// A cluster as Envoy's `ClusterStatus`: numbers of 64 bits are strings, and zeros are left out.
 fn status(cluster: &Cluster, shared: Option<&SharedCluster>, registry: &Registry) -> Value {
     let hosts = cluster.endpoints.iter().enumerate().map(|(number, endpoint)| {
         let health = Health::of(shared, number);
-        let counted = numbers(&cluster.name, endpoint, registry).map(|(name, value)| (name, value, false));
-        let of_health = health.numbers().map(|(name, value)| (name, value, true));
-        let stats = counted.into_iter().chain(of_health).map(|(name, value, is_gauge)| {
-            let mut stat = json!({"name": name});
-            if value > 0 {
-                stat["value"] = value.to_string().into();
-            }
-            if is_gauge || name.ends_with("_active") {
-                stat["type"] = "GAUGE".into();
-            }
-            stat
+        // The counters first.
+        let (gauges, counters): (Vec<_>, Vec<_>) =
+            numbers(&cluster.name, endpoint, registry).into_iter().partition(|(name, _)| name.ends_with("_active"));
+        let counters = counters.into_iter().map(|(name, value)| stat(name, value));
+        let gauges = gauges.into_iter().chain(health.numbers()).map(|(name, value)| {
+            let mut gauge = stat(name, value);
+            gauge["type"] = "GAUGE".into();
+            gauge
         });
+        let stats = counters.chain(gauges);
         let mut host = json!({
             "address": endpoint_address(&endpoint.address),
             "stats": stats.collect::<Vec<_>>(),
             "health_status": {"eds_health_status": "HEALTHY"},
             "weight": endpoint.weight,
-            "locality": {},
+            "locality": locality(&endpoint.locality),
         });
         if health.is_ejected() {
             host["health_status"]["failed_outlier_check"] = true.into();

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use crate::istio;
 use crate::istio::model::proxy::Proxy;
 use crate::observe::flags::Flags;
-use crate::plan::{self, Cluster, Endpoint, Overrides, ProxySettings};
+use crate::plan::{self, Cluster, Endpoint, Locality, Overrides, ProxySettings};
 use crate::policy::balance::{Policy, Spread};
 use crate::proxy::Side;
 
@@ -26,7 +26,8 @@ struct Running {
 fn plan(clusters: &[&str]) -> Arc<Plan> {
     let cluster = |name: &str| {
         let spread = Spread::even(Policy::LeastRequest, None, &[(([10, 0, 0, 1], 80).into(), 3)]);
-        let endpoints = vec![Endpoint { address: ([10, 0, 0, 1], 80).into(), weight: 3 }];
+        let endpoints =
+            vec![Endpoint { address: ([10, 0, 0, 1], 80).into(), weight: 3, locality: Locality::parse("r/z") }];
         Cluster { idle_timeout: None, ..Cluster::new(name, spread, endpoints, Duration::from_secs(10)) }
     };
     Arc::new(Plan {
@@ -204,6 +205,13 @@ fn clusters_as_json() {
     ] {
         assert!(stats.contains(&expected), "{expected} in {stats:?}");
     }
+    // What Envoy 1.40 says, in its order.
+    let names: Vec<&str> = stats.iter().map(|stat| stat["name"].as_str().unwrap()).collect();
+    let (counters, gauges) = names.split_at(6);
+    assert_eq!(counters, ["cx_connect_fail", "cx_total", "rq_error", "rq_success", "rq_timeout", "rq_total"]);
+    assert_eq!(gauges, ["cx_active", "rq_active", "rq_pending_active"]);
+    assert!(stats.iter().all(|stat| (stat.get("type").is_some()) == gauges.contains(&stat["name"].as_str().unwrap())));
+    assert_eq!(host["locality"], json!({"region": "r", "zone": "z"}));
 }
 
 #[test]
@@ -433,6 +441,45 @@ fn clusters_show_endpoints_as_envoy_does() {
     ] {
         assert!(lines.contains(&line), "{line}");
     }
+    // What Envoy 1.40 says of an endpoint, in its order.
+    let host: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("::10.0.0.1:80::")).collect();
+    let names: Vec<&str> = host.iter().map(|line| line.split("::").next().unwrap()).collect();
+    assert_eq!(
+        names,
+        [
+            "cx_active",
+            "cx_connect_fail",
+            "cx_total",
+            "rq_active",
+            "rq_error",
+            "rq_pending_active",
+            "rq_success",
+            "rq_timeout",
+            "rq_total",
+            "hostname",
+            "health_flags",
+            "weight",
+            "region",
+            "zone",
+            "sub_zone",
+            "canary",
+            "priority",
+            "success_rate",
+            "local_origin_success_rate",
+        ]
+    );
+    assert_eq!(
+        host[12..],
+        [
+            "region::r",
+            "zone::z",
+            "sub_zone::",
+            "canary::false",
+            "priority::0",
+            "success_rate::-1",
+            "local_origin_success_rate::-1",
+        ]
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod blocks;
 mod cell;
 mod formats;
 mod histogram;
+mod http;
 mod mirrored;
 mod registry;
 mod responses;
@@ -15,12 +16,13 @@ mod shared;
 mod tcp;
 
 pub use blocks::{
-    ClusterCells, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats, RouteCells,
-    RouteStats, ServerStats, SharedCells, SslStats,
+    ClusterCells, ClusterStats, ControlStats, EndpointStats, LogStats, RouteCells, RouteStats, ServerStats,
+    SharedCells, SslStats,
 };
 pub use cell::{Counter, Gauge};
 pub use formats::{write_json, write_prometheus, write_text};
 pub use histogram::{Buckets, Histogram};
+pub use http::{HttpStats, ListenerStats};
 pub use mirrored::{Mirrored, Verdict};
 pub use registry::{EndpointTotals, Kept, Registry, Stat, Value};
 pub use shared::{ClusterShared, Ejections};

@@ -6,11 +6,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::blocks::{
-    Block, ClusterStats, ControlStats, EndpointStats, HttpStats, ListenerStats, LogStats, RouteStats, Sample,
-    ServerStats,
-};
+use super::blocks::{Block, ClusterStats, ControlStats, EndpointStats, LogStats, RouteStats, Sample, ServerStats};
 use super::histogram::Buckets;
+use super::http::{HttpStats, ListenerStats};
 use super::shared::ClusterShared;
 use super::tcp::TcpStats;
 use crate::base::endpoint::EndpointAddress;
@@ -162,6 +160,8 @@ pub struct EndpointTotals {
     pub rq_success: u64,
     /// Requests answered with a status of 500 or more, or not at all.
     pub rq_error: u64,
+    /// Requests that wait for a connection.
+    pub rq_pending_active: u64,
     /// Requests that timed out.
     pub rq_timeout: u64,
 }
@@ -348,6 +348,7 @@ impl Registry {
             rq_active: gauge(|core| core.rq_active.signed()).unwrap_or(0),
             rq_success: counter(|core| core.rq_success.get()),
             rq_error: counter(|core| core.rq_error.get()),
+            rq_pending_active: gauge(|core| core.rq_pending_active.signed()).unwrap_or(0),
             rq_timeout: counter(|core| core.rq_timeout.get()),
         }
     }

@@ -13,8 +13,8 @@ use crate::istio::model::scalar::Protocol;
 use crate::istio::model::sidecar::{Egress, Ingress, ListenerPort, LocalEndpoint, Sidecar};
 use crate::istio::world::View;
 use crate::plan::{
-    Action, Cluster, Declared, Destination, Destinations, Endpoint, Forward, Listener, ListenerKind, Origin, Outbound,
-    Outlet, RouteTable, Speaks, Target, VirtualHost,
+    Action, Cluster, Declared, Destination, Destinations, Endpoint, Forward, Listener, ListenerKind, Locality, Origin,
+    Outbound, Outlet, RouteTable, Speaks, Target, VirtualHost,
 };
 use crate::policy::balance::{Policy, Spread};
 use crate::policy::retry::{RetryOn, RetryPolicy};
@@ -156,7 +156,7 @@ impl<'w> Compiler<'w> {
             return None;
         }
         let spread = Spread::even(Policy::default(), None, &[(address.clone(), 1)]);
-        let endpoints = vec![Endpoint { address, weight: 1 }];
+        let endpoints = vec![Endpoint { address, weight: 1, locality: Locality::default() }];
         let name = cluster_name(ingress.port.number);
         let cluster = Cluster::new(&name, spread, endpoints, self.settings.connect_timeout);
         let pool: Option<&ConnectionPool> =
