@@ -6,6 +6,7 @@
 //! `Host`; TLS services of a port are told apart by server name; and the first TCP service without an address of its own
 //! has the whole port. Ports that nobody declared are looked at, which istiod's sidecars do not do.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -98,14 +99,31 @@ pub enum Expected {
 }
 
 /// What the first bytes of a connection are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen<'a> {
     /// The request line of an HTTP/1 request.
     Http,
     /// A TLS ClientHello, with the server name that it asks for, if any.
-    Tls(Option<&'a [u8]>),
+    Tls(Option<Cow<'a, [u8]>>),
     /// Something else, or nothing in time.
     Bytes,
+}
+
+impl<'a> Seen<'a> {
+    /// A ClientHello that asks for this name.
+    #[must_use]
+    pub fn tls(name: &'a str) -> Self {
+        Self::Tls(Some(name.as_bytes().into()))
+    }
+
+    /// The server name that it asks for.
+    #[must_use]
+    pub fn server_name(&self) -> Option<&[u8]> {
+        match self {
+            Self::Tls(name) => name.as_deref(),
+            Self::Http | Self::Bytes => None,
+        }
+    }
 }
 
 /// What becomes of a connection.
@@ -172,18 +190,15 @@ impl Outbound {
 
     /// What becomes of a connection to this address that begins so.
     #[must_use]
-    pub fn decide(&self, to: SocketAddr, seen: Seen<'_>) -> Way {
-        if seen == Seen::Http {
+    pub fn decide(&self, to: SocketAddr, seen: &Seen<'_>) -> Way {
+        if *seen == Seen::Http {
             return Way::Http;
         }
         let Some(port) = self.ports.get(&to.port()) else { return Way::Undeclared };
         if let Some((number, _)) = self.at(port, to) {
             return Way::Outlet(number);
         }
-        let named = match seen {
-            Seen::Tls(Some(name)) => port.server_names.find(name),
-            Seen::Tls(None) | Seen::Http | Seen::Bytes => None,
-        };
+        let named = seen.server_name().and_then(|name| port.server_names.find(name));
         named.or(port.anywhere).map_or(Way::Undeclared, |number| Way::Outlet(number as usize))
     }
 
@@ -285,21 +300,21 @@ mod tests {
     fn what_it_says_first_decides_the_rest() {
         let outbound = sample();
         for (to, seen, way) in [
-            ("1.2.3.4:443", Seen::Tls(Some(b"A.example.com")), Way::Outlet(0)),
-            ("1.2.3.4:443", Seen::Tls(Some(b"x.wild.example.com")), Way::Outlet(1)),
-            ("1.2.3.4:443", Seen::Tls(Some(b"b.example.com")), Way::Undeclared),
+            ("1.2.3.4:443", Seen::tls("A.example.com"), Way::Outlet(0)),
+            ("1.2.3.4:443", Seen::tls("x.wild.example.com"), Way::Outlet(1)),
+            ("1.2.3.4:443", Seen::tls("b.example.com"), Way::Undeclared),
             ("1.2.3.4:443", Seen::Tls(None), Way::Undeclared),
             ("1.2.3.4:443", Seen::Bytes, Way::Undeclared),
             ("1.2.3.4:443", Seen::Http, Way::Http),
             ("10.9.0.9:6379", Seen::Bytes, Way::Undeclared),
             ("10.9.0.2:8080", Seen::Bytes, Way::Outlet(5)),
             ("10.9.0.2:8080", Seen::Http, Way::Http),
-            ("1.2.3.4:9000", Seen::Tls(Some(b"mixed-tls")), Way::Outlet(7)),
+            ("1.2.3.4:9000", Seen::tls("mixed-tls"), Way::Outlet(7)),
             ("1.2.3.4:9000", Seen::Bytes, Way::Undeclared),
             ("1.2.3.4:22", Seen::Http, Way::Http),
             ("1.2.3.4:22", Seen::Bytes, Way::Undeclared),
         ] {
-            assert_eq!(outbound.decide(to.parse().expect("an address"), seen), way, "{to} {seen:?}");
+            assert_eq!(outbound.decide(to.parse().expect("an address"), &seen), way, "{to} {seen:?}");
         }
     }
 

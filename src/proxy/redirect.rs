@@ -37,10 +37,8 @@ pub(super) async fn receive(mut arrival: Arrival) -> Option<Arrival> {
             arrival.entered.enter(Phase::Idle, Some(io::now() + installed.plan.proxy.limits.idle_timeout));
             let Arrival { core, reader, seen, .. } = &mut arrival;
             let seen = first_bytes(core, reader, seen, outbound.detection).await?;
-            if let Seen::Tls(Some(name)) = seen {
-                server_name = Some(String::from_utf8_lossy(name).into_owned());
-            }
-            outbound.decide(original, seen)
+            server_name = seen.server_name().map(|name| String::from_utf8_lossy(name).into_owned());
+            outbound.decide(original, &seen)
         }
     };
     let to = match way {
