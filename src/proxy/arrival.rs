@@ -26,6 +26,8 @@ pub(super) struct Arrival {
     pub(super) local: SocketAddr,
     /// Set if it was redirected here: where it was sent to.
     pub(super) original: Option<SocketAddr>,
+    /// It came to a gateway's listener that does not look into connections.
+    pub(super) is_stream: bool,
     /// What was read of it already.
     pub(super) seen: Buf,
     pub(super) counted: Counted,
@@ -70,7 +72,8 @@ impl Arrival {
         let peer = canonical(peer);
         let own = conn.handle.local_addr().map_or(peer, canonical);
         // Only the mesh listener is one that connections are redirected to.
-        let mesh = installed.plan.listeners.get(listener.index()).is_some_and(|of| of.kind == ListenerKind::Mesh);
+        let of = installed.plan.listeners.get(listener.index());
+        let mesh = of.is_some_and(|of| of.kind == ListenerKind::Mesh);
         let original = if mesh { conn.handle.original_destination() } else { None };
         let original = original.map(canonical).filter(|original| *original != own);
         Some(Self {
@@ -82,6 +85,7 @@ impl Arrival {
             peer,
             local: original.unwrap_or(own),
             original,
+            is_stream: of.is_some_and(|of| of.streams.is_some()),
             seen: Buf::default(),
             counted: Counted::begin(stats),
         })

@@ -199,7 +199,7 @@ fn ingress(item: &Item<'_>) -> Option<u32> {
             Some(Protocol::Https | Protocol::Tls) => server_tls::Port::Tls,
             _ => server_tls::Port::Other,
         };
-        server_tls::check(item, port)
+        server_tls::check(item, port, false)
     });
     number
 }

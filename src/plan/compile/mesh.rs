@@ -116,7 +116,7 @@ impl<'w> Compiler<'w> {
         let name = format!("{}_{}", bind.ip(), bind.port());
         let stat_prefix = format!("outbound_{name}");
         let outbound = Some(Box::new(self.outbound()));
-        Some(Listener { name, bind, stat_prefix, kind: ListenerKind::Mesh, gateways: Vec::new(), tables, outbound })
+        Some(Listener { name, bind, stat_prefix, kind: ListenerKind::Mesh, gateways: Vec::new(), tables, outbound, streams: None, tcp_stats_at: 0 })
     }
 
     /// Every port that makes a difference, with the services that have it and that this proxy sees.
@@ -166,6 +166,7 @@ impl<'w> Compiler<'w> {
             file: source.file.clone(),
             line: source.line_of(path),
             resource: source.resource.clone(),
+            list: "http",
             rule: None,
             block: None,
             root: None,
@@ -250,6 +251,7 @@ impl<'w> Compiler<'w> {
             file: source.file.clone(),
             line: source.line,
             resource: source.resource.clone(),
+            list: "http",
             rule: None,
             block: None,
             root: None,

@@ -7,6 +7,7 @@
 //! ```text
 //! listener (Gateway.servers)  -> host (hosts)    -+-> route (http) -> matcher (match), action (route, …) -> cluster
 //! mesh (Proxy.spec.mesh)      -> mesh (services) -+       ^ delegate (delegate)         ^ headers, cors, resilience
+//! listener, outbound (ports of services)         ---> streams (tls, tcp)               -> cluster
 //! ```
 
 mod action;
@@ -29,6 +30,7 @@ mod mesh;
 mod outbound;
 mod resilience;
 mod route;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -65,6 +67,7 @@ pub fn compile(world: &World, settings: ProxySettings) -> (Plan, Vec<Problem>) {
     listeners.extend(mesh);
     compiler.nothing_to_listen_on(&listeners);
     number_stat_prefixes(&mut listeners);
+    number_tcp_stats(&mut listeners);
     let (clusters, mut problems) = (compiler.clusters, compiler.problems);
     loops::check(&listeners, &clusters, &mut problems);
     // A VirtualService on two ports is compiled twice, and says what is wrong with it twice.
@@ -81,6 +84,15 @@ fn number_stat_prefixes(listeners: &mut [Listener]) {
     let hosts = tables.flat_map(|table| &mut table.virtual_hosts);
     for (stat_prefix, place) in hosts.flat_map(VirtualHost::stat_prefixes_mut).zip(0..) {
         stat_prefix.id = RouteStatsId(place);
+    }
+}
+
+/// Gives each listener the place of its first name in [`Plan::tcp_stat_names`].
+fn number_tcp_stats(listeners: &mut [Listener]) {
+    let mut next = 0;
+    for listener in listeners {
+        listener.tcp_stats_at = next;
+        next += listener.tcp_stat_names().count();
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::istio::model::proxy::OutboundTrafficPolicy;
 use crate::istio::model::scalar::Protocol;
 use crate::istio::model::virtual_service::Destination as Named;
-use crate::plan::{Declared, Outbound, Outlet, Speaks, Target};
+use crate::plan::{Conditions, Declared, Destination, Destinations, Outbound, Outlet, Speaks, Target};
+use crate::policy::hashing::key::Key;
 
 use super::Compiler;
 use super::host::bracketed;
@@ -19,6 +20,7 @@ impl Compiler<'_> {
         let alone = proxy.mesh_listen.is_some_and(|bind| bind.ip().to_canonical().is_loopback());
         let allow_local = proxy.mesh_allow_local.unwrap_or(alone);
         let own = self.settings.namespace.clone();
+        let mesh = self.mesh_streams();
         let mut declared = Vec::new();
         for service in world.services.iter() {
             if !service.export_to.reaches(&own) || !world.imports_service(service) {
@@ -32,20 +34,24 @@ impl Compiler<'_> {
                 let speaks = speaks(port.protocol);
                 let name = format!("outbound|{}||{}", port.number, service.hostname);
                 let named = Named { host: service.hostname.clone(), subset: None, port: Some(port.number) };
-                declared.push(Declared {
-                    port: port.number,
-                    names: names.clone(),
-                    addresses: service.addresses.clone(),
-                    outlet: Outlet {
-                        // The rules say where HTTP goes, and may leave no use for this cluster.
-                        target: match speaks {
-                            Speaks::Http => Target::Missing(name.as_str().into()),
-                            _ => self.destination(&named, Some(port.number)),
-                        },
+                let (mut ways, open) = self.ways(&mesh, service, port, speaks);
+                if open {
+                    // The rules say where HTTP goes, and may leave no use for this cluster.
+                    let target = match speaks {
+                        Speaks::Http => Target::Missing(name.as_str().into()),
+                        _ => self.destination(&named, Some(port.number)),
+                    };
+                    let outlet = Outlet {
                         name: name.into(),
+                        destinations: Destinations::only(Destination::plain(target)),
                         speaks,
-                    },
-                });
+                        by_source: self.hash_key(&named) == Some(Key::SourceIp),
+                        origin: None,
+                    };
+                    ways.push((Conditions::default(), outlet));
+                }
+                let (names, addresses) = (names.clone(), service.addresses.clone());
+                declared.push(Declared { port: port.number, names, addresses, speaks, ways });
             }
         }
         Outbound::new(allow_any, allow_local, proxy.mesh_config.protocol_detection_timeout, declared)
