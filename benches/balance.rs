@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 
+use ringway::base::endpoint::EndpointAddress;
 use ringway::base::rng::Rng;
 use ringway::policy::balance::{Ask, Balancer, Group, Member, Policy, Spread};
 use ringway::policy::hashing::key::{self, Key, Outgoing};
@@ -13,8 +14,8 @@ use ringway::policy::hashing::{Algorithm, TableSize, xxh64};
 
 const COUNT: usize = 16;
 
-fn endpoints(weights: &[u32]) -> Vec<(SocketAddr, u32)> {
-    let address = |at: usize| SocketAddr::from(([10, 0, 0, at as u8], 8000));
+fn endpoints(weights: &[u32]) -> Vec<(EndpointAddress, u32)> {
+    let address = |at: usize| EndpointAddress::from(([10, 0, 0, at as u8], 8000));
     weights.iter().enumerate().map(|(at, weight)| (address(at), *weight)).collect()
 }
 

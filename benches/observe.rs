@@ -43,6 +43,7 @@ fn line(c: &mut Criterion) {
         duration: Duration::from_millis(3),
         upstream_service_time: Some(Duration::from_millis(2)),
         upstream_host: Some(([172, 22, 78, 139], 80).into()),
+        upstream_connected: true,
         upstream_cluster: "outbound|8000||httpbin.default.svc.cluster.local",
         upstream_local: Some(([172, 22, 78, 138], 55_966).into()),
         downstream_local: ([172, 22, 78, 138], 8080).into(),

@@ -46,7 +46,7 @@ async fn serve(listener: std::net::TcpListener, origin: SocketAddr) -> io::Resul
         let buffers = buffers.clone();
         spawn(async move {
             // One upstream connection for each of the client's: nothing is shared, so nothing need be understood.
-            if let Ok(upstream) = connect(origin, now() + Duration::from_secs(10)).await {
+            if let Ok(upstream) = connect(&origin.into(), now() + Duration::from_secs(10)).await {
                 forward(client, upstream, &buffers).await;
             }
         });

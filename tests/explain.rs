@@ -494,6 +494,24 @@ fn what_leaves_and_what_does_not() {
     );
 }
 
+/// ALLOW_ANY_DYNAMIC_DNS: plain HTTP by its Host, tunnels as with ALLOW_ANY.
+#[test]
+fn an_undeclared_host_by_its_name() {
+    let yaml = "apiVersion: ringway.dev/v1\nkind: Proxy\nmetadata: {name: p}\nspec: {mesh: {listen: '127.0.0.1:15001'}, \
+                meshConfig: {outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}, accessLogFile: /dev/stdout}}\n";
+    let told = explain(&["-c", "-", "GET", "http://a.example.com:81/"], yaml);
+    assert_eq!(told.code, Some(0));
+    for line in [
+        "destination     100% to AllowAnyDynamicDNSCluster",
+        "  endpoints     whatever the request's host resolves to, on its own port",
+    ] {
+        assert!(told.stdout.lines().any(|own| own == line), "{}", told.stdout);
+    }
+    assert!(!told.stdout.contains("  service"), "there is none: {}", told.stdout);
+    let tunnel = explain(&["-c", "-", "CONNECT", "a.example.com:81"], yaml);
+    assert!(tunnel.stdout.contains("PassthroughCluster"), "{}", tunnel.stdout);
+}
+
 #[test]
 fn json_says_the_same() {
     let outcome = explain(

@@ -6,11 +6,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ringway::base::endpoint::EndpointAddress;
 use ringway::base::id::EndpointId;
 use ringway::base::rng::Rng;
 use ringway::policy::balance::{Ask, Balancer, Group, Member, Policy, Spread};
@@ -189,7 +189,7 @@ fn some_limits(rng: &mut Rng) -> BreakerLimits {
 }
 
 fn spread(policy: Policy, addresses: &[u16], rng: &mut Rng) -> Spread {
-    let endpoints: Vec<(SocketAddr, u32)> =
+    let endpoints: Vec<(EndpointAddress, u32)> =
         addresses.iter().map(|port| (([10, 0, 0, 1], *port).into(), 1 + rng.below(2) as u32)).collect();
     let cut = rng.below(addresses.len() as u64) as u32;
     let group = |members: std::ops::Range<u32>| vec![Group { weight: 1, members: members.collect() }];

@@ -28,6 +28,7 @@ use serde_json::{Value, json};
 
 use self::mirror_diffs::Differences;
 use super::Event;
+use crate::base::endpoint::EndpointAddress;
 use crate::h1::head::Method;
 use crate::httpd::{Plus, Request, Response, Server, Settings};
 use crate::observe::stats::Registry;
@@ -462,6 +463,14 @@ fn refuse(why: impl Into<String>) -> Response {
 /// An address in Envoy's JSON form.
 fn address(address: SocketAddr) -> Value {
     json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
+}
+
+/// That of an endpoint.
+fn endpoint_address(at: &EndpointAddress) -> Value {
+    match at {
+        EndpointAddress::Ip(at) => address(*at),
+        EndpointAddress::Unix(path) => json!({"pipe": {"path": &**path}}),
+    }
 }
 
 fn regex(text: Option<&str>) -> Result<Option<Regex>, Response> {

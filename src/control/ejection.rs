@@ -59,7 +59,7 @@ impl Running {
             let endpoints = shared.endpoints.iter().map(AsRef::as_ref);
             rule.sweep(health, endpoints, now, |at, out| {
                 if let Some(endpoint) = cluster.endpoints.get(at) {
-                    let (name, address, seconds) = (&cluster.name, endpoint.address, out.as_secs_f64());
+                    let (name, address, seconds) = (&cluster.name, &endpoint.address, out.as_secs_f64());
                     info!("{name}: {address} may be chosen again, after an ejection of {seconds:.1} s");
                 }
             });

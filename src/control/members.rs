@@ -2,7 +2,6 @@
 //! hear of it. The plan stays as it is; only the cluster is another one.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,6 +10,7 @@ use tracing::info;
 use super::Running;
 use super::dns::Answer;
 use super::names::{Learnt, Outcome};
+use crate::base::endpoint::EndpointAddress;
 use crate::io::now;
 use crate::observe::stats::ClusterShared;
 use crate::plan::{Cluster, ClusterId, NameKind, Plan};
@@ -68,11 +68,12 @@ impl Running {
     /// Tells everyone of a cluster's new members.
     fn change_members(&mut self, at: usize, old: &Arc<Cluster>, new: Cluster, stats: &ClusterShared) {
         let new = Arc::new(new);
-        let addresses = |cluster: &Cluster| cluster.endpoints.iter().map(|member| member.address).collect::<Vec<_>>();
+        let addresses =
+            |cluster: &Cluster| cluster.endpoints.iter().map(|member| member.address.clone()).collect::<Vec<_>>();
         let (before, after) = (addresses(old), addresses(&new));
         info!("{}: {} endpoints: {}", new.name, after.len(), listed(&after));
-        if let (Some(0), [was], [is]) = (after.first().and_then(|is| old.place_before(&new, *is)), &*before, &*after) {
-            self.registry.move_endpoint(&new.name, *was, *is);
+        if let (Some(0), [was], [is]) = (after.first().and_then(|is| old.place_before(&new, is)), &*before, &*after) {
+            self.registry.move_endpoint(&new.name, was, is.clone());
         }
         let Some(shared) = self.shared.get(at) else { return };
         let shared = SharedCluster::after(&new, (old, shared), self.crew.len());
@@ -83,7 +84,7 @@ impl Running {
         }
         (self.plan, self.shared) = (Arc::new(plan), all.into());
         for worker in self.crew.alive() {
-            let of = |address: &SocketAddr| self.registry.endpoint(worker, &new.name, *address);
+            let of = |address: &EndpointAddress| self.registry.endpoint(worker, &new.name, address);
             let joined = Joined {
                 stats: self.registry.cluster(worker, &new.name),
                 endpoints: after.iter().map(of).collect(),
@@ -92,7 +93,7 @@ impl Running {
             let members = Members { id: ClusterId(at as u32), cluster: new.clone(), joined };
             self.crew.tell(worker, Message::Members(Box::new(members)));
         }
-        self.registry.retain_endpoints(&new.name, &after.iter().copied().collect::<HashSet<_>>());
+        self.registry.retain_endpoints(&new.name, &after.iter().cloned().collect::<HashSet<_>>());
         stats.membership_change.inc();
         stats.membership_total.set(after.len() as u64);
         stats.membership_healthy.set(after.len() as u64);
@@ -103,7 +104,7 @@ impl Running {
 }
 
 /// A few of the addresses.
-fn listed(addresses: &[SocketAddr]) -> String {
+fn listed(addresses: &[EndpointAddress]) -> String {
     const MOST: usize = 8;
     let some: Vec<_> = addresses.iter().take(MOST).map(ToString::to_string).collect();
     if addresses.len() > MOST { format!("{}, …", some.join(", ")) } else { some.join(", ") }

@@ -326,7 +326,9 @@ fn kept(plan: &Plan) -> Kept<'_> {
         clusters: plan
             .clusters
             .iter()
-            .map(|cluster| (cluster.name.as_str(), cluster.endpoints.iter().map(|endpoint| endpoint.address).collect()))
+            .map(|cluster| {
+                (cluster.name.as_str(), cluster.endpoints.iter().map(|endpoint| endpoint.address.clone()).collect())
+            })
             .collect(),
         listeners: plan.listeners.iter().map(|listener| listener.name.as_str()).collect(),
         http: plan.listeners.iter().map(|listener| listener.stat_prefix.as_str()).collect(),

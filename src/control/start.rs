@@ -317,7 +317,7 @@ pub(super) fn core_stats(plan: &Plan, registry: &Registry, core: usize) -> CoreS
             .iter()
             .map(|cluster| {
                 let endpoints = cluster.endpoints.iter();
-                endpoints.map(|endpoint| registry.endpoint(core, &cluster.name, endpoint.address)).collect()
+                endpoints.map(|endpoint| registry.endpoint(core, &cluster.name, &endpoint.address)).collect()
             })
             .collect(),
         listeners: plan.listeners.iter().map(|listener| registry.listener(core, &listener.name)).collect(),

@@ -139,7 +139,8 @@ mod tests {
     fn endpoints(plan: &Plan) -> Vec<u16> {
         let endpoints = plan.clusters.iter().flat_map(|cluster| &cluster.endpoints);
         let named = plan.proxy.dns.hosts.values().flatten().filter_map(|address| address.port);
-        let mut ports: Vec<u16> = endpoints.map(|endpoint| endpoint.address.port()).chain(named).collect();
+        let mut ports: Vec<u16> =
+            endpoints.filter_map(|endpoint| Some(endpoint.address.ip()?.port())).chain(named).collect();
         ports.sort_unstable();
         ports.dedup();
         ports

@@ -26,7 +26,8 @@ fn of_names(names: &Names) -> Vec<String> {
 fn of_authority(own: &OwnAuthority) -> String {
     let port = own.port.map_or_else(|| "its own port".to_owned(), |port| format!("port {port}"));
     let gateways = if own.at_gateways { "" } else { "; none at a gateway" };
-    format!("whatever the request's host resolves to, if it is {}, on {port}{gateways}", own.host)
+    let only = if &*own.host == "*" { String::new() } else { format!(", if it is {}", own.host) };
+    format!("whatever the request's host resolves to{only}, on {port}{gateways}")
 }
 
 /// The endpoints that are known without asking anybody: those that are written down, and those of names under

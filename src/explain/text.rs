@@ -134,8 +134,11 @@ fn verdict(f: &mut Formatter<'_>, verdict: &Verdict) -> fmt::Result {
 fn destination(f: &mut Formatter<'_>, destination: &Destination) -> fmt::Result {
     let Destination { percent, cluster, host, port, subset, found, authority, headers } = destination;
     line(f, "destination", format_args!("{percent}% to {cluster}"))?;
-    line(f, "  service", format_args!("{host}, port {port}"))?;
-    line(f, "  subset", if subset.is_empty() { "none" } else { subset })?;
+    // Of hosts that nobody declared there is no service.
+    if !host.is_empty() {
+        line(f, "  service", format_args!("{host}, port {port}"))?;
+        line(f, "  subset", if subset.is_empty() { "none" } else { subset })?;
+    }
     match found {
         Some(found) => endpoints(f, found)?,
         None => line(f, "  endpoints", "there is no such service, port or subset: 503, response flag NC")?,

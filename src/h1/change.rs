@@ -165,6 +165,11 @@ impl Changes {
         }
     }
 
+    /// The values of the new lines of a name that has an id of its own.
+    pub fn values(&self, id: Known) -> impl Iterator<Item = &[u8]> {
+        self.lines.iter().filter(move |line| line.id == id).map(|line| line.value.of(&self.text))
+    }
+
     /// The new lines, as they are written.
     #[must_use]
     pub fn lines(&self) -> &[u8] {

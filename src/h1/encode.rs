@@ -9,6 +9,7 @@
 use super::change::{Change, Changes};
 use super::framing::Body;
 use super::head::{HeaderLine, Known, RequestHead, ResponseHead, Version, list};
+use super::join;
 use super::status;
 
 /// The framing of a message that is written.
@@ -106,6 +107,7 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead, buf: &[u8], what: &Request
 fn write_request<const CHANGED: bool>(out: &mut Vec<u8>, head: &RequestHead, buf: &[u8], what: &RequestOut<'_>) {
     let drops = |id, name: &[u8]| CHANGED && what.changes.drops(id, name);
     out.reserve(head.len + 512);
+    let start = out.len();
     out.extend_from_slice(head.method_span.of(buf));
     out.push(b' ');
     put_target(out, what.path);
@@ -220,6 +222,7 @@ fn write_request<const CHANGED: bool>(out: &mut Vec<u8>, head: &RequestHead, buf
     }
     if CHANGED {
         out.extend_from_slice(what.changes.lines());
+        join::added(out, start, what.changes);
     }
     if let Some(host) = what.forward.original_host {
         put(out, b"x-envoy-original-host", host);

@@ -14,6 +14,7 @@ pub mod encode;
 pub mod framing;
 pub mod head;
 pub mod hops;
+mod join;
 pub mod local;
 pub mod parse;
 pub mod shadow;

@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use monoio::BufResult;
 use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
@@ -20,7 +20,6 @@ use monoio::net::TcpStream;
 use socket2::{SockAddr, SockAddrStorage, SockRef, TcpKeepalive};
 
 use super::buf::Buf;
-use super::race::within;
 use super::tls::{Seal, TlsFailure};
 
 /// A connection, downstream or upstream.
@@ -75,17 +74,6 @@ impl Parked {
     /// When the driver cannot take another descriptor; the connection is closed.
     pub fn unpark(self) -> io::Result<Conn> {
         Conn::new(TcpStream::from_std(self.0)?)
-    }
-}
-
-/// Connects to `address`.
-///
-/// # Errors
-/// The connect's own, or `TimedOut` after `deadline`.
-pub async fn connect(address: SocketAddr, deadline: Instant) -> io::Result<Conn> {
-    match within(deadline, TcpStream::connect_addr(address)).await {
-        Some(stream) => Conn::new(stream?),
-        None => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 

@@ -14,6 +14,7 @@
 mod buf;
 mod clock;
 mod conn;
+mod connect;
 mod doorbell;
 mod guard;
 mod listen;
@@ -24,7 +25,8 @@ mod tls;
 
 pub use buf::{Buf, BufPool};
 pub use clock::{Timer, now, sleep_until, unix_time};
-pub use conn::{Conn, Handle, Parked, Reader, Writer, connect};
+pub use conn::{Conn, Handle, Parked, Reader, Writer};
+pub use connect::connect;
 pub use doorbell::{Bell, Ringer, doorbell};
 pub use guard::{CatchPanic, Caught, catch_panic};
 pub use listen::{Listener, bind_probe, bind_reuseport};

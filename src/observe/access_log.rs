@@ -17,6 +17,7 @@ use operator::Op;
 use out::Out;
 
 use super::flags::Flags;
+use crate::base::endpoint::EndpointAddress;
 pub use format::FormatError;
 
 /// Istio's default text format (`pilot/pkg/model/telemetry_logging.go`).
@@ -85,7 +86,7 @@ impl Headers for NoHeaders {
 }
 
 /// All that is known of a request at its end. An empty text or slice means that there is none; the log shows `-`.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Record<'a> {
     /// When its first byte came.
     pub start: SystemTime,
@@ -116,10 +117,12 @@ pub struct Record<'a> {
     /// End of the request to the upstream's response head; `None` if the upstream did not answer.
     pub upstream_service_time: Option<Duration>,
     /// The endpoint picked last.
-    pub upstream_host: Option<SocketAddr>,
+    pub upstream_host: Option<EndpointAddress>,
     /// The cluster's name.
     pub upstream_cluster: &'a str,
-    /// This side of the upstream connection.
+    /// Whether there was a connection to it.
+    pub upstream_connected: bool,
+    /// This side of the upstream connection, if it has an address.
     pub upstream_local: Option<SocketAddr>,
     /// This side of the client's connection.
     pub downstream_local: SocketAddr,

@@ -4,11 +4,11 @@
 //! to, which changes while the plan is in force: control asks for the names and makes a [`Cluster`] with the members
 //! that there are now, by the same rules that put written endpoints into priorities and localities.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::compile::lb_locality::{self as locality, Here, Placed};
 use super::{Cluster, Endpoint};
+use crate::base::endpoint::EndpointAddress;
 use crate::istio::model::destination_rule::LocalityLb;
 pub use crate::istio::model::dns::{Dns, HostAddress};
 pub use crate::istio::model::workload_entry::Address;
@@ -70,10 +70,10 @@ pub struct Named {
     pub labels: Labels,
 }
 
-/// `resolution: NONE` and `DYNAMIC_DNS`.
+/// `resolution: NONE` and `DYNAMIC_DNS`, and `outboundTrafficPolicy.mode: ALLOW_ANY_DYNAMIC_DNS`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnAuthority {
-    /// The host of the ServiceEntry, which must cover the request's: an exact name or `*.suffix`.
+    /// The host of the ServiceEntry, which must cover the request's: an exact name or `*.suffix`; or `*`.
     pub host: Box<str>,
     /// The port to go to; `None`: the one that the authority has.
     pub port: Option<u16>,
@@ -100,7 +100,7 @@ pub struct Recipe {
 /// A member before it is put anywhere.
 #[derive(Debug, Clone)]
 pub(super) struct Found<'a> {
-    pub(super) address: SocketAddr,
+    pub(super) address: EndpointAddress,
     pub(super) placed: Placed<'a>,
     /// The name that it was found by.
     pub(super) hostname: &'a str,
@@ -115,8 +115,8 @@ impl Recipe {
 
     /// The members sorted by address, and how requests are spread over them; with the name of each.
     pub(super) fn members(&self, mut found: Vec<Found<'_>>) -> (Vec<Endpoint>, Spread, Box<[Arc<str>]>) {
-        found.sort_by_key(|found| found.address);
-        found.dedup_by_key(|found| found.address);
+        found.sort_by(|one, other| one.address.cmp(&other.address));
+        found.dedup_by(|one, other| one.address == other.address);
         let here = Here { locality: &self.here.0, labels: &self.here.1 };
         let placed: Vec<Placed<'_>> = found.iter().map(|found| found.placed).collect();
         let mut levels = locality::levels(self.locality.as_ref(), self.ejects, here, &placed);
@@ -129,7 +129,8 @@ impl Recipe {
             }
         }
         let kept = || kept.iter().filter_map(|at| found.get(*at as usize));
-        let members: Vec<(SocketAddr, u32)> = kept().map(|found| (found.address, found.placed.weight)).collect();
+        let members: Vec<(EndpointAddress, u32)> =
+            kept().map(|found| (found.address.clone(), found.placed.weight)).collect();
         let spread = Spread::new(self.policy, self.warmup, &members, levels);
         let endpoints = members.into_iter().map(|(address, weight)| Endpoint { address, weight });
         (endpoints.collect(), spread, kept().map(|found| found.hostname.into()).collect())
@@ -154,10 +155,10 @@ impl Names {
             let placed = Placed { locality: &named.locality, labels: &named.labels, weight: named.weight };
             match &named.address {
                 Address::Ip(ip) => {
-                    found.push(Found { address: SocketAddr::new(*ip, named.port), placed, hostname: "" });
+                    found.push(Found { address: (*ip, named.port).into(), placed, hostname: "" });
                 }
                 Address::Name(name) => found.extend(answers(name).iter().take(MOST_ADDRESSES).map(|answer| Found {
-                    address: answer.at(named.port),
+                    address: answer.at(named.port).into(),
                     placed,
                     hostname: name,
                 })),

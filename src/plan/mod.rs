@@ -32,6 +32,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::endpoint::EndpointAddress;
 pub use crate::base::id::{ClusterId, EndpointId, ListenerId, RouteStatsId};
 use crate::base::rng::Rng;
 use crate::h1::head::RequestHead;
@@ -133,12 +134,12 @@ impl Cluster {
     /// Where in this cluster the endpoint is that is at `address` in `after`, which is the same cluster with other
     /// members. Of the single endpoint that stands for the first address of a name only the address changes.
     #[must_use]
-    pub fn place_before(&self, after: &Self, address: SocketAddr) -> Option<usize> {
+    pub fn place_before(&self, after: &Self, address: &EndpointAddress) -> Option<usize> {
         let first = |cluster: &Self| cluster.discovery.names().is_some_and(|names| names.kind == NameKind::First);
         if first(self) && first(after) {
             return (!self.endpoints.is_empty()).then_some(0);
         }
-        self.endpoints.binary_search_by_key(&address, |endpoint| endpoint.address).ok()
+        self.endpoints.binary_search_by(|endpoint| endpoint.address.cmp(address)).ok()
     }
 }
 
@@ -160,7 +161,7 @@ pub struct Keepalive {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: EndpointAddress,
     /// Its share beside the other members', at least 1 (`WorkloadEntry.weight`).
     pub weight: u32,
 }

@@ -8,12 +8,12 @@ pub mod key;
 mod maglev;
 mod ring;
 
-use std::net::SocketAddr;
-
 use twox_hash::XxHash64;
 
 use maglev::Maglev;
 use ring::Ring;
+
+use crate::base::endpoint::EndpointAddress;
 
 /// Istio's default for `minimumRingSize`.
 pub const MINIMUM_RING_SIZE: u64 = 1024;
@@ -70,12 +70,12 @@ impl Default for TableSize {
 }
 
 /// An endpoint that has a part of the hashes.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Member {
     /// Its position in the cluster.
     pub endpoint: u32,
     /// Where it listens; what its part of the table follows from.
-    pub address: SocketAddr,
+    pub address: EndpointAddress,
     /// Its part of the whole, above 0; all members' together are 1.
     pub share: f64,
 }

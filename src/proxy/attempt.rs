@@ -20,6 +20,7 @@ use super::request::{self, Asked};
 use super::tries::{self, Tries};
 use super::tunnel::{self, End, Ending, Meters, Until};
 use super::undeclared;
+use crate::base::limits::MOST_ADDRESSES;
 use crate::io::{self, Buf, BufPool, TlsFailure};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, Discovery, EndpointId, OwnAuthority};
@@ -162,7 +163,7 @@ pub(super) async fn run_undeclared(
     }
 }
 
-/// Makes the try at the first of the addresses that takes the connection.
+/// Makes the try at the first of the addresses (a few of them) that takes the connection.
 async fn at_first_of(
     session: &mut Session,
     installed: &Rc<Installed>,
@@ -173,7 +174,7 @@ async fn at_first_of(
     tries: &mut Tries<'_>,
 ) -> Tried {
     let mut tried = Tried::Over(Run::failed(Ended::Unresolved, tries.progress.whole.get()));
-    for address in addresses {
+    for address in addresses.iter().take(MOST_ADDRESSES) {
         let endpoint = local.undeclared(*address, story.began);
         let head = (outgoing(session, story, asked, tries), &[][..]);
         tried = at(session, installed, story, local, asked, &endpoint, head, tries).await;
@@ -224,7 +225,7 @@ async fn at(
             }
         };
         // The single endpoint of a name may have moved since.
-        story.upstream_host = Some(upstream.peer());
+        story.upstream_host = Some(upstream.peer().clone());
         local.report(tries.retries.at, Outcome::Connected);
         let behind = session.input.bytes().get(session.head.len..).unwrap_or_default();
         tries.upload.write_first(behind, &mut head);
@@ -306,13 +307,13 @@ async fn carry(
     if let Some(route) = story.route_stats {
         route.upstream_rq_total.inc();
     }
-    story.upstream_local = upstream.local();
+    (story.upstream_connected, story.upstream_local) = (true, upstream.local());
     let reused = upstream.begin_request();
     let notes = Notes::default();
     tries.progress.try_begins();
     let mut exchanged = exchange(session, installed, story, asked, head, local, &mut upstream, &notes, tries).await;
     if notes.tunnel.get() {
-        run_tunnel(session, story, &mut upstream, &tries.progress).await;
+        run_tunnel(session, story, local, &mut upstream, &tries.progress).await;
     }
     story.sent += notes.sent.payload.get();
     session.stats.http.downstream_cx_tx_bytes_total.add(notes.sent.wire.get());
@@ -426,7 +427,13 @@ fn time_out(local: &LocalCluster, story: &Story<'_>) {
 }
 
 /// Turns the two connections into a tunnel until one of them ends.
-async fn run_tunnel(session: &mut Session, story: &mut Story<'_>, upstream: &mut Upstream, progress: &Progress) {
+async fn run_tunnel(
+    session: &mut Session,
+    story: &mut Story<'_>,
+    local: &LocalCluster,
+    upstream: &mut Upstream,
+    progress: &Progress,
+) {
     let http = session.stats.http.clone();
     http.downstream_cx_upgrades_total.inc();
     http.downstream_cx_upgrades_active.inc();
@@ -439,8 +446,12 @@ async fn run_tunnel(session: &mut Session, story: &mut Story<'_>, upstream: &mut
     session.entered.enter(Phase::Busy, None);
     let client = End { reader: &mut session.reader, writer: &mut session.writer, handle: session.entered.handle() };
     let upstream = End { reader: &mut upstream.reader, writer: &mut upstream.writer, handle: &upstream.handle };
+    let meters = Meters {
+        up: [Some(&http.downstream_cx_rx_bytes_total), Some(&local.stats.upstream_cx_tx_bytes_total)],
+        down: [Some(&http.downstream_cx_tx_bytes_total), Some(&local.stats.upstream_cx_rx_bytes_total)],
+    };
     // Boxed, because tunnels are rare and their state must not weigh on every connection's task.
-    let passed = Box::pin(tunnel::run(&core, client, upstream, early, Until::Either, Meters::default())).await;
+    let passed = Box::pin(tunnel::run(&core, client, upstream, early, Until::Either, meters)).await;
     http.downstream_cx_upgrades_active.dec();
     progress.received.set(progress.received.get() + passed.up);
     story.sent += passed.down;

@@ -212,7 +212,7 @@ async fn carry(session: &mut Session, story: &mut Story<'_>, mut outlet: outlet:
     http.downstream_cx_upgrades_active.inc();
     session.entered.enter(Phase::Busy, None);
     let (upstream, cluster) = (&mut outlet.upstream, &outlet.stats);
-    story.upstream_local = upstream.local();
+    (story.upstream_connected, story.upstream_local) = (true, upstream.local());
     let meters = Meters {
         up: [Some(&http.downstream_cx_rx_bytes_total), Some(&cluster.upstream_cx_tx_bytes_total)],
         down: [Some(&http.downstream_cx_tx_bytes_total), Some(&cluster.upstream_cx_rx_bytes_total)],

@@ -103,12 +103,7 @@ impl Draft {
     /// Notes `x-forwarded-for` as it goes upstream: the client's lines joined and `peer`, if that is said.
     pub(super) fn note_forwarded_for(&mut self, head: &RequestHead, buf: &[u8], peer: &str) {
         let lines = head.all(Known::XForwardedFor).map(|line| line.value.of(buf));
-        for value in lines.chain([peer.as_bytes()]).filter(|value| !value.is_empty()) {
-            if !self.forwarded_for.is_empty() {
-                self.forwarded_for.push(b',');
-            }
-            self.forwarded_for.extend_from_slice(value);
-        }
+        lines.chain([peer.as_bytes()]).for_each(|value| append(&mut self.forwarded_for, value));
     }
 
     /// Works out what a rule does to the request's head.
@@ -128,6 +123,13 @@ impl Draft {
             ..scene(caller, story, asked, (path, forwarded_for, numbers), &change::NONE)
         };
         edits::work_out(edits, &scene, None, request);
+        // What is added stands in the same list.
+        if request.has_line(Known::XForwardedFor, b"x-forwarded-for") {
+            if request.drops(Known::XForwardedFor, b"x-forwarded-for") {
+                forwarded_for.clear();
+            }
+            request.values(Known::XForwardedFor).for_each(|value| append(forwarded_for, value));
+        }
     }
 
     /// Works out what rules do to the response's head: to that of the upstream, or to the proxy's own.
@@ -160,6 +162,14 @@ impl Draft {
     pub(super) fn sent<'a>(&'a self, caller: Caller<'a>, story: &'a Story<'_>, asked: &Asked) -> Sent<'a> {
         sent(caller, story, asked, (&self.path, &self.forwarded_for, &self.numbers), &self.request)
     }
+}
+
+/// Appends to a list.
+fn append(list: &mut Vec<u8>, value: &[u8]) {
+    if !list.is_empty() && !value.is_empty() {
+        list.push(b',');
+    }
+    list.extend_from_slice(value);
 }
 
 /// Names and values of the lines up to the first empty one; the first line of a message has no meaning here.
@@ -211,7 +221,7 @@ fn scene<'a>(
         flags: story.flags,
         route: story.route,
         cluster: story.cluster,
-        upstream: story.upstream_host,
+        upstream: story.upstream_host.as_ref(),
         peer: caller.peer,
         local: caller.local,
         began: story.began,

@@ -8,6 +8,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use crate::base::endpoint::EndpointAddress;
 use crate::h1::change::{Change, Changes};
 use crate::h1::head::{Known, RequestHead, ResponseHead, Version};
 use crate::io;
@@ -44,6 +45,8 @@ impl<'a> Sent<'a> {
     /// The first value of a header; `id` is the id of its name.
     pub(super) fn header(&self, id: Known, name: &str) -> Option<&'a [u8]> {
         match self.changes.of(id, name.as_bytes()) {
+            // What is added has become a part of it.
+            Change::To(_) if id == Known::XForwardedFor => return self.unchanged(id, name),
             Change::To(value) if self.changes.drops(id, name.as_bytes()) => return Some(value),
             // What is added stands behind what was there.
             Change::To(value) => return self.unchanged(id, name).or(Some(value)),
@@ -107,7 +110,7 @@ pub(super) struct Scene<'a> {
     pub(super) flags: Flags,
     pub(super) route: &'a str,
     pub(super) cluster: &'a str,
-    pub(super) upstream: Option<SocketAddr>,
+    pub(super) upstream: Option<&'a EndpointAddress>,
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
     /// When the first byte of the request came.
@@ -162,7 +165,7 @@ impl Scene<'_> {
             Operator::UpstreamCluster => out.extend_from_slice(self.cluster.as_bytes()),
             Operator::UpstreamHost => {
                 if let Some(address) = self.upstream {
-                    write_address(address, AddressPart::Whole, out);
+                    let _ = write!(out, "{address}"); // a Vec takes every write
                 }
             }
             Operator::DownstreamRemote(part) => write_address(self.peer, *part, out),

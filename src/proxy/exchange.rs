@@ -253,6 +253,7 @@ pub(super) async fn exchange(
     let reusable = framing::response_keep_alive(response, up_buf.bytes());
     up_buf.consume(response.len);
     if tunnelled {
+        story.sent += up_buf.len() as u64;
         out.extend(up_buf.bytes());
         up_buf.clear();
     }

@@ -389,7 +389,7 @@ pub(super) fn start(
             continue;
         }
         let Target::Known(cluster) = mirror.target else { continue };
-        let Some((_, local)) = installed.cluster(cluster) else { continue };
+        let Some((to, local)) = installed.cluster(cluster) else { continue };
         let Some(place) = Place::take(core) else {
             let mirrored = local.stats.mirrored();
             mirrored.mirror_overflow.inc();
@@ -415,6 +415,8 @@ pub(super) fn start(
             core: core.clone(),
             installed: installed.clone(),
             cluster,
+            listener: session.listener,
+            authority: shadow::authority(&to.discovery, head.bytes()),
             line,
             first,
             all_in_first: whole,

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use super::core::{Core, GoingOut};
 use super::reply::Ended;
 use super::{own_authority, undeclared};
+use crate::base::endpoint::EndpointAddress;
+use crate::base::limits::MOST_ADDRESSES;
 use crate::io::{self, Timer};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{self, Cluster, Discovery, Outbound, Target};
@@ -34,7 +36,7 @@ pub(super) struct Outlet {
 /// What came of an attempt.
 pub(super) struct Attempt {
     /// Where it went last.
-    pub(super) host: Option<SocketAddr>,
+    pub(super) host: Option<EndpointAddress>,
     pub(super) outcome: Result<Outlet, Ended>,
 }
 
@@ -142,7 +144,7 @@ async fn to_cluster(
     Attempt { host, outcome }
 }
 
-/// Connects to the first of these addresses that takes it.
+/// Connects to the first of these addresses (a few of them) that takes it.
 pub(super) async fn to_addresses(
     core: &Rc<Core>,
     (cluster, local): (&Cluster, &LocalCluster),
@@ -150,10 +152,10 @@ pub(super) async fn to_addresses(
     passes: u8,
 ) -> Attempt {
     let mut attempt = Attempt::failed(Ended::Unresolved);
-    for address in addresses {
+    for address in addresses.iter().take(MOST_ADDRESSES) {
         let endpoint = local.undeclared(*address, io::now());
         let outcome = connect(core, (cluster, local), &endpoint, passes).await;
-        attempt = Attempt { host: Some(*address), outcome };
+        attempt = Attempt { host: Some((*address).into()), outcome };
         if attempt.outcome.is_ok() {
             break;
         }

@@ -43,15 +43,35 @@ pub(super) async fn find(
     let name = std::str::from_utf8(&name).map_err(|_| Ended::NoEndpoint)?;
     let began = now();
     let core = session.core.clone();
-    let known = known(&core, name, began).await;
-    let found = match known {
-        Some(known) => known,
+    match known(&core, name, began).await {
+        Some(known) => somewhere(Some(known)),
         // Boxed, because it is rare and holds a timer of its own.
         None => {
             let asking = Box::pin(answer(&core, name, began + cluster.connect_timeout));
-            tries::in_time(session, tries, asking).await?.ok_or(Ended::Unresolved)?
+            somewhere(tries::in_time(session, tries, asking).await?)
         }
-    };
+    }
+}
+
+/// Where a copy goes whose request has this authority; at least one address.
+pub(super) async fn find_for_copy(
+    core: &Core,
+    cluster: &Cluster,
+    own: &OwnAuthority,
+    asked: &[u8],
+    believed: bool,
+) -> Result<Rc<Whereabouts>, Ended> {
+    if !(own.at_gateways || believed) {
+        return Err(Ended::NoEndpoint);
+    }
+    let name = authority(asked, own).ok_or(Ended::NoEndpoint)?;
+    let name = std::str::from_utf8(&name).map_err(|_| Ended::NoEndpoint)?;
+    somewhere(answer(core, name, now() + cluster.connect_timeout).await)
+}
+
+/// What an answer says of where to go; `None`: there was none in time.
+fn somewhere(found: Option<Rc<Whereabouts>>) -> Result<Rc<Whereabouts>, Ended> {
+    let found = found.ok_or(Ended::Unresolved)?;
     match *found {
         Whereabouts::At(_) => Ok(found),
         Whereabouts::Here => Err(Ended::Circular),

@@ -9,6 +9,7 @@ use super::draft::{Caller, Draft};
 use super::edits::Sent;
 use super::fault::Injected;
 use super::request::Asked;
+use crate::base::endpoint::EndpointAddress;
 use crate::h1::change::Change;
 use crate::h1::head::{Known, RequestHead, Span, Version};
 use crate::io;
@@ -33,7 +34,8 @@ pub(super) struct Story<'p> {
     pub(super) sent: u64,
     /// From the end of the request to the head of the upstream's response.
     pub(super) service_time: Option<Duration>,
-    pub(super) upstream_host: Option<SocketAddr>,
+    pub(super) upstream_host: Option<EndpointAddress>,
+    pub(super) upstream_connected: bool,
     pub(super) upstream_local: Option<SocketAddr>,
     /// The cluster's name, or "".
     pub(super) cluster: &'p str,
@@ -71,6 +73,7 @@ impl Story<'_> {
             sent: 0,
             service_time: None,
             upstream_host: None,
+            upstream_connected: false,
             upstream_local: None,
             cluster: "",
             route: "",
@@ -151,8 +154,9 @@ pub(super) fn finish(session: &mut Session, story: &Story<'_>) {
         service_time,
         scheme: asked.map(|asked| asked.scheme),
     };
-    // What the codec refused has no method or path that could be trusted; Envoy shows none either.
-    let refused = story.flags.contains(Flags::DPE);
+    // A head that the codec refused has no method or path that could be trusted; Envoy shows none either. A body that it
+    // refused does not put the head in doubt.
+    let refused = story.flags.contains(Flags::DPE) && asked.is_none();
     session.core.log(&Record {
         start: io::unix_time().checked_sub(duration).unwrap_or(std::time::UNIX_EPOCH),
         method: if refused { &[] } else { head.method_span.of(buf) },
@@ -177,7 +181,8 @@ pub(super) fn finish(session: &mut Session, story: &Story<'_>) {
         bytes_sent: story.sent,
         duration,
         upstream_service_time: story.service_time,
-        upstream_host: story.upstream_host,
+        upstream_host: story.upstream_host.clone(),
+        upstream_connected: story.upstream_connected,
         upstream_cluster: story.cluster,
         upstream_local: story.upstream_local,
         downstream_local: session.local,

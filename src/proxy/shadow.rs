@@ -19,15 +19,17 @@ use super::conn::Session;
 use super::core::Core;
 use super::draft::header_lines;
 use super::mirror::{Doom, Line, Place};
+use super::own_authority;
 use super::relay::Incoming;
 use super::reply::Ended;
-use crate::base::id::{ClusterId, EndpointId};
+use super::undeclared;
+use crate::base::id::{ClusterId, EndpointId, ListenerId};
 use crate::base::limits::BODY_BUFFER_BYTES;
 use crate::h1::framing::{self, Body};
 use crate::h1::head::{Method, ResponseHead};
 use crate::io::{self, Buf, Caught, Either, Reader, Timer, Writer, catch_panic, race};
 use crate::observe::stats::Verdict;
-use crate::plan::Compare;
+use crate::plan::{Cluster, Compare, Discovery, OwnAuthority};
 use crate::policy::balance::Ask;
 use crate::policy::outlier::Outcome;
 use crate::upstream::{Admitted, Avoid, Closed, Installed, LocalCluster, LocalEndpoint, Upstream, read_head};
@@ -39,6 +41,10 @@ pub(super) struct Shadow {
     pub(super) installed: Rc<Installed>,
     /// The mirror.
     pub(super) cluster: ClusterId,
+    /// What the request came in by.
+    pub(super) listener: ListenerId,
+    /// Where the request itself goes, of a mirror without endpoints: see [`authority`].
+    pub(super) authority: Option<Box<[u8]>>,
     pub(super) line: Rc<Line>,
     /// Its head, and what of the body came with that, framed.
     pub(super) first: Buf,
@@ -68,6 +74,9 @@ struct Notes {
     sent: Cell<bool>,
     /// Held until all else is counted.
     active: RefCell<Option<Active>>,
+    /// Whom it goes to; `None` until there is somebody.
+    endpoint: RefCell<Option<Rc<LocalEndpoint>>>,
+    id: Cell<Option<EndpointId>>,
 }
 
 /// How a copy ended.
@@ -86,6 +95,17 @@ pub(super) fn spawn(shadow: Shadow) {
             core.mirroring.panicked();
         }
     });
+}
+
+/// The Host in a head that goes upstream.
+fn host_of(head: &[u8]) -> &[u8] {
+    header_lines(head).find(|(name, _)| name.eq_ignore_ascii_case(b"host")).map_or(&[], |(_, host)| host)
+}
+
+/// What a mirror without endpoints of its own is found by: the Host of the request, `head`. What mirrored requests have
+/// behind it (`mirrorHostSuffix`) names nobody; to Envoy it does, and it asks a name server for `a.example.com-shadow`.
+pub(super) fn authority(mirror: &Discovery, head: &[u8]) -> Option<Box<[u8]>> {
+    matches!(mirror, Discovery::Authority(_)).then(|| host_of(head).into())
 }
 
 impl Shadow {
@@ -127,21 +147,13 @@ impl Shadow {
     /// Sends the copy and reads its answer. Returns also the status of that.
     async fn send(&self, digest: Option<&RefCell<XxHash64>>) -> (Fate, u16) {
         let notes = Notes::default();
-        let Some((_, local)) = self.installed.cluster(self.cluster) else {
+        let Some((cluster, local)) = self.installed.cluster(self.cluster) else {
             return (Fate::Ended(Ended::NoCluster), 0);
         };
         local.stats.mirrored();
-        // Envoy's copies carry no hash either: which endpoint of a hashing cluster gets one is drawn.
-        let ask = Ask { hash: None, now: self.begun };
-        let picked = self.core.with_rng(|rng| local.pick(ask, Avoid::default(), rng));
-        let Some((endpoint, id)) = picked.and_then(|id| Some((local.endpoint(id)?, id))) else {
-            local.stats.upstream_cx_none_healthy.inc();
-            local.stats.mirrored().response(503);
-            return (Fate::Ended(Ended::NoEndpoint), 0);
-        };
         let mut timer = Timer::default();
         let fate = {
-            let sent = pin!(self.exchange(local, (endpoint, id), &notes, digest));
+            let sent = pin!(self.deliver(cluster, local, &notes, digest));
             let doomed = pin!(poll_fn(|cx| self.line.poll_doom(self.timeout, &mut timer, cx)));
             match race(sent, doomed).await {
                 Either::Left(ended) => Fate::Ended(ended),
@@ -150,20 +162,82 @@ impl Shadow {
             }
         };
         if let Fate::Ended(ended) = &fate {
-            report_end(local, Some(id), ended, notes.connected.get() && notes.status.get() == 0);
+            report_end(local, notes.id.get(), ended, notes.connected.get() && notes.status.get() == 0);
         }
-        self.count(&fate, &notes, local, endpoint);
+        match (notes.endpoint.take(), &fate) {
+            (Some(endpoint), _) => self.count(&fate, &notes, local, &endpoint),
+            (None, Fate::Ended(ended)) => local.stats.mirrored().response(ended.verdict(false).status),
+            (None, Fate::GivenUp(_)) => local.stats.upstream_rq_cancelled.inc(),
+        }
         (fate, notes.status.get())
+    }
+
+    /// Sends the copy to an endpoint of the mirror.
+    async fn deliver(
+        &self,
+        cluster: &Cluster,
+        local: &LocalCluster,
+        notes: &Notes,
+        digest: Option<&RefCell<XxHash64>>,
+    ) -> Ended {
+        if let Discovery::Authority(own) = &cluster.discovery {
+            return Box::pin(self.deliver_to_authority(cluster, own, local, notes, digest)).await;
+        }
+        // Envoy's copies carry no hash either: which endpoint of a hashing cluster gets one is drawn.
+        let ask = Ask { hash: None, now: self.begun };
+        let picked = self.core.with_rng(|rng| local.pick(ask, Avoid::default(), rng));
+        let Some((endpoint, id)) = picked.and_then(|id| Some((local.endpoint(id)?, id))) else {
+            local.stats.upstream_cx_none_healthy.inc();
+            return Ended::NoEndpoint;
+        };
+        self.exchange(local, (endpoint, Some(id)), notes, digest).await
+    }
+
+    /// Sends the copy to the first address of the request's host that takes the connection.
+    async fn deliver_to_authority(
+        &self,
+        cluster: &Cluster,
+        own: &OwnAuthority,
+        local: &LocalCluster,
+        notes: &Notes,
+        digest: Option<&RefCell<XxHash64>>,
+    ) -> Ended {
+        let outbound = self.installed.outbound(self.listener);
+        let authority = self.authority.as_deref().unwrap_or_default();
+        let found = own_authority::find_for_copy(&self.core, cluster, own, authority, outbound.is_some()).await;
+        let found = match found.and_then(|found| undeclared::permitted(outbound, found)) {
+            Ok(found) => found,
+            Err(ended) => {
+                if matches!(ended, Ended::NoEndpoint) {
+                    local.stats.upstream_cx_none_healthy.inc();
+                }
+                return ended;
+            }
+        };
+        let mut last = Ended::Unresolved;
+        for address in own_authority::addresses(&found) {
+            if let Some(before) = notes.endpoint.take() {
+                before.stats.rq_error.inc();
+            }
+            let endpoint = local.undeclared(*address, io::now());
+            last = self.exchange(local, (&endpoint, None), notes, digest).await;
+            if !matches!(last, Ended::ConnectFailed(_) | Ended::ConnectTimedOut) {
+                break;
+            }
+        }
+        last
     }
 
     /// Sends the copy, once more if the connection that it reused had just been closed.
     async fn exchange(
         &self,
         local: &LocalCluster,
-        (endpoint, id): (&Rc<LocalEndpoint>, EndpointId),
+        (endpoint, id): (&Rc<LocalEndpoint>, Option<EndpointId>),
         notes: &Notes,
         digest: Option<&RefCell<XxHash64>>,
     ) -> Ended {
+        notes.endpoint.replace(Some(endpoint.clone()));
+        notes.id.set(id);
         notes.active.replace(Some(Active::begin(local, endpoint)));
         let mut fresh = false;
         loop {
@@ -172,7 +246,7 @@ impl Shadow {
                 Err(ended) => return ended,
             };
             notes.connected.set(true);
-            local.report(Some(id), Outcome::Connected);
+            local.report(id, Outcome::Connected);
             local.stats.upstream_rq_total.inc();
             endpoint.stats.rq_total.inc();
             let reused = upstream.begin_request();
@@ -204,7 +278,7 @@ impl Shadow {
     ) -> Result<Box<Upstream>, Ended> {
         let name = match &local.shared.tls {
             None => None,
-            Some(tls) => Some(tls.name(self.host())?),
+            Some(tls) => Some(tls.name(self.authority.as_deref().unwrap_or_else(|| self.host()))?),
         };
         match local.admit(endpoint, name, fresh, &self.core.buffers) {
             Ok(Admitted::Now(upstream)) => Ok(upstream),
@@ -215,16 +289,14 @@ impl Shadow {
 
     /// The Host of the copy.
     fn host(&self) -> &[u8] {
-        header_lines(self.first.bytes())
-            .find(|(name, _)| name.eq_ignore_ascii_case(b"host"))
-            .map_or(&[], |(_, host)| host)
+        host_of(self.first.bytes())
     }
 
     /// Sends the copy on a connection while its answer is awaited. Returns also whether nothing of either is left on it.
     async fn carry(
         &self,
         upstream: &mut Upstream,
-        (local, id): (&LocalCluster, EndpointId),
+        (local, id): (&LocalCluster, Option<EndpointId>),
         notes: &Notes,
         digest: Option<&RefCell<XxHash64>>,
     ) -> (Ended, bool) {
@@ -267,7 +339,7 @@ impl Shadow {
     async fn answer(
         &self,
         (reader, buf): (&mut Reader, &mut Buf),
-        (local, id): (&LocalCluster, EndpointId),
+        (local, id): (&LocalCluster, Option<EndpointId>),
         notes: &Notes,
         digest: Option<&RefCell<XxHash64>>,
     ) -> (Ended, bool) {
@@ -285,7 +357,7 @@ impl Shadow {
             }
             buf.consume(head.len);
         }
-        local.report(Some(id), Outcome::Answered(head.status));
+        local.report(id, Outcome::Answered(head.status));
         let Ok(body) = framing::response_body(&head, buf.bytes(), self.method) else {
             return (Ended::UpstreamProtocol, false);
         };

@@ -15,6 +15,7 @@ use super::outlet::{self, Attempt, Going};
 use super::reply::Ended;
 use super::tunnel::{self, Ending, Meters, Until};
 use super::undeclared;
+use crate::base::endpoint::EndpointAddress;
 use crate::base::id::ListenerId;
 use crate::io::{self, Either, Timer, race};
 use crate::observe::access_log::{NoHeaders, Record};
@@ -40,7 +41,8 @@ struct Tale {
     failure: Cow<'static, str>,
     received: u64,
     sent: u64,
-    host: Option<SocketAddr>,
+    host: Option<EndpointAddress>,
+    connected: bool,
     own: Option<SocketAddr>,
     cluster: Box<str>,
 }
@@ -63,6 +65,7 @@ pub(super) async fn serve(
         received: 0,
         sent: 0,
         host: None,
+        connected: false,
         own: None,
         cluster: "".into(),
     };
@@ -83,7 +86,7 @@ pub(super) async fn serve(
     match outcome {
         Ok(outlet) => carry(&mut arrival, outlet, &stats, &mut tale).await,
         Err(ended) => {
-            if host.is_none() {
+            if tale.host.is_none() {
                 stats.downstream_cx_no_route.inc();
             }
             tell(&mut tale, &ended);
@@ -168,7 +171,7 @@ fn tell(tale: &mut Tale, ended: &Ended) {
 async fn carry(arrival: &mut Arrival, mut outlet: outlet::Outlet, stats: &Arc<TcpStats>, tale: &mut Tale) {
     let Arrival { core, reader, writer, entered, seen, .. } = arrival;
     let (upstream, cluster) = (&mut outlet.upstream, &outlet.stats);
-    tale.own = upstream.local();
+    (tale.connected, tale.own) = (true, upstream.local());
     let meters = Meters {
         up: [Some(&stats.downstream_cx_rx_bytes_total), Some(&cluster.upstream_cx_tx_bytes_total)],
         down: [Some(&stats.downstream_cx_tx_bytes_total), Some(&cluster.upstream_cx_rx_bytes_total)],
@@ -251,7 +254,8 @@ fn log(arrival: &Arrival, tale: &Tale, server_name: &str) {
         bytes_sent: tale.sent,
         duration,
         upstream_service_time: None,
-        upstream_host: tale.host,
+        upstream_host: tale.host.clone(),
+        upstream_connected: tale.connected,
         upstream_cluster: &tale.cluster,
         upstream_local: tale.own,
         downstream_local: arrival.local,

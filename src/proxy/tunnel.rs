@@ -28,7 +28,7 @@ pub(super) enum Until {
 }
 
 /// What counts the bytes of one direction as they pass.
-#[derive(Default, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Meters<'a> {
     /// From the client to the upstream.
     pub(super) up: [Option<&'a Counter>; 2],

@@ -14,7 +14,6 @@
 //! It must never know a client, a route, or what a request is.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -29,6 +28,7 @@ use super::pending::{self, Left, Queue};
 use super::pool::{Moved, Upstream};
 use super::shared::SharedCluster;
 use super::undeclared::Undeclared;
+use crate::base::endpoint::EndpointAddress;
 use crate::io::{self, Handle, ServerName, now};
 use crate::observe::stats::ClusterStats;
 use crate::plan::Cluster;
@@ -488,13 +488,12 @@ impl Admission {
     }
 
     /// A connection from another core, if the plan in force here has its endpoint.
-    fn arrive(&self, (address, moved): (SocketAddr, Moved)) -> Option<(Rc<LocalEndpoint>, Box<Upstream>)> {
+    fn arrive(&self, (address, moved): (EndpointAddress, Moved)) -> Option<(Rc<LocalEndpoint>, Box<Upstream>)> {
         if self.shared.borrow().tls.is_some() {
             return None; // it was opened by another plan
         }
-        let declared =
-            self.endpoints.borrow().iter().filter_map(Weak::upgrade).find(|known| known.address() == address);
-        let undeclared = || self.undeclared.borrow().upgrade()?.known_at(address);
+        let declared = self.endpoints.borrow().iter().filter_map(Weak::upgrade).find(|known| known.is_at(&address));
+        let undeclared = || self.undeclared.borrow().upgrade()?.known_at(address.ip()?);
         let endpoint = declared.or_else(undeclared)?;
         let upstream = Upstream::arrived(moved, self.stats.clone(), endpoint.stats.clone()).ok()?;
         Some((endpoint, upstream))

@@ -1,7 +1,6 @@
 //! Opening a connection to an endpoint, within the cluster's connect timeout.
 
 use std::io;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use super::installed::LocalEndpoint;
 use super::pool::Upstream;
 use super::secure::tls_error;
 use super::shared::SharedCluster;
+use crate::base::endpoint::EndpointAddress;
 use crate::io::{Conn, ServerName, TlsFailure, connect, now};
 use crate::observe::stats::ClusterStats;
 use crate::plan::{Cluster, Keepalive};
@@ -92,7 +92,7 @@ pub(super) async fn open_raw(
     stats.upstream_cx_total.inc();
     endpoint.stats.cx_total.inc();
     let (begun, address) = (now(), endpoint.address());
-    match ready((stats, shared), address, name.clone(), begun + terms.connect_timeout).await {
+    match ready((stats, shared), &address, name.clone(), begun + terms.connect_timeout).await {
         Ok(conn) => {
             let opened = now();
             let took = opened.duration_since(begun).as_millis();
@@ -117,7 +117,7 @@ pub(super) async fn open_raw(
 /// A connection over which requests can be sent.
 async fn ready(
     (stats, shared): (&ClusterStats, &SharedCluster),
-    address: SocketAddr,
+    address: &EndpointAddress,
     name: Option<ServerName<'static>>,
     deadline: Instant,
 ) -> Result<Conn, ConnectError> {

@@ -5,13 +5,13 @@
 //! died, gives its permit back as it is dropped; who waits asks again in time.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use super::admission::Admission;
 use super::pool::Moved;
+use crate::base::endpoint::EndpointAddress;
 use crate::io::{BufPool, Ringer};
 use crate::policy::permits::Breaker;
 
@@ -26,7 +26,7 @@ pub struct Letter {
 #[derive(Debug)]
 pub(super) enum Says {
     /// Here is a permit, and the connection that it is for if the connection could be moved.
-    Have(Loose, Option<Box<(SocketAddr, Moved)>>),
+    Have(Loose, Option<Box<(EndpointAddress, Moved)>>),
     /// This core waits for one.
     Want { core: usize },
 }

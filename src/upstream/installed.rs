@@ -17,6 +17,7 @@ use super::health::{Avoid, LocalHealth};
 use super::pool::{Closed, Idle, Upstream};
 use super::shared::{SharedCluster, SharedClusters};
 use super::undeclared::Undeclared;
+use crate::base::endpoint::EndpointAddress;
 use crate::base::id::{ClusterId, EndpointId, ListenerId};
 use crate::base::rng::Rng;
 use crate::io::{self, BufPool, ServerName};
@@ -212,7 +213,7 @@ pub struct LocalCluster {
 #[derive(Debug)]
 pub struct LocalEndpoint {
     /// Where it is. One that is known by its name moves with that.
-    address: Cell<SocketAddr>,
+    address: RefCell<EndpointAddress>,
     /// This core's counters of the endpoint; its active requests are what LEAST_REQUEST compares.
     pub stats: Arc<EndpointStats>,
     /// When it came into its cluster, for `warmup`.
@@ -251,13 +252,13 @@ impl LocalCluster {
             .map(|(at, member)| {
                 // What was agreed on with other settings is not what these ask for.
                 let kept = old.filter(|old| old.plan.tls == cluster.tls).and_then(|old| {
-                    let place = old.plan.place_before(cluster, member.address)?;
+                    let place = old.plan.place_before(cluster, &member.address)?;
                     let kept = old.endpoints.get(place)?;
-                    kept.address.set(member.address);
+                    kept.move_to(&member.address);
                     Some(kept.clone())
                 });
                 let stats = || endpoint_stats.get(at).cloned().unwrap_or_default();
-                kept.unwrap_or_else(|| LocalEndpoint::new(member.address, stats(), now, false))
+                kept.unwrap_or_else(|| LocalEndpoint::new(member.address.clone(), stats(), now, false))
             })
             .collect();
         let members: Vec<Member> = cluster
@@ -368,10 +369,10 @@ impl LocalCluster {
 }
 
 impl LocalEndpoint {
-    pub(super) fn new(address: SocketAddr, stats: Arc<EndpointStats>, since: Instant, limited: bool) -> Rc<Self> {
+    pub(super) fn new(address: EndpointAddress, stats: Arc<EndpointStats>, since: Instant, limited: bool) -> Rc<Self> {
         let (idle, gone, limited) = (RefCell::default(), Cell::new(false), Cell::new(limited));
         Rc::new(Self {
-            address: Cell::new(address),
+            address: RefCell::new(address),
             stats,
             since,
             idle,
@@ -384,8 +385,17 @@ impl LocalEndpoint {
 
     /// Where it is.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address.get()
+    pub fn address(&self) -> EndpointAddress {
+        self.address.borrow().clone()
+    }
+
+    /// Whether it is there.
+    pub(super) fn is_at(&self, address: &EndpointAddress) -> bool {
+        *self.address.borrow() == *address
+    }
+
+    fn move_to(&self, address: &EndpointAddress) {
+        self.address.borrow_mut().clone_from(address);
     }
 
     /// Requests in line for a connection to it, but for those whose connection is on its way.
@@ -498,7 +508,7 @@ mod tests {
     fn cluster(ports: &[u16]) -> Cluster {
         let endpoints = ports.iter().map(|port| Endpoint { address: ([10, 0, 0, 1], *port).into(), weight: 1 });
         let endpoints: Vec<Endpoint> = endpoints.collect();
-        let members: Vec<_> = endpoints.iter().map(|endpoint| (endpoint.address, endpoint.weight)).collect();
+        let members: Vec<_> = endpoints.iter().map(|endpoint| (endpoint.address.clone(), endpoint.weight)).collect();
         Cluster::new("c", Spread::even(Policy::RoundRobin, None, &members), endpoints, Duration::from_secs(10))
     }
 
@@ -568,7 +578,7 @@ mod tests {
         assert_eq!((gone(&old), gone(&new)), (vec![true, false], vec![false, false]));
         let addresses = |installed: &Installed| -> Vec<u16> {
             let (cluster, _) = installed.cluster(ClusterId(0)).expect("it is there");
-            cluster.endpoints.iter().map(|member| member.address.port()).collect()
+            cluster.endpoints.iter().filter_map(|member| Some(member.address.ip()?.port())).collect()
         };
         assert_eq!(
             (addresses(&old), addresses(&new)),

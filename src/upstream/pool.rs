@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use super::admission::{Listed, Permit, Place};
 use super::connect::Terms;
+use crate::base::endpoint::EndpointAddress;
 use crate::io::{Buf, BufPool, Conn, Handle, Parked, Reader, ServerName, Writer};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 
@@ -43,7 +44,7 @@ pub struct Upstream {
     pub buf: Buf,
     /// For ending whatever is in flight.
     pub handle: Handle,
-    peer: SocketAddr,
+    peer: EndpointAddress,
     /// Over TLS, who the server has proved to be.
     name: Option<ServerName<'static>>,
     local: Option<SocketAddr>,
@@ -66,7 +67,7 @@ struct Life {
 #[derive(Debug)]
 pub(super) struct Moved {
     socket: Parked,
-    peer: SocketAddr,
+    peer: EndpointAddress,
     life: Life,
 }
 
@@ -74,7 +75,7 @@ impl Upstream {
     pub(super) fn new(
         conn: Conn,
         terms: &Terms,
-        to: (SocketAddr, Option<ServerName<'static>>),
+        to: (EndpointAddress, Option<ServerName<'static>>),
         opened: Instant,
         cluster: Arc<ClusterStats>,
         endpoint: Arc<EndpointStats>,
@@ -86,7 +87,7 @@ impl Upstream {
 
     fn over(
         conn: Conn,
-        (peer, name): (SocketAddr, Option<ServerName<'static>>),
+        (peer, name): (EndpointAddress, Option<ServerName<'static>>),
         life: Life,
         cluster: Arc<ClusterStats>,
         endpoint: Arc<EndpointStats>,
@@ -141,8 +142,8 @@ impl Upstream {
 
     /// Whom it goes to.
     #[must_use]
-    pub fn peer(&self) -> SocketAddr {
-        self.peer
+    pub fn peer(&self) -> &EndpointAddress {
+        &self.peer
     }
 
     /// Our address on this connection.

@@ -82,7 +82,7 @@ fn health(cluster: &Cluster, old: Option<(&Cluster, &SharedCluster)>) -> Option<
         return Some((Arc::new(health), cluster.endpoints.iter().map(|_| Arc::default()).collect()));
     };
     let places: Vec<Option<usize>> =
-        cluster.endpoints.iter().map(|member| was.place_before(cluster, member.address)).collect();
+        cluster.endpoints.iter().map(|member| was.place_before(cluster, &member.address)).collect();
     let mut stays = vec![false; shared.endpoints.len()];
     places.iter().flatten().for_each(|place| {
         if let Some(stays) = stays.get_mut(*place) {
@@ -115,7 +115,7 @@ mod tests {
     fn cluster(connections: Option<u32>, ports: &[u16]) -> Cluster {
         let endpoints = ports.iter().map(|port| Endpoint { address: ([10, 0, 0, 1], *port).into(), weight: 1 });
         let endpoints: Vec<Endpoint> = endpoints.collect();
-        let members: Vec<_> = endpoints.iter().map(|endpoint| (endpoint.address, endpoint.weight)).collect();
+        let members: Vec<_> = endpoints.iter().map(|endpoint| (endpoint.address.clone(), endpoint.weight)).collect();
         let spread = Spread::even(Policy::RoundRobin, None, &members);
         let cluster = Cluster::new("c", spread, endpoints, Duration::from_secs(10));
         let limits = BreakerLimits { connections, ..BreakerLimits::default() };

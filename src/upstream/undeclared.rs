@@ -29,7 +29,9 @@ impl Undeclared {
         let mut endpoints = self.known.borrow_mut();
         endpoints
             .entry(address)
-            .or_insert_with(|| LocalEndpoint::new(address, Arc::<EndpointStats>::default(), now, self.limited.get()))
+            .or_insert_with(|| {
+                LocalEndpoint::new(address.into(), Arc::<EndpointStats>::default(), now, self.limited.get())
+            })
             .clone()
     }
 

@@ -339,6 +339,12 @@ fn sidecars() {
     let sidecar = |spec: &str| istio("Sidecar", "s", spec);
     check(&[
         (sidecar("{egress: [{hosts: ['./*', 'istio-system/*', '*/a.com', '~/*', '~far/b.com']}]}"), &[]),
+        (
+            sidecar("{outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}}"),
+            &[
+                "4: Sidecar/default/s: spec.outboundTrafficPolicy.mode: is a mode of MeshConfig only (write it under the Proxy's spec.meshConfig, or ALLOW_ANY here)",
+            ],
+        ),
         (sidecar("{}"), &[r#"4: Sidecar/default/s: spec: is empty (write "egress" or "outboundTrafficPolicy")"#]),
         (
             sidecar("{outboundTrafficPolicy: {}, workloadSelector: {}}"),

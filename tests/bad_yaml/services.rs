@@ -1,7 +1,8 @@
 //! Services, workloads and the Proxy.
 
 use super::{
-    both, check, destination, gateway, proxy, rule, service, service_entry, virtual_service_spec, workload_entry,
+    both, check, destination, destination_rule, gateway, proxy, rule, service, service_entry, virtual_service_spec,
+    workload_entry,
 };
 
 #[test]
@@ -68,6 +69,26 @@ fn service_and_workload_entries() {
                 r#"4: ServiceEntry/default/s: spec.addresses[0]: "10.0.0.0/33" is not an address or a subnet (write it like 10.0.0.0/8)"#,
                 "4: ServiceEntry/default/s: spec: several hosts share port 80, where nothing tells them apart (write a ServiceEntry for each host)",
             ],
+        ),
+        (
+            service_entry(
+                "{hosts: [a.com], resolution: STATIC, ports: [{number: 443, name: a, protocol: HTTPS}], subjectAltNames: ['a@b.com', a.com]}",
+            ),
+            &[
+                r#"4: ServiceEntry/default/s: spec.subjectAltNames[0]: "a@b.com" is not a name that a certificate can be verified for (write a host name, an IP address or a URI)"#,
+                "4: ServiceEntry/default/s: spec.subjectAltNames: warning: no DestinationRule has connections to a.com secured: no effect (write trafficPolicy.tls with mode SIMPLE in one)",
+            ],
+        ),
+        (
+            both(
+                &service_entry(
+                    "{hosts: [a.com], resolution: STATIC, ports: [{number: 443, name: a, protocol: HTTPS}], subjectAltNames: [a.com]}",
+                ),
+                &destination_rule(
+                    "{host: a.com, trafficPolicy: {portLevelSettings: [{port: {number: 443}, tls: {mode: SIMPLE}}]}}",
+                ),
+            ),
+            &[],
         ),
         (
             service_entry("{hosts: [a.com], resolution: STATIC, ports: [{number: 80, name: a}]}"),
@@ -223,10 +244,18 @@ fn where_requests_say_themselves_where_they_go() {
         (at("[g, mesh]", "match: [{gateways: [mesh]}]"), &[any_port]),
         (at("[mesh]", "match: [{uri: {prefix: /a}}]"), &[any_port]),
         (both(&destination("{host: '*.example.net'}"), &dynamic), &[]),
+        (both(&both(&rule("mirror: {host: '*.example.net'}"), &dynamic), &proxy("{mirrorHostSuffix: ''}")), &[]),
         (
-            both(&both(&rule("mirror: {host: '*.example.net'}"), &dynamic), &proxy("{mirrorHostSuffix: ''}")),
+            both(&rule("mirror: {host: '*.example.net'}"), &dynamic),
             &[
-                "8: VirtualService/default/v: spec.http[0].mirror.host: *.example.net has no endpoints of its own: to mirror to where requests say is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                r#"8: VirtualService/default/v: spec.http[0].mirror.host: warning: *.example.net has no endpoints of its own: copies go to the host that the request names, and have "-shadow" after its name in their Host (write the Proxy's mirrorHostSuffix: "")"#,
+                r#"8: VirtualService/default/v: spec.http[0].mirror: note: copies have "-shadow" after the name in their Host (where the mirror routes by Host, write the Proxy's mirrorHostSuffix: "")"#,
+            ],
+        ),
+        (
+            both(&both(&rule("mirror: {host: out.example.net}"), &own), &proxy("{mirrorHostSuffix: ''}")),
+            &[
+                r#"8: VirtualService/default/v: spec.http[0].mirror.host: out.example.net has resolution NONE: at a gateway that is no address, and its requests would come back to it (write "resolution: DNS" in ServiceEntry/default/s)"#,
             ],
         ),
     ]);
@@ -341,7 +370,7 @@ fn the_proxy() {
         ),
         (
             proxy(
-                "{meshConfig: {accessLogEncoding: JSON, connectTimeout: 2h, outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}, enableTracing: true, defaultConfig: {concurrency: -1, drainDuration: 5, statusPort: 15020}}}",
+                "{meshConfig: {accessLogEncoding: JSON, connectTimeout: 2h, outboundTrafficPolicy: {mode: ALLOW_ALL, tls: {}}, enableTracing: true, defaultConfig: {concurrency: -1, drainDuration: 5, statusPort: 15020}}}",
             ),
             &[
                 r#"4: Proxy/default/edge: spec.meshConfig.enableTracing: "enableTracing" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
@@ -349,7 +378,8 @@ fn the_proxy() {
                 "4: Proxy/default/edge: spec.meshConfig.defaultConfig.concurrency: must be between 0 and 8192, not -1",
                 "4: Proxy/default/edge: spec.meshConfig.defaultConfig.drainDuration: must be a duration, not a number (give it a unit: 5s)",
                 "4: Proxy/default/edge: spec.meshConfig.connectTimeout: must be at most 1h",
-                "4: Proxy/default/edge: spec.meshConfig.outboundTrafficPolicy.mode: outboundTrafficPolicy ALLOW_ANY_DYNAMIC_DNS is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                r#"4: Proxy/default/edge: spec.meshConfig.outboundTrafficPolicy.tls: "tls" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"4: Proxy/default/edge: spec.meshConfig.outboundTrafficPolicy.mode: "ALLOW_ALL" is not one of ALLOW_ANY, REGISTRY_ONLY, ALLOW_ANY_DYNAMIC_DNS (did you mean "ALLOW_ANY"?)"#,
             ],
         ),
         (

@@ -206,6 +206,17 @@ fn the_mesh_gateway() {
                 r#"4: VirtualService/default/v: spec.http: note: has no rule for the rest: requests to these hosts that match none get 404 (end with a rule without "match" to pass them on)"#,
             ],
         ),
+        // Every HTTP port that the host has is asked for: there is no rest.
+        (
+            with(&format!("{{hosts: [web], http: [{{match: [{{port: 80}}, {{port: 81}}, {{port: 82}}], {TO_WEB}}}]}}")),
+            &[],
+        ),
+        (
+            with(&format!("{{hosts: [web], http: [{{match: [{{port: 80}}, {{port: 81}}], {TO_WEB}}}]}}")),
+            &[
+                r#"4: VirtualService/default/v: spec.http: note: has no rule for the rest: requests to these hosts that match none get 404 (end with a rule without "match" to pass them on)"#,
+            ],
+        ),
         (
             with("{hosts: [far.com], http: [{redirect: {uri: /}}]}"),
             &[

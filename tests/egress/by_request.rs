@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::name_server::{NameServer, Says};
 use crate::support::client::{Client, once};
+use crate::support::origin::Origin;
 use crate::support::ports;
-use crate::support::ringway::{Driver, Setup};
+use crate::support::ringway::{Driver, Ringway, Setup};
 use crate::support::wait::eventually;
 use crate::{answering, asking, echoing, finish, get, on_each_driver, who};
 
@@ -14,7 +15,11 @@ on_each_driver!(
     hosts_that_are_their_own_address,
     hosts_of_a_wildcard,
     a_wildcard_at_a_gateway,
+    copies_go_to_the_host_of_the_request,
+    copies_of_a_gateway,
+    copies_that_go_nowhere,
     a_host_that_nobody_declared,
+    a_host_that_nobody_declared_by_its_name,
     a_name_that_comes_back_to_us,
     a_sidecar_says_what_there_is,
 );
@@ -124,6 +129,129 @@ spec:
     finish(ringway);
 }
 
+/// Everything for any host under `example.com` goes to a service of the tests, and what these fields say besides.
+fn copied(origin: u16, gateway: &str, fields: &str) -> String {
+    format!(
+        "---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: main}}
+spec:
+  hosts: [main.internal]
+  resolution: STATIC
+  ports: [{{number: 80, name: http, protocol: HTTP, targetPort: {origin}}}]
+  endpoints: [{{address: 127.0.0.1}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: copied}}
+spec:
+  hosts: ['*.example.com']
+  gateways: [{gateway}]
+  http:
+  - route: [{{destination: {{host: main.internal}}}}]
+    mirror: {{host: '*.example.com'}}
+    {fields}
+"
+    )
+}
+
+fn ok() -> Origin {
+    Origin::replying("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+}
+
+/// The host that the request names gets a copy, with the suffix in its Host or without; at the mesh also with `resolution:
+/// NONE`.
+fn copies_go_to_the_host_of_the_request(driver: Driver) {
+    for (suffix, resolution) in [("-shadow", "DYNAMIC_DNS"), ("", "DYNAMIC_DNS"), ("", "NONE")] {
+        let port = ports::free();
+        let (main, mirror) = (ok(), echoing("127.0.0.2", port));
+        let server = NameServer::start();
+        // The first address takes no connection.
+        server.at("a.example.com", &["127.0.0.9", "127.0.0.2"]);
+        let number = if resolution == "NONE" { port } else { 80 };
+        let yaml = format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: wild}}\nspec: {{hosts: \
+             ['*.example.com'], resolution: {resolution}, ports: [{{number: {number}, name: http, protocol: HTTP, \
+             targetPort: {port}}}]}}\n"
+        ) + &copied(main.port(), "mesh", "");
+        let suffixed = format!("\"{suffix}\"");
+        let ringway = asking(driver, &server, "REGISTRY_ONLY").spec("mirrorHostSuffix", &suffixed).yaml(yaml).start();
+        let host = format!("A.example.com:{number}");
+        for _ in 0..2 {
+            assert_eq!(get(&ringway, &host).status, 200);
+        }
+        let copies = eventually("two copies", || (mirror.requests().len() == 2).then(|| mirror.requests()));
+        assert_eq!(copies[1].header("host"), Some(format!("A.example.com{suffix}:{number}").as_str()));
+        assert_eq!(copies[1].header("x-envoy-internal"), Some("true"));
+        assert_eq!(main.requests().len(), 2);
+        assert_eq!(server.asked("a.example.com-shadow"), 0);
+        let cluster = format!("cluster.outbound|{number}||*.example.com");
+        eventually("its statistics", || {
+            (ringway.stat(&format!("{cluster}.internal.upstream_rq_200")) == 2).then_some(())
+        });
+        finish(ringway);
+    }
+}
+
+/// Only that a client connected to a gateway says nothing, and there `resolution: NONE` is refused (`bad_yaml`).
+fn copies_of_a_gateway(driver: Driver) {
+    let port = ports::free();
+    let (main, mirror) = (ok(), echoing("127.0.0.2", port));
+    let server = NameServer::start();
+    server.at("a.example.com", &["127.0.0.2"]);
+    let gateway = "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: egress}\nspec: {servers: \
+                   [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}\n";
+    let yaml = wildcard(port) + gateway + &copied(main.port(), "egress", "");
+    let ringway = asking(driver, &server, "REGISTRY_ONLY").yaml(yaml).start();
+    let ask = "GET /x HTTP/1.1\r\nHost: a.example.com\r\nConnection: close\r\n\r\n";
+    assert_eq!(once(ringway.address(), ask).status, 200);
+    let copies = eventually("a copy", || Some(mirror.requests()).filter(|copies| copies.len() == 1));
+    assert_eq!(copies[0].header("host"), Some("a.example.com-shadow"));
+    finish(ringway);
+}
+
+/// Hosts that are not the ServiceEntry's, that nobody knows, that do not answer, and that are the proxy: nobody notices but the
+/// mirror's own statistics.
+fn copies_that_go_nowhere(driver: Driver) {
+    let port = ports::free();
+    let main = ok();
+    let server = NameServer::start();
+    server.at("refuses.example.com", &["127.0.0.9"]);
+    server.at("us.example.com", &["127.0.0.1"]);
+    server.says("silent.example.com", Says::Silence);
+    let entry = wildcard(port);
+    let yaml = entry.clone() + &copied(main.port(), "mesh", "rewrite: {authority: other.example.net}");
+    let cluster = "cluster.outbound|80||*.example.com";
+    let ringway = asking(driver, &server, "REGISTRY_ONLY").yaml(yaml).start();
+    assert_eq!(get(&ringway, "a.example.com").status, 200);
+    let stat = |ringway: &Ringway, name: &str| ringway.stat(&format!("{cluster}.{name}"));
+    eventually("an end", || (stat(&ringway, "internal.upstream_rq_503") == 1).then_some(()));
+    assert_eq!(stat(&ringway, "upstream_cx_none_healthy"), 1, "what it was rewritten to is not its host");
+    assert_eq!(server.asked("other.example.net"), 0);
+    finish(ringway);
+
+    let yaml = entry + &copied(main.port(), "mesh", "timeout: 2s");
+    let ringway = asking(driver, &server, "REGISTRY_ONLY").yaml(yaml).start();
+    for name in ["refuses", "nobody", "silent"] {
+        let began = Instant::now();
+        assert_eq!(get(&ringway, &format!("{name}.example.com")).status, 200);
+        assert!(began.elapsed() < Duration::from_secs(1), "nobody waits for a copy: {:?}", began.elapsed());
+    }
+    eventually("three ends", || (stat(&ringway, "internal.upstream_rq_503") == 3).then_some(()));
+    assert_eq!(stat(&ringway, "upstream_cx_connect_fail"), 1);
+    finish(ringway);
+
+    let own = ports::free();
+    let entry = wildcard(own);
+    let yaml = entry + &copied(main.port(), "mesh", "");
+    let ringway = asking(driver, &server, "REGISTRY_ONLY").mesh_at(ports::loopback(own)).yaml(yaml).start();
+    assert_eq!(get(&ringway, "us.example.com").status, 200);
+    eventually("an end", || (stat(&ringway, "internal.upstream_rq_502") == 1).then_some(()));
+    assert_eq!(main.requests().iter().filter(|request| request.header("x-envoy-internal").is_some()).count(), 0);
+    finish(ringway);
+}
+
 /// ALLOW_ANY: by the same name servers.
 fn a_host_that_nobody_declared(driver: Driver) {
     let port = ports::free();
@@ -142,23 +270,45 @@ fn a_host_that_nobody_declared(driver: Driver) {
     finish(ringway);
 }
 
+/// ALLOW_ANY_DYNAMIC_DNS: the same for applications that say themselves where they want to go, under another name. What
+/// comes of redirected connections is in `tests/sidecar`.
+fn a_host_that_nobody_declared_by_its_name(driver: Driver) {
+    let port = ports::free();
+    let origin = echoing("127.0.0.2", port);
+    let server = NameServer::start();
+    server.at("a.example.com", &["127.0.0.9", "127.0.0.2"]);
+    let ringway = asking(driver, &server, "ALLOW_ANY_DYNAMIC_DNS").start();
+    assert_eq!(answering(&ringway, &format!("a.example.com:{port}"), 5), ["127.0.0.2"]);
+    assert_eq!(origin.accepted(), 1, "one connection for five requests in turn");
+    assert_eq!(who(&get(&ringway, &format!("127.0.0.2:{port}"))), "127.0.0.2", "an address is its own");
+    let line = ringway.logged(&["\"127.0.0.2", "GET /x"]);
+    assert!(line.contains(&format!("\"127.0.0.2:{port}\" AllowAnyDynamicDNSCluster ")), "{line}");
+    assert!(line.ends_with(" allow_any_dynamic_dns"), "{line}");
+    assert_eq!(get(&ringway, "nobody.example.com").status, 503);
+    ringway.logged(&["nobody.example.com", " 503 DF "]);
+    assert_eq!(ringway.stat("cluster.AllowAnyDynamicDNSCluster.upstream_rq_200"), 6);
+    finish(ringway);
+}
+
 /// A name that means this process, and one that changes its mind: it is asked about, looked at, and then connected to
 /// where it was looked at.
 fn a_name_that_comes_back_to_us(driver: Driver) {
     let server = NameServer::start();
     server.at("us.example.com", &["127.0.0.1"]);
-    let ringway = asking(driver, &server, "ALLOW_ANY").start();
-    let own = ringway.mesh().port();
-    let mut client = Client::connect(ringway.mesh());
-    for _ in 0..3 {
-        let response = client.ask(format!("GET /loop HTTP/1.1\r\nHost: us.example.com:{own}\r\n\r\n"));
-        assert!(response.status >= 500, "{response:?}");
+    for mode in ["ALLOW_ANY", "ALLOW_ANY_DYNAMIC_DNS"] {
+        let ringway = asking(driver, &server, mode).start();
+        let own = ringway.mesh().port();
+        let mut client = Client::connect(ringway.mesh());
+        for _ in 0..3 {
+            let response = client.ask(format!("GET /loop HTTP/1.1\r\nHost: us.example.com:{own}\r\n\r\n"));
+            assert!(response.status >= 500, "{response:?}");
+        }
+        drop(client);
+        eventually("the log", || {
+            (ringway.log().iter().filter(|line| line.contains("GET /loop")).count() == 3).then_some(())
+        });
+        finish(ringway);
     }
-    drop(client);
-    eventually("the log", || {
-        (ringway.log().iter().filter(|line| line.contains("GET /loop")).count() == 3).then_some(())
-    });
-    finish(ringway);
 }
 
 fn a_sidecar_says_what_there_is(driver: Driver) {

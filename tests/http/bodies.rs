@@ -214,5 +214,7 @@ fn a_chunked_upload_that_goes_wrong_is_refused(driver: Driver) {
     }
     let requests = bench.origin.requests();
     assert!(requests.iter().all(|request| !request.body.complete), "{requests:?}");
+    let line = bench.ringway.logged(&[" 400 DPE "]);
+    assert!(line.contains(r#""POST /x HTTP/1.1" 400 DPE http1.codec_error"#), "the head was understood: {line}");
     bench.finish();
 }

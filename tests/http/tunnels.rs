@@ -12,6 +12,7 @@ use crate::{Bench, get, on_each_driver};
 on_each_driver![
     bytes_go_both_ways,
     bytes_sent_along_with_the_upgrade_arrive,
+    bytes_are_counted_from_the_first,
     the_end_of_either_side_ends_the_other,
     an_origin_may_refuse,
     another_upgrade_is_refused,
@@ -84,6 +85,27 @@ fn bytes_sent_along_with_the_upgrade_arrive(driver: Driver) {
     assert_eq!(client.response().status, 101);
     assert_eq!(client.raw(5), b"early");
     drop(client);
+    bench.finish();
+}
+
+fn bytes_are_counted_from_the_first(driver: Driver) {
+    let bench = Bench::new(
+        driver,
+        Origin::start(|peer| {
+            let Some(head) = peer.head()? else { return Ok(()) };
+            let none = Body { bytes: Vec::new(), framing: Framing::None, complete: true, trailers: Vec::new() };
+            peer.record(head, none);
+            peer.send(format!("{SWITCH}hello"))?;
+            echo(peer)
+        }),
+    );
+    let mut client = open(&bench);
+    assert_eq!(client.raw(5), b"hello", "it comes along with the 101");
+    client.send("1234567");
+    assert_eq!(client.raw(7), b"1234567");
+    drop(client);
+    let line = bench.ringway.logged(&["GET /ws"]);
+    assert!(line.contains(r#" 101 DC downstream_remote_disconnect - "-" 7 12 "#), "{line}");
     bench.finish();
 }
 

@@ -370,6 +370,7 @@ fn any_protocol_is_redirected() {
         let start = |mode: &str| {
             spaces.in_app(|| {
                 let setup = as_group(driver).gateway_ports(&[]).mesh(mode).mesh_at(mesh());
+                let setup = setup.spec("dns", "{hosts: {new.example.com: [10.77.1.1]}}");
                 setup.mesh_config("protocolDetectionTimeout", "200ms").yaml(bytes_services()).start()
             })
         };
@@ -450,6 +451,21 @@ fn any_protocol_is_redirected() {
         let log = stopped(&spaces, &spaces.app, sidecar);
         let blocked = log.iter().find(|line| line.contains(" 10.77.1.1:7001 ")).expect("a line");
         assert!(blocked.contains("] \"- - -\" 0 UH ") && blocked.contains(" \"-\" BlackHoleCluster "), "{blocked}");
+
+        let sidecar = start("ALLOW_ANY_DYNAMIC_DNS");
+        spaces.in_app(|| {
+            // HTTP goes to its Host, wherever it was sent; everything else to where it was sent.
+            let sent = ["--resolve", "new.example.com:7004:10.99.1.2", "http://new.example.com:7004/"];
+            assert_eq!(curl(&sent), "elsewhere for new.example.com:7004\n200");
+            assert_eq!(talk(address("10.77.1.1", 7001)), "HELLO THERE");
+        });
+        let log = stopped(&spaces, &spaces.app, sidecar);
+        let line = log.iter().find(|line| line.contains("new.example.com")).expect("a line");
+        assert!(
+            line.contains("\"10.77.1.1:7004\" AllowAnyDynamicDNSCluster ") && line.contains(" 10.99.1.2:7004 "),
+            "{line}"
+        );
+        assert!(log.iter().any(|line| line.contains("\"10.77.1.1:7001\" PassthroughCluster ")), "{log:?}");
     }
     drop(servers);
 }

@@ -8,7 +8,12 @@ use crate::support::ports;
 use crate::support::ringway::{Driver, Ringway, Setup};
 use crate::{finish, on_each_driver, sidecar};
 
-on_each_driver![authorities_that_cannot_be_meant, an_open_listener_lends_no_loopback, the_listener_itself];
+on_each_driver![
+    authorities_that_cannot_be_meant,
+    an_open_listener_lends_no_loopback,
+    the_listener_itself,
+    a_name_with_many_addresses_costs_a_few_attempts,
+];
 
 /// Status and details of the answer to these bytes.
 #[track_caller]
@@ -131,5 +136,28 @@ fn the_listener_itself(driver: Driver) {
     client.send(format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\n", ringway.mesh()));
     assert_eq!(client.response().status, 502);
     client.expect_closed();
+    finish(ringway);
+}
+
+/// Whoever answers for a name says how many addresses it has; a request must not wait for each of them.
+fn a_name_with_many_addresses_costs_a_few_attempts(driver: Driver) {
+    let addresses: Vec<String> = (1..=100).map(|at| format!("127.0.1.{at}")).collect();
+    let hosts = format!("{{hosts: {{many.example.com: [{}]}}}}", addresses.join(", "));
+    let ringway = Setup::new(driver).gateway_ports(&[]).mesh("ALLOW_ANY").spec("dns", &hosts).start();
+    let authority = format!("many.example.com:{}", ports::free());
+    for (requests, bytes) in [
+        format!("GET / HTTP/1.1\r\nHost: {authority}\r\n\r\n"),
+        format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        assert_eq!(once(ringway.mesh(), bytes).status, 503, "{bytes:?}");
+        assert_eq!(
+            ringway.sum_of("PassthroughCluster.upstream_cx_connect_fail"),
+            4 * (requests as u64 + 1),
+            "{bytes:?}"
+        );
+    }
     finish(ringway);
 }

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "every test binary uses its own part of this module")]
 
 use std::io::{self, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use rcgen::{
@@ -159,8 +159,17 @@ impl Tls {
 
     /// Makes an origin of a script for its connections after their handshakes.
     pub(crate) fn origin(&self, script: impl Fn(&mut TlsPeer<'_>) -> io::Result<()> + Send + Sync + 'static) -> Origin {
+        self.origin_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), script)
+    }
+
+    /// As [`Tls::origin`], at an address of its own.
+    pub(crate) fn origin_at(
+        &self,
+        address: SocketAddr,
+        script: impl Fn(&mut TlsPeer<'_>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Origin {
         let tls = self.clone();
-        Origin::start(move |peer| {
+        Origin::start_at(address, move |peer| {
             let mut peer = tls.accept(peer)?;
             script(&mut peer)?;
             peer.goodbye()

@@ -11,6 +11,7 @@ on_each_driver![
     a_certificate_of_an_unknown_authority_is_refused,
     a_revoked_certificate_is_refused,
     names_in_place_of_the_host,
+    names_of_the_service,
     the_name_that_is_asked_for,
     an_address_is_a_name_of_its_own,
     anyone_is_trusted_on_demand,
@@ -120,6 +121,38 @@ fn names_in_place_of_the_host(driver: Driver) {
     let bench = Bench::new(driver, Tls::new(&authority.issue(&[HOST])).echo(), &settings);
     bench.refuses("verify_SAN_list");
     bench.finish();
+}
+
+/// `subjectAltNames` of a ServiceEntry count where the rule has none.
+fn names_of_the_service(driver: Driver) {
+    let (files, authority) = (Files::new(), Authority::new("ca"));
+    let own = authority.issue(&["a.internal", "spiffe://cluster.local/ns/x/sa/y"]);
+    for (of_service, of_rule, taken) in [
+        ("['spiffe://cluster.local/ns/x/sa/y']", "", true),
+        ("[b.internal]", "", false),
+        ("[b.internal]", ", subjectAltNames: [a.internal]", true),
+        ("[a.internal]", ", subjectAltNames: [b.internal]", false),
+        ("[]", ", sni: a.internal", true),
+    ] {
+        let origin = Tls::new(&own).echo();
+        let service = format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: s}}\nspec: {{hosts: \
+             [s.internal], resolution: STATIC, ports: [{{number: 443, name: p, protocol: HTTPS, targetPort: {}}}], \
+             endpoints: [{{address: 127.0.0.1}}], subjectAltNames: {of_service}}}\n---\napiVersion: \
+             networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: a}}\nspec: {{hosts: [{HOST}], gateways: \
+             [edge], http: [{{route: [{{destination: {{host: s.internal}}}}]}}]}}\n---\napiVersion: \
+             networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: s}}\nspec: {{host: s.internal, \
+             trafficPolicy: {{tls: {{mode: SIMPLE, {}{of_rule}}}}}}}\n",
+            origin.port(),
+            files.trust(&authority),
+        );
+        let bench = Bench::with(driver, origin, |setup| setup.yaml(service));
+        match taken {
+            true => assert_eq!(bench.client().ask(get("/x")).status, 200, "{of_service} {of_rule}"),
+            false => bench.refuses("verify_SAN_list"),
+        }
+        bench.finish();
+    }
 }
 
 fn the_name_that_is_asked_for(driver: Driver) {

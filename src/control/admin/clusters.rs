@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::ejections::Health;
-use super::{Arguments, State, address, json_page, refuse};
+use super::{Arguments, State, endpoint_address, json_page, refuse};
 use crate::httpd::{Request, Response};
 use crate::observe::stats::Registry;
 use crate::plan::{Cluster, Endpoint};
@@ -56,7 +56,7 @@ pub(super) fn clusters(request: &Request, state: &State) -> Result<Response, Res
 
 /// The counters and gauges of an endpoint, in Envoy's order.
 fn numbers(cluster: &str, endpoint: &Endpoint, registry: &Registry) -> [(&'static str, u64); 8] {
-    let totals = registry.endpoint_totals(cluster, endpoint.address);
+    let totals = registry.endpoint_totals(cluster, &endpoint.address);
     [
         ("cx_active", totals.cx_active),
         ("cx_connect_fail", totals.cx_connect_fail),
@@ -95,7 +95,7 @@ fn write_text(
     }
     writeln!(text, "{name}::added_via_api::false")?;
     for (number, endpoint) in cluster.endpoints.iter().enumerate() {
-        let address = endpoint.address;
+        let address = &endpoint.address;
         let health = Health::of(shared, number);
         for (field, value) in numbers(name, endpoint, registry).into_iter().chain(health.numbers()) {
             writeln!(text, "{name}::{address}::{field}::{value}")?;
@@ -135,7 +135,7 @@ fn status(cluster: &Cluster, shared: Option<&SharedCluster>, registry: &Registry
             stat
         });
         let mut host = json!({
-            "address": address(endpoint.address),
+            "address": endpoint_address(&endpoint.address),
             "stats": stats.collect::<Vec<_>>(),
             "health_status": {"eds_health_status": "HEALTHY"},
             "weight": endpoint.weight,

@@ -12,7 +12,7 @@ mod discovery;
 mod resilience;
 mod secured;
 
-use super::address;
+use super::{address, endpoint_address};
 use crate::plan::{
     AccessLogEncoding, Action, AddressPart, Cluster, Condition, Cors, Cpus, Destination, Driver, Edits, Field, Forward,
     HeaderEdits, HeaderName, Listener, ListenerKind, Lookup, Operator, PathNormalization, PathRewrite, Pattern, Piece,
@@ -144,7 +144,9 @@ fn cluster(cluster: &Cluster) -> Value {
     }
     let member = |at: &u32| {
         let endpoint = endpoints.get(*at as usize)?;
-        Some(json!({"endpoint": {"address": address(endpoint.address)}, "load_balancing_weight": endpoint.weight}))
+        Some(
+            json!({"endpoint": {"address": endpoint_address(&endpoint.address)}, "load_balancing_weight": endpoint.weight}),
+        )
     };
     let groups = levels.iter().enumerate().flat_map(|(priority, level)| {
         level.groups.iter().map(move |group| {

@@ -185,7 +185,7 @@ fn what_cannot_be_answered_is_said() {
 #[test]
 fn clusters_as_json() {
     let running = running();
-    let stats = running.registry.endpoint(0, NAME, ([10, 0, 0, 1], 80).into());
+    let stats = running.registry.endpoint(0, NAME, &([10, 0, 0, 1], 80).into());
     stats.rq_total.add(4);
     stats.cx_active.inc();
     let document: Value = serde_json::from_str(&running.get("/clusters?format=json")).unwrap();
@@ -410,7 +410,7 @@ fn levels_are_not_ours_before_the_log_is() {
 fn clusters_show_endpoints_as_envoy_does() {
     let running = running();
     for core in 0..2 {
-        let stats = running.registry.endpoint(core, NAME, ([10, 0, 0, 1], 80).into());
+        let stats = running.registry.endpoint(core, NAME, &([10, 0, 0, 1], 80).into());
         stats.rq_total.add(4);
         stats.rq_success.add(3);
         stats.rq_error.inc();

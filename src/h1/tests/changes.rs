@@ -43,6 +43,22 @@ fn request(lines: &str, changes: &Changes) -> String {
     String::from_utf8(written).expect("text")
 }
 
+#[test]
+fn what_is_added_to_a_list_of_the_proxys_own_stands_in_it() {
+    let changes = changed(|changes| {
+        for name in ["x-forwarded-for", "X-Request-Id", "x-forwarded-proto", "x-forwarded-for", "x-a"] {
+            add(changes, name, "new");
+        }
+    });
+    let written = request("x-a: old\r\nX-Forwarded-For: 1.2.3.4\r\nx-b: b\r\nx-forwarded-for: 5.6.7.8\r\n", &changes);
+    let lines: Vec<_> = written.lines().skip(2).take_while(|line| !line.starts_with("x-envoy")).collect();
+    assert_eq!(
+        lines,
+        ["x-a: old", "X-Forwarded-For: 1.2.3.4,5.6.7.8,10.0.0.1,new,new", "x-b: b", "x-forwarded-proto: http,new"]
+    );
+    assert!(written.contains("\r\nx-request-id: id-1,new\r\n") && written.contains("\r\nx-a: new\r\n"), "{written}");
+}
+
 fn response(lines: &str, server: Server<'_>, changes: &Changes) -> String {
     let message = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
     let what = ResponseOut {

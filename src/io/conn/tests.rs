@@ -2,8 +2,10 @@
 
 use std::io::{Read, Write};
 
+use std::time::Instant;
+
 use super::*;
-use crate::io::{Driver, Listener, bind_reuseport, block_on, now, race, race::Either};
+use crate::io::{Driver, Listener, bind_reuseport, block_on, connect, now, race, race::Either, within};
 
 const DRIVERS: [Driver; 2] = [Driver::Auto, Driver::Epoll];
 
@@ -25,7 +27,7 @@ fn a_read_survives_the_future_that_waited_for_it() {
             }
         });
         let got = block_on(driver, |_| async {
-            let mut conn = connect(address, soon()).await.unwrap();
+            let mut conn = connect(&address.into(), soon()).await.unwrap();
             let mut got = Vec::new();
             for _ in 0..200 {
                 conn.reader.arm(Buf::with_capacity(16));
@@ -63,7 +65,7 @@ fn what_is_written_to_be_kept_comes_back_whole() {
             got
         });
         let kept = block_on(driver, |_| async {
-            let mut conn = connect(address, soon()).await.unwrap();
+            let mut conn = connect(&address.into(), soon()).await.unwrap();
             let mut buf = Buf::with_capacity(64);
             buf.clear_with_margins(4, 4);
             buf.extend(b"piece");
@@ -87,7 +89,7 @@ fn a_started_read_tells_when_the_peer_leaves() {
         let origin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = origin.local_addr().unwrap();
         let read = block_on(driver, |_| async {
-            let mut conn = connect(address, soon()).await.unwrap();
+            let mut conn = connect(&address.into(), soon()).await.unwrap();
             let (stream, _) = origin.accept().unwrap();
             conn.reader.arm(Buf::with_capacity(16));
             assert!(conn.reader.finished().is_none());
@@ -112,7 +114,7 @@ fn a_started_read_is_finished_by_who_waits_for_it() {
         let origin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = origin.local_addr().unwrap();
         let got = block_on(driver, |_| async {
-            let mut conn = connect(address, soon()).await.unwrap();
+            let mut conn = connect(&address.into(), soon()).await.unwrap();
             let (mut stream, _) = origin.accept().unwrap();
             conn.reader.arm(Buf::with_capacity(16));
             assert!(conn.reader.finished().is_none());
@@ -132,7 +134,7 @@ fn shutdown_ends_the_read_in_flight() {
         let origin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = origin.local_addr().unwrap();
         let read = block_on(driver, |_| async {
-            let mut conn = connect(address, soon()).await.unwrap();
+            let mut conn = connect(&address.into(), soon()).await.unwrap();
             let handle = conn.handle.clone();
             crate::io::spawn(async move {
                 crate::io::sleep_until(now() + Duration::from_millis(5)).await;
@@ -168,7 +170,7 @@ fn a_parked_connection_goes_on_in_another_thread() {
             assert_eq!((read.unwrap(), buf.bytes()), (4, word));
         }
         let parked = block_on(driver, |_| async {
-            let mut conn = connect(address, soon()).await.unwrap();
+            let mut conn = connect(&address.into(), soon()).await.unwrap();
             ask(&mut conn, b"ping").await;
             conn.park().unwrap()
         })
@@ -193,7 +195,7 @@ fn a_connection_with_a_read_in_flight_is_not_parked_but_closed() {
         let origin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = origin.local_addr().unwrap();
         block_on(driver, |_| async {
-            let mut conn = connect(address, soon()).await.unwrap();
+            let mut conn = connect(&address.into(), soon()).await.unwrap();
             let (mut stream, _) = origin.accept().unwrap();
             conn.reader.arm(Buf::with_capacity(16));
             assert!(conn.reader.finished().is_none());
@@ -210,7 +212,7 @@ fn an_abort_is_a_reset_and_ends_the_read_in_flight() {
         let origin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = origin.local_addr().unwrap();
         let (own, theirs) = block_on(driver, |_| async {
-            let mut conn = connect(address, soon()).await.unwrap();
+            let mut conn = connect(&address.into(), soon()).await.unwrap();
             let (mut stream, _) = origin.accept().unwrap();
             conn.reader.arm(Buf::with_capacity(16));
             assert!(conn.reader.finished().is_none());
@@ -229,7 +231,7 @@ fn an_abort_is_a_reset_and_ends_the_read_in_flight() {
 fn a_connect_to_a_closed_port_is_refused() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for driver in DRIVERS {
-        let error = block_on(driver, |_| async { connect(free, soon()).await.unwrap_err() }).unwrap();
+        let error = block_on(driver, |_| async { connect(&free.into(), soon()).await.unwrap_err() }).unwrap();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 }

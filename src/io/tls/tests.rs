@@ -46,7 +46,7 @@ fn serve<T: Send + 'static>(with: impl FnOnce(Served) -> T + Send + 'static) -> 
 
 async fn secured(address: SocketAddr) -> Conn {
     let client = TlsClient::new(Trust::Anyone, Vec::new(), None);
-    let conn = connect(address, soon()).await.expect("a connection");
+    let conn = connect(&address.into(), soon()).await.expect("a connection");
     secure(conn, &client, name(), soon()).await.expect("TLS").0
 }
 
@@ -276,7 +276,7 @@ fn a_handshake_ends_with_its_deadline() {
         let address = listener.local_addr().expect("an address");
         let failed = block_on(driver, |_| async {
             let client = TlsClient::new(Trust::Anyone, Vec::new(), None);
-            let conn = connect(address, soon()).await.expect("a connection");
+            let conn = connect(&address.into(), soon()).await.expect("a connection");
             secure(conn, &client, name(), now() + Duration::from_millis(20)).await.err()
         });
         assert!(matches!(failed.expect("a driver"), Some(SecureError::TimedOut)));

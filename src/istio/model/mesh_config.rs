@@ -83,10 +83,23 @@ pub enum PathNormalization {
 /// `outboundTrafficPolicy.mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutboundTrafficPolicy {
-    /// Requests to hosts that nobody declared pass through.
+    /// Requests to hosts that nobody declared pass through, to where the client sent them.
     AllowAny,
+    /// The same, but plain HTTP goes to where its Host is, wherever the client sent it.
+    AllowAnyDynamicDns,
     /// They are refused.
     RegistryOnly,
+}
+
+impl OutboundTrafficPolicy {
+    /// Whether anything may be sent to what nobody declared.
+    #[must_use]
+    pub fn allows_any(self) -> bool {
+        match self {
+            Self::AllowAny | Self::AllowAnyDynamicDns => true,
+            Self::RegistryOnly => false,
+        }
+    }
 }
 
 /// Where `protocolDetectionTimeout` is not written. Istio's own default is none, but its sidecars also do not look at
@@ -336,12 +349,9 @@ fn connect_timeout(object: &Object<'_>) -> Option<Duration> {
 fn outbound_traffic_policy(item: &Item<'_>) -> Option<OutboundTrafficPolicy> {
     let object = item.object(&OUTBOUND_TRAFFIC_POLICY)?;
     let Some(mode) = object.get("mode") else { return Some(OutboundTrafficPolicy::RegistryOnly) };
-    match mode.one_of(&["ALLOW_ANY", "REGISTRY_ONLY", "ALLOW_ANY_DYNAMIC_DNS"])? {
-        "ALLOW_ANY" => Some(OutboundTrafficPolicy::AllowAny),
-        "REGISTRY_ONLY" => Some(OutboundTrafficPolicy::RegistryOnly),
-        other => {
-            mode.not_enforced(&format!("outboundTrafficPolicy {other}"));
-            None
-        }
-    }
+    Some(match mode.one_of(&["ALLOW_ANY", "REGISTRY_ONLY", "ALLOW_ANY_DYNAMIC_DNS"])? {
+        "ALLOW_ANY" => OutboundTrafficPolicy::AllowAny,
+        "ALLOW_ANY_DYNAMIC_DNS" => OutboundTrafficPolicy::AllowAnyDynamicDns,
+        _ => OutboundTrafficPolicy::RegistryOnly,
+    })
 }

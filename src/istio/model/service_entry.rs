@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::destination_rule::alt_name;
 use super::export::{self, ExportTo};
 use super::scalar::{Protocol, host};
 use super::workload_entry::{self, Address, WorkloadSpec};
 use super::{Labels, Meta};
-use crate::istio::reader::{Item, Message, Object, did_you_mean, enforced, not_yet};
+use crate::istio::reader::{Item, Message, Object, did_you_mean, enforced};
 
 /// A ServiceEntry document.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub struct ServiceEntry {
     pub addresses: Vec<IpAddr>,
     /// `exportTo`; `None`: `meshConfig.defaultServiceExportTo`.
     pub export_to: Option<ExportTo>,
+    /// `subjectAltNames`: what the certificates of its servers are for, where no DestinationRule says.
+    pub subject_alt_names: Vec<String>,
 }
 
 /// One entry of `ports`.
@@ -82,7 +85,7 @@ const SERVICE_ENTRY: Message = Message {
         enforced("endpoints"),
         enforced("workloadSelector"),
         enforced("exportTo"),
-        not_yet("subjectAltNames"),
+        enforced("subjectAltNames"),
     ],
 };
 
@@ -123,6 +126,7 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<ServiceEntry
     }
     let addresses = addresses(&object, resolution, &ports);
     let endpoints = endpoints(&object, resolution, &ports);
+    let subject_alt_names = object.list("subjectAltNames").iter().filter_map(alt_name).collect();
     let plain =
         |port: &&EntryPort| port.protocol == Protocol::Auto || !port.protocol.routes_http() && !port.protocol.is_tls();
     if let (true, Some(port)) = (hosts.len() > 1 && resolution != Some(Resolution::None), ports.iter().find(plain)) {
@@ -138,7 +142,18 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<ServiceEntry
         spec.error(what, "write the port's \"protocol\"");
     }
     let resolution = resolution?;
-    Some(ServiceEntry { meta, hosts, ports, location, resolution, endpoints, workload_selector, addresses, export_to })
+    Some(ServiceEntry {
+        meta,
+        hosts,
+        ports,
+        location,
+        resolution,
+        endpoints,
+        workload_selector,
+        addresses,
+        export_to,
+        subject_alt_names,
+    })
 }
 
 fn hosts(object: &Object<'_>, resolution: Option<Resolution>) -> Vec<String> {

@@ -253,6 +253,10 @@ fn outbound_traffic_policy(item: &Item<'_>) -> Option<OutboundTrafficPolicy> {
         item.warn("without a mode is REGISTRY_ONLY, unlike no policy at all", "write the \"mode\"");
         return Some(OutboundTrafficPolicy::RegistryOnly);
     };
+    if mode.string() == Some("ALLOW_ANY_DYNAMIC_DNS") {
+        mode.error("is a mode of MeshConfig only", "write it under the Proxy's spec.meshConfig, or ALLOW_ANY here");
+        return None;
+    }
     Some(match mode.one_of(&["REGISTRY_ONLY", "ALLOW_ANY"])? {
         "ALLOW_ANY" => OutboundTrafficPolicy::AllowAny,
         _ => OutboundTrafficPolicy::RegistryOnly,

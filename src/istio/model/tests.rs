@@ -358,6 +358,8 @@ fn an_outbound_traffic_policy_without_a_mode_is_registry_only() {
     assert_eq!(mode("{}"), OutboundTrafficPolicy::AllowAny);
     assert_eq!(mode("{outboundTrafficPolicy: {}}"), OutboundTrafficPolicy::RegistryOnly);
     assert_eq!(mode("{outboundTrafficPolicy: {mode: ALLOW_ANY}}"), OutboundTrafficPolicy::AllowAny);
+    let dynamic = mode("{outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}}");
+    assert_eq!(dynamic, OutboundTrafficPolicy::AllowAnyDynamicDns);
 }
 
 /// The first rule that is written so.

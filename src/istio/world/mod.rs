@@ -140,6 +140,8 @@ pub struct Service {
     pub addresses: Vec<IpAddr>,
     /// In which namespaces it is visible.
     pub export_to: ExportTo,
+    /// What the certificates of its servers are for (`ServiceEntry.subjectAltNames`); empty: for the name that is asked for.
+    pub subject_alt_names: Vec<String>,
     /// Where it was written.
     pub source: Source,
 }

@@ -113,6 +113,7 @@ fn kube_service(
         workloads,
         addresses: service.addresses.clone(),
         export_to: export_to(service.export_to.as_ref(), mesh, &service.meta.namespace),
+        subject_alt_names: Vec::new(),
         source: service.meta.source.clone(),
     }
 }
@@ -150,6 +151,7 @@ fn entry_service(
         workloads,
         addresses: entry.addresses.clone(),
         export_to: export_to(entry.export_to.as_ref(), mesh, &entry.meta.namespace),
+        subject_alt_names: entry.subject_alt_names.clone(),
         source: entry.meta.source.clone(),
     }
 }

@@ -4,6 +4,7 @@
 use super::out::{self, Out};
 use super::time::TimeFormat;
 use super::{FormatError, Record, SERVICE_TIME};
+use crate::base::endpoint::EndpointAddress;
 use crate::observe::date;
 
 /// What an operator shows.
@@ -432,7 +433,7 @@ impl Op {
             },
             Self::Protocol => out.known(record.protocol.as_bytes()),
             // Upstream connections speak this and nothing else.
-            Self::UpstreamProtocol => out.known(record.upstream_local.map_or(b"", |_| b"HTTP/1.1")),
+            Self::UpstreamProtocol => out.known(if record.upstream_connected { b"HTTP/1.1" } else { b"" }),
             Self::Status => out.number(u64::from(record.status)),
             Self::Flags => out.plain(|out| record.flags.write(out)),
             Self::LongFlags => out.plain(|out| record.flags.write_long(out)),
@@ -442,10 +443,12 @@ impl Op {
             Self::BytesReceived => out.number(record.bytes_received),
             Self::BytesSent => out.number(record.bytes_sent),
             Self::Duration => out.millis(record.duration),
-            Self::UpstreamHost => out.address(record.upstream_host),
+            Self::UpstreamHost => Part::Whole.write_endpoint(out, record.upstream_host.as_ref()),
             Self::UpstreamCluster => out.known(record.upstream_cluster.as_bytes()),
             // Connected to, not merely picked.
-            Self::UpstreamRemote(part) => part.write(out, record.upstream_local.and(record.upstream_host)),
+            Self::UpstreamRemote(part) => {
+                part.write_endpoint(out, record.upstream_host.as_ref().filter(|_| record.upstream_connected));
+            }
             Self::UpstreamLocal(part) => part.write(out, record.upstream_local),
             Self::DownstreamLocal(part) => part.write(out, Some(record.downstream_local)),
             Self::DownstreamRemote(part) => part.write(out, Some(record.downstream_remote)),
@@ -461,6 +464,16 @@ impl Part {
             Self::Whole => out.address(address),
             Self::Ip => out.ip(address),
             Self::Port => out.port(address),
+        }
+    }
+
+    fn write_endpoint(self, out: Out<'_>, address: Option<&EndpointAddress>) {
+        match (self, address) {
+            (_, None) => out.missing(),
+            (_, Some(EndpointAddress::Ip(address))) => self.write(out, Some(*address)),
+            (Self::Whole | Self::Ip, Some(EndpointAddress::Unix(path))) => out.bytes(path.as_bytes()),
+            // Envoy's is an empty text, and not a missing one.
+            (Self::Port, Some(EndpointAddress::Unix(_))) => out.bytes(b""),
         }
     }
 }

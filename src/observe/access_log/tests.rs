@@ -38,6 +38,7 @@ fn empty(headers: &dyn Headers) -> Record<'_> {
         duration: Duration::ZERO,
         upstream_service_time: None,
         upstream_host: None,
+        upstream_connected: false,
         upstream_cluster: "",
         upstream_local: None,
         downstream_local: ([127, 0, 0, 1], 8080).into(),
@@ -75,6 +76,7 @@ fn a_full_line_in_istios_form() {
         duration: Duration::from_micros(835_900),
         upstream_service_time: Some(Duration::from_millis(834)),
         upstream_host: Some(([54, 164, 234, 192], 80).into()),
+        upstream_connected: true,
         upstream_cluster: "outbound|80||httpbin.org",
         upstream_local: Some(([172, 22, 78, 138], 55_966).into()),
         downstream_local: ([172, 22, 78, 138], 8080).into(),
@@ -175,6 +177,7 @@ fn formats_compile_to_what_they_say() {
 fn a_connected_upstream_has_an_address() {
     let record = Record {
         upstream_host: Some(([10, 0, 0, 1], 80).into()),
+        upstream_connected: true,
         upstream_local: Some(([10, 0, 0, 9], 4000).into()),
         ..empty(&NoHeaders)
     };
@@ -344,7 +347,7 @@ fn wrong_json_formats_are_named() {
 
 #[test]
 fn addresses_of_both_families() {
-    let record = Record { upstream_host: Some("[::1]:80".parse().unwrap()), ..empty(&NoHeaders) };
+    let record = Record { upstream_host: Some((std::net::Ipv6Addr::LOCALHOST, 80).into()), ..empty(&NoHeaders) };
     assert_eq!(line("%UPSTREAM_HOST%", &record), "[::1]:80");
     let record = Record { downstream_remote: "[::1]:80".parse().unwrap(), ..empty(&NoHeaders) };
     assert_eq!(line("%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", &record), "::1");

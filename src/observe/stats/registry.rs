@@ -4,7 +4,6 @@
 //! Nothing on the data path does: there is a lock here.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::blocks::{
@@ -14,6 +13,7 @@ use super::blocks::{
 use super::histogram::Buckets;
 use super::shared::ClusterShared;
 use super::tcp::TcpStats;
+use crate::base::endpoint::EndpointAddress;
 
 /// The blocks of every core. A name that was registered keeps its numbers, so a new plan that has the same cluster goes
 /// on counting where the old one stopped.
@@ -45,7 +45,7 @@ type Shards<T> = Vec<Arc<T>>;
 struct ClusterEntry {
     shared: Arc<ClusterShared>,
     cores: Shards<ClusterStats>,
-    endpoints: BTreeMap<SocketAddr, Shards<EndpointStats>>,
+    endpoints: BTreeMap<EndpointAddress, Shards<EndpointStats>>,
 }
 
 /// A histogram at the last two rolls.
@@ -134,7 +134,7 @@ impl Value {
 #[derive(Debug, Default)]
 pub struct Kept<'a> {
     /// Clusters by name, each with its endpoints.
-    pub clusters: HashMap<&'a str, HashSet<SocketAddr>>,
+    pub clusters: HashMap<&'a str, HashSet<EndpointAddress>>,
     /// Listeners by name.
     pub listeners: HashSet<&'a str>,
     /// Prefixes of HTTP statistics.
@@ -214,16 +214,16 @@ impl Registry {
     }
 
     /// Forgets the endpoints of a cluster that are not among `kept`.
-    pub fn retain_endpoints(&self, cluster: &str, kept: &HashSet<SocketAddr>) {
+    pub fn retain_endpoints(&self, cluster: &str, kept: &HashSet<EndpointAddress>) {
         if let Some(cluster) = self.tables().clusters.get_mut(cluster) {
             cluster.endpoints.retain(|address, _| kept.contains(address));
         }
     }
 
     /// The endpoint of a cluster that was at `from` is at `to` now, and goes on counting.
-    pub fn move_endpoint(&self, cluster: &str, from: SocketAddr, to: SocketAddr) {
+    pub fn move_endpoint(&self, cluster: &str, from: &EndpointAddress, to: EndpointAddress) {
         if let Some(cluster) = self.tables().clusters.get_mut(cluster)
-            && let Some(shards) = cluster.endpoints.remove(&from)
+            && let Some(shards) = cluster.endpoints.remove(from)
         {
             cluster.endpoints.insert(to, shards);
         }
@@ -288,10 +288,10 @@ impl Registry {
     /// # Panics
     /// If there is no such core.
     #[must_use]
-    pub fn endpoint(&self, core: usize, cluster: &str, address: SocketAddr) -> Arc<EndpointStats> {
+    pub fn endpoint(&self, core: usize, cluster: &str, address: &EndpointAddress) -> Arc<EndpointStats> {
         let mut tables = self.tables();
         let endpoints = &mut tables.cluster(cluster, self.cores).endpoints;
-        Arc::clone(&endpoints.entry(address).or_insert_with(|| shards(self.cores))[core])
+        Arc::clone(&endpoints.entry(address.clone()).or_insert_with(|| shards(self.cores))[core])
     }
 
     /// The block of `core` for the HTTP statistics named `stat_prefix` (`outbound_0.0.0.0_8080`).
@@ -333,9 +333,9 @@ impl Registry {
 
     /// The sums of one endpoint's blocks; zeros for an endpoint nobody registered.
     #[must_use]
-    pub fn endpoint_totals(&self, cluster: &str, address: SocketAddr) -> EndpointTotals {
+    pub fn endpoint_totals(&self, cluster: &str, address: &EndpointAddress) -> EndpointTotals {
         let tables = self.tables();
-        let Some(cores) = tables.clusters.get(cluster).and_then(|cluster| cluster.endpoints.get(&address)) else {
+        let Some(cores) = tables.clusters.get(cluster).and_then(|cluster| cluster.endpoints.get(address)) else {
             return EndpointTotals::default();
         };
         let gauge = |of: fn(&EndpointStats) -> i64| u64::try_from(cores.iter().map(|core| of(core)).sum::<i64>());

@@ -3,15 +3,19 @@
 use std::sync::Arc;
 
 use crate::istio::model::destination_rule as model;
-use crate::plan::ClientTls;
+use crate::plan::{ClientTls, Trust};
 
-/// `None`: plain connections; also where the credentials are no good, which was reported.
-pub(super) fn client_tls(tls: Option<&model::ClientTls>) -> Option<Arc<ClientTls>> {
+/// `None`: plain connections; also where the credentials are no good, which was reported. `names` are those of the
+/// ServiceEntry, for where the rule has none (istiod's `constructUpstreamTLS`).
+pub(super) fn client_tls(tls: Option<&model::ClientTls>, names: &[String]) -> Option<Arc<ClientTls>> {
     let model::ClientTls::Originated(tls) = tls? else { return None };
     let credentials = tls.credentials.as_deref()?;
+    let names = if tls.subject_alt_names.is_empty() { names } else { &tls.subject_alt_names };
+    // Who trusts everyone asks nobody for a name.
+    let names = if credentials.trust == Trust::Anyone { &[] } else { names };
     Some(Arc::new(ClientTls {
         sni: tls.sni.as_deref().map(Into::into),
-        names: tls.subject_alt_names.clone().into(),
+        names: names.into(),
         trust: credentials.trust.clone(),
         identity: credentials.identity.clone(),
     }))

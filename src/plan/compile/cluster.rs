@@ -51,7 +51,7 @@ impl<'w> Compiler<'w> {
         let mesh = &self.world.proxy.mesh_config;
         let policy = effective(traffic_policy(&rules), of_subset, port.number, mesh);
         let cluster = self.members(name, service, port, labels, policy);
-        Some(self.connections(policy, cluster))
+        Some(self.connections(policy, &service.subject_alt_names, cluster))
     }
 }
 

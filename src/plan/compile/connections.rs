@@ -14,8 +14,8 @@ use super::client_tls::client_tls;
 use super::lb_rules::Effective;
 
 impl<'w> Compiler<'w> {
-    /// The cluster with what its policy says of connections.
-    pub(super) fn connections(&self, policy: Effective<'w>, cluster: Cluster) -> Cluster {
+    /// The cluster with what its policy says of connections. `names` are what the service's certificates are for.
+    pub(super) fn connections(&self, policy: Effective<'w>, names: &[String], cluster: Cluster) -> Cluster {
         let unlimited = ConnectionPool::default();
         let pool = policy.connection_pool.unwrap_or(&unlimited);
         let of_mesh = self.world.proxy.mesh_config.tcp_keepalive;
@@ -40,7 +40,7 @@ impl<'w> Compiler<'w> {
                 retry_budget: policy.retry_budget.map(retry_budget),
             },
             outlier: policy.outlier_detection.map(outlier),
-            tls: client_tls(policy.tls),
+            tls: client_tls(policy.tls, names),
             ..cluster
         }
     }

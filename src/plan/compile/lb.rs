@@ -1,6 +1,5 @@
 //! `trafficPolicy.loadBalancer`: how a cluster's requests are spread over its endpoints, and what they are hashed by.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::istio::model::destination_rule::{self as model, HashKey, HashTable, LbPolicy, LoadBalancer};
@@ -43,7 +42,7 @@ impl<'w> Compiler<'w> {
                 let Address::Ip(ip) = workload.address else { return None };
                 let (locality, labels, weight) = (&workload.locality, &workload.labels, workload.weight);
                 let placed = Placed { locality, labels, weight };
-                Some(Found { address: SocketAddr::new(ip, port), placed, hostname: "" })
+                Some(Found { address: (ip, port).into(), placed, hostname: "" })
             });
             let (endpoints, spread, _) = recipe.members(found.collect());
             return Cluster::new(name, spread, endpoints, self.settings.connect_timeout);

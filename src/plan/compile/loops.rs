@@ -37,7 +37,7 @@ pub(super) fn check(listeners: &[Listener], clusters: &[Cluster], problems: &mut
 fn own_address(listener: &Listener, clusters: &[Cluster], destination: &Destination) -> Option<SocketAddr> {
     let Target::Known(id) = &destination.target else { return None };
     let endpoints = clusters.get(id.index())?.endpoints.iter();
-    endpoints.map(|endpoint| endpoint.address).find(|address| is_at(listener.bind, *address))
+    endpoints.filter_map(|endpoint| endpoint.address.ip()).find(|address| is_at(listener.bind, *address))
 }
 
 /// Whether a connection to `address` comes to a listener bound to `bind`, as far as the addresses say it. Which others are

@@ -13,8 +13,8 @@ use crate::istio::model::proxy::OutboundTrafficPolicy;
 use crate::istio::model::virtual_service::{Destination as Named, MESH};
 use crate::istio::world::{Service, World};
 use crate::plan::{
-    Action, Cluster, Destination, Destinations, DirectResponse, Forward, HeaderEdits, Listener, ListenerKind, Matcher,
-    Origin, PASSTHROUGH_CLUSTER, Route, RouteTable, VirtualHost,
+    Action, Cluster, ClusterId, Destination, Destinations, DirectResponse, Discovery, Forward, HeaderEdits, Listener,
+    ListenerKind, Matcher, Origin, OwnAuthority, PASSTHROUGH_CLUSTER, Route, RouteTable, Target, VirtualHost,
 };
 use crate::policy::balance::{Policy, Spread};
 
@@ -27,6 +27,9 @@ const CLUSTER_DOMAIN: &str = ".svc.cluster.local";
 
 /// The port of a request that names none; it has a table even if no service has the port.
 const HTTP_PORT: u16 = 80;
+
+/// Istio's name for the cluster of requests to undeclared hosts that are found by their Host.
+const DYNAMIC_DNS_CLUSTER: &str = "AllowAnyDynamicDNSCluster";
 
 /// Time after which a connection to an undeclared host is closed if nothing goes over it (istiod's).
 const PASSTHROUGH_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
@@ -89,13 +92,9 @@ impl<'w> Compiler<'w> {
             self.problems.push(self.world.proxy.source.error("spec.mesh.listen", what, "write another port"));
             return None;
         }
-        if self.world.outbound_traffic_policy() == OutboundTrafficPolicy::AllowAny {
-            let spread = Spread::even(Policy::Random, None, &[]);
-            self.clusters.push(Cluster {
-                idle_timeout: Some(PASSTHROUGH_IDLE_TIMEOUT),
-                keepalive: connections::keepalive(self.world.proxy.mesh_config.tcp_keepalive, None),
-                ..Cluster::new(PASSTHROUGH_CLUSTER, spread, Vec::new(), self.settings.connect_timeout)
-            });
+        if self.world.outbound_traffic_policy().allows_any() {
+            let cluster = self.cluster_of_undeclared(PASSTHROUGH_CLUSTER);
+            self.clusters.push(cluster);
         }
         let bound = self.bound.clone();
         let mesh = Mesh::of(self.world, &bound);
@@ -138,7 +137,7 @@ impl<'w> Compiler<'w> {
     }
 
     /// What does not depend on the port: the hosts of VirtualServices, and what becomes of hosts that nobody declared.
-    fn for_every_port(&self, mesh: &Mesh<'_, '_>, compiled: &Compiled) -> RouteTable {
+    fn for_every_port(&mut self, mesh: &Mesh<'_, '_>, compiled: &Compiled) -> RouteTable {
         let mut hosts: BTreeMap<&str, VirtualHost> = BTreeMap::new();
         for (number, bound) in &mesh.all {
             let Some((routes, _)) = compiled.any.get(number).filter(|(routes, _)| !routes.is_empty()) else { continue };
@@ -148,14 +147,35 @@ impl<'w> Compiler<'w> {
             }
         }
         let mut hosts: Vec<_> = hosts.into_values().collect();
-        hosts.push(self.undeclared());
+        let undeclared = self.undeclared();
+        hosts.push(undeclared);
         RouteTable::new(None, hosts)
     }
 
+    /// A cluster of hosts that nobody declared.
+    fn cluster_of_undeclared(&self, name: &str) -> Cluster {
+        let spread = Spread::even(Policy::Random, None, &[]);
+        Cluster {
+            idle_timeout: Some(PASSTHROUGH_IDLE_TIMEOUT),
+            keepalive: connections::keepalive(self.world.proxy.mesh_config.tcp_keepalive, None),
+            ..Cluster::new(name, spread, Vec::new(), self.settings.connect_timeout)
+        }
+    }
+
+    /// To where the Host of a request is, wherever its client sent it.
+    fn by_host(&mut self) -> Action {
+        let any = OwnAuthority { host: "*".into(), port: None, at_gateways: true };
+        let cluster = self.cluster_of_undeclared(DYNAMIC_DNS_CLUSTER);
+        self.clusters.push(Cluster { discovery: Discovery::Authority(any), ..cluster });
+        let target = Target::Known(ClusterId(self.clusters.len() as u32 - 1));
+        Action::Forward(Forward::to(Destinations::only(Destination::plain(target))))
+    }
+
     /// `outboundTrafficPolicy`.
-    fn undeclared(&self) -> VirtualHost {
+    fn undeclared(&mut self) -> VirtualHost {
         let (name, action) = match self.world.outbound_traffic_policy() {
             OutboundTrafficPolicy::AllowAny => ("allow_any", Action::Passthrough),
+            OutboundTrafficPolicy::AllowAnyDynamicDns => ("allow_any_dynamic_dns", self.by_host()),
             OutboundTrafficPolicy::RegistryOnly => {
                 ("block_all", Action::Direct(DirectResponse { status: 502, body: Bytes::new() }))
             }

@@ -1,6 +1,5 @@
 //! The mesh listener's ways out that are no HTTP routes: every port of every service that this proxy sees.
 
-use crate::istio::model::proxy::OutboundTrafficPolicy;
 use crate::istio::model::scalar::Protocol;
 use crate::istio::model::virtual_service::Destination as Named;
 use crate::plan::{Conditions, Declared, Destination, Destinations, Outbound, Outlet, Speaks, Target};
@@ -15,7 +14,7 @@ impl Compiler<'_> {
     pub(super) fn outbound(&mut self) -> Outbound {
         let world = self.world;
         let proxy = &world.proxy;
-        let allow_any = world.outbound_traffic_policy() == OutboundTrafficPolicy::AllowAny;
+        let allow_any = world.outbound_traffic_policy().allows_any();
         // Who can reach a listener on loopback can reach loopback without it.
         let alone = proxy.mesh_listen.is_some_and(|bind| bind.ip().to_canonical().is_loopback());
         let allow_local = proxy.mesh_allow_local.unwrap_or(alone);

@@ -1,10 +1,10 @@
 //! What a plan says about the spreading of a cluster's requests: the policy, and the endpoints sorted into priorities
 //! and localities. Made when the plan is compiled, shared by all cores.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::endpoint::EndpointAddress;
 use crate::policy::hashing::{Algorithm, Member, Table};
 
 /// How a cluster chooses (Istio's `loadBalancer.simple` and `loadBalancer.consistentHash`).
@@ -90,7 +90,7 @@ impl Spread {
 
     /// Over all `endpoints` (address and weight) alike.
     #[must_use]
-    pub fn even(policy: Policy, warmup: Option<Warmup>, endpoints: &[(SocketAddr, u32)]) -> Self {
+    pub fn even(policy: Policy, warmup: Option<Warmup>, endpoints: &[(EndpointAddress, u32)]) -> Self {
         let everyone = Group { weight: 1, members: (0..endpoints.len() as u32).collect() };
         Self::new(policy, warmup, endpoints, vec![vec![everyone]])
     }
@@ -100,7 +100,7 @@ impl Spread {
     pub fn new(
         policy: Policy,
         warmup: Option<Warmup>,
-        endpoints: &[(SocketAddr, u32)],
+        endpoints: &[(EndpointAddress, u32)],
         levels: Vec<Vec<Group>>,
     ) -> Self {
         let level = |groups: Vec<Group>| {
@@ -116,7 +116,7 @@ impl Spread {
 
 /// Every endpoint's part of a level: its group's part of the groups, and of that its own (Envoy's
 /// `normalizeLocalityWeights`).
-fn shares(groups: &[Group], endpoints: &[(SocketAddr, u32)]) -> Vec<Member> {
+fn shares(groups: &[Group], endpoints: &[(EndpointAddress, u32)]) -> Vec<Member> {
     let all: u64 = groups.iter().map(|group| u64::from(group.weight)).sum();
     let mut members = Vec::new();
     for group in groups {
@@ -125,7 +125,7 @@ fn shares(groups: &[Group], endpoints: &[(SocketAddr, u32)]) -> Vec<Member> {
         let sum: u64 = own().map(|(_, (_, weight))| u64::from((*weight).max(1))).sum();
         members.extend(own().map(|(endpoint, (address, weight))| {
             let share = f64::from((*weight).max(1)) * of_group / sum as f64;
-            Member { endpoint, address: *address, share }
+            Member { endpoint, address: address.clone(), share }
         }));
     }
     members
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn shares_are_of_the_group_and_in_it() {
-        let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let address = |port| EndpointAddress::from(([127, 0, 0, 1], port));
         let endpoints = [(address(1), 1), (address(2), 3), (address(3), 0)];
         let groups = [Group { weight: 80, members: [0, 1].into() }, Group { weight: 20, members: [2].into() }];
         let shares: Vec<(u32, f64)> = shares(&groups, &endpoints).iter().map(|m| (m.endpoint, m.share)).collect();

@@ -1,4 +1,3 @@
-use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -6,6 +5,7 @@ use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
 
 use super::schedule::REBASE_AT;
 use super::*;
+use crate::base::endpoint::EndpointAddress;
 use crate::policy::hashing::{Algorithm, TableSize};
 
 fn policies() -> [Policy; 5] {
@@ -34,8 +34,8 @@ fn ask() -> Ask {
     Ask { hash: None, now: now() }
 }
 
-fn addresses(weights: &[u32]) -> Vec<(SocketAddr, u32)> {
-    let address = |at: usize| SocketAddr::from(([10, 0, (at / 250) as u8, (at % 250) as u8], 80));
+fn addresses(weights: &[u32]) -> Vec<(EndpointAddress, u32)> {
+    let address = |at: usize| EndpointAddress::from(([10, 0, (at / 250) as u8, (at % 250) as u8], 80));
     weights.iter().enumerate().map(|(at, weight)| (address(at), *weight)).collect()
 }
 

@@ -2,8 +2,8 @@ use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
 
 use super::*;
 
-fn address(at: usize) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, at as u8], 8000))
+fn address(at: usize) -> EndpointAddress {
+    EndpointAddress::from(([10, 0, 0, at as u8], 8000))
 }
 
 fn members(weights: &[u32]) -> Vec<Member> {

@@ -1,6 +1,6 @@
 //! CORS: preflights answered by the proxy, simple requests with headers added to the answer, and nobody blocked.
 
-use super::ask;
+use super::{ask, gateway, service, workload};
 use crate::bench::{World, compare};
 use crate::case::{Case, Reply, Stated, VIA};
 
@@ -10,14 +10,9 @@ fn cors() {
 }
 
 const WORLD: World = World::gateway(
-    r"
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: edge}
-spec:
-  servers:
-  - port: {number: 80, name: http, protocol: HTTP}
-    hosts: ['*']
+    concat!(
+        gateway!(),
+        r"
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -105,22 +100,10 @@ spec:
     route: [{destination: {host: origin}}]
   - name: none
     route: [{destination: {host: origin}}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: origin}
-spec:
-  selector: {app: origin}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: origin-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: origin}
 ",
+        service!("origin"),
+        workload!("origin", "@0")
+    ),
     1,
 );
 

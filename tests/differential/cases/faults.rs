@@ -1,6 +1,6 @@
 //! `fault`: delays and aborts, which come before all else.
 
-use super::TRIED;
+use super::{TRIED, gateway, service, workload};
 use crate::bench::{World, compare_counting};
 use crate::case::Step::{Finish, Pause, Read, Send};
 use crate::case::{Case, Reply};
@@ -55,31 +55,9 @@ const FAULTS: World = World::gateway(
             "cors",
             "fault: {abort: {httpStatus: 503, percentage: {value: 100}}}\n    corsPolicy: {allowOrigins: [{exact: 'http://a.com'}], allowMethods: [GET]}"
         ),
-        r"
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: edge}
-spec:
-  servers:
-  - port: {number: 80, name: http, protocol: HTTP}
-    hosts: ['*']
----
-apiVersion: v1
-kind: Service
-metadata: {name: origin}
-spec:
-  selector: {app: origin}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: origin}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: origin}
-"
+        gateway!(),
+        service!("origin"),
+        workload!("origin", "@0")
     ),
     1,
 );

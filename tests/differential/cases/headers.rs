@@ -1,6 +1,6 @@
 //! Header operations of rules and of destinations, on requests and on responses, with their `%OPERATORS%`.
 
-use super::ask;
+use super::{ask, gateway, service, workload};
 use crate::bench::{World, compare};
 use crate::case::{Case, Reply, Stated, VIA};
 
@@ -20,14 +20,9 @@ fn answers_of_our_own() {
 }
 
 const WORLD: World = World::gateway(
-    r"
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: edge}
-spec:
-  servers:
-  - port: {number: 80, name: http, protocol: HTTP}
-    hosts: ['*']
+    concat!(
+        gateway!(),
+        r"
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -94,6 +89,16 @@ spec:
       headers: {request: {set: {x-set: destination}}, response: {set: {x-set: destination}}}
     - destination: {host: missing, port: {number: 8000}}
       weight: 0
+  - name: lists
+    match: [{uri: {prefix: /lists}}]
+    headers:
+      request: {add: {x-forwarded-for: 1.2.3.4, x-forwarded-proto: ftp, x-plain: more}}
+      response: {add: {x-forwarded-for: '%REQ(x-forwarded-for)%'}}
+    route: [{destination: {host: origin}}]
+  - name: new-list
+    match: [{uri: {prefix: /new-list}}]
+    headers: {request: {set: {x-forwarded-for: 1.2.3.4}, add: {x-forwarded-for: 5.6.7.8}}}
+    route: [{destination: {host: origin}}]
   - name: known
     match: [{uri: {prefix: /known}}]
     headers:
@@ -156,44 +161,13 @@ spec:
     route:
     - destination: {host: refusing}
       headers: {response: {set: {x-destination: 'yes'}}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: origin}
-spec:
-  selector: {app: origin}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: empty}
-spec:
-  selector: {app: empty}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: refusing}
-spec:
-  selector: {app: refusing}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: origin-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: origin}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: refusing}
-spec:
-  address: 127.0.0.1
-  ports: {http: @refusing}
-  labels: {app: refusing}
 ",
+        service!("origin"),
+        service!("empty"),
+        service!("refusing"),
+        workload!("origin", "@0"),
+        workload!("refusing", "@refusing")
+    ),
     1,
 );
 
@@ -240,6 +214,9 @@ const OPERATIONS: &[Case] = &[
     ask!("GET" "/both-weighted" "headers.example.com" ["X-Set: old", "X-Set: older", "X-Add: first", "X-Remove: 1", "x-remove-two: 2", "X-H: old", "X-Gone: 1"] => VIA).origin(MARKED).but(DESTINATION_WINS),
     ask!("GET" "/response" "headers.example.com" [] => VIA),
     ask!("HEAD" "/response" "headers.example.com" [] => VIA).origin(MARKED),
+    ask!("GET" "/lists" "headers.example.com" [] => VIA).origin(MARKED),
+    ask!("GET" "/lists" "headers.example.com" ["X-Forwarded-For: 9.9.9.9", "X-Plain: first", "x-forwarded-for: 8.8.8.8, 7.7.7.7", "X-Forwarded-Proto: gopher"] => VIA).origin(MARKED),
+    ask!("GET" "/new-list" "headers.example.com" ["X-Forwarded-For: 9.9.9.9"] => VIA).origin(MARKED),
     ask!("GET" "/known" "headers.example.com" ["User-Agent: curl", "Accept: */*", "X-Request-Id: theirs", "X-Forwarded-For: 9.9.9.9"] => VIA).origin(MARKED).but(STILL_TIMED),
 ];
 

@@ -2,19 +2,15 @@
 
 use std::net::SocketAddr;
 
+use super::{gateway, service, workload};
 use crate::bench::{Proxy, World, at_each};
 use crate::support::client::Client;
 use crate::support::wait::eventually;
 
 const WORLD: World = World::gateway(
-    r"
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: edge}
-spec:
-  servers:
-  - port: {number: 80, name: http, protocol: HTTP}
-    hosts: ['*']
+    concat!(
+        gateway!(),
+        r"
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -42,37 +38,12 @@ spec:
     route: [{destination: {host: missing, port: {number: 8000}}}]
   - match: [{uri: {prefix: /plain}}]
     route: [{destination: {host: origin}}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: origin}
-spec:
-  selector: {app: origin}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: refusing}
-spec:
-  selector: {app: refusing}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: origin-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: origin}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: refusing}
-spec:
-  address: 127.0.0.1
-  ports: {http: @refusing}
-  labels: {app: refusing}
 ",
+        service!("origin"),
+        service!("refusing"),
+        workload!("origin", "@0"),
+        workload!("refusing", "@refusing")
+    ),
     1,
 );
 

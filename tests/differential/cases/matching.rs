@@ -1,6 +1,6 @@
 //! Which rule a request meets: conditions of every kind, one at a time and together.
 
-use super::ask;
+use super::{ask, gateway, service, workload};
 use crate::bench::{World, compare};
 use crate::case::Case;
 
@@ -31,14 +31,9 @@ fn order() {
 
 /// A host for each kind of condition. No rule takes everything, so that what does not match is a 404.
 const WORLD: World = World::gateway(
-    r"
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: edge}
-spec:
-  servers:
-  - port: {number: 80, name: http, protocol: HTTP}
-    hosts: ['*']
+    concat!(
+        gateway!(),
+        r"
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -300,22 +295,10 @@ spec:
   - name: tame
     match: [{uri: {prefix: /only}}]
     route: [{destination: {host: origin}}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: origin}
-spec:
-  selector: {app: origin}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: origin-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: origin}
 ",
+        service!("origin"),
+        workload!("origin", "@0")
+    ),
     1,
 );
 

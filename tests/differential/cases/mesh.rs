@@ -1,7 +1,7 @@
 //! What an application sends out through its sidecar: services by every name that they have, VirtualServices of the mesh,
 //! hosts that nobody knows.
 
-use super::ask;
+use super::{ask, service, workload};
 use crate::bench::{World, compare};
 use crate::case::Step::{Read, Send};
 use crate::case::{Case, Stated, VIA};
@@ -22,7 +22,9 @@ fn headers_of_a_sidecar() {
     compare(World::mesh(WORLD, 2, Outbound::RegistryOnly), HEADERS);
 }
 
-const WORLD: &str = r"
+const WORLD: &str = concat!(
+    r"
+---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: marker}
@@ -107,13 +109,9 @@ spec:
   subsets:
   - {name: v1, labels: {version: v1}}
   - {name: v2, labels: {version: v2}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: plain}
-spec:
-  selector: {app: plain}
-  ports: [{name: http, port: 8000}]
+",
+    service!("plain"),
+    r"
 ---
 apiVersion: v1
 kind: Service
@@ -135,21 +133,10 @@ metadata: {name: partly}
 spec:
   selector: {app: plain}
   ports: [{name: http, port: 8000}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: empty}
-spec:
-  selector: {app: empty}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: plain}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: plain}
+",
+    service!("empty"),
+    workload!("plain", "@0"),
+    r"
 ---
 apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
@@ -166,7 +153,8 @@ spec:
   address: 127.0.0.1
   ports: {http: @1, http-more: @1}
   labels: {app: routed, version: v2}
-";
+"
+);
 
 /// A host or port that nobody knows.
 const BLOCKED: &[&str] = &["502 - direct_response block_all"];

@@ -1,7 +1,7 @@
 //! `mirror` and `mirrors`: which requests are copied, and what the copy's head is. Copies go to the second origin, which
 //! answers as the first does.
 
-use super::TRIED;
+use super::{TRIED, gateway, service, workload};
 use crate::bench::{World, compare, compare_counting};
 use crate::case::Step::{AtOrigins, Pause, Read, Send};
 use crate::case::{Case, Reply, Stated, VIA};
@@ -25,60 +25,15 @@ fn upgrades() {
 /// Services: `origin`, its `mirror`, one that refuses connections, one without endpoints.
 macro_rules! services {
     () => {
-        r"
----
-apiVersion: v1
-kind: Service
-metadata: {name: origin}
-spec:
-  selector: {app: origin}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: mirror}
-spec:
-  selector: {app: mirror}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: refusing}
-spec:
-  selector: {app: refusing}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: empty}
-spec:
-  selector: {app: empty}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: origin}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: origin}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: mirror}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: mirror}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: refusing}
-spec:
-  address: 127.0.0.1
-  ports: {http: @refusing}
-  labels: {app: refusing}
-"
+        concat!(
+            service!("origin"),
+            service!("mirror"),
+            service!("refusing"),
+            service!("empty"),
+            workload!("origin", "@0"),
+            workload!("mirror", "@1"),
+            workload!("refusing", "@refusing")
+        )
     };
 }
 
@@ -104,15 +59,7 @@ macro_rules! host {
 }
 
 const GATEWAY: &str = concat!(
-    r"
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: edge}
-spec:
-  servers:
-  - port: {number: 80, name: http, protocol: HTTP}
-    hosts: ['*']
-",
+    gateway!(),
     services!(),
     host!("one", "    mirror: {host: mirror}\n    route: [{destination: {host: origin}}]\n"),
     host!(

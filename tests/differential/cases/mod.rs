@@ -22,6 +22,53 @@ mod weights;
 
 use crate::bench::World;
 
+/// The Gateway `edge`: HTTP on port 80, for every host.
+macro_rules! gateway {
+    () => {
+        r"
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  servers:
+  - port: {number: 80, name: http, protocol: HTTP}
+    hosts: ['*']
+"
+    };
+}
+use gateway;
+
+/// A Service that selects by its own name; its port is 8000.
+macro_rules! service {
+    ($name:literal) => {
+        concat!(
+            "\n---\napiVersion: v1\nkind: Service\nmetadata: {name: ",
+            $name,
+            "}\nspec: {selector: {app: ",
+            $name,
+            "}, ports: [{name: http, port: 8000}]}\n"
+        )
+    };
+}
+use service;
+
+/// The one endpoint of the Service of that name, on a port of this host: `workload!("origin", "@0")`.
+macro_rules! workload {
+    ($name:literal, $port:literal) => {
+        concat!(
+            "\n---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: ",
+            $name,
+            "}\nspec: {address: 127.0.0.1, ports: {http: ",
+            $port,
+            "}, labels: {app: ",
+            $name,
+            "}}\n"
+        )
+    };
+}
+use workload;
+
 /// A case with one request without a body, named after it: `ask!("GET" "/x" "a.example.com" ["X-A: 1"] => VIA)`.
 macro_rules! ask {
     ($method:literal $target:literal $host:literal [$($header:literal),* $(,)?] => $envoy:expr) => {
@@ -72,14 +119,9 @@ const TRIED: &[&str] = &[
 /// One service behind `a.example.com`; `/status` only is exposed on `paths.example.com`; hosts whose service refuses
 /// connections, has no endpoint, or does not exist.
 const EDGE: World = World::gateway(
-    r"
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: edge}
-spec:
-  servers:
-  - port: {number: 80, name: http, protocol: HTTP}
-    hosts: ['*']
+    concat!(
+        gateway!(),
+        r"
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -133,43 +175,12 @@ spec:
   http:
   - route:
     - destination: {host: unknown, port: {number: 8000}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: origin}
-spec:
-  selector: {app: origin}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: refusing}
-spec:
-  selector: {app: refusing}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: empty}
-spec:
-  selector: {app: empty}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: origin}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: origin}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: refusing}
-spec:
-  address: 127.0.0.1
-  ports: {http: @refusing}
-  labels: {app: refusing}
 ",
+        service!("origin"),
+        service!("refusing"),
+        service!("empty"),
+        workload!("origin", "@0"),
+        workload!("refusing", "@refusing")
+    ),
     1,
 );

@@ -1,6 +1,6 @@
 //! `meshConfig.pathNormalization`: what a path becomes before any rule sees it, as the origin gets it.
 
-use super::ask;
+use super::{ask, gateway, service, workload};
 use crate::bench::{World, compare};
 use crate::case::{Case, Stated, VIA};
 
@@ -27,14 +27,9 @@ fn none() {
 
 /// Everything is forwarded, by one rule or the other: which one says what the rules saw.
 const WORLD: World = World::gateway(
-    r"
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: edge}
-spec:
-  servers:
-  - port: {number: 80, name: http, protocol: HTTP}
-    hosts: ['*']
+    concat!(
+        gateway!(),
+        r"
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -48,22 +43,10 @@ spec:
     route: [{destination: {host: origin}}]
   - name: other
     route: [{destination: {host: origin}}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: origin}
-spec:
-  selector: {app: origin}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: origin-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: origin}
 ",
+        service!("origin"),
+        workload!("origin", "@0")
+    ),
     1,
 );
 

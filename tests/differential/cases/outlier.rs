@@ -3,6 +3,7 @@
 //! Every host has a service of its own with one endpoint. Envoy ejects on its main thread, so each request waits for a
 //! moment; ringway ejects at once.
 
+use super::gateway;
 use crate::bench::{World, compare_counting};
 use crate::case::Step::{Pause, Read, Send};
 use crate::case::{Case, Reply};
@@ -112,16 +113,7 @@ const EJECTING: World = World::gateway(
         host!("percent", "@0", "", "consecutive5xxErrors: 1"),
         host!("panic", "@0", "", "consecutive5xxErrors: 1, maxEjectionPercent: 100, minHealthPercent: 50"),
         host!("never", "@0", "", "consecutive5xxErrors: 0, consecutiveGatewayErrors: 0, maxEjectionPercent: 100"),
-        r"
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: edge}
-spec:
-  servers:
-  - port: {number: 80, name: http, protocol: HTTP}
-    hosts: ['*']
-"
+        gateway!()
     ),
     1,
 );

@@ -1,7 +1,7 @@
 //! What is tried again: every condition of `retryOn` and every outcome, and what is seen of it from both sides. The
 //! host says the condition, the path whether the service refuses connections.
 
-use super::TRIED;
+use super::{TRIED, gateway, service, workload};
 use crate::bench::{World, compare_counting};
 use crate::case::Step::{Fill, Pause, Read, Send};
 use crate::case::{Case, Reply, VIA};
@@ -53,46 +53,11 @@ const RETRIES: World = World::gateway(
         host!("grpc", "retries: {attempts: 2, retryOn: 'unavailable,resource-exhausted', backoff: 0.002s}"),
         host!("often", "retries: {attempts: 11, retryOn: 5xx, backoff: 0.001s}"),
         host!("timed", "timeout: 5s\n    retries: {attempts: 2, perTryTimeout: 2s, retryOn: 5xx, backoff: 0.002s}"),
-        r"
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: edge}
-spec:
-  servers:
-  - port: {number: 80, name: http, protocol: HTTP}
-    hosts: ['*']
----
-apiVersion: v1
-kind: Service
-metadata: {name: origin}
-spec:
-  selector: {app: origin}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: refusing}
-spec:
-  selector: {app: refusing}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: origin}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: origin}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: refusing}
-spec:
-  address: 127.0.0.1
-  ports: {http: @refusing}
-  labels: {app: refusing}
-"
+        gateway!(),
+        service!("origin"),
+        service!("refusing"),
+        workload!("origin", "@0"),
+        workload!("refusing", "@refusing")
     ),
     1,
 );

@@ -1,6 +1,6 @@
 //! Rewritten paths and authorities, as the origin sees them.
 
-use super::ask;
+use super::{ask, gateway, service, workload};
 use crate::bench::{World, compare};
 use crate::case::{Case, VIA};
 
@@ -15,14 +15,9 @@ fn authorities() {
 }
 
 const WORLD: World = World::gateway(
-    r"
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: edge}
-spec:
-  servers:
-  - port: {number: 80, name: http, protocol: HTTP}
-    hosts: ['*']
+    concat!(
+        gateway!(),
+        r"
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -107,22 +102,10 @@ spec:
   - match: [{uri: {prefix: /missing}}]
     rewrite: {uri: /other, authority: new.example.com}
     route: [{destination: {host: missing, port: {number: 8000}}}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: origin}
-spec:
-  selector: {app: origin}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: origin-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: origin}
 ",
+        service!("origin"),
+        workload!("origin", "@0")
+    ),
     1,
 );
 

@@ -1,6 +1,6 @@
 //! `timeout` and `perTryTimeout`: what ends a request, and what does not.
 
-use super::TRIED;
+use super::{TRIED, gateway, service, workload};
 use crate::bench::{World, compare, compare_counting};
 use crate::case::Step::{Pause, Read, Send};
 use crate::case::{Case, Reply, Stated};
@@ -42,31 +42,9 @@ const TIMEOUTS: World = World::gateway(
         host!("longer", "timeout: 0.2s\n    retries: {attempts: 3, perTryTimeout: 9s, retryOn: 5xx, backoff: 0.002s}"),
         host!("endless", "name: endless"),
         host!("waiting", "timeout: 0.2s\n    retries: {attempts: 1, retryOn: 5xx, backoff: 1000s}"),
-        r"
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: edge}
-spec:
-  servers:
-  - port: {number: 80, name: http, protocol: HTTP}
-    hosts: ['*']
----
-apiVersion: v1
-kind: Service
-metadata: {name: origin}
-spec:
-  selector: {app: origin}
-  ports: [{name: http, port: 8000}]
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: origin}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: origin}
-"
+        gateway!(),
+        service!("origin"),
+        workload!("origin", "@0")
     ),
     1,
 );

@@ -3,18 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use super::{gateway, service};
 use crate::bench::{World, at_each};
 use crate::support::client::Client;
 
 const WORLD: World = World::gateway(
-    r"
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: edge}
-spec:
-  servers:
-  - port: {number: 80, name: http, protocol: HTTP}
-    hosts: ['*']
+    concat!(
+        gateway!(),
+        r"
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -65,13 +61,9 @@ spec:
   - {name: a, labels: {version: a}}
   - {name: b, labels: {version: b}}
   - {name: c, labels: {version: c}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: origin}
-spec:
-  selector: {app: origin}
-  ports: [{name: http, port: 8000}]
+",
+        service!("origin"),
+        r"
 ---
 apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
@@ -103,13 +95,9 @@ metadata: {name: least}
 spec:
   host: least
   trafficPolicy: {loadBalancer: {simple: LEAST_REQUEST}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: least}
-spec:
-  selector: {app: least}
-  ports: [{name: http, port: 8000}]
+",
+        service!("least"),
+        r"
 ---
 apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
@@ -141,13 +129,9 @@ metadata: {name: random}
 spec:
   host: random
   trafficPolicy: {loadBalancer: {simple: RANDOM}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: random}
-spec:
-  selector: {app: random}
-  ports: [{name: http, port: 8000}]
+",
+        service!("random"),
+        r"
 ---
 apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
@@ -179,13 +163,9 @@ metadata: {name: round}
 spec:
   host: round
   trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: round}
-spec:
-  selector: {app: round}
-  ports: [{name: http, port: 8000}]
+",
+        service!("round"),
+        r"
 ---
 apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
@@ -217,13 +197,9 @@ metadata: {name: weighted-round}
 spec:
   host: weighted-round
   trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: weighted-round}
-spec:
-  selector: {app: weighted-round}
-  ports: [{name: http, port: 8000}]
+",
+        service!("weighted-round"),
+        r"
 ---
 apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
@@ -258,13 +234,9 @@ metadata: {name: weighted-random}
 spec:
   host: weighted-random
   trafficPolicy: {loadBalancer: {simple: RANDOM}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: weighted-random}
-spec:
-  selector: {app: weighted-random}
-  ports: [{name: http, port: 8000}]
+",
+        service!("weighted-random"),
+        r"
 ---
 apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
@@ -299,13 +271,9 @@ metadata: {name: weighted-least}
 spec:
   host: weighted-least
   trafficPolicy: {loadBalancer: {simple: LEAST_REQUEST}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: weighted-least}
-spec:
-  selector: {app: weighted-least}
-  ports: [{name: http, port: 8000}]
+",
+        service!("weighted-least"),
+        r"
 ---
 apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
@@ -333,7 +301,8 @@ spec:
   ports: {http: @2}
   labels: {app: weighted-least}
   weight: 5
-",
+"
+    ),
     3,
 );
 

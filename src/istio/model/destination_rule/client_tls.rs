@@ -171,8 +171,8 @@ fn server_name(item: &Item<'_>) -> Option<String> {
     Some(name.to_owned())
 }
 
-/// Envoy compares them with the names, the addresses and the URIs of a certificate.
-fn alt_name(item: &Item<'_>) -> Option<String> {
+/// An entry of `subjectAltNames`: Envoy compares them with the names, the addresses and the URIs of a certificate.
+pub(in crate::istio) fn alt_name(item: &Item<'_>) -> Option<String> {
     let name = item.nonempty_string()?;
     let is_host = ServerName::try_from(name.strip_prefix("*.").unwrap_or(name)).is_ok();
     if !is_host && !name.contains("://") {

@@ -15,6 +15,7 @@ mod locality;
 mod outlier_detection;
 mod upstream;
 
+pub(in crate::istio) use client_tls::alt_name;
 pub use client_tls::{ClientTls, Credentials, Origination, Sources};
 pub use connection_pool::{ConnectionPool, RetryBudget, TcpKeepalive};
 pub(in crate::istio) use connection_pool::{

@@ -156,20 +156,15 @@ impl<'a> Checks<'a> {
             return self.warn(from, &format!("{path}.host"), what, instead);
         };
         self.destination_port(from, route, path, to, is, service);
-        if service.resolution.goes_by_request() && matches!(is, Use::Mirror) {
-            let (severity, instead) = not_enforced(self.permissive);
-            let what = format!(
-                "{} has no endpoints of its own: to mirror to where requests say is not enforced by ringway yet",
-                service.hostname
-            );
-            self.problems.push(from.meta.source.problem(severity, &format!("{path}.host"), what, instead.to_owned()));
-        } else if service.resolution == Resolution::None && serves_a_gateway(from, route) {
+        if service.resolution == Resolution::None && serves_a_gateway(from, route) {
             let what = format!(
                 "{} has resolution NONE: at a gateway that is no address, and its requests would come back to it",
                 service.hostname
             );
             let instead = format!("write \"resolution: DNS\" in {}", service.source.resource);
             self.problems.push(from.meta.source.error(&format!("{path}.host"), what, instead));
+        } else if service.resolution.goes_by_request() && matches!(is, Use::Mirror) {
+            self.mirrored_host(from, path, service);
         }
         if service.workloads.is_empty() && !service.resolution.goes_by_request() {
             let lost = is.lost("so requests get 503");
@@ -179,6 +174,19 @@ impl<'a> Checks<'a> {
         }
         if let Some(subset) = &to.subset {
             self.subset(from, &format!("{path}.subset"), subset, is, service, defined);
+        }
+    }
+
+    /// Copies go to the very host that a request names, and there nobody knows another name.
+    fn mirrored_host(&mut self, from: &VirtualService, path: &str, service: &Service) {
+        let suffix = &self.world.proxy.mirror_host_suffix;
+        if !suffix.is_empty() {
+            let what = format!(
+                "{} has no endpoints of its own: copies go to the host that the request names, and have \"{suffix}\" after \
+                 its name in their Host",
+                service.hostname
+            );
+            self.warn(from, &format!("{path}.host"), what, "write the Proxy's mirrorHostSuffix: \"\"");
         }
     }
 

@@ -50,15 +50,36 @@ impl Checks<'_> {
                 None => {}
             }
         }
-        let last = service.http.last();
-        let takes_everything = last.is_some_and(|route| {
-            route.matches.is_empty()
-                || route.matches.iter().any(|block| *block == HttpMatch::default() || any_path(block))
-        });
-        if listens && !takes_everything {
+        if listens && !self.takes_everything(service) {
             let what = "has no rule for the rest: requests to these hosts that match none get 404".to_owned();
             self.note(service, "spec.http", what, "end with a rule without \"match\" to pass them on");
         }
+    }
+
+    /// Whether every HTTP request for its hosts meets a rule: one that asks nothing, or for the port alone, on each port
+    /// that speaks HTTP.
+    fn takes_everything(&self, service: &VirtualService) -> bool {
+        let mut taken = BTreeSet::new();
+        for route in &service.http {
+            if route.matches.is_empty() || route.matches.iter().any(any_path) {
+                return true;
+            }
+            let of_mesh =
+                |block: &&HttpMatch| block.gateways.is_empty() || block.gateways.iter().any(|name| name == MESH);
+            for block in route.matches.iter().filter(of_mesh) {
+                if any_path(&HttpMatch { port: None, gateways: Vec::new(), ..block.clone() }) {
+                    taken.insert(block.port);
+                }
+            }
+        }
+        taken.contains(&None)
+            || service.hosts.iter().all(|name| {
+                let known = self.world.services.get(name);
+                known.is_some_and(|known| {
+                    let mut http = known.ports.iter().filter(|port| port.protocol.routes_http());
+                    http.all(|port| taken.contains(&Some(port.number)))
+                })
+            })
     }
 
     fn blocks(&mut self, service: &VirtualService, route: &HttpRoute) {

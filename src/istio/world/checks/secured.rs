@@ -1,4 +1,5 @@
-//! Plain HTTP to ports that expect TLS: the server answers with 400, or not at all.
+//! Plain HTTP to ports that expect TLS: the server answers with 400, or not at all. And names of certificates where no
+//! TLS is.
 
 use super::{Checks, rule_path};
 use crate::istio::model::destination_rule::{ClientTls, TrafficPolicy};
@@ -11,12 +12,32 @@ const HTTPS: u16 = 443;
 
 impl Checks<'_> {
     pub(super) fn secured(&mut self) {
+        self.names_in_vain();
         for service in &self.world.virtual_services {
             for route in &service.http {
                 for (index, to) in route.route.iter().enumerate() {
                     let path = format!("{}.route[{index}].destination", rule_path(route));
                     self.plain_to_tls(service, &path, &to.destination);
                 }
+            }
+        }
+    }
+
+    /// Names of certificates that nobody will see.
+    fn names_in_vain(&mut self) {
+        for service in self.world.services.iter().filter(|service| !service.subject_alt_names.is_empty()) {
+            let rules = self.rules.of(service);
+            let policies = rules.iter().flat_map(|rule| {
+                let subsets = rule.subsets.iter().map(|subset| &subset.traffic_policy);
+                std::iter::once(&rule.traffic_policy).chain(subsets)
+            });
+            let mut blocks = policies.flat_map(|policy| {
+                policy.ports.iter().map(|entry| entry.tls.as_ref()).chain(std::iter::once(policy.tls.as_ref()))
+            });
+            if !blocks.any(|tls| matches!(tls, Some(ClientTls::Originated(_)))) {
+                let what = format!("no DestinationRule has connections to {} secured: no effect", service.hostname);
+                let instead = "write trafficPolicy.tls with mode SIMPLE in one";
+                self.problems.push(service.source.warning("spec.subjectAltNames", what, instead));
             }
         }
     }

@@ -160,16 +160,16 @@ fn histograms_merge_and_roll() {
 #[test]
 fn endpoints_sum_by_address() {
     let registry = Registry::new(2);
-    let address: SocketAddr = "10.0.0.1:80".parse().unwrap();
+    let address = EndpointAddress::from(([10, 0, 0, 1], 80));
     for core in 0..2 {
-        let stats = registry.endpoint(core, "c", address);
+        let stats = registry.endpoint(core, "c", &address);
         stats.rq_total.add(2);
         stats.rq_active.inc();
     }
     let expected = EndpointTotals { rq_total: 4, rq_active: 2, ..EndpointTotals::default() };
-    assert_eq!(registry.endpoint_totals("c", address), expected);
-    assert_eq!(registry.endpoint_totals("c", "10.0.0.2:80".parse().unwrap()), EndpointTotals::default());
-    assert_eq!(registry.endpoint_totals("d", address), EndpointTotals::default());
+    assert_eq!(registry.endpoint_totals("c", &address), expected);
+    assert_eq!(registry.endpoint_totals("c", &([10, 0, 0, 2], 80).into()), EndpointTotals::default());
+    assert_eq!(registry.endpoint_totals("d", &address), EndpointTotals::default());
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn readers_see_a_writers_counts() {
 #[test]
 fn what_a_plan_no_longer_names_is_forgotten_and_the_rest_counts_on() {
     let registry = Registry::new(1);
-    let (stays, goes): (SocketAddr, SocketAddr) = (([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], 80).into());
+    let (stays, goes): (EndpointAddress, EndpointAddress) = (([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], 80).into());
     for name in ["kept", "gone"] {
         registry.cluster(0, name).upstream_rq_total.inc();
         registry.http(0, name).downstream_rq_total.inc();
@@ -201,11 +201,11 @@ fn what_a_plan_no_longer_names_is_forgotten_and_the_rest_counts_on() {
         registry.listener(0, name).downstream_cx_total.inc();
         registry.route(0, name, "prefix").upstream_rq_total.inc();
     }
-    for address in [stays, goes] {
+    for address in [&stays, &goes] {
         registry.endpoint(0, "kept", address).rq_total.inc();
     }
     registry.retain(&Kept {
-        clusters: [("kept", [stays].into())].into(),
+        clusters: [("kept", [stays.clone()].into())].into(),
         listeners: ["kept"].into(),
         http: ["kept"].into(),
         tcp: ["kept"].into(),
@@ -222,14 +222,14 @@ fn what_a_plan_no_longer_names_is_forgotten_and_the_rest_counts_on() {
     }
     assert!(text.contains("listener.kept.downstream_cx_total: 1") && !text.contains("gone"), "{text}");
     let totals = |address| registry.endpoint_totals("kept", address).rq_total;
-    assert_eq!((totals(stays), totals(goes)), (1, 0));
+    assert_eq!((totals(&stays), totals(&goes)), (1, 0));
     assert_eq!(registry.cluster(0, "gone").upstream_rq_total.get(), 0, "it begins anew");
 }
 
 #[test]
 fn a_dead_worker_leaves_its_counts_but_nothing_active() {
     let registry = Registry::new(2);
-    let address = ([10, 0, 0, 1], 80).into();
+    let address = &([10, 0, 0, 1], 80).into();
     for core in 0..2 {
         let (cluster, endpoint) = (registry.cluster(core, "c"), registry.endpoint(core, "c", address));
         let (http, listener) = (registry.http(core, "h"), registry.listener(core, "l"));
