@@ -65,9 +65,7 @@ impl Answer {
     /// Adds what the running proxy says of the endpoints of each destination.
     pub fn add_live(&mut self, running: &Clusters) {
         let destinations = match &mut self.verdict {
-            Verdict::Forward { destinations, .. } | Verdict::Tunnel { destinations, .. } => {
-                destinations.as_mut_slice()
-            }
+            Verdict::Forward { destinations, .. } | Verdict::Tunnel { destinations, .. } => destinations.as_mut_slice(),
             _ => &mut [],
         };
         for destination in destinations {

@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use super::hosts::{self, HostTable};
 use super::PASSTHROUGH_CLUSTER;
+use super::hosts::{self, HostTable};
 use super::streams::{Chains, Conditions, Outlet};
 
 /// Where connections end that may go nowhere (REGISTRY_ONLY): Istio's name in log and statistics. There is no such

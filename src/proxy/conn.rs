@@ -127,7 +127,8 @@ async fn arrive(core: Rc<Core>, door: Rc<Door>, conn: Conn, peer: SocketAddr) ->
 
 impl Session {
     fn open(arrival: Arrival) -> Option<Self> {
-        let Arrival { core, door, reader, writer, entered, peer, local, original, is_stream: _, seen, counted } = arrival;
+        let Arrival { core, door, reader, writer, entered, peer, local, original, is_stream: _, seen, counted } =
+            arrival;
         let (installed, listener) = door.installed(&core);
         let http = installed.stats.http.get(listener.index())?.clone();
         http.downstream_cx_total.inc();

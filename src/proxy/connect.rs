@@ -10,8 +10,8 @@ use smallvec::SmallVec;
 
 use super::conn::Session;
 use super::core::{Core, Phase};
-use super::outlet::{self, Attempt, Going};
 use super::leaving::{End, unless_left};
+use super::outlet::{self, Attempt, Going};
 use super::record::Story;
 use super::redirect::{Patience, first_bytes};
 use super::reply::Ended;

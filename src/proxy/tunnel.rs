@@ -126,11 +126,7 @@ async fn both(
 }
 
 /// Completes when nothing has moved for `quiet`, or at `end`. The timer is set once in that time, not for every byte.
-async fn limit(
-    (quiet, end): (Option<Duration>, Option<Instant>),
-    moved: &Cell<Instant>,
-    timer: &mut Timer,
-) -> Ending {
+async fn limit((quiet, end): (Option<Duration>, Option<Instant>), moved: &Cell<Instant>, timer: &mut Timer) -> Ending {
     loop {
         let now = io::now();
         let quiet = quiet.map(|quiet| moved.get() + quiet);

@@ -57,9 +57,9 @@ impl<'w> Compiler<'w> {
             let twice = server.hosts.iter().find(|host| hosts.contains(host.host.as_str()));
             let why = match (first.server.serves, server.serves) {
                 (Serves::Http, Serves::Http) => None,
-                (Serves::Tls, Serves::Tls) => {
-                    twice.map(|host| format!("an earlier server for TLS on port {} has \"{}\" already", server.port, host.host))
-                }
+                (Serves::Tls, Serves::Tls) => twice.map(|host| {
+                    format!("an earlier server for TLS on port {} has \"{}\" already", server.port, host.host)
+                }),
                 _ if std::ptr::eq(first.server, server) => None,
                 (taken, own) => Some(format!(
                     "cannot be for {} where {} is for {} already",

@@ -1,5 +1,5 @@
-//! Requests and connections that would come back to the listener that they were sent from: a destination with that listener's own address
-//! among its endpoints.
+//! Requests and connections that would come back to the listener that they were sent from: a destination with that
+//! listener's own address among its endpoints.
 //!
 //! What is seen here is refused. What is not (names that resolve to the proxy, circles over several proxies) is cut when it
 //! happens: `h1::hops`.
@@ -67,8 +67,10 @@ fn problem(
 }
 
 fn round_for_ever(listener: &Listener, origin: &Origin, what: &str, address: SocketAddr) -> Problem {
-    let what =
-        format!("sends {what} of {} to {address}, where it listens itself: they would go round for ever", listener.kind);
+    let what = format!(
+        "sends {what} of {} to {address}, where it listens itself: they would go round for ever",
+        listener.kind
+    );
     reported(origin, Severity::Error, what, "write the address of the service, or another port for the listener")
 }
 

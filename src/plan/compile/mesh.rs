@@ -115,7 +115,17 @@ impl<'w> Compiler<'w> {
         let name = format!("{}_{}", bind.ip(), bind.port());
         let stat_prefix = format!("outbound_{name}");
         let outbound = Some(Box::new(self.outbound()));
-        Some(Listener { name, bind, stat_prefix, kind: ListenerKind::Mesh, gateways: Vec::new(), tables, outbound, streams: None, tcp_stats_at: 0 })
+        Some(Listener {
+            name,
+            bind,
+            stat_prefix,
+            kind: ListenerKind::Mesh,
+            gateways: Vec::new(),
+            tables,
+            outbound,
+            streams: None,
+            tcp_stats_at: 0,
+        })
     }
 
     /// Every port that makes a difference, with the services that have it and that this proxy sees.

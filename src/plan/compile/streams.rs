@@ -162,7 +162,8 @@ impl<'w> Compiler<'w> {
         for rule in &from.tls {
             for (at, block) in rule.matches.iter().enumerate().filter(|(_, block)| is_at_gateway(block, scope)) {
                 if let Some(name) = block.sni_hosts.iter().find(|name| taken.contains(*name)) {
-                    let why = format!("an earlier rule has \"{name}\" already, and with one name of a block the others go");
+                    let why =
+                        format!("an earlier rule has \"{name}\" already, and with one name of a block the others go");
                     self.never(from, TLS, rule, Some(at), &why);
                     continue;
                 }

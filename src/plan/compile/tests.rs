@@ -8,6 +8,7 @@ mod loops;
 mod mesh;
 mod oracle;
 mod resilience;
+mod streams;
 mod visibility;
 
 use std::io::Write;

@@ -111,11 +111,10 @@ pub(super) fn tcp(object: &Object<'_>, context: &Context<'_>) -> Vec<StreamRoute
     })
 }
 
-fn rules(
-    object: &Object<'_>,
-    field: &str,
-    read: &dyn Fn(&Item<'_>) -> Option<(Vec<StreamMatch>, Vec<RouteDestination>)>,
-) -> Vec<StreamRoute> {
+/// `match` and `route`.
+type Parts = (Vec<StreamMatch>, Vec<RouteDestination>);
+
+fn rules(object: &Object<'_>, field: &str, read: &dyn Fn(&Item<'_>) -> Option<Parts>) -> Vec<StreamRoute> {
     let rule = |(index, item): (u32, &Item<'_>)| {
         let (matches, route) = read(item)?;
         (!route.is_empty()).then(|| StreamRoute { index, line: item.line(), matches, route })
