@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use ringway::plan::{Cpus, Driver, Overrides, ServerHeader};
+use ringway::plan::{Cpus, Driver, Overrides, ServerHeader, is_host_suffix};
 
 /// An edge and sidecar proxy on io_uring that reads Istio's networking YAML and enforces it itself.
 #[derive(Debug, Parser)]
@@ -117,6 +117,9 @@ pub(crate) struct ProxyArgs {
     /// What `server:` says; passthrough keeps the upstream's.
     #[arg(long, value_name = "NAME|passthrough")]
     pub(crate) server_header: Option<String>,
+    /// Appended to the Host of mirrored requests; '' for none.
+    #[arg(long, value_name = "SUFFIX", value_parser = mirror_host_suffix, allow_hyphen_values = true)]
+    pub(crate) mirror_host_suffix: Option<String>,
 }
 
 /// `--admin`.
@@ -136,6 +139,7 @@ impl ProxyArgs {
                 "passthrough" => ServerHeader::PassThrough,
                 name => ServerHeader::Overwrite(name.to_owned()),
             }),
+            mirror_host_suffix: self.mirror_host_suffix.clone(),
         }
     }
 }
@@ -173,6 +177,14 @@ fn port(text: &str) -> Result<(u16, u16), String> {
     match parsed {
         Some((gateway @ 1.., port)) => Ok((gateway, port)),
         _ => Err("expected GATEWAY=PORT, as in 80=8080".to_owned()),
+    }
+}
+
+fn mirror_host_suffix(text: &str) -> Result<String, String> {
+    if is_host_suffix(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected what may stand in a Host, as in -shadow".to_owned())
     }
 }
 

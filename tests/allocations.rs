@@ -265,6 +265,18 @@ fn secured(https: u16) -> String {
     )
 }
 
+/// A service at a Unix domain socket.
+fn at_a_socket(path: &std::path::Path) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: socket}}\nspec: {{hosts: \
+         [socket.example.com], gateways: [edge], http: [{{route: [{{destination: {{host: \
+         socket.example.com}}}}]}}]}}\n---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: \
+         socket}}\nspec: {{hosts: [socket.example.com], resolution: STATIC, ports: [{{number: 80, name: http, protocol: \
+         HTTP}}], endpoints: [{{address: 'unix://{}'}}]}}\n",
+        path.display()
+    )
+}
+
 /// A request, and the status and length of its answer.
 struct Ask {
     what: &'static str,
@@ -299,6 +311,7 @@ fn asks(origin: u16) -> Vec<Ask> {
         ask("past an ejected endpoint", "GET /some/path", "Host: ejecting.example.com\r\n", false, (200, 1024)),
         ask("matched by everything", "GET /matched/path?with=query&other", rules, false, (200, 1024)),
         ask("matched by nothing", "GET /nowhere?with=query", rules, false, (404, 0)),
+        ask("at a socket", "GET /some/path", "Host: socket.example.com\r\n", false, (200, 1024)),
         ask("aborted", "GET /aborted", rules, false, (418, 18)),
         ask("from an application", "GET /some/path", &declared, true, (200, 1024)),
         ask("to an undeclared host", "GET /some/path", &undeclared, true, (200, 1024)),
@@ -336,6 +349,16 @@ fn requests_on_a_connection_that_stays_allocate_nothing() {
         });
         let dir = tempfile::TempDir::new().expect("a temporary folder");
         let log = dir.path().join("access.log");
+        let socket = dir.path().join("socket");
+        let _local = Origin::start_on(std::os::unix::net::UnixListener::bind(&socket).expect("a socket"), {
+            let reply = reply.clone();
+            move |peer| {
+                while peer.request()?.is_some() {
+                    peer.send(&reply)?;
+                }
+                Ok(())
+            }
+        });
         let proxy = proxy_document(driver, ports::free(), log.to_str().expect("a path in UTF-8"));
         let config = dir.path().join("config.yaml");
         let others = [
@@ -345,6 +368,7 @@ fn requests_on_a_connection_that_stays_allocate_nothing() {
             mirrored(mirror.port()),
             ejecting(other.port()),
             secured(secure.port()),
+            at_a_socket(&socket),
         ];
         let documents = [proxy, everything_to(&[origin.port()]), others.join("---\n")].join("---\n");
         std::fs::write(&config, documents).expect("write the YAML");

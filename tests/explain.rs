@@ -503,6 +503,55 @@ fn what_leaves_and_what_does_not() {
     );
 }
 
+/// A Sidecar with listeners of its own, beside the mesh listener.
+const LISTENERS: &str = "
+apiVersion: ringway.dev/v1
+kind: Proxy
+metadata: {name: sidecar, namespace: shop}
+spec:
+  mesh: {listen: '127.0.0.1:15001'}
+  meshConfig: {outboundTrafficPolicy: {mode: REGISTRY_ONLY}, accessLogFile: /dev/stdout}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: own, namespace: shop}
+spec:
+  egress:
+  - port: {number: 9080, protocol: HTTP}
+    captureMode: NONE
+    hosts: ['*/reviews.example.com']
+  - port: {number: 3128, protocol: HTTP_PROXY}
+    hosts: ['*/*']
+  - hosts: ['*/*']
+  ingress:
+  - port: {number: 8080, protocol: HTTP}
+    defaultEndpoint: 127.0.0.1:9000
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: services, namespace: shop}
+spec:
+  hosts: [reviews.example.com, ratings.example.com]
+  ports: [{number: 9080, name: http, protocol: HTTP}, {number: 8080, name: other, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 10.0.0.1}]
+";
+
+#[test]
+fn listeners_of_a_sidecar() {
+    let requests: &[&[&str]] = &[
+        &["GET", "http://reviews.example.com:9080/"],
+        &["GET", "http://ratings.example.com:9080/"],
+        &["--gateway", "egress:9080", "CONNECT", "ratings.example.com:9080"],
+        &["--gateway", "mesh", "GET", "http://ratings.example.com:9080/"],
+        &["--gateway", "egress:3128", "GET", "http://ratings.example.com:9080/"],
+        &["GET", "http://ratings.example.com:8080/"],
+        &["--gateway", "ingress:8080", "GET", "http://ratings.example.com/"],
+        &["--gateway", "ingress:8081", "GET", "http://ratings.example.com/"],
+    ];
+    golden("listeners_of_a_sidecar", &session(&["-c", "-"], LISTENERS, requests));
+}
+
 /// ALLOW_ANY_DYNAMIC_DNS: plain HTTP by its Host, tunnels as with ALLOW_ANY.
 #[test]
 fn an_undeclared_host_by_its_name() {

@@ -33,18 +33,23 @@ pub(super) struct Bound {
 }
 
 impl Bound {
+    /// Binds those of a process that has none yet. All are looked at before one is bound: two may have the same port, one
+    /// at all addresses and the other at one of them, and then the more exact one gets what comes to its address.
+    ///
+    /// # Errors
+    /// [`StartError::Listen`].
+    pub(super) fn all(listeners: &[Listener], workers: usize) -> Result<Vec<Self>, StartError> {
+        listeners.iter().try_for_each(|listener| bind_probe(listener.bind).map_err(|error| failed(listener, error)))?;
+        listeners.iter().map(|listener| Self::bind(listener, workers, true)).collect()
+    }
+
     /// Binds a socket for each of `workers`. `ours` says that the process holds the port already, through a listener
     /// that is to make way for this one or shares the port with it.
     ///
     /// # Errors
     /// [`StartError::Listen`].
     pub(super) fn bind(listener: &Listener, workers: usize, ours: bool) -> Result<Self, StartError> {
-        let fail = |error: std::io::Error| StartError::Listen {
-            address: listener.bind,
-            kind: listener.kind,
-            hint: hint(&error),
-            error,
-        };
+        let fail = |error| failed(listener, error);
         if !ours {
             bind_probe(listener.bind).map_err(fail)?;
         }
@@ -81,6 +86,10 @@ impl Bound {
     pub(super) fn close(self) {
         self.sockets.iter().flatten().for_each(end);
     }
+}
+
+fn failed(listener: &Listener, error: std::io::Error) -> StartError {
+    StartError::Listen { address: listener.bind, kind: listener.kind, hint: hint(&error), error }
 }
 
 fn end(socket: &TcpListener) {

@@ -51,11 +51,7 @@ impl Running {
         match outcome {
             Outcome::Found => stats.update_success.inc(),
             Outcome::Empty if empties => stats.update_success.inc(),
-            Outcome::Empty => {
-                stats.update_empty.inc();
-                return stats.update_failure.inc();
-            }
-            Outcome::Failed => return stats.update_failure.inc(),
+            Outcome::Empty | Outcome::Failed => return stats.update_failure.inc(),
         }
         let Some(members) = self.names.members(&cluster) else { return };
         if members == *cluster {

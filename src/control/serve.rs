@@ -8,7 +8,6 @@ use tracing::{error, info};
 use super::admin::Stage;
 use super::{Event, Running};
 use crate::io::now;
-use crate::plan::ListenerKind;
 use crate::worker::Report;
 
 impl Running {
@@ -86,12 +85,12 @@ impl Running {
         self.go_on_if_resolved(now);
     }
 
-    /// Where undeclared hosts must not be: the mesh listener, which would send requests round in circles, and the admin
-    /// endpoints, which are nobody's business who can reach that one.
+    /// Where undeclared hosts must not be: the listeners for what goes out, which would send requests round in circles, and
+    /// the admin endpoints, which are nobody's business who can reach those.
     pub(super) fn not_to_be_sent_to(&self) -> Vec<SocketAddr> {
         let listeners = self.plan.listeners.iter().zip(&self.bound);
-        let mesh = listeners.filter(|(listener, _)| listener.kind == ListenerKind::Mesh);
-        mesh.map(|(_, bound)| bound.address).chain(self.admin_address()).collect()
+        let outward = listeners.filter(|(listener, _)| listener.kind.is_outward());
+        outward.map(|(_, bound)| bound.address).chain(self.admin_address()).collect()
     }
 
     /// A worker is of no use any more: another is to take its place, and until then the proxy is not ready.

@@ -133,9 +133,7 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
     let settings = &plan.proxy;
     let cpus = cpus::choose(&settings.cpus)?;
     let descriptors = rlimit::increase_nofile_limit(u64::MAX)?;
-    let bound: Result<Vec<_>, _> =
-        plan.listeners.iter().map(|listener| Bound::bind(listener, cpus.len(), false)).collect();
-    let bound = bound?;
+    let bound = Bound::all(&plan.listeners, cpus.len())?;
     let registry = Arc::new(Registry::new(cpus.len()));
     let (log, sinks) = open_log(settings, &registry)?;
     let budget = Budget::new(most_connections(settings, descriptors));

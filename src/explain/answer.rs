@@ -235,7 +235,7 @@ impl Answer {
     }
 }
 
-/// Asks the plan. `hidden` are the services that the mesh listener does not see.
+/// Asks the plan. `hidden` are the services that outbound listeners do not see.
 ///
 /// # Errors
 /// If the question is no request, or it is not plain which listener it is for.
@@ -243,9 +243,12 @@ pub fn explain(plan: &Plan, hidden: &[Hidden], question: &Question) -> Result<An
     let (id, listener) = question.listener(plan)?;
     let asked = question.read(plan.proxy.path_form())?;
     let request = asked.request(listener.kind);
-    if let Some(outbound) = listener.outbound.as_deref().filter(|_| question.is_connect()) {
+    if question.is_connect() {
         let missing = || undeclared::missing(listener, hidden, request.authority, "TLS");
-        return streams::tunnel(plan, listener, outbound, request.authority, missing);
+        return match listener.outbound.as_deref().filter(|_| listener.kind.is_proxy()) {
+            Some(outbound) => streams::tunnel(plan, listener, outbound, request.authority, missing),
+            None => Ok(streams::elsewhere(plan, listener, request.authority)),
+        };
     }
     if let Some(of) = &listener.streams {
         return Ok(streams::connection(plan, listener, of, request.authority));

@@ -15,7 +15,8 @@ pub struct Question {
     pub url: String,
     /// Header lines, `name: value`. `Host` goes before the URL's authority.
     pub headers: Vec<String>,
-    /// `name` or `namespace/name` of the Gateway whose listener is meant, or `mesh`. `None`: the URL's port says it.
+    /// `name` or `namespace/name` of the Gateway whose listener is meant, `mesh`, or `egress:PORT` or `ingress:PORT` of the
+    /// Sidecar. `None`: the URL's port says it.
     pub gateway: Option<String>,
 }
 
@@ -101,12 +102,16 @@ impl Question {
     pub(super) fn listener<'p>(&self, plan: &'p Plan) -> Result<(ListenerId, &'p Listener), BadQuestion> {
         let port = port(self.url()?.authority);
         let all = || (0..).map(ListenerId).zip(plan.listeners.iter());
+        let has_mesh = || all().any(|(_, listener)| listener.kind == ListenerKind::Mesh);
+        // What comes in to the workload often has the port of a service that applications ask for.
+        let outside = |kind| !matches!(kind, ListenerKind::Ingress(_));
         let mut candidates: Vec<_> = match &self.gateway {
             Some(name) => all().filter(|(_, listener)| is_for(listener, name)).collect(),
             // Tunnels are the mesh listener's, whatever port they lead to.
-            None if self.is_connect() && all().any(|(_, listener)| listener.kind == ListenerKind::Mesh) => {
+            None if self.is_connect() && has_mesh() => {
                 all().filter(|(_, listener)| listener.kind == ListenerKind::Mesh).collect()
             }
+            None if has_mesh() => all().filter(|(_, listener)| outside(listener.kind)).collect(),
             None => all().collect(),
         };
         if plan.listeners.is_empty() {
@@ -143,20 +148,26 @@ fn port(authority: &str) -> Option<u16> {
 
 fn is_for(listener: &Listener, name: &str) -> bool {
     match listener.kind {
-        ListenerKind::Mesh => name == "mesh",
         ListenerKind::Gateway(_) => listener
             .gateways
             .iter()
             .any(|gateway| &**gateway == name || gateway.split_once('/').is_some_and(|(_, own)| own == name)),
+        _ => name_of(listener) == name,
+    }
+}
+
+/// As `--gateway` may say it; of a Gateway's with its port.
+fn name_of(listener: &Listener) -> String {
+    match listener.kind {
+        ListenerKind::Mesh => "mesh".to_owned(),
+        ListenerKind::Egress(port) | ListenerKind::HttpProxy(port) => format!("egress:{port}"),
+        ListenerKind::Ingress(port) => format!("ingress:{port}"),
+        ListenerKind::Gateway(port) => format!("{} (port {port})", listener.gateways.join(", ")),
     }
 }
 
 fn names(listeners: &[Listener]) -> String {
-    let of = |listener: &Listener| match listener.kind {
-        ListenerKind::Mesh => "mesh".to_owned(),
-        ListenerKind::Gateway(port) => format!("{} (port {port})", listener.gateways.join(", ")),
-    };
-    listeners.iter().map(of).collect::<Vec<_>>().join(", ")
+    listeners.iter().map(name_of).collect::<Vec<_>>().join(", ")
 }
 
 impl Asked {
@@ -183,7 +194,8 @@ impl Asked {
     /// As routing looks at it on this kind of listener.
     pub(super) fn request(&self, kind: ListenerKind) -> Request<'_> {
         // An application may say how its own client came; a client from outside may not.
-        let forwarded = self.head.value_of("x-forwarded-proto", &self.buf).filter(|_| kind == ListenerKind::Mesh);
+        let forwarded =
+            self.head.value_of("x-forwarded-proto", &self.buf).filter(|_| !matches!(kind, ListenerKind::Gateway(_)));
         Request {
             head: &self.head,
             buf: &self.buf,

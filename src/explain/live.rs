@@ -3,13 +3,14 @@
 //! Asked of its admin endpoints, and only for `explain --live`: everything else that `explain` says comes from the plan.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::answer::{Answer, Verdict};
+use crate::base::endpoint::EndpointAddress;
 
 /// For how long nothing may be heard of the proxy.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -53,12 +54,19 @@ impl Clusters {
 }
 
 fn live(host: &Value) -> Option<Live> {
-    let socket = &host["address"]["socket_address"];
-    let ip = socket["address"].as_str()?.parse().ok()?;
-    let port = u16::try_from(socket["port_value"].as_u64()?).ok()?;
+    let address = address(&host["address"])?.to_string();
     let ejected = host["health_status"]["failed_outlier_check"] == true;
     let health = if ejected { "ejected (failed_outlier_check)" } else { "healthy" };
-    Some(Live { address: SocketAddr::new(ip, port).to_string(), health })
+    Some(Live { address, health })
+}
+
+fn address(written: &Value) -> Option<EndpointAddress> {
+    if let Some(path) = written["pipe"]["path"].as_str() {
+        return Some(EndpointAddress::Unix(path.into()));
+    }
+    let socket = &written["socket_address"];
+    let ip: IpAddr = socket["address"].as_str()?.parse().ok()?;
+    Some((ip, u16::try_from(socket["port_value"].as_u64()?).ok()?).into())
 }
 
 impl Answer {
@@ -86,11 +94,12 @@ mod tests {
     fn health_is_read_from_the_clusters_page() {
         let host = |address: &str, health: Value| json!({"address": {"socket_address": {"address": address, "port_value": 80}}, "health_status": health});
         let out = json!({"eds_health_status": "HEALTHY", "failed_outlier_check": true});
-        let hosts = [host("10.0.0.1", json!({"eds_health_status": "HEALTHY"})), host("::1", out), json!({})];
+        let pipe = json!({"address": {"pipe": {"path": "/run/app.sock"}}, "health_status": {}});
+        let hosts = [host("10.0.0.1", json!({"eds_health_status": "HEALTHY"})), host("::1", out), json!({}), pipe];
         let clusters = Clusters(json!({"cluster_statuses": [{"name": "a", "host_statuses": hosts}, {"name": "b"}]}));
         let said: Vec<String> =
             clusters.endpoints("a").iter().map(|live| format!("{} {}", live.address, live.health)).collect();
-        assert_eq!(said, ["10.0.0.1:80 healthy", "[::1]:80 ejected (failed_outlier_check)"]);
+        assert_eq!(said, ["10.0.0.1:80 healthy", "[::1]:80 ejected (failed_outlier_check)", "/run/app.sock healthy"]);
         assert!(clusters.endpoints("b").is_empty() && clusters.endpoints("c").is_empty());
         assert!(Clusters(Value::Null).endpoints("a").is_empty());
     }

@@ -18,7 +18,7 @@ fn of_names(names: &Names) -> Vec<String> {
     };
     let named = names.named.iter().filter_map(|named| match &named.address {
         Address::Name(name) => Some(format!("{name}, port {}, weight {}: {which}", named.port, named.weight)),
-        Address::Ip(_) => None,
+        Address::Ip(_) | Address::Unix(_) => None,
     });
     named.collect()
 }

@@ -23,6 +23,14 @@ pub(super) fn tunnel(
     Ok(answer(listener, authority, rule, verdict))
 }
 
+/// A CONNECT to a listener that makes no tunnels, and may not look into connections.
+pub(super) fn elsewhere(plan: &Plan, listener: &plan::Listener, authority: &[u8]) -> Answer {
+    match &listener.streams {
+        Some(streams) => connection(plan, listener, streams, authority),
+        None => answer(listener, authority, None, Verdict::NotFound),
+    }
+}
+
 /// What becomes of a connection to a gateway whose client asks for the host of this authority, if it asks for one.
 pub(super) fn connection(plan: &Plan, listener: &plan::Listener, streams: &Streams, authority: &[u8]) -> Answer {
     let found = streams.find(Some(plan::host_of(authority))).and_then(|number| Some((number, streams.outlet(number)?)));

@@ -134,8 +134,10 @@ fn verdict(f: &mut Formatter<'_>, verdict: &Verdict) -> fmt::Result {
 fn destination(f: &mut Formatter<'_>, destination: &Destination) -> fmt::Result {
     let Destination { percent, cluster, host, port, subset, found, authority, headers } = destination;
     line(f, "destination", format_args!("{percent}% to {cluster}"))?;
-    // Of hosts that nobody declared there is no service.
-    if !host.is_empty() {
+    if cluster.starts_with("inbound|") {
+        line(f, "  service", "none: it is the workload beside the proxy")?;
+    // Of hosts that nobody declared there is no service, either.
+    } else if !host.is_empty() {
         line(f, "  service", format_args!("{host}, port {port}"))?;
         line(f, "  subset", if subset.is_empty() { "none" } else { subset })?;
     }

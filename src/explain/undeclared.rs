@@ -1,10 +1,10 @@
-//! What would have to be declared for a request that the mesh listener lets go nowhere (REGISTRY_ONLY).
+//! What would have to be declared for a request that an outbound listener lets go nowhere (REGISTRY_ONLY).
 
 use std::net::IpAddr;
 
 use super::answer::Place;
 use crate::istio::world::{Hidden, Why};
-use crate::plan::Listener;
+use crate::plan::{Listener, ListenerKind};
 
 /// The port of an authority that names none.
 const HTTP_PORT: &str = "80";
@@ -17,7 +17,15 @@ pub(super) fn missing(listener: &Listener, hidden: &[Hidden], authority: &[u8], 
         Some((host, "")) => (host, HTTP_PORT),
         _ => (authority.as_str(), HTTP_PORT),
     };
-    let mut said: Vec<String> = hidden.iter().filter(|hidden| hidden.covers(host)).map(why_hidden).collect();
+    // A listener for one port only is for that one, whatever the authority says.
+    let only = listener.kind.only_port().map(|port| port.to_string());
+    let port = only.as_deref().unwrap_or(port);
+    let own = match listener.kind {
+        ListenerKind::Egress(port) | ListenerKind::HttpProxy(port) => Some(port),
+        ListenerKind::Mesh | ListenerKind::Gateway(_) | ListenerKind::Ingress(_) => None,
+    };
+    let covers = |hidden: &&Hidden| hidden.listener == own && hidden.covers(host, port.parse().ok());
+    let mut said: Vec<String> = hidden.iter().filter(covers).map(why_hidden).collect();
     said.extend(on_other_ports(listener, host, port));
     let ip = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     if said.is_empty() && ip.parse::<IpAddr>().is_ok() {
@@ -32,11 +40,11 @@ pub(super) fn missing(listener: &Listener, hidden: &[Hidden], authority: &[u8], 
 }
 
 fn why_hidden(hidden: &Hidden) -> String {
-    let Hidden { hostname, source, why } = hidden;
+    let Hidden { hostname, source, why, .. } = hidden;
     let place = format!("{}:{}: {} declares {hostname}", source.file, source.line, source.resource);
     match why {
         Why::NotExported(namespace) => format!("{place}, and does not export it to the namespace {namespace}"),
-        Why::NotImported(sidecar) => format!("{place}, and {sidecar} does not let it in: add it to spec.egress.hosts"),
+        Why::NotImported(sidecar, field) => format!("{place}, and {sidecar} does not let it in: add it to {field}"),
     }
 }
 
@@ -44,7 +52,9 @@ fn why_hidden(hidden: &Hidden) -> String {
 fn on_other_ports(listener: &Listener, host: &str, asked: &str) -> Option<String> {
     let declared = |port: u16| {
         let (table, found) = listener.virtual_host(format!("{host}:{port}").as_bytes())?;
-        (table.port == Some(port)).then_some(found)
+        // Where a table is all that there is for its port, it also has what becomes of undeclared hosts.
+        let is_declared = found.domains.first().is_some_and(|domain| &**domain != "*");
+        (table.port == Some(port) && is_declared).then_some(found)
     };
     let ports = listener.tables.iter().filter_map(|table| table.port);
     let found: Vec<_> = ports.filter_map(|port| Some((port, declared(port)?))).collect();

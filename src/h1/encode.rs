@@ -12,6 +12,8 @@ use super::head::{HeaderLine, Known, RequestHead, ResponseHead, Version, list};
 use super::join;
 use super::status;
 
+const ATTEMPT_COUNT: &[u8] = b"x-envoy-attempt-count";
+
 /// The framing of a message that is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutBody {
@@ -65,7 +67,7 @@ pub struct Forwarded<'a> {
     pub request_id: &'a [u8],
     /// `x-envoy-external-address`, for clients from outside.
     pub external_address: Option<&'a [u8]>,
-    /// `x-envoy-attempt-count`, from 1.
+    /// `x-envoy-attempt-count`, from 1; 0: not said, and what the client says of it stands.
     pub attempt: u32,
     /// `x-ringway-hops`; empty: not said. Rules cannot change it.
     pub hops: &'a [u8],
@@ -179,6 +181,7 @@ fn write_request<const CHANGED: bool>(out: &mut Vec<u8>, head: &RequestHead, buf
             }
             // A certificate that the client showed is the proxy's to tell of, and there was none (Envoy's SANITIZE).
             Known::XForwardedClientCert => {}
+            Known::XEnvoy if what.forward.attempt == 0 && is_attempt_count(line.name.of(buf)) => lines.keep(line),
             Known::Connection
             | Known::KeepAlive
             | Known::ProxyConnection
@@ -209,8 +212,8 @@ fn write_request<const CHANGED: bool>(out: &mut Vec<u8>, head: &RequestHead, buf
     if let Some(id) = id {
         put(out, b"x-request-id", id);
     }
-    if !drops(Known::XEnvoy, b"x-envoy-attempt-count") {
-        put_number(out, b"x-envoy-attempt-count", u64::from(what.forward.attempt));
+    if what.forward.attempt > 0 && !drops(Known::XEnvoy, ATTEMPT_COUNT) {
+        put_number(out, ATTEMPT_COUNT, u64::from(what.forward.attempt));
     }
     if !what.forward.hops.is_empty() {
         put(out, b"x-ringway-hops", what.forward.hops);
@@ -434,6 +437,10 @@ fn announces_length(status: u16) -> bool {
 /// Whether a response of this status has a body, if it does not answer a HEAD.
 pub(super) fn announces_body(status: u16) -> bool {
     !matches!(status, 100..=199 | 204 | 304)
+}
+
+fn is_attempt_count(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(ATTEMPT_COUNT)
 }
 
 /// Istio's metadata exchange between sidecars, which is nobody's business outside the mesh.

@@ -1,4 +1,4 @@
-//! A TCP connection: a reader whose read outlives whoever waits for it, a writer, and a handle for the rest.
+//! A connection, over TCP or a Unix domain socket: a reader whose read outlives whoever waits for it, a writer, and a handle for the rest.
 //!
 //! This is the only place that issues reads and writes. Buffers move in and always come back with the result, also
 //! with an error.
@@ -104,9 +104,11 @@ impl Handle {
     /// Our own address on this connection.
     ///
     /// # Errors
-    /// When the socket is no longer connected.
+    /// When the socket is no longer connected, or is a Unix domain socket: a client's has no address.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.keeps_open.local_addr()
+        // Not the runtime's way to ask, which panics over what is no IP.
+        let socket = self.socket();
+        SockRef::from(&socket).local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 
     /// Where the client sent this connection before a rule of the host's packet filter redirected it here; our own
@@ -143,7 +145,7 @@ impl Handle {
     /// the time between probes, and how many of them may go unanswered; `None` leaves the kernel's own.
     ///
     /// # Errors
-    /// When the kernel does not take these values.
+    /// When the kernel does not take these values, or nothing can be lost between the two sides: Unix domain sockets.
     pub fn keep_alive(
         &self,
         time: Option<Duration>,
@@ -181,7 +183,9 @@ impl Handle {
             let storage = SockAddrStorage::zeroed();
             SockAddr::new(storage, size_of::<SockAddrStorage>() as u32)
         };
-        let _ = SockRef::from(&socket).connect(&nowhere);
+        if SockRef::from(&socket).connect(&nowhere).is_err() {
+            self.shutdown_both(); // there is no reset between Unix domain sockets
+        }
     }
 
     /// Makes the coming close a reset, so that the peer cannot take a cut body for a whole one.

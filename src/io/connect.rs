@@ -50,3 +50,6 @@ fn connect_unix(path: &str) -> io::Result<Conn> {
     // The runtime's streams send and receive, which is the same for every kind of stream socket.
     Conn::new(TcpStream::from_std(std::net::TcpStream::from(OwnedFd::from(socket)))?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,7 +142,7 @@ impl Names {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.named.iter().filter_map(|named| match &named.address {
             Address::Name(name) => Some(name.as_str()),
-            Address::Ip(_) => None,
+            Address::Ip(_) | Address::Unix(_) => None,
         })
     }
 
@@ -156,6 +156,9 @@ impl Names {
             match &named.address {
                 Address::Ip(ip) => {
                     found.push(Found { address: (*ip, named.port).into(), placed, hostname: "" });
+                }
+                Address::Unix(path) => {
+                    found.push(Found { address: EndpointAddress::Unix(path.clone()), placed, hostname: "" });
                 }
                 Address::Name(name) => found.extend(answers(name).iter().take(MOST_ADDRESSES).map(|answer| Found {
                     address: answer.at(named.port).into(),

@@ -25,12 +25,12 @@ pub struct Listener {
     pub stat_prefix: String,
     /// Who sends here.
     pub kind: ListenerKind,
-    /// `namespace/name` of the Gateways that have a server on it, in order; none for the mesh.
+    /// `namespace/name` of the Gateways that have a server on it, in order; none for the others.
     pub gateways: Vec<Box<str>>,
-    /// For a gateway one. For the mesh one for each port that services or rules name, sorted, and at the end one for
-    /// every port, which also has what is not for a certain one.
+    /// For the mesh and an HTTP proxy one for each port that services or rules name, sorted, and at the end one for every
+    /// port, which also has what is not for a certain one. For the others one.
     pub tables: Vec<RouteTable>,
-    /// Of the mesh: where what is no HTTP goes.
+    /// Where what is no HTTP goes; `None` for a gateway.
     pub outbound: Option<Box<Outbound>>,
     /// Of a gateway for connections that are not looked into: where they go. It has nothing else.
     pub streams: Option<Box<Streams>>,
@@ -45,6 +45,35 @@ pub enum ListenerKind {
     Gateway(u16),
     /// Applications beside the proxy, to any service (`Proxy.spec.mesh.listen`).
     Mesh,
+    /// Applications beside the proxy, to the services with this port (a Sidecar's `egress[].port`).
+    Egress(u16),
+    /// Applications beside the proxy, to any service, by its name (`egress[].port` with protocol `HTTP_PROXY`).
+    HttpProxy(u16),
+    /// Others, to the application beside the proxy (a Sidecar's `ingress[].port`).
+    Ingress(u16),
+}
+
+impl ListenerKind {
+    /// Whether applications beside the proxy go out through it.
+    #[must_use]
+    pub fn is_outward(self) -> bool {
+        matches!(self, Self::Mesh | Self::Egress(_) | Self::HttpProxy(_))
+    }
+
+    /// Whether its clients may name any host and port, and have tunnels to them.
+    #[must_use]
+    pub fn is_proxy(self) -> bool {
+        matches!(self, Self::Mesh | Self::HttpProxy(_))
+    }
+
+    /// The one port that a connection to it is for, whatever requests say.
+    #[must_use]
+    pub fn only_port(self) -> Option<u16> {
+        match self {
+            Self::Egress(port) | Self::Ingress(port) => Some(port),
+            Self::Gateway(_) | Self::Mesh | Self::HttpProxy(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for ListenerKind {
@@ -52,6 +81,9 @@ impl fmt::Display for ListenerKind {
         match self {
             Self::Gateway(port) => write!(f, "Gateway port {port}"),
             Self::Mesh => f.write_str("the mesh"),
+            Self::Egress(port) => write!(f, "egress port {port} of the Sidecar"),
+            Self::HttpProxy(port) => write!(f, "HTTP proxy port {port} of the Sidecar"),
+            Self::Ingress(port) => write!(f, "ingress port {port} of the Sidecar"),
         }
     }
 }
@@ -61,6 +93,8 @@ impl fmt::Display for ListenerKind {
 pub struct RouteTable {
     /// The port of the Gateway, or the service port that an application addresses; `None`: any.
     pub port: Option<u16>,
+    /// Of the mesh: whether this is all that there is for the port, so that the table for every port does not count.
+    pub is_whole: bool,
     /// Which of `virtual_hosts` a `Host` belongs to.
     pub hosts: HostTable,
     /// One for each host name or wildcard of a gateway, one for each service or group of hosts of the mesh; sorted by
@@ -69,13 +103,10 @@ pub struct RouteTable {
 }
 
 impl Listener {
-    /// The port that the Gateway documents name; `None` for the mesh listener.
+    /// The port that the Gateway documents name; `None` for listeners that are no Gateway's.
     #[must_use]
     pub fn gateway_port(&self) -> Option<u16> {
-        match self.kind {
-            ListenerKind::Gateway(port) => Some(port),
-            ListenerKind::Mesh => None,
-        }
+        if let ListenerKind::Gateway(port) = self.kind { Some(port) } else { None }
     }
 
     /// The outlet with this number, of the mesh or of a gateway.
@@ -122,8 +153,12 @@ impl Listener {
     fn virtual_host_on(&self, port: Option<u16>, authority: &[u8]) -> Option<(&RouteTable, &VirtualHost)> {
         let (table, host, _) = match self.kind {
             // The port that the client writes does not count.
-            ListenerKind::Gateway(_) => self.tables.first()?.find(authority)?,
-            ListenerKind::Mesh => self.find_in_mesh(port.or_else(|| service_port(authority)), authority)?,
+            ListenerKind::Gateway(_) | ListenerKind::Egress(_) | ListenerKind::Ingress(_) => {
+                self.tables.first()?.find(authority)?
+            }
+            ListenerKind::Mesh | ListenerKind::HttpProxy(_) => {
+                self.find_in_mesh(port.or_else(|| service_port(authority)), authority)?
+            }
         };
         Some((table, host))
     }
@@ -134,14 +169,18 @@ impl Listener {
         found?.1.find(request, witness)
     }
 
-    /// The more specific of what the port's own table has and what the one for every port has; of equals the former.
+    /// The more specific of what the port's own table has and what the one for every port has; of equals the former. Of a
+    /// port whose table is whole only that one.
     fn find_in_mesh(&self, port: Option<u16>, authority: &[u8]) -> Option<(&RouteTable, &VirtualHost, usize)> {
         let (every, own) = self.tables.split_last()?;
         let own = port.and_then(|port| {
             let at = own.binary_search_by_key(&Some(port), |table| table.port).ok()?;
-            own.get(at)?.find(authority)
+            own.get(at)
         });
-        let every = every.find(authority);
+        if let Some(own) = own.filter(|table| table.is_whole) {
+            return own.find(authority);
+        }
+        let (own, every) = (own.and_then(|table| table.find(authority)), every.find(authority));
         match (own, every) {
             (Some((.., own_rank)), Some((.., rank))) if rank > own_rank => every,
             _ => own.or(every),
@@ -157,7 +196,7 @@ impl RouteTable {
             let domains = host.domains.iter();
             domains.map(move |domain| (&**domain, number))
         });
-        Self { port, hosts: HostTable::new(domains), virtual_hosts }
+        Self { port, is_whole: false, hosts: HostTable::new(domains), virtual_hosts }
     }
 
     fn find(&self, authority: &[u8]) -> Option<(&Self, &VirtualHost, usize)> {
@@ -235,6 +274,16 @@ mod tests {
             ("d.com:8000", None, "*"),
         ] {
             assert_eq!(find(&listener, authority), Some((port, name.to_owned())), "{authority}");
+        }
+        // Where a port's table is all that there is for it, nothing else counts.
+        listener.tables[1].is_whole = true;
+        for (authority, found) in [
+            ("a.com:8000", Some((Some(8000), "a.com".to_owned()))),
+            ("x.b.com:8000", Some((Some(8000), "*.b.com".to_owned()))),
+            ("d.com:8000", None),
+            ("d.com:8001", Some((None, "*".to_owned()))),
+        ] {
+            assert_eq!(find(&listener, authority), found, "{authority}");
         }
         listener.tables.truncate(1);
         assert_eq!(find(&listener, "b.com"), None);

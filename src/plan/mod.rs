@@ -59,7 +59,7 @@ pub use pattern::Pattern;
 pub use retry_words::retry_conditions;
 pub use route::{NoWitness, Origin, Route, StatPrefix, VirtualHost, Witness};
 pub use settings::{
-    AccessLogEncoding, Cpus, Driver, Limits, Overrides, PathNormalization, ProxySettings, ServerHeader,
+    AccessLogEncoding, Cpus, Driver, Limits, Overrides, PathNormalization, ProxySettings, ServerHeader, is_host_suffix,
 };
 pub use streams::{Chains, Conditions, Outlet, Streams};
 

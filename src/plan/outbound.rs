@@ -1,4 +1,4 @@
-//! What the mesh listener knows beside HTTP: which service a connection is for, by the address and port that it was sent
+//! What outbound listeners know beside HTTP: which service a connection is for, by the address and port that it was sent
 //! to before it was redirected here, by the server name of its TLS, or by the authority of a CONNECT.
 //!
 //! Plain data and the look-ups, without a byte read: what the first bytes are is `proxy`'s to find out. istiod's rules:
@@ -19,7 +19,7 @@ use super::streams::{Chains, Conditions, Outlet};
 /// cluster.
 pub const BLACK_HOLE_CLUSTER: &str = "BlackHoleCluster";
 
-/// The mesh listener's ways out that are no HTTP routes.
+/// A listener's ways out that are no HTTP routes.
 #[derive(Debug, Clone, Default)]
 pub struct Outbound {
     /// `outboundTrafficPolicy`: what nobody declared may be connected to.
@@ -85,7 +85,8 @@ struct Port {
     http: bool,
     /// Some service's protocol is not said, or there are TLS services.
     look: bool,
-    /// Those with TLS, and the first TCP service without an address of its own.
+    /// Those with TLS, and the first TCP service without an address of its own; of a bound listener the first that may speak
+    /// TCP.
     chains: Chains,
 }
 
@@ -142,7 +143,25 @@ pub enum Way {
 impl Outbound {
     /// With these services' ports. Where two have the same name or address on a port, it is the first one's.
     #[must_use]
-    pub fn new(allow_any: bool, allow_local: bool, detection: Option<Duration>, mut declared: Vec<Declared>) -> Self {
+    pub fn new(allow_any: bool, allow_local: bool, detection: Option<Duration>, declared: Vec<Declared>) -> Self {
+        Self::of(allow_any, allow_local, detection, declared, false)
+    }
+
+    /// Of a listener that clients connect to itself, so that no address tells the services apart: what is no HTTP goes to
+    /// the first of them that may speak something else, if no server name says which.
+    #[must_use]
+    pub fn bound(allow_any: bool, allow_local: bool, detection: Option<Duration>, mut declared: Vec<Declared>) -> Self {
+        declared.iter_mut().for_each(|declared| declared.addresses.clear());
+        Self::of(allow_any, allow_local, detection, declared, true)
+    }
+
+    fn of(
+        allow_any: bool,
+        allow_local: bool,
+        detection: Option<Duration>,
+        mut declared: Vec<Declared>,
+        bound: bool,
+    ) -> Self {
         declared.sort_by_key(|declared| declared.speaks == Speaks::Http);
         let mut by_port: HashMap<u16, Vec<(u32, u32, &Declared)>, foldhash::fast::RandomState> = HashMap::default();
         let (mut services, mut first) = (Vec::with_capacity(declared.len()), 0);
@@ -155,7 +174,7 @@ impl Outbound {
             });
             first += declared.ways.len() as u32;
         }
-        let ports = by_port.into_iter().map(|(port, services)| (port, Port::new(&services))).collect();
+        let ports = by_port.into_iter().map(|(port, services)| (port, Port::new(&services, bound))).collect();
         let outlets = declared.into_iter().flat_map(|declared| declared.ways).collect();
         Self { allow_any, allow_local, detection, outlets, services, ports }
     }
@@ -238,7 +257,7 @@ impl Outbound {
 
 impl Port {
     /// Of these services, each with its number and that of its first outlet.
-    fn new(services: &[(u32, u32, &Declared)]) -> Self {
+    fn new(services: &[(u32, u32, &Declared)], bound: bool) -> Self {
         let mut port = Self::default();
         let names = services.iter().flat_map(|(number, _, declared)| {
             let number = *number;
@@ -263,12 +282,14 @@ impl Port {
                         (if named { Cow::Borrowed(conditions) } else { Cow::Owned(of_service) }, number)
                     }));
                 }
-                Speaks::Tcp if declared.addresses.is_empty() && !has_anywhere => {
-                    has_anywhere = true;
-                    let own = declared.ways.iter().map(|(conditions, _)| Cow::Borrowed(conditions));
-                    ways.extend(own.zip(*first..));
-                }
                 Speaks::Tcp => {}
+            }
+            let takes_all = declared.speaks == Speaks::Tcp && declared.addresses.is_empty()
+                || bound && declared.speaks == Speaks::Unsaid;
+            if takes_all && !has_anywhere {
+                has_anywhere = true;
+                let own = declared.ways.iter().map(|(conditions, _)| Cow::Borrowed(conditions));
+                ways.extend(own.zip(*first..));
             }
         }
         port.chains = Chains::new(ways.iter().map(|(conditions, number)| (&**conditions, *number)));
@@ -475,6 +496,36 @@ mod tests {
         ] {
             assert_eq!(tunnel_port(authority.as_bytes()), expected, "{authority}");
         }
+    }
+
+    #[test]
+    fn on_a_bound_listener_no_address_tells_services_apart() {
+        let to = "127.0.0.1:1".parse().expect("an address");
+        let of = |services: Vec<Declared>| {
+            let outbound = Outbound::bound(true, false, None, services);
+            match outbound.expect(to) {
+                Expected::Unsaid => [Seen::Http, Seen::tls("a.com"), Seen::Bytes].map(|seen| {
+                    let way = outbound.decide(to, &seen);
+                    if let Way::Outlet(number) = way {
+                        outbound.outlet(number).expect("an outlet").name.to_string()
+                    } else {
+                        format!("{way:?}")
+                    }
+                }),
+                Expected::Http => ["HTTP"; 3].map(str::to_owned),
+                Expected::Bytes(number) => {
+                    [(); 3].map(|()| outbound.outlet(number).expect("an outlet").name.to_string())
+                }
+            }
+        };
+        use Speaks::{Http, Tcp, Tls, Unsaid};
+        let on = |name: &str, speaks| declared(1, name, &["10.9.0.1"], speaks);
+        assert_eq!(of(vec![on("db", Tcp), on("later", Tcp)]), ["db"; 3]);
+        assert_eq!(of(vec![on("web", Http)]), ["HTTP"; 3]);
+        assert_eq!(of(vec![on("maybe", Unsaid)]), ["Http", "maybe", "maybe"]);
+        assert_eq!(of(vec![on("web", Http), on("db", Tcp)]), ["Http", "db", "db"]);
+        assert_eq!(of(vec![on("a.com", Tls), on("b.com", Tls)]), ["Http", "a.com", "Undeclared"]);
+        assert_eq!(of(Vec::new()), ["Http", "Undeclared", "Undeclared"]);
     }
 
     #[test]

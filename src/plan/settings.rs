@@ -11,7 +11,9 @@ use crate::h1::target::PathForm;
 use crate::istio::model::Labels;
 use crate::istio::model::dns::Dns;
 use crate::istio::model::proxy::Proxy;
-pub use crate::istio::model::proxy::{AccessLogEncoding, Cpus, Driver, Limits, PathNormalization, ServerHeader};
+pub use crate::istio::model::proxy::{
+    AccessLogEncoding, Cpus, Driver, Limits, PathNormalization, ServerHeader, is_host_suffix,
+};
 
 /// What the process runs with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +73,8 @@ pub struct Overrides {
     pub admin: Option<Option<SocketAddr>>,
     /// `--server-header`.
     pub server_header: Option<ServerHeader>,
+    /// `--mirror-host-suffix`.
+    pub mirror_host_suffix: Option<String>,
 }
 
 /// Those of a process without a Proxy document and without flags.
@@ -94,7 +98,7 @@ impl ProxySettings {
             ports: flags.ports.clone().unwrap_or_else(|| proxy.ports.clone()),
             admin: flags.admin.unwrap_or(proxy.admin),
             server_header: flags.server_header.clone().unwrap_or_else(|| proxy.server_header.clone()),
-            mirror_host_suffix: proxy.mirror_host_suffix.clone(),
+            mirror_host_suffix: flags.mirror_host_suffix.clone().unwrap_or_else(|| proxy.mirror_host_suffix.clone()),
             path_normalization: proxy.mesh_config.path_normalization,
             limits: proxy.limits.clone(),
             dns: proxy.dns.clone(),
@@ -150,6 +154,7 @@ mod tests {
             ports: Some([(80, 9090)].into()),
             admin: Some(None),
             server_header: Some(ServerHeader::PassThrough),
+            mirror_host_suffix: Some(String::new()),
         };
         let settings = ProxySettings::resolve(&proxy, &flags);
         assert_eq!((settings.bound_port(80), settings.bound_port(81)), (9090, 81));
@@ -157,5 +162,6 @@ mod tests {
         assert_eq!(settings.cpus, Cpus::List(vec![1]));
         assert_eq!(settings.bind, IpAddr::from([127, 0, 0, 1]));
         assert_eq!(settings.server_header, ServerHeader::PassThrough);
+        assert_eq!((settings.mirror_host_suffix.as_str(), proxy.mirror_host_suffix.as_str()), ("", "-shadow"));
     }
 }

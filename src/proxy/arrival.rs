@@ -26,6 +26,9 @@ pub(super) struct Arrival {
     pub(super) local: SocketAddr,
     /// Set if it was redirected here: where it was sent to.
     pub(super) original: Option<SocketAddr>,
+    /// The address whose port the connection is for, whatever requests say: that one, or our own of a listener for one port
+    /// only.
+    pub(super) addressed: Option<SocketAddr>,
     /// It came to a gateway's listener that does not look into connections.
     pub(super) is_stream: bool,
     /// What was read of it already.
@@ -71,11 +74,12 @@ impl Arrival {
         };
         let peer = canonical(peer);
         let own = conn.handle.local_addr().map_or(peer, canonical);
+        let of = installed.plan.listeners.get(listener.index())?;
         // Only the mesh listener is one that connections are redirected to.
-        let of = installed.plan.listeners.get(listener.index());
-        let mesh = of.is_some_and(|of| of.kind == ListenerKind::Mesh);
-        let original = if mesh { conn.handle.original_destination() } else { None };
+        let original = if of.kind == ListenerKind::Mesh { conn.handle.original_destination() } else { None };
         let original = original.map(canonical).filter(|original| *original != own);
+        let only_port = of.kind.only_port().filter(|_| of.outbound.is_some());
+        let addressed = original.or_else(|| only_port.map(|port| SocketAddr::new(own.ip(), port)));
         Some(Self {
             core,
             door,
@@ -85,7 +89,8 @@ impl Arrival {
             peer,
             local: original.unwrap_or(own),
             original,
-            is_stream: of.is_some_and(|of| of.streams.is_some()),
+            is_stream: of.streams.is_some(),
+            addressed,
             seen: Buf::default(),
             counted: Counted::begin(stats),
         })

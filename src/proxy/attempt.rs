@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::conn::Session;
 use super::core::Phase;
@@ -338,19 +339,30 @@ async fn carry(
     if let Exchanged::Tried(Tried::Over(Run { ended, began, .. })) = &exchanged {
         report_end(local, tries.retries.at, ended, !began);
     }
-    if notes.reusable.get() {
-        let now = io::now();
-        if matches!(exchanged, Exchanged::Tried(Tried::Over(_))) {
-            let took = now.duration_since(tries.progress.ended.get().unwrap_or(now));
-            let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-            local.stats.upstream_rq_time.record(took);
-            if let Some(route) = story.route_stats {
-                route.upstream_rq_time.record(took);
-            }
+    let now = io::now();
+    if matches!(exchanged, Exchanged::Tried(Tried::Over(Run { ended: Ended::Answered, .. }))) && !notes.tunnel.get() {
+        took(local, story, &tries.progress, now);
+        if notes.closed.get() {
+            upstream.closed_by(Closed::Remote);
         }
+        if tries.progress.sent.get() && !notes.reusable.get() {
+            upstream.end_request(&session.core.buffers);
+        }
+    }
+    if notes.reusable.get() {
         endpoint.check_in(upstream, &session.core.buffers, now);
     }
     exchanged
+}
+
+/// Counts how long a whole answer took from the end of its request, if that has ended.
+fn took(local: &LocalCluster, story: &Story<'_>, progress: &Progress, now: Instant) {
+    let Some(ended) = progress.ended.get() else { return };
+    let took = u64::try_from(now.duration_since(ended).as_millis()).unwrap_or(u64::MAX);
+    local.stats.upstream_rq_time.record(took);
+    if let Some(route) = story.route_stats {
+        route.upstream_rq_time.record(took);
+    }
 }
 
 /// Tells `outlierDetection` of the end of a try, unless it says nothing of the endpoint: the client left, or a breaker

@@ -44,7 +44,8 @@ pub(super) struct Session {
     pub(super) local: SocketAddr,
     /// Where the connection was sent to, if it was redirected here.
     pub(super) original: Option<SocketAddr>,
-    /// The service port of its requests, if the connection says it: it was redirected, or is a tunnel to that port.
+    /// The service port of its requests, if the connection says it: it was redirected, came to a listener for one port only,
+    /// or is a tunnel to that port.
     pub(super) port: Option<u16>,
     /// What was received: the head under way at the front, what follows it behind.
     pub(super) input: Buf,
@@ -114,7 +115,7 @@ pub async fn serve(core: Rc<Core>, door: Rc<Door>, conn: Conn, peer: SocketAddr)
 /// The session of a connection that speaks HTTP. A function of its own, so that what is needed until then is not kept.
 async fn arrive(core: Rc<Core>, door: Rc<Door>, conn: Conn, peer: SocketAddr) -> Option<Session> {
     let arrival = Arrival::admit(core, door, conn, peer)?;
-    if arrival.original.is_none() && !arrival.is_stream {
+    if arrival.addressed.is_none() && !arrival.is_stream {
         return Session::open(arrival);
     }
     // Boxed, because its state must not weigh on every connection's task.
@@ -127,7 +128,7 @@ async fn arrive(core: Rc<Core>, door: Rc<Door>, conn: Conn, peer: SocketAddr) ->
 
 impl Session {
     fn open(arrival: Arrival) -> Option<Self> {
-        let Arrival { core, door, reader, writer, entered, peer, local, original, is_stream: _, seen, counted } =
+        let Arrival { core, door, reader, writer, entered, peer, local, original, addressed, seen, counted, .. } =
             arrival;
         let (installed, listener) = door.installed(&core);
         let http = installed.stats.http.get(listener.index())?.clone();
@@ -148,7 +149,7 @@ impl Session {
             peer,
             local,
             original,
-            port: original.map(|original| original.port()),
+            port: addressed.map(|addressed| addressed.port()),
             input: seen,
             rest: 0,
             head: RequestHead::default(),

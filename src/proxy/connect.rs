@@ -1,4 +1,4 @@
-//! CONNECT on the mesh listener: a tunnel to `host:port` for an application that speaks through it, mostly TLS.
+//! CONNECT on the mesh listener and on a Sidecar's HTTP proxy: a tunnel to `host:port` for an application that speaks through it, mostly TLS.
 //!
 //! Where it may lead is what requests may do: to the cluster of a service with that port, else what
 //! `outboundTrafficPolicy` says. To a port that speaks HTTP there is no way around the rules: the requests inside the
@@ -28,7 +28,8 @@ use crate::upstream::{Closed, Installed, LocalCluster};
 /// Whether the connection's client takes this for a proxy that makes tunnels. One that was redirected here does not know
 /// of it, and one that is inside a tunnel asked some other proxy.
 pub(super) fn is_for(session: &Session, installed: &Installed) -> bool {
-    session.port.is_none() && installed.outbound(session.listener).is_some()
+    let listener = installed.plan.listeners.get(session.listener.index());
+    session.port.is_none() && listener.is_some_and(|listener| listener.kind.is_proxy())
 }
 
 /// Answers a CONNECT. True if the connection is to be kept, for requests inside the tunnel.

@@ -25,7 +25,7 @@ use crate::io::{self, BufPool, Handle, Notify};
 use crate::observe::access_log::{AccessLog, Record};
 use crate::observe::date::DateCache;
 use crate::observe::writer::LogSink;
-use crate::plan::{Cluster, ClusterId, HeaderName, ListenerKind, Plan};
+use crate::plan::{Cluster, ClusterId, HeaderName, Plan};
 use crate::upstream::{CoreStats, Desk, Installed, Joined, Peer, Remains, SharedClusters};
 
 /// The downstream connections that the process may hold, over all cores (`limits.maxConnections`).
@@ -252,14 +252,14 @@ impl Core {
         self.names.answered(authority, whereabouts, valid, io::now());
     }
 
-    /// Whether the mesh listener or the admin endpoints may be on this port of some address: where a connection from here
+    /// Whether a listener for what goes out or the admin endpoints may be on this port of some address: where a connection from here
     /// must not go. Which addresses are this host's is for control to say.
     pub(super) fn may_listen_on(&self, port: u16) -> bool {
         let installed = self.installed.borrow();
         let plan = &installed.plan;
-        let mesh = plan.listeners.iter().filter(|listener| listener.kind == ListenerKind::Mesh);
+        let outward = plan.listeners.iter().filter(|listener| listener.kind.is_outward());
         // Port 0 is any.
-        let mut own = mesh.map(|listener| listener.bind.port()).chain(plan.proxy.admin.map(|admin| admin.port()));
+        let mut own = outward.map(|listener| listener.bind.port()).chain(plan.proxy.admin.map(|admin| admin.port()));
         own.any(|own| own == port || own == 0)
     }
 

@@ -195,7 +195,11 @@ fn sent<'a>(
         believed: asked.believed,
         forwarded_for,
         request_id: story.request_id.as_ref().map_or(&[], <[u8; 36]>::as_slice),
-        attempt: if numbers.attempt.is_empty() { b"1" } else { &numbers.attempt },
+        attempt: match () {
+            () if asked.inward => b"",
+            () if numbers.attempt.is_empty() => b"1",
+            () => &numbers.attempt,
+        },
         expected_timeout: &numbers.expected_timeout,
         external_address: if asked.believed { &[] } else { caller.external_address.as_bytes() },
         original_path: story.rewritten.then(|| asked.target(caller.buf, path)),

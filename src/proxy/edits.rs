@@ -29,7 +29,7 @@ pub(super) struct Sent<'a> {
     pub(super) forwarded_for: &'a [u8],
     /// The proxy's `x-request-id`; empty for none.
     pub(super) request_id: &'a [u8],
-    /// `x-envoy-attempt-count`.
+    /// `x-envoy-attempt-count`; empty: the client's stands.
     pub(super) attempt: &'a [u8],
     /// `x-envoy-expected-rq-timeout-ms`; empty for none.
     pub(super) expected_timeout: &'a [u8],
@@ -65,14 +65,16 @@ impl<'a> Sent<'a> {
             Known::XRequestId => own(self.request_id),
             Known::XForwardedProto if self.believed => first().or(Some(b"http")),
             Known::XForwardedProto => Some(b"http"),
-            // The client's own are never sent on.
+            // The client's own are not sent on, but for the count of its tries on the way in.
             Known::XEnvoy | Known::XEnvoyUpstreamServiceTime => {
                 let is = |other| name.eq_ignore_ascii_case(other);
                 match () {
                     () if is("x-envoy-external-address") => own(self.external_address),
                     () if is("x-envoy-original-path") => self.original_path,
                     () if is("x-envoy-original-host") => self.original_host,
-                    () if is("x-envoy-attempt-count") => own(self.attempt),
+                    () if is("x-envoy-attempt-count") => {
+                        own(self.attempt).or_else(|| self.head.value_of(name, self.buf))
+                    }
                     () if is("x-envoy-expected-rq-timeout-ms") => own(self.expected_timeout),
                     () => None,
                 }

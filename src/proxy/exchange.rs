@@ -39,6 +39,8 @@ pub(super) struct Notes {
     pub(super) received: Cell<u64>,
     /// The upstream connection has nothing of this exchange left on it.
     pub(super) reusable: Cell<bool>,
+    /// The upstream has closed the connection, which was the end of its answer.
+    pub(super) closed: Cell<bool>,
     /// The upstream agreed to an upgrade: raw bytes follow both ways.
     pub(super) tunnel: Cell<bool>,
 }
@@ -68,7 +70,8 @@ pub(super) fn outgoing(session: &mut Session, story: &Story<'_>, asked: &Asked, 
                 proto: b"http",
                 request_id: story.request_id.as_ref().map_or(&[], <[u8; 36]>::as_slice),
                 external_address: (!believed).then_some(session.external_address.as_bytes()),
-                attempt: tries.retries.attempt,
+                // The workload hears of the tries of whoever calls it.
+                attempt: if asked.inward { 0 } else { tries.retries.attempt },
                 hops: &draft.hops,
                 expected_timeout_ms: expected,
                 original_host: story.authority.map(|_| asked.host.of(buf)),
@@ -292,6 +295,7 @@ pub(super) async fn exchange(
     };
     let ended = match relayed {
         Relayed::Whole { clean } => {
+            notes.closed.set(body == Body::UntilClose);
             let finished = clean && progress.sent.get() && body != Body::UntilClose;
             notes.reusable.set(finished && reusable && !tunnelled);
             notes.tunnel.set(tunnelled);

@@ -1,5 +1,5 @@
-//! A connection that a rule of the packet filter redirected to the mesh listener: what does it speak, and where does it
-//! go?
+//! A connection that a rule of the packet filter redirected to the mesh listener, or that came to a listener for one port:
+//! what does it speak, and where does it go?
 //!
 //! HTTP goes back to `conn`, with the port that it was sent to; what is no HTTP ends in `tcp`. The table that knows is
 //! `plan::Outbound`; here are the bytes and the time.
@@ -17,11 +17,13 @@ use crate::plan::{Expected, Seen, Way};
 
 /// Serves the connection to its end, unless it is HTTP: then it is given back.
 pub(super) async fn receive(mut arrival: Arrival) -> Option<Arrival> {
-    let Some(original) = arrival.original else { return Some(arrival) };
+    let Some(addressed) = arrival.addressed else { return Some(arrival) };
     let (installed, listener) = arrival.door.installed(&arrival.core);
     let outbound = installed.outbound(listener)?;
     // Who meant the listener itself, and was redirected on the way, would come back here for ever.
-    if arrival.core.may_listen_on(original.port()) {
+    if let Some(original) = arrival.original
+        && arrival.core.may_listen_on(original.port())
+    {
         let deadline = io::now() + installed.plan.proxy.connect_timeout;
         let found = undeclared::of_original(&arrival.core, &mut Timer::default(), outbound, original, deadline).await;
         if matches!(found, Err(Ended::Circular)) {
@@ -30,7 +32,7 @@ pub(super) async fn receive(mut arrival: Arrival) -> Option<Arrival> {
         }
     }
     let mut server_name = None;
-    let way = match outbound.expect(original) {
+    let way = match outbound.expect(addressed) {
         Expected::Http => return Some(arrival),
         Expected::Bytes(number) => Way::Outlet(number),
         Expected::Unsaid => {
@@ -39,13 +41,16 @@ pub(super) async fn receive(mut arrival: Arrival) -> Option<Arrival> {
             let patience = Patience { begin: outbound.detection, end: installed.plan.proxy.limits.headers_timeout };
             let seen = first_bytes(core, reader, seen, patience).await?;
             server_name = seen.server_name().map(|name| String::from_utf8_lossy(name).into_owned());
-            outbound.decide(original, &seen)
+            outbound.decide(addressed, &seen)
         }
     };
     let to = match way {
         Way::Http => return Some(arrival),
         Way::Outlet(number) => To::Outlet(number),
-        Way::Undeclared => To::Undeclared(original),
+        Way::Undeclared => match arrival.original {
+            Some(original) => To::Undeclared(original),
+            None => To::Nowhere(Ended::NoEndpoint),
+        },
     };
     tcp::serve(arrival, (installed, listener), to, server_name).await;
     None

@@ -4,11 +4,12 @@
 use std::borrow::Cow;
 use std::io;
 
+use crate::base::endpoint::EndpointAddress;
 use crate::h1::parse::BadMessage;
 use crate::io::TlsFailure;
 use crate::observe::flags::Flags;
 use crate::policy::fault::AbortWith;
-use crate::upstream::{ConnectError, HeadError, NoConnection, tls_error};
+use crate::upstream::{ConnectError, HeadError, NoConnection, Refusal, tls_error};
 
 /// Every way in which a request can end.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub(super) enum Ended {
     /// A circuit breaker refused the request: 503 UO.
     Overflow,
     /// No connection could be made: 503 UF.
-    ConnectFailed(io::Error),
+    ConnectFailed(Box<Refusal>),
     /// No connection within the connect timeout: 503 UF.
     ConnectTimedOut,
     /// The connection could not be secured: 503 UF.
@@ -98,7 +99,7 @@ impl From<HeadError> for Ended {
 impl From<ConnectError> for Ended {
     fn from(error: ConnectError) -> Self {
         match error {
-            ConnectError::Failed(error) => Self::ConnectFailed(error),
+            ConnectError::Failed(refusal) => Self::ConnectFailed(refusal),
             ConnectError::TimedOut => Self::ConnectTimedOut,
             ConnectError::Tls(failure) => Self::TlsFailed(failure),
         }
@@ -135,9 +136,7 @@ impl Ended {
             Self::NoPath => plain(404, "", Flags::NONE, "absolute_path_rejected"),
             Self::NoCluster => plain(503, "", Flags::NC, "cluster_not_found"),
             Self::NoEndpoint => plain(503, "no healthy upstream", Flags::UH, "no_healthy_upstream"),
-            Self::ConnectFailed(error) => {
-                no_connection(format!("delayed_connect_error:_{}", underscored(error)), retried)
-            }
+            Self::ConnectFailed(refusal) => no_connection(connect_error(refusal), retried),
             Self::Overflow => reset(503, "overflow", Flags::UO),
             Self::TlsFailed(failure) => no_connection(tls_error(failure), retried),
             Self::ConnectTimedOut => reset(503, "connection timeout", Flags::UF),
@@ -214,6 +213,17 @@ fn because(verdict: Verdict, reason: &str, failure: String) -> Verdict {
     }
 }
 
+/// Why nobody could be connected to. A Unix domain socket says so at once, and there Envoy adds its path.
+fn connect_error(Refusal { error, by }: &Refusal) -> String {
+    let error = underscored(error);
+    match by {
+        EndpointAddress::Ip(_) => format!("delayed_connect_error:_{error}"),
+        EndpointAddress::Unix(path) => {
+            format!("immediate_connect_error:_{error}|remote_address:{}", path.replace(' ', "_"))
+        }
+    }
+}
+
 /// An OS error as Envoy's logs have it: `Connection_refused`.
 fn underscored(error: &io::Error) -> String {
     let text = error.to_string();
@@ -227,7 +237,8 @@ mod tests {
 
     #[test]
     fn bodies_have_the_lengths_that_envoy_sends() {
-        let refused = || Ended::ConnectFailed(io::Error::from_raw_os_error(111));
+        let refused_by = |by| Ended::ConnectFailed(Box::new(Refusal { error: io::Error::from_raw_os_error(111), by }));
+        let refused = || refused_by(([10, 0, 0, 1], 80).into());
         for (ended, retried, status, length) in [
             (Ended::NotFound, false, 404, 0),
             (Ended::NoCluster, false, 503, 0),
@@ -248,6 +259,10 @@ mod tests {
         assert_eq!(
             refused().verdict(false).details,
             "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}"
+        );
+        assert_eq!(
+            refused_by(EndpointAddress::Unix("/run/my app.sock".into())).verdict(false).transport_failure,
+            "immediate_connect_error:_Connection_refused|remote_address:/run/my_app.sock"
         );
     }
 }

@@ -52,8 +52,10 @@ pub(super) struct Asked {
     pub(super) host: Span,
     /// `http` or `https`: how the client reached us, or says that it was reached.
     pub(super) scheme: &'static str,
-    /// Whether it comes from an application beside the proxy, whose words on itself stand.
+    /// Whether it comes from an application beside the proxy, or by another's sidecar: what it says of its way stands.
     pub(super) believed: bool,
+    /// Whether it goes to the application beside the proxy.
+    pub(super) inward: bool,
 }
 
 /// Answers the request whose head is parsed in `session`. True if the connection is to be kept for another.
@@ -324,8 +326,8 @@ async fn finish(
 
 /// What the head says of framing and target, or how it must be refused.
 fn read(session: &mut Session, plan: &Plan) -> Result<Asked, Ended> {
-    let listener = plan.listeners.get(session.listener.index());
-    let believed = listener.is_some_and(|listener| listener.kind == ListenerKind::Mesh);
+    let kind = plan.listeners.get(session.listener.index()).map(|listener| listener.kind);
+    let believed = kind.is_some_and(|kind| !matches!(kind, ListenerKind::Gateway(_)));
     let (head, buf) = (&session.head, session.input.bytes());
     let body = framing::request_body(head, buf).map_err(Ended::BadRequest)?;
     let parts = target::split(head, buf).map_err(Ended::BadRequest)?;
@@ -360,6 +362,7 @@ fn read(session: &mut Session, plan: &Plan) -> Result<Asked, Ended> {
         host: parts.host,
         scheme: if believed { said_scheme(head, buf) } else { "http" },
         believed,
+        inward: matches!(kind, Some(ListenerKind::Ingress(_))),
     })
 }
 

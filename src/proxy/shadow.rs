@@ -258,6 +258,8 @@ impl Shadow {
             }
             if reusable {
                 endpoint.check_in(upstream, &self.core.buffers, io::now());
+            } else if matches!(ended, Ended::Answered) && notes.sent.get() {
+                upstream.end_request(&self.core.buffers);
             }
             let again = matches!(ended, Ended::UpstreamReset) && reused && silent;
             if !(again && self.all_in_first && self.method.is_idempotent()) {

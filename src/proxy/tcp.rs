@@ -21,7 +21,7 @@ use crate::io::{self, Either, Timer, race};
 use crate::observe::access_log::{NoHeaders, Record};
 use crate::observe::flags::Flags;
 use crate::observe::stats::TcpStats;
-use crate::plan::{BLACK_HOLE_CLUSTER, Cluster, Listener, ListenerKind, Outbound, PASSTHROUGH_CLUSTER, Target};
+use crate::plan::{BLACK_HOLE_CLUSTER, Cluster, Listener, Outbound, PASSTHROUGH_CLUSTER, Target};
 use crate::upstream::{Closed, Installed, LocalCluster};
 
 /// Where a connection goes.
@@ -71,7 +71,7 @@ pub(super) async fn serve(
     };
     arrival.entered.enter(Phase::Busy, None);
     let passes = arrival.core.passes(arrival.peer);
-    let most = if of.kind == ListenerKind::Mesh { 0 } else { MOST_PASSES };
+    let most = if of.kind.is_outward() { 0 } else { MOST_PASSES };
     let Attempt { host, mut outcome } = match passes > most {
         true => Attempt::failed(Ended::Circular),
         false => connect(&mut arrival, &installed, of, to, server_name.as_deref(), &mut tale).await,
@@ -115,7 +115,12 @@ async fn connect(
         passes: core.passes(arrival.peer).saturating_add(1),
     };
     let attempt = match to {
-        To::Nowhere(ended) => return Attempt::failed(ended),
+        To::Nowhere(ended) => {
+            if matches!(ended, Ended::NoEndpoint) {
+                tale.cluster = BLACK_HOLE_CLUSTER.into();
+            }
+            return Attempt::failed(ended);
+        }
         To::Outlet(number) => {
             let Some(outlet) = of.outlet(number) else { return Attempt::failed(Ended::NoCluster) };
             let target = &core.with_rng(|rng| outlet.destinations.pick(rng)).target;

@@ -20,7 +20,7 @@ use crate::policy::permits::RetryBudget;
 pub enum ConnectError {
     /// The endpoint, or the network on the way to it, said no.
     #[error("{0}")]
-    Failed(io::Error),
+    Failed(Box<Refusal>),
     /// Nothing was heard within `connectTimeout`.
     #[error("connection timeout")]
     TimedOut,
@@ -35,12 +35,25 @@ impl ConnectError {
         match self {
             Self::TimedOut => Self::TimedOut,
             Self::Tls(failure) => Self::Tls(failure.clone()),
-            Self::Failed(error) => Self::Failed(match error.raw_os_error() {
-                Some(code) => io::Error::from_raw_os_error(code),
-                None => error.kind().into(),
-            }),
+            Self::Failed(refusal) => {
+                let error = match refusal.error.raw_os_error() {
+                    Some(code) => io::Error::from_raw_os_error(code),
+                    None => refusal.error.kind().into(),
+                };
+                Self::Failed(Box::new(Refusal { error, by: refusal.by.clone() }))
+            }
         }
     }
+}
+
+/// Somebody said no.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Refusal {
+    /// In these words.
+    pub error: io::Error,
+    /// Whom it was that was to be connected to.
+    pub by: EndpointAddress,
 }
 
 /// What a cluster says of each of its connections.
@@ -98,7 +111,8 @@ pub(super) async fn open_raw(
             let took = opened.duration_since(begun).as_millis();
             stats.upstream_cx_connect_ms.record(u64::try_from(took).unwrap_or(u64::MAX));
             if let Some(Keepalive { probes, time, interval }) = terms.keepalive {
-                // Refused for a connection that is gone already, or for times beyond what the kernel counts to.
+                // Refused for a connection that is gone already, for times beyond what the kernel counts to, and where
+                // nothing can get lost: Unix domain sockets.
                 let _ = conn.handle.keep_alive(time, interval, probes);
             }
             Ok(Upstream::new(conn, &terms, (address, name), opened, stats.clone(), endpoint.stats.clone()))
@@ -123,7 +137,7 @@ async fn ready(
 ) -> Result<Conn, ConnectError> {
     let conn = connect(address, deadline).await.map_err(|error| match error.kind() {
         io::ErrorKind::TimedOut => ConnectError::TimedOut,
-        _ => ConnectError::Failed(error),
+        _ => ConnectError::Failed(Box::new(Refusal { error, by: address.clone() })),
     })?;
     match (&shared.tls, name) {
         (None, _) => Ok(conn),

@@ -20,7 +20,7 @@ mod shared;
 mod undeclared;
 
 pub use admission::{NoConnection, Overflow, Permit};
-pub use connect::ConnectError;
+pub use connect::{ConnectError, Refusal};
 pub use connection::{Admitted, Pending};
 pub use exchange::{HeadError, read_head};
 pub use handoff::{Desk, Letter, Peer};

@@ -198,8 +198,8 @@ impl Upstream {
         self.open.closed = closed;
     }
 
-    /// The request on it is over.
-    pub(super) fn end_request(&mut self, buffers: &BufPool) {
+    /// The request on it is over, whether or not another can follow it.
+    pub fn end_request(&mut self, buffers: &BufPool) {
         buffers.put(std::mem::take(&mut self.buf));
         self.request = None;
         self.open.in_use = false;

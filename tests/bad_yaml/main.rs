@@ -15,6 +15,7 @@ mod policies;
 mod resilience;
 mod routing;
 mod services;
+mod sockets;
 mod text;
 mod traps;
 

@@ -379,12 +379,15 @@ fn sidecars() {
     check(&[
         (sidecar("{egress: [{hosts: ['./*', 'istio-system/*', '*/a.com', '~/*', '~far/b.com']}]}"), &[]),
         (
+            sidecar("{}"),
+            &[r#"4: Sidecar/default/s: spec: is empty (write "egress", "ingress" or "outboundTrafficPolicy")"#],
+        ),
+        (
             sidecar("{outboundTrafficPolicy: {mode: ALLOW_ANY_DYNAMIC_DNS}}"),
             &[
                 "4: Sidecar/default/s: spec.outboundTrafficPolicy.mode: is a mode of MeshConfig only (write it under the Proxy's spec.meshConfig, or ALLOW_ANY here)",
             ],
         ),
-        (sidecar("{}"), &[r#"4: Sidecar/default/s: spec: is empty (write "egress" or "outboundTrafficPolicy")"#]),
         (
             sidecar("{outboundTrafficPolicy: {}, workloadSelector: {}}"),
             &[
@@ -408,15 +411,31 @@ fn sidecars() {
                 "{egress: [{port: {number: 80, protocol: HTPP, name: a_b}, bind: here, captureMode: ALL, hosts: ['*/*']}, {port: {number: 80, protocol: HTTP}, hosts: ['*/*']}]}",
             ),
             &[
-                r#"4: Sidecar/default/s: spec.egress[0].port: "port" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"4: Sidecar/default/s: spec.egress[0].bind: "bind" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"4: Sidecar/default/s: spec.egress[0].captureMode: "captureMode" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 r#"4: Sidecar/default/s: spec.egress[0].captureMode: "ALL" is not one of DEFAULT, IPTABLES, NONE"#,
                 r#"4: Sidecar/default/s: spec.egress[0].bind: "here" is not an IP address"#,
                 r#"4: Sidecar/default/s: spec.egress[0].port.protocol: "HTPP" is not one of HTTP, HTTPS, GRPC, GRPC-WEB, HTTP2, MONGO, TCP, TLS (did you mean "HTTP"?)"#,
                 r#"4: Sidecar/default/s: spec.egress[0].port.name: "a_b" is not a port's name (letters, digits and "-")"#,
-                r#"4: Sidecar/default/s: spec.egress[1].port: "port" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 "4: Sidecar/default/s: spec.egress[1]: a second listener on port 80 (give each listener its own port)",
+            ],
+        ),
+        (
+            sidecar(
+                "{egress: [{port: {number: 0}, bind: 'unix:///a', hosts: ['*/*']}, {port: {number: 81, protocol: UDP}, hosts: ['*/*']}, {port: {number: 82, protocol: HTTP_PROXY}, captureMode: IPTABLES, hosts: ['*/*']}, {port: {protocol: TCP, targetPort: 1}, hosts: ['*/*']}, {port: {number: 0}, hosts: ['*/*']}, {captureMode: NONE, hosts: ['*/*']}]}",
+            ),
+            &[
+                r#"4: Sidecar/default/s: spec.egress[0].bind: a unix socket as "bind" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                "4: Sidecar/default/s: spec.egress[1].port.protocol: protocol UDP of a listener is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                "4: Sidecar/default/s: spec.egress[2].captureMode: captureMode IPTABLES of an HTTP proxy is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                r#"4: Sidecar/default/s: spec.egress[3].port.targetPort: "targetPort" was removed from Istio (it never had an effect on Sidecars)"#,
+                r#"4: Sidecar/default/s: spec.egress[3].port: "number" is required"#,
+                "4: Sidecar/default/s: spec.egress[4].port.number: must be between 1 and 65535, not 0",
+                "4: Sidecar/default/s: spec.egress[5].captureMode: captureMode NONE without a port is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+            ],
+        ),
+        (
+            sidecar("{egress: [{bind: 127.0.0.1, hosts: ['*/*']}]}"),
+            &[
+                r#"4: Sidecar/default/s: spec.egress[0].bind: "bind" without a port is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
             ],
         ),
         (
@@ -424,12 +443,25 @@ fn sidecars() {
                 "{ingress: [{port: {number: 80, protocol: HTTP}, defaultEndpoint: '10.0.0.1:80', tls: {mode: SIMPLE, credentialName: a}}, {}], inboundConnectionPool: {}}",
             ),
             &[
-                r#"4: Sidecar/default/s: spec.ingress: "ingress" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"4: Sidecar/default/s: spec.inboundConnectionPool: "inboundConnectionPool" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"4: Sidecar/default/s: spec.inboundConnectionPool: has no settings (write "tcp" or "http")"#,
+                r#"4: Sidecar/default/s: spec.ingress[0].tls: "tls" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 r#"4: Sidecar/default/s: spec.ingress[0].defaultEndpoint: "10.0.0.1:80" is not an address of this workload (write it like 127.0.0.1:8080)"#,
                 "4: Sidecar/default/s: spec.ingress[0].tls: only a port of protocol HTTPS or TLS has TLS settings (change its protocol)",
                 r#"4: Sidecar/default/s: spec.ingress[1]: "port" is required"#,
-                r#"4: Sidecar/default/s: spec.inboundConnectionPool: has no settings (write "tcp" or "http")"#,
+                r#"4: Sidecar/default/s: spec.ingress[1]: an ingress listener without "defaultEndpoint" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+            ],
+        ),
+        (
+            sidecar(
+                "{ingress: [{port: {number: 80}, captureMode: IPTABLES, defaultEndpoint: 'unix:///a', connectionPool: {tcp: {maxConnections: -1}}}, {port: {number: 80}, bind: 'unix:///b', defaultEndpoint: '127.0.0.1:0'}]}",
+            ),
+            &[
+                "4: Sidecar/default/s: spec.ingress[0].captureMode: captureMode IPTABLES of an ingress listener is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                r#"4: Sidecar/default/s: spec.ingress[0].defaultEndpoint: a unix socket as "defaultEndpoint" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                "4: Sidecar/default/s: spec.ingress[0].connectionPool.tcp.maxConnections: must be between 0 and 2147483647, not -1",
+                r#"4: Sidecar/default/s: spec.ingress[1].bind: a unix socket as "bind" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                "4: Sidecar/default/s: spec.ingress[1]: a second listener on port 80 (give each listener its own port)",
+                r#"4: Sidecar/default/s: spec.ingress[1].defaultEndpoint: "127.0.0.1:0" is not an address of this workload (write it like 127.0.0.1:8080)"#,
             ],
         ),
     ]);

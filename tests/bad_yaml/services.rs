@@ -48,7 +48,6 @@ fn service_and_workload_entries() {
             ),
             &[
                 r#"4: ServiceEntry/default/s: spec.endpoints[0]: a host name is no endpoint of resolution STATIC (write "resolution: DNS", or an address)"#,
-                "4: ServiceEntry/default/s: spec.endpoints[1]: a unix socket as address is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
                 r#"4: ServiceEntry/default/s: spec.endpoints[2].address: "1.2.3.4:80" is not an address (write an IP address, without a port)"#,
                 r#"4: ServiceEntry/default/s: spec.endpoints[3]: "address" is required"#,
                 "4: ServiceEntry/default/s: spec.endpoints[4].ports[http]: must be between 1 and 65535, not 0",
@@ -273,6 +272,12 @@ fn the_proxy() {
                 r#"4: Proxy/default/edge: spec.admin: must be an address with a port (write it like 127.0.0.1:15000, or "off")"#,
                 "4: Proxy/default/edge: spec.serverHeader: must be printable ASCII without space at its ends (it is sent as a header's value)",
                 "4: Proxy/default/edge: spec.cpus: must be between 1 and 8192, not 0",
+            ],
+        ),
+        (
+            proxy(r#"{mirrorHostSuffix: "-shadow\r\nx-a: b"}"#),
+            &[
+                r#"4: Proxy/default/edge: spec.mirrorHostSuffix: "-shadow\r\nx-a: b" cannot stand in a Host: it takes letters, digits, "-", "." and "_" (write it like "-shadow")"#,
             ],
         ),
         (

@@ -297,6 +297,36 @@ fn resources_that_claim_the_same() {
 }
 
 #[test]
+fn listeners_that_wait_for_redirected_connections() {
+    let egress = |fields: &str| {
+        istio(
+            "Sidecar",
+            "s",
+            &format!("{{egress: [{{port: {{number: 80, protocol: HTTP}}, {fields}, hosts: ['*/*']}}]}}"),
+        )
+    };
+    let meshless = proxy("{}") + "---\n";
+    let meshed = proxy("{mesh: {listen: '127.0.0.1:15001'}}") + "---\n";
+    check(&[
+        (
+            meshless.clone() + &egress("captureMode: IPTABLES"),
+            &[
+                r#"9: Sidecar/default/s: spec.egress[0].captureMode: warning: nothing is redirected to a proxy without spec.mesh.listen, so this listener has no effect (write "captureMode: NONE" to have it bound, or spec.mesh.listen)"#,
+            ],
+        ),
+        (meshless + &egress("bind: 127.0.0.1"), &[]),
+        (
+            meshed.clone() + &egress("bind: 127.0.0.1"),
+            &[
+                r#"9: Sidecar/default/s: spec.egress[0].bind: "bind" of a listener to which connections are redirected is not enforced by ringway yet (remove it, or pass --permissive to serve without it; with "captureMode: NONE" the listener is bound there)"#,
+            ],
+        ),
+        (meshed.clone() + &egress("bind: 0.0.0.0, captureMode: IPTABLES"), &[]),
+        (meshed + &egress("bind: 127.0.0.1, captureMode: NONE"), &[]),
+    ]);
+}
+
+#[test]
 fn visibility() {
     let far = |spec: &str| {
         format!(

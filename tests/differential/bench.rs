@@ -18,7 +18,7 @@ use crate::support::origin::{Origin, Peer};
 use crate::support::ports;
 use crate::support::ringway::{DRIVERS, Driver, Ringway, Setup};
 use crate::support::wait::eventually;
-use crate::translate::{Outbound, Place, Side, bootstrap};
+use crate::translate::{Family, Outbound, Place, Side, bootstrap};
 
 /// The YAML that a table of cases runs on.
 #[derive(Debug, Clone, Copy)]
@@ -29,23 +29,33 @@ pub(crate) struct World {
     side: Side,
     /// Fields of `meshConfig` and their values in flow YAML.
     mesh_config: &'static [(&'static str, &'static str)],
+    /// Whom both proxies ask for names, and for which addresses Envoy asks.
+    names: Option<(SocketAddr, Family)>,
 }
 
 impl World {
     /// A world with an HTTP server on port 80 of the Gateway `edge`.
     pub(crate) const fn gateway(yaml: &'static str, origins: usize) -> Self {
-        Self { yaml, origins, side: Side::Gateway, mesh_config: &[] }
+        Self { yaml, origins, side: Side::Gateway, mesh_config: &[], names: None }
     }
 
     /// A world with what a sidecar takes from its application. It must have a VirtualService for `marker.example.com` that
     /// routes nothing: an unknown host would not be a 404.
     pub(crate) const fn mesh(yaml: &'static str, origins: usize, outbound: Outbound) -> Self {
-        Self { yaml, origins, side: Side::Mesh(outbound), mesh_config: &[] }
+        Self { yaml, origins, side: Side::Mesh(outbound), mesh_config: &[], names: None }
     }
 
     /// The same world under these fields of `meshConfig`.
     pub(crate) const fn under(mut self, mesh_config: &'static [(&'static str, &'static str)]) -> Self {
         self.mesh_config = mesh_config;
+        self
+    }
+
+    /// The same world with this server for its names, which both proxies ask again after a second where it does not say
+    /// when.
+    pub(crate) const fn asking(mut self, name_server: SocketAddr, family: Family) -> Self {
+        self.mesh_config = &[("dnsRefreshRate", "1s")];
+        self.names = Some((name_server, family));
         self
     }
 }
@@ -204,7 +214,7 @@ impl EnvoyProxy {
         let log = dir.path().join("access.log");
         let address = ports::loopback(ports::free());
         let admin = ports::loopback(ports::free());
-        let place = Place { listener: address, admin, log: log.to_str().expect("a path in UTF-8") };
+        let place = Place { listener: address, admin, log: log.to_str().expect("a path in UTF-8"), names: world.names };
         let envoy = Envoy::start(&bootstrap(yaml, world.mesh_config, world.side, &place), admin);
         Self { envoy, address, admin, log, _dir: dir }
     }
@@ -245,6 +255,10 @@ impl RingwayProxy {
         let setup = Setup::new(driver).yaml(yaml);
         let fields = world.mesh_config.iter();
         let setup = fields.fold(setup, |setup, (field, value)| setup.mesh_config(field, value));
+        let setup = match world.names {
+            None => setup,
+            Some((server, _)) => setup.spec("dns", &format!("{{servers: ['{server}'], timeout: 2s, attempts: 0}}")),
+        };
         let setup = match world.side {
             Side::Gateway => setup,
             Side::Mesh(Outbound::AllowAny) => setup.mesh("ALLOW_ANY"),
@@ -353,15 +367,20 @@ pub(crate) fn at_each(world: World, visit: impl FnMut(&dyn Proxy)) {
 
 /// [`at_each`], before these origins.
 pub(crate) fn at_each_before(world: World, origins: Vec<Origin>, mut visit: impl FnMut(&dyn Proxy)) {
+    at_each_with(world, origins, |proxy, _| visit(proxy));
+}
+
+/// [`at_each_before`], with a look at the origins.
+pub(crate) fn at_each_with(world: World, origins: Vec<Origin>, mut visit: impl FnMut(&dyn Proxy, &[Origin])) {
     if !envoy_is_there(1) {
         return;
     }
     let script = Arc::new(Mutex::new(Script::new(OK)));
     let origins = Origins { script, origins, refusing: ports::free() };
     let yaml = origins.fill_in(world.yaml);
-    visit(&EnvoyProxy::start(&yaml, world));
+    visit(&EnvoyProxy::start(&yaml, world), &origins.origins);
     for driver in DRIVERS {
-        visit(&RingwayProxy::start(&yaml, world, driver));
+        visit(&RingwayProxy::start(&yaml, world, driver), &origins.origins);
     }
 }
 

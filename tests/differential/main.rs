@@ -6,6 +6,8 @@
 mod bench;
 mod case;
 mod cases;
+#[path = "../support/name_server.rs"]
+mod name_server;
 mod observe;
 #[path = "../support/mod.rs"]
 mod support;

@@ -140,7 +140,7 @@ fn log_fields(line: &str) -> Vec<String> {
     while !rest.is_empty() {
         let (field, after) = match rest.as_bytes()[0] {
             b'"' => split_after(&rest[1..], "\""),
-            b'[' => split_after(&rest[1..], "]"),
+            b'[' if fields.is_empty() => split_after(&rest[1..], "]"), // an IPv6 address has them, too
             _ => match rest.split_once(' ') {
                 Some((field, after)) => (field, after),
                 None => (rest, ""),

@@ -5,6 +5,7 @@
 
 mod by_request;
 mod gateway;
+#[path = "../support/name_server.rs"]
 mod name_server;
 mod names;
 #[path = "../support/mod.rs"]

@@ -161,7 +161,7 @@ fn the_first_address_of_a_name(driver: Driver) {
     drop(busy);
     // An empty answer leaves it where it was.
     server.says("api.example.com", Says::Nothing);
-    eventually("an empty answer", || (stat(&ringway, "update_empty") > 0).then_some(()));
+    eventually("an empty answer", || (stat(&ringway, "update_failure") > 0).then_some(()));
     assert_eq!(get(&ringway, "api.example.com").status, 200);
     finish(ringway);
 }

@@ -3,9 +3,10 @@
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
-use crate::support::client::Client;
+use crate::support::client::{Client, once};
 use crate::support::origin::Origin;
-use crate::support::ringway::{Driver, ORIGIN_CLUSTER};
+use crate::support::ports;
+use crate::support::ringway::{Driver, ORIGIN_CLUSTER, Setup};
 use crate::support::wait::{PATIENCE, eventually};
 use crate::{Bench, get, on_each_driver, says_path};
 
@@ -24,6 +25,7 @@ on_each_driver![
     a_pipelined_request_does_not_look_like_a_client_gone,
     two_workers_both_serve,
     many_connections_at_once,
+    a_port_at_all_addresses_and_at_one,
 ];
 
 fn requests_share_connections(driver: Driver) {
@@ -270,4 +272,23 @@ fn many_connections_at_once(driver: Driver) {
     }
     drop(clients);
     bench.finish();
+}
+
+/// Two listeners on one port: what comes to the address of the more exact one is its.
+fn a_port_at_all_addresses_and_at_one(driver: Driver) {
+    let port = ports::free();
+    let gateway = |name: &str, bind: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: {name}}}\nspec:\n  servers: \
+             [{{port: {{number: {port}, name: http, protocol: HTTP}}, bind: {bind}, hosts: ['*']}}]\n---\n\
+             apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec: {{hosts: ['*'], \
+             gateways: [{name}], http: [{{directResponse: {{status: 200, body: {{string: {name}}}}}}}]}}\n"
+        )
+    };
+    let documents = gateway("all", "0.0.0.0") + &gateway("one", "127.0.0.2");
+    let ringway = Setup::new(driver).cpus(&[0, 1]).gateway_ports(&[]).yaml(documents).start();
+    for (address, answers) in [([127, 0, 0, 1], "all"), ([127, 0, 0, 2], "one"), ([127, 0, 0, 3], "all")] {
+        assert_eq!(once((address, port).into(), get("/")).text(), answers);
+    }
+    ringway.stop();
 }

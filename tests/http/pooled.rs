@@ -12,6 +12,7 @@ on_each_driver![
     a_connection_ends_with_its_last_request,
     a_connection_ends_with_its_time,
     a_connection_that_is_not_used_is_closed,
+    a_connection_that_ends_with_its_answer_does_not_end_under_a_request,
     the_kernel_probes_quiet_connections,
 ];
 
@@ -61,6 +62,35 @@ fn a_connection_ends_with_its_time(driver: Driver) {
     assert_eq!(stat(&bench.ringway, "upstream_cx_destroy_with_active_rq"), 0);
     drop(client);
     bench.finish();
+}
+
+/// What gunicorn, HTTP/1.0 and answers without a length do all day must not look like trouble, and counts as time.
+fn a_connection_that_ends_with_its_answer_does_not_end_under_a_request(driver: Driver) {
+    for (answer, side) in [
+        ("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok", "local"),
+        ("HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok", "local"),
+        ("HTTP/1.1 200 OK\r\n\r\nok", "remote"),
+    ] {
+        let origin = Origin::start(move |peer| {
+            if peer.request()?.is_some() {
+                peer.send(answer)?;
+            }
+            Ok(())
+        });
+        let bench = Bench::new(driver, origin);
+        let mut client = bench.client();
+        for _ in 0..3 {
+            assert_eq!(client.ask(get("/a")).text(), "ok", "{answer:?}");
+        }
+        eventually("the connections closed", || (stat(&bench.ringway, "upstream_cx_active") == 0).then_some(()));
+        assert_eq!(stat(&bench.ringway, "upstream_cx_destroy_with_active_rq"), 0, "{answer:?}");
+        assert_eq!(stat(&bench.ringway, &format!("upstream_cx_destroy_{side}")), 3, "{answer:?}");
+        let times = bench.ringway.admin("/stats/prometheus?filter=upstream_rq_time").text();
+        let count = times.lines().find(|line| line.starts_with("envoy_cluster_upstream_rq_time_count{"));
+        assert!(count.is_some_and(|line| line.ends_with("} 3")), "{answer:?}: {times}");
+        drop(client);
+        bench.finish();
+    }
 }
 
 fn a_connection_that_is_not_used_is_closed(driver: Driver) {

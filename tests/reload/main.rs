@@ -8,6 +8,7 @@ mod files;
 mod listeners;
 mod process;
 mod refusals;
+mod sidecar;
 #[path = "../support/mod.rs"]
 mod support;
 mod traffic;

@@ -11,8 +11,9 @@
 //! skipped.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::support::client::Client;
 use crate::support::httpbin::Httpbin;
-use crate::support::origin::Origin;
+use crate::support::origin::{Origin, Peer};
 use crate::support::ringway::{DRIVERS, Driver, Ringway, Setup};
 use crate::support::wait::eventually;
 
@@ -171,17 +172,19 @@ fn web(name: &'static str, at: SocketAddr) -> Origin {
 
 /// A server that speaks first and then repeats what it hears, in capitals.
 fn loud(at: SocketAddr) -> Origin {
-    Origin::start_at(at, |peer| {
-        peer.send("220 loud\r\n")?;
-        let mut stream = peer.stream()?.try_clone()?;
-        let mut chunk = [0; 4096];
-        loop {
-            match stream.read(&mut chunk)? {
-                0 => return Ok(()),
-                n => stream.write_all(&chunk[..n].to_ascii_uppercase())?,
-            }
+    Origin::start_at(at, speak_loudly)
+}
+
+fn speak_loudly(peer: &mut Peer) -> io::Result<()> {
+    peer.send("220 loud\r\n")?;
+    let mut stream = peer.stream()?.try_clone()?;
+    let mut chunk = [0; 4096];
+    loop {
+        match stream.read(&mut chunk)? {
+            0 => return Ok(()),
+            n => stream.write_all(&chunk[..n].to_ascii_uppercase())?,
         }
-    })
+    }
 }
 
 fn address(ip: &str, port: u16) -> SocketAddr {
@@ -468,6 +471,46 @@ fn any_protocol_is_redirected() {
         assert!(log.iter().any(|line| line.contains("\"10.77.1.1:7001\" PassthroughCluster ")), "{log:?}");
     }
     drop(servers);
+}
+
+/// The service at the address that the application knows is at a Unix domain socket, and is then nowhere.
+#[test]
+fn a_redirected_connection_ends_at_a_socket() {
+    let Some(spaces) = namespaces("a_redirected_connection_ends_at_a_socket") else { return };
+    spaces.redirect(&except_the_sidecar()).expect("the packet filter");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("db.sock");
+    let entry = format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: db}}\nspec:\n  hosts: \
+         [db.example.com]\n  addresses: [10.88.0.9]\n  ports: [{{number: 5432, name: p, protocol: TCP}}]\n  resolution: \
+         STATIC\n  endpoints: [{{address: 'unix://{}'}}]\n",
+        path.display()
+    );
+    for driver in DRIVERS {
+        let server = Origin::start_on(UnixListener::bind(&path).expect("a socket"), speak_loudly);
+        let sidecar = spaces.in_app(|| {
+            let setup = as_group(driver).gateway_ports(&[]).mesh("REGISTRY_ONLY").mesh_at(mesh());
+            setup.mesh_config("protocolDetectionTimeout", "200ms").yaml(entry.as_str()).start()
+        });
+        spaces.in_app(|| {
+            assert_eq!(talk(address("10.88.0.9", 5432)), "HELLO THERE");
+            eventually("the tunnel at its end", || (sidecar.sum_of("upstream_rq_active") == 0).then_some(()));
+        });
+        drop(server);
+        std::fs::remove_file(&path).expect("it was there");
+        spaces.in_app(|| {
+            let mut client = Client::connect(address("10.88.0.9", 5432));
+            client.send("hello");
+            client.expect_closed();
+        });
+        let log = stopped(&spaces, &spaces.app, sidecar);
+        let [talked, refused] = log.as_slice() else { panic!("{log:#?}") };
+        assert!(talked.contains("] \"- - -\" 0 - - - \"-\" 11 21 "), "{talked}");
+        let at = format!("\"-\" \"-\" \"-\" \"-\" \"{}\" outbound|5432||db.example.com - ", path.display());
+        assert!(talked.contains(&at) && refused.contains(&at), "{log:#?}");
+        let why = format!("immediate_connect_error:_No_such_file_or_directory|remote_address:{}", path.display());
+        assert!(refused.contains(&format!("] \"- - -\" 0 URX,UF - - \"{why}\" 0 0 ")), "{refused}");
+    }
 }
 
 /// A packet filter that also redirects what the sidecar itself sends out: every connection would come back to it, for ever.

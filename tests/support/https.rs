@@ -168,12 +168,20 @@ impl Tls {
         address: SocketAddr,
         script: impl Fn(&mut TlsPeer<'_>) -> io::Result<()> + Send + Sync + 'static,
     ) -> Origin {
+        Origin::start_at(address, self.over(script))
+    }
+
+    /// A script for connections, of a script for them after their handshakes.
+    pub(crate) fn over(
+        &self,
+        script: impl Fn(&mut TlsPeer<'_>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static {
         let tls = self.clone();
-        Origin::start_at(address, move |peer| {
+        move |peer| {
             let mut peer = tls.accept(peer)?;
             script(&mut peer)?;
             peer.goodbye()
-        })
+        }
     }
 
     /// Answers every request with 200 and its own body.

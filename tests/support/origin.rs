@@ -1,7 +1,9 @@
-//! Origins on a loopback port that do as a script says and remember what they were asked.
+//! Origins on a loopback port or a Unix domain socket that do as a script says and remember what they were asked.
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -40,13 +42,49 @@ struct Shared {
     accepted: AtomicUsize,
     open: AtomicUsize,
     stopping: AtomicBool,
-    streams: Mutex<Vec<TcpStream>>,
+    /// By the number of their connection.
+    streams: Mutex<Vec<(usize, TcpStream)>>,
+}
+
+/// What an origin listens on.
+enum Door {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Door {
+    /// The next connection. One over a Unix domain socket is read and written as any other; it only has no addresses.
+    fn accept(&self) -> io::Result<TcpStream> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nodelay(true).expect("TCP_NODELAY");
+                Ok(stream)
+            }
+            Self::Unix(listener) => Ok(TcpStream::from(OwnedFd::from(listener.accept()?.0))),
+        }
+    }
+
+    /// Ends the accept call, in whatever namespace.
+    fn close(&self) {
+        let _ = SockRef::from(self).shutdown(Shutdown::Both);
+    }
+}
+
+impl AsFd for Door {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+        }
+    }
 }
 
 /// A listener with a thread for each connection; gone, with its connections, when dropped.
 pub(crate) struct Origin {
+    /// Of nobody, for a Unix domain socket.
     pub(crate) address: SocketAddr,
-    listener: TcpListener,
+    door: Arc<Door>,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
 }
@@ -66,14 +104,30 @@ impl Origin {
     ) -> Self {
         let listener = TcpListener::bind(address).unwrap_or_else(|error| panic!("an origin at {address}: {error}"));
         let address = listener.local_addr().expect("a bound socket has an address");
-        let own = listener.try_clone().expect("a copy of a socket");
+        Self::behind(address, Door::Tcp(listener), script)
+    }
+
+    /// As [`Origin::start`], at a Unix domain socket.
+    pub(crate) fn start_on(
+        listener: UnixListener,
+        script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self::behind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), Door::Unix(listener), script)
+    }
+
+    fn behind(
+        address: SocketAddr,
+        door: Door,
+        script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let door = Arc::new(door);
         let shared = Arc::new(Shared::default());
         let acceptor = std::thread::spawn({
-            let shared = Arc::clone(&shared);
+            let (door, shared) = (Arc::clone(&door), Arc::clone(&shared));
             let script = Arc::new(script);
-            move || accept(&listener, &shared, &script)
+            move || accept(&door, &shared, &script)
         });
-        Self { address, listener: own, shared, acceptor: Some(acceptor) }
+        Self { address, door, shared, acceptor: Some(acceptor) }
     }
 
     /// Answers every request of every connection with the same bytes.
@@ -127,42 +181,41 @@ impl Origin {
 impl Drop for Origin {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
-        let _ = SockRef::from(&self.listener).shutdown(Shutdown::Both); // ends the accept call, in whatever namespace
+        self.door.close();
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join(); // a panic there has been printed; this may run while unwinding from another one
         }
     }
 }
 
-fn accept<F>(listener: &TcpListener, shared: &Arc<Shared>, script: &Arc<F>)
+fn accept<F>(door: &Door, shared: &Arc<Shared>, script: &Arc<F>)
 where
     F: Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static,
 {
     let mut peers = Vec::new();
-    for stream in listener.incoming() {
+    loop {
+        let stream = door.accept();
         if shared.stopping.load(Ordering::SeqCst) {
             break;
         }
         let Ok(stream) = stream else { continue };
-        stream.set_nodelay(true).expect("TCP_NODELAY");
         let number = shared.accepted.fetch_add(1, Ordering::SeqCst);
         shared.open.fetch_add(1, Ordering::SeqCst);
         let copy = stream.try_clone().expect("a copy of a socket");
-        shared.streams.lock().expect("no script panicked").push(copy);
+        shared.streams.lock().expect("no script panicked").push((number, copy));
         let (shared, script) = (Arc::clone(shared), Arc::clone(script));
         peers.push(std::thread::spawn(move || {
-            let key = stream.peer_addr().ok();
             let mut peer = Peer { number, reader: Some(Reader::new(stream)), shared: Arc::clone(&shared) };
             let _ = script(&mut peer); // see `Origin::start`
             // The copy goes first, so that dropping the peer's socket is what closes (or resets) the connection.
             let mut streams = shared.streams.lock().expect("no script panicked");
-            streams.retain(|stream| stream.peer_addr().ok() != key || key.is_none());
+            streams.retain(|(of, _)| *of != number);
             drop(streams);
             drop(peer);
             shared.open.fetch_sub(1, Ordering::SeqCst);
         }));
     }
-    for stream in shared.streams.lock().expect("no script panicked").drain(..) {
+    for (_, stream) in shared.streams.lock().expect("no script panicked").drain(..) {
         let _ = stream.shutdown(Shutdown::Both); // ends scripts that wait for bytes
     }
     for peer in peers {
@@ -236,9 +289,8 @@ impl Peer {
     /// Ends the connection with RST.
     pub(crate) fn reset(&mut self) -> io::Result<()> {
         if let Some(reader) = self.reader.take() {
-            let key = reader.stream.peer_addr().ok();
             let mut streams = self.shared.streams.lock().expect("no script panicked");
-            streams.retain(|stream| stream.peer_addr().ok() != key);
+            streams.retain(|(of, _)| *of != self.number);
             drop(streams);
             reset(reader.stream);
         }

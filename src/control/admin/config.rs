@@ -176,12 +176,13 @@ fn shown_listener(plan: &Plan, listener: &Listener) -> Value {
     shown
 }
 
-/// As istiod names them: `http.80` for a Gateway's port, the port for the mesh.
+/// As istiod names them: `http.80` for a Gateway's port, the port for the mesh, the cluster for what comes in.
 fn table_name(listener: &Listener, table: &RouteTable) -> String {
     match (listener.kind, table.port) {
         (ListenerKind::Gateway(port), _) => format!("http.{port}"),
-        (ListenerKind::Mesh, Some(port)) => port.to_string(),
-        (ListenerKind::Mesh, None) => "*".to_owned(),
+        (ListenerKind::Ingress(port), _) => format!("inbound|{port}||"),
+        (ListenerKind::Mesh | ListenerKind::Egress(_) | ListenerKind::HttpProxy(_), Some(port)) => port.to_string(),
+        (ListenerKind::Mesh | ListenerKind::Egress(_) | ListenerKind::HttpProxy(_), None) => "*".to_owned(),
     }
 }
 

@@ -173,6 +173,19 @@ fn the_words_of_an_application_beside_the_proxy_stand() {
 }
 
 #[test]
+fn what_a_caller_says_of_its_tries_may_stand() {
+    let forward = Forwarded { believed: true, peer: b"", external_address: None, attempt: 0, ..FORWARD };
+    let what = RequestOut { forward, ..out("/", OutBody::None) };
+    let message =
+        "GET / HTTP/1.1\r\nHost: h\r\nX-Envoy-Attempt-Count: 3\r\nX-Envoy-Max-Retries: 9\r\nX-Request-Id: a\r\n\r\n";
+    assert_eq!(
+        sent(message, &what),
+        "GET / HTTP/1.1\r\nHost: h\r\nX-Envoy-Attempt-Count: 3\r\nX-Request-Id: a\r\nx-forwarded-proto: http\r\n\r\n"
+    );
+    assert!(!sent("GET / HTTP/1.1\r\nHost: h\r\n\r\n", &what).contains("attempt"));
+}
+
+#[test]
 fn a_host_is_always_sent() {
     let message = "GET / HTTP/1.0\r\n\r\n";
     assert_eq!(sent(message, &out("/", OutBody::None)), format!("GET / HTTP/1.1\r\nhost: \r\n{SAID}\r\n"));

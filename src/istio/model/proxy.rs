@@ -204,7 +204,7 @@ pub(in crate::istio) fn read(meta: Meta, spec: Option<&Item<'_>>) -> Option<Prox
     on("ports", &mut |item| proxy.ports = ports(item));
     on("admin", &mut |item| set(&mut proxy.admin, admin(item)));
     on("serverHeader", &mut |item| set(&mut proxy.server_header, server_header(item)));
-    on("mirrorHostSuffix", &mut |item| set(&mut proxy.mirror_host_suffix, item.string().map(str::to_owned)));
+    on("mirrorHostSuffix", &mut |item| set(&mut proxy.mirror_host_suffix, mirror_host_suffix(item)));
     on("limits", &mut |item| set(&mut proxy.limits, limits_of(item)));
     on("mesh", &mut |item| {
         if let Some(mesh) = item.object(&MESH) {
@@ -318,6 +318,24 @@ fn server_header(item: &Item<'_>) -> Option<ServerHeader> {
         return None;
     }
     Some(ServerHeader::Overwrite(text.to_owned()))
+}
+
+/// Whether a mirrored request's Host is still one with this behind its name.
+#[must_use]
+pub fn is_host_suffix(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'))
+}
+
+fn mirror_host_suffix(item: &Item<'_>) -> Option<String> {
+    let text = item.string()?;
+    if !is_host_suffix(text) {
+        item.error(
+            format!("{text:?} cannot stand in a Host: it takes letters, digits, \"-\", \".\" and \"_\""),
+            "write it like \"-shadow\"",
+        );
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 fn limits_of(item: &Item<'_>) -> Option<Limits> {

@@ -307,25 +307,24 @@ impl Resolution {
 }
 
 fn endpoint(item: &Item<'_>, resolution: Option<Resolution>, ports: &[EntryPort]) -> Option<WorkloadSpec> {
-    let (endpoint, is_unix) = workload_entry::read_endpoint(item)?;
+    let endpoint = workload_entry::read_endpoint(item)?;
     for name in endpoint.ports.keys() {
         if !ports.iter().any(|port| port.name == *name) {
             let names: Vec<_> = ports.iter().map(|port| port.name.as_str()).collect();
             item.error(format!("port \"{name}\" is not a port of this ServiceEntry"), did_you_mean(name, &names));
         }
     }
-    if is_unix {
-        match resolution {
-            Some(Resolution::Static) if ports.len() != 1 => {
-                item.error("a unix socket serves exactly one port", "write one ServiceEntry for each socket");
-            }
-            Some(Resolution::Static) => item.not_enforced("a unix socket as address"),
-            _ => item.error("a unix socket goes with resolution STATIC only", "write \"resolution: STATIC\""),
+    match (&endpoint.address, resolution) {
+        (Address::Name(_), Some(Resolution::Static)) => {
+            item.error("a host name is no endpoint of resolution STATIC", "write \"resolution: DNS\", or an address");
         }
-        return None;
-    }
-    if matches!(endpoint.address, Address::Name(_)) && resolution == Some(Resolution::Static) {
-        item.error("a host name is no endpoint of resolution STATIC", "write \"resolution: DNS\", or an address");
+        (Address::Unix(_), Some(Resolution::Static)) if ports.len() != 1 => {
+            item.error("a unix socket serves exactly one port", "write one ServiceEntry for each socket");
+        }
+        (Address::Unix(_), Some(resolution)) if resolution != Resolution::Static => {
+            item.error("a unix socket goes with resolution STATIC only", "write \"resolution: STATIC\"");
+        }
+        _ => {}
     }
     Some(endpoint)
 }

@@ -1,15 +1,18 @@
-//! `Sidecar` (Istio `networking/v1alpha3/sidecar.proto`): what the mesh listener of a workload sees.
+//! `Sidecar` (Istio `networking/v1alpha3/sidecar.proto`): what a workload's outbound listeners see, and its inbound ones.
+//!
+//! An egress listener without a port says what the mesh listener sees; one with a port says it for that port, and is bound
+//! itself where nothing is redirected to the mesh listener. Which of the two it is, is the world's to say.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::destination_rule::read_connection_pool;
+use super::destination_rule::{ConnectionPool, read_connection_pool};
 use super::proxy::OutboundTrafficPolicy;
 use super::scalar::{Protocol, host};
 use super::server_tls;
 use super::service_entry::SELECTOR;
 use super::{Labels, Meta};
-use crate::istio::reader::{Item, Message, Object, did_you_mean, enforced, not_yet, removed};
+use crate::istio::reader::{Item, Message, Object, did_you_mean, enforced, ignored, not_yet, removed};
 
 /// A Sidecar document.
 #[derive(Debug, Clone)]
@@ -18,10 +21,76 @@ pub struct Sidecar {
     pub meta: Meta,
     /// `workloadSelector.labels`: labels that the proxy itself must have; `None`: every proxy of the namespace.
     pub workload_selector: Option<Labels>,
-    /// `egress`: the hosts of the listener without a port. `None`: none is written, so everything is seen.
-    pub egress: Option<Vec<Import>>,
+    /// `egress`, in order; only the last may be without a port. `None`: none is written, so everything is seen.
+    pub egress: Option<Vec<Egress>>,
+    /// `ingress`, in order.
+    pub ingress: Vec<Ingress>,
+    /// `inboundConnectionPool`: of the ingress listeners that have none of their own.
+    pub inbound_connection_pool: Option<ConnectionPool>,
     /// `outboundTrafficPolicy`: in place of the mesh's.
     pub outbound_traffic_policy: Option<OutboundTrafficPolicy>,
+}
+
+/// `IstioEgressListener`.
+#[derive(Debug, Clone)]
+pub struct Egress {
+    /// Its position in `spec.egress`.
+    pub index: usize,
+    /// `port`; `None`: every port that no other listener has.
+    pub port: Option<ListenerPort>,
+    /// `bind`.
+    pub bind: Option<IpAddr>,
+    /// `captureMode`.
+    pub capture: Capture,
+    /// `hosts`.
+    pub hosts: Vec<Import>,
+}
+
+/// `SidecarPort`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenerPort {
+    /// `number`.
+    pub number: u16,
+    /// `protocol`; `None`: not said.
+    pub protocol: Option<Protocol>,
+    /// Whether that is `HTTP_PROXY`: requests name any host and port.
+    pub is_proxy: bool,
+}
+
+/// `captureMode`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Capture {
+    /// `DEFAULT`: redirected if there is a listener to redirect to.
+    #[default]
+    Default,
+    /// `IPTABLES`: connections are redirected.
+    Redirected,
+    /// `NONE`: nothing is redirected; clients connect to the listener itself.
+    Bound,
+}
+
+/// `IstioIngressListener`.
+#[derive(Debug, Clone)]
+pub struct Ingress {
+    /// Its position in `spec.ingress`.
+    pub index: usize,
+    /// `port`.
+    pub port: ListenerPort,
+    /// `bind`.
+    pub bind: Option<IpAddr>,
+    /// `defaultEndpoint`.
+    pub endpoint: LocalEndpoint,
+    /// `connectionPool`.
+    pub connection_pool: Option<ConnectionPool>,
+}
+
+/// `defaultEndpoint`: where the workload itself listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LocalEndpoint {
+    /// `127.0.0.1:PORT`, `[::1]:PORT`.
+    At(SocketAddr),
+    /// `0.0.0.0:PORT`, `[::]:PORT`: the instance's own address of that kind.
+    Instance(SocketAddr),
 }
 
 /// One entry of an egress listener's `hosts`: `namespace/dnsName`.
@@ -50,36 +119,36 @@ const SIDECAR: Message = Message {
     name: "Sidecar",
     fields: &[
         enforced("workloadSelector"),
-        not_yet("ingress"),
+        enforced("ingress"),
         enforced("egress"),
-        not_yet("inboundConnectionPool"),
+        enforced("inboundConnectionPool"),
         enforced("outboundTrafficPolicy"),
     ],
 };
 
 const EGRESS: Message = Message {
     name: "IstioEgressListener",
-    fields: &[not_yet("port"), not_yet("bind"), not_yet("captureMode"), enforced("hosts")],
+    fields: &[enforced("port"), enforced("bind"), enforced("captureMode"), enforced("hosts")],
 };
 
 const INGRESS: Message = Message {
     name: "IstioIngressListener",
     fields: &[
-        not_yet("port"),
-        not_yet("bind"),
-        not_yet("captureMode"),
-        not_yet("defaultEndpoint"),
+        enforced("port"),
+        enforced("bind"),
+        enforced("captureMode"),
+        enforced("defaultEndpoint"),
         not_yet("tls"),
-        not_yet("connectionPool"),
+        enforced("connectionPool"),
     ],
 };
 
 const SIDECAR_PORT: Message = Message {
     name: "SidecarPort",
     fields: &[
-        not_yet("number"),
-        not_yet("protocol"),
-        not_yet("name"),
+        enforced("number"),
+        enforced("protocol"),
+        ignored("name", "a listener goes by its number"),
         removed("targetPort", "it never had an effect on Sidecars"),
     ],
 };
@@ -95,7 +164,7 @@ pub(in crate::istio) const MESSAGES: &[&Message] =
 pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<Sidecar> {
     let object = spec.object(&SIDECAR)?;
     if !object.has_any(&["ingress", "egress", "inboundConnectionPool", "outboundTrafficPolicy"]) {
-        spec.error("is empty", "write \"egress\" or \"outboundTrafficPolicy\"");
+        spec.error("is empty", "write \"egress\", \"ingress\" or \"outboundTrafficPolicy\"");
     }
     let workload_selector = object.get("workloadSelector").and_then(|item| {
         let labels = item.object(&SELECTOR)?.get("labels").map(|item| item.labels()).unwrap_or_default();
@@ -104,36 +173,50 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<Sidecar> {
         }
         Some(labels)
     });
-    let mut ports = BTreeSet::new();
-    for item in object.list("ingress") {
-        unique_port(&item, ingress(&item), &mut ports);
-    }
-    object.verify("inboundConnectionPool", read_connection_pool);
-    let egress = object.get("egress").map(|list| egress(&list, &meta.namespace));
-    let outbound_traffic_policy = object.get("outboundTrafficPolicy").and_then(|item| outbound_traffic_policy(&item));
-    Some(Sidecar { meta, workload_selector, egress, outbound_traffic_policy })
+    let inbound_connection_pool = object.get("inboundConnectionPool").and_then(|item| read_connection_pool(&item));
+    Some(Sidecar {
+        egress: object.get("egress").and_then(|list| egress(&list, &meta.namespace)),
+        ingress: ingress(&object),
+        inbound_connection_pool,
+        outbound_traffic_policy: object.get("outboundTrafficPolicy").and_then(|item| outbound_traffic_policy(&item)),
+        meta,
+        workload_selector,
+    })
 }
 
-/// The listener without a port is the last and the only one; those with a port are refused by name.
-fn egress(list: &Item<'_>, namespace: &str) -> Vec<Import> {
+/// `None` for no listener at all, which is as if nothing were written.
+fn egress(list: &Item<'_>, namespace: &str) -> Option<Vec<Egress>> {
     let items = list.list();
     let mut ports = BTreeSet::new();
-    let mut imports = Vec::new();
+    let mut listeners = Vec::new();
     for (index, item) in items.iter().enumerate() {
-        let Some(listener) = item.object(&EGRESS) else { continue };
-        let hosts: Vec<_> = listener.list("hosts").iter().filter_map(|item| import(item, namespace)).collect();
-        if listener.list("hosts").is_empty() {
+        let before = item.refusals();
+        let Some(object) = item.object(&EGRESS) else { continue };
+        let hosts: Vec<_> = object.list("hosts").iter().filter_map(|item| import(item, namespace)).collect();
+        if object.list("hosts").is_empty() {
             item.error("needs at least one host", "write \"*/*\" for every host");
         }
-        let has_port = listener.has_any(&["port"]);
-        unique_port(item, check_listener(&listener), &mut ports);
-        if !has_port && index + 1 < items.len() {
-            item.error("the listener without a port must be the last, and the only one", "");
-        } else if !has_port {
-            imports = hosts;
+        let Place { port, bind, capture } = Place::read(&object, &mut ports);
+        if object.has_any(&["port"]) {
+            if capture == Capture::Redirected && port.is_some_and(|port| port.is_proxy) {
+                refuse(&object, "captureMode", "captureMode IPTABLES of an HTTP proxy");
+            }
+            // With `--permissive` what cannot be listened on is left out.
+            if item.refusals() == before {
+                listeners.push(Egress { index, port, bind, capture, hosts });
+            }
+            continue;
         }
+        if index + 1 < items.len() {
+            item.error("the listener without a port must be the last, and the only one", "");
+        } else if capture == Capture::Bound {
+            refuse(&object, "captureMode", "captureMode NONE without a port");
+        } else if bind.is_some() {
+            refuse(&object, "bind", "\"bind\" without a port");
+        }
+        listeners.push(Egress { index, port: None, bind: None, capture: Capture::Default, hosts });
     }
-    imports
+    (!items.is_empty()).then_some(listeners)
 }
 
 fn import(item: &Item<'_>, own_namespace: &str) -> Option<Import> {
@@ -178,73 +261,139 @@ fn check_host(name: &str) -> Result<(), &'static str> {
     }
 }
 
-/// Checks a listener; its port.
-fn ingress(item: &Item<'_>) -> Option<u32> {
-    let listener = item.outline(&INGRESS)?;
-    let number = check_listener(&listener);
-    listener.verify("connectionPool", read_connection_pool);
-    listener.verify("defaultEndpoint", |item| {
-        let text = item.string()?;
-        let local = ["127.0.0.1:", "0.0.0.0:", "[::1]:", "[::]:", ":"];
-        let port = local.iter().find_map(|start| text.strip_prefix(start)).and_then(|port| port.parse().ok());
-        if !text.starts_with("unix://") && port.is_none_or(|port: u16| port == 0) {
-            item.error(format!("\"{text}\" is not an address of this workload"), "write it like 127.0.0.1:8080");
-        }
-        Some(())
-    });
-    let port = listener.required("port");
-    let protocol = port.and_then(|port| protocol(&port.outline(&SIDECAR_PORT)?));
-    listener.verify("tls", |item| {
-        let port = match protocol {
-            Some(Protocol::Https | Protocol::Tls) => server_tls::Port::Tls,
-            _ => server_tls::Port::Other,
-        };
-        server_tls::check(item, port, false)
-    });
-    number
+fn ingress(sidecar: &Object<'_>) -> Vec<Ingress> {
+    let mut ports = BTreeSet::new();
+    let items = sidecar.list("ingress").into_iter().enumerate();
+    items.filter_map(|(index, item)| ingress_listener(index, &item, &mut ports)).collect()
 }
 
-/// Checks what both kinds of listener have; the port.
-fn check_listener(listener: &Object<'_>) -> Option<u32> {
-    listener.verify("captureMode", |item| item.one_of(&["DEFAULT", "IPTABLES", "NONE"]));
-    let bind = listener.get("bind").and_then(|item| item.string()).unwrap_or_default();
-    let is_unix = bind.starts_with("unix://");
-    listener.verify("bind", |item| {
-        if !is_unix && !bind.is_empty() && bind.parse::<IpAddr>().is_err() {
-            item.error(format!("\"{bind}\" is not an IP address"), "");
+fn ingress_listener(index: usize, item: &Item<'_>, ports: &mut BTreeSet<u32>) -> Option<Ingress> {
+    let before = item.refusals();
+    let object = item.object(&INGRESS)?;
+    let Place { port, bind, capture } = Place::read(&object, ports);
+    object.required("port");
+    if capture == Capture::Redirected {
+        refuse(&object, "captureMode", "captureMode IPTABLES of an ingress listener");
+    }
+    let endpoint = match object.get("defaultEndpoint") {
+        Some(item) => local_endpoint(&item),
+        None => {
+            // Istio's goes on to where the connection was redirected from; here it came to the listener itself.
+            item.not_enforced("an ingress listener without \"defaultEndpoint\"");
+            None
         }
-        Some(())
+    };
+    let connection_pool = object.get("connectionPool").and_then(|item| read_connection_pool(&item));
+    object.verify("tls", |item| {
+        let is_tls = port.and_then(|port| port.protocol).is_some_and(Protocol::is_tls);
+        server_tls::check(item, if is_tls { server_tls::Port::Tls } else { server_tls::Port::Other }, false)
     });
-    let port = listener.get("port")?.outline(&SIDECAR_PORT)?;
-    protocol(&port);
-    port.verify("name", |item| {
-        let name = item.string()?;
-        if !name.is_empty() && !host::is_label(name) {
-            item.error(format!("\"{name}\" is not a port's name"), "letters, digits and \"-\"");
-        }
-        Some(())
-    });
-    port.required("number")?.whole(u32::from(!is_unix), u32::from(u16::MAX))
+    let whole = item.refusals() == before;
+    Some(Ingress { index, port: port?, bind, endpoint: endpoint?, connection_pool }).filter(|_| whole)
 }
 
-fn protocol(port: &Object<'_>) -> Option<Protocol> {
-    let item = port.get("protocol")?;
+fn local_endpoint(item: &Item<'_>) -> Option<LocalEndpoint> {
     let text = item.string()?;
-    let protocol = Protocol::parse(text);
-    if protocol.is_none() {
-        let known = Protocol::KNOWN;
-        item.error(format!("\"{text}\" is not one of {}", known.join(", ")), did_you_mean(text, known));
+    if text.starts_with("unix://") {
+        item.not_enforced("a unix socket as \"defaultEndpoint\"");
+        return None;
     }
-    protocol
+    let found = text.rsplit_once(':').and_then(|(host, port)| {
+        let port = port.parse().ok().filter(|port: &u16| *port > 0)?;
+        Some(match host {
+            "127.0.0.1" | "" => LocalEndpoint::At((Ipv4Addr::LOCALHOST, port).into()),
+            "[::1]" => LocalEndpoint::At((Ipv6Addr::LOCALHOST, port).into()),
+            "0.0.0.0" => LocalEndpoint::Instance((Ipv4Addr::UNSPECIFIED, port).into()),
+            "[::]" => LocalEndpoint::Instance((Ipv6Addr::UNSPECIFIED, port).into()),
+            _ => return None,
+        })
+    });
+    if found.is_none() {
+        item.error(format!("\"{text}\" is not an address of this workload"), "write it like 127.0.0.1:8080");
+    }
+    found
 }
 
-/// Port 0 is a unix socket's.
-fn unique_port(item: &Item<'_>, number: Option<u32>, ports: &mut BTreeSet<u32>) {
-    if let Some(number) = number.filter(|number| *number > 0)
-        && !ports.insert(number)
-    {
-        item.error(format!("a second listener on port {number}"), "give each listener its own port");
+fn refuse(listener: &Object<'_>, field: &str, what: &str) {
+    if let Some(item) = listener.get(field) {
+        item.not_enforced(what);
     }
+}
+
+/// What both kinds of listener have: where it is.
+struct Place {
+    port: Option<ListenerPort>,
+    bind: Option<IpAddr>,
+    capture: Capture,
+}
+
+impl Place {
+    /// `ports` are those of the listeners before.
+    fn read(listener: &Object<'_>, ports: &mut BTreeSet<u32>) -> Self {
+        let capture = listener.get("captureMode").and_then(|item| item.one_of(&["DEFAULT", "IPTABLES", "NONE"]));
+        let bind = listener.get("bind").and_then(|item| bind(&item));
+        let is_unix = matches!(bind, Some(Bind::Unix));
+        let port = listener.get("port").and_then(|item| item.object(&SIDECAR_PORT)).and_then(|port| {
+            let (protocol, is_proxy) = protocol(&port);
+            port.verify("name", |item| {
+                let name = item.string()?;
+                if !name.is_empty() && !host::is_label(name) {
+                    item.error(format!("\"{name}\" is not a port's name"), "letters, digits and \"-\"");
+                }
+                Some(())
+            });
+            // Port 0 is a unix socket's.
+            let number = port.required("number")?.whole(u32::from(!is_unix), u32::from(u16::MAX))?;
+            if number > 0 && !ports.insert(number) {
+                let what = format!("a second listener on port {number}");
+                listener.item.error(what, "give each listener its own port");
+            }
+            Some(ListenerPort { number: u16::try_from(number).ok()?, protocol, is_proxy })
+        });
+        Self {
+            port,
+            bind: if let Some(Bind::Ip(ip)) = bind { Some(ip) } else { None },
+            capture: match capture {
+                Some("NONE") => Capture::Bound,
+                Some("IPTABLES") => Capture::Redirected,
+                _ => Capture::Default,
+            },
+        }
+    }
+}
+
+enum Bind {
+    Ip(IpAddr),
+    Unix,
+}
+
+fn bind(item: &Item<'_>) -> Option<Bind> {
+    let text = item.string()?;
+    if text.starts_with("unix://") {
+        item.not_enforced("a unix socket as \"bind\"");
+        return Some(Bind::Unix);
+    }
+    let ip = text.parse().ok();
+    if ip.is_none() && !text.is_empty() {
+        item.error(format!("\"{text}\" is not an IP address"), "");
+    }
+    ip.map(Bind::Ip)
+}
+
+/// The protocol, and whether it is `HTTP_PROXY`.
+fn protocol(port: &Object<'_>) -> (Option<Protocol>, bool) {
+    let Some(item) = port.get("protocol") else { return (None, false) };
+    let Some(text) = item.string() else { return (None, false) };
+    let protocol = Protocol::parse(text);
+    match protocol {
+        None => {
+            let known = Protocol::KNOWN;
+            item.error(format!("\"{text}\" is not one of {}", known.join(", ")), did_you_mean(text, known));
+        }
+        Some(Protocol::Udp) => item.not_enforced("protocol UDP of a listener"),
+        Some(_) => {}
+    }
+    (protocol.filter(|protocol| *protocol != Protocol::Auto), text.eq_ignore_ascii_case("HTTP_PROXY"))
 }
 
 fn outbound_traffic_policy(item: &Item<'_>) -> Option<OutboundTrafficPolicy> {

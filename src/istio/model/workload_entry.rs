@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use super::scalar::host;
 use super::{Labels, Locality, Meta};
@@ -54,23 +55,19 @@ pub enum Address {
     Ip(IpAddr),
     /// At whatever this lower-case host name resolves to.
     Name(String),
+    /// On this host, at a Unix domain socket: what follows `unix://`, a path or `@` and an abstract name.
+    Unix(Arc<str>),
 }
 
-/// An address as it may be written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::istio) enum Written {
-    /// An IP address, or a host name.
-    Served(Address),
-    /// `unix://…`.
-    Unix,
-}
+/// Most bytes of a socket's path (unix(7): `sun_path`, but for the zero byte at its end).
+const LONGEST_PATH: usize = 107;
 
 /// Reads `spec`.
 pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<WorkloadEntry> {
     let object = spec.object(&WORKLOAD_ENTRY)?;
     let body = body(&object);
     let address = match object.get("address").filter(|item| !item.is_text() || item.string() != Some("")) {
-        Some(item) => served(&item, address(&object, &item)?),
+        Some(item) => address(&object, &item),
         None if object.has_any(&["network"]) => {
             spec.warn("has no address", "Istio takes its network's gateway for one");
             None
@@ -88,14 +85,11 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<WorkloadEntr
     Some(WorkloadEntry { meta, spec })
 }
 
-/// Reads an entry of a ServiceEntry's `endpoints`; true if it is a unix socket, which has no address.
-pub(in crate::istio) fn read_endpoint(item: &Item<'_>) -> Option<(WorkloadSpec, bool)> {
+/// Reads an entry of a ServiceEntry's `endpoints`.
+pub(in crate::istio) fn read_endpoint(item: &Item<'_>) -> Option<WorkloadSpec> {
     let object = item.object(&WORKLOAD_ENTRY)?;
     let body = body(&object);
-    Some(match address(&object, &object.required("address")?)? {
-        Written::Served(address) => (WorkloadSpec { address, ..body }, false),
-        Written::Unix => (body, true),
-    })
+    Some(WorkloadSpec { address: address(&object, &object.required("address")?)?, ..body })
 }
 
 /// Checks a WorkloadGroup's template, which needs no address.
@@ -135,34 +129,35 @@ fn ports(object: &Object<'_>) -> BTreeMap<String, u16> {
     ports
 }
 
-fn address(object: &Object<'_>, item: &Item<'_>) -> Option<Written> {
+/// Whether a host name or a Unix domain socket will do is up to who has the entry for an endpoint.
+fn address(object: &Object<'_>, item: &Item<'_>) -> Option<Address> {
     let text = item.nonempty_string()?;
     if let Ok(address) = text.parse() {
-        return Some(Written::Served(Address::Ip(address)));
+        return Some(Address::Ip(address));
     }
     if let Some(path) = text.strip_prefix("unix://") {
-        if !path.starts_with(['/', '@']) || path.ends_with('/') {
-            item.error(format!("\"{text}\" is not a socket's path"), "write it like unix:///run/app.sock");
-        }
+        check_path(item, path);
         if object.has_any(&["ports"]) {
             item.error("a unix socket has no ports", "remove \"ports\"");
         }
-        return Some(Written::Unix);
+        return Some(Address::Unix(path.into()));
     }
     if host::check_name(text).is_ok() {
-        return Some(Written::Served(Address::Name(text.to_ascii_lowercase())));
+        return Some(Address::Name(text.to_ascii_lowercase()));
     }
     item.error(format!("\"{text}\" is not an address"), "write an IP address, without a port");
     None
 }
 
-/// Unix sockets are refused by name. Whether a host name will do is up to who selects the workload.
-fn served(item: &Item<'_>, address: Written) -> Option<Address> {
-    match address {
-        Written::Served(address) => Some(address),
-        Written::Unix => {
-            item.not_enforced("a unix socket as address");
-            None
-        }
+/// What Istio and Envoy ask of a socket's path.
+fn check_path(item: &Item<'_>, path: &str) {
+    let is_abstract = path.starts_with('@');
+    let is_file = path.starts_with('/') && !path.ends_with('/');
+    if !is_abstract && !is_file || path.contains('\0') {
+        let what = format!("\"unix://{}\" is not a socket's path", path.escape_debug());
+        item.error(what, "write it like unix:///run/app.sock");
+    } else if path.len() > LONGEST_PATH {
+        let what = format!("a socket's path has at most {LONGEST_PATH} bytes, and this one {}", path.len());
+        item.error(what, "move the socket to a shorter path");
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::Metadata;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use foldhash::HashMap;
@@ -23,12 +23,13 @@ use super::model::virtual_service::VirtualService;
 use super::model::workload_entry::Address;
 use super::model::{Labels, Locality, Model, selects};
 use super::problem::{Problem, Source};
+use crate::base::endpoint::EndpointAddress;
 
 mod checks;
 mod registry;
 mod visibility;
 
-pub use visibility::{Hidden, Why};
+pub use visibility::{Hidden, View, Why};
 
 /// The whole configuration, resolved.
 #[derive(Debug, Clone, Default)]
@@ -196,18 +197,32 @@ impl Service {
         &'a self,
         port: &'a ServicePort,
         labels: &'a Labels,
-    ) -> impl Iterator<Item = (SocketAddr, u32)> + 'a {
-        self.workloads.iter().filter(move |workload| selects(labels, &workload.labels)).filter_map(move |workload| {
-            let Address::Ip(ip) = workload.address else { return None };
-            Some((SocketAddr::new(ip, workload.listens_on(port)?), workload.weight))
-        })
+    ) -> impl Iterator<Item = (EndpointAddress, u32)> + 'a {
+        self.workloads
+            .iter()
+            .filter(move |workload| selects(labels, &workload.labels))
+            .filter_map(move |workload| Some((workload.endpoint(workload.listens_on(port)?)?, workload.weight)))
     }
 }
 
 impl Workload {
-    /// The port on which this workload serves `port` of its service; `None`: it does not.
+    /// Where it is, on this port; `None` if it only has a name.
+    #[must_use]
+    pub fn endpoint(&self, port: u16) -> Option<EndpointAddress> {
+        match &self.address {
+            Address::Ip(ip) => Some((*ip, port).into()),
+            Address::Unix(path) => Some(EndpointAddress::Unix(path.clone())),
+            Address::Name(_) => None,
+        }
+    }
+
+    /// The port on which this workload serves `port` of its service; `None`: it does not. A Unix domain socket has none,
+    /// and serves any: 0, as in Istio.
     #[must_use]
     pub fn listens_on(&self, port: &ServicePort) -> Option<u16> {
+        if matches!(self.address, Address::Unix(_)) {
+            return Some(0);
+        }
         match (&self.ports, &port.target) {
             (WorkloadPorts::Exactly(ports), _) => ports.get(&port.name).copied(),
             (WorkloadPorts::Overrides(ports), target) => match (ports.get(&port.name), target) {

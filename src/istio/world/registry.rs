@@ -103,7 +103,8 @@ fn kube_service(
     }
     if !service.selector.is_empty() {
         let selected = entries.selected(&service.meta.namespace, &service.selector);
-        workloads.extend(with_addresses(selected, &service.meta.source.resource, problems).map(from_spec));
+        let by = (&*service.meta.source.resource, service.ports.len(), false);
+        workloads.extend(usable(selected, by, problems));
     }
     Service {
         hostname: host::service_name(&service.meta.name, &service.meta.namespace),
@@ -134,11 +135,10 @@ fn entry_service(
     let selected = |selector| entries.selected(&entry.meta.namespace, selector);
     let workloads = match (&entry.workload_selector, entry.resolution) {
         (_, Resolution::None | Resolution::DynamicDns) => Vec::new(),
-        (Some(selector), Resolution::Static) => {
-            let selected = selected(selector);
-            with_addresses(selected, &entry.meta.source.resource, problems).map(from_spec).collect()
+        (Some(selector), resolution) => {
+            let by = (&*entry.meta.source.resource, entry.ports.len(), resolution.takes_names());
+            usable(selected(selector), by, problems)
         }
-        (Some(selector), _) => selected(selector).map(|entry| from_spec(&entry.spec)).collect(),
         // Without endpoints the host is its own.
         (None, resolution) if resolution.takes_names() && entry.endpoints.is_empty() => vec![named(hostname)],
         (None, _) => entry.endpoints.iter().map(from_spec).collect(),
@@ -160,19 +160,36 @@ fn export_to(written: Option<&ExportTo>, mesh: &MeshConfig, own: &str) -> Export
     written.cloned().unwrap_or_else(|| export::resolve(&mesh.default_service_export_to, own))
 }
 
-/// Of these the ones with an address; that the others have a name, which nobody resolves for `selector`, is said.
-fn with_addresses<'a>(
+/// Of the entries that `selector` selects those that can be endpoints of a service with so many ports, whose addresses
+/// are written down, or are names if it `takes_names`. Of the others it is said why they cannot.
+fn usable<'a>(
     entries: impl Iterator<Item = &'a WorkloadEntry>,
-    selector: &str,
+    (selector, ports, takes_names): (&str, usize, bool),
     problems: &mut Vec<Problem>,
-) -> impl Iterator<Item = &'a WorkloadSpec> {
-    let (found, named): (Vec<_>, Vec<_>) = entries.partition(|entry| matches!(entry.spec.address, Address::Ip(_)));
-    problems.extend(named.into_iter().map(|entry| {
-        let what = format!("a host name is no endpoint of {selector}, which selects this");
-        let instead = "write an IP address, or select it by a ServiceEntry with \"resolution: DNS\"";
-        entry.meta.source.error("spec.address", what, instead)
-    }));
-    found.into_iter().map(|entry| &entry.spec)
+) -> Vec<Workload> {
+    let mut usable = Vec::new();
+    for entry in entries {
+        let refused = match &entry.spec.address {
+            Address::Name(_) if !takes_names => Some((
+                format!("a host name is no endpoint of {selector}, which selects this"),
+                "write an IP address, or select it by a ServiceEntry with \"resolution: DNS\"",
+            )),
+            Address::Unix(_) if takes_names => Some((
+                format!("a unix socket is no endpoint of {selector}, which selects this and resolves names"),
+                "write \"resolution: STATIC\" there",
+            )),
+            Address::Unix(_) if ports != 1 => Some((
+                format!("a unix socket serves exactly one port, and {selector}, which selects this, has {ports}"),
+                "write a ServiceEntry for each socket",
+            )),
+            _ => None,
+        };
+        match refused {
+            Some((what, instead)) => problems.push(entry.meta.source.error("spec.address", what, instead)),
+            None => usable.push(from_spec(&entry.spec)),
+        }
+    }
+    usable
 }
 
 /// Whatever answers at a name, on the ports of its service.

@@ -1,21 +1,27 @@
-//! Who sees what: `exportTo`, and what a Sidecar lets the mesh listener see (Istio's `SidecarScope`).
+//! Who sees what: `exportTo`, and what a Sidecar lets the outbound listeners see (Istio's `SidecarScope`).
 
 use crate::istio::model::destination_rule::DestinationRule;
 use crate::istio::model::export::{self, ExportTo, Scope};
 use crate::istio::model::proxy::{OutboundTrafficPolicy, Proxy};
 use crate::istio::model::scalar::host;
-use crate::istio::model::sidecar::{ImportFrom, Sidecar};
+use crate::istio::model::sidecar::{Capture, Egress, ImportFrom, ListenerPort, Sidecar};
 use crate::istio::model::virtual_service::VirtualService;
 use crate::istio::model::{Labels, selects};
 use crate::istio::problem::Source;
 
 use super::{Service, World};
 
-/// A service that the mesh listener does not see.
+/// A service that an outbound listener does not see.
 #[derive(Debug, Clone)]
 pub struct Hidden {
+    /// The port of the Sidecar's listener; `None`: the mesh listener.
+    pub listener: Option<u16>,
     /// Its host name.
     pub hostname: String,
+    /// Those of its ports that are not seen.
+    pub ports: Vec<u16>,
+    /// Whether there are others, which are.
+    pub in_part: bool,
     /// Where it is declared.
     pub source: Source,
     /// Why it is not seen.
@@ -27,35 +33,95 @@ pub struct Hidden {
 pub enum Why {
     /// It is not exported to this namespace, the proxy's.
     NotExported(String),
-    /// This Sidecar does not import it.
-    NotImported(String),
+    /// This Sidecar does not import it, as this field of it says.
+    NotImported(String, String),
 }
 
 impl Hidden {
-    /// Whether it is what `host` means.
+    /// Whether it is what `host` means on this port, if that is one.
     #[must_use]
-    pub fn covers(&self, host: &str) -> bool {
-        host::covers(&self.hostname, host)
+    pub fn covers(&self, host: &str, port: Option<u16>) -> bool {
+        let meant = !self.in_part || port.is_some_and(|port| self.ports.contains(&port));
+        meant && host::covers(&self.hostname, host)
     }
 }
 
+/// What an outbound listener sees on one of its ports.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'w> {
+    /// The listener of the Sidecar that says so; `None`: there is none.
+    pub egress: Option<&'w Egress>,
+    /// What is seen where `egress` is `None`.
+    everything: bool,
+}
+
 impl World {
-    /// The services that the mesh listener does not see; none without one.
+    /// What the mesh listener sees on this service port; `None`: on those that no listener of the Sidecar has (Istio's
+    /// `GetEgressListenerForRDS`).
+    #[must_use]
+    pub fn view(&self, port: Option<u16>) -> View<'_> {
+        let Some(listeners) = self.sidecar.as_ref().and_then(|sidecar| sidecar.egress.as_ref()) else {
+            return View { egress: None, everything: true };
+        };
+        let own = port.and_then(|number| {
+            listeners.iter().find(|listener| listener.port.is_some_and(|port| port.number == number && !port.is_proxy))
+        });
+        View { egress: own.or_else(|| listeners.iter().find(|listener| listener.port.is_none())), everything: false }
+    }
+
+    /// The Sidecar's egress listeners that have a port, with whether each is bound itself: where nothing is redirected,
+    /// those that wait for it are, too, unless they insist.
+    pub fn egress_ports(&self) -> impl Iterator<Item = (&Egress, ListenerPort, bool)> {
+        let redirected = self.proxy.mesh_listen.is_some();
+        let listeners = self.sidecar.as_ref().and_then(|sidecar| sidecar.egress.as_ref());
+        listeners.into_iter().flatten().filter_map(move |listener| {
+            let port = listener.port?;
+            let bound = match listener.capture {
+                Capture::Bound => true,
+                Capture::Redirected => false,
+                // A proxy is asked by name.
+                Capture::Default => !redirected || port.is_proxy,
+            };
+            Some((listener, port, bound))
+        })
+    }
+
+    /// The services that the mesh listener and the Sidecar's own do not see.
     #[must_use]
     pub fn hidden(&self) -> Vec<Hidden> {
-        if self.proxy.mesh_listen.is_none() {
-            return Vec::new();
+        let mut hidden = Vec::new();
+        if self.proxy.mesh_listen.is_some() {
+            hidden.extend(self.hidden_from(None, &|_| true, &|port| self.view(Some(port))));
         }
+        for (egress, port, _) in self.egress_ports().filter(|(.., bound)| *bound) {
+            let meant = |number: u16| port.is_proxy || number == port.number;
+            hidden.extend(self.hidden_from(Some(port.number), &meant, &|_| View::of(egress)));
+        }
+        hidden
+    }
+
+    fn hidden_from<'w>(
+        &'w self,
+        listener: Option<u16>,
+        meant: &dyn Fn(u16) -> bool,
+        view: &dyn Fn(u16) -> View<'w>,
+    ) -> Vec<Hidden> {
         let own = &self.proxy.namespace;
         let hidden = |service: &Service| {
-            let why = match &self.sidecar {
-                _ if !service.export_to.reaches(own) => Why::NotExported(own.clone()),
-                Some(sidecar) if !self.imports_service(service) => {
-                    Why::NotImported(sidecar.meta.source.resource.to_string())
+            let numbers = || service.ports.iter().map(|port| port.number).filter(|number| meant(*number));
+            let exported = service.export_to.reaches(own);
+            let unseen = |number: &u16| !exported || !view(*number).service(service);
+            let ports: Vec<u16> = numbers().filter(unseen).collect();
+            let first = *ports.first()?;
+            let why = match (&self.sidecar, exported) {
+                (_, false) => Why::NotExported(own.clone()),
+                (Some(sidecar), true) => {
+                    Why::NotImported(sidecar.meta.source.resource.to_string(), view(first).path("hosts"))
                 }
-                _ => return None,
+                (None, true) => return None,
             };
-            Some(Hidden { hostname: service.hostname.clone(), source: service.source.clone(), why })
+            let (hostname, source) = (service.hostname.clone(), service.source.clone());
+            Some(Hidden { listener, hostname, in_part: numbers().count() > ports.len(), ports, source, why })
         };
         self.services.iter().filter_map(hidden).collect()
     }
@@ -78,29 +144,42 @@ impl World {
         sees(namespace, rule.export_to.as_ref(), default, &rule.meta.namespace)
     }
 
-    /// Whether the Sidecar lets the mesh listener have a default route to this service.
-    #[must_use]
-    pub fn imports_service(&self, service: &Service) -> bool {
-        self.imports(&service.namespace, |import| host::covers(import, &service.hostname))
-    }
-
-    /// Whether the Sidecar lets the mesh listener have the rules of this VirtualService.
-    #[must_use]
-    pub fn imports_virtual_service(&self, service: &VirtualService) -> bool {
-        self.imports(&service.meta.namespace, |import| service.hosts.iter().any(|host| host::covers(import, host)))
-    }
-
     /// `outboundTrafficPolicy.mode` of the mesh listener: the Sidecar's, else the mesh's.
     #[must_use]
     pub fn outbound_traffic_policy(&self) -> OutboundTrafficPolicy {
         let own = self.sidecar.as_ref().and_then(|sidecar| sidecar.outbound_traffic_policy);
         own.unwrap_or(self.proxy.mesh_config.outbound_traffic_policy)
     }
+}
+
+impl<'w> View<'w> {
+    /// What this listener of a Sidecar sees.
+    #[must_use]
+    pub fn of(egress: &'w Egress) -> Self {
+        Self { egress: Some(egress), everything: false }
+    }
+
+    /// Whether a service has a default route in it. Exports are another question.
+    #[must_use]
+    pub fn service(&self, service: &Service) -> bool {
+        self.imports(&service.namespace, |import| host::covers(import, &service.hostname))
+    }
+
+    /// Whether the rules of this VirtualService count in it.
+    #[must_use]
+    pub fn virtual_service(&self, service: &VirtualService) -> bool {
+        self.imports(&service.meta.namespace, |import| service.hosts.iter().any(|host| host::covers(import, host)))
+    }
+
+    /// The path of a field of its listener in the Sidecar, which may not be written.
+    fn path(&self, field: &str) -> String {
+        self.egress.map_or_else(|| "spec.egress".to_owned(), |egress| format!("spec.egress[{}].{field}", egress.index))
+    }
 
     fn imports(&self, namespace: &str, covers: impl Fn(&str) -> bool) -> bool {
-        let Some(imports) = self.sidecar.as_ref().and_then(|sidecar| sidecar.egress.as_ref()) else { return true };
+        let Some(egress) = self.egress else { return self.everything };
         let any = |excludes| {
-            imports.iter().filter(|import| import.excludes == excludes).any(|import| {
+            egress.hosts.iter().filter(|import| import.excludes == excludes).any(|import| {
                 let from = match &import.namespace {
                     ImportFrom::Any => true,
                     ImportFrom::Nowhere => false,
@@ -181,11 +260,11 @@ spec: {hosts: [web, web.example.com], http: [{redirect: {uri: /}}]}
 
     /// Which of the services web and db, and whether the VirtualService.
     fn imported(world: &World) -> [bool; 3] {
-        let service = |name: &str| world.imports_service(world.services.get(name).expect("the service is known"));
+        let service = |name: &str| world.view(None).service(world.services.get(name).expect("the service is known"));
         [
             service("web.shop.svc.cluster.local"),
             service("db.store.svc.cluster.local"),
-            world.imports_virtual_service(&world.virtual_services[0]),
+            world.view(None).virtual_service(&world.virtual_services[0]),
         ]
     }
 
@@ -202,6 +281,40 @@ spec: {hosts: [web, web.example.com], http: [{redirect: {uri: /}}]}
         assert_eq!(with("'*/*.example.com'"), [false, false, true]);
         assert_eq!(with("'*/*', '~store/*'"), [true, false, true]);
         assert_eq!(with("'~/*'"), [false; 3]);
+    }
+
+    #[test]
+    fn a_listener_with_a_port_says_it_for_that_port() {
+        let mesh = "---\napiVersion: ringway.dev/v1\nkind: Proxy\nmetadata: {name: p, namespace: shop}\nspec: {mesh: {listen: '127.0.0.1:15001'}}\n";
+        let egress = "egress: [{port: {number: 80, protocol: HTTP}, hosts: ['store/*']}, {port: {number: 3128, protocol: \
+                      HTTP_PROXY}, hosts: ['./*']}, {hosts: ['*/*']}]";
+        let world = world(&(mesh.to_owned() + &sidecar("s", "shop", egress)));
+        let sees = |port: Option<u16>| {
+            let service =
+                |name: &str| world.view(port).service(world.services.get(name).expect("the service is known"));
+            [service("web.shop.svc.cluster.local"), service("db.store.svc.cluster.local")]
+        };
+        assert_eq!(sees(Some(80)), [false, true]);
+        assert_eq!(sees(Some(81)), [true, true]);
+        assert_eq!(sees(Some(3128)), [true, true], "the port of a proxy is no service's");
+        assert_eq!(sees(None), [true, true]);
+        let hidden: Vec<_> =
+            world.hidden().into_iter().map(|hidden| (hidden.listener, hidden.hostname, hidden.why)).collect();
+        let not_in = |field: &str| Why::NotImported("Sidecar/shop/s".to_owned(), field.to_owned());
+        assert_eq!(
+            hidden,
+            [
+                (None, "web.shop.svc.cluster.local".to_owned(), not_in("spec.egress[0].hosts")),
+                (Some(3128), "db.store.svc.cluster.local".to_owned(), not_in("spec.egress[1].hosts")),
+            ]
+        );
+    }
+
+    #[test]
+    fn no_listener_at_all_is_as_if_nothing_were_written() {
+        let with = |egress: &str| imported(&world(&(proxy("{}", "{}") + &sidecar("s", "shop", egress))));
+        assert_eq!(with("egress: [], outboundTrafficPolicy: {mode: ALLOW_ANY}"), [true; 3]);
+        assert_eq!(with("egress: [{port: {number: 9, protocol: HTTP}, hosts: ['*/*']}]"), [false; 3]);
     }
 
     #[test]

@@ -472,8 +472,7 @@ impl Part {
             (_, None) => out.missing(),
             (_, Some(EndpointAddress::Ip(address))) => self.write(out, Some(*address)),
             (Self::Whole | Self::Ip, Some(EndpointAddress::Unix(path))) => out.bytes(path.as_bytes()),
-            // Envoy's is an empty text, and not a missing one.
-            (Self::Port, Some(EndpointAddress::Unix(_))) => out.bytes(b""),
+            (Self::Port, Some(EndpointAddress::Unix(_))) => out.nothing(),
         }
     }
 }

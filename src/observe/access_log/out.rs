@@ -34,6 +34,13 @@ impl<'a> Out<'a> {
         }
     }
 
+    /// A part that something does not have which there is: in text not even `-`.
+    pub(super) fn nothing(self) {
+        if self.style == Style::JsonValue {
+            self.missing();
+        }
+    }
+
     #[inline]
     pub(super) fn number(self, value: u64) {
         number(self.bytes, value);

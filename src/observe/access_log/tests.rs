@@ -191,6 +191,22 @@ fn a_connected_upstream_has_an_address() {
     );
 }
 
+/// The right sides are what Envoy 1.40 wrote for these formats.
+#[test]
+fn a_unix_domain_socket_is_its_path() {
+    let host = Some(EndpointAddress::Unix("/run/app.sock".into()));
+    let connected = Record { upstream_host: host.clone(), upstream_connected: true, ..empty(&NoHeaders) };
+    let refused = Record { upstream_host: host, ..empty(&NoHeaders) };
+    let format = "%UPSTREAM_HOST% %UPSTREAM_REMOTE_ADDRESS% %UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% \
+                  [%UPSTREAM_REMOTE_PORT%] %UPSTREAM_LOCAL_ADDRESS% %UPSTREAM_LOCAL_PORT% %UPSTREAM_PROTOCOL%";
+    let path = "/run/app.sock";
+    assert_eq!(line(format, &connected), format!("{path} {path} {path} [] - - HTTP/1.1"));
+    assert_eq!(line(format, &refused), format!("{path} - - [-] - - -"));
+    let format = r#"{"h": "%UPSTREAM_HOST%", "p": "%UPSTREAM_REMOTE_PORT%", "m": "x%UPSTREAM_REMOTE_PORT%y"}"#;
+    assert_eq!(json(format, &connected), "{\"h\":\"/run/app.sock\",\"m\":\"xy\",\"p\":null}\n");
+    assert_eq!(json(format, &refused), "{\"h\":\"/run/app.sock\",\"m\":\"x-y\",\"p\":null}\n");
+}
+
 #[test]
 fn a_rewrite_shows_both_paths() {
     let headers = Table {

@@ -9,7 +9,7 @@ use crate::istio::model::virtual_service::{Destination, RouteDestination};
 use crate::istio::model::{Labels, selects};
 use crate::istio::world::{Service, ServicePort};
 use crate::plan::discovery::Found;
-use crate::plan::{Address, Cluster, Discovery, NameKind, Named, Names, OwnAuthority, Recipe};
+use crate::plan::{Cluster, Discovery, NameKind, Named, Names, OwnAuthority, Recipe};
 use crate::policy::balance::{Policy, Spread, Warmup};
 use crate::policy::hashing::key::{Cookie, Key};
 use crate::policy::hashing::{Algorithm, TableSize};
@@ -39,10 +39,9 @@ impl<'w> Compiler<'w> {
         let chosen = chosen.filter_map(|workload| Some((workload, workload.listens_on(port)?)));
         let Some(kind) = kind else {
             let found = chosen.filter_map(|(workload, port)| {
-                let Address::Ip(ip) = workload.address else { return None };
                 let (locality, labels, weight) = (&workload.locality, &workload.labels, workload.weight);
                 let placed = Placed { locality, labels, weight };
-                Some(Found { address: (ip, port).into(), placed, hostname: "" })
+                Some(Found { address: workload.endpoint(port)?, placed, hostname: "" })
             });
             let (endpoints, spread, _) = recipe.members(found.collect());
             return Cluster::new(name, spread, endpoints, self.settings.connect_timeout);

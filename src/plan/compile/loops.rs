@@ -42,7 +42,7 @@ fn own_address(listener: &Listener, clusters: &[Cluster], destination: &Destinat
 
 /// Whether a connection to `address` comes to a listener bound to `bind`, as far as the addresses say it. Which others are
 /// this host's is not to be known here.
-fn is_at(bind: SocketAddr, address: SocketAddr) -> bool {
+pub(super) fn is_at(bind: SocketAddr, address: SocketAddr) -> bool {
     let (bound, ip) = (bind.ip().to_canonical(), address.ip().to_canonical());
     let here = ip.is_loopback() || ip.is_unspecified();
     bind.port() != 0 // the kernel's choice is nobody's address

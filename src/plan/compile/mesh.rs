@@ -1,20 +1,24 @@
 //! The mesh listener (`Proxy.spec.mesh.listen`): a table for each port that services have, with a virtual host for each
-//! service, and one for every port, with the hosts of VirtualServices that are no service's.
+//! service, and one for every port, with the hosts of VirtualServices that are no service's. Ports for which the Sidecar
+//! has a listener have a table for themselves.
 //!
 //! istiod makes the latter for port 80 only, and calls that a hack; here they are there on every port.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 
 use crate::istio::model::proxy::OutboundTrafficPolicy;
+use crate::istio::model::scalar::Protocol;
+use crate::istio::model::sidecar::ListenerPort;
 use crate::istio::model::virtual_service::{Destination as Named, MESH};
-use crate::istio::world::{Service, World};
+use crate::istio::world::{Service, View};
 use crate::plan::{
     Action, Cluster, ClusterId, Destination, Destinations, DirectResponse, Discovery, Forward, HeaderEdits, Listener,
-    ListenerKind, Matcher, Origin, OwnAuthority, PASSTHROUGH_CLUSTER, Route, RouteTable, Target, VirtualHost,
+    ListenerKind, Matcher, Origin, Outbound, OwnAuthority, PASSTHROUGH_CLUSTER, Route, RouteTable, Target, VirtualHost,
 };
 use crate::policy::balance::{Policy, Spread};
 
@@ -37,6 +41,9 @@ const PASSTHROUGH_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Host names that are written in some document.
 type Names<'a> = HashSet<&'a str, RandomState>;
 
+/// Services that have a port, with what each speaks there.
+type Services<'w> = Vec<(&'w Service, Protocol)>;
+
 /// The VirtualServices that are bound to the mesh, by their hosts.
 struct Mesh<'b, 'w> {
     /// In order.
@@ -47,9 +54,9 @@ struct Mesh<'b, 'w> {
 }
 
 impl<'b, 'w> Mesh<'b, 'w> {
-    fn of(world: &World, bound: &'b [Bound<'w>]) -> Self {
+    fn of(view: View<'_>, bound: &'b [Bound<'w>]) -> Self {
         let is_in = |bound: &&Bound<'_>| {
-            bound.service.gateways.iter().any(|name| name == MESH) && world.imports_virtual_service(bound.service)
+            bound.service.gateways.iter().any(|name| name == MESH) && view.virtual_service(bound.service)
         };
         let mut mesh = Self { all: Vec::new(), exact: HashMap::default(), wildcards: HashMap::default() };
         for (number, bound) in bound.iter().filter(is_in).enumerate() {
@@ -84,63 +91,88 @@ struct Compiled {
 }
 
 impl<'w> Compiler<'w> {
-    /// The mesh listener, if there is to be one beside these.
-    pub(super) fn mesh(&mut self, others: &[Listener]) -> Option<Listener> {
+    /// The mesh listener, if there is to be one.
+    pub(super) fn mesh(&mut self) -> Option<Listener> {
         let bind = self.world.proxy.mesh_listen?;
-        if let Some(other) = others.iter().find(|other| other.bind == bind && bind.port() != 0) {
-            let what = format!("{bind} is already taken by {}", other.kind);
-            self.problems.push(self.world.proxy.source.error("spec.mesh.listen", what, "write another port"));
-            return None;
+        let world = self.world;
+        let own: Vec<_> = world.egress_ports().filter(|(_, port, _)| !port.is_proxy).collect();
+        let is_own = |number: u16| own.iter().any(|(_, port, _)| port.number == number);
+        let mut tables = self.tables(world.view(None), &is_own);
+        for (egress, port, _) in &own {
+            let table = self.whole_table(View::of(egress), *port);
+            // The last one is for every port.
+            let at = tables.iter().position(|table| table.port.is_none_or(|number| number > port.number));
+            tables.insert(at.unwrap_or(tables.len()), RouteTable { is_whole: true, ..table });
         }
-        if self.world.outbound_traffic_policy().allows_any() {
+        let outbound = self.outbound(bind, |service, port| {
+            let view = world.view(Some(port.number));
+            let protocol = view.egress.and_then(|egress| egress.port?.protocol).unwrap_or(port.protocol);
+            view.service(service).then_some(protocol)
+        });
+        Some(outward(ListenerKind::Mesh, bind, tables, outbound))
+    }
+
+    /// `outboundTrafficPolicy` ALLOW_ANY: the cluster of what nobody declared, if there is a way out.
+    pub(super) fn passthrough(&mut self) {
+        let world = self.world;
+        let goes_out = world.proxy.mesh_listen.is_some() || world.egress_ports().any(|(.., bound)| bound);
+        if goes_out && world.outbound_traffic_policy().allows_any() {
             let cluster = self.cluster_of_undeclared(PASSTHROUGH_CLUSTER);
             self.clusters.push(cluster);
         }
+    }
+
+    /// A table for each port that makes a difference, but for those that `except` says, and one for every port.
+    pub(super) fn tables(&mut self, view: View<'w>, except: &dyn Fn(u16) -> bool) -> Vec<RouteTable> {
         let bound = self.bound.clone();
-        let mesh = Mesh::of(self.world, &bound);
+        let mesh = Mesh::of(view, &bound);
+        let mut compiled = self.compiled(&mesh);
+        let every = self.for_every_port(&mesh, &compiled);
+        let written = names_written(&every);
+        let mut tables = Vec::new();
+        for (port, services) in self.ports(view, &mesh).into_iter().filter(|(port, _)| !except(*port)) {
+            tables.push(self.for_port(port, &services, &mesh, &mut compiled, &written));
+        }
+        tables.push(every);
+        tables
+    }
+
+    /// All that this view has for one port, in one table. Where `protocol` is said, services speak that there.
+    pub(super) fn whole_table(&mut self, view: View<'w>, port: ListenerPort) -> RouteTable {
+        let bound = self.bound.clone();
+        let mesh = Mesh::of(view, &bound);
+        let mut compiled = self.compiled(&mesh);
+        let every = self.for_every_port(&mesh, &compiled);
+        let services = self.ports(view, &mesh).remove(&port.number).unwrap_or_default();
+        let services = services.into_iter().map(|(service, own)| (service, port.protocol.unwrap_or(own))).collect();
+        let own = self.for_port(port.number, &services, &mesh, &mut compiled, &names_written(&every));
+        let hosts = own.virtual_hosts.into_iter().chain(every.virtual_hosts).collect();
+        RouteTable::new(Some(port.number), hosts)
+    }
+
+    fn compiled(&mut self, mesh: &Mesh<'_, 'w>) -> Compiled {
         let mut compiled = Compiled::default();
         for (number, bound) in &mesh.all {
             self.depends_on_port = false;
             let routes = self.routes(bound, Scope { gateway: MESH, port: None });
             compiled.any.insert(*number, (routes, self.depends_on_port));
         }
-        let every = self.for_every_port(&mesh, &compiled);
-        let written: Names<'_> =
-            every.virtual_hosts.iter().flat_map(|host| &host.domains).map(|name| &**name).collect();
-        let mut tables = Vec::new();
-        for (port, services) in self.ports(&mesh) {
-            tables.push(self.for_port(port, &services, &mesh, &mut compiled, &written));
-        }
-        tables.push(every);
-        let name = format!("{}_{}", bind.ip(), bind.port());
-        let stat_prefix = format!("outbound_{name}");
-        let outbound = Some(Box::new(self.outbound()));
-        Some(Listener {
-            name,
-            bind,
-            stat_prefix,
-            kind: ListenerKind::Mesh,
-            gateways: Vec::new(),
-            tables,
-            outbound,
-            streams: None,
-            tcp_stats_at: 0,
-        })
+        compiled
     }
 
     /// Every port that makes a difference, with the services that have it and that this proxy sees.
-    fn ports(&self, mesh: &Mesh<'_, '_>) -> BTreeMap<u16, Vec<&'w Service>> {
-        let mut ports: BTreeMap<u16, Vec<&Service>> = BTreeMap::new();
+    fn ports(&self, view: View<'_>, mesh: &Mesh<'_, '_>) -> BTreeMap<u16, Services<'w>> {
+        let mut ports: BTreeMap<u16, Services<'w>> = BTreeMap::new();
         ports.entry(HTTP_PORT).or_default();
         let rules = mesh.all.iter().flat_map(|(_, bound)| &bound.rules);
         for named in rules.flat_map(|rule| rule.blocks().filter_map(|(_, block)| block.port)) {
             ports.entry(named).or_default();
         }
         let own = &self.settings.namespace;
-        let seen = |service: &&Service| service.export_to.reaches(own) && self.world.imports_service(service);
+        let seen = |service: &&Service| service.export_to.reaches(own) && view.service(service);
         for service in self.world.services.iter().filter(seen) {
             for port in &service.ports {
-                ports.entry(port.number).or_default().push(service);
+                ports.entry(port.number).or_default().push((service, port.protocol));
             }
         }
         ports
@@ -174,10 +206,13 @@ impl<'w> Compiler<'w> {
 
     /// To where the Host of a request is, wherever its client sent it.
     fn by_host(&mut self) -> Action {
-        let any = OwnAuthority { host: "*".into(), port: None, at_gateways: true };
-        let cluster = self.cluster_of_undeclared(DYNAMIC_DNS_CLUSTER);
-        self.clusters.push(Cluster { discovery: Discovery::Authority(any), ..cluster });
-        let target = Target::Known(ClusterId(self.clusters.len() as u32 - 1));
+        let target = self.targets.get(DYNAMIC_DNS_CLUSTER).cloned().unwrap_or_else(|| {
+            let any = OwnAuthority { host: "*".into(), port: None, at_gateways: true };
+            let cluster = self.cluster_of_undeclared(DYNAMIC_DNS_CLUSTER);
+            self.clusters.push(Cluster { discovery: Discovery::Authority(any), ..cluster });
+            Target::Known(ClusterId(self.clusters.len() as u32 - 1))
+        });
+        self.targets.insert(DYNAMIC_DNS_CLUSTER.to_owned(), target.clone());
         Action::Forward(Forward::to(Destinations::only(Destination::plain(target))))
     }
 
@@ -208,7 +243,7 @@ impl<'w> Compiler<'w> {
     fn for_port(
         &mut self,
         port: u16,
-        services: &[&Service],
+        services: &Services<'w>,
         mesh: &Mesh<'_, 'w>,
         compiled: &mut Compiled,
         written: &Names<'_>,
@@ -216,11 +251,10 @@ impl<'w> Compiler<'w> {
         let mut hosts = Vec::new();
         let mut taken: HashSet<Box<str>, RandomState> = HashSet::default();
         let mut short = Vec::new();
-        for service in services {
-            let Some(of_port) = service.port(port) else { continue };
+        for (service, protocol) in services {
             let mut routes = Vec::new();
             // To a port that does not speak HTTP the rules do not apply.
-            if of_port.protocol.routes_http() {
+            if protocol.routes_http() {
                 let over = mesh.over(&service.hostname).into_iter();
                 routes = over
                     .map(|number| self.routes_on(port, number, mesh, compiled))
@@ -293,7 +327,19 @@ impl<'w> Compiler<'w> {
     }
 }
 
-fn built_in(name: &str, origin: Origin, action: Action) -> Route {
+/// A listener of applications beside the proxy.
+pub(super) fn outward(kind: ListenerKind, bind: SocketAddr, tables: Vec<RouteTable>, outbound: Outbound) -> Listener {
+    let name = format!("{}_{}", bind.ip(), bind.port());
+    let stat_prefix = format!("outbound_{name}");
+    let outbound = Some(Box::new(outbound));
+    Listener { name, bind, stat_prefix, kind, gateways: Vec::new(), tables, outbound, streams: None, tcp_stats_at: 0 }
+}
+
+fn names_written(every: &RouteTable) -> Names<'_> {
+    every.virtual_hosts.iter().flat_map(|host| &host.domains).map(|name| &**name).collect()
+}
+
+pub(super) fn built_in(name: &str, origin: Origin, action: Action) -> Route {
     Route {
         name: name.to_owned(),
         origin,

@@ -8,9 +8,11 @@
 //! listener (Gateway.servers)  -> host (hosts)    -+-> route (http) -> matcher (match), action (route, …) -> cluster
 //! mesh (Proxy.spec.mesh)      -> mesh (services) -+       ^ delegate (delegate)         ^ headers, cors, resilience
 //! listener, outbound (ports of services)         ---> streams (tls, tcp)               -> cluster
+//! sidecar (egress, ingress)   -> mesh, or the workload
 //! ```
 
 mod action;
+mod addresses;
 mod bound;
 mod client_tls;
 mod cluster;
@@ -28,8 +30,10 @@ mod loops;
 mod matcher;
 mod mesh;
 mod outbound;
+mod places;
 mod resilience;
 mod route;
+mod sidecar;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -63,13 +67,17 @@ pub fn compile(world: &World, settings: ProxySettings) -> (Plan, Vec<Problem>) {
         problems,
     };
     let mut listeners = compiler.listeners();
-    let mesh = compiler.mesh(&listeners);
-    listeners.extend(mesh);
+    listeners.extend(compiler.ingress());
+    compiler.passthrough();
+    listeners.extend(compiler.egress());
+    listeners.extend(compiler.mesh());
+    let mut listeners = compiler.with_own_places(listeners);
     compiler.nothing_to_listen_on(&listeners);
     number_stat_prefixes(&mut listeners);
     number_tcp_stats(&mut listeners);
     let (clusters, mut problems) = (compiler.clusters, compiler.problems);
     loops::check(&listeners, &clusters, &mut problems);
+    addresses::check(&listeners, world, &settings, &mut problems);
     // A VirtualService on two ports is compiled twice, and says what is wrong with it twice.
     let mut seen = HashSet::new();
     problems.retain(|problem| seen.insert(problem.to_string()));

@@ -1,7 +1,10 @@
-//! The mesh listener's ways out that are no HTTP routes: every port of every service that this proxy sees.
+//! The ways out of outbound listeners that are no HTTP routes: every port of every service that a listener sees.
+
+use std::net::SocketAddr;
 
 use crate::istio::model::scalar::Protocol;
 use crate::istio::model::virtual_service::Destination as Named;
+use crate::istio::world::{Service, ServicePort};
 use crate::plan::{Conditions, Declared, Destination, Destinations, Outbound, Outlet, Speaks, Target};
 use crate::policy::hashing::key::Key;
 
@@ -10,27 +13,42 @@ use super::host::bracketed;
 use super::mesh::other_names;
 
 impl Compiler<'_> {
-    /// `outboundTrafficPolicy`, `spec.mesh.allowLocal`, and where connections go that are no HTTP.
-    pub(super) fn outbound(&mut self) -> Outbound {
-        let world = self.world;
-        let proxy = &world.proxy;
-        let allow_any = world.outbound_traffic_policy().allows_any();
+    /// `outboundTrafficPolicy`, `spec.mesh.allowLocal`, and where connections go that are no HTTP, of a listener at
+    /// `bind`. `sees` says what a service's port speaks, if the listener sees it.
+    pub(super) fn outbound(
+        &mut self,
+        bind: SocketAddr,
+        sees: impl Fn(&Service, &ServicePort) -> Option<Protocol>,
+    ) -> Outbound {
+        let declared = self.declared(sees);
+        let [allow_any, allow_local] = self.permissions(bind);
+        Outbound::new(allow_any, allow_local, self.world.proxy.mesh_config.protocol_detection_timeout, declared)
+    }
+
+    /// Whether undeclared hosts may be connected to, and whether they may be this host.
+    pub(super) fn permissions(&self, bind: SocketAddr) -> [bool; 2] {
         // Who can reach a listener on loopback can reach loopback without it.
-        let alone = proxy.mesh_listen.is_some_and(|bind| bind.ip().to_canonical().is_loopback());
-        let allow_local = proxy.mesh_allow_local.unwrap_or(alone);
+        let alone = bind.ip().to_canonical().is_loopback();
+        [self.world.outbound_traffic_policy().allows_any(), self.world.proxy.mesh_allow_local.unwrap_or(alone)]
+    }
+
+    /// The ports that `sees` knows a protocol of.
+    pub(super) fn declared(&mut self, sees: impl Fn(&Service, &ServicePort) -> Option<Protocol>) -> Vec<Declared> {
+        let world = self.world;
         let own = self.settings.namespace.clone();
         let mesh = self.mesh_streams();
         let mut declared = Vec::new();
-        for service in world.services.iter() {
-            if !service.export_to.reaches(&own) || !world.imports_service(service) {
+        for service in world.services.iter().filter(|service| service.export_to.reaches(&own)) {
+            let seen: Vec<_> = service.ports.iter().filter_map(|port| Some((port, sees(service, port)?))).collect();
+            if seen.is_empty() {
                 continue;
             }
             let name = bracketed(&service.hostname);
             let addresses = service.addresses.iter().map(|address| bracketed(&address.to_string()).into());
             let names: Vec<Box<str>> =
                 [name.as_str().into()].into_iter().chain(other_names(&name, &own)).chain(addresses).collect();
-            for port in service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
-                let speaks = speaks(port.protocol);
+            for (port, protocol) in seen.into_iter().filter(|(_, protocol)| *protocol != Protocol::Udp) {
+                let speaks = speaks(protocol);
                 let name = format!("outbound|{}||{}", port.number, service.hostname);
                 let named = Named { host: service.hostname.clone(), subset: None, port: Some(port.number) };
                 let (mut ways, open) = self.ways(&mesh, service, port, speaks);
@@ -53,11 +71,11 @@ impl Compiler<'_> {
                 declared.push(Declared { port: port.number, names, addresses, speaks, ways });
             }
         }
-        Outbound::new(allow_any, allow_local, proxy.mesh_config.protocol_detection_timeout, declared)
+        declared
     }
 }
 
-fn speaks(protocol: Protocol) -> Speaks {
+pub(super) fn speaks(protocol: Protocol) -> Speaks {
     match protocol {
         Protocol::Auto => Speaks::Unsaid,
         protocol if protocol.routes_http() => Speaks::Http,

@@ -7,7 +7,7 @@ use crate::base::subnet::Subnet;
 use crate::istio::model::gateway::Serves;
 use crate::istio::model::selects;
 use crate::istio::model::virtual_service::{MESH, StreamMatch, StreamRoute, VirtualService};
-use crate::istio::world::{Service, ServicePort};
+use crate::istio::world::{Service, ServicePort, World};
 use crate::plan::{Conditions, Destination, Destinations, Origin, Outlet, Speaks, Streams, Target};
 use crate::policy::hashing::key::Key;
 
@@ -23,10 +23,17 @@ const TCP: &str = "tcp";
 pub(super) struct MeshStreams<'w>(Vec<&'w VirtualService>);
 
 impl<'w> MeshStreams<'w> {
-    /// Those that may rule over a service: one of whose hosts it has, or has one of.
-    fn over<'s>(&'s self, hostname: &'s str) -> impl Iterator<Item = &'w VirtualService> + 's {
-        let has = |host: &String| hostname::covers(host, hostname) || hostname::covers(hostname, host);
-        self.0.iter().copied().filter(move |service| service.hosts.iter().any(has))
+    /// Those that may rule over a service on this port: one of whose hosts it has, or has one of, and that a Sidecar lets in
+    /// there.
+    fn over<'s>(
+        &'s self,
+        world: &'s World,
+        hostname: &'s str,
+        port: Option<u16>,
+    ) -> impl Iterator<Item = &'w VirtualService> + 's {
+        let view = world.view(port);
+        let has = move |host: &String| hostname::covers(host, hostname) || hostname::covers(hostname, host);
+        self.0.iter().copied().filter(move |service| service.hosts.iter().any(has) && view.virtual_service(service))
     }
 }
 
@@ -34,9 +41,7 @@ impl<'w> Compiler<'w> {
     pub(super) fn mesh_streams(&self) -> MeshStreams<'w> {
         let all = self.bound.iter().map(|bound| bound.service);
         let bound = all.filter(|service| {
-            !(service.tls.is_empty() && service.tcp.is_empty())
-                && service.gateways.iter().any(|name| name == MESH)
-                && self.world.imports_virtual_service(service)
+            !(service.tls.is_empty() && service.tcp.is_empty()) && service.gateways.iter().any(|name| name == MESH)
         });
         MeshStreams(bound.collect())
     }
@@ -65,7 +70,7 @@ impl<'w> Compiler<'w> {
     fn tls_ways(&mut self, mesh: &MeshStreams<'w>, service: &Service, scope: Scope<'_>) -> Vec<(Conditions, Outlet)> {
         let mut ways = Vec::new();
         let mut seen = HashSet::new();
-        for from in mesh.over(&service.hostname) {
+        for from in mesh.over(self.world, &service.hostname, scope.port) {
             for rule in &from.tls {
                 for (at, block) in rule.matches.iter().enumerate() {
                     if !self.is_for_stream(block, scope) {
@@ -96,7 +101,7 @@ impl<'w> Compiler<'w> {
     ) -> (Vec<(Conditions, Outlet)>, bool) {
         let mut ways = Vec::new();
         let mut open = true;
-        for from in mesh.over(&service.hostname) {
+        for from in mesh.over(self.world, &service.hostname, scope.port) {
             for rule in &from.tcp {
                 let blocks: Vec<_> = rule.matches.iter().filter(|block| self.is_for_stream(block, scope)).collect();
                 if blocks.is_empty() && !rule.matches.is_empty() {

@@ -8,6 +8,7 @@ mod loops;
 mod mesh;
 mod oracle;
 mod resilience;
+mod sidecar;
 mod streams;
 mod visibility;
 

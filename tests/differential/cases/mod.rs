@@ -2,6 +2,8 @@
 
 mod breakers;
 mod cors;
+mod dns;
+mod dns_changes;
 mod faults;
 mod forwarding;
 mod headers;

@@ -34,9 +34,9 @@ impl World {
         self.of("DestinationRule").map(|rule| &rule["spec"]).filter(move |spec| qualified(text(spec, "host")) == host)
     }
 
-    /// `outbound|port|subset|host` clusters of every Service port and subset, as istiod makes them.
+    /// `outbound|port|subset|host` clusters of every port and subset, as istiod makes them.
     pub(super) fn clusters(&self) -> Vec<Value> {
-        let mut clusters = Vec::new();
+        let mut clusters = self.discovered();
         for service in self.of("Service") {
             let host = qualified(text(&service["metadata"], "name"));
             for port in array(&service["spec"], "ports") {
@@ -62,7 +62,7 @@ impl World {
     }
 
     /// A block of the `trafficPolicy` in force for a subset: its own, else the rule's.
-    fn policy(&self, host: &str, subset: &str, block: &str) -> Value {
+    pub(super) fn policy(&self, host: &str, subset: &str, block: &str) -> Value {
         let policy = |of: &Value| {
             if !of["trafficPolicy"].is_null() {
                 only(&of["trafficPolicy"], &["loadBalancer", "outlierDetection", "connectionPool"]);
@@ -79,7 +79,7 @@ impl World {
     }
 }
 
-fn cluster(name: &str, endpoints: &[Value], balancer: &Value) -> Value {
+pub(super) fn cluster(name: &str, endpoints: &[Value], balancer: &Value) -> Value {
     if !balancer.is_null() {
         only(balancer, &["simple"]);
     }

@@ -62,11 +62,6 @@ fn virtual_hosts(world: &World) -> Vec<Value> {
         known.push(host.clone());
         for port in array(&service["spec"], "ports") {
             let port = port["port"].as_u64().expect("a port number");
-            let default = || {
-                let mut action = json!({"cluster": format!("outbound|{port}||{host}")});
-                resilience::add(&Value::Null, &mut action);
-                vec![json!({"name": "default", "match": {"prefix": "/"}, "route": action})]
-            };
             let names = [
                 host.clone(),
                 format!("{host}."),
@@ -74,7 +69,25 @@ fn virtual_hosts(world: &World) -> Vec<Value> {
                 format!("{name}.default"),
                 format!("{name}.default.svc"),
             ];
-            out.push(virtual_host(&host, port, &names, &rules_of(&host, port).unwrap_or_else(default)));
+            out.push(virtual_host(
+                &host,
+                port,
+                &names,
+                &rules_of(&host, port).unwrap_or_else(|| default_route(&host, port)),
+            ));
+        }
+    }
+    for (host, entry) in world.hosts_of_entries() {
+        known.push(host.to_owned());
+        for port in array(&entry["spec"], "ports") {
+            let port = port["number"].as_u64().expect("a port number");
+            let names = [host.to_owned(), format!("{host}.")];
+            out.push(virtual_host(
+                host,
+                port,
+                &names,
+                &rules_of(host, port).unwrap_or_else(|| default_route(host, port)),
+            ));
         }
     }
     // Every other host: on port 80, as istiod has it. That ringway has it on every port is a case of its own.
@@ -88,6 +101,13 @@ fn virtual_hosts(world: &World) -> Vec<Value> {
         }
     }
     out
+}
+
+/// Where a port leads whose host has no rules.
+fn default_route(host: &str, port: u64) -> Vec<Value> {
+    let mut action = json!({"cluster": format!("outbound|{port}||{host}")});
+    resilience::add(&Value::Null, &mut action);
+    vec![json!({"name": "default", "match": {"prefix": "/"}, "route": action})]
 }
 
 /// A virtual host for all `names` of a host: with the port, and on port 80 also without it.

@@ -5,6 +5,7 @@
 
 mod action;
 mod cluster;
+mod discovery;
 mod matcher;
 mod mesh;
 mod resilience;
@@ -42,21 +43,33 @@ pub(crate) enum Outbound {
     RegistryOnly,
 }
 
+/// Which addresses of a name count: `dns_lookup_family`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// As istiod has it for a proxy with IPv4 addresses, or without dual stack.
+    V4Only,
+    /// As istiod has it with dual stack.
+    All,
+}
+
 /// Where the translated Envoy listens and logs.
 pub(crate) struct Place<'a> {
     pub(crate) listener: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) log: &'a str,
+    /// Whom it asks for names, and for which addresses.
+    pub(crate) names: Option<(SocketAddr, Family)>,
 }
 
 /// The documents of a case, by kind, and the fields of its `meshConfig`.
 struct World {
     documents: Vec<Value>,
     mesh_config: Value,
+    names: Option<(SocketAddr, Family)>,
 }
 
 impl World {
-    fn parse(yaml: &str, mesh_config: &[(&str, &str)]) -> Self {
+    fn parse(yaml: &str, mesh_config: &[(&str, &str)], names: Option<(SocketAddr, Family)>) -> Self {
         let documents = serde_yaml::Deserializer::from_str(yaml)
             .map(|document| Value::deserialize(document).expect("the YAML of a case"))
             .filter(|document| !document.is_null())
@@ -65,8 +78,8 @@ impl World {
             ((*field).to_owned(), serde_yaml::from_str(value).expect("the value of a field of meshConfig"))
         });
         let mesh_config = Value::Object(fields.collect());
-        only(&mesh_config, &["pathNormalization", "accessLogFormat", "accessLogEncoding"]);
-        Self { documents, mesh_config }
+        only(&mesh_config, &["pathNormalization", "accessLogFormat", "accessLogEncoding", "dnsRefreshRate"]);
+        Self { documents, mesh_config, names }
     }
 
     fn of<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
@@ -147,7 +160,7 @@ fn takes_everything(route: &Value) -> bool {
 
 /// A bootstrap for `yaml`, which has one HTTP server on port 80, or is for the mesh.
 pub(crate) fn bootstrap(yaml: &str, mesh_config: &[(&str, &str)], side: Side, place: &Place<'_>) -> Value {
-    let world = World::parse(yaml, mesh_config);
+    let world = World::parse(yaml, mesh_config, place.names);
     let (name, manager) = match side {
         Side::Gateway => ("0.0.0.0_8080", gateway_manager(&world, place.log)),
         Side::Mesh(outbound) => ("127.0.0.1_15001", mesh::manager(&world, outbound, place.log)),
@@ -186,6 +199,14 @@ fn gateway_manager(world: &World, log: &str) -> Value {
 
 /// What istiod configures for every listener, with ringway's decisions: its own `server` name, HTTP/1.0.
 fn connection_manager(world: &World, log: &str) -> Value {
+    let mut filters = vec![
+        json!({"name": "envoy.filters.http.fault", "typed_config": {"@type": kind("filters.http.fault.v3.HTTPFault")}}),
+        json!({"name": "envoy.filters.http.cors", "typed_config": {"@type": kind("filters.http.cors.v3.Cors")}}),
+    ];
+    filters.extend(world.forward_filters());
+    filters.push(
+        json!({"name": "envoy.filters.http.router", "typed_config": {"@type": kind("filters.http.router.v3.Router")}}),
+    );
     let mut manager = json!({
         "@type": kind("filters.network.http_connection_manager.v3.HttpConnectionManager"),
         // istiod says AUTO; ringway does not speak HTTP/2 to clients, and its preface is then one more bad request.
@@ -205,11 +226,7 @@ fn connection_manager(world: &World, log: &str) -> Value {
                 "log_format": log_format(&world.mesh_config),
             },
         }],
-        "http_filters": [
-            {"name": "envoy.filters.http.fault", "typed_config": {"@type": kind("filters.http.fault.v3.HTTPFault")}},
-            {"name": "envoy.filters.http.cors", "typed_config": {"@type": kind("filters.http.cors.v3.Cors")}},
-            {"name": "envoy.filters.http.router", "typed_config": {"@type": kind("filters.http.router.v3.Router")}},
-        ],
+        "http_filters": filters,
     });
     let normalization = &world.mesh_config["pathNormalization"];
     only(normalization, &["normalization"]);

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{address, duration};
+use super::{address, duration, endpoint_address};
+use crate::base::endpoint::EndpointAddress;
 use crate::istio::model::Locality;
 use crate::plan::{Address, Cluster, Discovery, Dns, HostAddress, NameKind, Named, Names};
 
@@ -44,6 +45,7 @@ fn named(names: &Names) -> Vec<Value> {
 fn entry(named: &Named) -> Value {
     let host = match &named.address {
         Address::Ip(ip) => address((*ip, named.port).into()),
+        Address::Unix(path) => endpoint_address(&EndpointAddress::Unix(path.clone())),
         Address::Name(name) => json!({"socket_address": {"address": name, "port_value": named.port}}),
     };
     let Locality { region, zone, subzone } = &named.locality;

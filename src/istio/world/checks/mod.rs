@@ -7,6 +7,7 @@
 
 mod conflicts;
 mod connections;
+mod listeners;
 mod policies;
 mod proxy;
 mod references;
@@ -54,6 +55,7 @@ pub(super) fn check(world: &World, sidecars: &[Sidecar], permissive: bool, probl
     checks.secured();
     checks.conflicts(sidecars);
     checks.proxy();
+    checks.listeners();
 }
 
 struct Checks<'a> {

@@ -164,6 +164,19 @@ fn the_listeners_address_must_be_free() {
 }
 
 #[test]
+fn what_the_kernel_would_refuse_is_said_before() {
+    let gateway = gateway("g", 15000, "['*']");
+    let sidecar = MESH.replace("MODE", "ALLOW_ANY").replace("15001", "15000");
+    for (yaml, expected) in [
+        (gateway, "spec.admin: 127.0.0.1:15000 is already taken by Gateway port 15000, at 0.0.0.0:15000"),
+        (sidecar, "spec.admin: 127.0.0.1:15000 is already taken by the mesh, at 127.0.0.1:15000"),
+    ] {
+        let (_, problems) = compiled(&yaml);
+        assert!(problems.iter().any(|problem| problem.contains(expected)), "{expected}: {problems:#?}");
+    }
+}
+
+#[test]
 fn a_service_is_also_known_by_its_addresses() {
     let at = |plan: &Plan, authority: &str| to(plan, authority);
     let with =

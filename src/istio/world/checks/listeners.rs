@@ -1,0 +1,28 @@
+//! Listeners of the Sidecar that do not fit the Proxy.
+
+use super::Checks;
+use crate::istio::model::sidecar::Capture;
+use crate::istio::reader::not_enforced;
+
+impl Checks<'_> {
+    /// What waits for connections to be redirected.
+    pub(super) fn listeners(&mut self) {
+        let world = self.world;
+        let Some(sidecar) = &world.sidecar else { return };
+        let redirected = world.proxy.mesh_listen.is_some();
+        for (egress, ..) in world.egress_ports().filter(|(.., bound)| !bound) {
+            let path = |field: &str| format!("spec.egress[{}].{field}", egress.index);
+            if egress.capture == Capture::Redirected && !redirected {
+                let what = "nothing is redirected to a proxy without spec.mesh.listen, so this listener has no effect";
+                let instead = "write \"captureMode: NONE\" to have it bound, or spec.mesh.listen";
+                self.problems.push(sidecar.meta.source.warning(&path("captureMode"), what, instead));
+            }
+            if redirected && egress.bind.is_some_and(|ip| !ip.is_unspecified()) {
+                let (severity, instead) = not_enforced(self.permissive);
+                let what = "\"bind\" of a listener to which connections are redirected is not enforced by ringway yet";
+                let instead = format!("{instead}; with \"captureMode: NONE\" the listener is bound there");
+                self.problems.push(sidecar.meta.source.problem(severity, &path("bind"), what.to_owned(), instead));
+            }
+        }
+    }
+}

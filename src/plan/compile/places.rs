@@ -1,0 +1,81 @@
+//! Addresses that two listeners want: the second one is refused, by the names of both.
+//!
+//! Addresses that overlap are another matter: of `0.0.0.0:80` and `127.0.0.1:80` the kernel gives connections to loopback
+//! to the latter. Gateway ports among each other are `listener`'s to compare, the admin endpoints `addresses`'s.
+
+use std::net::SocketAddr;
+
+use crate::plan::{Listener, ListenerKind};
+
+use super::Compiler;
+
+impl Compiler<'_> {
+    /// The listeners that have their place for themselves.
+    pub(super) fn with_own_places(&mut self, listeners: Vec<Listener>) -> Vec<Listener> {
+        let mut placed: Vec<Listener> = Vec::with_capacity(listeners.len());
+        for listener in listeners {
+            let is_gateway = |kind| matches!(kind, ListenerKind::Gateway(_));
+            let other = placed.iter().find(|other| {
+                is_same(other.bind, listener.bind) && !(is_gateway(other.kind) && is_gateway(listener.kind))
+            });
+            match other.map(|other| other.kind) {
+                Some(other) => self.is_taken(&listener, other),
+                None => placed.push(listener),
+            }
+        }
+        placed
+    }
+
+    fn is_taken(&mut self, listener: &Listener, other: ListenerKind) {
+        let what = format!("{} is already taken by {other}", listener.bind);
+        let sidecar = |path: Option<String>| Some((&self.world.sidecar.as_ref()?.meta.source, path?));
+        let egress = |number: u16| {
+            let mut ports = self.world.egress_ports();
+            ports.find_map(|(egress, port, _)| {
+                (port.number == number).then(|| format!("spec.egress[{}].port", egress.index))
+            })
+        };
+        let ingress = |number: u16| {
+            let all = self.world.sidecar.iter().flat_map(|sidecar| &sidecar.ingress);
+            let mut of_port = all.filter(|ingress| ingress.port.number == number);
+            of_port.next().map(|ingress| format!("spec.ingress[{}].port", ingress.index))
+        };
+        let place = match listener.kind {
+            ListenerKind::Egress(port) | ListenerKind::HttpProxy(port) => sidecar(egress(port)),
+            ListenerKind::Ingress(port) => sidecar(ingress(port)),
+            ListenerKind::Gateway(_) | ListenerKind::Mesh => None,
+        };
+        let (source, path) = place.unwrap_or((&self.world.proxy.source, "spec.mesh.listen".to_owned()));
+        self.problems.push(source.error(&path, what, "write another port"));
+    }
+}
+
+/// Whether nobody can bind both. Port 0 is a different one each time.
+fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
+    let (ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
+    one.port() != 0
+        && one.port() == other.port()
+        && (ip == other_ip || ip.is_unspecified() && other_ip.is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_that_are_the_same() {
+        for (one, other, same) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("127.0.0.1:80", "0.0.0.0:80", false),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+            ("[::]:80", "0.0.0.0:80", true),
+            ("[::ffff:127.0.0.1]:80", "127.0.0.1:80", true),
+            ("[::1]:80", "127.0.0.1:80", false),
+        ] {
+            let parse = |text: &str| text.parse().expect("an address");
+            assert_eq!(is_same(parse(one), parse(other)), same, "{one} {other}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The listeners that a Sidecar opens: those of `egress` that are bound, and those of `ingress`.
+//!
+//! An outbound one has what its hosts and its port say, an inbound one leads to the workload, as istiod builds them; where
+//! Istio would bind to the workload's address, the Proxy's `bind` holds.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::base::id::ClusterId;
+use crate::istio::model::destination_rule::ConnectionPool;
+use crate::istio::model::scalar::Protocol;
+use crate::istio::model::sidecar::{Egress, Ingress, ListenerPort, LocalEndpoint, Sidecar};
+use crate::istio::world::View;
+use crate::plan::{
+    Action, Cluster, Conditions, Declared, Destination, Destinations, Endpoint, Forward, Listener, ListenerKind,
+    Origin, Outbound, Outlet, RouteTable, Speaks, Target, VirtualHost,
+};
+use crate::policy::balance::{Policy, Spread};
+use crate::policy::retry::{RetryOn, RetryPolicy};
+
+use super::lb_rules::Effective;
+use super::mesh::{built_in, outward};
+use super::outbound::speaks;
+use super::{Compiler, loops};
+
+/// Istio's policy for requests to the workload: what has not reached it is sent again.
+const INBOUND_RETRIES: u32 = 2;
+const INBOUND_BACKOFF: Duration = Duration::from_millis(25);
+
+impl<'w> Compiler<'w> {
+    /// The outbound listeners that are bound: those that say so, and where nothing is redirected all.
+    pub(super) fn egress(&mut self) -> Vec<Listener> {
+        let world = self.world;
+        let bound = world.egress_ports().filter(|(.., bound)| *bound);
+        bound.map(|(egress, port, _)| self.egress_listener(egress, port)).collect()
+    }
+
+    fn egress_listener(&mut self, egress: &'w Egress, port: ListenerPort) -> Listener {
+        let bind = SocketAddr::new(egress.bind.unwrap_or(Ipv4Addr::LOCALHOST.into()), port.number);
+        let view = View::of(egress);
+        if port.is_proxy {
+            let tables = self.tables(view, &|_| false);
+            let outbound = self.outbound(bind, |service, port| view.service(service).then_some(port.protocol));
+            return outward(ListenerKind::HttpProxy(port.number), bind, tables, outbound);
+        }
+        let table = self.whole_table(view, port);
+        let declared = self.declared(|service, own| {
+            let seen = own.number == port.number && view.service(service);
+            seen.then_some(port.protocol.unwrap_or(own.protocol))
+        });
+        self.unreachable(egress, port, &declared);
+        let [allow_any, allow_local] = self.permissions(bind);
+        let detection = self.world.proxy.mesh_config.protocol_detection_timeout;
+        let outbound = Outbound::bound(allow_any, allow_local, detection, declared);
+        outward(ListenerKind::Egress(port.number), bind, vec![table], outbound)
+    }
+
+    /// Says so if a listener leads nowhere, or cannot tell its services apart.
+    fn unreachable(&mut self, egress: &Egress, port: ListenerPort, declared: &[Declared]) {
+        let Some(sidecar) = &self.world.sidecar else { return };
+        let number = port.number;
+        let path = format!("spec.egress[{}]", egress.index);
+        if declared.is_empty() {
+            let what = format!("none of the services that it sees has port {number}");
+            let instead = "its port is a port of services; protocol HTTP_PROXY takes requests for any";
+            self.problems.push(sidecar.meta.source.warning(&format!("{path}.port"), what, instead));
+        }
+        let takes_bytes = |declared: &&Declared| declared.speaks == Speaks::Tcp;
+        let name = |declared: &Declared| Some(declared.ways.last()?.1.name.clone());
+        let mut all = declared.iter().filter(takes_bytes).filter_map(name);
+        if let (Some(first), Some(other)) = (all.next(), all.next()) {
+            let what = format!("bytes on this port go to {first}: nothing tells apart which are for {other}");
+            let instead = "name one service in \"hosts\"";
+            self.problems.push(sidecar.meta.source.warning(&format!("{path}.hosts"), what, instead));
+        }
+    }
+
+    /// The inbound listeners.
+    pub(super) fn ingress(&mut self) -> Vec<Listener> {
+        let Some(sidecar) = &self.world.sidecar else { return Vec::new() };
+        if sidecar.ingress.is_empty() && sidecar.inbound_connection_pool.is_some() {
+            let what = "there is no ingress listener for which it would hold";
+            self.problems.push(sidecar.meta.source.warning("spec.inboundConnectionPool", what, "add \"ingress\""));
+        }
+        sidecar.ingress.iter().filter_map(|ingress| self.ingress_listener(sidecar, ingress)).collect()
+    }
+
+    fn ingress_listener(&mut self, sidecar: &'w Sidecar, ingress: &'w Ingress) -> Option<Listener> {
+        let number = ingress.port.number;
+        let bind = SocketAddr::new(ingress.bind.unwrap_or(self.settings.bind), number);
+        let target = self.workload(sidecar, ingress, bind)?;
+        let protocol = ingress.port.protocol.unwrap_or(Protocol::Auto);
+        let source = &sidecar.meta.source;
+        let origin = Origin {
+            file: source.file.clone(),
+            line: source.line_of(&format!("spec.ingress[{}]", ingress.index)),
+            resource: source.resource.clone(),
+            list: "http",
+            rule: None,
+            block: None,
+            root: None,
+        };
+        let forward = Forward {
+            retry: (protocol != Protocol::Grpc).then(|| Box::new(inbound_retry())),
+            ..Forward::to(Destinations::only(Destination::plain(target.clone())))
+        };
+        let route = built_in("default", origin, Action::Forward(forward));
+        let host = VirtualHost::new(&format!("inbound|http|{number}"), ["*".into()], vec![route]);
+        let name = format!("{}_{number}", bind.ip());
+        Some(Listener {
+            stat_prefix: format!("inbound_{name}"),
+            name,
+            bind,
+            kind: ListenerKind::Ingress(number),
+            gateways: Vec::new(),
+            tables: vec![RouteTable::new(Some(number), vec![host])],
+            outbound: self.inbound_bytes(number, protocol, target),
+            streams: None,
+            tcp_stats_at: 0,
+        })
+    }
+
+    /// Where connections go that are no HTTP; `None`: there are none.
+    fn inbound_bytes(&self, port: u16, protocol: Protocol, target: Target) -> Option<Box<Outbound>> {
+        let speaks = match speaks(protocol) {
+            Speaks::Http => return None,
+            Speaks::Unsaid => Speaks::Unsaid,
+            // The workload's to open.
+            Speaks::Tls | Speaks::Tcp => Speaks::Tcp,
+        };
+        let outlet = Outlet {
+            name: cluster_name(port).into(),
+            destinations: Destinations::only(Destination::plain(target)),
+            speaks,
+            by_source: false,
+            origin: None,
+        };
+        let ways = vec![(Conditions::default(), outlet)];
+        let declared = Declared { port, names: Vec::new(), addresses: Vec::new(), speaks, ways };
+        let detection = self.world.proxy.mesh_config.protocol_detection_timeout;
+        Some(Box::new(Outbound::bound(false, true, detection, vec![declared])))
+    }
+
+    /// The cluster of `defaultEndpoint`; `None`, and a problem, if that is the listener itself.
+    fn workload(&mut self, sidecar: &'w Sidecar, ingress: &'w Ingress, bind: SocketAddr) -> Option<Target> {
+        let path = format!("spec.ingress[{}].defaultEndpoint", ingress.index);
+        let address = match ingress.endpoint {
+            LocalEndpoint::At(address) => address,
+            LocalEndpoint::Instance(any) => self.own_address(any, bind.ip()).unwrap_or_else(|| {
+                let loopback = if any.is_ipv4() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { Ipv6Addr::LOCALHOST.into() };
+                let what = format!("which address is this instance's is not known, so {loopback} is taken");
+                let instead = "write it into spec.bind of the Proxy document";
+                self.problems.push(sidecar.meta.source.warning(&path, what, instead));
+                SocketAddr::new(loopback, any.port())
+            }),
+        };
+        if loops::is_at(bind, address) {
+            let what = format!("{address} is where this listener itself listens: connections would go round for ever");
+            let instead = "let the workload listen on another port, or write another \"port\" or \"bind\"";
+            self.problems.push(sidecar.meta.source.error(&path, what, instead));
+            return None;
+        }
+        let spread = Spread::even(Policy::default(), None, &[(address.into(), 1)]);
+        let endpoints = vec![Endpoint { address: address.into(), weight: 1 }];
+        let name = cluster_name(ingress.port.number);
+        let cluster = Cluster::new(&name, spread, endpoints, self.settings.connect_timeout);
+        let pool: Option<&ConnectionPool> =
+            ingress.connection_pool.as_ref().or(sidecar.inbound_connection_pool.as_ref());
+        let policy = Effective { connection_pool: pool, ..Effective::default() };
+        self.clusters.push(self.connections(policy, &[], cluster));
+        Some(Target::Known(ClusterId(self.clusters.len() as u32 - 1)))
+    }
+
+    /// This instance's address of the same kind as `any`, if that is written somewhere.
+    fn own_address(&self, any: SocketAddr, bind: IpAddr) -> Option<SocketAddr> {
+        let fits = |ip: &IpAddr| !ip.is_unspecified() && ip.is_ipv4() == any.is_ipv4();
+        [bind, self.settings.bind].into_iter().find(fits).map(|ip| SocketAddr::new(ip, any.port()))
+    }
+}
+
+/// Istio's name of the cluster that leads to the workload.
+fn cluster_name(port: u16) -> String {
+    format!("inbound|{port}||")
+}
+
+fn inbound_retry() -> RetryPolicy {
+    RetryPolicy {
+        attempts: INBOUND_RETRIES,
+        per_try_timeout: None,
+        on: RetryOn { reset_before_request: true, ..RetryOn::default() },
+        backoff: INBOUND_BACKOFF,
+        avoid_tried: false,
+        other_priorities: false,
+    }
+}
