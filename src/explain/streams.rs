@@ -17,8 +17,11 @@ pub(super) fn tunnel(
     let port = tunnel_port(authority).ok_or(BadQuestion::Refused(BadMessage::Target))?;
     let (rule, verdict) = match outbound.named(authority, port) {
         Some((number, outlet)) => (rule(listener, number, outlet), taken(plan, outlet)),
-        None if outbound.allow_any => (None, Verdict::Passthrough),
-        None => (None, Verdict::Blackhole { status: 502, missing: missing() }),
+        None => match &outbound.egress_proxy {
+            Some(outlet) => (None, taken(plan, outlet)),
+            None if outbound.allow_any => (None, Verdict::Passthrough),
+            None => (None, Verdict::Blackhole { status: 502, missing: missing() }),
+        },
     };
     Ok(answer(listener, authority, rule, verdict))
 }

@@ -187,12 +187,6 @@ impl Handle {
             self.shutdown_both(); // there is no reset between Unix domain sockets
         }
     }
-
-    /// Makes the coming close a reset, so that the peer cannot take a cut body for a whole one.
-    pub fn reset_on_close(&self) {
-        let socket = self.socket();
-        let _ = SockRef::from(&socket).set_linger(Some(Duration::ZERO));
-    }
 }
 
 /// `MSG_DONTWAIT | MSG_NOSIGNAL`, the same on every architecture of Linux.

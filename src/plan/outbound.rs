@@ -28,6 +28,8 @@ pub struct Outbound {
     pub allow_local: bool,
     /// How long first bytes are awaited (`meshConfig.protocolDetectionTimeout`); `None`: for ever.
     pub detection: Option<Duration>,
+    /// Where what nobody declared is sent instead (a Sidecar's `outboundTrafficPolicy.egressProxy`).
+    pub egress_proxy: Option<Outlet>,
     /// Those of ports that are HTTP alone last; a number of the tables below is a position here.
     outlets: Vec<(Conditions, Outlet)>,
     /// A number of the tables below is a position here, too.
@@ -155,6 +157,12 @@ impl Outbound {
         Self::of(allow_any, allow_local, detection, declared, true)
     }
 
+    /// With this in the place of where undeclared connections were sent.
+    #[must_use]
+    pub fn by_way_of(self, egress_proxy: Option<Outlet>) -> Self {
+        Self { egress_proxy, ..self }
+    }
+
     fn of(
         allow_any: bool,
         allow_local: bool,
@@ -176,7 +184,7 @@ impl Outbound {
         }
         let ports = by_port.into_iter().map(|(port, services)| (port, Port::new(&services, bound))).collect();
         let outlets = declared.into_iter().flat_map(|declared| declared.ways).collect();
-        Self { allow_any, allow_local, detection, outlets, services, ports }
+        Self { allow_any, allow_local, detection, egress_proxy: None, outlets, services, ports }
     }
 
     /// The outlet with this number.
@@ -194,7 +202,11 @@ impl Outbound {
     /// The names of the `tcp.` statistics: those of the outlets that are not HTTP alone, in their order, and behind them
     /// that of everything undeclared.
     pub fn stat_names(&self) -> impl Iterator<Item = &str> {
-        let undeclared = if self.allow_any { PASSTHROUGH_CLUSTER } else { BLACK_HOLE_CLUSTER };
+        let undeclared = match &self.egress_proxy {
+            Some(outlet) => &*outlet.name,
+            None if self.allow_any => PASSTHROUGH_CLUSTER,
+            None => BLACK_HOLE_CLUSTER,
+        };
         self.ways().iter().map(|(_, outlet)| &*outlet.name).chain([undeclared])
     }
 

@@ -7,7 +7,7 @@
 
 use std::net::IpAddr;
 
-use super::action::Destinations;
+use super::action::{Destination, Destinations, Target};
 use super::hosts::HostTable;
 use super::outbound::Speaks;
 use super::route::Origin;
@@ -27,6 +27,15 @@ pub struct Outlet {
     pub by_source: bool,
     /// The rule; `None`: a service without rules.
     pub origin: Option<Origin>,
+}
+
+impl Outlet {
+    /// Everything to one cluster of this name, without a rule.
+    #[must_use]
+    pub fn plain(name: &str, target: Target, speaks: Speaks) -> Self {
+        let destinations = Destinations::only(Destination::plain(target));
+        Self { name: name.into(), destinations, speaks, by_source: false, origin: None }
+    }
 }
 
 /// What a connection must be like for an outlet.

@@ -70,6 +70,8 @@ pub(super) struct Session {
     pub(super) stats: SessionStats,
     counted: Counted,
     requests: u64,
+    /// The answer under way ends where the connection does: nothing else tells the client that it has all of it.
+    pub(super) unframed: bool,
     /// What was sent is not all, and the client must not take its end for one.
     cut: bool,
 }
@@ -163,6 +165,7 @@ impl Session {
             stats: SessionStats { http },
             counted,
             requests: 0,
+            unframed: false,
             cut: false,
         })
     }

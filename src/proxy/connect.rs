@@ -142,9 +142,13 @@ async fn to_undeclared<'p>(
     session: &mut Session,
     installed: &'p Installed,
     story: &mut Story<'p>,
-    (outbound, asked): (&Outbound, &Asked),
+    (outbound, asked): (&'p Outbound, &Asked),
     early: &mut Buf,
 ) -> Attempt {
+    if let Some(outlet) = &outbound.egress_proxy {
+        story.route = "allow_any";
+        return to_outlet(session, installed, story, asked, (outbound, outlet), (early, End::Left)).await;
+    }
     let Some(cluster) = installed.passthrough().filter(|_| outbound.allow_any) else {
         session.stats.http.rq_direct_response.inc();
         story.route = "block_all";

@@ -101,7 +101,21 @@ pub(super) async fn exchange(
     let pipelined = session.input.len() > session.rest || !session.behind.is_empty();
     let (method, version) = (session.head.method, session.head.version);
     let Session {
-        core, door, reader, writer, entered, input, behind, head, response, draft, kept, mirrors, timer, ..
+        core,
+        door,
+        reader,
+        writer,
+        entered,
+        input,
+        behind,
+        head,
+        response,
+        draft,
+        kept,
+        mirrors,
+        timer,
+        unframed,
+        ..
     } = session;
     let (core, live): (&Core, &Live) = (core, entered);
     let caller = Caller {
@@ -220,6 +234,7 @@ pub(super) async fn exchange(
     story.details = "via_upstream".into();
     let tunnelled = response.status == 101;
     let out_body = if tunnelled { OutBody::Upgrade } else { OutBody::of_response(body, version) };
+    *unframed = out_body == OutBody::UntilClose;
     let draining = core.draining() || door.closed();
     let keep =
         asked.keep_alive && progress.whole.get() && out_body != OutBody::UntilClose && !draining && !asked.tunnel();

@@ -47,10 +47,7 @@ pub(super) async fn receive(mut arrival: Arrival) -> Option<Arrival> {
     let to = match way {
         Way::Http => return Some(arrival),
         Way::Outlet(number) => To::Outlet(number),
-        Way::Undeclared => match arrival.original {
-            Some(original) => To::Undeclared(original),
-            None => To::Nowhere(Ended::NoEndpoint),
-        },
+        Way::Undeclared => To::Undeclared,
     };
     tcp::serve(arrival, (installed, listener), to, server_name).await;
     None

@@ -17,6 +17,7 @@ use super::reply::Ended;
 use super::rewrite::{self, Destined};
 use super::tries::{self, Patience};
 use super::undeclared;
+use crate::h1::b3;
 use crate::h1::encode::OutBody;
 use crate::h1::framing::{self, Body, Upgrade};
 use crate::h1::head::{Known, Method, RequestHead, Span};
@@ -241,6 +242,7 @@ async fn to_destination<'p>(
         session.stats.http.no_cluster.inc();
         return reply(session, installed, story, Ended::NoCluster, close).await;
     };
+    trace(session, installed);
     let Session { core, head, input, peer, local: own, external_address, draft, .. } = session;
     let (external_address, hostname) = (external_address.as_str(), &*core.hostname);
     let caller = Caller { head, buf: input.bytes(), peer: *peer, local: *own, external_address, hostname };
@@ -256,6 +258,13 @@ async fn to_destination<'p>(
     let run = tries::run(session, installed, story, (cluster, local), asked, forward).await;
     session.mirrors.leave(&destination.target, &run.ended, story.status);
     finish(session, installed, story, local, asked, run).await
+}
+
+/// Makes the request a span of its trace, where tracing is on. Rules come after it and may say otherwise.
+fn trace(session: &mut Session, installed: &Installed) {
+    let Some(sampled) = installed.plan.proxy.tracing else { return };
+    let Session { core, head, input, draft, .. } = session;
+    core.with_rng(|rng| b3::pass(head, input.bytes(), |rng| sampled.hits(rng), rng, &mut draft.request));
 }
 
 /// Sends the request to where the connection was sent before it was redirected, or else to wherever its authority is.
@@ -289,6 +298,7 @@ async fn to_undeclared<'p>(
         Ok(addresses) => addresses,
         Err(ended) => return reply(session, installed, story, ended, close).await,
     };
+    trace(session, installed);
     let run = tries::run_undeclared(session, installed, story, local, asked, &addresses).await;
     finish(session, installed, story, local, asked, run).await
 }
@@ -305,11 +315,13 @@ async fn finish(
     let keep = match run.ended {
         Ended::Answered => run.keep,
         ended if run.began => {
-            // Too late to say anything: the client must see that the answer is cut.
+            // Too late to say anything: the client must see that the answer is cut. Mostly its framing says so.
             tell(story, &ended);
             if !matches!(ended, Ended::ClientGone) {
                 session.stats.http.downstream_rq_tx_reset.inc();
-                session.entered.handle().reset_on_close();
+                if session.unframed {
+                    session.cut_off();
+                }
             }
             false
         }

@@ -28,8 +28,8 @@ use crate::upstream::{Closed, Installed, LocalCluster};
 pub(super) enum To {
     /// To an outlet of the plan.
     Outlet(usize),
-    /// To this address, if anything may go to what nobody declared.
-    Undeclared(SocketAddr),
+    /// To where it was sent or to the egress proxy, if anything may go to what nobody declared.
+    Undeclared,
     /// It is refused.
     Nowhere(Ended),
 }
@@ -114,33 +114,30 @@ async fn connect(
         name: server_name.map(str::as_bytes),
         passes: core.passes(arrival.peer).saturating_add(1),
     };
-    let attempt = match to {
-        To::Nowhere(ended) => {
-            if matches!(ended, Ended::NoEndpoint) {
-                tale.cluster = BLACK_HOLE_CLUSTER.into();
-            }
-            return Attempt::failed(ended);
-        }
-        To::Outlet(number) => {
-            let Some(outlet) = of.outlet(number) else { return Attempt::failed(Ended::NoCluster) };
-            let target = &core.with_rng(|rng| outlet.destinations.pick(rng)).target;
-            tale.cluster = match target {
-                Target::Known(id) => installed.cluster_name(*id).into(),
-                Target::Missing(name) => name.clone(),
-            };
-            let connecting = outlet::to_target(&core, installed, outbound, (outlet, target), going);
-            unless_left(&core, &mut arrival.reader, &mut arrival.seen, End::HalfClosed, Box::pin(connecting)).await
-        }
-        To::Undeclared(original) => {
-            let passthrough = installed.passthrough().zip(outbound).filter(|(_, outbound)| outbound.allow_any);
-            let Some((cluster, outbound)) = passthrough else {
-                tale.cluster = BLACK_HOLE_CLUSTER.into();
-                return Attempt::failed(Ended::NoEndpoint); // Envoy's has none, either
-            };
-            tale.cluster = PASSTHROUGH_CLUSTER.into();
-            let connecting = to_original(&core, cluster, outbound, original, going.passes);
-            unless_left(&core, &mut arrival.reader, &mut arrival.seen, End::HalfClosed, Box::pin(connecting)).await
-        }
+    let outlet = match to {
+        To::Nowhere(ended) => return Attempt::failed(ended),
+        To::Outlet(number) => of.outlet(number),
+        To::Undeclared => outbound.and_then(|outbound| outbound.egress_proxy.as_ref()),
+    };
+    let (reader, seen) = (&mut arrival.reader, &mut arrival.seen);
+    let attempt = if let Some(outlet) = outlet {
+        let target = &core.with_rng(|rng| outlet.destinations.pick(rng)).target;
+        tale.cluster = match target {
+            Target::Known(id) => installed.cluster_name(*id).into(),
+            Target::Missing(name) => name.clone(),
+        };
+        let connecting = outlet::to_target(&core, installed, outbound, (outlet, target), going);
+        unless_left(&core, reader, seen, End::HalfClosed, Box::pin(connecting)).await
+    } else {
+        let passthrough = installed.passthrough().zip(outbound).filter(|(_, outbound)| outbound.allow_any);
+        // Where it was not sent anywhere else there is nowhere to pass it on to.
+        let (Some((cluster, outbound)), Some(original)) = (passthrough, arrival.original) else {
+            tale.cluster = BLACK_HOLE_CLUSTER.into();
+            return Attempt::failed(Ended::NoEndpoint); // Envoy's has none, either
+        };
+        tale.cluster = PASSTHROUGH_CLUSTER.into();
+        let connecting = to_original(&core, cluster, outbound, original, going.passes);
+        unless_left(&core, reader, seen, End::HalfClosed, Box::pin(connecting)).await
     };
     attempt.unwrap_or_else(|| Attempt::failed(Ended::ClientGone))
 }

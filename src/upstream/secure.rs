@@ -22,7 +22,9 @@ impl Secured {
     pub(super) fn new(tls: &ClientTls) -> Self {
         let trust = match &tls.trust {
             Trust::Anyone => io::Trust::Anyone,
-            Trust::Authorities(authorities) => io::Trust::Authorities(authorities.verifier.clone()),
+            Trust::Authorities(authorities) => {
+                io::Trust::Authorities(authorities.verifier.clone(), authorities.certificates.clone())
+            }
         };
         let names = tls.names.iter().map(|name| PeerName::of(name)).collect();
         let identity = tls.identity.as_ref().map(|identity| identity.certified.clone());

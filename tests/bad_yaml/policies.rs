@@ -396,6 +396,22 @@ fn sidecars() {
             ],
         ),
         (
+            sidecar("{outboundTrafficPolicy: {mode: REGISTRY_ONLY, egressProxy: {host: web, subset: a_b}}}"),
+            &[
+                "4: Sidecar/default/s: spec.outboundTrafficPolicy.egressProxy: needs mode ALLOW_ANY (with REGISTRY_ONLY nothing undeclared is sent anywhere)",
+                r#"4: Sidecar/default/s: spec.outboundTrafficPolicy.egressProxy.subset: "a_b" is not a subset's name (letters, digits and "-")"#,
+                r#"4: Sidecar/default/s: spec.outboundTrafficPolicy.egressProxy: needs a port (write "port: {number: 3128}")"#,
+            ],
+        ),
+        (
+            sidecar(
+                "{outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: proxy.example.com, port: {number: 3128}}}}",
+            ),
+            &[
+                r#"4: Sidecar/default/s: spec.outboundTrafficPolicy.egressProxy.host: warning: there is no service "proxy.example.com": requests to undeclared hosts get 503 NC [IST0101]"#,
+            ],
+        ),
+        (
             sidecar("{egress: [{hosts: [a.com, 'B/c.com', './d', './*e.com']}, {}]}"),
             &[
                 r#"4: Sidecar/default/s: spec.egress[0].hosts[0]: "a.com" names no namespace (write "*/a.com" or "./a.com")"#,

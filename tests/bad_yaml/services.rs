@@ -1,8 +1,8 @@
 //! Services, workloads and the Proxy.
 
 use super::{
-    both, check, destination, destination_rule, gateway, proxy, rule, service, service_entry, virtual_service_spec,
-    workload_entry,
+    both, check, destination, destination_rule, gateway, istio, proxy, rule, service, service_entry,
+    virtual_service_spec, workload_entry,
 };
 
 #[test]
@@ -209,13 +209,62 @@ fn service_and_workload_entries() {
 #[test]
 fn kubernetes() {
     check(&[
-        (service("{type: ExternalName, externalName: a.com}"), &["4: Service/default/web: spec.type: a Service of type ExternalName is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"]),
+        (service("{type: ExternalName, externalName: A.com., ports: [{port: 80}]}"), &[r#"4: Service/default/web: spec.externalName: note: no service is registered as "a.com": name servers are asked where it is (Istio itself has no cluster for it; a ServiceEntry for the host makes it one)"#]),
+        (service("{type: ExternalName}"), &[r#"4: Service/default/web: spec: "externalName" is required"#]),
+        (service("{type: ExternalName, externalName: 10.0.0.1}"), &[r#"4: Service/default/web: spec.externalName: "10.0.0.1" is an address, and must be a host name (write an EndpointSlice for addresses)"#]),
+        (service("{type: ExternalName, externalName: a..com}"), &[r#"4: Service/default/web: spec.externalName: host "a..com" is not a host name"#]),
+        (service("{type: ExternalName, externalName: web.default.svc.cluster.local}"), &["4: Service/default/web: spec.externalName: leads back to itself: no service is behind it (write the name of another host)"]),
         (service(r#"{ports: [{name: a}, {port: 80}, {port: 80}, {port: x}, {port: 53, protocol: UDP}, {port: 81, targetPort: 0}, {port: 82, targetPort: ""}]}"#), &[r#"4: Service/default/web: spec.ports[0]: "port" is required"#, "4: Service/default/web: spec.ports[2]: a second port 80 (give each port its own number)", "4: Service/default/web: spec.ports[3].port: must be a whole number, not a string", "4: Service/default/web: spec.ports[5].targetPort: must be between 1 and 65535, not 0", "4: Service/default/web: spec.ports[6].targetPort: must not be empty"]),
         (both(&service("{ports: [{port: 80, targetPort: web}], selector: {a: b}}"), &workload_entry("{address: 1.2.3.4, labels: {a: b}}")), &[r#"4: Service/default/web: spec.ports: warning: no workload says where it serves port 80 (give their "ports" the name "web")"#]),
         ("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a}\nendpoints: []\n".to_owned(), &[r#"1: EndpointSlice/default/a: warning: belongs to no Service: it has no label "kubernetes.io/service-name" (give it the Service's name)"#]),
         ("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a, labels: {kubernetes.io/service-name: web}}\naddressType: IPv5\n".to_owned(), &[r#"4: EndpointSlice/default/a: addressType: "IPv5" is not one of IPv4, IPv6, FQDN (did you mean "IPv4"?)"#]),
-        ("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a, labels: {kubernetes.io/service-name: web}}\naddressType: FQDN\n".to_owned(), &["4: EndpointSlice/default/a: addressType: an EndpointSlice of host names is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"]),
+        ("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a, labels: {kubernetes.io/service-name: web}}\naddressType: FQDN\n".to_owned(), &[r#"4: EndpointSlice/default/a: addressType: warning: host names are no endpoints of a Service: no effect (write a ServiceEntry with "resolution: DNS", or a Service of type ExternalName)"#]),
         ("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a, labels: {kubernetes.io/service-name: web}}\naddressType: IPv4\nendpoints: [{addresses: [x]}]\nports: [{name: http}]\n".to_owned(), &[r#"5: EndpointSlice/default/a: endpoints[0].addresses[0]: "x" is not an IP address"#, r#"6: EndpointSlice/default/a: ports[0]: "port" is required"#]),
+    ]);
+}
+
+/// Another name for a service: rules are for the service, and its ports are the service's.
+#[test]
+fn other_names() {
+    let entry = service_entry(
+        "{hosts: [a.com], resolution: STATIC, ports: [{number: 80, name: http, protocol: HTTP}, {number: 81, name: b, protocol: HTTP}], endpoints: [{address: 127.0.0.1}]}",
+    );
+    let alias = |spec: &str| {
+        both(
+            &entry,
+            &format!(
+                "apiVersion: v1\nkind: Service\nmetadata: {{name: other}}\nspec: {{type: ExternalName, externalName: a.com{spec}}}\n"
+            ),
+        )
+    };
+    check(&[
+        (both(&destination("{host: other, port: {number: 80}}"), &alias("")), &[]),
+        (both(&destination("{host: other}"), &alias(", ports: [{port: 81}]")), &[]),
+        (
+            both(&destination("{host: other}"), &alias(", ports: [{port: 82}]")),
+            &[
+                "8: VirtualService/default/v: spec.http[0].route[0].destination.host: 82 is not a port of a.com: requests get 503 NC [IST0101] (its ports: 80, 81)",
+            ],
+        ),
+        (
+            both(&alias(""), &destination_rule("{host: other, trafficPolicy: {loadBalancer: {simple: RANDOM}}}")),
+            &[
+                r#"14: DestinationRule/default/d: spec.host: warning: "other.default.svc.cluster.local" is another name of a.com: no effect (write the rule for "a.com")"#,
+            ],
+        ),
+        (
+            both(
+                &alias(""),
+                &istio(
+                    "ServiceEntry",
+                    "t",
+                    "{hosts: [other.default.svc.cluster.local], resolution: STATIC, ports: [{number: 80, name: http, protocol: HTTP}]}",
+                ),
+            ),
+            &[
+                r#"14: ServiceEntry/default/t: spec.hosts[0]: warning: host "other.default.svc.cluster.local" is already declared by Service/default/other (<stdin>:6) (its ports and endpoints there are used, these are not)"#,
+            ],
+        ),
     ]);
 }
 
@@ -375,16 +424,18 @@ fn the_proxy() {
         ),
         (
             proxy(
-                "{meshConfig: {accessLogEncoding: JSON, connectTimeout: 2h, outboundTrafficPolicy: {mode: ALLOW_ALL, tls: {}}, enableTracing: true, defaultConfig: {concurrency: -1, drainDuration: 5, statusPort: 15020}}}",
+                "{meshConfig: {accessLogEncoding: JSON, connectTimeout: 2h, outboundTrafficPolicy: {mode: ALLOW_ALL, tls: {}}, enableTracing: maybe, defaultConfig: {concurrency: -1, drainDuration: 5, statusPort: 15020, tracing: {sampling: 101, zipkin: {}}}}}",
             ),
             &[
-                r#"4: Proxy/default/edge: spec.meshConfig.enableTracing: "enableTracing" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 r#"4: Proxy/default/edge: spec.meshConfig.defaultConfig.statusPort: "statusPort" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"4: Proxy/default/edge: spec.meshConfig.defaultConfig.tracing.zipkin: "zipkin" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                "4: Proxy/default/edge: spec.meshConfig.defaultConfig.tracing.sampling: must be between 0 and 100, not 101",
                 "4: Proxy/default/edge: spec.meshConfig.defaultConfig.concurrency: must be between 0 and 8192, not -1",
                 "4: Proxy/default/edge: spec.meshConfig.defaultConfig.drainDuration: must be a duration, not a number (give it a unit: 5s)",
                 "4: Proxy/default/edge: spec.meshConfig.connectTimeout: must be at most 1h",
                 r#"4: Proxy/default/edge: spec.meshConfig.outboundTrafficPolicy.tls: "tls" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 r#"4: Proxy/default/edge: spec.meshConfig.outboundTrafficPolicy.mode: "ALLOW_ALL" is not one of ALLOW_ANY, REGISTRY_ONLY, ALLOW_ANY_DYNAMIC_DNS (did you mean "ALLOW_ANY"?)"#,
+                "4: Proxy/default/edge: spec.meshConfig.enableTracing: must be true or false, not a string",
             ],
         ),
         (

@@ -108,6 +108,7 @@ fn who_selects_them() {
     check(&[
         (by_entry(&format!("resolution: STATIC, {PORT}")), &[]),
         (by_entry(&format!("resolution: STATIC, {TWO_PORTS}")), &[&of_entry]),
+        (by_entry(&format!("resolution: STATIC, {TWO_PORTS}")).replace("[a.com]", "[a.com, b.com]"), &[&of_entry]),
         (by_entry(&format!("resolution: DNS, {PORT}")), &[names]),
         (by_entry(&format!("resolution: DNS_ROUND_ROBIN, {PORT}")), &[names]),
         // Not even by the name of a `targetPort`, which it need not know.

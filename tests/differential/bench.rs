@@ -262,6 +262,7 @@ impl RingwayProxy {
         let setup = match world.side {
             Side::Gateway => setup,
             Side::Mesh(Outbound::AllowAny) => setup.mesh("ALLOW_ANY"),
+            Side::Mesh(Outbound::AllowAnyDynamicDns) => setup.mesh("ALLOW_ANY_DYNAMIC_DNS"),
             Side::Mesh(Outbound::RegistryOnly) => setup.mesh("REGISTRY_ONLY"),
         };
         Self { ringway: setup.start(), driver, side: world.side }

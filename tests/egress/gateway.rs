@@ -103,6 +103,7 @@ fn the_commands_of_the_readme_work() {
     let ours = |text: &str| {
         text.replace("15001", &mesh.to_string())
             .replace("8081", &gateway.to_string())
+            .replace("/run/app.sock", &format!("{folder}/app.sock"))
             .replace("127.0.0.1:8000", &httpbin.address.to_string())
             .replace("127.0.0.1:15000", &format!("127.0.0.1:{admin}"))
             .replace("config/egress/one-process", &folder)
@@ -112,16 +113,25 @@ fn the_commands_of_the_readme_work() {
         let text = std::fs::read_to_string(config(&format!("egress/one-process/{file}"))).expect("an example's file");
         std::fs::write(dir.path().join(file), ours(&text)).expect("a copy");
     }
+    let readme = std::fs::read_to_string(config("egress/README.md")).expect("the README");
+    let (_, socket) = readme.split_once("## A service at a Unix domain socket").expect("its section");
+    std::fs::write(dir.path().join("app.yaml"), ours(between(socket, "```yaml\n", "```"))).expect("its document");
+    let script = between(socket, "    python3", "    END\n").replace("\n    ", "\n");
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("exec python3{}END\n", ours(&script)));
+    let mut server = Process::start("the server at a socket", &mut command);
+    server.wait_until("listening", || dir.path().join("app.sock").exists());
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
     command.args(["run", "-c", &folder, "--admin", &format!("127.0.0.1:{admin}")]);
     let mut process = Process::start_printing("ringway", &mut command);
     process.wait_until("ready", || ready(ports::loopback(admin)));
-    let readme = std::fs::read_to_string(config("egress/README.md")).expect("the README");
     let lines = readme.lines().filter_map(|line| line.strip_prefix("    ")).map(ours);
     let commands: Vec<String> =
         lines.filter(|line| line.starts_with("curl") || line.contains(" explain -c ")).collect();
     let answers: Vec<String> = commands.iter().map(|command| paste(command)).collect();
-    let [ip, from_mesh, from_gateway, clusters, stats, refused, why] = &answers[..] else { panic!("{commands:#?}") };
+    let [ip, from_mesh, from_gateway, clusters, stats, refused, why, local] = &answers[..] else {
+        panic!("{commands:#?}")
+    };
     assert!(ip.contains("\"origin\""), "{ip}");
     assert!(from_mesh.contains(TO_GATEWAY), "{from_mesh}");
     assert!(from_gateway.contains(TO_OUTSIDE), "{from_gateway}");
@@ -129,12 +139,19 @@ fn the_commands_of_the_readme_work() {
     assert!(stats.contains(&format!("cluster.{TO_OUTSIDE}.membership_total: 1\n")), "{stats}");
     assert!(refused.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{refused}");
     assert!(why.contains("ServiceEntry") && why.contains("example.com"), "{why}");
+    assert!(local.starts_with("HTTP/1.1 200 OK\r\n"), "{local}");
     eventually("both hops in the log", || {
         let log = process.printed();
         [TO_OUTSIDE, TO_GATEWAY].iter().all(|cluster| log.contains(&format!(" {cluster} "))).then_some(())
     });
     process.signal(rustix::process::Signal::TERM);
     assert_eq!(process.wait().code(), Some(0), "{}", process.finish());
+}
+
+/// What is between the first `start` of a text and the next `end`.
+fn between<'t>(text: &'t str, start: &str, end: &str) -> &'t str {
+    let (_, rest) = text.split_once(start).expect("a start");
+    rest.split_once(end).expect("an end").0
 }
 
 /// What a shell prints when `line` is pasted into it, whatever its exit code.

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test drives real processes and reads the real clock")]
 
 mod by_request;
+mod external_name;
 mod gateway;
 #[path = "../support/name_server.rs"]
 mod name_server;

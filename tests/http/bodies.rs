@@ -1,6 +1,6 @@
 //! Bodies stream: whole, in bounded memory, at the pace of the slower side.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use crate::support::client::Client;
 use crate::support::message::Framing;
 use crate::support::origin::Origin;
-use crate::support::ringway::Driver;
+use crate::support::ringway::{Driver, ORIGIN_CLUSTER};
 use crate::support::wait::{PATIENCE, eventually};
-use crate::{Bench, get, on_each_driver};
+use crate::{Bench, get, host, on_each_driver};
 
 on_each_driver![
     a_large_upload_and_download_stay_within_memory,
@@ -19,6 +19,7 @@ on_each_driver![
     an_origin_that_does_not_read_stops_the_client,
     a_response_before_the_end_of_the_request_arrives,
     an_upload_cut_off_ends_the_upstream_request,
+    a_part_of_an_answer_is_not_taken_for_the_whole,
     a_chunked_upload_that_goes_wrong_is_refused,
 ];
 
@@ -197,6 +198,86 @@ fn an_upload_cut_off_ends_the_upstream_request(driver: Driver) {
     eventually("the upstream connection closed", || (bench.origin.open() == 0).then_some(()));
     let requests = bench.origin.requests();
     assert!(requests.iter().all(|request| !request.body.complete), "{requests:?}");
+    bench.finish();
+}
+
+/// The body of an answer as it is sent, and how the connection ends after it. `part_seen` is called when there is a part.
+#[track_caller]
+fn ends(bench: &Bench, request: &str, part_seen: impl FnOnce()) -> (String, Result<(), io::ErrorKind>) {
+    let mut client = bench.client();
+    client.send(request);
+    let (mut received, mut part_seen) = (Vec::new(), Some(part_seen));
+    let end = loop {
+        let mut piece = [0; 1024];
+        match client.stream().read(&mut piece) {
+            Ok(0) => break Ok(()),
+            Ok(bytes) => received.extend_from_slice(&piece[..bytes]),
+            Err(error) => break Err(error.kind()),
+        }
+        if received.windows(4).any(|four| four == b"part") {
+            part_seen.take().into_iter().for_each(|seen| seen());
+        }
+    };
+    let received = String::from_utf8(received).expect("text");
+    (received.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default(), end)
+}
+
+/// Where nothing but the end of the connection tells the client that it has all of an answer, a part of one ends with a
+/// reset. (Envoy ends both alike.)
+fn a_part_of_an_answer_is_not_taken_for_the_whole(driver: Driver) {
+    let (sent, part_seen) = std::sync::mpsc::channel::<()>();
+    let part_seen = std::sync::Mutex::new(part_seen);
+    let origin = Origin::start(move |peer| {
+        let Some(request) = peer.request()? else { return Ok(()) };
+        let line = request.line().to_owned();
+        peer.send(match () {
+            () if line.contains("/length") => "HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\npart",
+            () if line.contains("/close") => "HTTP/1.1 200 OK\r\n\r\npart",
+            () => "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\npart\r\n",
+        })?;
+        if line.contains("-late") {
+            return peer.wait_closed().map(drop);
+        }
+        part_seen.lock().expect("no panic").recv_timeout(PATIENCE).expect("a word of the test");
+        match () {
+            () if line.contains("-reset") => peer.reset(),
+            () if line.contains("-corrupt") => peer.send("zzz\r\n"),
+            () if line.contains("-whole") => peer.send("0\r\n\r\n"),
+            () => Ok(()),
+        }
+    });
+    let bench = Bench::with(driver, origin, |setup| setup.yaml(host("late", "timeout: 300ms")));
+    for (path, version, framed, whole) in [
+        ("/chunks-whole", "1.0", false, true),
+        ("/chunks", "1.0", false, false),
+        ("/chunks-reset", "1.0", false, false),
+        ("/chunks-corrupt", "1.0", false, false),
+        ("/close", "1.0", false, true),
+        ("/close-reset", "1.0", false, false),
+        ("/length", "1.0", true, false),
+        ("/length-reset", "1.1", true, false),
+        ("/chunks-reset", "1.1", true, false),
+        ("/close-reset", "1.1", true, false),
+        ("/chunks-late", "1.0", false, false),
+        ("/close-late", "1.0", false, false),
+        ("/chunks-late", "1.1", true, false),
+    ] {
+        let host = if path.ends_with("-late") { "late.example.com" } else { "a.example.com" };
+        let already = bench.ringway.stat(&format!("cluster.{ORIGIN_CLUSTER}.upstream_rq_200"));
+        let request = format!("GET {path} HTTP/{version}\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let (body, end) = ends(&bench, &request, || {
+            if !path.ends_with("-late") {
+                sent.send(()).expect("an origin");
+            }
+        });
+        let chunked = framed && !path.starts_with("/length");
+        assert_eq!(body, if chunked { "4\r\npart\r\n" } else { "part" }, "{path} {version}");
+        let expected = if framed || whole { Ok(()) } else { Err(io::ErrorKind::ConnectionReset) };
+        assert_eq!(end, expected, "{path} {version}");
+        eventually("the answer counted", || {
+            (bench.ringway.stat(&format!("cluster.{ORIGIN_CLUSTER}.upstream_rq_200")) == already + 1).then_some(())
+        });
+    }
     bench.finish();
 }
 

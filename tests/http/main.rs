@@ -21,6 +21,7 @@ mod retries;
 #[path = "../support/mod.rs"]
 mod support;
 mod timeouts;
+mod tracing;
 mod tunnels;
 
 use support::client::Client;

@@ -167,9 +167,8 @@ fn a_port_in_use_changes_nothing(driver: Driver) {
     let port = taken.local_addr().expect("an address").port();
     host.write(&inward(port, &workload));
     eventually("a refusal", || (host.ringway.stat("ringway.config_reload_failure") > 0).then_some(()));
-    let said = host.ringway.process.said();
     let wanted = format!("cannot listen on 127.0.0.1:{port} for ingress port {port} of the Sidecar");
-    assert!(said.contains(&wanted), "{said}");
+    eventually("the reason", || host.ringway.process.said().contains(&wanted).then_some(()));
     assert_eq!(host.ask(), "service", "what there was stays");
     host.ringway.stop();
 }

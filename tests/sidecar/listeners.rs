@@ -26,6 +26,7 @@ on_each_driver![
     limits_of_the_workload,
     one_port_outward_on_loopback_and_inward_elsewhere,
     a_listener_drains,
+    undeclared_hosts_by_an_egress_proxy,
     what_is_behind_a_bound_listener_is_not_itself,
 ];
 
@@ -410,6 +411,47 @@ fn a_listener_drains(driver: Driver) {
     drop(bytes);
     let stopped = ringway.ended();
     assert!(stopped.log.iter().any(|line| line.contains(&format!(" inbound|{tcp}|| "))), "{:#?}", stopped.log);
+}
+
+fn undeclared_hosts_by_an_egress_proxy(driver: Driver) {
+    let (proxy, bytes, one) = (says("proxy"), loud(), says("one"));
+    let [web, tcp] = [0; 2].map(|_| ports::free());
+    let with = |number: u16, egress: &str| {
+        document(&format!(
+            "outboundTrafficPolicy: {{mode: ALLOW_ANY, egressProxy: {{host: proxy.example.com, port: {{number: {number}}}}}}}, \
+             egress: [{egress}{{hosts: ['*/*']}}]"
+        ))
+    };
+    let services =
+        [entry("proxy.example.com", 3128, "HTTP", proxy.port()), entry("one.example.com", web, "HTTP", one.port())];
+    let bound = format!("{{port: {{number: {web}, protocol: HTTP}}, captureMode: NONE, hosts: ['*/*']}}, ");
+    let ringway = crate::sidecar(driver, "REGISTRY_ONLY", &[&services[..], &[with(3128, &bound)]].concat());
+    for listener in [ringway.mesh(), ports::loopback(web)] {
+        assert_eq!(once(listener, get("nobody.example.com:81")).text(), "proxy");
+        assert_eq!(once(listener, get(&format!("one.example.com:{web}"))).text(), "one");
+    }
+    let asked = proxy.take();
+    assert_eq!((asked[0].line(), asked[0].header("host")), ("GET /x HTTP/1.1", Some("nobody.example.com:81")));
+    let line = ringway.logged(&["\"nobody.example.com:81\""]);
+    assert!(line.contains(" outbound|3128||proxy.example.com ") && line.ends_with(" - allow_any"), "{line}");
+    finish(ringway);
+    // Bytes take the same way, through tunnels and from bound listeners.
+    let services =
+        [entry("proxy.example.com", 3129, "TCP", bytes.port()), entry("one.example.com", tcp, "TLS", one.port())];
+    let bound = format!("{{port: {{number: {tcp}, protocol: TLS}}, captureMode: NONE, hosts: ['*/*']}}, ");
+    let ringway = crate::sidecar(driver, "REGISTRY_ONLY", &[&services[..], &[with(3129, &bound)]].concat());
+    let mut client = Client::connect(ringway.mesh());
+    client.send("CONNECT nobody.example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(client.response_to("CONNECT").status, 200);
+    client.send("hello");
+    assert_eq!(client.raw(5), b"HELLO");
+    drop(client);
+    hears_capitals(ports::loopback(tcp));
+    ringway.logged(&["\"- - -\" 0 - ", " outbound|3129||proxy.example.com "]);
+    eventually("counted by its name", || {
+        (ringway.stat("tcp.outbound|3129||proxy.example.com.downstream_cx_total") == 1).then_some(())
+    });
+    finish(ringway);
 }
 
 /// A listener that clients connect to by name of whatever they want must not be a way to itself or to the admin.

@@ -45,6 +45,20 @@ impl Authority {
         Self { pem: certificate.pem(), der: certificate.der().clone(), issuer: Issuer::new(params, key) }
     }
 
+    /// One whose own certificate is also that of a server of these names: what `openssl req -x509` makes.
+    pub(crate) fn of_itself(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> (Self, Issued) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let serial = SerialNumber::from_slice(&[1]);
+        params.serial_number = Some(serial.clone());
+        change(&mut params);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        let own = Issued { certificate: certificate.pem(), key: key.serialize_pem(), serial };
+        (Self { pem: certificate.pem(), der: certificate.der().clone(), issuer: Issuer::new(params, key) }, own)
+    }
+
     /// A certificate for these hosts, addresses or URIs.
     pub(crate) fn issue(&self, names: &[&str]) -> Issued {
         self.issue_as(names, |_| {})
@@ -68,9 +82,7 @@ impl Authority {
 
     /// A certificate that has expired.
     pub(crate) fn issue_expired(&self, names: &[&str]) -> Issued {
-        self.issue_as(names, |params| {
-            (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
-        })
+        self.issue_as(names, expired)
     }
 
     /// A list that revokes these certificates.
@@ -278,4 +290,9 @@ impl TlsPeer<'_> {
         tls.send_close_notify();
         tls.write_tls(socket).map(drop)
     }
+}
+
+/// Makes a certificate one of long ago.
+pub(crate) fn expired(params: &mut CertificateParams) {
+    (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1));
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test drives real processes and reads the real clock")]
 
 mod bodies;
+mod breakers;
 mod connections;
 mod credentials;
 mod egress;

@@ -1,6 +1,6 @@
 //! Whose certificate is taken for the origin's, and what is shown to it.
 
-use crate::https::{Authority, Tls};
+use crate::https::{Authority, Issued, Tls, expired};
 use crate::support::ringway::Driver;
 use crate::{Bench, Files, HOST, get, on_each_driver, rule};
 
@@ -9,6 +9,7 @@ on_each_driver![
     a_certificate_for_another_name_is_refused,
     an_expired_certificate_is_refused,
     a_certificate_of_an_unknown_authority_is_refused,
+    a_certificate_that_vouches_for_itself,
     a_revoked_certificate_is_refused,
     names_in_place_of_the_host,
     names_of_the_service,
@@ -78,6 +79,32 @@ fn a_certificate_of_an_unknown_authority_is_refused(driver: Driver) {
     bench.refuses("CERTIFICATE_VERIFY_FAILED");
     assert_eq!(bench.stat("ssl.fail_verify_error"), 3);
     assert!(bench.origin.requests().is_empty());
+    bench.finish();
+}
+
+/// What `openssl req -x509` makes says that it is an authority's. Who is told to trust it is told to trust that server.
+fn a_certificate_that_vouches_for_itself(driver: Driver) {
+    let serve = |own: &Issued, trusted: &Authority| {
+        let files = Files::new();
+        Bench::new(driver, Tls::new(own).echo(), &format!("mode: SIMPLE, {}", files.trust(trusted)))
+    };
+    let (authority, own) = Authority::of_itself(&[HOST], |_| {});
+    let bench = serve(&own, &authority);
+    assert_eq!(bench.client().ask(get("/x")).status, 200);
+    assert_eq!(bench.stat("ssl.handshake"), 1);
+    bench.finish();
+    // Neither its name nor its time is forgotten, nor who vouches for it.
+    let (authority, own) = Authority::of_itself(&["bad.example.com"], |_| {});
+    let bench = serve(&own, &authority);
+    bench.refuses("certificate_SANs:_[bad.example.com]");
+    bench.finish();
+    let (authority, own) = Authority::of_itself(&[HOST], expired);
+    let bench = serve(&own, &authority);
+    bench.refuses("certificate_has_expired");
+    bench.finish();
+    let (_, own) = Authority::of_itself(&[HOST], |_| {});
+    let bench = serve(&own, &Authority::of_itself(&[HOST], |_| {}).0);
+    bench.refuses("CERTIFICATE_VERIFY_FAILED");
     bench.finish();
 }
 

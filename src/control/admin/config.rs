@@ -102,6 +102,9 @@ fn bootstrap(plan: &Plan) -> Value {
             "max_connections": limits.max_connections,
         },
     });
+    if let Some(sampled) = proxy.tracing {
+        shown["tracing"] = json!({"sampling": sampled.as_percent()});
+    }
     if let Some(dns) = discovery::dns(&proxy.dns) {
         shown["dns"] = dns;
     }

@@ -20,6 +20,7 @@ mod verify;
 use std::sync::Arc;
 
 use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::pki_types::CertificateDer;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, crypto};
 
@@ -39,8 +40,9 @@ const SESSIONS_KEPT: usize = 256;
 pub enum Trust {
     /// Anybody's: nothing is verified but that the server has the key of what it shows.
     Anyone,
-    /// One that these authorities vouch for; `None`: there are no authorities, so nobody's.
-    Authorities(Option<Arc<WebPkiServerVerifier>>),
+    /// One that these authorities vouch for, or that is itself one of their certificates, which come second; `None`: there
+    /// are no authorities, so nobody's.
+    Authorities(Option<Arc<WebPkiServerVerifier>>, Arc<[CertificateDer<'static>]>),
 }
 
 /// How connections to the endpoints of one cluster are set up. Made once and shared by all cores.

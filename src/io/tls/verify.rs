@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use webpki::EndEntityCert;
 
@@ -50,6 +51,13 @@ fn is_name(error: &Error) -> bool {
     matches!(error, Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }))
 }
 
+/// Whether the server shows the certificate of an authority and nothing else is wrong with it, its name not looked at:
+/// the dates are looked at first. What `openssl req -x509` makes is one, and who trusts it means the server that shows it.
+fn is_of_authority(error: &Error) -> bool {
+    let Error::InvalidCertificate(CertificateError::Other(other)) = error else { return false };
+    matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
+}
+
 fn has_literally(certificate: &CertificateDer<'_>, name: &str) -> bool {
     EndEntityCert::try_from(certificate)
         .is_ok_and(|parsed| parsed.valid_uri_names().chain(parsed.valid_dns_names()).any(|own| own == name))
@@ -64,13 +72,21 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let authorities: &Arc<WebPkiServerVerifier> = match &self.trust {
+        let (authorities, certificates): (&Arc<WebPkiServerVerifier>, _) = match &self.trust {
             Trust::Anyone => return Ok(ServerCertVerified::assertion()),
-            Trust::Authorities(None) => return Err(CertificateError::UnknownIssuer.into()),
-            Trust::Authorities(Some(authorities)) => authorities,
+            Trust::Authorities(None, _) => return Err(CertificateError::UnknownIssuer.into()),
+            Trust::Authorities(Some(authorities), certificates) => (authorities, certificates),
         };
-        let verify =
-            |name: &ServerName<'_>| authorities.verify_server_cert(end_entity, intermediates, name, ocsp_response, now);
+        let verify = |name: &ServerName<'_>| {
+            let verified = authorities.verify_server_cert(end_entity, intermediates, name, ocsp_response, now);
+            match verified {
+                Err(error) if is_of_authority(&error) && certificates.contains(end_entity) => {
+                    let certificate = ParsedCertificate::try_from(end_entity)?;
+                    verify_server_name(&certificate, name).map(|()| ServerCertVerified::assertion())
+                }
+                verified => verified,
+            }
+        };
         // The chain is verified before the name: an error about the name says that the chain is good.
         let asked = verify(server_name);
         if self.names.is_empty() || asked.as_ref().is_err_and(|error| !is_name(error)) {

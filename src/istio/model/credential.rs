@@ -29,7 +29,8 @@ pub struct Authorities {
     pub from: String,
     /// What verifies; `None` without any authority, so that nobody can be verified.
     pub verifier: Option<Arc<WebPkiServerVerifier>>,
-    certificates: Vec<CertificateDer<'static>>,
+    /// Their certificates.
+    pub certificates: Arc<[CertificateDer<'static>]>,
     revoked: Vec<CertificateRevocationListDer<'static>>,
 }
 
@@ -71,7 +72,7 @@ impl Authorities {
         Self::new(from.clone(), roots, certificates, Vec::new()).unwrap_or(Self {
             from,
             verifier: None,
-            certificates: Vec::new(),
+            certificates: Arc::default(),
             revoked: Vec::new(),
         })
     }
@@ -84,7 +85,7 @@ impl Authorities {
         let revoked = self::revocations(revocations).map_err(BadAuthorities::Revocations)?;
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(self.certificates.iter().cloned());
-        Self::new(self.from.clone(), roots, self.certificates.clone(), revoked)
+        Self::new(self.from.clone(), roots, self.certificates.to_vec(), revoked)
     }
 
     fn new(
@@ -100,7 +101,7 @@ impl Authorities {
             Err(VerifierBuilderError::NoRootAnchors) => None,
             Err(error) => return Err(BadAuthorities::Revocations(error.to_string())),
         };
-        Ok(Self { from, verifier, certificates, revoked })
+        Ok(Self { from, verifier, certificates: certificates.into(), revoked })
     }
 
     /// Whether there is none, so that every server will be refused.

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use super::export::{self, ExportTo};
-use super::scalar::Protocol;
+use super::scalar::{Protocol, host};
 use super::{Labels, Meta};
 use crate::istio::reader::{Item, Object};
 
@@ -27,6 +27,8 @@ pub struct KubeService {
     pub selector: Labels,
     /// `spec.clusterIPs`, or `spec.clusterIP`; empty for a headless Service.
     pub addresses: Vec<IpAddr>,
+    /// `spec.externalName` of the type ExternalName, lower-case: the Service is another name for that.
+    pub external_name: Option<String>,
     /// Annotation `networking.istio.io/exportTo`; `None`: `meshConfig.defaultServiceExportTo`.
     pub export_to: Option<ExportTo>,
 }
@@ -87,12 +89,10 @@ pub struct Pod {
 /// Reads a Service.
 pub(in crate::istio) fn read_service(meta: Meta, document: &Object<'_>) -> Option<KubeService> {
     let spec = document.required("spec")?.open()?;
-    if let Some(kind) = spec.get("type")
-        && kind.string() == Some("ExternalName")
-    {
-        kind.not_enforced("a Service of type ExternalName");
-        return None;
-    }
+    let external_name = match spec.get("type") {
+        Some(kind) if kind.string() == Some("ExternalName") => Some(external_name(&spec)?),
+        _ => None,
+    };
     let selector = spec.get("selector").map(|item| item.string_map()).unwrap_or_default();
     let mut ports: Vec<KubePort> = Vec::new();
     for item in spec.list("ports") {
@@ -105,7 +105,26 @@ pub(in crate::istio) fn read_service(meta: Meta, document: &Object<'_>) -> Optio
     }
     let export_to = meta.annotations.get(EXPORT_ANNOTATION).map(|list| export::of_annotation(list, &meta.namespace));
     let addresses = cluster_ips(&spec);
-    Some(KubeService { meta, ports, selector, addresses, export_to })
+    Some(KubeService { meta, ports, selector, addresses, external_name, export_to })
+}
+
+/// `externalName`: to Kubernetes what looks like an address is a name all the same, and nobody has it.
+fn external_name(spec: &Object<'_>) -> Option<String> {
+    let item = spec.required("externalName")?;
+    let name = item.nonempty_string()?;
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.parse::<IpAddr>().is_ok() {
+        item.error(
+            format!("\"{name}\" is an address, and must be a host name"),
+            "write an EndpointSlice for addresses",
+        );
+        return None;
+    }
+    if let Err(why) = host::check_name(name) {
+        item.error(format!("host \"{name}\" {why}"), "");
+        return None;
+    }
+    Some(name.to_ascii_lowercase())
 }
 
 /// `None` is Kubernetes' word for a headless Service.
@@ -149,7 +168,9 @@ pub(in crate::istio) fn read_endpoint_slice(meta: Meta, document: &Object<'_>) -
     if let Some(kind) = document.get("addressType")
         && kind.one_of(&["IPv4", "IPv6", "FQDN"])? == "FQDN"
     {
-        kind.not_enforced("an EndpointSlice of host names");
+        // As in Istio, whose documentation promises nothing else.
+        let instead = "write a ServiceEntry with \"resolution: DNS\", or a Service of type ExternalName";
+        kind.warn("host names are no endpoints of a Service: no effect", instead);
         return None;
     }
     let mut addresses = Vec::new();

@@ -54,6 +54,9 @@ pub struct MeshConfig {
     pub dns_refresh_rate: Duration,
     /// `defaultConfig.drainDuration`: how long requests in flight may take after SIGTERM.
     pub drain_duration: Duration,
+    /// `enableTracing`: how many of a million traces begun here are sampled (`defaultConfig.tracing.sampling`, there in
+    /// percent); `None`: off.
+    pub tracing: Option<u32>,
 }
 
 /// `accessLogEncoding`.
@@ -128,6 +131,7 @@ impl Default for MeshConfig {
             default_destination_rule_export_to: vec![Scope::Everyone],
             dns_refresh_rate: Duration::from_secs(60),
             drain_duration: Duration::from_secs(45),
+            tracing: None,
         }
     }
 }
@@ -171,7 +175,7 @@ const MESH_CONFIG: Message = Message {
         not_yet("disableEnvoyListenerLog"),
         not_yet("enableEnvoyAccessLogService"),
         not_yet("enablePrometheusMerge"),
-        not_yet("enableTracing"),
+        enforced("enableTracing"),
         not_yet("extensionProviders"),
         not_yet("hboneIdleTimeout"),
         not_yet("inboundTrafficPolicy"),
@@ -208,7 +212,7 @@ const PROXY_CONFIG: Message = Message {
         not_yet("proxyMetadata"),
         not_yet("gatewayTopology"),
         not_yet("proxyHeaders"),
-        not_yet("tracing"),
+        enforced("tracing"),
         not_yet("tracingServiceName"),
         not_yet("availabilityZone"),
         not_yet("binaryPath"),
@@ -241,12 +245,32 @@ const PROXY_CONFIG: Message = Message {
     ],
 };
 
+const TRACING: Message = Message {
+    name: "Tracing",
+    fields: &[
+        enforced("sampling"),
+        not_yet("customTags"),
+        not_yet("datadog"),
+        not_yet("disableContextPropagation"),
+        not_yet("enableIstioTags"),
+        not_yet("lightstep"),
+        not_yet("maxPathTagLength"),
+        not_yet("openCensusAgent"),
+        not_yet("stackdriver"),
+        not_yet("tlsSettings"),
+        not_yet("zipkin"),
+    ],
+};
+
+/// How many of a million traces are sampled where `sampling` is not written: Istio's one percent.
+const SAMPLING: u32 = 10_000;
+
 const DEFAULT_TRAFFIC_POLICY: Message =
     Message { name: "DefaultTrafficPolicy", fields: &[enforced("connectionPool"), enforced("outlierDetection")] };
 
 /// The tables of this file.
 pub(in crate::istio) const MESSAGES: &[&Message] =
-    &[&MESH_CONFIG, &OUTBOUND_TRAFFIC_POLICY, &PATH_NORMALIZATION, &DEFAULT_TRAFFIC_POLICY, &PROXY_CONFIG];
+    &[&MESH_CONFIG, &OUTBOUND_TRAFFIC_POLICY, &PATH_NORMALIZATION, &DEFAULT_TRAFFIC_POLICY, &PROXY_CONFIG, &TRACING];
 
 /// Reads it; `concurrency` of its `defaultConfig` goes to `concurrency`.
 pub(super) fn read(item: &Item<'_>, concurrency: &mut Option<Cpus>) -> Option<MeshConfig> {
@@ -258,8 +282,14 @@ pub(super) fn read(item: &Item<'_>, concurrency: &mut Option<Cpus>) -> Option<Me
     };
     let export = |name: &str, default| object.get(name).and_then(|item| export::read_default(&item)).unwrap_or(default);
     let nonempty = |name: &str| Some(object.text(name)).filter(|text| !text.is_empty());
+    let mut sampling = SAMPLING;
     let drain_duration = object.get("defaultConfig").and_then(|item| {
         let config = item.object(&PROXY_CONFIG)?;
+        let percent =
+            config.get("tracing").and_then(|item| item.object(&TRACING)?.get("sampling")?.decimal(0.0, 100.0));
+        if let Some(percent) = percent {
+            sampling = (percent * 10_000.0) as u32;
+        }
         *concurrency =
             config.get("concurrency").and_then(|item| item.whole(0, MAX_CPUS)).map(|workers| match workers {
                 0 => Cpus::All,
@@ -311,6 +341,7 @@ pub(super) fn read(item: &Item<'_>, concurrency: &mut Option<Cpus>) -> Option<Me
             .and_then(|item| item.duration())
             .unwrap_or(default.dns_refresh_rate),
         drain_duration: drain_duration.unwrap_or(default.drain_duration),
+        tracing: object.get("enableTracing").and_then(|item| item.bool()).filter(|on| *on).map(|_| sampling),
     })
 }
 

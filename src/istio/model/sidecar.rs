@@ -11,6 +11,7 @@ use super::proxy::OutboundTrafficPolicy;
 use super::scalar::{Protocol, host};
 use super::server_tls;
 use super::service_entry::SELECTOR;
+use super::virtual_service::{Destination, destination};
 use super::{Labels, Meta};
 use crate::istio::reader::{Item, Message, Object, did_you_mean, enforced, ignored, not_yet, removed};
 
@@ -29,6 +30,8 @@ pub struct Sidecar {
     pub inbound_connection_pool: Option<ConnectionPool>,
     /// `outboundTrafficPolicy`: in place of the mesh's.
     pub outbound_traffic_policy: Option<OutboundTrafficPolicy>,
+    /// `outboundTrafficPolicy.egressProxy`: where undeclared hosts are sent, with ALLOW_ANY.
+    pub egress_proxy: Option<Destination>,
 }
 
 /// `IstioEgressListener`.
@@ -154,7 +157,7 @@ const SIDECAR_PORT: Message = Message {
 };
 
 const OUTBOUND_TRAFFIC_POLICY: Message =
-    Message { name: "OutboundTrafficPolicy", fields: &[enforced("mode"), not_yet("egressProxy")] };
+    Message { name: "OutboundTrafficPolicy", fields: &[enforced("mode"), enforced("egressProxy")] };
 
 /// The tables of this kind.
 pub(in crate::istio) const MESSAGES: &[&Message] =
@@ -173,12 +176,14 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<Sidecar> {
         }
         Some(labels)
     });
+    let policy = object.get("outboundTrafficPolicy").and_then(|item| item.object(&OUTBOUND_TRAFFIC_POLICY));
     let inbound_connection_pool = object.get("inboundConnectionPool").and_then(|item| read_connection_pool(&item));
     Some(Sidecar {
         egress: object.get("egress").and_then(|list| egress(&list, &meta.namespace)),
         ingress: ingress(&object),
         inbound_connection_pool,
-        outbound_traffic_policy: object.get("outboundTrafficPolicy").and_then(|item| outbound_traffic_policy(&item)),
+        outbound_traffic_policy: policy.as_ref().and_then(outbound_traffic_policy),
+        egress_proxy: policy.as_ref().and_then(|item| egress_proxy(item, &meta.namespace)),
         meta,
         workload_selector,
     })
@@ -396,10 +401,9 @@ fn protocol(port: &Object<'_>) -> (Option<Protocol>, bool) {
     (protocol.filter(|protocol| *protocol != Protocol::Auto), text.eq_ignore_ascii_case("HTTP_PROXY"))
 }
 
-fn outbound_traffic_policy(item: &Item<'_>) -> Option<OutboundTrafficPolicy> {
-    let object = item.object(&OUTBOUND_TRAFFIC_POLICY)?;
+fn outbound_traffic_policy(object: &Object<'_>) -> Option<OutboundTrafficPolicy> {
     let Some(mode) = object.get("mode") else {
-        item.warn("without a mode is REGISTRY_ONLY, unlike no policy at all", "write the \"mode\"");
+        object.item.warn("without a mode is REGISTRY_ONLY, unlike no policy at all", "write the \"mode\"");
         return Some(OutboundTrafficPolicy::RegistryOnly);
     };
     if mode.string() == Some("ALLOW_ANY_DYNAMIC_DNS") {
@@ -410,4 +414,17 @@ fn outbound_traffic_policy(item: &Item<'_>) -> Option<OutboundTrafficPolicy> {
         "ALLOW_ANY" => OutboundTrafficPolicy::AllowAny,
         _ => OutboundTrafficPolicy::RegistryOnly,
     })
+}
+
+fn egress_proxy(policy: &Object<'_>, namespace: &str) -> Option<Destination> {
+    let item = policy.get("egressProxy")?;
+    let allows_any = policy.get("mode").is_some_and(|mode| mode.is_text() && mode.string() == Some("ALLOW_ANY"));
+    if !allows_any {
+        item.error("needs mode ALLOW_ANY", "with REGISTRY_ONLY nothing undeclared is sent anywhere");
+    }
+    let to = destination(&item, namespace)?;
+    if to.port.is_none() {
+        item.error("needs a port", "write \"port: {number: 3128}\"");
+    }
+    Some(to).filter(|to| allows_any && to.port.is_some())
 }

@@ -247,7 +247,8 @@ spec:
     h2UpgradePolicy: DO_NOT_UPGRADE
     defaultHttpRetryPolicy: {attempts: 0}
     defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: 9}}, outlierDetection: {}}
-    defaultConfig: {drainDuration: 3s, concurrency: 4}
+    enableTracing: true
+    defaultConfig: {drainDuration: 3s, concurrency: 4, tracing: {sampling: 12.5}}
 ",
     )
     .proxy;
@@ -308,6 +309,7 @@ spec:
             dns_refresh_rate: Duration::from_secs(5),
             protocol_detection_timeout: Some(Duration::from_millis(300)),
             drain_duration: Duration::from_secs(3),
+            tracing: Some(125_000),
             access_log_encoding: AccessLogEncoding::Json,
             path_normalization: PathNormalization::DecodeAndMergeSlashes,
             locality_lb: LocalityLb { enabled: Some(false), ..LocalityLb::default() },

@@ -79,23 +79,55 @@ pub struct Services {
     sorted: Vec<Service>,
     /// Places in `sorted`: every rule asks for its destination.
     places: HashMap<Box<str>, usize>,
+    /// What is only another name for a service, by that name.
+    aliases: BTreeMap<String, Alias>,
+}
+
+/// A Service of type ExternalName whose name is that of another service.
+#[derive(Debug, Clone)]
+pub struct Alias {
+    /// Host name of the service: one that is no alias.
+    pub of: String,
+    /// Its only port, if it has one: where requests go whose rule says nothing else.
+    pub port: Option<u16>,
+    /// In which namespaces it is visible.
+    pub export_to: ExportTo,
 }
 
 impl Services {
-    fn new(services: BTreeMap<String, Service>) -> Self {
+    fn new(services: BTreeMap<String, Service>, aliases: BTreeMap<String, Alias>) -> Self {
         let sorted: Vec<_> = services.into_values().collect();
         let place = |(place, service): (usize, &Service)| (service.hostname.as_str().into(), place);
-        Self { places: sorted.iter().enumerate().map(place).collect(), sorted }
+        Self { places: sorted.iter().enumerate().map(place).collect(), sorted, aliases }
     }
 
     fn exactly(&self, hostname: &str) -> Option<&Service> {
         self.places.get(hostname).and_then(|place| self.sorted.get(*place))
     }
 
-    /// The service with this lower-case full host name: exactly, else the longest wildcard (`*.suffix`) over it.
+    /// What this host name is another name for.
+    #[must_use]
+    pub fn alias(&self, hostname: &str) -> Option<&Alias> {
+        self.aliases.get(hostname)
+    }
+
+    /// The other names of a service that a proxy of `namespace` sees.
+    pub fn aliases_of<'a>(&'a self, service: &'a Service, namespace: &'a str) -> impl Iterator<Item = &'a str> {
+        let own = self.aliases.iter().filter(|(_, alias)| alias.of == service.hostname);
+        own.filter(|(_, alias)| alias.export_to.reaches(namespace)).map(|(name, _)| name.as_str())
+    }
+
+    /// The service with this lower-case full host name, or that it is another name for; no wildcard over it.
+    #[must_use]
+    pub fn named(&self, hostname: &str) -> Option<&Service> {
+        self.exactly(self.alias(hostname).map_or(hostname, |alias| alias.of.as_str()))
+    }
+
+    /// The service with this lower-case full host name: exactly or as an alias, else the longest wildcard (`*.suffix`)
+    /// over it.
     #[must_use]
     pub fn get(&self, hostname: &str) -> Option<&Service> {
-        if let Some(service) = self.exactly(hostname) {
+        if let Some(service) = self.named(hostname) {
             return Some(service);
         }
         // Every wildcard that covers the name is `*` plus a suffix of it; the first hit is the longest.

@@ -5,15 +5,17 @@ use std::net::IpAddr;
 
 use foldhash::{HashMap, HashMapExt};
 
-use super::{Service, ServicePort, Services, Workload, WorkloadPorts};
+use super::{Alias, Service, ServicePort, Services, Workload, WorkloadPorts};
 use crate::istio::model::export::{self, ExportTo};
-use crate::istio::model::kube::{KubeService, Pod, Slice, SliceAddress, TargetPort};
+use crate::istio::model::kube::{KubePort, KubeService, Pod, Slice, SliceAddress, TargetPort};
 use crate::istio::model::proxy::MeshConfig;
 use crate::istio::model::scalar::host;
 use crate::istio::model::service_entry::{Resolution, ServiceEntry};
 use crate::istio::model::workload_entry::{Address, WorkloadEntry, WorkloadSpec};
 use crate::istio::model::{Labels, Locality, Model, selects};
-use crate::istio::problem::Problem;
+use crate::istio::problem::{Problem, Source};
+
+mod aliases;
 
 /// Takes the services and endpoints out of the model.
 pub(super) fn build(model: &mut Model, mesh: &MeshConfig, problems: &mut Vec<Problem>) -> Services {
@@ -22,7 +24,10 @@ pub(super) fn build(model: &mut Model, mesh: &MeshConfig, problems: &mut Vec<Pro
     let slices = by_service(&model.endpoint_slices);
     let endpoints = by_service(&model.endpoints);
     let mut services = BTreeMap::new();
-    for service in std::mem::take(&mut model.kube_services) {
+    let (external, others): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut model.kube_services).into_iter().partition(|service| service.external_name.is_some());
+    let external = aliases::by_name(external);
+    for service in others {
         let key = (service.meta.namespace.as_str(), service.meta.name.as_str());
         // Kubernetes mirrors Endpoints into EndpointSlices; where both are written down, the slices are the whole.
         let listed = slices.get(&key).or_else(|| endpoints.get(&key)).map(Vec::as_slice).unwrap_or_default();
@@ -31,7 +36,8 @@ pub(super) fn build(model: &mut Model, mesh: &MeshConfig, problems: &mut Vec<Pro
     }
     for entry in std::mem::take(&mut model.service_entries) {
         for (index, hostname) in entry.hosts.iter().enumerate() {
-            if let Some(other) = services.get(hostname) {
+            let other = services.get(hostname).map(|other| &other.source);
+            if let Some(other) = other.or(external.get(hostname).map(|other| &other.meta.source)) {
                 let what = format!("host \"{hostname}\" is already declared by {}", place(other));
                 let instead = "its ports and endpoints there are used, these are not";
                 problems.push(entry.meta.source.warning(&format!("spec.hosts[{index}]"), what, instead));
@@ -40,14 +46,15 @@ pub(super) fn build(model: &mut Model, mesh: &MeshConfig, problems: &mut Vec<Pro
             }
         }
     }
+    let aliases = aliases::resolve(&external, &mut services, mesh, problems);
     for service in services.values() {
         check_ports(service, problems);
     }
-    Services::new(services)
+    Services::new(services, aliases)
 }
 
-fn place(service: &Service) -> String {
-    format!("{} ({}:{})", service.source.resource, service.source.file, service.source.line)
+fn place(source: &Source) -> String {
+    format!("{} ({}:{})", source.resource, source.file, source.line)
 }
 
 /// A port that no workload serves is a slip in a named `targetPort`, mostly.
@@ -73,12 +80,6 @@ fn kube_service(
     mesh: &MeshConfig,
     problems: &mut Vec<Problem>,
 ) -> Service {
-    let port = |port: &crate::istio::model::kube::KubePort| ServicePort {
-        number: port.number,
-        name: port.name.clone(),
-        protocol: port.protocol,
-        target: port.target.clone(),
-    };
     let mut workloads: Vec<Workload> = Vec::new();
     let mut known: HashMap<IpAddr, usize> = HashMap::new();
     for slice in slices {
@@ -109,7 +110,7 @@ fn kube_service(
     Service {
         hostname: host::service_name(&service.meta.name, &service.meta.namespace),
         namespace: service.meta.namespace.clone(),
-        ports: service.ports.iter().map(port).collect(),
+        ports: service.ports.iter().map(service_port).collect(),
         resolution: Resolution::Static,
         workloads,
         addresses: service.addresses.clone(),
@@ -117,6 +118,10 @@ fn kube_service(
         subject_alt_names: Vec::new(),
         source: service.meta.source.clone(),
     }
+}
+
+fn service_port(port: &KubePort) -> ServicePort {
+    ServicePort { number: port.number, name: port.name.clone(), protocol: port.protocol, target: port.target.clone() }
 }
 
 fn entry_service(
@@ -184,9 +189,14 @@ fn usable<'a>(
             )),
             _ => None,
         };
-        match refused {
-            Some((what, instead)) => problems.push(entry.meta.source.error("spec.address", what, instead)),
-            None => usable.push(from_spec(&entry.spec)),
+        let Some((what, instead)) = refused else {
+            usable.push(from_spec(&entry.spec));
+            continue;
+        };
+        let problem = entry.meta.source.error("spec.address", what, instead);
+        // A ServiceEntry with several hosts selects once for each.
+        if !problems.contains(&problem) {
+            problems.push(problem);
         }
     }
     usable

@@ -5,7 +5,7 @@ use crate::istio::model::export::{self, ExportTo, Scope};
 use crate::istio::model::proxy::{OutboundTrafficPolicy, Proxy};
 use crate::istio::model::scalar::host;
 use crate::istio::model::sidecar::{Capture, Egress, ImportFrom, ListenerPort, Sidecar};
-use crate::istio::model::virtual_service::VirtualService;
+use crate::istio::model::virtual_service::{Destination, VirtualService};
 use crate::istio::model::{Labels, selects};
 use crate::istio::problem::Source;
 
@@ -124,6 +124,12 @@ impl World {
             Some(Hidden { listener, hostname, in_part: numbers().count() > ports.len(), ports, source, why })
         };
         self.services.iter().filter_map(hidden).collect()
+    }
+
+    /// `outboundTrafficPolicy.egressProxy`: where undeclared hosts are sent.
+    #[must_use]
+    pub fn egress_proxy(&self) -> Option<&Destination> {
+        self.sidecar.as_ref()?.egress_proxy.as_ref()
     }
 
     /// Whether a proxy of `namespace` sees this VirtualService.

@@ -301,6 +301,10 @@ block! {
         membership_total: Gauge,
         /// Endpoints that may be chosen.
         membership_healthy: Gauge,
+        /// Endpoints that say of themselves that they are degraded: to health checks, which Istio never makes.
+        membership_degraded: Gauge,
+        /// Endpoints that no health check has passed on yet.
+        membership_excluded: Gauge,
         /// Times that the endpoints were others than before.
         membership_change: Counter,
         /// Times that the endpoints' names were asked about.
@@ -309,7 +313,7 @@ block! {
         update_success: Counter,
         /// Failures of name servers to answer.
         update_failure: Counter,
-        /// Answers that there is no such name, where what was known before goes on.
+        /// Updates without endpoints that are passed over; as in Envoy, answers of name servers are none.
         update_empty: Counter,
         /// Answers that changed nothing.
         update_no_rebuild: Counter,

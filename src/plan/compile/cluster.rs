@@ -3,7 +3,7 @@
 use crate::base::id::ClusterId;
 use crate::istio::model::Labels;
 use crate::istio::model::virtual_service::Destination;
-use crate::istio::world::Service;
+use crate::istio::world::{Alias, Service};
 use crate::plan::{Cluster, Target};
 
 use super::Compiler;
@@ -14,14 +14,16 @@ impl<'w> Compiler<'w> {
     /// to it get 503, flag NC.
     pub(super) fn destination(&mut self, destination: &Destination, listener_port: Option<u16>) -> Target {
         // A wildcard service is a cluster of its own name only.
-        let service = self.world.services.get(&destination.host).filter(|found| found.hostname == destination.host);
-        let port = port(destination, service).unwrap_or_else(|| {
+        let service = self.world.services.named(&destination.host);
+        let alias = self.world.services.alias(&destination.host);
+        let port = port(destination, alias, service).unwrap_or_else(|| {
             self.depends_on_port = true;
             listener_port.unwrap_or_default()
         });
         let service = service.filter(|service| service.export_to.reaches(&self.settings.namespace));
         let subset = destination.subset.as_deref().unwrap_or_default();
-        let name = format!("outbound|{port}|{subset}|{}", destination.host);
+        let hostname = service.map_or(&destination.host, |service| &service.hostname);
+        let name = format!("outbound|{port}|{subset}|{hostname}");
         if let Some(target) = self.targets.get(&name) {
             return target.clone();
         }
@@ -55,9 +57,10 @@ impl<'w> Compiler<'w> {
     }
 }
 
-/// `destination.port`, else the only port of the service. `None`: the port of the listener.
-fn port(destination: &Destination, service: Option<&Service>) -> Option<u16> {
-    destination.port.or_else(|| match service?.ports.as_slice() {
+/// `destination.port`, else the only port of the service, or of its other name that is used. `None`: the port of the
+/// listener.
+fn port(destination: &Destination, alias: Option<&Alias>, service: Option<&Service>) -> Option<u16> {
+    destination.port.or(alias.and_then(|alias| alias.port)).or_else(|| match service?.ports.as_slice() {
         [only] => Some(only.number),
         _ => None,
     })

@@ -95,7 +95,7 @@ impl<'w> Compiler<'w> {
     /// What requests to a destination are hashed by. Istio looks at the destination as it is written: an entry of
     /// `portLevelSettings` counts only for one that names its port (`hashForHTTPDestination`).
     pub(super) fn hash_key(&self, destination: &Destination) -> Option<Key> {
-        let service = self.world.services.get(&destination.host).filter(|found| found.hostname == destination.host)?;
+        let service = self.world.services.named(&destination.host)?;
         let rules = self.rules.of(service, self.settings);
         let of_rule = traffic_policy(&rules);
         let of_subset = destination.subset.as_deref().and_then(|name| find_subset(&rules, name));

@@ -185,7 +185,8 @@ impl<'w> Compiler<'w> {
             let Some((routes, _)) = compiled.any.get(number).filter(|(routes, _)| !routes.is_empty()) else { continue };
             for host in &bound.service.hosts {
                 // The oldest VirtualService has a host for itself: sidecars do not merge.
-                hosts.entry(host).or_insert_with(|| virtual_host(host, routes.clone()));
+                let others = self.short_for(host);
+                hosts.entry(host).or_insert_with(|| virtual_host(host, others, routes.clone()));
             }
         }
         let mut hosts: Vec<_> = hosts.into_values().collect();
@@ -216,17 +217,33 @@ impl<'w> Compiler<'w> {
         Action::Forward(Forward::to(Destinations::only(Destination::plain(target))))
     }
 
+    /// The names that are short for the host of a VirtualService which is another name of a service. Those of the service
+    /// itself are in the table of each of its ports.
+    fn short_for(&self, host: &str) -> Vec<Box<str>> {
+        match self.world.services.alias(host) {
+            Some(_) => other_names(host, &self.settings.namespace),
+            None => Vec::new(),
+        }
+    }
+
     /// `outboundTrafficPolicy`.
     fn undeclared(&mut self) -> VirtualHost {
         let (name, action) = match self.world.outbound_traffic_policy() {
-            OutboundTrafficPolicy::AllowAny => ("allow_any", Action::Passthrough),
+            OutboundTrafficPolicy::AllowAny => match self.egress_proxy() {
+                // Whatever it answers is the answer: istiod gives this route no retries.
+                Some(outlet) => ("allow_any", Action::Forward(Forward::to(outlet.destinations))),
+                None => ("allow_any", Action::Passthrough),
+            },
             OutboundTrafficPolicy::AllowAnyDynamicDns => ("allow_any_dynamic_dns", self.by_host()),
             OutboundTrafficPolicy::RegistryOnly => {
                 ("block_all", Action::Direct(DirectResponse { status: 502, body: Bytes::new() }))
             }
         };
-        let source = &self.world.proxy.source;
-        let path = "spec.meshConfig.outboundTrafficPolicy";
+        let of_sidecar = self.world.sidecar.as_ref().filter(|sidecar| sidecar.outbound_traffic_policy.is_some());
+        let (source, path) = match of_sidecar {
+            Some(sidecar) => (&sidecar.meta.source, "spec.outboundTrafficPolicy"),
+            None => (&self.world.proxy.source, "spec.meshConfig.outboundTrafficPolicy"),
+        };
         let origin = Origin {
             file: source.file.clone(),
             line: source.line_of(path),
@@ -267,6 +284,9 @@ impl<'w> Compiler<'w> {
             let name = bracketed(&service.hostname);
             taken.insert(name.as_str().into());
             let mut others = other_names(&name, &self.settings.namespace);
+            for alias in self.world.services.aliases_of(service, &self.settings.namespace) {
+                others.extend(names_of(alias, &self.settings.namespace));
+            }
             others.extend(service.addresses.iter().map(|address| bracketed(&address.to_string()).into()));
             short.push((hosts.len(), others));
             hosts.push((name, vec![], routes));
@@ -278,7 +298,7 @@ impl<'w> Compiler<'w> {
             let routes = self.routes_on(port, *number, mesh, compiled);
             for host in bound.service.hosts.iter().filter(|_| !routes.is_empty()) {
                 if taken.insert(host.as_str().into()) {
-                    hosts.push((host.clone(), vec![], routes.clone()));
+                    hosts.push((host.clone(), self.short_for(host), routes.clone()));
                 }
             }
         }
@@ -351,9 +371,14 @@ pub(super) fn built_in(name: &str, origin: Origin, action: Action) -> Route {
     }
 }
 
-fn virtual_host(host: &str, routes: Vec<Route>) -> VirtualHost {
+fn virtual_host(host: &str, others: Vec<Box<str>>, routes: Vec<Route>) -> VirtualHost {
     let name = bracketed(host);
-    VirtualHost::new(&name, [name.as_str().into()], routes)
+    VirtualHost::new(&name, [name.as_str().into()].into_iter().chain(others), routes)
+}
+
+/// All names of a service of Kubernetes.
+pub(super) fn names_of(hostname: &str, namespace: &str) -> impl Iterator<Item = Box<str>> {
+    [hostname.into()].into_iter().chain(other_names(hostname, namespace))
 }
 
 /// The names beside its full one by which a proxy of `namespace` may call a service (istiod's

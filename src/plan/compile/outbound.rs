@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use crate::istio::model::scalar::Protocol;
 use crate::istio::model::virtual_service::Destination as Named;
 use crate::istio::world::{Service, ServicePort};
-use crate::plan::{Conditions, Declared, Destination, Destinations, Outbound, Outlet, Speaks, Target};
+use crate::plan::{Conditions, Declared, Outbound, Outlet, Speaks, Target};
 use crate::policy::hashing::key::Key;
 
 use super::Compiler;
 use super::host::bracketed;
-use super::mesh::other_names;
+use super::mesh::names_of;
 
 impl Compiler<'_> {
     /// `outboundTrafficPolicy`, `spec.mesh.allowLocal`, and where connections go that are no HTTP, of a listener at
@@ -22,7 +22,17 @@ impl Compiler<'_> {
     ) -> Outbound {
         let declared = self.declared(sees);
         let [allow_any, allow_local] = self.permissions(bind);
-        Outbound::new(allow_any, allow_local, self.world.proxy.mesh_config.protocol_detection_timeout, declared)
+        let detection = self.world.proxy.mesh_config.protocol_detection_timeout;
+        let egress_proxy = self.egress_proxy();
+        Outbound::new(allow_any, allow_local, detection, declared).by_way_of(egress_proxy)
+    }
+
+    /// `outboundTrafficPolicy.egressProxy`, as an outlet.
+    pub(super) fn egress_proxy(&mut self) -> Option<Outlet> {
+        let named = self.world.egress_proxy()?;
+        let (port, subset) = (named.port.unwrap_or_default(), named.subset.as_deref().unwrap_or_default());
+        let name = format!("outbound|{port}|{subset}|{}", named.host);
+        Some(Outlet::plain(&name, self.destination(named, named.port), Speaks::Tcp))
     }
 
     /// Whether undeclared hosts may be connected to, and whether they may be this host.
@@ -45,8 +55,8 @@ impl Compiler<'_> {
             }
             let name = bracketed(&service.hostname);
             let addresses = service.addresses.iter().map(|address| bracketed(&address.to_string()).into());
-            let names: Vec<Box<str>> =
-                [name.as_str().into()].into_iter().chain(other_names(&name, &own)).chain(addresses).collect();
+            let aliases = world.services.aliases_of(service, &own).flat_map(|alias| names_of(alias, &own));
+            let names: Vec<Box<str>> = names_of(&name, &own).chain(addresses).chain(aliases).collect();
             for (port, protocol) in seen.into_iter().filter(|(_, protocol)| *protocol != Protocol::Udp) {
                 let speaks = speaks(protocol);
                 let name = format!("outbound|{}||{}", port.number, service.hostname);
@@ -58,13 +68,8 @@ impl Compiler<'_> {
                         Speaks::Http => Target::Missing(name.as_str().into()),
                         _ => self.destination(&named, Some(port.number)),
                     };
-                    let outlet = Outlet {
-                        name: name.into(),
-                        destinations: Destinations::only(Destination::plain(target)),
-                        speaks,
-                        by_source: self.hash_key(&named) == Some(Key::SourceIp),
-                        origin: None,
-                    };
+                    let by_source = self.hash_key(&named) == Some(Key::SourceIp);
+                    let outlet = Outlet { by_source, ..Outlet::plain(&name, target, speaks) };
                     ways.push((Conditions::default(), outlet));
                 }
                 let (names, addresses) = (names.clone(), service.addresses.clone());

@@ -51,7 +51,8 @@ impl<'w> Compiler<'w> {
         self.unreachable(egress, port, &declared);
         let [allow_any, allow_local] = self.permissions(bind);
         let detection = self.world.proxy.mesh_config.protocol_detection_timeout;
-        let outbound = Outbound::bound(allow_any, allow_local, detection, declared);
+        let egress_proxy = self.egress_proxy();
+        let outbound = Outbound::bound(allow_any, allow_local, detection, declared).by_way_of(egress_proxy);
         outward(ListenerKind::Egress(port.number), bind, vec![table], outbound)
     }
 
@@ -128,13 +129,7 @@ impl<'w> Compiler<'w> {
             // The workload's to open.
             Speaks::Tls | Speaks::Tcp => Speaks::Tcp,
         };
-        let outlet = Outlet {
-            name: cluster_name(port).into(),
-            destinations: Destinations::only(Destination::plain(target)),
-            speaks,
-            by_source: false,
-            origin: None,
-        };
+        let outlet = Outlet::plain(&cluster_name(port), target, speaks);
         let ways = vec![(Conditions::default(), outlet)];
         let declared = Declared { port, names: Vec::new(), addresses: Vec::new(), speaks, ways };
         let detection = self.world.proxy.mesh_config.protocol_detection_timeout;

@@ -1,7 +1,7 @@
 //! Host names behind a cluster that change, fail, vanish and come back: members, answers and statistics before, then and
 //! after, at Envoy and at ringway. Every name is behind two clusters, one of each resolution.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::{Ipv6Addr, SocketAddr};
 
@@ -311,4 +311,163 @@ fn connections_outlive_the_address() {
         assert_eq!(busy.response_to("POST").header("x-origin"), Some("127.0.0.2"), "{}", proxy.name());
         place("127.0.0.2");
     });
+}
+
+/// `endpoints` that are names: each of the addresses of a name has its weight, and a subset has those with its labels.
+#[test]
+fn weights_and_subsets_of_names() {
+    const YAML: &str = r"
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: names}
+spec:
+  hosts: [names.example.com]
+  resolution: DNS
+  ports: [{number: 80, name: http, protocol: HTTP, targetPort: @0}]
+  endpoints:
+  - {address: one.example.net, weight: 3, labels: {version: v1}}
+  - {address: two.example.net, labels: {version: v2}}
+  - {address: 127.0.0.5, weight: 2, labels: {version: v2}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: names}
+spec:
+  host: names.example.com
+  trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}
+  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: names}
+spec:
+  hosts: [names.example.com]
+  http:
+  - match: [{uri: {prefix: /v1}}]
+    route: [{destination: {host: names.example.com, subset: v1}}]
+  - match: [{uri: {prefix: /v2}}]
+    route: [{destination: {host: names.example.com, subset: v2}}]
+  - route: [{destination: {host: names.example.com}}]
+";
+    let server = NameServer::start();
+    server.at("one.example.net", &["127.0.0.2", "127.0.0.3"]);
+    server.at("two.example.net", &["127.0.0.4"]);
+    let world = World::mesh(YAML, 1, Outbound::RegistryOnly).asking(server.address, Family::V4Only);
+    at_each_before(world, vec![everywhere(ports::free())], |proxy| {
+        let mut client = Client::connect(proxy.address());
+        for (path, weights) in [("/", [3, 3, 1, 2]), ("/v1", [3, 3, 0, 0]), ("/v2", [0, 0, 1, 2])] {
+            let rounds = 10;
+            let mut counts = [0; 4];
+            for _ in 0..rounds * weights.iter().sum::<usize>() {
+                let response = client.ask(format!("GET {path} HTTP/1.1\r\nHost: names.example.com\r\n\r\n"));
+                let origin = response.header("x-origin").and_then(|origin| origin.strip_prefix("127.0.0."));
+                counts[origin.and_then(|last| last.parse::<usize>().ok()).expect("an origin") - 2] += 1;
+            }
+            assert_eq!(counts, weights.map(|weight| weight * rounds), "{path} at {}", proxy.name());
+        }
+    });
+}
+
+/// Who is ejected stays so while the others change, and is as good as new when it has gone and come back.
+#[test]
+fn ejections_and_updates() {
+    const YAML: &str = r"
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: ejecting}
+spec:
+  hosts: [ejecting.example.com]
+  resolution: DNS
+  ports: [{number: 80, name: http, protocol: HTTP, targetPort: @0}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: ejecting}
+spec:
+  host: ejecting.example.com
+  trafficPolicy:
+    loadBalancer: {simple: ROUND_ROBIN}
+    outlierDetection: {consecutive5xxErrors: 1, maxEjectionPercent: 100, interval: 60s, baseEjectionTime: 600s}
+";
+    let server = NameServer::start();
+    let port = ports::free();
+    // The one at 127.0.0.2 is bad.
+    let origin = Origin::start_at(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), |peer| {
+        while peer.request()?.is_some() {
+            let own = peer.stream()?.local_addr()?.ip().to_canonical().to_string();
+            let status = if own == "127.0.0.2" { 500 } else { 200 };
+            peer.send(format!("HTTP/1.1 {status} Said\r\nx-origin: {own}\r\ncontent-length: 0\r\n\r\n"))?;
+        }
+        Ok(())
+    });
+    server.at(EJECTING, &["127.0.0.2", "127.0.0.3"]);
+    let world = World::mesh(YAML, 1, Outbound::RegistryOnly).asking(server.address, Family::V4Only);
+    let mut oracle = None;
+    at_each_before(world, vec![origin], |proxy| {
+        let mut watch = Ejecting { proxy, client: Client::connect(proxy.address()), seen: Vec::new() };
+        watch.note("at the start");
+        watch.until_the_bad_one_is_ejected();
+        watch.note("ejected");
+        for (phase, addresses) in [
+            ("one more", &["127.0.0.2", "127.0.0.3", "127.0.0.4"][..]),
+            ("gone", &["127.0.0.3"]),
+            ("back", &["127.0.0.2", "127.0.0.3"]),
+        ] {
+            server.at(EJECTING, addresses);
+            watch.until(&format!("membership_total: {}\n", addresses.len()));
+            watch.note(phase);
+            if phase != "back" {
+                let who: BTreeSet<_> = (0..6).map(|_| watch.ask()).collect();
+                watch.seen.push(format!("{phase}: {who:?}"));
+            }
+        }
+        watch.until_the_bad_one_is_ejected();
+        let expected = oracle.get_or_insert_with(|| watch.seen.clone());
+        assert_eq!(*expected, watch.seen, "at Envoy and at {}", proxy.name());
+    });
+}
+
+const EJECTING: &str = "ejecting.example.com";
+
+/// What is looked at of one proxy whose endpoint at 127.0.0.2 is bad.
+struct Ejecting<'w> {
+    proxy: &'w dyn Proxy,
+    client: Client,
+    seen: Vec<String>,
+}
+
+impl Ejecting<'_> {
+    fn admin(&self, path: &str) -> String {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        once(self.proxy.admin(), request).text()
+    }
+
+    /// Who answers a request.
+    fn ask(&mut self) -> String {
+        let response = self.client.ask(format!("GET /x HTTP/1.1\r\nHost: {EJECTING}\r\n\r\n"));
+        response.header("x-origin").unwrap_or("nobody").to_owned()
+    }
+
+    /// Waits for this line among the statistics of the cluster.
+    fn until(&self, line: &str) {
+        let line = format!("cluster.outbound|80||{EJECTING}.{line}");
+        eventually(&format!("{line} at {}", self.proxy.name()), || self.admin("/stats").contains(&line).then_some(()));
+    }
+
+    fn until_the_bad_one_is_ejected(&mut self) {
+        let bad = "an answer of the bad one";
+        eventually(bad, || (self.ask() == "127.0.0.2").then_some(()));
+        self.until("outlier_detection.ejections_active: 1\n");
+    }
+
+    fn note(&mut self, phase: &str) {
+        let stats = self.admin("/stats");
+        let prefix = format!("cluster.outbound|80||{EJECTING}.");
+        let lines = stats.lines().filter_map(|line| line.strip_prefix(&prefix));
+        let wanted =
+            ["membership_", "outlier_detection.ejections_active:", "outlier_detection.ejections_enforced_total:"];
+        let lines = lines.filter(|line| wanted.iter().any(|start| line.starts_with(start)));
+        self.seen.push(format!("{phase}: {:?}", lines.collect::<Vec<_>>()));
+        self.seen.push(format!("{phase}: {}", members(&self.admin("/clusters"), EJECTING)));
+    }
 }

@@ -40,15 +40,7 @@ impl World {
         for service in self.of("Service") {
             let host = qualified(text(&service["metadata"], "name"));
             for port in array(&service["spec"], "ports") {
-                let mut subsets = vec![(String::new(), Value::Null)];
-                for spec in self.rules_of(&host) {
-                    only(spec, &["host", "subsets", "trafficPolicy"]);
-                    for subset in array(spec, "subsets") {
-                        only(subset, &["name", "labels", "trafficPolicy"]);
-                        subsets.push((text(subset, "name").to_owned(), subset["labels"].clone()));
-                    }
-                }
-                for (subset, labels) in subsets {
+                for (subset, labels) in self.subsets(&host) {
                     let name = format!("outbound|{}|{subset}|{host}", port["port"]);
                     let balancer = self.policy(&host, &subset, "loadBalancer");
                     let mut made = cluster(&name, &self.endpoints(service, port, &labels), &balancer);
@@ -59,6 +51,19 @@ impl World {
             }
         }
         clusters
+    }
+
+    /// The whole of a host, and its subsets: their names and labels.
+    pub(super) fn subsets(&self, host: &str) -> Vec<(String, Value)> {
+        let mut subsets = vec![(String::new(), Value::Null)];
+        for spec in self.rules_of(host) {
+            only(spec, &["host", "subsets", "trafficPolicy"]);
+            for subset in array(spec, "subsets") {
+                only(subset, &["name", "labels", "trafficPolicy"]);
+                subsets.push((text(subset, "name").to_owned(), subset["labels"].clone()));
+            }
+        }
+        subsets
     }
 
     /// A block of the `trafficPolicy` in force for a subset: its own, else the rule's.

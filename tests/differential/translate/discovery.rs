@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::cluster::cluster;
-use super::{Family, World, array, kind, only, resilience, socket_address, text};
+use super::{Family, Outbound, World, array, kind, only, resilience, socket_address, text, within};
+
+/// The cluster of hosts that nobody declared, and its cache.
+pub(super) const UNDECLARED: &str = "AllowAnyDynamicDNSCluster";
 
 impl World {
     /// Every host of every ServiceEntry.
@@ -14,7 +17,7 @@ impl World {
         })
     }
 
-    /// `outbound|port||host` for each port of each host.
+    /// `outbound|port|subset|host` for each port and subset of each host.
     pub(super) fn discovered(&self) -> Vec<Value> {
         let mut clusters = Vec::new();
         for (host, entry) in self.hosts_of_entries() {
@@ -22,12 +25,15 @@ impl World {
             only(spec, &["hosts", "ports", "resolution", "endpoints"]);
             for port in array(spec, "ports") {
                 only(port, &["number", "name", "protocol", "targetPort"]);
-                let name = format!("outbound|{}||{host}", port["number"]);
-                let mut made = cluster(&name, &endpoints(spec, host, port), &self.policy(host, "", "loadBalancer"));
-                resilience::ejection(&self.policy(host, "", "outlierDetection"), &mut made);
-                resilience::limits(&self.policy(host, "", "connectionPool"), &mut made);
-                self.resolve(host, text(spec, "resolution"), &mut made);
-                clusters.push(made);
+                for (subset, labels) in self.subsets(host) {
+                    let name = format!("outbound|{}|{subset}|{host}", port["number"]);
+                    let endpoints = endpoints(spec, host, port, &labels);
+                    let mut made = cluster(&name, &endpoints, &self.policy(host, &subset, "loadBalancer"));
+                    resilience::ejection(&self.policy(host, &subset, "outlierDetection"), &mut made);
+                    resilience::limits(&self.policy(host, &subset, "connectionPool"), &mut made);
+                    self.resolve(host, text(spec, "resolution"), &mut made);
+                    clusters.push(made);
+                }
             }
         }
         clusters
@@ -40,16 +46,7 @@ impl World {
             "DNS" => json!("STRICT_DNS"),
             "DNS_ROUND_ROBIN" => json!("LOGICAL_DNS"),
             "DYNAMIC_DNS" => {
-                let fields = cluster.as_object_mut().expect("a cluster");
-                fields.retain(|field, _| field != "type" && field != "load_assignment");
-                cluster["lb_policy"] = json!("CLUSTER_PROVIDED");
-                cluster["cluster_type"] = json!({
-                    "name": "envoy.clusters.dynamic_forward_proxy",
-                    "typed_config": {
-                        "@type": kind("clusters.dynamic_forward_proxy.v3.ClusterConfig"),
-                        "dns_cache_config": self.cache(host),
-                    },
-                });
+                *cluster = self.forwarding(text(cluster, "name"), host);
                 return;
             }
             other => panic!("the translator to Envoy does not know resolution {other}; teach it first"),
@@ -59,6 +56,22 @@ impl World {
         cluster["dns_jitter"] = json!("0.1s");
         cluster["respect_dns_ttl"] = json!(true);
         cluster["typed_dns_resolver_config"] = self.resolver();
+    }
+
+    /// A cluster that goes wherever the request's own host is, and that shares its cache with a filter.
+    pub(super) fn forwarding(&self, name: &str, cache: &str) -> Value {
+        let mut made = cluster(name, &[], &Value::Null);
+        let fields = made.as_object_mut().expect("a cluster");
+        fields.retain(|field, _| field != "type" && field != "load_assignment");
+        made["lb_policy"] = json!("CLUSTER_PROVIDED");
+        made["cluster_type"] = json!({
+            "name": "envoy.clusters.dynamic_forward_proxy",
+            "typed_config": {
+                "@type": kind("clusters.dynamic_forward_proxy.v3.ClusterConfig"),
+                "dns_cache_config": self.cache(cache),
+            },
+        });
+        made
     }
 
     fn family(&self) -> Value {
@@ -89,9 +102,10 @@ impl World {
     }
 
     /// The filters that find the hosts of wildcards; istiod has each in the listener of its own port.
-    pub(super) fn forward_filters(&self) -> Vec<Value> {
+    pub(super) fn forward_filters(&self, outbound: Outbound) -> Vec<Value> {
         let entries = self.hosts_of_entries().filter(|(_, entry)| entry["spec"]["resolution"] == "DYNAMIC_DNS");
-        let filter = |(host, _): (&str, _)| {
+        let undeclared = (outbound == Outbound::AllowAnyDynamicDns).then_some(UNDECLARED);
+        let filter = |host: &str| {
             json!({
                 "name": "envoy.filters.http.dynamic_forward_proxy",
                 "typed_config": {
@@ -100,12 +114,12 @@ impl World {
                 },
             })
         };
-        entries.map(filter).collect()
+        entries.map(|(host, _)| host).chain(undeclared).map(filter).collect()
     }
 }
 
-/// `endpoints`, or the host itself.
-fn endpoints(spec: &Value, host: &str, port: &Value) -> Vec<Value> {
+/// Those of `endpoints` with these labels, or the host itself.
+fn endpoints(spec: &Value, host: &str, port: &Value, labels: &Value) -> Vec<Value> {
     let target = if port["targetPort"].is_null() { &port["number"] } else { &port["targetPort"] };
     let endpoint = |address: &str, port: &Value, weight: u64| {
         json!({
@@ -113,12 +127,13 @@ fn endpoints(spec: &Value, host: &str, port: &Value) -> Vec<Value> {
             "load_balancing_weight": weight,
         })
     };
-    let written = array(spec, "endpoints").iter().map(|written| {
-        only(written, &["address", "ports", "weight"]);
+    let chosen = array(spec, "endpoints").iter().filter(|written| within(labels, &written["labels"]));
+    let written = chosen.map(|written| {
+        only(written, &["address", "ports", "weight", "labels"]);
         let own = &written["ports"][text(port, "name")];
         let port = if own.is_null() { target } else { own };
         endpoint(text(written, "address"), port, written["weight"].as_u64().unwrap_or(1))
     });
     let written: Vec<Value> = written.collect();
-    if written.is_empty() { vec![endpoint(host, target, 1)] } else { written }
+    if array(spec, "endpoints").is_empty() { vec![endpoint(host, target, 1)] } else { written }
 }

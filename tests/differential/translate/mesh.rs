@@ -3,13 +3,17 @@
 
 use serde_json::{Value, json};
 
-use super::{Outbound, World, array, connection_manager, qualified, resilience, text};
+use super::{Outbound, World, array, connection_manager, discovery, qualified, resilience, text};
 
 /// What istiod configures for the listener.
 pub(super) fn manager(world: &World, outbound: Outbound, log: &str) -> Value {
     let mut manager = connection_manager(world, log);
     manager["stat_prefix"] = json!("outbound_127.0.0.1_15001");
     manager["use_remote_address"] = json!(false);
+    // The router is the last filter.
+    let filters = manager["http_filters"].as_array_mut().expect("filters");
+    let router = filters.len() - 1;
+    filters.splice(router..router, world.forward_filters(outbound));
     let mut hosts = virtual_hosts(world);
     hosts.push(catch_all(outbound));
     manager["route_config"] = json!({
@@ -29,6 +33,10 @@ fn catch_all(outbound: Outbound) -> Value {
         // for a host that nobody knows.
         Outbound::AllowAny => json!({
             "name": "allow_any", "match": {"prefix": "/"}, "route": {"cluster": "PassthroughCluster", "timeout": "0s"},
+        }),
+        Outbound::AllowAnyDynamicDns => json!({
+            "name": "allow_any_dynamic_dns", "match": {"prefix": "/"},
+            "route": {"cluster": discovery::UNDECLARED, "timeout": "0s"},
         }),
         Outbound::RegistryOnly => {
             json!({"name": "block_all", "match": {"prefix": "/"}, "direct_response": {"status": 502}})

@@ -40,6 +40,7 @@ pub(crate) enum Side {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outbound {
     AllowAny,
+    AllowAnyDynamicDns,
     RegistryOnly,
 }
 
@@ -165,6 +166,10 @@ pub(crate) fn bootstrap(yaml: &str, mesh_config: &[(&str, &str)], side: Side, pl
         Side::Gateway => ("0.0.0.0_8080", gateway_manager(&world, place.log)),
         Side::Mesh(outbound) => ("127.0.0.1_15001", mesh::manager(&world, outbound, place.log)),
     };
+    let mut clusters = world.clusters();
+    if side == Side::Mesh(Outbound::AllowAnyDynamicDns) {
+        clusters.push(world.forwarding(discovery::UNDECLARED, discovery::UNDECLARED));
+    }
     json!({
         "admin": {"address": socket_address(place.admin)},
         "static_resources": {
@@ -175,7 +180,7 @@ pub(crate) fn bootstrap(yaml: &str, mesh_config: &[(&str, &str)], side: Side, pl
                     "name": "envoy.filters.network.http_connection_manager", "typed_config": manager,
                 }]}],
             }],
-            "clusters": world.clusters(),
+            "clusters": clusters,
         },
     })
 }
@@ -199,14 +204,11 @@ fn gateway_manager(world: &World, log: &str) -> Value {
 
 /// What istiod configures for every listener, with ringway's decisions: its own `server` name, HTTP/1.0.
 fn connection_manager(world: &World, log: &str) -> Value {
-    let mut filters = vec![
+    let filters = vec![
         json!({"name": "envoy.filters.http.fault", "typed_config": {"@type": kind("filters.http.fault.v3.HTTPFault")}}),
         json!({"name": "envoy.filters.http.cors", "typed_config": {"@type": kind("filters.http.cors.v3.Cors")}}),
-    ];
-    filters.extend(world.forward_filters());
-    filters.push(
         json!({"name": "envoy.filters.http.router", "typed_config": {"@type": kind("filters.http.router.v3.Router")}}),
-    );
+    ];
     let mut manager = json!({
         "@type": kind("filters.network.http_connection_manager.v3.HttpConnectionManager"),
         // istiod says AUTO; ringway does not speak HTTP/2 to clients, and its preface is then one more bad request.

@@ -424,7 +424,8 @@ fn route_destination(item: &Item<'_>, namespace: &str) -> Option<RouteDestinatio
     Some(RouteDestination { destination: destination?, weight: weight?, headers })
 }
 
-fn destination(item: &Item<'_>, namespace: &str) -> Option<Destination> {
+/// A destination written in a resource of `namespace`.
+pub(in crate::istio) fn destination(item: &Item<'_>, namespace: &str) -> Option<Destination> {
     let object = item.object(&DESTINATION)?;
     let host = object.required("host").and_then(|item| destination_host(&item, namespace));
     let subset = object.get("subset").and_then(|item| {

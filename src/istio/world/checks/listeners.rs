@@ -5,10 +5,19 @@ use crate::istio::model::sidecar::Capture;
 use crate::istio::reader::not_enforced;
 
 impl Checks<'_> {
-    /// What waits for connections to be redirected.
+    /// An egress proxy that nobody knows, and what waits for connections to be redirected.
     pub(super) fn listeners(&mut self) {
         let world = self.world;
         let Some(sidecar) = &world.sidecar else { return };
+        if let Some(to) = &sidecar.egress_proxy
+            && world.services.get(&to.host).is_none()
+        {
+            let what =
+                format!("there is no service \"{}\": requests to undeclared hosts get 503 NC [IST0101]", to.host);
+            let instead = self.service_hint(&to.host);
+            let path = "spec.outboundTrafficPolicy.egressProxy.host";
+            self.problems.push(sidecar.meta.source.warning(path, what, instead));
+        }
         let redirected = world.proxy.mesh_listen.is_some();
         for (egress, ..) in world.egress_ports().filter(|(.., bound)| !bound) {
             let path = |field: &str| format!("spec.egress[{}].{field}", egress.index);

@@ -320,13 +320,14 @@ impl<'a> Checks<'a> {
         is: Use,
         service: &Service,
     ) {
-        let port = match (to.port, service.ports.as_slice()) {
+        let by_alias = self.world.services.alias(&to.host).and_then(|alias| alias.port);
+        let port = match (to.port.or(by_alias), service.ports.as_slice()) {
             (Some(number), _) => match service.port(number) {
                 Some(port) => port,
                 None => {
                     let lost = is.lost("requests get 503 NC");
                     let what = format!("{number} is not a port of {}: {lost} [IST0101]", service.hostname);
-                    let path = format!("{path}.port.number");
+                    let path = format!("{path}.{}", if to.port.is_some() { "port.number" } else { "host" });
                     return self.broken(from, &path, what, its_ports(service));
                 }
             },
@@ -434,6 +435,11 @@ impl<'a> Checks<'a> {
             let instead = self.service_hint(&rule.host);
             return self.problems.push(source.warning("spec.host", what, instead));
         };
+        if self.world.services.alias(&rule.host).is_some() {
+            let what = format!("\"{}\" is another name of {}: no effect", rule.host, service.hostname);
+            let instead = format!("write the rule for \"{}\"", service.hostname);
+            return self.problems.push(source.warning("spec.host", what, instead));
+        }
         let rules = self.rules.of(service);
         if rules.iter().any(|other| std::ptr::eq(*other, rule)) {
             return self.merged_rule(rule);

@@ -318,3 +318,24 @@ fn what_cannot_work_is_said() {
         "{said:#?}"
     );
 }
+
+#[test]
+fn an_egress_proxy_takes_what_nobody_declared() {
+    let policy = "outboundTrafficPolicy: {mode: ALLOW_ANY, egressProxy: {host: one.example.com, port: {number: 9080}}}, egress: \
+                  [{port: {number: 5432, protocol: TLS}, captureMode: NONE, hosts: ['*/*']}, {hosts: ['*/*']}]";
+    let plan = plan(&(SERVICES.to_owned() + &sidecar(policy) + &proxy(MESH)));
+    let (mesh, bound) = (ListenerKind::Mesh, ListenerKind::Egress(5432));
+    for kind in [mesh, bound] {
+        assert_eq!(to(&plan, kind, "nobody.example.com:1"), "allow_any outbound|9080||one.example.com");
+        let outbound = of(&plan, kind).1.outbound.as_ref().expect("a way out");
+        let outlet = outbound.egress_proxy.as_ref().expect("the proxy");
+        assert_eq!(&*outlet.name, "outbound|9080||one.example.com");
+        assert_eq!(outbound.stat_names().last(), Some("outbound|9080||one.example.com"));
+    }
+    assert_eq!(to(&plan, mesh, "two.example.com"), "default outbound|80||two.example.com");
+    let undeclared =
+        of(&plan, mesh).1.tables.last().expect("a table for every port").virtual_hosts.last().expect("a host");
+    let Action::Forward(forward) = &undeclared.routes()[0].action else { panic!("it is not passed through") };
+    assert!(forward.retry.is_none() && forward.timeout.is_none());
+    assert_eq!(&*undeclared.routes()[0].origin.resource, "Sidecar/default/s");
+}
