@@ -25,6 +25,7 @@ fn route(prefix: &str, mut conditions: Vec<Condition>) -> Route {
             file: "bench.yaml".into(),
             line: 1,
             resource: "".into(),
+            list: "http",
             rule: Some(0),
             block: None,
             root: None,
@@ -52,6 +53,8 @@ fn plan(virtual_hosts: Vec<VirtualHost>) -> Plan {
         gateways: vec!["default/g".into()],
         tables: vec![table],
         outbound: None,
+        streams: None,
+        tcp_stats_at: 0,
     };
     let proxy = ProxySettings::resolve(&Proxy::default(), &Overrides::default());
     Plan { listeners: vec![listener].into(), clusters: Vec::new(), proxy }

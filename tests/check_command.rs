@@ -55,6 +55,7 @@ fn the_examples_have_no_errors() {
         "fault-injection",
         "mirroring",
         "egress/one-process",
+        "egress/passthrough",
     ];
     let mut said = String::new();
     for folder in good.iter().chain(&trapped) {
@@ -154,6 +155,7 @@ fn a_service_that_is_declared_elsewhere_is_no_error() {
     let documents = [
         "ingress/1-ingress.yaml",
         "egress/one-process/2-egress.yaml",
+        "egress/passthrough/3-egress-tls.yaml",
         "timeouts-retries/timeout/3-timeout.yaml",
         "timeouts-retries/retries/3-retries.yaml",
         "circuit-breaking/4-circuit-breaker.yaml",
@@ -206,7 +208,7 @@ fn permissive_serves_without_what_is_not_enforced() {
     let outcome = ringway(&["check", "--permissive", "-"], yaml.as_bytes());
     assert_eq!(
         outcome.stderr,
-        "<stdin>:9: Gateway/default/g: spec.servers[0].tls: warning: \"tls\" is not enforced by ringway yet (it is left \
+        "<stdin>:9: Gateway/default/g: spec.servers[0].tls.httpsRedirect: warning: \"httpsRedirect\" is not enforced by ringway yet (it is left \
          out)\n"
     );
     assert_eq!(outcome.code, Some(0));

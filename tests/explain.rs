@@ -85,6 +85,15 @@ const EXAMPLES: &[(&str, &[&[&str]])] = &[
         ],
     ),
     (
+        "egress/passthrough",
+        &[
+            &["--gateway", "mesh", "CONNECT", "edition.cnn.com:443"],
+            &["--gateway", "istio-egressgateway", "CONNECT", "edition.cnn.com:443"],
+            &["--gateway", "mesh", "CONNECT", "example.com:443"],
+            &["--gateway", "istio-egressgateway", "CONNECT", "example.com:443"],
+        ],
+    ),
+    (
         "tls-origination",
         &[&["GET", "http://edition.cnn.com/politics"], &["GET", "http://edition.cnn.com:443/politics"]],
     ),

@@ -9,3 +9,4 @@ pub mod limits;
 pub mod re2;
 pub mod request_id;
 pub mod rng;
+pub mod subnet;

@@ -5,13 +5,12 @@ use serde::Serialize;
 use super::ask::{BadQuestion, Question};
 use super::live::Live;
 use super::resilience::{Connections, Tries};
-use super::{names, near, undeclared, words};
+use super::{names, near, streams, undeclared, words};
 use crate::base::rng::Rng;
-use crate::h1::parse::BadMessage;
 use crate::istio::world::Hidden;
 use crate::plan::{
-    self, Condition, Decision, Forward, Origin, Outbound, Plan, Redirect, Request, Route, RouteTable, Speaks, Target,
-    VirtualHost, Witness, tunnel_port,
+    self, Condition, Decision, Destinations, Forward, Origin, Plan, Redirect, Request, Route, RouteTable, Target,
+    VirtualHost, Witness,
 };
 use crate::proxy::rewrite::{self, Captures, Destined};
 
@@ -71,7 +70,9 @@ pub struct Place {
     pub line: u32,
     /// `VirtualService/namespace/name`, or the Service or Proxy that is the reason for a rule without one.
     pub resource: String,
-    /// Position in `spec.http`.
+    /// The list in `spec` that it stands in: `http`, `tls`, `tcp`.
+    pub list: &'static str,
+    /// Position in that list.
     pub rule: Option<usize>,
     /// Position in the rule's `match`.
     pub block: Option<usize>,
@@ -122,10 +123,10 @@ pub enum Verdict {
         /// Bytes of the body.
         body_bytes: usize,
     },
-    /// It is a CONNECT, and gets a tunnel to this service.
+    /// It is a CONNECT that gets a tunnel, or a connection that is not looked into, and goes to one of these.
     Tunnel {
-        /// The service's port.
-        destination: Box<Destination>,
+        /// With their shares.
+        destinations: Vec<Destination>,
         /// Whether HTTP inside the tunnel is routed like other requests; what is no HTTP goes to the destination.
         looks_inside: bool,
     },
@@ -140,6 +141,8 @@ pub enum Verdict {
     },
     /// Nothing takes it: 404, flag NR.
     NotFound,
+    /// Nothing takes the connection: it is closed, flag NR.
+    Closed,
 }
 
 /// A destination.
@@ -200,7 +203,7 @@ pub struct Near {
 }
 
 impl Listener {
-    fn of(listener: &plan::Listener) -> Self {
+    pub(super) fn of(listener: &plan::Listener) -> Self {
         Self {
             name: listener.name.clone(),
             kind: listener.kind.to_string(),
@@ -215,9 +218,11 @@ impl Verdict {
     pub fn is_routed(&self) -> bool {
         match self {
             Self::Forward { destinations, .. } => destinations.iter().any(|destination| destination.found.is_some()),
-            Self::Tunnel { destination, looks_inside } => *looks_inside || destination.found.is_some(),
+            Self::Tunnel { destinations, looks_inside } => {
+                *looks_inside || destinations.iter().any(|destination| destination.found.is_some())
+            }
             Self::Redirect { .. } | Self::DirectResponse { .. } | Self::Passthrough => true,
-            Self::Blackhole { .. } | Self::NotFound => false,
+            Self::Blackhole { .. } | Self::NotFound | Self::Closed => false,
         }
     }
 }
@@ -240,21 +245,13 @@ pub fn explain(plan: &Plan, hidden: &[Hidden], question: &Question) -> Result<An
     let request = asked.request(listener.kind);
     if question.is_connect() {
         let missing = || undeclared::missing(listener, hidden, request.authority, "TLS");
-        let verdict = match listener.outbound.as_deref().filter(|_| listener.kind.is_proxy()) {
-            Some(outbound) => tunnel(plan, outbound, request.authority, missing)?,
-            None => Verdict::NotFound,
+        return match listener.outbound.as_deref().filter(|_| listener.kind.is_proxy()) {
+            Some(outbound) => streams::tunnel(plan, listener, outbound, request.authority, missing),
+            None => Ok(streams::elsewhere(plan, listener, request.authority)),
         };
-        return Ok(Answer {
-            method: question.method.clone(),
-            authority: lossy(request.authority),
-            path: String::new(),
-            listener: Listener::of(listener),
-            host: None,
-            rule: None,
-            verdict,
-            passed_over: Vec::new(),
-            nearest: Vec::new(),
-        });
+    }
+    if let Some(of) = &listener.streams {
+        return Ok(streams::connection(plan, listener, of, request.authority));
     }
     let mut diary =
         Diary { request: &request, host: None, held: Vec::new(), failed: String::new(), passed: Vec::new() };
@@ -280,28 +277,6 @@ pub fn explain(plan: &Plan, hidden: &[Hidden], question: &Question) -> Result<An
         }),
         passed_over: passed,
         nearest,
-    })
-}
-
-/// Where a tunnel to this authority leads.
-fn tunnel(
-    plan: &Plan,
-    outbound: &Outbound,
-    authority: &[u8],
-    missing: impl FnOnce() -> Vec<String>,
-) -> Result<Verdict, BadQuestion> {
-    let port = tunnel_port(authority).ok_or(BadQuestion::Refused(BadMessage::Target))?;
-    let declared = outbound.named(authority, port).map(|(_, outlet)| outlet);
-    Ok(match declared.or(outbound.egress_proxy.as_ref()) {
-        Some(outlet) => {
-            let destination = plan::Destination::plain(outlet.target.clone());
-            Verdict::Tunnel {
-                destination: Box::new(destination_of(plan, &destination, 0)),
-                looks_inside: matches!(outlet.speaks, Speaks::Http | Speaks::Unsaid),
-            }
-        }
-        None if outbound.allow_any => Verdict::Passthrough,
-        None => Verdict::Blackhole { status: 502, missing: missing() },
     })
 }
 
@@ -353,6 +328,7 @@ impl Place {
             file: origin.file.to_string(),
             line: origin.line,
             resource: origin.resource.to_string(),
+            list: origin.list,
             rule: origin.rule,
             block: origin.block,
             root: origin.root.as_ref().map(|root| Box::new(Self::of(root))),
@@ -422,9 +398,13 @@ fn location(redirect: &Redirect, request: &Request<'_>) -> String {
 }
 
 fn destinations(plan: &Plan, forward: &Forward) -> Vec<Destination> {
-    let total = forward.destinations.total_weight();
-    let several = forward.destinations.iter().nth(1).is_some();
-    let all = forward.destinations.iter();
+    shares(plan, &forward.destinations)
+}
+
+pub(super) fn shares(plan: &Plan, destinations: &Destinations) -> Vec<Destination> {
+    let total = destinations.total_weight();
+    let several = destinations.iter().nth(1).is_some();
+    let all = destinations.iter();
     all.map(|destination| destination_of(plan, destination, if several { total } else { 0 })).collect()
 }
 

@@ -73,8 +73,7 @@ impl Answer {
     /// Adds what the running proxy says of the endpoints of each destination.
     pub fn add_live(&mut self, running: &Clusters) {
         let destinations = match &mut self.verdict {
-            Verdict::Forward { destinations, .. } => destinations.as_mut_slice(),
-            Verdict::Tunnel { destination, .. } => std::slice::from_mut(&mut **destination),
+            Verdict::Forward { destinations, .. } | Verdict::Tunnel { destinations, .. } => destinations.as_mut_slice(),
             _ => &mut [],
         };
         for destination in destinations {

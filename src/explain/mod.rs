@@ -11,6 +11,7 @@ mod names;
 mod near;
 mod resilience;
 mod secured;
+mod streams;
 mod text;
 mod undeclared;
 mod words;

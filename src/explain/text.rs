@@ -12,7 +12,7 @@ const LABEL: usize = 16;
 impl Display for Place {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: {}", self.file, self.line, self.resource)?;
-        self.rule.map_or(Ok(()), |rule| write!(f, ": http[{rule}]"))?;
+        self.rule.map_or(Ok(()), |rule| write!(f, ": {}[{rule}]", self.list))?;
         self.block.map_or(Ok(()), |block| write!(f, ".match[{block}]"))
     }
 }
@@ -30,7 +30,7 @@ impl Display for Answer {
                 line(f, "host", format_args!("{} ({})", host.name, counted(host.routes, "route")))?;
                 line(f, "", host.domains.join(", "))?;
             }
-            None if self.is_tunnel() => {}
+            None if self.sees_no_request() => {}
             None => line(f, "host", "none")?,
         }
         match &self.rule {
@@ -44,6 +44,9 @@ impl Display for Answer {
                 for condition in &rule.conditions {
                     line(f, "", condition)?;
                 }
+                if matches!(self.verdict, Verdict::Tunnel { .. }) {
+                    return verdict(f, &self.verdict);
+                }
                 line(f, "route name", if rule.name.is_empty() { "-" } else { &rule.name })?;
                 verdict(f, &self.verdict)?;
                 line(f, "cors", if rule.cors { "yes" } else { "none" })?;
@@ -51,7 +54,7 @@ impl Display for Answer {
                     tries.lines().into_iter().try_for_each(|(label, values)| lines(f, label, &values))?;
                 }
             }
-            None if self.is_tunnel() => verdict(f, &self.verdict)?,
+            None if self.sees_no_request() => verdict(f, &self.verdict)?,
             None => line(f, "rule", "none: 404 Not Found, response flag NR")?,
         }
         passed_over(f, &self.passed_over)?;
@@ -60,9 +63,10 @@ impl Display for Answer {
 }
 
 impl Answer {
-    /// Whether it is about a CONNECT that no rule has a say in.
-    fn is_tunnel(&self) -> bool {
-        self.rule.is_none() && !matches!(self.verdict, Verdict::NotFound)
+    /// Whether it is about a CONNECT, or a connection that is not looked into.
+    fn sees_no_request(&self) -> bool {
+        let of_tunnel = matches!(self.verdict, Verdict::Tunnel { .. } | Verdict::Closed);
+        of_tunnel || self.rule.is_none() && !matches!(self.verdict, Verdict::NotFound)
     }
 }
 
@@ -100,20 +104,17 @@ fn verdict(f: &mut Formatter<'_>, verdict: &Verdict) -> fmt::Result {
             let reason = status::reason(*status);
             line(f, "direct response", format_args!("{status} {reason}, a body of {}", counted(*body_bytes, "byte")))
         }
-        Verdict::Tunnel { destination: to, looks_inside } => {
+        Verdict::Tunnel { destinations, looks_inside } => {
             let inside = "requests inside the tunnel are routed like any others on this port";
-            match (looks_inside, &to.found) {
-                (true, None) => line(f, "tunnel", format_args!("{inside}: explain them")),
-                (true, Some(_)) => {
-                    line(f, "tunnel", format_args!("{inside}; what is no HTTP goes on"))?;
-                    destination(f, to)
-                }
-                (false, _) => {
-                    line(f, "tunnel", "its bytes go on as they are")?;
-                    destination(f, to)
-                }
+            let found = destinations.iter().any(|to| to.found.is_some());
+            match (looks_inside, found) {
+                (true, false) => return line(f, "tunnel", format_args!("{inside}: explain them")),
+                (true, true) => line(f, "tunnel", format_args!("{inside}; what is no HTTP goes on"))?,
+                (false, _) => line(f, "tunnel", "its bytes go on as they are")?,
             }
+            destinations.iter().try_for_each(|to| destination(f, to))
         }
+        Verdict::Closed => line(f, "rule", "none: the connection is closed, response flag NR"),
         Verdict::Passthrough => {
             line(f, "destination", "PassthroughCluster: whatever the authority resolves to (ALLOW_ANY)")
         }

@@ -57,6 +57,8 @@ flags! {
     OM = 16 "OverloadManagerTerminated",
     /// The upstream's name could not be resolved.
     DF = 17 "DnsResolutionFailed",
+    /// The connection had lasted for as long as it may.
+    DT = 18 "DurationTimeout",
 }
 
 impl Flags {

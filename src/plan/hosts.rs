@@ -104,7 +104,7 @@ impl HostTable {
 
 /// What is before the last colon, unless that one is inside the brackets of an IPv6 address (Envoy's
 /// `HeaderUtility::getPortStart`).
-fn without_port(authority: &[u8]) -> &[u8] {
+pub fn without_port(authority: &[u8]) -> &[u8] {
     split(authority).map_or(authority, |(host, _)| host)
 }
 

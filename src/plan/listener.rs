@@ -9,6 +9,7 @@ use super::Request;
 use super::hosts::{self, HostTable};
 use super::outbound::Outbound;
 use super::route::{Route, VirtualHost, Witness};
+use super::streams::{Conditions, Outlet, Streams};
 
 /// The port of an authority that names none.
 const HTTP_PORT: u16 = 80;
@@ -31,6 +32,10 @@ pub struct Listener {
     pub tables: Vec<RouteTable>,
     /// Where what is no HTTP goes; `None` for a gateway.
     pub outbound: Option<Box<Outbound>>,
+    /// Of a gateway for connections that are not looked into: where they go. It has nothing else.
+    pub streams: Option<Box<Streams>>,
+    /// The place of its first name in [`Plan::tcp_stat_names`](super::Plan::tcp_stat_names).
+    pub tcp_stats_at: usize,
 }
 
 /// Who sends to a listener.
@@ -102,6 +107,40 @@ impl Listener {
     #[must_use]
     pub fn gateway_port(&self) -> Option<u16> {
         if let ListenerKind::Gateway(port) = self.kind { Some(port) } else { None }
+    }
+
+    /// The outlet with this number, of the mesh or of a gateway.
+    #[must_use]
+    pub fn outlet(&self, number: usize) -> Option<&Outlet> {
+        match (&self.outbound, &self.streams) {
+            (Some(outbound), _) => outbound.outlet(number),
+            (None, streams) => streams.as_ref()?.outlet(number),
+        }
+    }
+
+    /// Its outlets that are no HTTP, by number, with what a connection must be like for each.
+    #[must_use]
+    pub fn ways(&self) -> &[(Conditions, Outlet)] {
+        match (&self.outbound, &self.streams) {
+            (Some(outbound), _) => outbound.ways(),
+            (None, Some(streams)) => streams.ways(),
+            (None, None) => &[],
+        }
+    }
+
+    /// The place of an outlet's statistics among those of the plan, or of those of connections that no outlet takes, which
+    /// gateways do not have.
+    #[must_use]
+    pub fn tcp_stats_of(&self, outlet: Option<usize>) -> Option<usize> {
+        let place = outlet.or_else(|| self.outbound.as_ref().map(|outbound| outbound.undeclared()))?;
+        Some(self.tcp_stats_at + place)
+    }
+
+    /// The names of its `tcp.` statistics.
+    pub(super) fn tcp_stat_names(&self) -> impl Iterator<Item = &str> {
+        let outbound = self.outbound.iter().flat_map(|outbound| outbound.stat_names());
+        let streams = self.streams.iter().flat_map(|streams| streams.ways()).map(|(_, outlet)| &*outlet.name);
+        outbound.chain(streams)
     }
 
     /// The virtual host that an authority belongs to, with its table.
@@ -215,6 +254,8 @@ mod tests {
                 table(None, &["a.com", "x.b.com", "*.c.com", "*"]),
             ],
             outbound: None,
+            streams: None,
+            tcp_stats_at: 0,
         };
         let find = |listener: &Listener, authority: &str| {
             let (table, host, _) = listener.find_in_mesh(service_port(authority.as_bytes()), authority.as_bytes())?;

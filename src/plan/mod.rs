@@ -23,6 +23,7 @@ mod pattern;
 mod retry_words;
 mod route;
 mod settings;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -50,16 +51,17 @@ pub use discovery::{
     Recipe,
 };
 pub use edits::{AddressPart, BadTemplate, Edits, Field, HeaderEdits, HeaderName, Lookup, Operator, Template};
-pub use hosts::HostTable;
+pub use hosts::{HostTable, without_port as host_of};
 pub use listener::{Listener, ListenerKind, RouteTable};
 pub use matcher::{Condition, HeaderCondition, Matcher, QueryCondition};
-pub use outbound::{BLACK_HOLE_CLUSTER, Declared, Expected, Outbound, Outlet, Seen, Speaks, Way, tunnel_port};
+pub use outbound::{BLACK_HOLE_CLUSTER, Declared, Expected, Outbound, Seen, Speaks, Way, tunnel_port};
 pub use pattern::Pattern;
 pub use retry_words::retry_conditions;
 pub use route::{NoWitness, Origin, Route, StatPrefix, VirtualHost, Witness};
 pub use settings::{
     AccessLogEncoding, Cpus, Driver, Limits, Overrides, PathNormalization, ProxySettings, ServerHeader, is_host_suffix,
 };
+pub use streams::{Chains, Conditions, Outlet, Streams};
 
 /// All that the workers serve, immutable.
 #[derive(Debug, Clone)]
@@ -274,9 +276,9 @@ impl Plan {
         })
     }
 
-    /// The names of the `tcp.` statistics, in the order of [`Outbound::stat_names`].
+    /// The names of the `tcp.` statistics, listener by listener: see [`Listener::tcp_stats_at`].
     pub fn tcp_stat_names(&self) -> impl Iterator<Item = &str> {
-        self.listeners.iter().filter_map(|listener| listener.outbound.as_deref()).flat_map(Outbound::stat_names)
+        self.listeners.iter().flat_map(Listener::tcp_stat_names)
     }
 
     /// The cluster behind an id that [`Plan::route`] gave.

@@ -6,12 +6,14 @@
 //! `Host`; TLS services of a port are told apart by server name; and the first TCP service without an address of its own
 //! has the whole port. Ports that nobody declared are looked at, which istiod's sidecars do not do.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::PASSTHROUGH_CLUSTER;
 use super::hosts::{self, HostTable};
-use super::{PASSTHROUGH_CLUSTER, Target};
+use super::streams::{Chains, Conditions, Outlet};
 
 /// Where connections end that may go nowhere (REGISTRY_ONLY): Istio's name in log and statistics. There is no such
 /// cluster.
@@ -28,24 +30,12 @@ pub struct Outbound {
     pub detection: Option<Duration>,
     /// Where what nobody declared is sent instead (a Sidecar's `outboundTrafficPolicy.egressProxy`).
     pub egress_proxy: Option<Outlet>,
-    /// The place of its `tcp.` statistics among those of the plan.
-    pub first_stat: usize,
-    /// One for each port of each service, those that are not HTTP alone first; a number of the tables below is a position
-    /// here.
-    outlets: Vec<Outlet>,
+    /// Those of ports that are HTTP alone last; a number of the tables below is a position here.
+    outlets: Vec<(Conditions, Outlet)>,
+    /// A number of the tables below is a position here, too.
+    services: Vec<Service>,
     /// By port.
     ports: HashMap<u16, Port, foldhash::fast::RandomState>,
-}
-
-/// A port of a service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outlet {
-    /// The name of its cluster, which its statistics go by (`tcp.<name>.`).
-    pub name: Box<str>,
-    /// Its cluster, without a subset; of what speaks HTTP none, because rules say where that goes.
-    pub target: Target,
-    /// What it is declared to speak.
-    pub speaks: Speaks,
 }
 
 /// What a port is declared to speak, as far as it matters here.
@@ -70,8 +60,20 @@ pub struct Declared {
     pub names: Vec<Box<str>>,
     /// The service's own addresses.
     pub addresses: Vec<IpAddr>,
-    /// Where to.
-    pub outlet: Outlet,
+    /// What it is declared to speak.
+    pub speaks: Speaks,
+    /// Where to, by the rules for connections, in order; where none says it, last and without conditions, the service
+    /// itself. Of what speaks HTTP that leads nowhere, because other rules say where it goes.
+    pub ways: Vec<(Conditions, Outlet)>,
+}
+
+/// A port of a service.
+#[derive(Debug, Clone)]
+struct Service {
+    speaks: Speaks,
+    chains: Chains,
+    /// Where it is, if it has an address of its own: what a client would have connected to that names it.
+    address: Option<IpAddr>,
 }
 
 /// What is known of one port.
@@ -79,15 +81,15 @@ pub struct Declared {
 struct Port {
     /// All services, by name.
     names: HostTable,
-    /// Those with TLS.
-    server_names: HostTable,
+    /// The services with addresses of their own.
     addresses: HashMap<IpAddr, u32, foldhash::fast::RandomState>,
     /// Some service speaks HTTP here, or may.
     http: bool,
     /// Some service's protocol is not said, or there are TLS services.
     look: bool,
-    /// The first TCP service without an address of its own; of a bound listener the first that may speak TCP.
-    anywhere: Option<u32>,
+    /// Those with TLS, and the first TCP service without an address of its own; of a bound listener the first that may speak
+    /// TCP.
+    chains: Chains,
 }
 
 /// What is to be expected of a connection, by where it was sent.
@@ -102,14 +104,31 @@ pub enum Expected {
 }
 
 /// What the first bytes of a connection are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen<'a> {
     /// The request line of an HTTP/1 request.
     Http,
     /// A TLS ClientHello, with the server name that it asks for, if any.
-    Tls(Option<&'a [u8]>),
+    Tls(Option<Cow<'a, [u8]>>),
     /// Something else, or nothing in time.
     Bytes,
+}
+
+impl<'a> Seen<'a> {
+    /// A ClientHello that asks for this name.
+    #[must_use]
+    pub fn tls(name: &'a str) -> Self {
+        Self::Tls(Some(name.as_bytes().into()))
+    }
+
+    /// The server name that it asks for.
+    #[must_use]
+    pub fn server_name(&self) -> Option<&[u8]> {
+        match self {
+            Self::Tls(name) => name.as_deref(),
+            Self::Http | Self::Bytes => None,
+        }
+    }
 }
 
 /// What becomes of a connection.
@@ -151,20 +170,33 @@ impl Outbound {
         mut declared: Vec<Declared>,
         bound: bool,
     ) -> Self {
-        declared.sort_by_key(|declared| declared.outlet.speaks == Speaks::Http);
-        let mut by_port: HashMap<u16, Vec<(u32, &Declared)>, foldhash::fast::RandomState> = HashMap::default();
+        declared.sort_by_key(|declared| declared.speaks == Speaks::Http);
+        let mut by_port: HashMap<u16, Vec<(u32, u32, &Declared)>, foldhash::fast::RandomState> = HashMap::default();
+        let (mut services, mut first) = (Vec::with_capacity(declared.len()), 0);
         for (declared, number) in declared.iter().zip(0..) {
-            by_port.entry(declared.port).or_default().push((number, declared));
+            by_port.entry(declared.port).or_default().push((number, first, declared));
+            services.push(Service {
+                speaks: declared.speaks,
+                chains: Chains::new(declared.ways.iter().map(|(conditions, _)| conditions).zip(first..)),
+                address: declared.addresses.first().copied(),
+            });
+            first += declared.ways.len() as u32;
         }
         let ports = by_port.into_iter().map(|(port, services)| (port, Port::new(&services, bound))).collect();
-        let outlets = declared.into_iter().map(|declared| declared.outlet).collect();
-        Self { allow_any, allow_local, detection, egress_proxy: None, first_stat: 0, outlets, ports }
+        let outlets = declared.into_iter().flat_map(|declared| declared.ways).collect();
+        Self { allow_any, allow_local, detection, egress_proxy: None, outlets, services, ports }
     }
 
     /// The outlet with this number.
     #[must_use]
     pub fn outlet(&self, number: usize) -> Option<&Outlet> {
-        self.outlets.get(number)
+        self.outlets.get(number).map(|(_, outlet)| outlet)
+    }
+
+    /// All outlets that are not HTTP alone, by number, with what a connection must be like for each.
+    #[must_use]
+    pub fn ways(&self) -> &[(Conditions, Outlet)] {
+        self.outlets.get(..self.undeclared()).unwrap_or_default()
     }
 
     /// The names of the `tcp.` statistics: those of the outlets that are not HTTP alone, in their order, and behind them
@@ -175,90 +207,104 @@ impl Outbound {
             None if self.allow_any => PASSTHROUGH_CLUSTER,
             None => BLACK_HOLE_CLUSTER,
         };
-        self.outlets.iter().take(self.undeclared()).map(|outlet| &*outlet.name).chain([undeclared])
+        self.ways().iter().map(|(_, outlet)| &*outlet.name).chain([undeclared])
     }
 
-    /// The place of undeclared connections among [`Outbound::stat_names`], which begin at `first_stat`.
+    /// The place of undeclared connections among [`Outbound::stat_names`].
     #[must_use]
     pub fn undeclared(&self) -> usize {
-        self.outlets.partition_point(|outlet| outlet.speaks != Speaks::Http)
+        self.outlets.partition_point(|(_, outlet)| outlet.speaks != Speaks::Http)
     }
 
     /// What is to be expected of a connection to this address.
     #[must_use]
     pub fn expect(&self, to: SocketAddr) -> Expected {
         let Some(port) = self.ports.get(&to.port()) else { return Expected::Unsaid };
-        if let Some((number, outlet)) = self.at(port, to) {
-            return match outlet.speaks {
-                Speaks::Http => Expected::Http,
-                Speaks::Tcp | Speaks::Tls => Expected::Bytes(number),
-                Speaks::Unsaid => Expected::Unsaid,
-            };
+        let own = self.at(port, to);
+        let (http, look, chains) = match own {
+            Some(own) => (own.speaks == Speaks::Http, own.speaks == Speaks::Unsaid, &own.chains),
+            None => (port.http, port.look, &port.chains),
+        };
+        if http && !look && (own.is_some() || chains.is_empty()) {
+            return Expected::Http;
         }
-        match (port.http, port.look, port.anywhere) {
-            (true, false, None) => Expected::Http,
-            (false, false, Some(number)) => Expected::Bytes(number as usize),
-            _ => Expected::Unsaid,
+        if http || look || chains.asks_for_names() {
+            return Expected::Unsaid;
         }
+        let found = chains.find(Some(to.ip()), None);
+        found.map_or(Expected::Unsaid, |number| Expected::Bytes(number as usize))
     }
 
     /// What becomes of a connection to this address that begins so.
     #[must_use]
-    pub fn decide(&self, to: SocketAddr, seen: Seen<'_>) -> Way {
-        if seen == Seen::Http {
+    pub fn decide(&self, to: SocketAddr, seen: &Seen<'_>) -> Way {
+        let port = self.ports.get(&to.port());
+        let own = port.and_then(|port| self.at(port, to));
+        let never_http = own.is_some_and(|own| matches!(own.speaks, Speaks::Tls | Speaks::Tcp));
+        if *seen == Seen::Http && !never_http {
             return Way::Http;
         }
-        let Some(port) = self.ports.get(&to.port()) else { return Way::Undeclared };
-        if let Some((number, _)) = self.at(port, to) {
-            return Way::Outlet(number);
-        }
-        let named = match seen {
-            Seen::Tls(Some(name)) => port.server_names.find(name),
-            Seen::Tls(None) | Seen::Http | Seen::Bytes => None,
-        };
-        named.or(port.anywhere).map_or(Way::Undeclared, |number| Way::Outlet(number as usize))
+        let chains = own.map(|own| &own.chains).or(port.map(|port| &port.chains));
+        let found = chains.and_then(|chains| chains.find(Some(to.ip()), seen.server_name()));
+        found.map_or(Way::Undeclared, |number| Way::Outlet(number as usize))
     }
 
-    /// The outlet that an authority (`host:port`) names; its port is as given, not the authority's.
+    /// The outlet that an authority (`host:port`) names; its port is as given, not the authority's. Its host stands for
+    /// the server name that the client is going to ask for, and for the address that it would have connected to.
     #[must_use]
     pub fn named(&self, authority: &[u8], port: u16) -> Option<(usize, &Outlet)> {
-        let number = self.ports.get(&port)?.names.find(authority)? as usize;
-        Some((number, self.outlets.get(number)?))
+        let service = self.services.get(self.ports.get(&port)?.names.find(authority)? as usize)?;
+        let host = hosts::without_port(authority);
+        let address = std::str::from_utf8(host).ok().and_then(|host| {
+            host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse().ok()
+        });
+        let number = service.chains.find(address.or(service.address), Some(host))? as usize;
+        Some((number, self.outlet(number)?))
     }
 
-    fn at(&self, port: &Port, to: SocketAddr) -> Option<(usize, &Outlet)> {
-        let number = *port.addresses.get(&to.ip().to_canonical())? as usize;
-        Some((number, self.outlets.get(number)?))
+    fn at(&self, port: &Port, to: SocketAddr) -> Option<&Service> {
+        self.services.get(*port.addresses.get(&to.ip().to_canonical())? as usize)
     }
 }
 
 impl Port {
-    fn new(services: &[(u32, &Declared)], bound: bool) -> Self {
+    /// Of these services, each with its number and that of its first outlet.
+    fn new(services: &[(u32, u32, &Declared)], bound: bool) -> Self {
         let mut port = Self::default();
-        let names = |wanted: &dyn Fn(&Declared) -> bool| {
-            let services = services.iter().filter(|(_, declared)| wanted(declared));
-            let names: Vec<(&str, u32)> =
-                services.flat_map(|(number, declared)| declared.names.iter().map(|name| (&**name, *number))).collect();
-            HostTable::new(names)
-        };
-        port.names = names(&|_| true);
-        port.server_names = names(&|declared| declared.outlet.speaks == Speaks::Tls);
-        for (number, declared) in services {
+        let names = services.iter().flat_map(|(number, _, declared)| {
+            let number = *number;
+            declared.names.iter().map(move |name| (&**name, number))
+        });
+        port.names = HostTable::new(names);
+        let mut ways: Vec<(Cow<'_, Conditions>, u32)> = Vec::new();
+        let mut has_anywhere = false;
+        for (number, first, declared) in services {
             for address in &declared.addresses {
                 port.addresses.entry(address.to_canonical()).or_insert(*number);
             }
-            let takes_all = declared.outlet.speaks == Speaks::Tcp && declared.addresses.is_empty()
-                || bound && declared.outlet.speaks == Speaks::Unsaid;
-            if takes_all {
-                port.anywhere.get_or_insert(*number);
-            }
-            match declared.outlet.speaks {
+            match declared.speaks {
                 Speaks::Http => port.http = true,
                 Speaks::Unsaid => (port.http, port.look) = (true, true),
-                Speaks::Tls => port.look = true,
+                Speaks::Tls => {
+                    port.look = true;
+                    // What asks for no name is for the whole service, which is told apart by its names here.
+                    ways.extend(declared.ways.iter().zip(*first..).map(|((conditions, _), number)| {
+                        let of_service = Conditions { server_names: declared.names.clone(), ..conditions.clone() };
+                        let named = !conditions.server_names.is_empty();
+                        (if named { Cow::Borrowed(conditions) } else { Cow::Owned(of_service) }, number)
+                    }));
+                }
                 Speaks::Tcp => {}
             }
+            let takes_all = declared.speaks == Speaks::Tcp && declared.addresses.is_empty()
+                || bound && declared.speaks == Speaks::Unsaid;
+            if takes_all && !has_anywhere {
+                has_anywhere = true;
+                let own = declared.ways.iter().map(|(conditions, _)| Cow::Borrowed(conditions));
+                ways.extend(own.zip(*first..));
+            }
         }
+        port.chains = Chains::new(ways.iter().map(|(conditions, number)| (&**conditions, *number)));
         port
     }
 }
@@ -272,12 +318,30 @@ pub fn tunnel_port(authority: &[u8]) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::action::{Destination, Destinations, Target};
     use super::*;
+
+    fn outlet(name: &str, speaks: Speaks) -> Outlet {
+        let destinations = Destinations::only(Destination::plain(Target::Missing(name.into())));
+        Outlet { name: name.into(), destinations, speaks, by_source: false, origin: None }
+    }
 
     fn declared(port: u16, name: &str, addresses: &[&str], speaks: Speaks) -> Declared {
         let addresses = addresses.iter().map(|address| address.parse().expect("an address")).collect();
-        let outlet = Outlet { name: name.into(), target: Target::Missing(name.into()), speaks };
-        Declared { port, names: vec![name.into()], addresses, outlet }
+        let ways = vec![(Conditions::default(), outlet(name, speaks))];
+        Declared { port, names: vec![name.into()], addresses, speaks, ways }
+    }
+
+    /// With a rule for these addresses or names before the service itself, or in its place.
+    fn ruled(mut declared: Declared, rule: &str, subnets: &[&str], names: &[&str]) -> Declared {
+        let subnets = subnets.iter().map(|subnet| subnet.parse().expect("a subnet")).collect();
+        let server_names: Vec<Box<str>> = names.iter().map(|name| (*name).into()).collect();
+        if declared.speaks == Speaks::Tls {
+            declared.ways.retain(|(conditions, _)| !conditions.server_names.is_empty());
+        }
+        let way = (Conditions { subnets, server_names }, outlet(rule, declared.speaks));
+        declared.ways.insert(0, way);
+        declared
     }
 
     fn sample() -> Outbound {
@@ -321,21 +385,21 @@ mod tests {
     fn what_it_says_first_decides_the_rest() {
         let outbound = sample();
         for (to, seen, way) in [
-            ("1.2.3.4:443", Seen::Tls(Some(b"A.example.com")), Way::Outlet(0)),
-            ("1.2.3.4:443", Seen::Tls(Some(b"x.wild.example.com")), Way::Outlet(1)),
-            ("1.2.3.4:443", Seen::Tls(Some(b"b.example.com")), Way::Undeclared),
+            ("1.2.3.4:443", Seen::tls("A.example.com"), Way::Outlet(0)),
+            ("1.2.3.4:443", Seen::tls("x.wild.example.com"), Way::Outlet(1)),
+            ("1.2.3.4:443", Seen::tls("b.example.com"), Way::Undeclared),
             ("1.2.3.4:443", Seen::Tls(None), Way::Undeclared),
             ("1.2.3.4:443", Seen::Bytes, Way::Undeclared),
             ("1.2.3.4:443", Seen::Http, Way::Http),
             ("10.9.0.9:6379", Seen::Bytes, Way::Undeclared),
             ("10.9.0.2:8080", Seen::Bytes, Way::Outlet(5)),
             ("10.9.0.2:8080", Seen::Http, Way::Http),
-            ("1.2.3.4:9000", Seen::Tls(Some(b"mixed-tls")), Way::Outlet(7)),
+            ("1.2.3.4:9000", Seen::tls("mixed-tls"), Way::Outlet(7)),
             ("1.2.3.4:9000", Seen::Bytes, Way::Undeclared),
             ("1.2.3.4:22", Seen::Http, Way::Http),
             ("1.2.3.4:22", Seen::Bytes, Way::Undeclared),
         ] {
-            assert_eq!(outbound.decide(to.parse().expect("an address"), seen), way, "{to} {seen:?}");
+            assert_eq!(outbound.decide(to.parse().expect("an address"), &seen), way, "{to} {seen:?}");
         }
     }
 
@@ -356,6 +420,77 @@ mod tests {
             ("nobody:443", None),
         ] {
             assert_eq!(named(authority.as_bytes()), expected, "{authority}");
+        }
+    }
+
+    fn name_of(outbound: &Outbound, number: usize) -> &str {
+        &outbound.outlet(number).expect("there is such an outlet").name
+    }
+
+    #[test]
+    fn rules_go_before_the_service_itself() {
+        let tls = |name: &str, addresses: &[&str]| declared(443, name, addresses, Speaks::Tls);
+        let tcp = |name: &str, addresses: &[&str]| declared(5432, name, addresses, Speaks::Tcp);
+        let outbound = Outbound::new(
+            true,
+            false,
+            None,
+            vec![
+                ruled(tls("*.a.com", &[]), "rule-a", &[], &["x.a.com"]),
+                ruled(tls("vip.com", &["10.9.0.1"]), "rule-vip", &[], &["vip.com"]),
+                tls("b.com", &[]),
+                ruled(tcp("db", &[]), "rule-db", &["10.0.0.0/8"], &[]),
+                ruled(tcp("own", &["10.9.0.2"]), "rule-own", &["10.9.0.0/16"], &[]),
+                ruled(declared(7000, "any", &["10.9.0.3"], Speaks::Unsaid), "rule-any", &[], &[]),
+            ],
+        );
+        let expected = |to: &str| match outbound.expect(to.parse().expect("an address")) {
+            Expected::Bytes(number) => name_of(&outbound, number),
+            Expected::Http => "http",
+            Expected::Unsaid => "unsaid",
+        };
+        for (to, name) in [
+            ("1.2.3.4:443", "unsaid"),
+            ("10.9.0.1:443", "unsaid"),
+            ("1.2.3.4:5432", "db"),
+            ("10.2.3.4:5432", "rule-db"),
+            ("10.9.0.2:5432", "rule-own"),
+            ("10.9.0.3:7000", "unsaid"),
+        ] {
+            assert_eq!(expected(to), name, "{to}");
+        }
+        let decided = |to: &str, seen: Seen<'_>| match outbound.decide(to.parse().expect("an address"), &seen) {
+            Way::Outlet(number) => name_of(&outbound, number),
+            Way::Http => "http",
+            Way::Undeclared => "undeclared",
+        };
+        for (to, seen, name) in [
+            ("1.2.3.4:443", Seen::tls("x.a.com"), "rule-a"),
+            ("1.2.3.4:443", Seen::tls("y.a.com"), "undeclared"),
+            ("1.2.3.4:443", Seen::tls("b.com"), "b.com"),
+            ("1.2.3.4:443", Seen::tls("vip.com"), "rule-vip"),
+            ("1.2.3.4:443", Seen::Http, "http"),
+            ("10.9.0.1:443", Seen::tls("vip.com"), "rule-vip"),
+            ("10.9.0.1:443", Seen::tls("b.com"), "undeclared"),
+            ("10.9.0.1:443", Seen::Http, "undeclared"),
+            ("10.9.0.3:7000", Seen::Bytes, "rule-any"),
+            ("10.9.0.3:7000", Seen::Http, "http"),
+        ] {
+            assert_eq!(decided(to, seen.clone()), name, "{to} {seen:?}");
+        }
+        let named = |authority: &str| {
+            let port = tunnel_port(authority.as_bytes())?;
+            outbound.named(authority.as_bytes(), port).map(|(number, _)| name_of(&outbound, number))
+        };
+        for (authority, name) in [
+            ("x.a.com:443", Some("rule-a")),
+            ("y.a.com:443", None),
+            ("b.com:443", Some("b.com")),
+            ("db:5432", Some("db")),
+            ("own:5432", Some("rule-own")),
+            ("any:7000", Some("rule-any")),
+        ] {
+            assert_eq!(named(authority), name, "{authority}");
         }
     }
 
@@ -381,8 +516,8 @@ mod tests {
         let of = |services: Vec<Declared>| {
             let outbound = Outbound::bound(true, false, None, services);
             match outbound.expect(to) {
-                Expected::Unsaid => [Seen::Http, Seen::Tls(Some(b"a.com")), Seen::Bytes].map(|seen| {
-                    let way = outbound.decide(to, seen);
+                Expected::Unsaid => [Seen::Http, Seen::tls("a.com"), Seen::Bytes].map(|seen| {
+                    let way = outbound.decide(to, &seen);
                     if let Way::Outlet(number) = way {
                         outbound.outlet(number).expect("an outlet").name.to_string()
                     } else {

@@ -105,7 +105,9 @@ pub struct Origin {
     pub line: u32,
     /// `VirtualService/namespace/name`; for a route without a rule the Service, ServiceEntry or Proxy.
     pub resource: Arc<str>,
-    /// Position in the document's `spec.http`, from 0; `None` for a route without a rule.
+    /// The list of the document's `spec` that it stands in: `http`, `tls` or `tcp`.
+    pub list: &'static str,
+    /// Position in that list, from 0; `None` for a route without a rule.
     pub rule: Option<usize>,
     /// Position in that rule's `match`, from 0; `None` if it has none.
     pub block: Option<usize>,
@@ -116,7 +118,7 @@ pub struct Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: {}", self.file, self.line, self.resource)?;
-        self.rule.map_or(Ok(()), |rule| write!(f, ": http[{rule}]"))?;
+        self.rule.map_or(Ok(()), |rule| write!(f, ": {}[{rule}]", self.list))?;
         self.block.map_or(Ok(()), |block| write!(f, ".match[{block}]"))
     }
 }
@@ -157,6 +159,7 @@ mod tests {
             file: "a.yaml".into(),
             line: 7,
             resource: "VirtualService/default/x".into(),
+            list: "http",
             rule: Some(2),
             block: Some(1),
             root: None,

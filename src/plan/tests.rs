@@ -75,6 +75,7 @@ fn route(number: u32, conditions: Vec<Condition>) -> Route {
             file: "a.yaml".into(),
             line: 1,
             resource: "".into(),
+            list: "http",
             rule: Some(number as usize),
             block: None,
             root: None,
@@ -99,6 +100,8 @@ fn plan(hosts: Vec<(&str, Vec<Route>)>) -> Plan {
         gateways: vec!["default/g".into()],
         tables: vec![table],
         outbound: None,
+        streams: None,
+        tcp_stats_at: 0,
     };
     let proxy = ProxySettings::resolve(&Proxy::default(), &Overrides::default());
     Plan { listeners: vec![listener].into(), clusters: Vec::new(), proxy }

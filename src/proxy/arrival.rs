@@ -29,6 +29,8 @@ pub(super) struct Arrival {
     /// The address whose port the connection is for, whatever requests say: that one, or our own of a listener for one port
     /// only.
     pub(super) addressed: Option<SocketAddr>,
+    /// It came to a gateway's listener that does not look into connections.
+    pub(super) is_stream: bool,
     /// What was read of it already.
     pub(super) seen: Buf,
     pub(super) counted: Counted,
@@ -87,6 +89,7 @@ impl Arrival {
             peer,
             local: original.unwrap_or(own),
             original,
+            is_stream: of.streams.is_some(),
             addressed,
             seen: Buf::default(),
             counted: Counted::begin(stats),

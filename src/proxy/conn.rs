@@ -11,6 +11,7 @@ use super::core::{Core, Entered, Phase};
 use super::door::Door;
 use super::draft::{Caller, Draft};
 use super::mirror::Mirrors;
+use super::passthrough;
 use super::record::{self, Story};
 use super::redirect;
 use super::replay::Kept;
@@ -116,16 +117,21 @@ pub async fn serve(core: Rc<Core>, door: Rc<Door>, conn: Conn, peer: SocketAddr)
 /// The session of a connection that speaks HTTP. A function of its own, so that what is needed until then is not kept.
 async fn arrive(core: Rc<Core>, door: Rc<Door>, conn: Conn, peer: SocketAddr) -> Option<Session> {
     let arrival = Arrival::admit(core, door, conn, peer)?;
-    if arrival.addressed.is_none() {
+    if arrival.addressed.is_none() && !arrival.is_stream {
         return Session::open(arrival);
     }
     // Boxed, because its state must not weigh on every connection's task.
+    if arrival.is_stream {
+        Box::pin(passthrough::serve(arrival)).await;
+        return None;
+    }
     Session::open(Box::pin(redirect::receive(arrival)).await?)
 }
 
 impl Session {
     fn open(arrival: Arrival) -> Option<Self> {
-        let Arrival { core, door, reader, writer, entered, peer, local, original, addressed, seen, counted } = arrival;
+        let Arrival { core, door, reader, writer, entered, peer, local, original, addressed, seen, counted, .. } =
+            arrival;
         let (installed, listener) = door.installed(&core);
         let http = installed.stats.http.get(listener.index())?.clone();
         http.downstream_cx_total.inc();

@@ -4,23 +4,25 @@
 //! `outboundTrafficPolicy` says. To a port that speaks HTTP there is no way around the rules: the requests inside the
 //! tunnel are routed like any others. Called by `request`; Gateways answer CONNECT with 404, as Envoy does.
 
+use std::rc::Rc;
+
 use smallvec::SmallVec;
 
 use super::conn::Session;
-use super::core::Phase;
-use super::outlet::{self, Attempt};
-use super::own_authority;
+use super::core::{Core, Phase};
+use super::leaving::{End, unless_left};
+use super::outlet::{self, Attempt, Going};
 use super::record::Story;
-use super::redirect::first_bytes;
+use super::redirect::{Patience, first_bytes};
 use super::reply::Ended;
 use super::request::{self, Asked};
-use super::tunnel::{self, End, Ending, Meters, Until};
+use super::tunnel::{self, Ending, Meters, Until};
 use super::undeclared;
 use crate::h1::framing::Body;
 use crate::h1::parse::BadMessage;
-use crate::io::{self, Buf};
+use crate::io::{self, Buf, Timer};
 use crate::observe::flags::Flags;
-use crate::plan::{Cluster, Discovery, Outbound, Outlet, Seen, Speaks, tunnel_port};
+use crate::plan::{Cluster, Outbound, Outlet, Seen, Speaks, Target, tunnel_port};
 use crate::upstream::{Closed, Installed, LocalCluster};
 
 /// Whether the connection's client takes this for a proxy that makes tunnels. One that was redirected here does not know
@@ -49,20 +51,24 @@ pub(super) async fn answer<'p>(
     {
         return may_be_http(session, installed, story, asked, outlet, port).await;
     }
+    let mut early = early_bytes(session);
     let attempt = match named {
-        Some(outlet) => to_outlet(session, installed, story, asked, outlet).await,
-        None => to_undeclared(session, installed, story, outbound, asked).await,
+        Some(outlet) => to_outlet(session, installed, story, asked, (outbound, outlet), (&mut early, End::Left)).await,
+        None => to_undeclared(session, installed, story, (outbound, asked), &mut early).await,
     };
     story.upstream_host = attempt.host;
-    let outlet = match attempt.outcome {
-        Ok(outlet) => outlet,
-        Err(ended) => return request::reply(session, installed, story, ended, true).await,
-    };
-    if establish(session, story).await {
-        let early = early_bytes(session);
-        carry(session, story, outlet, early).await;
+    match attempt.outcome {
+        Ok(outlet) => {
+            if establish(session, story).await {
+                carry(session, story, outlet, early).await;
+            }
+            false
+        }
+        Err(ended) => {
+            session.core.buffers.put(early);
+            request::reply(session, installed, story, ended, true).await
+        }
     }
-    false
 }
 
 /// A tunnel to a port whose HTTP the rules are for: it ends here.
@@ -74,21 +80,24 @@ async fn may_be_http<'p>(
     outlet: &'p Outlet,
     port: u16,
 ) -> bool {
+    let Some(outbound) = installed.outbound(session.listener) else { return false };
     if !establish(session, story).await {
         return false;
     }
     if outlet.speaks == Speaks::Unsaid {
         let mut early = early_bytes(session);
         session.entered.enter(Phase::Busy, None);
-        let detection = installed.plan.proxy.limits.idle_timeout;
-        let patience = installed.outbound(session.listener).and_then(|outbound| outbound.detection);
-        let seen = first_bytes(&session.core, &mut session.reader, &mut early, patience.or(Some(detection))).await;
+        let limits = &installed.plan.proxy.limits;
+        let begin = outbound.detection.unwrap_or(limits.idle_timeout);
+        let patience = Patience { begin: Some(begin), end: limits.headers_timeout };
+        let seen = first_bytes(&session.core, &mut session.reader, &mut early, patience).await;
         let is_http = match seen {
             None => return false,
             Some(seen) => seen == Seen::Http,
         };
         if !is_http {
-            let attempt = to_outlet(session, installed, story, asked, outlet).await;
+            let client = (&mut early, End::HalfClosed);
+            let attempt = to_outlet(session, installed, story, asked, (outbound, outlet), client).await;
             story.upstream_host = attempt.host;
             match attempt.outcome {
                 Ok(outlet) => carry(session, story, outlet, early).await,
@@ -104,52 +113,41 @@ async fn may_be_http<'p>(
     true
 }
 
+/// To one of an outlet's clusters. What the client says meanwhile goes to `early`.
 async fn to_outlet<'p>(
     session: &mut Session,
     installed: &'p Installed,
     story: &mut Story<'p>,
     asked: &Asked,
-    outlet: &'p Outlet,
+    (outbound, outlet): (&Outbound, &'p Outlet),
+    (early, end): (&mut Buf, End),
 ) -> Attempt {
-    story.cluster = &outlet.name;
-    let Some(cluster) = outlet::cluster(installed, &outlet.target) else {
-        session.stats.http.no_cluster.inc();
-        return Attempt::failed(Ended::NoCluster);
-    };
-    let Discovery::Authority(own) = &cluster.0.discovery else {
-        return outlet::to_cluster(&session.core, cluster).await;
-    };
-    let Some(outbound) = installed.outbound(session.listener) else { return Attempt::failed(Ended::NoEndpoint) };
-    match own_authority::authority(asked.host.of(session.input.bytes()), own) {
-        Some(authority) => to_authority(session, cluster, outbound, &authority).await,
-        None => Attempt::failed(Ended::NoEndpoint),
+    let core = session.core.clone();
+    let target = &core.with_rng(|rng| outlet.destinations.pick(rng)).target;
+    match target {
+        Target::Known(id) => story.cluster = installed.cluster_name(*id),
+        Target::Missing(name) => {
+            session.stats.http.no_cluster.inc();
+            story.cluster = name;
+        }
     }
-}
-
-/// To where the host of an authority is.
-async fn to_authority(
-    session: &mut Session,
-    cluster: (&Cluster, &LocalCluster),
-    outbound: &Outbound,
-    authority: &[u8],
-) -> Attempt {
-    let deadline = io::now() + cluster.0.connect_timeout;
-    match undeclared::of_authority(&session.core, &mut session.timer, outbound, authority, deadline).await {
-        Ok(addresses) => outlet::to_addresses(&session.core, cluster, &addresses).await,
-        Err(ended) => Attempt::failed(ended),
-    }
+    let authority: SmallVec<[u8; 64]> = asked.host.of(session.input.bytes()).into();
+    let (peer, passes) = (session.peer, core.passes(session.peer).saturating_add(1));
+    let going = Going { peer, original: session.original, name: Some(&authority), passes };
+    let connecting = outlet::to_target(&core, installed, Some(outbound), (outlet, target), going);
+    or_gone(unless_left(&core, &mut session.reader, early, end, Box::pin(connecting)).await)
 }
 
 async fn to_undeclared<'p>(
     session: &mut Session,
     installed: &'p Installed,
     story: &mut Story<'p>,
-    outbound: &'p Outbound,
-    asked: &Asked,
+    (outbound, asked): (&'p Outbound, &Asked),
+    early: &mut Buf,
 ) -> Attempt {
     if let Some(outlet) = &outbound.egress_proxy {
         story.route = "allow_any";
-        return to_outlet(session, installed, story, asked, outlet).await;
+        return to_outlet(session, installed, story, asked, (outbound, outlet), (early, End::Left)).await;
     }
     let Some(cluster) = installed.passthrough().filter(|_| outbound.allow_any) else {
         session.stats.http.rq_direct_response.inc();
@@ -158,7 +156,29 @@ async fn to_undeclared<'p>(
     };
     (story.cluster, story.route) = (&cluster.0.name, "allow_any");
     let authority: SmallVec<[u8; 64]> = asked.host.of(session.input.bytes()).into();
-    to_authority(session, cluster, outbound, &authority).await
+    let core = session.core.clone();
+    let passes = core.passes(session.peer).saturating_add(1);
+    let connecting = to_authority(&core, cluster, outbound, &authority, passes);
+    or_gone(unless_left(&core, &mut session.reader, early, End::Left, Box::pin(connecting)).await)
+}
+
+fn or_gone(attempt: Option<Attempt>) -> Attempt {
+    attempt.unwrap_or_else(|| Attempt::failed(Ended::ClientGone))
+}
+
+/// To where the host of an authority is.
+async fn to_authority(
+    core: &Rc<Core>,
+    cluster: (&Cluster, &LocalCluster),
+    outbound: &Outbound,
+    authority: &[u8],
+    passes: u8,
+) -> Attempt {
+    let deadline = io::now() + cluster.0.connect_timeout;
+    match undeclared::of_authority(core, &mut Timer::default(), Some(outbound), authority, deadline).await {
+        Ok(addresses) => outlet::to_addresses(core, cluster, &addresses, passes).await,
+        Err(ended) => Attempt::failed(ended),
+    }
 }
 
 /// Tells the client that the tunnel is there (RFC 9110 §9.3.6: no body, no framing). False if it has left.
@@ -205,10 +225,10 @@ async fn carry(session: &mut Session, story: &mut Story<'_>, mut outlet: outlet:
     let Session { core, reader, writer, entered, .. } = session;
     let passed = tunnel::run(
         core,
-        End { reader, writer, handle: entered.handle() },
-        End { reader: &mut upstream.reader, writer: &mut upstream.writer, handle: &upstream.handle },
+        tunnel::End { reader, writer, handle: entered.handle() },
+        tunnel::End { reader: &mut upstream.reader, writer: &mut upstream.writer, handle: &upstream.handle },
         early,
-        Until::Both { quiet: outlet.quiet },
+        Until::Both { quiet: outlet.quiet, end: outlet.end },
         meters,
     )
     .await;
@@ -229,5 +249,6 @@ async fn carry(session: &mut Session, story: &mut Story<'_>, mut outlet: outlet:
             session.cut_off();
         }
         Ending::Quiet => story.flags.insert(Flags::SI),
+        Ending::Old => story.flags.insert(Flags::DT),
     }
 }

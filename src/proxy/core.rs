@@ -4,7 +4,7 @@
 //! it returns, so no borrow lives across an await.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -146,8 +146,8 @@ pub struct Core {
     live: RefCell<Slab<Rc<Live>>>,
     /// Memory of bodies that are kept for another try.
     kept: Cell<usize>,
-    /// Our addresses on the connections of tunnels.
-    outward: RefCell<HashSet<SocketAddr, foldhash::fast::RandomState>>,
+    /// Our addresses on the connections of tunnels, and how often the bytes have come through this core by then.
+    outward: RefCell<HashMap<SocketAddr, u8, foldhash::fast::RandomState>>,
     draining: Cell<bool>,
     abandoned: Cell<bool>,
     swept_to: Cell<usize>,
@@ -263,18 +263,20 @@ impl Core {
         own.any(|own| own == port || own == 0)
     }
 
-    /// Notes our address on a connection of a tunnel for as long as what is returned lives.
-    pub(super) fn goes_out(self: &Rc<Self>, own: SocketAddr) -> GoingOut {
+    /// Notes our address on a connection of a tunnel for as long as what is returned lives. `passes`: how often its bytes
+    /// have come through this core, this time included.
+    pub(super) fn goes_out(self: &Rc<Self>, own: SocketAddr, passes: u8) -> GoingOut {
         let own = SocketAddr::new(own.ip().to_canonical(), own.port());
-        self.outward.borrow_mut().insert(own);
+        self.outward.borrow_mut().insert(own, passes);
         GoingOut { core: self.clone(), own }
     }
 
-    /// Whether a connection from `peer` is one that a tunnel of this core has made: a packet filter that makes no exception
-    /// for the proxy sends it back here. Of another core's tunnels nothing is known; a connection that goes round meets one
-    /// of its own soon.
-    pub(super) fn went_out(&self, peer: SocketAddr) -> bool {
-        self.outward.borrow().contains(&SocketAddr::new(peer.ip().to_canonical(), peer.port()))
+    /// How often the bytes of a connection from `peer` have come through tunnels of this core before: a packet filter that
+    /// makes no exception for the proxy sends them back here, and so may a rule of a gateway. Of another core's tunnels
+    /// nothing is known; a connection that goes round meets one of its own soon.
+    pub(super) fn passes(&self, peer: SocketAddr) -> u8 {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        self.outward.borrow().get(&peer).copied().unwrap_or_default()
     }
 
     /// Room for the groups of rewriting regexes.

@@ -5,16 +5,18 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::core::{Core, GoingOut};
 use super::reply::Ended;
+use super::{own_authority, undeclared};
 use crate::base::endpoint::EndpointAddress;
 use crate::base::limits::MOST_ADDRESSES;
-use crate::io;
+use crate::io::{self, Timer};
 use crate::observe::stats::{ClusterStats, EndpointStats};
-use crate::plan::{Cluster, Target};
+use crate::plan::{self, Cluster, Discovery, Outbound, Target};
 use crate::policy::balance::Ask;
+use crate::policy::hashing::key;
 use crate::policy::outlier::Outcome;
 use crate::upstream::{Avoid, Installed, LocalCluster, LocalEndpoint, NoConnection, Upstream};
 
@@ -23,6 +25,8 @@ pub(super) struct Outlet {
     pub(super) upstream: Box<Upstream>,
     /// For so long nothing need move on it.
     pub(super) quiet: Option<Duration>,
+    /// When it ends whatever moves (`connectionPool.tcp.maxConnectionDuration`).
+    pub(super) end: Option<Instant>,
     /// The counters of its cluster.
     pub(super) stats: Arc<ClusterStats>,
     _riding: Riding,
@@ -62,6 +66,53 @@ impl Drop for Riding {
     }
 }
 
+/// What is known of a client and of where it wants to go.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Going<'a> {
+    pub(super) peer: SocketAddr,
+    /// Where it was sent to before it was redirected here.
+    pub(super) original: Option<SocketAddr>,
+    /// The authority of its CONNECT, or the server name of its TLS.
+    pub(super) name: Option<&'a [u8]>,
+    /// How often its bytes come through this core, this time included.
+    pub(super) passes: u8,
+}
+
+/// Connects to one of an outlet's clusters, which was drawn.
+pub(super) async fn to_target(
+    core: &Rc<Core>,
+    installed: &Installed,
+    outbound: Option<&Outbound>,
+    (outlet, target): (&plan::Outlet, &Target),
+    going: Going<'_>,
+) -> Attempt {
+    let Some(cluster) = cluster(installed, target) else { return Attempt::failed(Ended::NoCluster) };
+    let Discovery::Authority(own) = &cluster.0.discovery else {
+        let hash = outlet.by_source.then(|| key::source_ip(going.peer));
+        return to_cluster(core, cluster, hash, going.passes).await;
+    };
+    let deadline = io::now() + cluster.0.connect_timeout;
+    let mut timer = Timer::default();
+    let found = match going {
+        // `resolution: NONE`: it goes where it was sent.
+        Going { original: Some(original), .. } if !own.at_gateways => match outbound {
+            Some(outbound) => undeclared::of_original(core, &mut timer, outbound, original, deadline).await,
+            None => Err(Ended::NoEndpoint),
+        },
+        Going { name: Some(name), .. } if own.at_gateways || outbound.is_some() => {
+            match own_authority::authority(name, own) {
+                Some(name) => undeclared::of_authority(core, &mut timer, outbound, &name, deadline).await,
+                None => Err(Ended::NoEndpoint),
+            }
+        }
+        _ => Err(Ended::NoEndpoint),
+    };
+    match found {
+        Ok(addresses) => to_addresses(core, cluster, &addresses, going.passes).await,
+        Err(ended) => Attempt::failed(ended),
+    }
+}
+
 /// The cluster that a target stands for.
 pub(super) fn cluster<'p>(installed: &'p Installed, target: &Target) -> Option<(&'p Cluster, &'p LocalCluster)> {
     match target {
@@ -71,15 +122,20 @@ pub(super) fn cluster<'p>(installed: &'p Installed, target: &Target) -> Option<(
 }
 
 /// Connects to an endpoint of a cluster.
-pub(super) async fn to_cluster(core: &Rc<Core>, (cluster, local): (&Cluster, &LocalCluster)) -> Attempt {
-    let ask = Ask { hash: None, now: io::now() };
+async fn to_cluster(
+    core: &Rc<Core>,
+    (cluster, local): (&Cluster, &LocalCluster),
+    hash: Option<u64>,
+    passes: u8,
+) -> Attempt {
+    let ask = Ask { hash, now: io::now() };
     let picked = core.with_rng(|rng| local.pick(ask, Avoid::default(), rng));
     let Some(endpoint) = picked.and_then(|id| local.endpoint(id)) else {
         local.stats.upstream_cx_none_healthy.inc();
         return Attempt::failed(Ended::NoEndpoint);
     };
     let host = Some(endpoint.address());
-    let outcome = connect(core, (cluster, local), endpoint).await;
+    let outcome = connect(core, (cluster, local), endpoint, passes).await;
     match &outcome {
         Ok(_) => local.report(picked, Outcome::Connected),
         Err(Ended::Overflow) => {}
@@ -93,11 +149,12 @@ pub(super) async fn to_addresses(
     core: &Rc<Core>,
     (cluster, local): (&Cluster, &LocalCluster),
     addresses: &[SocketAddr],
+    passes: u8,
 ) -> Attempt {
     let mut attempt = Attempt::failed(Ended::Unresolved);
     for address in addresses.iter().take(MOST_ADDRESSES) {
         let endpoint = local.undeclared(*address, io::now());
-        let outcome = connect(core, (cluster, local), &endpoint).await;
+        let outcome = connect(core, (cluster, local), &endpoint, passes).await;
         attempt = Attempt { host: Some((*address).into()), outcome };
         if attempt.outcome.is_ok() {
             break;
@@ -110,6 +167,7 @@ async fn connect(
     core: &Rc<Core>,
     (cluster, local): (&Cluster, &LocalCluster),
     endpoint: &LocalEndpoint,
+    passes: u8,
 ) -> Result<Outlet, Ended> {
     let riding = Riding::begin(local, endpoint);
     // Raw bytes name no host: only what the rule names can be asked for.
@@ -126,8 +184,9 @@ async fn connect(
         Ok(mut upstream) => {
             core.buffers.put(std::mem::take(&mut upstream.buf)); // it is for heads
             let stats = local.stats.clone();
-            let listed = upstream.local().map(|own| core.goes_out(own));
-            Ok(Outlet { upstream, quiet: cluster.tcp_idle_timeout, stats, _riding: riding, _listed: listed })
+            let listed = upstream.local().map(|own| core.goes_out(own, passes));
+            let (quiet, end) = (cluster.tcp_idle_timeout, cluster.max_duration.map(|most| io::now() + most));
+            Ok(Outlet { upstream, quiet, end, stats, _riding: riding, _listed: listed })
         }
         Err(error) => {
             endpoint.stats.rq_error.inc();

@@ -38,11 +38,10 @@ pub(super) async fn receive(mut arrival: Arrival) -> Option<Arrival> {
         Expected::Unsaid => {
             arrival.entered.enter(Phase::Idle, Some(io::now() + installed.plan.proxy.limits.idle_timeout));
             let Arrival { core, reader, seen, .. } = &mut arrival;
-            let seen = first_bytes(core, reader, seen, outbound.detection).await?;
-            if let Seen::Tls(Some(name)) = seen {
-                server_name = Some(String::from_utf8_lossy(name).into_owned());
-            }
-            outbound.decide(addressed, seen)
+            let patience = Patience { begin: outbound.detection, end: installed.plan.proxy.limits.headers_timeout };
+            let seen = first_bytes(core, reader, seen, patience).await?;
+            server_name = seen.server_name().map(|name| String::from_utf8_lossy(name).into_owned());
+            outbound.decide(addressed, &seen)
         }
     };
     let to = match way {
@@ -54,21 +53,34 @@ pub(super) async fn receive(mut arrival: Arrival) -> Option<Arrival> {
     None
 }
 
+/// How long first bytes are waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// For all of them, from now on; `None`: for ever.
+    pub(super) begin: Option<Duration>,
+    /// For all of them, from the first one on.
+    pub(super) end: Duration,
+}
+
 /// What the first bytes are; they are left in `seen`. `None`: the client has left, or was ended, and said nothing.
 pub(super) async fn first_bytes<'b>(
     core: &Core,
     reader: &mut Reader,
     seen: &'b mut Buf,
-    patience: Option<Duration>,
+    patience: Patience,
 ) -> Option<Seen<'b>> {
-    let deadline = patience.map(|patience| io::now() + patience);
+    let begin = patience.begin.map(|patience| io::now() + patience);
+    let mut end = None;
     let mut timer = Timer::default();
     while sniff::look(seen.bytes()).is_none() {
         if !reader.armed() {
             // Not into `seen`: what is there must go on if nothing more comes in time.
             reader.arm(core.buffers.head());
         }
-        let (read, bytes) = match deadline {
+        if end.is_none() && !seen.is_empty() {
+            end = Some(io::now() + patience.end);
+        }
+        let (read, bytes) = match begin.into_iter().chain(end).min() {
             None => reader.done().await,
             Some(deadline) => match race(std::pin::pin!(reader.done()), std::pin::pin!(timer.until(deadline))).await {
                 Either::Left(read) => read,

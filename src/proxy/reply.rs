@@ -18,6 +18,8 @@ pub(super) enum Ended {
     Answered,
     /// No virtual host or route: 404 NR.
     NotFound,
+    /// A connection that no rule of its gateway takes: NR, and it is closed.
+    NoRule,
     /// `OPTIONS *`: 404.
     NoPath,
     /// The route's cluster does not exist: 503 NC.
@@ -130,6 +132,7 @@ impl Ended {
         match self {
             Self::Answered => plain(200, "", Flags::NONE, "via_upstream"),
             Self::NotFound => plain(404, "", Flags::NR, "route_not_found"),
+            Self::NoRule => plain(0, "", Flags::NR, "filter_chain_not_found"),
             Self::NoPath => plain(404, "", Flags::NONE, "absolute_path_rejected"),
             Self::NoCluster => plain(503, "", Flags::NC, "cluster_not_found"),
             Self::NoEndpoint => plain(503, "no healthy upstream", Flags::UH, "no_healthy_upstream"),

@@ -286,7 +286,10 @@ async fn to_undeclared<'p>(
             let Session { core, timer, input, original, .. } = session;
             match *original {
                 Some(original) => undeclared::of_original(core, timer, outbound, original, deadline).await,
-                None => undeclared::of_authority(core, timer, outbound, asked.host.of(input.bytes()), deadline).await,
+                None => {
+                    let authority = asked.host.of(input.bytes());
+                    undeclared::of_authority(core, timer, Some(outbound), authority, deadline).await
+                }
             }
         }
         None => Err(Ended::Unresolved),

@@ -2,6 +2,8 @@
 //!
 //! Pure: bytes in, verdict out, asked again with more bytes behind the same ones. Called by `redirect` and `connect`.
 
+use std::borrow::Cow;
+
 use crate::base::limits::MOST_FIRST_BYTES;
 use crate::h1::head::Method;
 use crate::plan::Seen;
@@ -43,26 +45,89 @@ fn request_line(bytes: &[u8]) -> Option<Seen<'_>> {
 /// The content type of TLS handshake records.
 const HANDSHAKE: u8 = 22;
 
-/// RFC 8446 §5.1 and §4.1.2: a record that begins a ClientHello, with the server name of its extensions (RFC 6066 §3).
-/// Hellos that span several records exist in theory; their name is not found, and they are TLS all the same.
+/// RFC 8446 §5.1 and §4.1.2: records that hold a ClientHello, with the server name of its extensions (RFC 6066 §3). A hello
+/// may be cut over as many records as its client likes.
 fn hello(bytes: &[u8]) -> Option<Seen<'_>> {
     const CLIENT_HELLO: u8 = 1;
-    const MAJOR_VERSION: u8 = 3;
-    for (at, expected) in [(1, MAJOR_VERSION), (5, CLIENT_HELLO)] {
-        if *bytes.get(at)? != expected {
-            return Some(Seen::Bytes);
+    let (first, rest) = match record(bytes) {
+        Record::Whole { content, rest } => (content, rest),
+        Record::Part(content) => match content.first() {
+            Some(kind) if *kind != CLIENT_HELLO => return Some(Seen::Bytes),
+            _ => return None,
+        },
+        Record::None => return Some(Seen::Bytes),
+    };
+    if first.first() != Some(&CLIENT_HELLO) {
+        return Some(Seen::Bytes);
+    }
+    // Most hellos are one record, whose name is where it is; those of several have to be put together.
+    if let Some(length) = hello_length(first)
+        && let Some(whole) = first.get(..length)
+    {
+        return Some(Seen::Tls(server_name(whole).map(Cow::Borrowed)));
+    }
+    let mut whole = first.to_vec();
+    let mut rest = rest;
+    loop {
+        match record(rest) {
+            Record::Whole { content, rest: behind } => {
+                whole.extend_from_slice(content);
+                rest = behind;
+            }
+            Record::Part(_) => return None,
+            Record::None => return Some(Seen::Bytes),
+        }
+        if let Some(length) = hello_length(&whole)
+            && let Some(whole) = whole.get(..length)
+        {
+            return Some(Seen::Tls(server_name(whole).map(|name| Cow::Owned(name.to_vec()))));
         }
     }
-    let length = usize::from(u16::from_be_bytes([bytes[3], bytes[4]]));
-    let record = bytes.get(5..5 + length)?;
-    Some(Seen::Tls(server_name(record)))
+}
+
+/// The front of what should be handshake records.
+enum Record<'a> {
+    Whole {
+        content: &'a [u8],
+        rest: &'a [u8],
+    },
+    /// As much of one as there is, without its header.
+    Part(&'a [u8]),
+    /// Something else.
+    None,
+}
+
+/// A record of a handshake: it has some content (RFC 8446 §5.1), and no more than a record may have.
+fn record(bytes: &[u8]) -> Record<'_> {
+    const MAJOR_VERSION: u8 = 3;
+    const MOST_CONTENT: usize = 1 << 14;
+    for (at, expected) in [(0, HANDSHAKE), (1, MAJOR_VERSION)] {
+        match bytes.get(at) {
+            None => return Record::Part(&[]),
+            Some(byte) if *byte != expected => return Record::None,
+            Some(_) => {}
+        }
+    }
+    let Some((header, behind)) = bytes.split_at_checked(5) else { return Record::Part(&[]) };
+    let length = usize::from(u16::from_be_bytes([header[3], header[4]]));
+    match behind.split_at_checked(length) {
+        _ if length == 0 || length > MOST_CONTENT => Record::None,
+        Some((content, rest)) => Record::Whole { content, rest },
+        None => Record::Part(behind),
+    }
+}
+
+/// The bytes of the hello that handshake bytes begin with, its type and length included.
+fn hello_length(handshake: &[u8]) -> Option<usize> {
+    let length = handshake.get(1..4)?;
+    Some(4 + length.iter().fold(0, |number, byte| number << 8 | usize::from(*byte)))
 }
 
 /// The name of the first `host_name` in the hello; `None` if there is none, or the hello is malformed.
-fn server_name(record: &[u8]) -> Option<&[u8]> {
+fn server_name(whole: &[u8]) -> Option<&[u8]> {
     const SERVER_NAME: u16 = 0;
     const HOST_NAME: u8 = 0;
-    let mut hello = Bytes(record);
+    let mut hello = Bytes(whole);
     hello.skip(4 + 2 + 32)?; // type and length, version, random
     for width in [1, 2, 1] {
         hello.vector(width)?; // session id, cipher suites, compression methods
@@ -109,6 +174,8 @@ impl<'a> Bytes<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// A ClientHello with these extensions.
@@ -166,6 +233,13 @@ mod tests {
             (b"\x16\x03", None),
             (b"\x16\x02\x01", Some(Seen::Bytes)),
             (b"\x16\x03\x01\x00\x01\x02", Some(Seen::Bytes)),
+            (b"\x16\x03\x01\x00\x09\x02", Some(Seen::Bytes)),
+            (b"\x16\x03\x01\x00\x01\x01", None),
+            (b"\x16\x03\x01\x00\x00", Some(Seen::Bytes)),
+            (b"\x16\x03\x01\x40\x01", Some(Seen::Bytes)),
+            (b"\x16\x03\x01\x00\x01\x01\x16\x03\x01\x00", None),
+            (b"\x16\x03\x01\x00\x01\x01\x17\x03\x01\x00", Some(Seen::Bytes)),
+            (b"\x16\x03\x01\x00\x01\x01\x15", Some(Seen::Bytes)),
         ] {
             assert_eq!(look(bytes), seen, "{:?}", String::from_utf8_lossy(bytes));
         }
@@ -173,7 +247,7 @@ mod tests {
 
     #[test]
     fn server_names() {
-        assert_eq!(look(&named("a.example.com")), Some(Seen::Tls(Some(b"a.example.com"))));
+        assert_eq!(look(&named("a.example.com")), Some(Seen::tls("a.example.com")));
         assert_eq!(look(&hello_with(&[])), Some(Seen::Tls(None)));
         assert_eq!(look(&named("")), Some(Seen::Tls(None)));
     }
@@ -202,5 +276,63 @@ mod tests {
         }
         assert_eq!(look(&[b"GET /".as_slice(), &[b'x'; MOST_FIRST_BYTES]].concat()), Some(Seen::Bytes));
         assert_eq!(look(&[[22, 3, 1, 0xff, 0xff, 1].as_slice(), &[0; MOST_FIRST_BYTES]].concat()), Some(Seen::Bytes));
+    }
+
+    /// The same hello in records of these lengths, and the last of what is left.
+    fn cut(hello: &[u8], lengths: &[usize]) -> Vec<u8> {
+        let (mut rest, mut records) = (&hello[5..], Vec::new());
+        for length in lengths.iter().copied().chain([usize::MAX]) {
+            let (content, behind) = rest.split_at(length.min(rest.len()));
+            if !content.is_empty() {
+                records.extend([22, 3, 1]);
+                records.extend((content.len() as u16).to_be_bytes());
+                records.extend(content);
+            }
+            rest = behind;
+        }
+        records
+    }
+
+    #[test]
+    fn a_hello_in_records_of_one_byte() {
+        let sound = named("www.example.com");
+        let cut = cut(&sound, &vec![1; sound.len()]);
+        assert_eq!(look(&cut), Some(Seen::tls("www.example.com")));
+        assert_eq!(look(&cut[..cut.len() - 1]), None);
+    }
+
+    /// What follows the hello in its last record, or behind it, is no part of it.
+    #[test]
+    fn a_hello_with_something_behind_it() {
+        let mut sound = named("www.example.com");
+        sound.extend([20, 3, 3, 0, 1, 1]);
+        assert_eq!(look(&sound), Some(Seen::tls("www.example.com")));
+    }
+
+    proptest! {
+        #[test]
+        fn cut_as_one_likes_it_is_the_same_hello(
+            name in "[a-z]{1,20}(\\.[a-z]{1,20}){0,5}",
+            lengths in prop::collection::vec(1..80_usize, 0..12),
+        ) {
+            let cut = cut(&named(&name), &lengths);
+            let expected = Seen::tls(&name);
+            prop_assert_eq!(look(&cut), Some(expected));
+            for end in 0..cut.len() {
+                prop_assert_eq!(look(&cut[..end]), None, "{} of {} bytes", end, cut.len());
+            }
+        }
+
+        /// Nothing panics, no verdict changes with more bytes, and there is one before too many bytes.
+        #[test]
+        fn any_bytes_will_do(start in prop_oneof![Just(&b"\x16\x03\x01"[..]), Just(&b""[..])], rest: Vec<u8>, more: Vec<u8>) {
+            let bytes = [start, &rest].concat();
+            let longer = [bytes.as_slice(), &more].concat();
+            if let Some(seen) = look(&bytes) {
+                prop_assert_eq!(look(&longer), Some(seen));
+            }
+            let most = [longer.as_slice(), &vec![0; MOST_FIRST_BYTES]].concat();
+            prop_assert!(look(&most).is_some());
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! A connection that is no HTTP: to the service that it is for, or to where it was sent, bytes both ways, and a
-//! line in the log at its end (`"- - -" 0`).
+//! A connection that is no HTTP, redirected here or to a gateway that does not look into it: to the service that it is
+//! for, or to where it was sent, bytes both ways, and a line in the log at its end (`"- - -" 0`).
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use super::arrival::Arrival;
 use super::core::{Core, Phase};
-use super::outlet::{self, Attempt};
+use super::leaving::{End, unless_left};
+use super::outlet::{self, Attempt, Going};
 use super::reply::Ended;
-use super::tunnel::{self, End, Ending, Meters, Until};
+use super::tunnel::{self, Ending, Meters, Until};
 use super::undeclared;
 use crate::base::endpoint::EndpointAddress;
 use crate::base::id::ListenerId;
@@ -20,7 +21,7 @@ use crate::io::{self, Either, Timer, race};
 use crate::observe::access_log::{NoHeaders, Record};
 use crate::observe::flags::Flags;
 use crate::observe::stats::TcpStats;
-use crate::plan::{BLACK_HOLE_CLUSTER, Cluster, Discovery, Outbound, PASSTHROUGH_CLUSTER};
+use crate::plan::{BLACK_HOLE_CLUSTER, Cluster, Listener, Outbound, PASSTHROUGH_CLUSTER, Target};
 use crate::upstream::{Closed, Installed, LocalCluster};
 
 /// Where a connection goes.
@@ -53,9 +54,9 @@ pub(super) async fn serve(
     to: To,
     server_name: Option<String>,
 ) {
-    let Some(outbound) = installed.outbound(listener) else { return };
-    let place = if let To::Outlet(number) = to { number } else { outbound.undeclared() };
-    let stats = installed.stats.tcp.get(outbound.first_stat + place).cloned().unwrap_or_default();
+    let Some(of) = installed.plan.listeners.get(listener.index()) else { return };
+    let outlet = if let To::Outlet(number) = &to { Some(*number) } else { None };
+    let stats = of.tcp_stats_of(outlet).and_then(|place| installed.stats.tcp.get(place)).cloned().unwrap_or_default();
     stats.downstream_cx_total.inc();
     let mut tale = Tale {
         flags: Flags::NONE,
@@ -69,9 +70,14 @@ pub(super) async fn serve(
         cluster: "".into(),
     };
     arrival.entered.enter(Phase::Busy, None);
-    let Attempt { host, mut outcome } = connect(&arrival, &installed, outbound, to, &mut tale).await;
+    let passes = arrival.core.passes(arrival.peer);
+    let most = if of.kind.is_outward() { 0 } else { MOST_PASSES };
+    let Attempt { host, mut outcome } = match passes > most {
+        true => Attempt::failed(Ended::Circular),
+        false => connect(&mut arrival, &installed, of, to, server_name.as_deref(), &mut tale).await,
+    };
     // Asked once more: what was on its way then is there now.
-    if outcome.is_ok() && arrival.core.went_out(arrival.peer) {
+    if outcome.is_ok() && arrival.core.passes(arrival.peer) > most {
         outcome = Err(Ended::Circular);
     }
     // It may last for days, and a reload must not wait for it to have its memory back.
@@ -89,35 +95,51 @@ pub(super) async fn serve(
     log(&arrival, &tale, server_name.as_deref().unwrap_or_default());
 }
 
-async fn connect(arrival: &Arrival, installed: &Installed, outbound: &Outbound, to: To, tale: &mut Tale) -> Attempt {
-    let core = &arrival.core;
-    if core.went_out(arrival.peer) {
-        return Attempt::failed(Ended::Circular);
-    }
+/// How often the bytes of a connection to a gateway may have come through a core already: as often as requests may.
+const MOST_PASSES: u8 = 10;
+
+async fn connect(
+    arrival: &mut Arrival,
+    installed: &Installed,
+    of: &Listener,
+    to: To,
+    server_name: Option<&str>,
+    tale: &mut Tale,
+) -> Attempt {
+    let core = arrival.core.clone();
+    let outbound = of.outbound.as_deref();
+    let going = Going {
+        peer: arrival.peer,
+        original: arrival.original,
+        name: server_name.map(str::as_bytes),
+        passes: core.passes(arrival.peer).saturating_add(1),
+    };
     let outlet = match to {
         To::Nowhere(ended) => return Attempt::failed(ended),
-        To::Outlet(number) => outbound.outlet(number),
-        To::Undeclared => outbound.egress_proxy.as_ref(),
+        To::Outlet(number) => of.outlet(number),
+        To::Undeclared => outbound.and_then(|outbound| outbound.egress_proxy.as_ref()),
     };
-    if let Some(outlet) = outlet {
-        tale.cluster = outlet.name.clone();
-        return match (outlet::cluster(installed, &outlet.target), arrival.original) {
-            // `resolution: NONE`: it goes where it was sent.
-            (Some(cluster), Some(original)) if matches!(cluster.0.discovery, Discovery::Authority(_)) => {
-                to_original(core, cluster, outbound, original).await
-            }
-            (Some(cluster), _) => outlet::to_cluster(core, cluster).await,
-            (None, _) => Attempt::failed(Ended::NoCluster),
+    let (reader, seen) = (&mut arrival.reader, &mut arrival.seen);
+    let attempt = if let Some(outlet) = outlet {
+        let target = &core.with_rng(|rng| outlet.destinations.pick(rng)).target;
+        tale.cluster = match target {
+            Target::Known(id) => installed.cluster_name(*id).into(),
+            Target::Missing(name) => name.clone(),
         };
-    }
-    let passthrough = installed.passthrough().filter(|_| outbound.allow_any);
-    // Where it was not sent anywhere else there is nowhere to pass it on to.
-    let (Some(cluster), Some(original)) = (passthrough, arrival.original) else {
-        tale.cluster = BLACK_HOLE_CLUSTER.into();
-        return Attempt::failed(Ended::NoEndpoint); // Envoy's has none, either
+        let connecting = outlet::to_target(&core, installed, outbound, (outlet, target), going);
+        unless_left(&core, reader, seen, End::HalfClosed, Box::pin(connecting)).await
+    } else {
+        let passthrough = installed.passthrough().zip(outbound).filter(|(_, outbound)| outbound.allow_any);
+        // Where it was not sent anywhere else there is nowhere to pass it on to.
+        let (Some((cluster, outbound)), Some(original)) = (passthrough, arrival.original) else {
+            tale.cluster = BLACK_HOLE_CLUSTER.into();
+            return Attempt::failed(Ended::NoEndpoint); // Envoy's has none, either
+        };
+        tale.cluster = PASSTHROUGH_CLUSTER.into();
+        let connecting = to_original(&core, cluster, outbound, original, going.passes);
+        unless_left(&core, reader, seen, End::HalfClosed, Box::pin(connecting)).await
     };
-    tale.cluster = PASSTHROUGH_CLUSTER.into();
-    to_original(core, cluster, outbound, original).await
+    attempt.unwrap_or_else(|| Attempt::failed(Ended::ClientGone))
 }
 
 /// To where the connection was sent.
@@ -126,10 +148,11 @@ async fn to_original(
     cluster: (&Cluster, &LocalCluster),
     outbound: &Outbound,
     original: SocketAddr,
+    passes: u8,
 ) -> Attempt {
     let deadline = io::now() + cluster.0.connect_timeout;
     match undeclared::of_original(core, &mut Timer::default(), outbound, original, deadline).await {
-        Ok(addresses) => outlet::to_addresses(core, cluster, &addresses).await,
+        Ok(addresses) => outlet::to_addresses(core, cluster, &addresses, passes).await,
         Err(ended) => Attempt::failed(ended),
     }
 }
@@ -140,7 +163,7 @@ fn tell(tale: &mut Tale, ended: &Ended) {
     tale.flags.insert(verdict.flags);
     match ended {
         Ended::ConnectFailed(_) | Ended::ConnectTimedOut | Ended::TlsFailed(_) => tale.flags.insert(Flags::URX),
-        Ended::Circular | Ended::LocalTarget => tale.details = verdict.details,
+        Ended::Circular | Ended::LocalTarget | Ended::NoRule => tale.details = verdict.details,
         _ => {}
     }
     tale.failure = verdict.transport_failure;
@@ -157,10 +180,10 @@ async fn carry(arrival: &mut Arrival, mut outlet: outlet::Outlet, stats: &Arc<Tc
     };
     let passed = tunnel::run(
         core,
-        End { reader, writer, handle: entered.handle() },
-        End { reader: &mut upstream.reader, writer: &mut upstream.writer, handle: &upstream.handle },
+        tunnel::End { reader, writer, handle: entered.handle() },
+        tunnel::End { reader: &mut upstream.reader, writer: &mut upstream.writer, handle: &upstream.handle },
         std::mem::take(seen),
-        Until::Both { quiet: outlet.quiet },
+        Until::Both { quiet: outlet.quiet, end: outlet.end },
         meters,
     )
     .await;
@@ -184,6 +207,10 @@ async fn carry(arrival: &mut Arrival, mut outlet: outlet::Outlet, stats: &Arc<Tc
         Ending::Quiet => {
             tale.flags.insert(Flags::SI);
             stats.idle_timeout.inc();
+        }
+        Ending::Old => {
+            tale.flags.insert(Flags::DT);
+            stats.max_downstream_connection_duration.inc();
         }
     }
 }

@@ -23,8 +23,8 @@ pub(super) enum Until {
     /// With the first side that ends, as Envoy does after a 101: a half-open WebSocket is of no use to anyone.
     Either,
     /// When both sides have ended: who has said all may still want to listen. `quiet`: or when no byte has moved for
-    /// so long.
-    Both { quiet: Option<Duration> },
+    /// so long. `end`: or then, whatever moves.
+    Both { quiet: Option<Duration>, end: Option<Instant> },
 }
 
 /// What counts the bytes of one direction as they pass.
@@ -49,6 +49,8 @@ pub(super) enum Ending {
     UpstreamBroke,
     /// Nothing moved for too long.
     Quiet,
+    /// It had lasted for as long as it may.
+    Old,
 }
 
 /// Bytes that passed, and why no more did.
@@ -83,14 +85,13 @@ pub(super) async fn run(
                 Either::Left(_) => Ending::Client,
                 Either::Right(_) => Ending::Upstream,
             },
-            Until::Both { quiet } => {
+            Until::Both { quiet, end } => {
                 let mut timer = Timer::default();
                 let both = pin!(both(upwards, downwards));
-                match quiet {
-                    None => both.await,
-                    Some(limit) => match race(both, pin!(quiet_for(limit, &moved, &mut timer))).await {
-                        Either::Left(ending) => ending,
-                        Either::Right(()) => Ending::Quiet,
+                match (quiet, end) {
+                    (None, None) => both.await,
+                    limits => match race(both, pin!(limit(limits, &moved, &mut timer))).await {
+                        Either::Left(ending) | Either::Right(ending) => ending,
                     },
                 }
             }
@@ -124,12 +125,17 @@ async fn both(
     }
 }
 
-/// Completes when nothing has moved for `limit`. The timer is set once in that time, not for every byte.
-async fn quiet_for(limit: Duration, moved: &Cell<Instant>, timer: &mut Timer) {
+/// Completes when nothing has moved for `quiet`, or at `end`. The timer is set once in that time, not for every byte.
+async fn limit((quiet, end): (Option<Duration>, Option<Instant>), moved: &Cell<Instant>, timer: &mut Timer) -> Ending {
     loop {
-        let due = moved.get() + limit;
-        if io::now() >= due {
-            return;
+        let now = io::now();
+        let quiet = quiet.map(|quiet| moved.get() + quiet);
+        if end.is_some_and(|end| now >= end) {
+            return Ending::Old;
+        }
+        let Some(due) = quiet.into_iter().chain(end).min() else { return std::future::pending().await };
+        if quiet.is_some_and(|quiet| now >= quiet) {
+            return Ending::Quiet;
         }
         timer.until(due).await;
     }

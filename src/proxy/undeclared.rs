@@ -47,7 +47,7 @@ impl Deref for Addresses {
 pub(super) async fn of_authority(
     core: &Core,
     timer: &mut Timer,
-    outbound: &Outbound,
+    outbound: Option<&Outbound>,
     authority: &[u8],
     deadline: Instant,
 ) -> Result<Addresses, Ended> {
@@ -59,7 +59,7 @@ pub(super) async fn of_authority(
         Either::Right(()) => return Err(Ended::Unresolved),
     };
     match &*found {
-        Whereabouts::At(_) => permitted(Some(outbound), found).map(Addresses::Known),
+        Whereabouts::At(_) => permitted(outbound, found).map(Addresses::Known),
         Whereabouts::Here => Err(Ended::Circular),
         Whereabouts::Unknown => Err(Ended::Unresolved),
     }
@@ -77,7 +77,7 @@ pub(super) async fn of_original(
     deadline: Instant,
 ) -> Result<Addresses, Ended> {
     if core.may_listen_on(original.port()) {
-        return of_authority(core, timer, outbound, original.to_string().as_bytes(), deadline).await;
+        return of_authority(core, timer, Some(outbound), original.to_string().as_bytes(), deadline).await;
     }
     if outbound.allow_local || !stays_local(original.ip()) {
         Ok(Addresses::One(original))

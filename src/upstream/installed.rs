@@ -163,6 +163,12 @@ impl Installed {
         Some((&local.plan, local))
     }
 
+    /// The name of a cluster of the plan.
+    #[must_use]
+    pub fn cluster_name(&self, id: ClusterId) -> &str {
+        self.plan.cluster(id).map_or("", |cluster| &cluster.name)
+    }
+
     /// The cluster of undeclared hosts, if the plan lets requests go there.
     #[must_use]
     pub fn passthrough(&self) -> Option<(&Cluster, &LocalCluster)> {

@@ -292,21 +292,51 @@ fn what_is_done_about_failures() {
 }
 
 #[test]
-fn what_is_wrong_inside_fields_that_are_not_enforced() {
-    check(&[(
-        virtual_service_spec(
-            "\n  hosts: [a.example.com]\n  gateways: [g]\n  tls:\n  - {match: [{sniHosts: [b.example.com, 1.2.3.4], port: 0}], route: [{destination: {host: web}}]}\n  - {}\n  tcp:\n  - {match: [{destinationSubnets: [10.0.0.0/33], sourceSubnet: a}], route: [{destination: {host: web}, weight: 1}]}",
+fn rules_for_connections() {
+    let spec = |gateways: &str, rules: &str| {
+        virtual_service_spec(&format!("\n  hosts: [a.example.com]\n  gateways: {gateways}\n{rules}"))
+    };
+    const NO_SERVER: &str = r#"6: VirtualService/default/v: spec.gateways[0]: warning: Gateway "default/g" has no server that "tcp" is for: the rules have no effect there (write a server of protocol TCP)"#;
+    check(&[
+        (
+            spec(
+                "[g]",
+                "  tls:\n  - {match: [{sniHosts: [b.example.com, 1.2.3.4], port: 0}], route: [{destination: {host: web}}]}\n  - {}\n  tcp:\n  - {match: [{destinationSubnets: [10.0.0.0/33], sourceSubnet: a}], route: [{destination: {host: web}, weight: 1}]}",
+            ),
+            &[
+                "8: VirtualService/default/v: spec.tls[0].match[0].port: must be between 1 and 65535, not 0",
+                r#"8: VirtualService/default/v: spec.tls[0].match[0].sniHosts[0]: "b.example.com" is not covered by any of "hosts" (add it there)"#,
+                "8: VirtualService/default/v: spec.tls[0].match[0].sniHosts[1]: warning: clients send no address as server name (write a host name)",
+                r#"9: VirtualService/default/v: spec.tls[1]: has no "match" (write the "sniHosts" to match)"#,
+                r#"9: VirtualService/default/v: spec.tls[1]: has no destination (write it under "route")"#,
+                r#"11: VirtualService/default/v: spec.tcp[0].match[0].sourceSubnet: "a" is not an address or a subnet (write it like 10.0.0.0/8)"#,
+                r#"11: VirtualService/default/v: spec.tcp[0].match[0].destinationSubnets[0]: "10.0.0.0/33" is not an address or a subnet (write it like 10.0.0.0/8)"#,
+            ],
         ),
-        &[
-            r#"7: VirtualService/default/v: spec.tls: "tls" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-            "8: VirtualService/default/v: spec.tls[0].match[0].port: must be between 1 and 65535, not 0",
-            r#"8: VirtualService/default/v: spec.tls[0].match[0].sniHosts[0]: "b.example.com" is not covered by any of "hosts" (add it there)"#,
-            "8: VirtualService/default/v: spec.tls[0].match[0].sniHosts[1]: warning: clients send no address as server name (write a host name)",
-            r#"9: VirtualService/default/v: spec.tls[1]: has no "match" (write the "sniHosts" to match)"#,
-            r#"9: VirtualService/default/v: spec.tls[1]: has no destination (write it under "route")"#,
-            r#"10: VirtualService/default/v: spec.tcp: "tcp" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-            r#"11: VirtualService/default/v: spec.tcp[0].match[0].destinationSubnets[0]: "10.0.0.0/33" is not an address or a subnet (write it like 10.0.0.0/8)"#,
-            r#"11: VirtualService/default/v: spec.tcp[0].match[0].sourceSubnet: "a" is not an address or a subnet (write it like 10.0.0.0/8)"#,
-        ],
-    )]);
+        (
+            spec(
+                "[g]",
+                "  tcp:\n  - match: [{sourceSubnet: 10.0.0.0/8, port: 80, gateways: [x, g], sourceLabels: {a: b}}]\n    route: [{destination: {host: web, port: {number: 80}}, weight: 1}, {destination: {host: nobody, port: {number: 1}}, weight: 2}]",
+            ),
+            &[
+                NO_SERVER,
+                r#"8: VirtualService/default/v: spec.tcp[0].match[0].sourceSubnet: warning: has no effect, as in Istio: connections from everywhere match (remove it)"#,
+                r#"8: VirtualService/default/v: spec.tcp[0].match[0].gateways[0]: warning: "default/x" is not one of this VirtualService's gateways: never matches there (add it to "spec.gateways")"#,
+                r#"8: VirtualService/default/v: spec.tcp[0].match[0].sourceLabels: warning: is looked at for the mesh alone, as in Istio: at a Gateway the block matches without it (write a block with "gateways: [mesh]" for it)"#,
+                r#"9: VirtualService/default/v: spec.tcp[0].route[1].destination.host: warning: there is no service "nobody.default.svc.cluster.local": connections are closed, flag NC [IST0101]"#,
+                r#"9: VirtualService/default/v: spec.tcp[0].route: note: the weights sum to 3: they are taken as shares of that, not as percent (Istio before 1.14 refused this)"#,
+            ],
+        ),
+        (
+            spec(
+                "[g]",
+                "  tcp:\n  - route: [{destination: {host: web, port: {number: 7}}, weight: 0}, {destination: {host: web, port: {number: 80}}}]",
+            ),
+            &[
+                NO_SERVER,
+                r#"8: VirtualService/default/v: spec.tcp[0]: the weights of several destinations sum to 0 (give each destination its "weight")"#,
+                "8: VirtualService/default/v: spec.tcp[0].route[0].destination.port.number: 7 is not a port of web.default.svc.cluster.local: connections are closed, flag NC [IST0101] (its ports: 80, 81, 82)",
+            ],
+        ),
+    ]);
 }

@@ -124,15 +124,15 @@ fn service(spec: &str) -> String {
 #[test]
 fn permissive_turns_unknown_and_unenforced_into_warnings_and_nothing_else() {
     let yaml = rule("colour: blue\n    match: [{uri: {regex: \"(\"}}]")
-        .replace("  gateways: [g]\n", "  gateways: [g]\n  tls: []\n");
+        .replace("  gateways: [g]\n", "  gateways: [g]\n  tls: []\n  colours: 1\n");
     assert_eq!(
         lines(&problems(yaml.as_bytes(), true)),
         [
-            "7: VirtualService/default/v: spec.tls: warning: \"tls\" is not enforced by ringway yet (it is left out)",
-            "9: VirtualService/default/v: spec.http[0].colour: warning: unknown field \"colour\" in HTTPRoute",
-            "10: VirtualService/default/v: spec.http[0].match[0].uri.regex: \"(\" is not a valid regular expression: \
+            "8: VirtualService/default/v: spec.colours: warning: unknown field \"colours\" in VirtualService",
+            "10: VirtualService/default/v: spec.http[0].colour: warning: unknown field \"colour\" in HTTPRoute",
+            "11: VirtualService/default/v: spec.http[0].match[0].uri.regex: \"(\" is not a valid regular expression: \
              unclosed group (RE2 syntax, as in Istio)",
-            "10: VirtualService/default/v: spec.http[0].match[0]: warning: this block is left out, since not all of its \
+            "11: VirtualService/default/v: spec.http[0].match[0]: warning: this block is left out, since not all of its \
              conditions are enforced",
         ]
     );

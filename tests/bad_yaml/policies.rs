@@ -289,15 +289,24 @@ fn tls_of_servers() {
     let server = |protocol: &str, tls: &str| {
         gateway(&format!("{{port: {{number: 443, name: h, protocol: {protocol}}}, hosts: [a.com], tls: {tls}}}"))
     };
-    const TLS: &str = r#"6: Gateway/default/g: spec.servers[0].tls: "tls" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#;
-    const HTTPS: &str = "6: Gateway/default/g: spec.servers[0].port.protocol: protocol HTTPS of a Gateway server is not enforced by ringway yet (remove it, or pass --permissive to serve without it)";
     check(&[
-        (server("HTTP", "{httpsRedirect: true}"), &[TLS]),
-        (server("HTTPS", "{mode: SIMPLE, credentialName: a}"), &[TLS, HTTPS]),
+        (
+            server("HTTP", "{httpsRedirect: true}"),
+            &[
+                r#"6: Gateway/default/g: spec.servers[0].tls.httpsRedirect: "httpsRedirect" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+            ],
+        ),
+        (
+            server("HTTPS", "{mode: SIMPLE, credentialName: a}"),
+            &[
+                r#"6: Gateway/default/g: spec.servers[0].tls.credentialName: "credentialName" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                "6: Gateway/default/g: spec.servers[0].tls.mode: mode SIMPLE is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+            ],
+        ),
         (
             server("HTTP", "{mode: SIMPLE, credentialName: a}"),
             &[
-                TLS,
+                r#"6: Gateway/default/g: spec.servers[0].tls.credentialName: "credentialName" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 "6: Gateway/default/g: spec.servers[0].tls: a plain HTTP port has no TLS (write protocol HTTPS, or httpsRedirect alone)",
             ],
         ),
@@ -307,28 +316,58 @@ fn tls_of_servers() {
                 "{mode: MUTUAL, serverCertificate: a, privateKey: b, tlsCertificates: [{serverCertificate: c}], minProtocolVersion: TLS1, httpsRedirect: true}",
             ),
             &[
-                TLS,
-                HTTPS,
+                r#"6: Gateway/default/g: spec.servers[0].tls.serverCertificate: "serverCertificate" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"6: Gateway/default/g: spec.servers[0].tls.privateKey: "privateKey" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"6: Gateway/default/g: spec.servers[0].tls.tlsCertificates: "tlsCertificates" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"6: Gateway/default/g: spec.servers[0].tls.minProtocolVersion: "minProtocolVersion" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"6: Gateway/default/g: spec.servers[0].tls.httpsRedirect: "httpsRedirect" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 r#"6: Gateway/default/g: spec.servers[0].tls.minProtocolVersion: "TLS1" is not one of TLS_AUTO, TLSV1_0, TLSV1_1, TLSV1_2, TLSV1_3"#,
                 "6: Gateway/default/g: spec.servers[0].tls: warning: httpsRedirect has an effect on plain HTTP ports only (write it at the server for port 80)",
                 r#"6: Gateway/default/g: spec.servers[0].tls: has several sources of certificates (keep one of "credentialName", "credentialNames", "tlsCertificates" or "serverCertificate")"#,
                 r#"6: Gateway/default/g: spec.servers[0].tls: mode MUTUAL needs "caCertificates" (or write "credentialName")"#,
                 r#"6: Gateway/default/g: spec.servers[0].tls.tlsCertificates[0]: mode MUTUAL needs "privateKey" (or write "credentialName")"#,
+                "6: Gateway/default/g: spec.servers[0].tls.mode: mode MUTUAL is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
             ],
         ),
         (
             server("HTTPS", "{mode: ISTIO_MUTUAL, credentialName: a}"),
             &[
-                TLS,
-                HTTPS,
+                r#"6: Gateway/default/g: spec.servers[0].tls.credentialName: "credentialName" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 "6: Gateway/default/g: spec.servers[0].tls: mode ISTIO_MUTUAL brings its own certificates (remove the ones written here)",
+                "6: Gateway/default/g: spec.servers[0].tls.mode: mode ISTIO_MUTUAL is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+            ],
+        ),
+        (
+            server("TLS", "{mode: AUTO_PASSTHROUGH}"),
+            &[
+                "6: Gateway/default/g: spec.servers[0].tls.mode: mode AUTO_PASSTHROUGH is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
             ],
         ),
         (
             gateway("{port: {number: 443, name: h, protocol: HTTPS}, hosts: [a.com]}"),
             &[
-                HTTPS,
-                r#"6: Gateway/default/g: spec.servers[0]: a port of protocol HTTPS or TLS needs "tls" (write where its certificate is)"#,
+                r#"6: Gateway/default/g: spec.servers[0]: a port of protocol HTTPS or TLS needs "tls" (write "mode: PASSTHROUGH", or where its certificate is)"#,
+            ],
+        ),
+        (server("HTTPS", "{mode: PASSTHROUGH}"), &[]),
+        (server("TLS", "{}"), &[]),
+        (
+            server("TLS", "{mode: PASSTHROUGH, credentialName: a, minProtocolVersion: TLSV1_2}"),
+            &[
+                r#"6: Gateway/default/g: spec.servers[0].tls: warning: mode PASSTHROUGH uses no certificates (write "mode: SIMPLE" to use them)"#,
+                "6: Gateway/default/g: spec.servers[0].tls.minProtocolVersion: warning: mode PASSTHROUGH leaves TLS to whoever it goes on to: no effect (remove it)",
+            ],
+        ),
+        (
+            server("TCP", "{mode: PASSTHROUGH}"),
+            &[
+                "6: Gateway/default/g: spec.servers[0].tls: only a port of protocol HTTPS or TLS has TLS settings (change its protocol)",
+            ],
+        ),
+        (
+            gateway("{port: {number: 3306, name: h, protocol: MYSQL}, hosts: ['*']}"),
+            &[
+                "6: Gateway/default/g: spec.servers[0].port.protocol: protocol MYSQL of a Gateway server is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
             ],
         ),
     ]);

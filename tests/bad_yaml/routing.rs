@@ -30,10 +30,9 @@ fn gateways() {
         (
             gateway("{port: {number: 443, name: h, protocol: HTTPS}, tls: {mode: SIMPLE}, hosts: [a.com]}"),
             &[
-                r#"6: Gateway/default/g: spec.servers[0].tls: "tls" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                "6: Gateway/default/g: spec.servers[0].port.protocol: protocol HTTPS of a Gateway server is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
                 r#"6: Gateway/default/g: spec.servers[0].tls: mode SIMPLE needs "serverCertificate" (or write "credentialName")"#,
                 r#"6: Gateway/default/g: spec.servers[0].tls: mode SIMPLE needs "privateKey" (or write "credentialName")"#,
+                "6: Gateway/default/g: spec.servers[0].tls.mode: mode SIMPLE is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
             ],
         ),
         (

@@ -251,10 +251,7 @@ fn fields_that_are_unknown_twice_removed_or_not_enforced() {
         ),
         (
             virtual_service_spec("{hosts: [a.example.com], gateways: [g], tcp: [{}]}"),
-            &[
-                r#"4: VirtualService/default/v: spec.tcp: "tcp" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"4: VirtualService/default/v: spec.tcp[0]: has no destination (write it under "route")"#,
-            ],
+            &[r#"4: VirtualService/default/v: spec.tcp[0]: has no destination (write it under "route")"#],
         ),
         (
             virtual_service_spec("{gateways: [g], http: [{route: [{destination: {host: web, port: {number: 80}}}]}]}"),

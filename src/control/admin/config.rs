@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 mod discovery;
 mod resilience;
 mod secured;
+mod streams;
 
 use super::{address, endpoint_address};
 use crate::plan::{
@@ -42,7 +43,7 @@ pub(super) fn dump(plan: &Plan, keep: &dyn Fn(&str) -> bool) -> Value {
         .collect();
     let clusters: Vec<Value> = clusters.into_iter().map(|found| json!({"cluster": cluster(found)})).collect();
     let listeners = listeners.into_iter().filter(|listener| keep(&listener.name));
-    let listeners: Vec<Value> = listeners.map(|found| json!({"listener": shown_listener(found)})).collect();
+    let listeners: Vec<Value> = listeners.map(|found| json!({"listener": shown_listener(plan, found)})).collect();
     json!({"configs": [
         {"@type": "ringway.dev/v1.BootstrapConfigDump", "bootstrap": bootstrap(plan)},
         {"@type": "ringway.dev/v1.ClustersConfigDump", "static_clusters": clusters},
@@ -165,15 +166,17 @@ fn cluster(cluster: &Cluster) -> Value {
     shown
 }
 
-fn shown_listener(listener: &Listener) -> Value {
+fn shown_listener(plan: &Plan, listener: &Listener) -> Value {
     let tables: Vec<String> = listener.tables.iter().map(|table| table_name(listener, table)).collect();
-    json!({
+    let mut shown = json!({
         "name": listener.name,
         "address": address(listener.bind),
         "serves": listener.kind.to_string(),
         "stat_prefix": listener.stat_prefix,
         "route_config_names": tables,
-    })
+    });
+    streams::filter_chains(&mut shown, plan, listener);
+    shown
 }
 
 /// As istiod names them: `http.80` for a Gateway's port, the port for the mesh, the cluster for what comes in.

@@ -258,6 +258,7 @@ fn config_dump_of_the_examples() {
         "fault-injection",
         "mirroring",
         "egress/one-process",
+        "egress/passthrough",
         "mirror-compare",
         "tls-origination",
     ];

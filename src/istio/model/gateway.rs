@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::scalar::{Protocol, host};
 use super::server_tls;
 use super::{Labels, Meta};
-use crate::istio::reader::{Item, Message, Object, did_you_mean, enforced, not_yet, removed};
+use crate::istio::reader::{Item, Message, Object, did_you_mean, enforced, removed};
 
 /// A Gateway document.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub struct Gateway {
     pub servers: Vec<Server>,
 }
 
-/// One entry of `servers`. Only plain HTTP servers get here: other protocols are refused by name.
+/// One entry of `servers`. Only servers that leave TLS alone get here: others are refused by name.
 #[derive(Debug, Clone)]
 pub struct Server {
     /// `name`: for statistics; empty when absent.
@@ -28,10 +28,23 @@ pub struct Server {
     pub port: u16,
     /// `port.name`.
     pub port_name: String,
+    /// `port.protocol`, with `tls`.
+    pub serves: Serves,
     /// `bind`: address to listen on instead of the proxy's.
     pub bind: Option<IpAddr>,
     /// `hosts`, in order; at least one.
     pub hosts: Vec<ServerHost>,
+}
+
+/// What a server takes, and so whose rules are for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Serves {
+    /// HTTP: rules under `http`.
+    Http,
+    /// TLS that is not ended here (HTTPS or TLS, mode PASSTHROUGH): rules under `tls`.
+    Tls,
+    /// TCP: rules under `tcp`.
+    Tcp,
 }
 
 /// One entry of a server's `hosts`: `[namespace/]dnsName`.
@@ -51,7 +64,7 @@ const SERVER: Message = Message {
         enforced("port"),
         enforced("bind"),
         enforced("hosts"),
-        not_yet("tls"),
+        enforced("tls"),
         enforced("name"),
         removed("defaultEndpoint", "Istio never implemented it"),
     ],
@@ -102,11 +115,14 @@ fn server(item: &Item<'_>, namespace: &str, port_names: &mut BTreeSet<String>) -
         port.item.error(format!("a second port named \"{name}\" in this Gateway"), "give each port its own name");
     }
     let protocol = port.required("protocol").and_then(|item| protocol(&item));
-    check_tls(&server, protocol);
-    if protocol? != Protocol::Http {
-        return None;
-    }
-    Some(Server { name: server.text("name"), port: number?, port_name: port_name?, bind, hosts: hosts? })
+    let mode = tls(&server, protocol);
+    let serves = match protocol? {
+        Protocol::Http => Serves::Http,
+        Protocol::Https | Protocol::Tls if mode == Some(server_tls::Mode::Passthrough) => Serves::Tls,
+        Protocol::Tcp => Serves::Tcp,
+        _ => return None,
+    };
+    Some(Server { name: server.text("name"), port: number?, port_name: port_name?, serves, bind, hosts: hosts? })
 }
 
 fn bind(item: &Item<'_>) -> Option<IpAddr> {
@@ -122,12 +138,12 @@ fn bind(item: &Item<'_>) -> Option<IpAddr> {
     address
 }
 
-/// Only plain HTTP is served; other protocols that Istio has are refused by name.
+/// HTTP, TCP and TLS are served; other protocols that Istio has are refused by name.
 fn protocol(item: &Item<'_>) -> Option<Protocol> {
     let text = item.nonempty_string()?;
     let protocol = Protocol::parse(text);
     match protocol {
-        Some(Protocol::Http) => {}
+        Some(Protocol::Http | Protocol::Https | Protocol::Tls | Protocol::Tcp) => {}
         Some(other) => item.not_enforced(&format!("protocol {} of a Gateway server", other.name())),
         None => {
             let known = Protocol::KNOWN;
@@ -137,17 +153,18 @@ fn protocol(item: &Item<'_>) -> Option<Protocol> {
     protocol
 }
 
-fn check_tls(server: &Object<'_>, protocol: Option<Protocol>) {
-    let port = match protocol {
-        Some(Protocol::Https | Protocol::Tls) => server_tls::Port::Tls,
-        Some(Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb) => server_tls::Port::PlainHttp,
-        Some(_) => server_tls::Port::Other,
-        None => return,
+/// `tls`; `None` also if it is wrong.
+fn tls(server: &Object<'_>, protocol: Option<Protocol>) -> Option<server_tls::Mode> {
+    let port = match protocol? {
+        Protocol::Https | Protocol::Tls => server_tls::Port::Tls,
+        Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb => server_tls::Port::PlainHttp,
+        _ => server_tls::Port::Other,
     };
-    server.verify("tls", |item| server_tls::check(item, port));
     if port == server_tls::Port::Tls && !server.has_any(&["tls"]) {
-        server.item.error("a port of protocol HTTPS or TLS needs \"tls\"", "write where its certificate is");
+        let instead = "write \"mode: PASSTHROUGH\", or where its certificate is";
+        server.item.error("a port of protocol HTTPS or TLS needs \"tls\"", instead);
     }
+    server_tls::read(&server.get("tls")?, port)
 }
 
 fn hosts(list: &Item<'_>, namespace: &str) -> Vec<ServerHost> {

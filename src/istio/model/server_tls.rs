@@ -1,12 +1,13 @@
-//! `ServerTLSSettings` of a Gateway's servers and a Sidecar's ingress. Not enforced yet, and checked all the same.
+//! `ServerTLSSettings` of a Gateway's servers and a Sidecar's ingress. TLS is left alone (mode PASSTHROUGH) or refused by
+//! name; what is wrong with the settings of other modes is found all the same.
 
-use crate::istio::reader::{Item, Message, Object, not_yet};
+use crate::istio::reader::{Item, Message, Object, enforced, not_yet};
 
 const SERVER_TLS: Message = Message {
     name: "ServerTLSSettings",
     fields: &[
         not_yet("httpsRedirect"),
-        not_yet("mode"),
+        enforced("mode"),
         not_yet("serverCertificate"),
         not_yet("privateKey"),
         not_yet("caCertificates"),
@@ -49,9 +50,34 @@ pub(super) enum Port {
     Other,
 }
 
-/// Checks `tls` of a server (Istio's `validateTLSOptions` and what calls it).
-pub(super) fn check(item: &Item<'_>, port: Port) -> Option<()> {
-    let tls = item.outline(&SERVER_TLS)?;
+/// What becomes of the TLS of clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// It goes on as it is.
+    Passthrough,
+    /// It would end here, which is refused by name.
+    Refused,
+}
+
+/// Reads `tls` of a Gateway's server.
+pub(super) fn read(item: &Item<'_>, port: Port) -> Option<Mode> {
+    let written = item.open()?.get("mode").filter(Item::is_text);
+    let passes = written.as_ref().is_none_or(|mode| mode.string() == Some("PASSTHROUGH")) && port == Port::Tls;
+    // TLS that goes on has no use for any of the rest: that is said, and is not refused.
+    let mode = check(item, port, !passes)?;
+    if mode == "PASSTHROUGH" {
+        return Some(Mode::Passthrough);
+    }
+    if let Some(item) = written.filter(|_| port == Port::Tls) {
+        item.not_enforced(&format!("mode {mode}"));
+    }
+    Some(Mode::Refused)
+}
+
+/// Checks `tls` of a server (Istio's `validateTLSOptions` and what calls it). `refuses`: what is not enforced is refused by
+/// name, and not only looked at. Returns the mode.
+pub(super) fn check(item: &Item<'_>, port: Port, refuses: bool) -> Option<&'static str> {
+    let tls = if refuses { item.object(&SERVER_TLS)? } else { item.outline(&SERVER_TLS)? };
     let mode = match tls.get("mode") {
         Some(item) => item.one_of(MODES)?,
         None => "PASSTHROUGH",
@@ -74,7 +100,27 @@ pub(super) fn check(item: &Item<'_>, port: Port) -> Option<()> {
         item.warn("httpsRedirect has an effect on plain HTTP ports only", "write it at the server for port 80");
     }
     certificates(&tls, mode);
-    Some(())
+    if mode == "PASSTHROUGH" && port == Port::Tls {
+        without_effect(&tls);
+    }
+    Some(mode)
+}
+
+/// What says how TLS is to be ended, where it is not.
+fn without_effect(tls: &Object<'_>) {
+    const NAMES: [&str; 8] = [
+        "subjectAltNames",
+        "verifyCertificateSpki",
+        "verifyCertificateHash",
+        "minProtocolVersion",
+        "maxProtocolVersion",
+        "cipherSuites",
+        "ecdhCurves",
+        "insecureSkipVerify",
+    ];
+    for item in NAMES.into_iter().filter_map(|name| tls.get(name)) {
+        item.warn("mode PASSTHROUGH leaves TLS to whoever it goes on to: no effect", "remove it");
+    }
 }
 
 fn has(tls: &Object<'_>, names: &[&str]) -> bool {

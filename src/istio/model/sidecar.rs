@@ -294,7 +294,7 @@ fn ingress_listener(index: usize, item: &Item<'_>, ports: &mut BTreeSet<u32>) ->
     let connection_pool = object.get("connectionPool").and_then(|item| read_connection_pool(&item));
     object.verify("tls", |item| {
         let is_tls = port.and_then(|port| port.protocol).is_some_and(Protocol::is_tls);
-        server_tls::check(item, if is_tls { server_tls::Port::Tls } else { server_tls::Port::Other })
+        server_tls::check(item, if is_tls { server_tls::Port::Tls } else { server_tls::Port::Other }, false)
     });
     let whole = item.refusals() == before;
     Some(Ingress { index, port: port?, bind, endpoint: endpoint?, connection_pool }).filter(|_| whole)

@@ -121,6 +121,8 @@ block! {
         downstream_cx_destroy: Counter,
         /// Connections refused because there were too many.
         downstream_cx_overflow: Counter,
+        /// Connections closed because no rule takes them: no TLS, or no server name that any rule has.
+        no_filter_chain_match: Counter,
         /// Milliseconds that connections were open.
         downstream_cx_length_ms: Histogram,
     }

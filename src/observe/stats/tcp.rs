@@ -17,5 +17,7 @@ block! {
         downstream_cx_tx_bytes_total: Counter,
         /// Connections closed because nothing moved on them for too long.
         idle_timeout: Counter,
+        /// Connections closed because of their age.
+        max_downstream_connection_duration: Counter,
     }
 }

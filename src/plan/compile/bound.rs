@@ -87,6 +87,7 @@ fn origin(service: &VirtualService, rule: &HttpRoute, block: Option<usize>) -> O
         file: source.file.clone(),
         line: block.map_or(rule.line, |at| source.line_of(&format!("spec.http[{}].match[{at}]", rule.index))),
         resource: source.resource.clone(),
+        list: "http",
         rule: Some(rule.index as usize),
         block,
         root: None,

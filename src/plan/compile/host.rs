@@ -114,13 +114,13 @@ impl Member {
 }
 
 /// The `hosts` of one server, ready to be looked up by name.
-struct ServerHosts<'w> {
+pub(super) struct ServerHosts<'w> {
     exact: BTreeMap<&'w str, Vec<Option<&'w str>>>,
     wildcards: Vec<(&'w str, Option<&'w str>)>,
 }
 
 impl<'w> ServerHosts<'w> {
-    fn of(server: &'w Server) -> Self {
+    pub(super) fn of(server: &'w Server) -> Self {
         let mut hosts = Self { exact: BTreeMap::new(), wildcards: Vec::new() };
         for host in &server.hosts {
             let namespace = host.namespace.as_deref();
@@ -135,7 +135,7 @@ impl<'w> ServerHosts<'w> {
 
     /// What the server's hosts and the VirtualService's have in common: of each pair where one covers the other, the
     /// more specific one. A server's host with a namespace is only for VirtualServices of that namespace.
-    fn intersection(&self, service: &VirtualService) -> BTreeSet<String> {
+    pub(super) fn intersection(&self, service: &VirtualService) -> BTreeSet<String> {
         let allows = |namespace: &Option<&str>| namespace.is_none_or(|own| own == service.meta.namespace);
         let wildcards = || self.wildcards.iter().filter(|(_, namespace)| allows(namespace)).map(|(name, _)| *name);
         let exact = || self.exact.iter().filter(|(_, namespaces)| namespaces.iter().any(allows)).map(|(name, _)| *name);

@@ -1,9 +1,9 @@
 //! `Gateway`: which servers are this proxy's, and the listeners that they make.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
-use crate::istio::model::gateway::{Gateway, Server};
+use crate::istio::model::gateway::{Gateway, Server, Serves};
 use crate::istio::model::selects;
 use crate::plan::{Listener, ListenerKind, RouteTable};
 
@@ -16,10 +16,10 @@ pub(super) struct Served<'w> {
     pub(super) server: &'w Server,
 }
 
-impl Compiler<'_> {
+impl<'w> Compiler<'w> {
     /// One listener for each address and Gateway port, in that order; servers that share them share the listener.
     pub(super) fn listeners(&mut self) -> Vec<Listener> {
-        let mut places: BTreeMap<(u16, IpAddr), Vec<Served<'_>>> = BTreeMap::new();
+        let mut places: BTreeMap<(u16, IpAddr), Vec<Served<'w>>> = BTreeMap::new();
         for gateway in self.world.gateways.iter().filter(|gateway| self.selector(gateway)) {
             for server in &gateway.servers {
                 let place = (server.port, server.bind.unwrap_or(self.settings.bind));
@@ -28,7 +28,8 @@ impl Compiler<'_> {
         }
         let mut taken = BTreeMap::new();
         let mut listeners = Vec::with_capacity(places.len());
-        for ((gateway_port, address), servers) in places {
+        for ((gateway_port, address), mut servers) in places {
+            self.agree(&mut servers);
             let bind = SocketAddr::new(address, self.settings.bound_port(gateway_port));
             // Port 0 is a different one each time.
             if bind.port() != 0
@@ -46,6 +47,38 @@ impl Compiler<'_> {
         listeners
     }
 
+    /// Of the servers that share a place, those that can: one listener speaks HTTP, or is for TLS of different hosts, or for
+    /// TCP. The first one decides, as in Istio, and the others are left out.
+    fn agree(&mut self, servers: &mut Vec<Served<'_>>) {
+        let Some(first) = servers.first().copied() else { return };
+        let mut hosts = HashSet::new();
+        servers.retain(|served| {
+            let Served { gateway, server } = *served;
+            let twice = server.hosts.iter().find(|host| hosts.contains(host.host.as_str()));
+            let why = match (first.server.serves, server.serves) {
+                (Serves::Http, Serves::Http) => None,
+                (Serves::Tls, Serves::Tls) => twice.map(|host| {
+                    format!("an earlier server for TLS on port {} has \"{}\" already", server.port, host.host)
+                }),
+                _ if std::ptr::eq(first.server, server) => None,
+                (taken, own) => Some(format!(
+                    "cannot be for {} where {} is for {} already",
+                    spoken(own),
+                    first.place(),
+                    spoken(taken)
+                )),
+            };
+            if let Some(why) = &why {
+                let path = format!("spec.servers[{}]", served.index());
+                let what = format!("{why}: it is left out");
+                self.problems.push(gateway.meta.source.broken(&path, what, "give it a port or hosts of its own"));
+            } else {
+                hosts.extend(server.hosts.iter().map(|host| host.host.as_str()));
+            }
+            why.is_none()
+        });
+    }
+
     /// Says so if there is not one listener and not one Gateway.
     pub(super) fn nothing_to_listen_on(&mut self, listeners: &[Listener]) {
         if listeners.is_empty() && self.world.gateways.is_empty() {
@@ -60,8 +93,12 @@ impl Compiler<'_> {
         self.settings.labels.is_empty() || selects(&gateway.selector, &self.settings.labels)
     }
 
-    fn listener(&mut self, gateway_port: u16, bind: SocketAddr, servers: &[Served<'_>]) -> Listener {
-        let table = RouteTable::new(Some(gateway_port), self.virtual_hosts(gateway_port, servers));
+    fn listener(&mut self, gateway_port: u16, bind: SocketAddr, servers: &[Served<'w>]) -> Listener {
+        let is_http = servers.iter().all(|served| served.server.serves == Serves::Http);
+        let (tables, streams) = match is_http {
+            true => (vec![RouteTable::new(Some(gateway_port), self.virtual_hosts(gateway_port, servers))], None),
+            false => (Vec::new(), Some(Box::new(self.streams(gateway_port, servers)))),
+        };
         let name = format!("{}_{}", bind.ip(), bind.port());
         let mut gateways: Vec<Box<str>> = servers.iter().map(|served| gateway_name(served.gateway).into()).collect();
         gateways.dedup();
@@ -71,9 +108,34 @@ impl Compiler<'_> {
             bind,
             kind: ListenerKind::Gateway(gateway_port),
             gateways,
-            tables: vec![table],
+            tables,
             outbound: None,
+            streams,
+            tcp_stats_at: 0,
         }
+    }
+}
+
+fn spoken(serves: Serves) -> &'static str {
+    match serves {
+        Serves::Http => "HTTP",
+        Serves::Tls => "TLS",
+        Serves::Tcp => "TCP",
+    }
+}
+
+impl Served<'_> {
+    /// The server's place in its Gateway.
+    pub(super) fn index(&self) -> usize {
+        self.gateway.servers.iter().position(|server| std::ptr::eq(server, self.server)).unwrap_or_default()
+    }
+
+    /// The server with where it is written.
+    fn place(&self) -> String {
+        let source = &self.gateway.meta.source;
+        let path = format!("spec.servers[{}]", self.index());
+        let line = source.line_of(&path);
+        format!("{} ({}:{line})", source.resource, source.file)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Requests that would come back to the listener that they were sent from: a destination with that listener's own address
-//! among its endpoints.
+//! Requests and connections that would come back to the listener that they were sent from: a destination with that
+//! listener's own address among its endpoints.
 //!
 //! What is seen here is refused. What is not (names that resolve to the proxy, circles over several proxies) is cut when it
 //! happens: `h1::hops`.
@@ -13,6 +13,14 @@ use crate::plan::{Action, Cluster, Destination, Forward, Listener, Origin, Targe
 /// again, for ever, and a warning if the rule changes it on the way.
 pub(super) fn check(listeners: &[Listener], clusters: &[Cluster], problems: &mut Vec<Problem>) {
     for listener in listeners {
+        for (_, outlet) in listener.ways() {
+            let Some(origin) = &outlet.origin else { continue };
+            for destination in outlet.destinations.iter() {
+                if let Some(address) = own_address(listener, clusters, destination) {
+                    problems.push(round_for_ever(listener, origin, "connections", address));
+                }
+            }
+        }
         let hosts = listener.tables.iter().flat_map(|table| &table.virtual_hosts);
         for route in hosts.flat_map(|host| host.routes()) {
             let Action::Forward(forward) = &route.action else { continue };
@@ -51,21 +59,28 @@ fn problem(
 ) -> Problem {
     let changed =
         destination.authority.is_some() || forward.rewrite.is_some() || !destination.headers.request.is_empty();
+    if !changed {
+        return round_for_ever(listener, origin, "requests", address);
+    }
     let what = format!("sends requests of {} to {address}, where it listens itself", listener.kind);
-    let (severity, what, instead) = match changed {
-        false => (
-            Severity::Error,
-            format!("{what}: they would go round for ever"),
-            "write the address of the service, or another port for the listener",
-        ),
-        true => (Severity::Warning, what, "a request that comes back too often gets 508"),
-    };
+    reported(origin, Severity::Warning, what, "a request that comes back too often gets 508")
+}
+
+fn round_for_ever(listener: &Listener, origin: &Origin, what: &str, address: SocketAddr) -> Problem {
+    let what = format!(
+        "sends {what} of {} to {address}, where it listens itself: they would go round for ever",
+        listener.kind
+    );
+    reported(origin, Severity::Error, what, "write the address of the service, or another port for the listener")
+}
+
+fn reported(origin: &Origin, severity: Severity, what: String, instead: &str) -> Problem {
     Problem {
         severity,
         file: origin.file.clone(),
         line: origin.line,
         resource: origin.resource.clone(),
-        path: origin.rule.map_or_else(String::new, |rule| format!("spec.http[{rule}].route")),
+        path: origin.rule.map_or_else(String::new, |rule| format!("spec.{}[{rule}].route", origin.list)),
         what,
         instead: instead.to_owned(),
     }

@@ -231,10 +231,7 @@ impl<'w> Compiler<'w> {
         let (name, action) = match self.world.outbound_traffic_policy() {
             OutboundTrafficPolicy::AllowAny => match self.egress_proxy() {
                 // Whatever it answers is the answer: istiod gives this route no retries.
-                Some(outlet) => {
-                    let destinations = Destinations::only(Destination::plain(outlet.target));
-                    ("allow_any", Action::Forward(Forward::to(destinations)))
-                }
+                Some(outlet) => ("allow_any", Action::Forward(Forward::to(outlet.destinations))),
                 None => ("allow_any", Action::Passthrough),
             },
             OutboundTrafficPolicy::AllowAnyDynamicDns => ("allow_any_dynamic_dns", self.by_host()),
@@ -251,6 +248,7 @@ impl<'w> Compiler<'w> {
             file: source.file.clone(),
             line: source.line_of(path),
             resource: source.resource.clone(),
+            list: "http",
             rule: None,
             block: None,
             root: None,
@@ -337,6 +335,7 @@ impl<'w> Compiler<'w> {
             file: source.file.clone(),
             line: source.line,
             resource: source.resource.clone(),
+            list: "http",
             rule: None,
             block: None,
             root: None,
@@ -352,7 +351,8 @@ impl<'w> Compiler<'w> {
 pub(super) fn outward(kind: ListenerKind, bind: SocketAddr, tables: Vec<RouteTable>, outbound: Outbound) -> Listener {
     let name = format!("{}_{}", bind.ip(), bind.port());
     let stat_prefix = format!("outbound_{name}");
-    Listener { name, bind, stat_prefix, kind, gateways: Vec::new(), tables, outbound: Some(Box::new(outbound)) }
+    let outbound = Some(Box::new(outbound));
+    Listener { name, bind, stat_prefix, kind, gateways: Vec::new(), tables, outbound, streams: None, tcp_stats_at: 0 }
 }
 
 fn names_written(every: &RouteTable) -> Names<'_> {

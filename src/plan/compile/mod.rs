@@ -7,6 +7,7 @@
 //! ```text
 //! listener (Gateway.servers)  -> host (hosts)    -+-> route (http) -> matcher (match), action (route, …) -> cluster
 //! mesh (Proxy.spec.mesh)      -> mesh (services) -+       ^ delegate (delegate)         ^ headers, cors, resilience
+//! listener, outbound (ports of services)         ---> streams (tls, tcp)               -> cluster
 //! sidecar (egress, ingress)   -> mesh, or the workload
 //! ```
 
@@ -33,6 +34,7 @@ mod places;
 mod resilience;
 mod route;
 mod sidecar;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -93,12 +95,12 @@ fn number_stat_prefixes(listeners: &mut [Listener]) {
     }
 }
 
-/// Tells each listener where the statistics of its connections begin, as [`Plan::tcp_stat_names`] yields them.
+/// Gives each listener the place of its first name in [`Plan::tcp_stat_names`].
 fn number_tcp_stats(listeners: &mut [Listener]) {
     let mut next = 0;
-    for outbound in listeners.iter_mut().filter_map(|listener| listener.outbound.as_deref_mut()) {
-        outbound.first_stat = next;
-        next += outbound.stat_names().count();
+    for listener in listeners {
+        listener.tcp_stats_at = next;
+        next += listener.tcp_stat_names().count();
     }
 }
 

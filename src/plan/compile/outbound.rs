@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use crate::istio::model::scalar::Protocol;
 use crate::istio::model::virtual_service::Destination as Named;
 use crate::istio::world::{Service, ServicePort};
-use crate::plan::{Declared, Outbound, Outlet, Speaks, Target};
+use crate::plan::{Conditions, Declared, Outbound, Outlet, Speaks, Target};
+use crate::policy::hashing::key::Key;
 
 use super::Compiler;
 use super::host::bracketed;
@@ -31,7 +32,7 @@ impl Compiler<'_> {
         let named = self.world.egress_proxy()?;
         let (port, subset) = (named.port.unwrap_or_default(), named.subset.as_deref().unwrap_or_default());
         let name = format!("outbound|{port}|{subset}|{}", named.host);
-        Some(Outlet { name: name.into(), target: self.destination(named, named.port), speaks: Speaks::Tcp })
+        Some(Outlet::plain(&name, self.destination(named, named.port), Speaks::Tcp))
     }
 
     /// Whether undeclared hosts may be connected to, and whether they may be this host.
@@ -45,6 +46,7 @@ impl Compiler<'_> {
     pub(super) fn declared(&mut self, sees: impl Fn(&Service, &ServicePort) -> Option<Protocol>) -> Vec<Declared> {
         let world = self.world;
         let own = self.settings.namespace.clone();
+        let mesh = self.mesh_streams();
         let mut declared = Vec::new();
         for service in world.services.iter().filter(|service| service.export_to.reaches(&own)) {
             let seen: Vec<_> = service.ports.iter().filter_map(|port| Some((port, sees(service, port)?))).collect();
@@ -59,20 +61,19 @@ impl Compiler<'_> {
                 let speaks = speaks(protocol);
                 let name = format!("outbound|{}||{}", port.number, service.hostname);
                 let named = Named { host: service.hostname.clone(), subset: None, port: Some(port.number) };
-                declared.push(Declared {
-                    port: port.number,
-                    names: names.clone(),
-                    addresses: service.addresses.clone(),
-                    outlet: Outlet {
-                        // The rules say where HTTP goes, and may leave no use for this cluster.
-                        target: match speaks {
-                            Speaks::Http => Target::Missing(name.as_str().into()),
-                            _ => self.destination(&named, Some(port.number)),
-                        },
-                        name: name.into(),
-                        speaks,
-                    },
-                });
+                let (mut ways, open) = self.ways(&mesh, service, port, speaks);
+                if open {
+                    // The rules say where HTTP goes, and may leave no use for this cluster.
+                    let target = match speaks {
+                        Speaks::Http => Target::Missing(name.as_str().into()),
+                        _ => self.destination(&named, Some(port.number)),
+                    };
+                    let by_source = self.hash_key(&named) == Some(Key::SourceIp);
+                    let outlet = Outlet { by_source, ..Outlet::plain(&name, target, speaks) };
+                    ways.push((Conditions::default(), outlet));
+                }
+                let (names, addresses) = (names.clone(), service.addresses.clone());
+                declared.push(Declared { port: port.number, names, addresses, speaks, ways });
             }
         }
         declared

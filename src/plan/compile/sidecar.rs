@@ -13,8 +13,8 @@ use crate::istio::model::scalar::Protocol;
 use crate::istio::model::sidecar::{Egress, Ingress, ListenerPort, LocalEndpoint, Sidecar};
 use crate::istio::world::View;
 use crate::plan::{
-    Action, Cluster, Declared, Destination, Destinations, Endpoint, Forward, Listener, ListenerKind, Locality, Origin,
-    Outbound, Outlet, RouteTable, Speaks, Target, VirtualHost,
+    Action, Cluster, Conditions, Declared, Destination, Destinations, Endpoint, Forward, Listener, ListenerKind,
+    Locality, Origin, Outbound, Outlet, RouteTable, Speaks, Target, VirtualHost,
 };
 use crate::policy::balance::{Policy, Spread};
 use crate::policy::retry::{RetryOn, RetryPolicy};
@@ -67,8 +67,9 @@ impl<'w> Compiler<'w> {
             let instead = "its port is a port of services; protocol HTTP_PROXY takes requests for any";
             self.problems.push(sidecar.meta.source.warning(&format!("{path}.port"), what, instead));
         }
-        let takes_bytes = |declared: &&Declared| declared.outlet.speaks == Speaks::Tcp;
-        let mut all = declared.iter().filter(takes_bytes).map(|declared| &declared.outlet.name);
+        let takes_bytes = |declared: &&Declared| declared.speaks == Speaks::Tcp;
+        let name = |declared: &Declared| Some(declared.ways.last()?.1.name.clone());
+        let mut all = declared.iter().filter(takes_bytes).filter_map(name);
         if let (Some(first), Some(other)) = (all.next(), all.next()) {
             let what = format!("bytes on this port go to {first}: nothing tells apart which are for {other}");
             let instead = "name one service in \"hosts\"";
@@ -96,6 +97,7 @@ impl<'w> Compiler<'w> {
             file: source.file.clone(),
             line: source.line_of(&format!("spec.ingress[{}]", ingress.index)),
             resource: source.resource.clone(),
+            list: "http",
             rule: None,
             block: None,
             root: None,
@@ -115,6 +117,8 @@ impl<'w> Compiler<'w> {
             gateways: Vec::new(),
             tables: vec![RouteTable::new(Some(number), vec![host])],
             outbound: self.inbound_bytes(number, protocol, target),
+            streams: None,
+            tcp_stats_at: 0,
         })
     }
 
@@ -126,8 +130,9 @@ impl<'w> Compiler<'w> {
             // The workload's to open.
             Speaks::Tls | Speaks::Tcp => Speaks::Tcp,
         };
-        let outlet = Outlet { name: cluster_name(port).into(), target, speaks };
-        let declared = Declared { port, names: Vec::new(), addresses: Vec::new(), outlet };
+        let outlet = Outlet::plain(&cluster_name(port), target, speaks);
+        let ways = vec![(Conditions::default(), outlet)];
+        let declared = Declared { port, names: Vec::new(), addresses: Vec::new(), speaks, ways };
         let detection = self.world.proxy.mesh_config.protocol_detection_timeout;
         Some(Box::new(Outbound::bound(false, true, detection, vec![declared])))
     }

@@ -9,6 +9,7 @@ mod mesh;
 mod oracle;
 mod resilience;
 mod sidecar;
+mod streams;
 mod visibility;
 
 use std::io::Write;

@@ -158,7 +158,9 @@ fn parameter<'a>(query: &'a [u8], name: &str) -> Option<&'a [u8]> {
     })
 }
 
-fn source_ip(peer: SocketAddr) -> u64 {
+/// Of the address of a peer, without its port.
+#[must_use]
+pub fn source_ip(peer: SocketAddr) -> u64 {
     let mut text: SmallVec<[u8; 64]> = SmallVec::new();
     let _ = write!(text, "{}", peer.ip());
     xxh64(&text)

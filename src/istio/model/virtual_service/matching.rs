@@ -70,11 +70,15 @@ const PSEUDO_HEADERS: &[&str] = &[":method", ":scheme", ":authority", ":path", "
 /// The tables of this file.
 pub(in crate::istio) const MESSAGES: &[&Message] = &[&HTTP_MATCH];
 
+pub(super) fn read(item: &Item<'_>, scope: Scope<'_>) -> Option<HttpMatch> {
+    whole(item, |item| conditions(item, scope))
+}
+
 /// A block of which a condition cannot be enforced is left out as a whole: without the condition it would match more
 /// than its author allows. Only `--permissive` comes to see the difference.
-pub(super) fn read(item: &Item<'_>, scope: Scope<'_>) -> Option<HttpMatch> {
+pub(super) fn whole<T>(item: &Item<'_>, read: impl Fn(&Item<'_>) -> Option<T>) -> Option<T> {
     let before = item.refusals();
-    let block = conditions(item, scope);
+    let block = read(item);
     if item.refusals() == before {
         return block;
     }
@@ -106,7 +110,7 @@ fn conditions(item: &Item<'_>, scope: Scope<'_>) -> Option<HttpMatch> {
     })
 }
 
-fn source_namespace(item: &Item<'_>) -> Option<String> {
+pub(super) fn source_namespace(item: &Item<'_>) -> Option<String> {
     let text = item.string()?;
     if !text.is_empty() && !host::is_dns_label(text) {
         item.error(format!("\"{text}\" is not a namespace"), "lower-case letters, digits and \"-\"");

@@ -6,7 +6,7 @@ use super::Meta;
 use super::export::{self, ExportTo};
 use super::scalar::string_match::STRING_MATCH;
 use super::scalar::{StringMatch, host};
-use crate::istio::reader::{Item, Message, Object, deprecated, enforced, not_yet, removed};
+use crate::istio::reader::{Item, Message, Object, deprecated, enforced, removed};
 
 mod action;
 mod cors;
@@ -21,6 +21,7 @@ pub use headers::{HeaderOperations, Headers};
 pub use matching::HttpMatch;
 pub(in crate::istio) use resilience::retries as read_retries;
 pub use resilience::{Abort, AbortStatus, Delay, Fault, MirrorCompare, Mirroring, Retries};
+pub use streams::{StreamMatch, StreamRoute};
 
 /// A VirtualService document, with all names resolved and lower-case.
 #[derive(Debug, Clone)]
@@ -35,6 +36,10 @@ pub struct VirtualService {
     pub export_to: Option<ExportTo>,
     /// `http`, in order: the first rule that matches wins.
     pub http: Vec<HttpRoute>,
+    /// `tls`, in order: for connections that begin with TLS, by the server name.
+    pub tls: Vec<StreamRoute>,
+    /// `tcp`, in order: for connections of which nothing is known but where they were sent.
+    pub tcp: Vec<StreamRoute>,
     /// Annotation [`MIRROR_COMPARE`].
     pub mirror_compare: MirrorCompare,
 }
@@ -110,8 +115,8 @@ const VIRTUAL_SERVICE: Message = Message {
         enforced("hosts"),
         enforced("gateways"),
         enforced("http"),
-        not_yet("tls"),
-        not_yet("tcp"),
+        enforced("tls"),
+        enforced("tcp"),
         enforced("exportTo"),
     ],
 };
@@ -202,7 +207,7 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<VirtualServi
     }
     let read_destination = |item: &Item<'_>| destination(item, &meta.namespace);
     let context = streams::Context { namespace: &meta.namespace, hosts: &hosts, destination: &read_destination };
-    streams::check(&object, &context);
+    let (tls, tcp) = (streams::tls(&object, &context), streams::tcp(&object, &context));
     if is_delegate {
         for item in ["tls", "tcp"].into_iter().filter_map(|name| object.get(name)) {
             item.error("a VirtualService without hosts (a delegate) has rules for HTTP only", "write \"hosts\"");
@@ -216,7 +221,7 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<VirtualServi
     let rules = object.list("http");
     let http = (0..).zip(&rules).filter_map(|(index, item)| http_route(index, item, scope)).collect();
     let mirror_compare = mirror_compare(&meta, spec);
-    Some(VirtualService { meta, hosts, gateways, export_to, http, mirror_compare })
+    Some(VirtualService { meta, hosts, gateways, export_to, http, tls, tcp, mirror_compare })
 }
 
 fn mirror_compare(meta: &Meta, spec: &Item<'_>) -> MirrorCompare {

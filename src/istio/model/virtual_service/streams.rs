@@ -1,23 +1,56 @@
-//! `tls` and `tcp`: rules for connections. Not enforced yet, and checked all the same.
+//! `tls` and `tcp`: rules for connections, which see no request.
 
+use crate::base::subnet::Subnet;
+use crate::istio::model::Labels;
 use crate::istio::model::scalar::host;
-use crate::istio::reader::{Item, Message, Object, not_yet, removed};
+use crate::istio::reader::{Item, Message, Object, enforced, ignored, removed};
 
-use super::{Destination, gateway_reference};
+use super::{Destination, RouteDestination, gateway_reference, matching};
 
-const TLS_ROUTE: Message = Message { name: "TLSRoute", fields: &[not_yet("match"), not_yet("route")] };
+/// One rule of `tls` or `tcp`.
+#[derive(Debug, Clone)]
+pub struct StreamRoute {
+    /// Position in the document's `tls` or `tcp`.
+    pub index: u32,
+    /// Line of the rule in the file.
+    pub line: u32,
+    /// `match`: any of these blocks suffices. Of `tls` at least one; none of `tcp`: every connection.
+    pub matches: Vec<StreamMatch>,
+    /// `route`; at least one. Their `headers` are `None`.
+    pub route: Vec<RouteDestination>,
+}
 
-const TCP_ROUTE: Message = Message { name: "TCPRoute", fields: &[not_yet("match"), not_yet("route")] };
+/// One block of a rule's `match`: all of its conditions must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StreamMatch {
+    /// `sniHosts`, lower-case names and wildcards: one of them covers the server name that the client asks for. Empty in
+    /// `tcp`.
+    pub sni_hosts: Vec<String>,
+    /// `destinationSubnets`: one of them has the address that the connection was sent to. Empty: it may be any.
+    pub destination_subnets: Vec<Subnet>,
+    /// `port`: the port that the client addressed: for a gateway, its server's number.
+    pub port: Option<u16>,
+    /// `gateways`, resolved; empty: the VirtualService's.
+    pub gateways: Vec<String>,
+    /// `sourceLabels`: labels that the proxy itself must have.
+    pub source_labels: Labels,
+    /// `sourceNamespace`: the namespace in which the proxy itself must be.
+    pub source_namespace: Option<String>,
+}
+
+const TLS_ROUTE: Message = Message { name: "TLSRoute", fields: &[enforced("match"), enforced("route")] };
+
+const TCP_ROUTE: Message = Message { name: "TCPRoute", fields: &[enforced("match"), enforced("route")] };
 
 const TLS_MATCH: Message = Message {
     name: "TLSMatchAttributes",
     fields: &[
-        not_yet("sniHosts"),
-        not_yet("destinationSubnets"),
-        not_yet("port"),
-        not_yet("sourceLabels"),
-        not_yet("gateways"),
-        not_yet("sourceNamespace"),
+        enforced("sniHosts"),
+        enforced("destinationSubnets"),
+        enforced("port"),
+        enforced("sourceLabels"),
+        enforced("gateways"),
+        enforced("sourceNamespace"),
         removed("sourceSubnet", "Istio never enforced it for tls"),
     ],
 };
@@ -25,23 +58,23 @@ const TLS_MATCH: Message = Message {
 const TCP_MATCH: Message = Message {
     name: "L4MatchAttributes",
     fields: &[
-        not_yet("destinationSubnets"),
-        not_yet("port"),
-        not_yet("sourceSubnet"),
-        not_yet("sourceLabels"),
-        not_yet("gateways"),
-        not_yet("sourceNamespace"),
+        enforced("destinationSubnets"),
+        enforced("port"),
+        ignored("sourceSubnet", "Istio never enforced it; a warning says so"),
+        enforced("sourceLabels"),
+        enforced("gateways"),
+        enforced("sourceNamespace"),
     ],
 };
 
 const ROUTE_DESTINATION: Message =
-    Message { name: "RouteDestination", fields: &[not_yet("destination"), not_yet("weight")] };
+    Message { name: "RouteDestination", fields: &[enforced("destination"), enforced("weight")] };
 
 /// The tables of this file.
 pub(in crate::istio) const MESSAGES: &[&Message] =
     &[&TLS_ROUTE, &TLS_MATCH, &TCP_ROUTE, &TCP_MATCH, &ROUTE_DESTINATION];
 
-/// What the rules are checked against.
+/// What the rules are read with.
 pub(super) struct Context<'c> {
     /// The VirtualService's namespace.
     pub(super) namespace: &'c str,
@@ -51,81 +84,119 @@ pub(super) struct Context<'c> {
     pub(super) destination: &'c dyn Fn(&Item<'_>) -> Option<Destination>,
 }
 
-/// Checks `tls` and `tcp` of a VirtualService.
-pub(super) fn check(object: &Object<'_>, context: &Context<'_>) {
-    object.verify_each("tls", |item| tls_route(item, context));
-    object.verify_each("tcp", |item| tcp_route(item, context));
+/// Reads `tls` of a VirtualService. A rule without any of its blocks would match everything, and is left out.
+pub(super) fn tls(object: &Object<'_>, context: &Context<'_>) -> Vec<StreamRoute> {
+    rules(object, "tls", &|item| {
+        let rule = item.object(&TLS_ROUTE)?;
+        let blocks = rule.list("match");
+        if blocks.is_empty() {
+            item.error("has no \"match\"", "write the \"sniHosts\" to match");
+        }
+        let read = |item: &Item<'_>| matching::whole(item, |item| tls_match(item, context));
+        let matches: Vec<_> = blocks.iter().filter_map(read).collect();
+        let route = destinations(&rule, context);
+        (!matches.is_empty()).then_some((matches, route))
+    })
 }
 
-fn tls_route(item: &Item<'_>, context: &Context<'_>) -> Option<()> {
-    let rule = item.outline(&TLS_ROUTE)?;
-    if rule.list("match").is_empty() {
-        item.error("has no \"match\"", "write the \"sniHosts\" to match");
-    }
-    rule.verify_each("match", |item| tls_match(item, context));
-    destinations(&rule, context);
-    Some(())
+/// Reads `tcp` of a VirtualService.
+pub(super) fn tcp(object: &Object<'_>, context: &Context<'_>) -> Vec<StreamRoute> {
+    rules(object, "tcp", &|item| {
+        let rule = item.object(&TCP_ROUTE)?;
+        let blocks = rule.list("match");
+        let read = |item: &Item<'_>| matching::whole(item, |item| tcp_match(item, context));
+        let matches: Vec<_> = blocks.iter().filter_map(read).collect();
+        let route = destinations(&rule, context);
+        (!matches.is_empty() || blocks.is_empty()).then_some((matches, route))
+    })
 }
 
-fn tcp_route(item: &Item<'_>, context: &Context<'_>) -> Option<()> {
-    let rule = item.outline(&TCP_ROUTE)?;
-    rule.verify_each("match", |item| {
-        connection(&item.outline(&TCP_MATCH)?, context);
-        Some(())
-    });
-    destinations(&rule, context);
-    Some(())
+/// `match` and `route`.
+type Parts = (Vec<StreamMatch>, Vec<RouteDestination>);
+
+fn rules(object: &Object<'_>, field: &str, read: &dyn Fn(&Item<'_>) -> Option<Parts>) -> Vec<StreamRoute> {
+    let rule = |(index, item): (u32, &Item<'_>)| {
+        let (matches, route) = read(item)?;
+        (!route.is_empty()).then(|| StreamRoute { index, line: item.line(), matches, route })
+    };
+    (0..).zip(&object.list(field)).filter_map(rule).collect()
 }
 
-fn tls_match(item: &Item<'_>, context: &Context<'_>) -> Option<()> {
-    let block = item.outline(&TLS_MATCH)?;
-    connection(&block, context);
+fn tls_match(item: &Item<'_>, context: &Context<'_>) -> Option<StreamMatch> {
+    let block = item.object(&TLS_MATCH)?;
+    let conditions = connection(&block, context);
     let names = block.list("sniHosts");
     if names.is_empty() {
         item.error("has no \"sniHosts\"", "write at least one");
     }
-    for item in names {
-        let Some(name) = item.nonempty_string() else { continue };
-        if host::is_ip(name) {
-            item.warn("clients send no address as server name", "write a host name");
-        } else if let Err(why) = host::check_wildcard_name(name) {
-            item.error(format!("host \"{name}\" {why}"), "");
-        } else if !context.hosts.iter().any(|host| host::covers(host, &name.to_ascii_lowercase())) {
-            item.error(format!("\"{name}\" is not covered by any of \"hosts\""), "add it there");
-        }
+    let sni_hosts = names.iter().filter_map(|item| server_name(item, context)).collect();
+    Some(StreamMatch { sni_hosts, ..conditions })
+}
+
+fn server_name(item: &Item<'_>, context: &Context<'_>) -> Option<String> {
+    let name = item.nonempty_string()?;
+    if host::is_ip(name) {
+        item.warn("clients send no address as server name", "write a host name");
+        return Some(name.to_owned());
     }
-    Some(())
+    if let Err(why) = host::check_wildcard_name(name) {
+        item.error(format!("host \"{name}\" {why}"), "");
+        return None;
+    }
+    let lower = name.to_ascii_lowercase();
+    let full = host::expand(name, context.namespace);
+    if !context.hosts.iter().any(|host| host::covers(host, &lower) || host::covers(host, &full)) {
+        item.error(format!("\"{name}\" is not covered by any of \"hosts\""), "add it there");
+    }
+    Some(lower)
+}
+
+fn tcp_match(item: &Item<'_>, context: &Context<'_>) -> Option<StreamMatch> {
+    let block = item.object(&TCP_MATCH)?;
+    if let Some(item) = block.get("sourceSubnet")
+        && subnet(&item).is_some()
+    {
+        item.warn("has no effect, as in Istio: connections from everywhere match", "remove it");
+    }
+    Some(connection(&block, context))
 }
 
 /// What both kinds of `match` have.
-fn connection(block: &Object<'_>, context: &Context<'_>) {
-    block.verify_each("destinationSubnets", subnet);
-    block.verify("sourceSubnet", subnet);
-    block.verify("port", Item::port);
-    block.verify("sourceLabels", |item| Some(item.labels()));
-    block.verify_each("gateways", |item| gateway_reference(item, context.namespace));
+fn connection(block: &Object<'_>, context: &Context<'_>) -> StreamMatch {
+    let gateway = |item: &Item<'_>| gateway_reference(item, context.namespace);
+    StreamMatch {
+        sni_hosts: Vec::new(),
+        destination_subnets: block.list("destinationSubnets").iter().filter_map(subnet).collect(),
+        port: block.get("port").and_then(|item| item.port()),
+        gateways: block.list("gateways").iter().filter_map(gateway).collect(),
+        source_labels: block.get("sourceLabels").map(|item| item.labels()).unwrap_or_default(),
+        source_namespace: block.get("sourceNamespace").and_then(|item| matching::source_namespace(&item)),
+    }
 }
 
-fn subnet(item: &Item<'_>) -> Option<()> {
+fn subnet(item: &Item<'_>) -> Option<Subnet> {
     let text = item.string()?;
-    if !host::is_subnet(text) {
+    let subnet = text.parse().ok();
+    if subnet.is_none() {
         item.error(format!("\"{text}\" is not an address or a subnet"), "write it like 10.0.0.0/8");
     }
-    Some(())
+    subnet
 }
 
-fn destinations(rule: &Object<'_>, context: &Context<'_>) {
+fn destinations(rule: &Object<'_>, context: &Context<'_>) -> Vec<RouteDestination> {
     let items = rule.list("route");
     if items.is_empty() {
         rule.item.error("has no destination", "write it under \"route\"");
     }
-    let weight = |item: &Item<'_>| {
-        let object = item.outline(&ROUTE_DESTINATION)?;
-        object.required("destination").and_then(|item| (context.destination)(&item));
-        object.get("weight").map_or(Some(0), |item| item.whole(0, i32::MAX as u32))
+    let read = |item: &Item<'_>| {
+        let object = item.object(&ROUTE_DESTINATION)?;
+        let destination = object.required("destination").and_then(|item| (context.destination)(&item));
+        let weight = object.get("weight").map_or(Some(0), |item| item.whole(0, i32::MAX as u32));
+        Some(RouteDestination { destination: destination?, weight: weight?, headers: None })
     };
-    let weights: Vec<_> = items.iter().filter_map(weight).collect();
-    if weights.len() > 1 && weights.iter().all(|weight| *weight == 0) {
+    let route: Vec<_> = items.iter().filter_map(read).collect();
+    if route.len() > 1 && route.iter().all(|to| to.weight == 0) {
         rule.item.error("the weights of several destinations sum to 0", "give each destination its \"weight\"");
     }
+    route
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use foldhash::{HashMap, HashMapExt};
 
 use super::Checks;
-use crate::istio::model::gateway::{Gateway, Server};
+use crate::istio::model::gateway::{Gateway, Server, Serves};
 use crate::istio::model::sidecar::Sidecar;
 use crate::istio::model::virtual_service::{MESH, VirtualService};
 use crate::istio::model::{Meta, selects};
@@ -23,7 +23,9 @@ impl Checks<'_> {
         let world = self.world;
         let namespace = &world.proxy.namespace;
         let mut owners: HashMap<&str, &VirtualService> = HashMap::new();
-        for service in world.virtual_services.iter().filter(|service| is_bound(service, MESH)) {
+        // Rules for connections are put together there, too.
+        let with_rules = world.virtual_services.iter().filter(|service| !service.http.is_empty());
+        for service in with_rules.filter(|service| is_bound(service, MESH)) {
             if !world.sees_virtual_service(namespace, service) {
                 continue;
             }
@@ -87,7 +89,9 @@ impl Checks<'_> {
             if !labels.is_empty() && !selects(&gateway.selector, labels) {
                 continue;
             }
-            for (index, server) in gateway.servers.iter().enumerate() {
+            // Of other protocols the later server is left out, which is told where they are compiled.
+            let servers = gateway.servers.iter().enumerate().filter(|(_, server)| server.serves == Serves::Http);
+            for (index, server) in servers {
                 for (first, hosts) in claimed(&mut taken, gateway, server) {
                     let what = format!(
                         "{} has a server for port {} and \"{}\", too [IST0145]",

@@ -127,12 +127,16 @@ impl Checks<'_> {
 
     /// Host and subset of every destination.
     fn subsets_in_use(&self) -> HashSet<(String, String)> {
-        let routes = self.world.virtual_services.iter().flat_map(|service| &service.http);
-        routes
+        let services = self.world.virtual_services.iter();
+        let of_connections = services.clone().flat_map(|service| service.tls.iter().chain(&service.tcp));
+        let of_connections = of_connections.flat_map(|route| &route.route).map(|entry| &entry.destination);
+        services
+            .flat_map(|service| &service.http)
             .flat_map(|route| {
                 let mirrors = route.mirroring.destinations().map(|(_, to, _)| to);
                 route.route.iter().map(|entry| &entry.destination).chain(mirrors)
             })
+            .chain(of_connections)
             .filter_map(|to| Some((to.host.clone(), to.subset.clone()?)))
             .collect()
     }

@@ -14,6 +14,7 @@ mod references;
 mod rules;
 mod secured;
 mod shadows;
+mod streams;
 mod tries;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,6 +47,7 @@ pub(super) fn check(world: &World, sidecars: &[Sidecar], permissive: bool, probl
     };
     checks.references();
     checks.rules();
+    checks.streams();
     checks.shadows();
     checks.policies();
     checks.tries();

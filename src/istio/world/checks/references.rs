@@ -4,23 +4,42 @@ use std::collections::BTreeSet;
 
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
-use super::{Checks, rule_path};
+use super::{Checks, rule_path, streams};
 use crate::istio::model::destination_rule::{DestinationRule, Subset, TrafficPolicy};
 use crate::istio::model::scalar::{Protocol, host};
 use crate::istio::model::selects;
 use crate::istio::model::service_entry::Resolution;
-use crate::istio::model::virtual_service::{Destination, HttpRoute, MESH, VirtualService};
+use crate::istio::model::virtual_service::{Destination, HttpRoute, MESH, StreamRoute, VirtualService};
 use crate::istio::reader::{did_you_mean, not_enforced};
 use crate::istio::world::Service;
 
-/// Whether requests of a Gateway may meet this rule.
-fn serves_a_gateway(from: &VirtualService, route: &HttpRoute) -> bool {
-    let some = |gateways: &[String]| gateways.iter().any(|gateway| gateway != MESH);
-    let of_block = |gateways: &[String]| some(if gateways.is_empty() { &from.gateways } else { gateways });
-    if route.matches.is_empty() {
-        return some(&from.gateways);
+/// A rule of any list: what of it says where it is met.
+struct Rule<'r> {
+    list: &'static str,
+    /// `port` and `gateways` of its blocks.
+    blocks: Vec<(Option<u16>, &'r [String])>,
+}
+
+impl<'r> Rule<'r> {
+    fn of_requests(route: &'r HttpRoute) -> Self {
+        let blocks = route.matches.iter().map(|block| (block.port, block.gateways.as_slice())).collect();
+        Self { list: "http", blocks }
     }
-    route.matches.iter().any(|block| of_block(&block.gateways))
+
+    fn of_connections(list: &'static str, route: &'r StreamRoute) -> Self {
+        let blocks = route.matches.iter().map(|block| (block.port, block.gateways.as_slice())).collect();
+        Self { list, blocks }
+    }
+
+    /// Whether what comes in at a Gateway may meet it.
+    fn serves_a_gateway(&self, from: &VirtualService) -> bool {
+        let some = |gateways: &[String]| gateways.iter().any(|gateway| gateway != MESH);
+        let of_block = |gateways: &[String]| some(if gateways.is_empty() { &from.gateways } else { gateways });
+        if self.blocks.is_empty() {
+            return some(&from.gateways);
+        }
+        self.blocks.iter().any(|(_, gateways)| of_block(gateways))
+    }
 }
 
 /// What a destination is for.
@@ -28,6 +47,8 @@ fn serves_a_gateway(from: &VirtualService, route: &HttpRoute) -> bool {
 enum Use {
     Route,
     Mirror,
+    /// Of connections, for which there is no status.
+    Stream,
 }
 
 impl Use {
@@ -36,6 +57,11 @@ impl Use {
         match self {
             Self::Route => of_route,
             Self::Mirror => "nothing is mirrored",
+            Self::Stream => match of_route {
+                "requests get 503 NC" => "connections are closed, flag NC",
+                "requests get 503 UH" => "connections are closed, flag UH",
+                _ => "so connections are closed",
+            },
         }
     }
 }
@@ -47,13 +73,23 @@ impl<'a> Checks<'a> {
         for service in &world.virtual_services {
             self.gateway_references(service);
             for route in &service.http {
+                let rule = Rule::of_requests(route);
                 for (index, to) in route.route.iter().enumerate() {
                     let path = format!("{}.route[{index}].destination", rule_path(route));
-                    self.destination(service, route, &path, &to.destination, Use::Route, &defined);
+                    self.destination(service, &rule, &path, &to.destination, Use::Route, &defined);
                 }
                 for (field, to, _) in route.mirroring.destinations() {
                     let path = format!("{}.{field}", rule_path(route));
-                    self.destination(service, route, &path, to, Use::Mirror, &defined);
+                    self.destination(service, &rule, &path, to, Use::Mirror, &defined);
+                }
+            }
+            for (list, routes) in streams::lists(service) {
+                for route in routes {
+                    let rule = Rule::of_connections(list, route);
+                    for (index, to) in route.route.iter().enumerate() {
+                        let path = format!("spec.{list}[{}].route[{index}].destination", route.index);
+                        self.destination(service, &rule, &path, &to.destination, Use::Stream, &defined);
+                    }
                 }
             }
         }
@@ -143,7 +179,7 @@ impl<'a> Checks<'a> {
     fn destination(
         &mut self,
         from: &VirtualService,
-        route: &HttpRoute,
+        rule: &Rule<'_>,
         path: &str,
         to: &Destination,
         is: Use,
@@ -155,8 +191,8 @@ impl<'a> Checks<'a> {
             // Not broken for certain: a file is also checked by itself, without those that make its services known.
             return self.warn(from, &format!("{path}.host"), what, instead);
         };
-        self.destination_port(from, route, path, to, is, service);
-        if service.resolution == Resolution::None && serves_a_gateway(from, route) {
+        self.destination_port(from, rule, path, to, is, service);
+        if service.resolution == Resolution::None && rule.serves_a_gateway(from) {
             let what = format!(
                 "{} has resolution NONE: at a gateway that is no address, and its requests would come back to it",
                 service.hostname
@@ -278,7 +314,7 @@ impl<'a> Checks<'a> {
     fn destination_port(
         &mut self,
         from: &VirtualService,
-        route: &HttpRoute,
+        rule: &Rule<'_>,
         path: &str,
         to: &Destination,
         is: Use,
@@ -301,7 +337,7 @@ impl<'a> Checks<'a> {
             }
             (None, [only]) => only,
             (None, _) => {
-                let listened = self.listened_ports(from, route);
+                let listened = self.listened_ports(from, rule);
                 let Some(missing) = listened.iter().find(|port| service.port(**port).is_none()) else { return };
                 let what = format!(
                     "{} has several ports, so the listener's is taken, and it has no {missing}: {} [IST0112]",
@@ -311,7 +347,7 @@ impl<'a> Checks<'a> {
                 return self.broken(from, path, what, format!("write \"port: {{number: N}}\"; {}", its_ports(service)));
             }
         };
-        if matches!(port.protocol, Protocol::Http2 | Protocol::Grpc) {
+        if matches!(port.protocol, Protocol::Http2 | Protocol::Grpc) && !matches!(is, Use::Stream) {
             let (severity, instead) = not_enforced(self.permissive);
             let what = format!(
                 "port {} of {} speaks {}: HTTP/2 to a destination is not enforced by ringway yet",
@@ -325,16 +361,17 @@ impl<'a> Checks<'a> {
 
     /// The ports on which requests come to a rule: of the Gateways' servers, and at the mesh of the services that the
     /// hosts name.
-    fn listened_ports(&self, from: &VirtualService, route: &HttpRoute) -> BTreeSet<u16> {
+    fn listened_ports(&self, from: &VirtualService, rule: &Rule<'_>) -> BTreeSet<u16> {
         let served = from.gateways.iter().filter_map(|name| self.gateways.get(name));
         let mut ports: BTreeSet<u16> = served.flat_map(|served| &served.ports).copied().collect();
         if from.gateways.iter().any(|gateway| gateway == MESH) {
             let services = from.hosts.iter().filter_map(|host| self.world.services.get(host));
-            let of_services = services.flat_map(|service| &service.ports).filter(|port| port.protocol.routes_http());
+            let of_services =
+                services.flat_map(|service| &service.ports).filter(|port| streams::takes(rule.list, port));
             ports.extend(of_services.map(|port| port.number));
         }
-        if !route.matches.is_empty() {
-            ports.retain(|port| route.matches.iter().any(|block| block.port.is_none_or(|wanted| wanted == *port)));
+        if !rule.blocks.is_empty() {
+            ports.retain(|port| rule.blocks.iter().any(|(wanted, _)| wanted.is_none_or(|wanted| wanted == *port)));
         }
         ports
     }

@@ -134,7 +134,7 @@ fn bytes(plan: &Plan, kind: ListenerKind, address: &str) -> String {
     let way = match outbound.expect(address) {
         Expected::Bytes(number) => Way::Outlet(number),
         Expected::Http => return "HTTP".to_owned(),
-        Expected::Unsaid => outbound.decide(address, Seen::Bytes),
+        Expected::Unsaid => outbound.decide(address, &Seen::Bytes),
     };
     match way {
         Way::Outlet(number) => outbound.outlet(number).expect("an outlet").name.to_string(),
@@ -221,8 +221,7 @@ fn an_ingress_listener_leads_to_the_workload() {
         plan.tcp_stat_names().collect::<Vec<_>>(),
         ["inbound|8081||", "BlackHoleCluster", "inbound|8082||", "BlackHoleCluster"]
     );
-    let starts: Vec<_> =
-        plan.listeners.iter().filter_map(|listener| Some(listener.outbound.as_ref()?.first_stat)).collect();
+    let starts: Vec<_> = plan.listeners.iter().filter(|of| of.outbound.is_some()).map(|of| of.tcp_stats_at).collect();
     assert_eq!(starts, [0, 2], "each listener knows where its own begin");
 }
 
