@@ -1,5 +1,5 @@
-//! What every layer may use: typed indices, the addresses of endpoints, the per-core random generator, request ids, the constant limits, and the
-//! dialect of regular expressions.
+//! What every layer may use: typed indices, the addresses of endpoints, the per-core random generator, request ids, the
+//! constant limits, and the dialect of regular expressions.
 //!
 //! Nothing here does I/O, reads a clock or knows a protocol.
 

@@ -3,7 +3,8 @@
 //!
 //! It goes in steps, each begun by an event: asked for (a signal, changed files) → read and compiled, on a thread of
 //! its own → its host names asked about → prepared: everything that can fail, up to the sockets of new listeners → sent
-//! to the workers → in force, when the last of them has said so. Only one is under way at a time; what is asked for meanwhile comes after it.
+//! to the workers → in force, when the last of them has said so. Only one is under way at a time; what is asked for
+//! meanwhile comes after it.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,4 +1,5 @@
-//! A connection, over TCP or a Unix domain socket: a reader whose read outlives whoever waits for it, a writer, and a handle for the rest.
+//! A connection, over TCP or a Unix domain socket: a reader whose read outlives whoever waits for it, a writer, and a
+//! handle for the rest.
 //!
 //! This is the only place that issues reads and writes. Buffers move in and always come back with the result, also
 //! with an error.

@@ -1,8 +1,9 @@
 //! The access log's line, as text or as JSON: a format compiled once to a list of steps, and the record it prints.
 //!
-//! `format` reads MeshConfig's formats, `operator` knows Envoy's operators, `time` the formats of times, `out` how a value
-//! is written. Writing a line allocates nothing beyond the buffer it goes to. Whatever a client could have had a hand in is escaped:
-//! no request can forge a field, a line, or a terminal's escape sequence (Envoy passes quotes through).
+//! `format` reads MeshConfig's formats, `operator` knows Envoy's operators, `time` the formats of times, `out` how a
+//! value is written. Writing a line allocates nothing beyond the buffer it goes to. Whatever a client could have had a
+//! hand in is escaped: no request can forge a field, a line, or a terminal's escape sequence (Envoy passes quotes
+//! through).
 
 mod format;
 mod operator;

@@ -1,4 +1,5 @@
-//! CONNECT on the mesh listener and on a Sidecar's HTTP proxy: a tunnel to `host:port` for an application that speaks through it, mostly TLS.
+//! CONNECT on the mesh listener and on a Sidecar's HTTP proxy: a tunnel to `host:port` for an application that speaks
+//! through it, mostly TLS.
 //!
 //! Where it may lead is what requests may do: to the cluster of a service with that port, else what
 //! `outboundTrafficPolicy` says. To a port that speaks HTTP there is no way around the rules: the requests inside the

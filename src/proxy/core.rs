@@ -252,8 +252,8 @@ impl Core {
         self.names.answered(authority, whereabouts, valid, io::now());
     }
 
-    /// Whether a listener for what goes out or the admin endpoints may be on this port of some address: where a connection from here
-    /// must not go. Which addresses are this host's is for control to say.
+    /// Whether a listener for what goes out or the admin endpoints may be on this port of some address: where a connection
+    /// from here must not go. Which addresses are this host's is for control to say.
     pub(super) fn may_listen_on(&self, port: u16) -> bool {
         let installed = self.installed.borrow();
         let plan = &installed.plan;
