@@ -115,8 +115,8 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "IP:PORT|off", value_parser = admin)]
     pub(crate) admin: Option<Admin>,
     /// What `server:` says; passthrough keeps the upstream's.
-    #[arg(long, value_name = "NAME|passthrough")]
-    pub(crate) server_header: Option<String>,
+    #[arg(long, value_name = "NAME|passthrough", value_parser = server_header)]
+    pub(crate) server_header: Option<ServerHeader>,
     /// Appended to the Host of mirrored requests; '' for none.
     #[arg(long, value_name = "SUFFIX", value_parser = mirror_host_suffix, allow_hyphen_values = true)]
     pub(crate) mirror_host_suffix: Option<String>,
@@ -135,10 +135,7 @@ impl ProxyArgs {
             bind: self.bind,
             ports: (!self.ports.is_empty()).then(|| self.ports.iter().copied().collect::<BTreeMap<_, _>>()),
             admin: self.admin.map(|admin| admin.0),
-            server_header: self.server_header.as_deref().map(|name| match name {
-                "passthrough" => ServerHeader::PassThrough,
-                name => ServerHeader::Overwrite(name.to_owned()),
-            }),
+            server_header: self.server_header.clone(),
             mirror_host_suffix: self.mirror_host_suffix.clone(),
         }
     }
@@ -180,6 +177,10 @@ fn port(text: &str) -> Result<(u16, u16), String> {
     }
 }
 
+fn server_header(text: &str) -> Result<ServerHeader, String> {
+    ServerHeader::of(text).ok_or_else(|| "expected printable ASCII without space at its ends".to_owned())
+}
+
 fn mirror_host_suffix(text: &str) -> Result<String, String> {
     if is_host_suffix(text) {
         Ok(text.to_owned())
@@ -205,6 +206,17 @@ mod tests {
     fn the_command_line_is_well_formed() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_stands_in_headers_can_be_sent() {
+        assert_eq!(server_header("passthrough"), Ok(ServerHeader::PassThrough));
+        assert_eq!(server_header("edge 1"), Ok(ServerHeader::Overwrite("edge 1".to_owned())));
+        assert_eq!(mirror_host_suffix(""), Ok(String::new()));
+        for text in ["", " edge", "edge\r\nx: y", "d\u{e4}mon"] {
+            assert!(server_header(text).is_err(), "{text:?}");
+        }
+        assert!(mirror_host_suffix("-shadow\r\nx: y").is_err() && mirror_host_suffix(":80").is_err());
     }
 
     #[test]

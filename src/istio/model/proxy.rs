@@ -309,15 +309,24 @@ fn mesh_listen(mesh: &Object<'_>) -> Option<SocketAddr> {
 }
 
 fn server_header(item: &Item<'_>) -> Option<ServerHeader> {
-    let text = item.nonempty_string()?;
-    if text == "passthrough" {
-        return Some(ServerHeader::PassThrough);
-    }
-    if text.bytes().any(|byte| !(b' '..=b'~').contains(&byte)) || text.trim() != text {
+    let header = ServerHeader::of(item.nonempty_string()?);
+    if header.is_none() {
         item.error("must be printable ASCII without space at its ends", "it is sent as a header's value");
-        return None;
     }
-    Some(ServerHeader::Overwrite(text.to_owned()))
+    header
+}
+
+impl ServerHeader {
+    /// What `serverHeader` and `--server-header` say; `None` if it cannot be sent.
+    #[must_use]
+    pub fn of(text: &str) -> Option<Self> {
+        let can_be_sent =
+            !text.is_empty() && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && text.trim() == text;
+        match text {
+            "passthrough" => Some(Self::PassThrough),
+            name => can_be_sent.then(|| Self::Overwrite(name.to_owned())),
+        }
+    }
 }
 
 /// Whether a mirrored request's Host is still one with this behind its name.
