@@ -131,6 +131,12 @@ impl Cluster {
         }
     }
 
+    /// The host of the service that the cluster is for, which may be a wildcard; what istiod names clusters after.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.name.rsplit_once('|').map_or("", |(_, host)| host)
+    }
+
     /// Where in this cluster the endpoint is that is at `address` in `after`, which is the same cluster with other
     /// members. Of the single endpoint that stands for the first address of a name only the address changes.
     #[must_use]

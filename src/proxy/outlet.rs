@@ -170,10 +170,10 @@ async fn connect(
     passes: u8,
 ) -> Result<Outlet, Ended> {
     let riding = Riding::begin(local, endpoint);
-    // Raw bytes name no host: only what the rule names can be asked for.
+    // Raw bytes name no host: unless the rule does, it is the service's that is asked for.
     let name = match &local.shared.tls {
         None => Ok(None),
-        Some(tls) => tls.name(b"").map(|name| Some(name.to_owned())),
+        Some(tls) => tls.name(cluster.host().as_bytes()).map(|name| Some(name.to_owned())),
     };
     let opened = match name {
         // Boxed, because a tunnel lasts longer than its beginning.

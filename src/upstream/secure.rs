@@ -14,7 +14,7 @@ use super::ConnectError;
 #[derive(Debug)]
 pub struct Secured {
     client: TlsClient,
-    /// `sni`; `None`: the Host of the request.
+    /// `sni`; `None`: the Host of the request, or the host of the service where there is no request.
     sni: Option<ServerName<'static>>,
 }
 

@@ -13,6 +13,7 @@ mod https;
 #[path = "../support/mod.rs"]
 mod support;
 mod trust;
+mod tunnels;
 
 use std::path::{Path, PathBuf};
 
