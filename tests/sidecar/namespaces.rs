@@ -473,6 +473,84 @@ fn any_protocol_is_redirected() {
     drop(servers);
 }
 
+/// Rules for connections, which lead away from services that nobody serves: by the name that is asked for, and by the
+/// address.
+const RULES: &str = "---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: b}
+spec:
+  hosts: [b.example.com]
+  ports: [{number: 443, name: tls, protocol: TLS, targetPort: 7999}]
+  resolution: STATIC
+  endpoints: [{address: 10.77.1.1}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: old}
+spec:
+  hosts: [old.example.com]
+  addresses: [10.88.1.0/24]
+  ports: [{number: 5432, name: tcp, protocol: TCP, targetPort: 7999}]
+  resolution: STATIC
+  endpoints: [{address: 10.77.1.1}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: by-name}
+spec:
+  hosts: [b.example.com]
+  tls:
+  - match: [{port: 443, sniHosts: [b.example.com]}]
+    route: [{destination: {host: a.example.com, port: {number: 443}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: by-address}
+spec:
+  hosts: [old.example.com]
+  tcp:
+  - match: [{port: 5432, destinationSubnets: [10.88.1.7/32]}]
+    route: [{destination: {host: db.example.com, port: {number: 5432}}}]
+";
+
+#[test]
+fn rules_for_connections_take_redirected_ones() {
+    let Some(spaces) = namespaces("rules_for_connections_take_redirected_ones") else { return };
+    let servers = spaces
+        .inside(&spaces.gw, || (loud(address("10.77.1.1", 7001)), crate::tunnels::echo_at(address("10.77.1.1", 7003))));
+    spaces.redirect(&except_the_sidecar()).expect("the packet filter");
+    let hello = hello("b.example.com");
+    for driver in DRIVERS {
+        let sidecar = spaces.in_app(|| {
+            let setup = as_group(driver).gateway_ports(&[]).mesh("REGISTRY_ONLY").mesh_at(mesh());
+            let setup = setup.mesh_config("protocolDetectionTimeout", "200ms");
+            setup.yaml(bytes_services()).yaml(RULES).start()
+        });
+        spaces.in_app(|| {
+            let mut client = Client::connect(address("10.99.1.2", 443));
+            client.send(&hello);
+            assert_eq!(client.raw(hello.len()), hello);
+            drop(client);
+            assert_eq!(talk(address("10.88.1.7", 5432)), "HELLO THERE");
+            // No rule has this address of the service, and nobody listens where the service is.
+            let mut client = Client::connect(address("10.88.1.8", 5432));
+            client.send("\0");
+            client.expect_closed();
+            eventually("every tunnel at its end", || (sidecar.sum_of("upstream_rq_active") == 0).then_some(()));
+        });
+        let log = stopped(&spaces, &spaces.app, sidecar);
+        for (to, cluster, name) in [
+            (" 10.99.1.2:443 ", " outbound|443||a.example.com ", " b.example.com "),
+            (" 10.88.1.7:5432 ", " outbound|5432||db.example.com ", " - "),
+        ] {
+            let line = log.iter().find(|line| line.contains(to)).unwrap_or_else(|| panic!("no line to {to}: {log:#?}"));
+            assert!(line.contains("] \"- - -\" 0 - - - ") && line.contains(cluster) && line.contains(name), "{line}");
+        }
+    }
+    drop(servers);
+}
+
 /// The service at the address that the application knows is at a Unix domain socket, and is then nowhere.
 #[test]
 fn a_redirected_connection_ends_at_a_socket() {
