@@ -228,6 +228,8 @@ fn few_descriptors_mean_few_connections() {
             matches!(asked, Ok(Some(response)) if response.status == 200).then_some(())
         });
         let stopped = ringway.stop();
+        let warning = "168 descriptors (ulimit -n) allow 20 client connections, and no more are taken";
+        assert!(stopped.said.contains(warning), "{}", stopped.said);
         assert!(!stopped.said.contains("panicked"), "{}", stopped.said);
     }
 }
@@ -255,6 +257,8 @@ fn no_descriptor_left() {
             (status == 200).then_some(())
         });
         let stopped = ringway.stop();
+        let warning = "allow 1 client connections, fewer than spec.limits.maxConnections: 10000";
+        assert!(stopped.said.contains(warning), "{}", stopped.said);
         assert!(!stopped.said.contains("panicked"), "{}", stopped.said);
         let logged = stopped.log.iter().filter(|line| line.contains("\"GET /x HTTP/1.1\"")).count();
         assert!(logged >= 201, "{logged} requests in the log");

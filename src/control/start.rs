@@ -91,6 +91,9 @@ pub(super) fn hint(error: &std::io::Error) -> &'static str {
 /// Descriptors that are not connections: rings, bells, listeners, files, the admin side.
 const DESCRIPTORS_KEPT: u64 = 128;
 
+/// Fewer client connections than this are not what a proxy is for.
+const FEW_CONNECTIONS: u64 = 256;
+
 /// How long a plan waits for the first answers about its host names.
 pub(super) const NAMES_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -137,6 +140,7 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
     let registry = Arc::new(Registry::new(cpus.len()));
     let (log, sinks) = open_log(settings, &registry)?;
     let budget = Budget::new(most_connections(settings, descriptors));
+    warn_of_few(settings, descriptors);
 
     let (sender, events) = channel();
     let mut names = Names::start(settings, sender.clone())?;
@@ -300,11 +304,33 @@ pub(super) fn log_format(settings: &ProxySettings) -> Result<Arc<AccessLog>, For
     }))
 }
 
-/// `limits.maxConnections`, or half of the descriptors left: a request in flight needs a second one, upstream.
+/// `limits.maxConnections`, or what the descriptors allow.
 pub(super) fn most_connections(settings: &ProxySettings, descriptors: u64) -> usize {
-    let left = descriptors.saturating_sub(DESCRIPTORS_KEPT).max(2) / 2;
     let limit = settings.limits.max_connections;
-    limit.map_or(usize::try_from(left).unwrap_or(usize::MAX), |limit| limit as usize)
+    limit.map_or_else(|| usize::try_from(allowed(descriptors)).unwrap_or(usize::MAX), |limit| limit as usize)
+}
+
+/// The client connections that so many descriptors allow: half of those left, since a request in flight needs a second
+/// one, upstream.
+fn allowed(descriptors: u64) -> u64 {
+    descriptors.saturating_sub(DESCRIPTORS_KEPT).max(2) / 2
+}
+
+/// Says it where the descriptors allow so few client connections that somebody will wonder.
+fn warn_of_few(settings: &ProxySettings, descriptors: u64) {
+    let allowed = allowed(descriptors);
+    match settings.limits.max_connections {
+        None if allowed < FEW_CONNECTIONS => {
+            warn!("{descriptors} descriptors (ulimit -n) allow {allowed} client connections, and no more are taken");
+        }
+        Some(limit) if allowed < u64::from(limit) => {
+            warn!(
+                "{descriptors} descriptors (ulimit -n) allow {allowed} client connections, fewer than \
+                 spec.limits.maxConnections: {limit}"
+            );
+        }
+        _ => {}
+    }
 }
 
 pub(super) fn core_stats(plan: &Plan, registry: &Registry, core: usize) -> CoreStats {
