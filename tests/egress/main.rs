@@ -17,25 +17,8 @@ use std::net::SocketAddr;
 use name_server::NameServer;
 use support::client::{Client, Response};
 use support::origin::Origin;
+pub(crate) use support::ringway::on_each_driver;
 use support::ringway::{Driver, Ringway, Setup};
-
-/// Makes two tests of a function that takes a driver.
-macro_rules! on_each_driver {
-    ($($test:ident),* $(,)?) => {
-        $(mod $test {
-            #[test]
-            fn io_uring() {
-                super::$test(crate::support::ringway::Driver::IoUring);
-            }
-
-            #[test]
-            fn epoll() {
-                super::$test(crate::support::ringway::Driver::Epoll);
-            }
-        })*
-    };
-}
-pub(crate) use on_each_driver;
 
 /// A proxy with a mesh listener that asks `server` for names, quickly gives up and often tries again.
 pub(crate) fn asking(driver: Driver, server: &NameServer, mode: &str) -> Setup {

@@ -26,26 +26,9 @@ mod tunnels;
 
 use support::client::Client;
 use support::origin::Origin;
+pub(crate) use support::ringway::on_each_driver;
 use support::ringway::{Driver, Ringway, Setup, Stopped, everything_to};
 use support::wait::{PATIENCE, eventually, within};
-
-/// Makes two tests of a function that takes a driver.
-macro_rules! on_each_driver {
-    ($($test:ident),* $(,)?) => {
-        $(mod $test {
-            #[test]
-            fn io_uring() {
-                super::$test(crate::support::ringway::Driver::IoUring);
-            }
-
-            #[test]
-            fn epoll() {
-                super::$test(crate::support::ringway::Driver::Epoll);
-            }
-        })*
-    };
-}
-pub(crate) use on_each_driver;
 
 /// A ringway that sends everything to one origin.
 pub(crate) struct Bench {

@@ -16,25 +16,8 @@ mod support;
 use std::io::{Read, Write};
 
 use support::origin::Origin;
+pub(crate) use support::ringway::on_each_driver;
 use support::ringway::{Driver, Ringway, Setup};
-
-/// A test for each driver: `fn name(driver: Driver)` becomes `name::io_uring` and `name::epoll`.
-macro_rules! on_each_driver {
-    ($($test:ident),* $(,)?) => {
-        $(mod $test {
-            #[test]
-            fn io_uring() {
-                super::$test(crate::support::ringway::Driver::IoUring);
-            }
-
-            #[test]
-            fn epoll() {
-                super::$test(crate::support::ringway::Driver::Epoll);
-            }
-        })*
-    };
-}
-pub(crate) use on_each_driver;
 
 /// A Gateway `g` with one server on this port.
 pub(crate) fn gateway(port: u16, protocol: &str, hosts: &str, tls: &str) -> String {

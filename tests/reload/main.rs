@@ -22,26 +22,9 @@ use tempfile::TempDir;
 
 use support::client::{Client, once};
 use support::origin::Origin;
+pub(crate) use support::ringway::on_each_driver;
 use support::ringway::{Driver, Ringway, Setup};
 use support::wait::eventually;
-
-/// Makes two tests of a function that takes a driver.
-macro_rules! on_each_driver {
-    ($($test:ident),* $(,)?) => {
-        $(mod $test {
-            #[test]
-            fn io_uring() {
-                super::$test(crate::support::ringway::Driver::IoUring);
-            }
-
-            #[test]
-            fn epoll() {
-                super::$test(crate::support::ringway::Driver::Epoll);
-            }
-        })*
-    };
-}
-pub(crate) use on_each_driver;
 
 pub(crate) const GET: &str = "GET /x HTTP/1.1\r\nHost: a.example.com\r\n\r\n";
 

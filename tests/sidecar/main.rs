@@ -12,25 +12,8 @@ mod tunnels;
 #[path = "../support/mod.rs"]
 mod support;
 
+pub(crate) use support::ringway::on_each_driver;
 use support::ringway::{Driver, Ringway, Setup};
-
-/// A test for each driver: `fn name(driver: Driver)` becomes `name::io_uring` and `name::epoll`.
-macro_rules! on_each_driver {
-    ($($test:ident),* $(,)?) => {
-        $(mod $test {
-            #[test]
-            fn io_uring() {
-                super::$test(crate::support::ringway::Driver::IoUring);
-            }
-
-            #[test]
-            fn epoll() {
-                super::$test(crate::support::ringway::Driver::Epoll);
-            }
-        })*
-    };
-}
-pub(crate) use on_each_driver;
 
 /// A ServiceEntry with one port whose endpoint is `port` on 127.0.0.1.
 pub(crate) fn entry(host: &str, service_port: u16, protocol: &str, port: u16) -> String {

@@ -23,26 +23,9 @@ use tempfile::TempDir;
 
 use support::client::{Client, Response};
 use support::origin::{Origin, Peer};
+pub(crate) use support::ringway::on_each_driver;
 use support::ringway::{Driver, Ringway, Setup};
 use support::wait::{PATIENCE, eventually, within};
-
-/// Makes two tests of a function that takes a driver.
-macro_rules! on_each_driver {
-    ($($test:ident),* $(,)?) => {
-        $(mod $test {
-            #[test]
-            fn io_uring() {
-                super::$test(crate::support::ringway::Driver::IoUring);
-            }
-
-            #[test]
-            fn epoll() {
-                super::$test(crate::support::ringway::Driver::Epoll);
-            }
-        })*
-    };
-}
-pub(crate) use on_each_driver;
 
 /// A folder for sockets.
 pub(crate) struct Sockets(TempDir);

@@ -32,6 +32,26 @@ impl Driver {
     }
 }
 
+/// A test for each driver: `fn name(driver: Driver)` becomes `name::io_uring` and `name::epoll`.
+#[allow(unused_macros, reason = "some test binaries have no test for each driver")]
+macro_rules! on_each_driver {
+    ($($test:ident),* $(,)?) => {
+        $(mod $test {
+            #[test]
+            fn io_uring() {
+                super::$test(crate::support::ringway::Driver::IoUring);
+            }
+
+            #[test]
+            fn epoll() {
+                super::$test(crate::support::ringway::Driver::Epoll);
+            }
+        })*
+    };
+}
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use on_each_driver;
+
 /// Every driver; black-box tests run on all of them.
 pub(crate) const DRIVERS: [Driver; 2] = [Driver::IoUring, Driver::Epoll];
 

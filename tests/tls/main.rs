@@ -22,26 +22,9 @@ use tempfile::TempDir;
 use https::{Authority, Issued};
 use support::client::Client;
 use support::origin::Origin;
+pub(crate) use support::ringway::on_each_driver;
 use support::ringway::{Driver, ORIGIN_CLUSTER, Ringway, Setup, Stopped, everything_to};
 use support::wait::{PATIENCE, eventually, within};
-
-/// Makes two tests of a function that takes a driver.
-macro_rules! on_each_driver {
-    ($($test:ident),* $(,)?) => {
-        $(mod $test {
-            #[test]
-            fn io_uring() {
-                super::$test(crate::support::ringway::Driver::IoUring);
-            }
-
-            #[test]
-            fn epoll() {
-                super::$test(crate::support::ringway::Driver::Epoll);
-            }
-        })*
-    };
-}
-pub(crate) use on_each_driver;
 
 /// The host of the tests' requests, as a certificate has it.
 pub(crate) const HOST: &str = "good.example.com";

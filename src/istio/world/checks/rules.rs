@@ -106,10 +106,14 @@ impl Checks<'_> {
         }
     }
 
-    /// `port` is the one that the client addressed, which some take for the destination's.
     fn block_port(&mut self, service: &VirtualService, path: &str, block: &HttpMatch) {
-        let Some(port) = block.port else { return };
         let gateways = if block.gateways.is_empty() { &service.gateways } else { &block.gateways };
+        self.match_port(service, path, block.port, gateways);
+    }
+
+    /// `match.port` is the one that the client addressed, which some take for the destination's.
+    pub(super) fn match_port(&mut self, service: &VirtualService, path: &str, port: Option<u16>, gateways: &[String]) {
+        let Some(port) = port else { return };
         let served: Option<Vec<_>> = gateways.iter().map(|name| self.gateways.get(name)).collect();
         // Names that lead nowhere are reported on their own, and the mesh has every port.
         let Some(served) = served.filter(|served| !served.is_empty()) else { return };

@@ -1,7 +1,5 @@
 //! Rules for connections (`tls`, `tcp`) that no connection can meet, or that mean less than they say.
 
-use std::collections::BTreeSet;
-
 use super::Checks;
 use crate::istio::model::gateway::Serves;
 use crate::istio::model::scalar::Protocol;
@@ -94,7 +92,7 @@ impl Checks<'_> {
                 self.warn(service, &format!("{path}.gateways[{at}]"), what, "add it to \"spec.gateways\"");
             }
             let gateways = if block.gateways.is_empty() { &service.gateways } else { &block.gateways };
-            self.stream_port(service, &path, block, gateways);
+            self.match_port(service, &path, block.port, gateways);
             if gateways.iter().all(|gateway| gateway == MESH) {
                 continue;
             }
@@ -108,21 +106,6 @@ impl Checks<'_> {
                     .to_owned();
                 self.warn(service, &format!("{path}.{field}"), what, "write a block with \"gateways: [mesh]\" for it");
             }
-        }
-    }
-
-    /// `port` is the one that the client addressed.
-    fn stream_port(&mut self, service: &VirtualService, path: &str, block: &StreamMatch, gateways: &[String]) {
-        let Some(port) = block.port else { return };
-        let served: Option<Vec<_>> = gateways.iter().map(|name| self.gateways.get(name)).collect();
-        // Names that lead nowhere are reported on their own, and the mesh has every port.
-        let Some(served) = served.filter(|served| !served.is_empty()) else { return };
-        if !served.iter().any(|served| served.ports.contains(&port)) {
-            let ports: BTreeSet<u16> = served.iter().flat_map(|served| &served.ports).copied().collect();
-            let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
-            let what = format!("no Gateway here listens on port {port}: never matches");
-            let instead = format!("it is the port of the Gateway's server: {}", ports.join(", "));
-            self.warn(service, &format!("{path}.port"), what, instead);
         }
     }
 }
