@@ -4,6 +4,7 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -78,15 +79,21 @@ fn a_server_that_accepts_nobody_is_not_waited_for(driver: Driver) {
     finish(ringway, socket);
 }
 
-/// Ringway in a user namespace of its own, where it is nobody, and no file is its own.
+/// Who may do everything is put into a user namespace of its own, where ringway is nobody, and no file is its own.
 fn who_may_not_connect_is_told(driver: Driver) {
     let sockets = Sockets::new();
     let inner = sockets.path("closed");
     std::fs::create_dir(&inner).expect("a folder");
     let origin = sockets.origin("closed/app");
     std::fs::set_permissions(&inner, PermissionsExt::from_mode(0o000)).expect("nobody may enter");
+    let may_anyway = std::fs::metadata(inner.join("app")).is_ok();
+    let nobody: &[&str] = if may_anyway { &["unshare", "--user"] } else { &[] };
+    if may_anyway && !Command::new("unshare").args(["--user", "true"]).status().is_ok_and(|status| status.success()) {
+        println!("\n*** SKIPPED: failures::who_may_not_connect_is_told, because user namespaces cannot be made here\n");
+        return;
+    }
     let ringway = Setup::new(driver)
-        .launcher(&["unshare", "--user"])
+        .launcher(nobody)
         .yaml(routed("retries: {attempts: 0}"))
         .yaml(app(&[sockets.address("closed/app")]))
         .start();
