@@ -258,7 +258,7 @@ fn available() -> bool {
     let binary = Envoy::binary();
     if let Err(why) = &binary {
         // A skip that nobody can overlook; CI has the registry and never comes here.
-        println!("\n*** SKIPPED: hashing beside Envoy, because it cannot be had: {why}\n");
+        support::skip::loudly(&format!("SKIPPED: hashing beside Envoy, because it cannot be had: {why}"));
     }
     binary.is_ok()
 }

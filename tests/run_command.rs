@@ -77,7 +77,9 @@ fn a_port_that_needs_a_privilege() {
     let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     let first: u16 = first.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(1024);
     if first <= 1 {
-        println!("\n*** SKIPPED: every port may be bound here (net.ipv4.ip_unprivileged_port_start is {first})\n");
+        support::skip::loudly(&format!(
+            "SKIPPED: every port may be bound here (net.ipv4.ip_unprivileged_port_start is {first})"
+        ));
         return;
     }
     // The bounding set is the thread's, and its children's: without the capability in it, root gains it no more.

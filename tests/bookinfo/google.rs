@@ -10,6 +10,7 @@ use crate::on_each_driver;
 use crate::support::client::once;
 use crate::support::origin::Origin;
 use crate::support::ringway::{Driver, Setup};
+use crate::support::skip;
 use crate::world::{Bookinfo, DETAILS_UNAVAILABLE};
 
 const DETAILS_V2: &[(&str, &str)] = &[("details", "v2")];
@@ -31,7 +32,7 @@ impl Google {
         let address = match TcpListener::bind(address) {
             Ok(_) => address,
             Err(why) => {
-                println!("\n*** google: {address} cannot be bound ({why}); another port stands in for 443\n");
+                skip::loudly(&format!("google: {address} cannot be bound ({why}); another port stands in for 443"));
                 SocketAddr::new(address.ip(), 0)
             }
         };

@@ -17,6 +17,7 @@ use crate::support::message::{Body, Framing};
 use crate::support::origin::{Origin, Peer};
 use crate::support::ports;
 use crate::support::ringway::{DRIVERS, Driver, Ringway, Setup};
+use crate::support::skip;
 use crate::support::wait::eventually;
 use crate::translate::{Family, Outbound, Place, Side, bootstrap};
 
@@ -299,7 +300,7 @@ fn envoy_is_there(cases: usize) -> bool {
     match Envoy::binary() {
         Ok(_) => true,
         Err(why) => {
-            println!("\n*** SKIPPED: {cases} differential cases, because Envoy cannot be had: {why}\n");
+            skip::loudly(&format!("SKIPPED: {cases} differential cases, because Envoy cannot be had: {why}"));
             false
         }
     }

@@ -24,6 +24,7 @@ use crate::support::client::Client;
 use crate::support::httpbin::Httpbin;
 use crate::support::origin::{Origin, Peer};
 use crate::support::ringway::{DRIVERS, Driver, Ringway, Setup};
+use crate::support::skip;
 use crate::support::wait::eventually;
 
 /// The group that the packet filter lets through, as Istio's: the sidecar's.
@@ -71,7 +72,7 @@ impl Namespaces {
         within_namespace(&made.app, &["ip", "route", "add", "default", "via", "10.77.1.1"])?;
         within_namespace(&made.out, &["ip", "route", "add", "default", "via", "10.77.2.1"])?;
         within_namespace(&made.gw, &["sysctl", "-q", "-w", "net.ipv4.ip_forward=0"])?;
-        made.v6 = made.join_v6().map_err(|why| println!("\n*** no IPv6 in namespaces: {why}\n")).is_ok();
+        made.v6 = made.join_v6().map_err(|why| skip::loudly(&format!("no IPv6 in namespaces: {why}"))).is_ok();
         Ok(made)
     }
 
@@ -140,8 +141,9 @@ fn namespaces(test: &str) -> Option<Namespaces> {
         let missing = filters.iter().find(|filter| within_namespace(&made.app, &[filter, "-t", "nat", "-L"]).is_err());
         missing.map_or(Ok(made), |filter| Err(format!("{filter} cannot list its nat table")))
     });
-    made.map_err(|why| println!("\n*** SKIPPED: namespaces::{test}, because namespaces cannot be made here: {why}\n"))
-        .ok()
+    let skipped =
+        |why| skip::loudly(&format!("SKIPPED: namespaces::{test}, because namespaces cannot be made here: {why}"));
+    made.map_err(skipped).ok()
 }
 
 /// A ringway that runs with the group of the sidecar.

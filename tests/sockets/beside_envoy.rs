@@ -12,6 +12,7 @@ use crate::support::envoy::Envoy;
 use crate::support::origin::Origin;
 use crate::support::ports;
 use crate::support::ringway::{Driver, Ringway, Setup};
+use crate::support::skip;
 use crate::support::wait::eventually;
 use crate::{Sockets, abstract_socket, named};
 
@@ -156,7 +157,7 @@ fn endpoints(admin: SocketAddr, cluster: &str) -> Vec<String> {
 fn both_proxies_say_and_choose_the_same() {
     if let Err(why) = Envoy::binary() {
         // A skip that nobody can overlook; CI has the registry and never comes here.
-        return println!("\n*** SKIPPED: sockets beside Envoy, because it cannot be had: {why}\n");
+        return skip::loudly(&format!("SKIPPED: sockets beside Envoy, because it cannot be had: {why}"));
     }
     let sockets = Sockets::new();
     let path = |name: &str| sockets.path(name).display().to_string();

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::origin::Origin;
 use crate::support::ringway::{Driver, Ringway, Setup};
+use crate::support::skip;
 use crate::support::wait::eventually;
 use crate::{GET, Sockets, app, counted, field, finish, on_each_driver, once, routed, rule, start, stat, text};
 
@@ -89,7 +90,7 @@ fn who_may_not_connect_is_told(driver: Driver) {
     let may_anyway = std::fs::metadata(inner.join("app")).is_ok();
     let nobody: &[&str] = if may_anyway { &["unshare", "--user"] } else { &[] };
     if may_anyway && !Command::new("unshare").args(["--user", "true"]).status().is_ok_and(|status| status.success()) {
-        println!("\n*** SKIPPED: failures::who_may_not_connect_is_told, because user namespaces cannot be made here\n");
+        skip::loudly("SKIPPED: failures::who_may_not_connect_is_told, because user namespaces cannot be made here");
         return;
     }
     let ringway = Setup::new(driver)

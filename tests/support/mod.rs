@@ -13,4 +13,5 @@ pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod python;
 pub(crate) mod ringway;
+pub(crate) mod skip;
 pub(crate) mod wait;
