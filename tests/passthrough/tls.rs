@@ -311,7 +311,7 @@ fn a_reload_moves_new_connections_alone(driver: Driver) {
         ]
         .join("---\n")
     };
-    let ringway = Setup::new(driver).gateway_ports(&[443]).yaml(documents(one.port())).start();
+    let ringway = Setup::new(driver).gateway_ports(&[443, 444]).yaml(documents(one.port())).start();
     let mut old = Client::connect(ringway.listener(443));
     assert_eq!(old.raw(1), b"1");
     std::fs::write(ringway.config().join("0.yaml"), documents(two.port())).expect("write YAML");
