@@ -36,11 +36,6 @@ pub const MOST_PASSES: u32 = 10;
 /// Ringways that a request may have passed through, each once or more. No path is so long; the bound is for the header.
 pub const MOST_RINGWAYS: usize = 32;
 
-/// Addresses of an undeclared host that one request or connection tries in turn. Each may take the whole `connectTimeout`, and
-/// whoever answers for the name says how many there are: without a bound, a thousand that are silent would hold a request
-/// for hours, and a thousand that refuse would make the proxy a scanner.
-pub const MOST_ADDRESSES: usize = 4;
-
 /// First bytes of a redirected connection that are looked at to find out what it speaks: a request line or a TLS
 /// ClientHello. What is not plain by then is no HTTP.
 pub const MOST_FIRST_BYTES: usize = 16 * 1024;

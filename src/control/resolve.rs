@@ -11,8 +11,9 @@ use crate::plan::HostAddress;
 use crate::proxy::Whereabouts;
 use crate::worker::Message;
 
-/// Addresses of a host that are tried.
-const MOST_ADDRESSES: usize = 8;
+/// Addresses of a host that one request or connection tries in turn. Each may take the whole `connectTimeout`, and whoever
+/// answers for the name says how many there are.
+const MOST_ADDRESSES: usize = 4;
 
 /// The port of an authority that names none.
 const HTTP_PORT: u16 = 80;

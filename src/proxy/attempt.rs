@@ -21,7 +21,6 @@ use super::request::{self, Asked};
 use super::tries::{self, Tries};
 use super::tunnel::{self, End, Ending, Meters, Until};
 use super::undeclared;
-use crate::base::limits::MOST_ADDRESSES;
 use crate::io::{self, Buf, BufPool, TlsFailure};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{Cluster, Discovery, EndpointId, OwnAuthority};
@@ -175,7 +174,7 @@ async fn at_first_of(
     tries: &mut Tries<'_>,
 ) -> Tried {
     let mut tried = Tried::Over(Run::failed(Ended::Unresolved, tries.progress.whole.get()));
-    for address in addresses.iter().take(MOST_ADDRESSES) {
+    for address in addresses {
         let endpoint = local.undeclared(*address, story.began);
         let head = (outgoing(session, story, asked, tries), &[][..]);
         tried = at(session, installed, story, local, asked, &endpoint, head, tries).await;

@@ -11,7 +11,6 @@ use super::core::{Core, GoingOut};
 use super::reply::Ended;
 use super::{own_authority, undeclared};
 use crate::base::endpoint::EndpointAddress;
-use crate::base::limits::MOST_ADDRESSES;
 use crate::io::{self, Timer};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{self, Cluster, Discovery, Outbound, Target};
@@ -152,7 +151,7 @@ pub(super) async fn to_addresses(
     passes: u8,
 ) -> Attempt {
     let mut attempt = Attempt::failed(Ended::Unresolved);
-    for address in addresses.iter().take(MOST_ADDRESSES) {
+    for address in addresses {
         let endpoint = local.undeclared(*address, io::now());
         let outcome = connect(core, (cluster, local), &endpoint, passes).await;
         attempt = Attempt { host: Some((*address).into()), outcome };

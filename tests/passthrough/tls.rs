@@ -110,20 +110,21 @@ fn the_server_name_chooses(driver: Driver) {
     finish(ringway);
 }
 
+/// A Gateway for `a.example.com` alone, whose connections go to this port.
+fn one_name(protocol: &str, port: u16) -> [String; 3] {
+    let tls = format!("tls: [{{match: [{{sniHosts: [a.example.com]}}], {}}}]", to("o.org"));
+    [
+        gateway(443, protocol, "[a.example.com]", PASSTHROUGH),
+        rules("v", "[a.example.com]", "[g]", &tls),
+        entry("o.org", 443, "TLS", port),
+    ]
+}
+
 fn no_rule_has_the_name(driver: Driver) {
     let authority = Authority::new("all");
     let tls = Tls::new(&authority.issue(&["a.example.com"]));
     let origin = tls.echo();
-    let documents = [
-        gateway(443, "HTTPS", "[a.example.com]", PASSTHROUGH),
-        rules(
-            "v",
-            "[a.example.com]",
-            "[g]",
-            &format!("tls: [{{match: [{{sniHosts: [a.example.com]}}], {}}}]", to("o.org")),
-        ),
-        entry("o.org", 443, "TLS", origin.port()),
-    ];
+    let documents = one_name("HTTPS", origin.port());
     let ringway = serving(driver, &documents);
     let client = Trusting::new(&authority);
     assert!(client.ask(&ringway, "b.example.com", "x").is_err());
@@ -146,16 +147,7 @@ fn a_hello_in_many_records(driver: Driver) {
     let authority = Authority::new("all");
     let tls = Tls::new(&authority.issue(&["a.example.com"]));
     let origin = tls.echo();
-    let documents = [
-        gateway(443, "TLS", "[a.example.com]", PASSTHROUGH),
-        rules(
-            "v",
-            "[a.example.com]",
-            "[g]",
-            &format!("tls: [{{match: [{{sniHosts: [a.example.com]}}], {}}}]", to("o.org")),
-        ),
-        entry("o.org", 443, "TLS", origin.port()),
-    ];
+    let documents = one_name("TLS", origin.port());
     let ringway = serving(driver, &documents);
     let server = ServerName::try_from("a.example.com").expect("a name");
     let mut connection = ClientConnection::new(Trusting::new(&authority).0, server).expect("a client");
@@ -330,16 +322,7 @@ fn a_reload_moves_new_connections_alone(driver: Driver) {
 }
 
 fn explained_and_shown(driver: Driver) {
-    let documents = [
-        gateway(443, "TLS", "[a.example.com]", PASSTHROUGH),
-        rules(
-            "v",
-            "[a.example.com]",
-            "[g]",
-            &format!("tls: [{{match: [{{sniHosts: [a.example.com]}}], {}}}]", to("o.org")),
-        ),
-        entry("o.org", 443, "TLS", ports::free()),
-    ];
+    let documents = one_name("TLS", ports::free());
     let ringway = serving(driver, &documents);
     let dump = ringway.admin("/config_dump").text();
     for part in

@@ -12,7 +12,6 @@
 //! ```
 
 mod action;
-mod addresses;
 mod bound;
 mod client_tls;
 mod cluster;
@@ -77,7 +76,7 @@ pub fn compile(world: &World, settings: ProxySettings) -> (Plan, Vec<Problem>) {
     number_tcp_stats(&mut listeners);
     let (clusters, mut problems) = (compiler.clusters, compiler.problems);
     loops::check(&listeners, &clusters, &mut problems);
-    addresses::check(&listeners, world, &settings, &mut problems);
+    places::check_admin(&listeners, world, &settings, &mut problems);
     // A VirtualService on two ports is compiled twice, and says what is wrong with it twice.
     let mut seen = HashSet::new();
     problems.retain(|problem| seen.insert(problem.to_string()));
