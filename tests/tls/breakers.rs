@@ -9,7 +9,7 @@ use crate::https::{Authority, Tls};
 use crate::support::client::Client;
 use crate::support::origin::Origin;
 use crate::support::ringway::{Driver, Ringway};
-use crate::support::wait::eventually;
+use crate::support::wait::{eventually, within};
 use crate::{Bench, Files, HOST, get, on_each_driver, rule_of};
 
 on_each_driver![limits_are_exact_over_two_workers, a_connection_is_closed_for_another_worker];
@@ -30,12 +30,8 @@ fn watched(tls: &Tls, work: Duration) -> (Origin, Arc<Most>) {
     let origin = tls.origin(move |peer| {
         seen.open.fetch_add(1, Ordering::SeqCst);
         // The end of another one may still be on its way; one that is really open stays so.
-        for _ in 0..20 {
-            if seen.open.load(Ordering::SeqCst) <= seen.connections.load(Ordering::SeqCst) {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        let more = || seen.open.load(Ordering::SeqCst) > seen.connections.load(Ordering::SeqCst);
+        within(Duration::from_millis(50), || (!more()).then_some(()));
         seen.connections.fetch_max(seen.open.load(Ordering::SeqCst), Ordering::SeqCst);
         let served = (|| {
             while peer.request()?.is_some() {
