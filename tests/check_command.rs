@@ -203,13 +203,14 @@ fn json_is_one_object_a_line() {
 
 #[test]
 fn permissive_serves_without_what_is_not_enforced() {
-    let yaml = format!("{PROXY}{}", GATEWAY.replace("hosts", "tls: {httpsRedirect: true}, hosts"));
+    let entry = "---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: w}\nspec: {address: 10.0.0.1, \
+                 network: vm}\n";
+    let yaml = format!("{PROXY}{GATEWAY}{entry}");
     assert_eq!(ringway(&["check", "-"], yaml.as_bytes()).code, Some(2));
     let outcome = ringway(&["check", "--permissive", "-"], yaml.as_bytes());
     assert_eq!(
         outcome.stderr,
-        "<stdin>:9: Gateway/default/g: spec.servers[0].tls.httpsRedirect: warning: \"httpsRedirect\" is not enforced by ringway yet (it is left \
-         out)\n"
+        "<stdin>:14: WorkloadEntry/default/w: spec.network: warning: \"network\" is not enforced by ringway yet (it is left out)\n"
     );
     assert_eq!(outcome.code, Some(0));
 }

@@ -129,7 +129,10 @@ spec:
 apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {name: front}
-spec: {servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*.shop.com', shop.com]}]}
+spec:
+  servers:
+  - {port: {number: 80, name: http, protocol: HTTP}, hosts: ['*.shop.com', shop.com]}
+  - {port: {number: 80, name: pay, protocol: HTTP}, hosts: [pay.shop.net], tls: {httpsRedirect: true}}
 ---
 apiVersion: networking.istio.io/v1
 kind: Gateway
@@ -307,6 +310,7 @@ fn every_verdict() {
             &["GET", "http://shop.com/closed"],
             &["GET", "http://shop.com/help/faq"],
             &["GET", "http://shop.com/nowhere"],
+            &["GET", "http://pay.shop.net:8080/card?n=1"],
         ]),
     );
 }

@@ -70,7 +70,7 @@ pub struct Place {
     pub line: u32,
     /// `VirtualService/namespace/name`, or the Service or Proxy that is the reason for a rule without one.
     pub resource: String,
-    /// The list in `spec` that it stands in: `http`, `tls`, `tcp`.
+    /// The list in `spec` that it stands in: `http`, `tls`, `tcp`; `servers` of a Gateway.
     pub list: &'static str,
     /// Position in that list.
     pub rule: Option<usize>,
@@ -115,6 +115,15 @@ pub enum Verdict {
         status: u16,
         /// The `Location`.
         location: String,
+    },
+    /// The client is sent to HTTPS, before any rule, by `httpsRedirect` of a Gateway server.
+    HttpsRedirect {
+        /// The status.
+        status: u16,
+        /// The `Location`.
+        location: String,
+        /// Where the server is written.
+        server: Place,
     },
     /// It is answered here.
     DirectResponse {
@@ -221,7 +230,9 @@ impl Verdict {
             Self::Tunnel { destinations, looks_inside } => {
                 *looks_inside || destinations.iter().any(|destination| destination.found.is_some())
             }
-            Self::Redirect { .. } | Self::DirectResponse { .. } | Self::Passthrough => true,
+            Self::HttpsRedirect { .. } | Self::Redirect { .. } | Self::DirectResponse { .. } | Self::Passthrough => {
+                true
+            }
             Self::Blackhole { .. } | Self::NotFound | Self::Closed => false,
         }
     }
@@ -338,7 +349,7 @@ impl Place {
 
 fn taken<'p>(decision: &Decision<'p>) -> Option<&'p Route> {
     match decision {
-        Decision::NotFound => None,
+        Decision::NotFound | Decision::HttpsRedirect { .. } => None,
         Decision::Forward { route, .. }
         | Decision::Redirect { route, .. }
         | Decision::Direct { route, .. }
@@ -354,6 +365,11 @@ fn verdict(
 ) -> Verdict {
     match decision {
         Decision::NotFound => Verdict::NotFound,
+        Decision::HttpsRedirect { server } => {
+            let mut location = Vec::new();
+            rewrite::https_location(&destined(request), &mut location);
+            Verdict::HttpsRedirect { status: 301, location: lossy(&location), server: Place::of(server) }
+        }
         Decision::Passthrough { .. } => Verdict::Passthrough,
         // Only what ringway made itself has no rule.
         Decision::Direct { route, direct } if route.origin.rule.is_none() => {
@@ -386,15 +402,18 @@ fn hashed_by(forward: &Forward) -> Vec<String> {
 }
 
 fn location(redirect: &Redirect, request: &Request<'_>) -> String {
-    let was = Destined {
+    let mut location = Vec::new();
+    rewrite::location(redirect, &destined(request), &mut location);
+    lossy(&location)
+}
+
+fn destined<'r>(request: &Request<'r>) -> Destined<'r> {
+    Destined {
         scheme: if request.scheme == b"https" { "https" } else { "http" },
         authority: request.authority,
         target: request.target,
         path: request.path.len(),
-    };
-    let mut location = Vec::new();
-    rewrite::location(redirect, &was, &mut location);
-    lossy(&location)
+    }
 }
 
 fn destinations(plan: &Plan, forward: &Forward) -> Vec<Destination> {

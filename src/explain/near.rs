@@ -37,7 +37,8 @@ fn hosts(plan: &Plan, listener: &Listener, request: &Request<'_>) -> Vec<Near> {
     let elsewhere = plan.listeners.iter().filter(|other| other.name != listener.name).filter_map(|other| {
         let (_, host) = other.virtual_host(request.authority)?;
         // What is done with undeclared hosts is nobody's wish.
-        host.routes().iter().find(|route| route.origin.rule.is_some())?;
+        let by_rule = host.routes().iter().any(|route| route.origin.rule.is_some());
+        (by_rule || host.https_redirect().is_some()).then_some(())?;
         Some(Near {
             what: format!("{} on {} ({})", host.name, other.name, other.kind),
             differs: vec!["it is another listener".to_owned()],

@@ -100,6 +100,10 @@ fn verdict(f: &mut Formatter<'_>, verdict: &Verdict) -> fmt::Result {
         Verdict::Redirect { status, location } => {
             line(f, "redirect", format_args!("{status} {} to {location}", status::reason(*status)))
         }
+        Verdict::HttpsRedirect { status, location, server } => {
+            line(f, "httpsRedirect", server)?;
+            line(f, "redirect", format_args!("{status} {} to {location}, before any rule", status::reason(*status)))
+        }
         Verdict::DirectResponse { status, body_bytes } => {
             let reason = status::reason(*status);
             line(f, "direct response", format_args!("{status} {reason}, a body of {}", counted(*body_bytes, "byte")))

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use super::Request;
 use super::hosts::{self, HostTable};
 use super::outbound::Outbound;
-use super::route::{Route, VirtualHost, Witness};
+use super::route::{Origin, Route, VirtualHost, Witness};
 use super::streams::{Conditions, Outlet, Streams};
 
 /// The port of an authority that names none.
@@ -102,6 +102,14 @@ pub struct RouteTable {
     pub virtual_hosts: Vec<VirtualHost>,
 }
 
+/// What takes a request.
+pub(super) enum Found<'p> {
+    /// `tls.httpsRedirect` of this Gateway server.
+    HttpsRedirect(&'p Origin),
+    /// A route.
+    Route(&'p Route),
+}
+
 impl Listener {
     /// The port that the Gateway documents name; `None` for listeners that are no Gateway's.
     #[must_use]
@@ -163,10 +171,15 @@ impl Listener {
         Some((table, host))
     }
 
-    pub(super) fn find<W: Witness>(&self, request: &Request<'_>, witness: &mut W) -> Option<&Route> {
+    /// What takes the request: the redirect to HTTPS of its virtual host, else the first of its routes that matches.
+    pub(super) fn find<W: Witness>(&self, request: &Request<'_>, witness: &mut W) -> Option<Found<'_>> {
         let found = self.virtual_host_on(request.port, request.authority);
         witness.host(found);
-        found?.1.find(request, witness)
+        let host = found?.1;
+        match host.https_redirect() {
+            Some(server) if request.scheme != b"https" => Some(Found::HttpsRedirect(server)),
+            _ => host.find(request, witness).map(Found::Route),
+        }
     }
 
     /// The more specific of what the port's own table has and what the one for every port has; of equals the former. Of a

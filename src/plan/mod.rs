@@ -52,6 +52,7 @@ pub use discovery::{
 };
 pub use edits::{AddressPart, BadTemplate, Edits, Field, HeaderEdits, HeaderName, Lookup, Operator, Template};
 pub use hosts::{HostTable, without_port as host_of};
+use listener::Found;
 pub use listener::{Listener, ListenerKind, RouteTable};
 pub use matcher::{Condition, HeaderCondition, Matcher, QueryCondition};
 pub use outbound::{BLACK_HOLE_CLUSTER, Declared, Expected, Outbound, Seen, Speaks, Way, tunnel_port};
@@ -212,6 +213,11 @@ pub enum Decision<'p> {
         /// The destination that was drawn.
         destination: &'p Destination,
     },
+    /// Send the client to the same URL with `https`: 301.
+    HttpsRedirect {
+        /// The Gateway server that says so.
+        server: &'p Origin,
+    },
     /// Send the client elsewhere.
     Redirect {
         /// The rule that matched.
@@ -261,8 +267,10 @@ impl Plan {
         rng: &mut Rng,
         witness: &mut W,
     ) -> Decision<'_> {
-        let Some(route) = self.listeners.get(listener.index()).and_then(|l| l.find(request, witness)) else {
-            return Decision::NotFound;
+        let route = match self.listeners.get(listener.index()).and_then(|l| l.find(request, witness)) {
+            Some(Found::Route(route)) => route,
+            Some(Found::HttpsRedirect(server)) => return Decision::HttpsRedirect { server },
+            None => return Decision::NotFound,
         };
         match &route.action {
             Action::Forward(forward) => {

@@ -23,6 +23,9 @@ pub struct VirtualHost {
     routes: Box<[Route]>,
     /// Which of them are worth a look.
     glances: Glances,
+    /// The Gateway server that redirects plain HTTP to HTTPS (`tls.httpsRedirect`), before any route (Envoy's
+    /// `require_tls: ALL`).
+    https_redirect: Option<Arc<Origin>>,
 }
 
 impl VirtualHost {
@@ -30,7 +33,20 @@ impl VirtualHost {
     #[must_use]
     pub fn new(name: &str, domains: impl IntoIterator<Item = Box<str>>, routes: Vec<Route>) -> Self {
         let glances = Glances::of(routes.iter().map(|route| route.matcher.conditions()));
-        Self { name: name.into(), domains: domains.into_iter().collect(), routes: routes.into(), glances }
+        let domains = domains.into_iter().collect();
+        Self { name: name.into(), domains, routes: routes.into(), glances, https_redirect: None }
+    }
+
+    /// The same virtual host, with plain HTTP redirected by this Gateway server.
+    #[must_use]
+    pub fn redirecting_to_https(self, server: Option<Arc<Origin>>) -> Self {
+        Self { https_redirect: server, ..self }
+    }
+
+    /// The Gateway server that redirects plain HTTP to HTTPS, if any does.
+    #[must_use]
+    pub fn https_redirect(&self) -> Option<&Arc<Origin>> {
+        self.https_redirect.as_ref()
     }
 
     /// In the order in which they are tried.
@@ -105,7 +121,7 @@ pub struct Origin {
     pub line: u32,
     /// `VirtualService/namespace/name`; for a route without a rule the Service, ServiceEntry or Proxy.
     pub resource: Arc<str>,
-    /// The list of the document's `spec` that it stands in: `http`, `tls` or `tcp`.
+    /// The list of the document's `spec` that it stands in: `http`, `tls` or `tcp`; `servers` of a Gateway.
     pub list: &'static str,
     /// Position in that list, from 0; `None` for a route without a rule.
     pub rule: Option<usize>,

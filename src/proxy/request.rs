@@ -84,7 +84,7 @@ async fn run<'p>(session: &mut Session, installed: &'p Rc<Installed>, story: &mu
     };
     story.asked = Some(asked);
     session.stats.http.rq_total.inc();
-    let close = !asked.keep_alive || asked.body != Body::None;
+    let close = asked.closes();
     if asked.path(session) == b"*" {
         return reply(session, installed, story, Ended::NoPath, close).await;
     }
@@ -107,14 +107,17 @@ async fn run<'p>(session: &mut Session, installed: &'p Rc<Installed>, story: &mu
             let close = close || session.head.method == Method::Connect;
             reply(session, installed, story, Ended::NotFound, close).await
         }
+        Decision::HttpsRedirect { .. } => {
+            own(session, installed, story, &asked, HTTPS_REDIRECT_STATUS, b"", Some(To::Https)).await
+        }
         Decision::Redirect { route, redirect } => {
             (story.route, story.edits) = (&route.name, Some(&route.headers.response));
-            own(session, installed, story, &asked, redirect.code, b"", Some(redirect)).await
+            own(session, installed, story, &asked, redirect.code, b"", Some(To::Redirect(redirect))).await
         }
         Decision::Direct { route, direct } => {
             (story.route, story.edits) = (&route.name, Some(&route.headers.response));
             // Envoy says of every 201 and 3xx where it is, be it where the client is already.
-            let here = matches!(direct.status, 201 | 300..=399).then_some(&HERE);
+            let here = matches!(direct.status, 201 | 300..=399).then_some(To::Redirect(&HERE));
             own(session, installed, story, &asked, direct.status, &direct.body, here).await
         }
         Decision::Forward { route, forward, destination } => {
@@ -132,7 +135,7 @@ async fn run<'p>(session: &mut Session, installed: &'p Rc<Installed>, story: &mu
 /// The names of the route and of the cluster that a request would have met; empty where there is none.
 fn meant<'p>(decision: &Decision<'p>, installed: &'p Installed) -> (&'p str, &'p str) {
     match decision {
-        Decision::NotFound => ("", ""),
+        Decision::NotFound | Decision::HttpsRedirect { .. } => ("", ""),
         Decision::Redirect { route, .. } | Decision::Direct { route, .. } | Decision::Passthrough { route } => {
             (&route.name, "")
         }
@@ -145,6 +148,18 @@ fn meant<'p>(decision: &Decision<'p>, installed: &'p Installed) -> (&'p str, &'p
         ),
     }
 }
+
+/// Where an answer sends the client.
+#[derive(Clone, Copy)]
+enum To<'p> {
+    /// Where a rule says.
+    Redirect(&'p Redirect),
+    /// To the same URL with `https` (`httpsRedirect` of a Gateway server).
+    Https,
+}
+
+/// The status of `httpsRedirect`.
+const HTTPS_REDIRECT_STATUS: u16 = 301;
 
 /// A redirect to the same place.
 const HERE: Redirect = Redirect { scheme: None, authority: None, port: None, path: None, code: 200 };
@@ -171,13 +186,13 @@ async fn own(
     asked: &Asked,
     status: u16,
     body: &[u8],
-    to: Option<&Redirect>,
+    to: Option<To<'_>>,
 ) -> bool {
     session.stats.http.rq_direct_response.inc();
     story.details = "direct_response".into();
     edit_response(session, installed, story);
     let mut location = std::mem::take(&mut session.draft.rewritten);
-    if let Some(redirect) = to {
+    if let Some(to) = to {
         let buf = session.input.bytes();
         let was = Destined {
             scheme: asked.scheme,
@@ -185,9 +200,12 @@ async fn own(
             target: asked.target(buf, &session.draft.path),
             path: asked.path_len(),
         };
-        rewrite::location(redirect, &was, &mut location);
+        match to {
+            To::Redirect(redirect) => rewrite::location(redirect, &was, &mut location),
+            To::Https => rewrite::https_location(&was, &mut location),
+        }
     }
-    let close = !asked.keep_alive || asked.body != Body::None;
+    let close = asked.closes();
     let answer = Answer { status, body, location: to.map(|_| location.as_slice()), overloaded: false, close };
     let kept = send(session, installed, story, answer).await;
     session.draft.rewritten = location;
@@ -203,7 +221,7 @@ async fn to_destination<'p>(
     forward: &'p Forward,
     destination: &'p Destination,
 ) -> bool {
-    let close = !asked.keep_alive || asked.body != Body::None;
+    let close = asked.closes();
     let found = match &destination.target {
         Target::Known(id) => installed.cluster(*id),
         Target::Missing(_) => None,
@@ -385,6 +403,11 @@ fn said_scheme(head: &RequestHead, buf: &[u8]) -> &'static str {
 }
 
 impl Asked {
+    /// Whether the connection ends with an answer that is given before the request's body is read.
+    fn closes(&self) -> bool {
+        !self.keep_alive || !matches!(self.body, Body::None | Body::Length(0))
+    }
+
     /// Whether it asks for a WebSocket, and nothing stands in the way of a tunnel.
     pub(super) fn tunnel(&self) -> bool {
         self.upgrade == Upgrade::WebSocket && self.body == Body::None

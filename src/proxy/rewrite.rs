@@ -84,6 +84,14 @@ pub struct Destined<'a> {
     pub path: usize,
 }
 
+/// Appends the `Location` of a Gateway server's `httpsRedirect`: the URL as it was asked for, the port of its authority
+/// included, with `https` (Envoy's `createSslRedirectPath`).
+pub fn https_location(was: &Destined<'_>, out: &mut Vec<u8>) {
+    for part in [b"https://", was.authority, was.target] {
+        out.extend_from_slice(part);
+    }
+}
+
 /// Appends the `Location` of a redirect, as Envoy builds it.
 pub fn location(redirect: &Redirect, was: &Destined<'_>, out: &mut Vec<u8>) {
     let scheme = redirect.scheme.unwrap_or(was.scheme);
@@ -238,5 +246,21 @@ mod tests {
         }
         let http = Redirect { scheme: Some("http"), ..TO };
         assert_eq!(sent_to(&http, "https", "a:443", "/"), "http://a/");
+    }
+
+    /// Unlike a rule's redirect to `https` it keeps port 80.
+    #[test]
+    fn locations_of_https_redirect() {
+        for (authority, target, expected) in [
+            ("foo.com", "/", "https://foo.com/"),
+            ("foo.com:8080", "/p?a=b", "https://foo.com:8080/p?a=b"),
+            ("Foo.COM:80", "/p?", "https://Foo.COM:80/p?"),
+            ("[::1]:80", "/%41?x=//y", "https://[::1]:80/%41?x=//y"),
+        ] {
+            let was = Destined { scheme: "http", authority: authority.as_bytes(), target: target.as_bytes(), path: 1 };
+            let mut out = Vec::new();
+            https_location(&was, &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), expected);
+        }
     }
 }

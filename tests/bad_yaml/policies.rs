@@ -290,10 +290,24 @@ fn tls_of_servers() {
         gateway(&format!("{{port: {{number: 443, name: h, protocol: {protocol}}}, hosts: [a.com], tls: {tls}}}"))
     };
     check(&[
+        (server("HTTP", "{httpsRedirect: true}"), &[]),
+        (server("HTTP", "{httpsRedirect: false, mode: PASSTHROUGH}"), &[]),
         (
-            server("HTTP", "{httpsRedirect: true}"),
+            server("HTTP", r#"{httpsRedirect: "true"}"#),
+            &["6: Gateway/default/g: spec.servers[0].tls.httpsRedirect: must be true or false, not a string"],
+        ),
+        (
+            server("HTTP", "{httpsRedirect: true, minProtocolVersion: TLSV1_2, credentialName: a}"),
             &[
-                r#"6: Gateway/default/g: spec.servers[0].tls.httpsRedirect: "httpsRedirect" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"6: Gateway/default/g: spec.servers[0].tls: warning: mode PASSTHROUGH uses no certificates (write "mode: SIMPLE" to use them)"#,
+                "6: Gateway/default/g: spec.servers[0].tls.minProtocolVersion: warning: a plain HTTP port has no TLS: no effect (remove it)",
+            ],
+        ),
+        (
+            server("TCP", "{httpsRedirect: true}"),
+            &[
+                "6: Gateway/default/g: spec.servers[0].tls: only a port of protocol HTTPS or TLS has TLS settings (change its protocol)",
+                "6: Gateway/default/g: spec.servers[0].tls: warning: httpsRedirect has an effect on plain HTTP ports only (write it at the server for port 80)",
             ],
         ),
         (
@@ -320,7 +334,6 @@ fn tls_of_servers() {
                 r#"6: Gateway/default/g: spec.servers[0].tls.privateKey: "privateKey" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 r#"6: Gateway/default/g: spec.servers[0].tls.tlsCertificates: "tlsCertificates" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 r#"6: Gateway/default/g: spec.servers[0].tls.minProtocolVersion: "minProtocolVersion" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"6: Gateway/default/g: spec.servers[0].tls.httpsRedirect: "httpsRedirect" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 r#"6: Gateway/default/g: spec.servers[0].tls.minProtocolVersion: "TLS1" is not one of TLS_AUTO, TLSV1_0, TLSV1_1, TLSV1_2, TLSV1_3"#,
                 "6: Gateway/default/g: spec.servers[0].tls: warning: httpsRedirect has an effect on plain HTTP ports only (write it at the server for port 80)",
                 r#"6: Gateway/default/g: spec.servers[0].tls: has several sources of certificates (keep one of "credentialName", "credentialNames", "tlsCertificates" or "serverCertificate")"#,

@@ -197,7 +197,12 @@ fn route_table(plan: &Plan, listener: &Listener, table: &RouteTable, keep: &dyn 
 
 fn virtual_host(plan: &Plan, host: &VirtualHost) -> Value {
     let routes: Vec<Value> = host.routes().iter().map(|found| route(plan, found)).collect();
-    json!({"name": *host.name, "domains": host.domains, "routes": routes})
+    let mut shown = json!({"name": *host.name, "domains": host.domains, "routes": routes});
+    if let Some(server) = host.https_redirect() {
+        shown["require_tls"] = "ALL".into();
+        shown["redirected_by"] = server.to_string().into();
+    }
+    shown
 }
 
 fn route(plan: &Plan, route: &Route) -> Value {

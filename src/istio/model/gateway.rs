@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::scalar::{Protocol, host};
-use super::server_tls;
+use super::server_tls::{self, Mode, ServerTls};
 use super::{Labels, Meta};
 use crate::istio::reader::{Item, Message, Object, did_you_mean, enforced, removed};
 
@@ -30,6 +30,8 @@ pub struct Server {
     pub port_name: String,
     /// `port.protocol`, with `tls`.
     pub serves: Serves,
+    /// `tls.httpsRedirect` of a plain HTTP port: every request is redirected to HTTPS, before any rule.
+    pub https_redirect: bool,
     /// `bind`: address to listen on instead of the proxy's.
     pub bind: Option<IpAddr>,
     /// `hosts`, in order; at least one.
@@ -115,14 +117,22 @@ fn server(item: &Item<'_>, namespace: &str, port_names: &mut BTreeSet<String>) -
         port.item.error(format!("a second port named \"{name}\" in this Gateway"), "give each port its own name");
     }
     let protocol = port.required("protocol").and_then(|item| protocol(&item));
-    let mode = tls(&server, protocol);
+    let tls = tls(&server, protocol);
     let serves = match protocol? {
         Protocol::Http => Serves::Http,
-        Protocol::Https | Protocol::Tls if mode == Some(server_tls::Mode::Passthrough) => Serves::Tls,
+        Protocol::Https | Protocol::Tls if tls.is_some_and(|tls| tls.mode == Mode::Passthrough) => Serves::Tls,
         Protocol::Tcp => Serves::Tcp,
         _ => return None,
     };
-    Some(Server { name: server.text("name"), port: number?, port_name: port_name?, serves, bind, hosts: hosts? })
+    Some(Server {
+        name: server.text("name"),
+        port: number?,
+        port_name: port_name?,
+        serves,
+        https_redirect: tls.is_some_and(|tls| tls.https_redirect),
+        bind,
+        hosts: hosts?,
+    })
 }
 
 fn bind(item: &Item<'_>) -> Option<IpAddr> {
@@ -154,7 +164,7 @@ fn protocol(item: &Item<'_>) -> Option<Protocol> {
 }
 
 /// `tls`; `None` also if it is wrong.
-fn tls(server: &Object<'_>, protocol: Option<Protocol>) -> Option<server_tls::Mode> {
+fn tls(server: &Object<'_>, protocol: Option<Protocol>) -> Option<ServerTls> {
     let port = match protocol? {
         Protocol::Https | Protocol::Tls => server_tls::Port::Tls,
         Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb => server_tls::Port::PlainHttp,

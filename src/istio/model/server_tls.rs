@@ -1,12 +1,12 @@
-//! `ServerTLSSettings` of a Gateway's servers and a Sidecar's ingress. TLS is left alone (mode PASSTHROUGH) or refused by
-//! name; what is wrong with the settings of other modes is found all the same.
+//! `ServerTLSSettings` of a Gateway's servers and a Sidecar's ingress. `httpsRedirect` is enforced; TLS is left alone (mode
+//! PASSTHROUGH) or refused by name; what is wrong with the settings of other modes is found all the same.
 
 use crate::istio::reader::{Item, Message, Object, enforced, not_yet};
 
 const SERVER_TLS: Message = Message {
     name: "ServerTLSSettings",
     fields: &[
-        not_yet("httpsRedirect"),
+        enforced("httpsRedirect"),
         enforced("mode"),
         not_yet("serverCertificate"),
         not_yet("privateKey"),
@@ -50,6 +50,14 @@ pub(super) enum Port {
     Other,
 }
 
+/// What `tls` of a Gateway's server says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ServerTls {
+    pub(super) mode: Mode,
+    /// `httpsRedirect`, where it has an effect: on a plain HTTP port.
+    pub(super) https_redirect: bool,
+}
+
 /// What becomes of the TLS of clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -60,23 +68,30 @@ pub(super) enum Mode {
 }
 
 /// Reads `tls` of a Gateway's server.
-pub(super) fn read(item: &Item<'_>, port: Port) -> Option<Mode> {
+pub(super) fn read(item: &Item<'_>, port: Port) -> Option<ServerTls> {
     let written = item.open()?.get("mode").filter(Item::is_text);
-    let passes = written.as_ref().is_none_or(|mode| mode.string() == Some("PASSTHROUGH")) && port == Port::Tls;
-    // TLS that goes on has no use for any of the rest: that is said, and is not refused.
-    let mode = check(item, port, !passes)?;
+    let passes = written.as_ref().is_none_or(|mode| mode.string() == Some("PASSTHROUGH")) && port != Port::Other;
+    // TLS that goes on, and plain HTTP, have no use for any of the rest: that is said, and is not refused.
+    let Checked { mode, redirect } = check(item, port, !passes)?;
+    let https_redirect = redirect && port == Port::PlainHttp;
     if mode == "PASSTHROUGH" {
-        return Some(Mode::Passthrough);
+        return Some(ServerTls { mode: Mode::Passthrough, https_redirect });
     }
     if let Some(item) = written.filter(|_| port == Port::Tls) {
         item.not_enforced(&format!("mode {mode}"));
     }
-    Some(Mode::Refused)
+    Some(ServerTls { mode: Mode::Refused, https_redirect })
+}
+
+/// What [`check`] has read.
+pub(super) struct Checked {
+    mode: &'static str,
+    redirect: bool,
 }
 
 /// Checks `tls` of a server (Istio's `validateTLSOptions` and what calls it). `refuses`: what is not enforced is refused by
-/// name, and not only looked at. Returns the mode.
-pub(super) fn check(item: &Item<'_>, port: Port, refuses: bool) -> Option<&'static str> {
+/// name, and not only looked at.
+pub(super) fn check(item: &Item<'_>, port: Port, refuses: bool) -> Option<Checked> {
     let tls = if refuses { item.object(&SERVER_TLS)? } else { item.outline(&SERVER_TLS)? };
     let mode = match tls.get("mode") {
         Some(item) => item.one_of(MODES)?,
@@ -100,14 +115,18 @@ pub(super) fn check(item: &Item<'_>, port: Port, refuses: bool) -> Option<&'stat
         item.warn("httpsRedirect has an effect on plain HTTP ports only", "write it at the server for port 80");
     }
     certificates(&tls, mode);
-    if mode == "PASSTHROUGH" && port == Port::Tls {
-        without_effect(&tls);
+    match port {
+        Port::Tls if mode == "PASSTHROUGH" => {
+            without_effect(&tls, "mode PASSTHROUGH leaves TLS to whoever it goes on to")
+        }
+        Port::PlainHttp => without_effect(&tls, "a plain HTTP port has no TLS"),
+        _ => {}
     }
-    Some(mode)
+    Some(Checked { mode, redirect })
 }
 
 /// What says how TLS is to be ended, where it is not.
-fn without_effect(tls: &Object<'_>) {
+fn without_effect(tls: &Object<'_>, why: &str) {
     const NAMES: [&str; 8] = [
         "subjectAltNames",
         "verifyCertificateSpki",
@@ -119,7 +138,7 @@ fn without_effect(tls: &Object<'_>) {
         "insecureSkipVerify",
     ];
     for item in NAMES.into_iter().filter_map(|name| tls.get(name)) {
-        item.warn("mode PASSTHROUGH leaves TLS to whoever it goes on to: no effect", "remove it");
+        item.warn(format!("{why}: no effect"), "remove it");
     }
 }
 

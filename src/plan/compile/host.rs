@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 
 use crate::istio::model::gateway::Server;
 use crate::istio::model::virtual_service::VirtualService;
-use crate::plan::{Route, VirtualHost};
+use crate::plan::{Origin, Route, VirtualHost};
 
 use super::listener::{Served, gateway_name};
 use super::route::{differs_by_gateway, is_catch_all};
@@ -25,7 +25,7 @@ struct Member {
 
 impl Compiler<'_> {
     /// The virtual hosts of the servers that share a listener: one for each host that a server and a VirtualService
-    /// bound to its Gateway have in common, sorted by name.
+    /// bound to its Gateway have in common, and for each of a server with `httpsRedirect`; sorted by name.
     pub(super) fn virtual_hosts(&mut self, port: u16, servers: &[Served<'_>]) -> Vec<VirtualHost> {
         let all = self.bound.clone();
         let mut by_gateway: HashMap<&str, Vec<usize>, RandomState> = HashMap::default();
@@ -37,7 +37,9 @@ impl Compiler<'_> {
         let mut members: Vec<Member> = Vec::new();
         let mut numbers: HashMap<(usize, String), usize, RandomState> = HashMap::default();
         let mut hosts_of: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut redirects: BTreeMap<String, Arc<Origin>> = BTreeMap::new();
         for served in servers {
+            let redirect = served.server.https_redirect.then(|| Arc::new(served.origin()));
             let gateway = gateway_name(served.gateway);
             let scope = Scope { gateway: &gateway, port: Some(port) };
             let hosts = ServerHosts::of(served.server);
@@ -58,6 +60,9 @@ impl Compiler<'_> {
                     continue;
                 }
                 for host in shared {
+                    if let Some(redirect) = &redirect {
+                        redirects.entry(host.clone()).or_insert_with(|| redirect.clone());
+                    }
                     let of_host = hosts_of.entry(host).or_default();
                     // Two servers for one host do not add it twice.
                     if !of_host.contains(&member) {
@@ -66,11 +71,19 @@ impl Compiler<'_> {
                     }
                 }
             }
+            if let Some(redirect) = redirect {
+                // A host that no rule is for is redirected, too.
+                for host in &served.server.hosts {
+                    let host = bracketed(&host.host);
+                    redirects.entry(host.clone()).or_insert_with(|| redirect.clone());
+                    hosts_of.entry(host).or_default();
+                }
+            }
         }
         let mut told = BTreeSet::new();
         let made = hosts_of.into_iter().map(|(host, of_host)| {
             let numbers: BTreeSet<_> = match of_host.len() {
-                1 => BTreeSet::new(),
+                0 | 1 => BTreeSet::new(),
                 _ => of_host.iter().map(|member| members[*member].number).collect(),
             };
             let routes = of_host.into_iter().flat_map(|member| members[member].take()).collect();
@@ -78,7 +91,8 @@ impl Compiler<'_> {
             if numbers.len() > 1 && told.insert(numbers.clone()) {
                 self.say_shared(&host, port, &numbers, &routes);
             }
-            VirtualHost::new(&format!("{host}:{port}"), [host.as_str().into()], routes)
+            let redirect = redirects.remove(&host);
+            VirtualHost::new(&format!("{host}:{port}"), [host.as_str().into()], routes).redirecting_to_https(redirect)
         });
         made.collect()
     }

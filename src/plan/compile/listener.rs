@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::istio::model::gateway::{Gateway, Server, Serves};
 use crate::istio::model::selects;
-use crate::plan::{Listener, ListenerKind, RouteTable};
+use crate::plan::{Listener, ListenerKind, Origin, RouteTable};
 
 use super::Compiler;
 
@@ -128,6 +128,21 @@ impl Served<'_> {
     /// The server's place in its Gateway.
     pub(super) fn index(&self) -> usize {
         self.gateway.servers.iter().position(|server| std::ptr::eq(server, self.server)).unwrap_or_default()
+    }
+
+    /// Where the server is written.
+    pub(super) fn origin(&self) -> Origin {
+        let source = &self.gateway.meta.source;
+        let index = self.index();
+        Origin {
+            file: source.file.clone(),
+            line: source.line_of(&format!("spec.servers[{index}]")),
+            resource: source.resource.clone(),
+            list: "servers",
+            rule: Some(index),
+            block: None,
+            root: None,
+        }
     }
 
     /// The server with where it is written.

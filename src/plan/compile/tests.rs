@@ -4,6 +4,7 @@ mod actions;
 mod client_tls;
 mod conditions;
 mod delegates;
+mod https_redirect;
 mod loops;
 mod mesh;
 mod oracle;

@@ -7,6 +7,7 @@ mod dns_changes;
 mod faults;
 mod forwarding;
 mod headers;
+mod https_redirect;
 mod logging;
 mod matching;
 mod mesh;

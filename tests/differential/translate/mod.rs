@@ -92,26 +92,49 @@ impl World {
         self.of("Service").find(|service| qualified(text(&service["metadata"], "name")) == host)
     }
 
-    /// The virtual hosts of the one HTTP server that a case has. What several VirtualServices say of one host is added
-    /// up, routes that take everything last (istiod's `SortVHostRoutes`).
+    /// The virtual hosts of the HTTP servers on port 80 of the Gateway `edge`. What several VirtualServices say of one host
+    /// is added up, routes that take everything last (istiod's `SortVHostRoutes`); a server with `httpsRedirect` makes
+    /// virtual hosts for all of its hosts, and redirects those that it shares with another.
     fn gateway_hosts(&self) -> Vec<Value> {
-        let mut hosts: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-        for service in self.of("VirtualService") {
-            if array(&service["spec"], "gateways") != [json!("edge")] {
-                continue;
+        let gateway =
+            self.of("Gateway").find(|gateway| gateway["metadata"]["name"] == "edge").expect("the Gateway edge");
+        only(&gateway["spec"], &["servers"]);
+        let mut hosts: BTreeMap<String, (Vec<&Value>, bool)> = BTreeMap::new();
+        for server in array(&gateway["spec"], "servers") {
+            only(server, &["port", "hosts", "tls"]);
+            only(&server["tls"], &["httpsRedirect"]);
+            assert_eq!((&server["port"]["number"], &server["port"]["protocol"]), (&json!(80), &json!("HTTP")));
+            let redirects = server["tls"]["httpsRedirect"] == true;
+            let names: Vec<&str> = array(server, "hosts").iter().map(|host| host.as_str().expect("a host")).collect();
+            for service in self.of("VirtualService") {
+                if array(&service["spec"], "gateways") != [json!("edge")] {
+                    continue;
+                }
+                for host in array(&service["spec"], "hosts") {
+                    let host = host.as_str().expect("a host");
+                    for shared in names.iter().filter_map(|name| shared(name, host)) {
+                        let (services, redirected) = hosts.entry(shared.to_owned()).or_default();
+                        if !services.iter().any(|known| std::ptr::eq(*known, service)) {
+                            services.push(service);
+                        }
+                        *redirected |= redirects;
+                    }
+                }
             }
-            let routes = self.rules(service, "default/edge", 80);
-            for host in array(&service["spec"], "hosts") {
-                let host = host.as_str().expect("a host").to_owned();
-                hosts.entry(host).or_default().extend(routes.iter().cloned());
+            for name in names.iter().filter(|_| redirects) {
+                hosts.entry((*name).to_owned()).or_default().1 = true;
             }
         }
-        let virtual_hosts = hosts.into_iter().filter(|(_, routes)| !routes.is_empty()).map(|(host, routes)| {
-            let (last, first): (Vec<Value>, Vec<Value>) = routes.into_iter().partition(takes_everything);
+        let virtual_hosts = hosts.into_iter().filter_map(|(host, (services, redirected))| {
+            let routes = services.iter().flat_map(|service| self.rules(service, "default/edge", 80));
+            let (last, first): (Vec<Value>, Vec<Value>) = routes.partition(takes_everything);
             let routes = [first, last].concat();
-            json!({
-                "name": format!("{host}:80"), "domains": [host], "routes": routes,
-                "include_request_attempt_count": true,
+            let domain = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+            (redirected || !routes.is_empty()).then(|| {
+                json!({
+                    "name": format!("{host}:80"), "domains": [domain], "routes": routes,
+                    "include_request_attempt_count": true, "require_tls": if redirected { "ALL" } else { "NONE" },
+                })
             })
         });
         virtual_hosts.collect()
@@ -152,6 +175,16 @@ impl World {
     }
 }
 
+/// What a server's host and a VirtualService's have in common: of two where one covers the other the narrower one.
+fn shared<'h>(server: &'h str, service: &'h str) -> Option<&'h str> {
+    let covers = |wide: &str, narrow: &str| wide.strip_prefix('*').is_some_and(|suffix| narrow.ends_with(suffix));
+    match () {
+        () if server == service || covers(server, service) => Some(service),
+        () if covers(service, server) => Some(server),
+        () => None,
+    }
+}
+
 /// istiod's `IsCatchAllRoute`.
 fn takes_everything(route: &Value) -> bool {
     let matcher = &route["match"];
@@ -159,7 +192,7 @@ fn takes_everything(route: &Value) -> bool {
     path && array(matcher, "headers").is_empty() && array(matcher, "query_parameters").is_empty()
 }
 
-/// A bootstrap for `yaml`, which has one HTTP server on port 80, or is for the mesh.
+/// A bootstrap for `yaml`, which has HTTP servers on port 80, or is for the mesh.
 pub(crate) fn bootstrap(yaml: &str, mesh_config: &[(&str, &str)], side: Side, place: &Place<'_>) -> Value {
     let world = World::parse(yaml, mesh_config, place.names);
     let (name, manager) = match side {

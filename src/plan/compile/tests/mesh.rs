@@ -30,6 +30,7 @@ fn to(plan: &Plan, authority: &str) -> String {
     let sample = Sample::get(authority, "/", &[]);
     match plan.route(ListenerId(plan.listeners.len() as u32 - 1), &sample.request(), &mut Rng::seeded(1)) {
         Decision::NotFound => "404".to_owned(),
+        Decision::HttpsRedirect { .. } => panic!("no Gateway's server is at the mesh"),
         Decision::Passthrough { route } => route.name.clone(),
         Decision::Direct { route, direct } => format!("{} {}", route.name, direct.status),
         Decision::Redirect { route, redirect } => format!("{} {:?}", route.name, redirect.port),
