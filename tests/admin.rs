@@ -27,7 +27,7 @@ fn get(path: &str) -> String {
 }
 
 fn post(ringway: &Ringway, target: &str) -> Response {
-    once(ringway.admin, format!("POST {target} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n"))
+    once(ringway.admin, format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
 }
 
 #[test]

@@ -7,6 +7,7 @@
 // This is an edge: the age of the process needs the clock.
 #![allow(clippy::disallowed_methods)]
 
+mod authority;
 mod clusters;
 mod config;
 mod ejections;
@@ -36,8 +37,12 @@ use crate::plan::Plan;
 use crate::proxy::Difference;
 use crate::upstream::SharedClusters;
 
-/// Connections served at once: a few dashboards and probes, and the threads that they cost.
-const CONNECTIONS: usize = 16;
+/// Most connections: a few dashboards and probes, with room for others that send nothing. Fewer where the process may
+/// open few descriptors, which are for clients.
+const CONNECTIONS: std::ops::RangeInclusive<u64> = 8..=64;
+
+/// Of how many descriptors of the process one may be such a connection.
+const DESCRIPTORS_PER_CONNECTION: u64 = 16;
 
 /// Envoy's default `stats_flush_interval`: what "interval" means in a histogram's text.
 const ROLL_EVERY: Duration = Duration::from_secs(5);
@@ -179,17 +184,23 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Serves `state` on `address` (port 0: one of the kernel's choice).
+    /// Serves `state` on `address` (port 0: one of the kernel's choice), in a process that may open so many
+    /// `descriptors`.
     ///
     /// # Errors
     /// If the address cannot be listened on or a thread cannot be started.
-    pub fn start(address: SocketAddr, state: Arc<State>) -> io::Result<Self> {
+    pub fn start(address: SocketAddr, descriptors: u64, state: Arc<State>) -> io::Result<Self> {
+        let connections = (descriptors / DESCRIPTORS_PER_CONNECTION).clamp(*CONNECTIONS.start(), *CONNECTIONS.end());
         let settings = Settings {
             server: "ringway".to_owned(),
             thread_name: "admin",
-            connections: CONNECTIONS,
+            connections: connections as usize,
+            answers: connections as usize / 4,
+            // Probes and orchestrators judge the process by it.
+            at_once: |request| request.path == READY,
             body_bytes: BODY_BYTES,
-            patience: Duration::from_secs(10),
+            patience: Duration::from_secs(5),
+            response: Duration::from_secs(60),
             idle: Duration::from_secs(30),
         };
         let registry = Arc::clone(&state.registry);
@@ -258,6 +269,9 @@ impl Methods {
     }
 }
 
+/// Whether the proxy serves; answered before all else.
+const READY: &str = "/ready";
+
 const FILTER: (&str, &str) = ("filter", "Regular expression for filtering by name");
 const FORMAT: (&str, &str) = ("format", "Format to use; One of (text, json)");
 const USED_ONLY: (&str, &str) = ("usedonly", "Only include stats that have been written by the system since restart");
@@ -316,7 +330,7 @@ const PAGES: &[Page] = &[
         answer: mirror_diffs::mirror_diffs,
     },
     Page {
-        path: "/ready",
+        path: READY,
         about: "print server state, return 200 if LIVE, otherwise return 503",
         method: Methods::Get,
         parameters: &[],
@@ -347,6 +361,7 @@ const PAGES: &[Page] = &[
 
 fn answer(request: &Request, state: &State) -> Response {
     let response = match PAGES.iter().find(|page| page.path == request.path) {
+        _ if !authority::are_trusted(request) => Response::text(403, authority::REFUSAL),
         None => {
             let mut text = "invalid path. admin commands are:\n".to_owned();
             list(&mut text);

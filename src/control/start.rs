@@ -150,7 +150,7 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
     let plan = Arc::new(plan);
     let shared = SharedCluster::all(&plan, cpus.len());
     let state = Arc::new(State::new(registry.clone(), plan.clone(), shared.clone(), io::now(), sender.clone()));
-    let admin = settings.admin.map(|address| open_admin(address, &state)).transpose()?;
+    let admin = settings.admin.map(|address| open_admin(address, descriptors, &state)).transpose()?;
     let driver = driver(settings.driver);
     let crew = Crew::new(&cpus, driver, sender.clone(), budget.clone(), first_outward_address(), descriptors);
     let started_with = settings.clone();
@@ -195,8 +195,12 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
     Ok(running)
 }
 
-fn open_admin(address: SocketAddr, state: &Arc<State>) -> Result<Admin, StartError> {
-    Admin::start(address, state.clone()).map_err(|error| StartError::Admin { address, hint: hint(&error), error })
+fn open_admin(address: SocketAddr, descriptors: u64, state: &Arc<State>) -> Result<Admin, StartError> {
+    Admin::start(address, descriptors, state.clone()).map_err(|error| StartError::Admin {
+        address,
+        hint: hint(&error),
+        error,
+    })
 }
 
 impl Running {

@@ -13,7 +13,7 @@ use crate::base::rng::Rng;
 use crate::h1::head::Method;
 use crate::httpd::{Content, Plus, Request, Response, Server, Settings, pairs};
 
-/// Connections served at once. A proxy in front keeps many open.
+/// Requests answered at once; a proxy in front keeps as many connections open besides.
 const CONNECTIONS: usize = 512;
 
 /// Largest request body.
@@ -61,9 +61,12 @@ pub fn start(version: &str, addr: SocketAddr) -> io::Result<Origin> {
     let settings = Settings {
         server: format!("ringway-demo/{version}"),
         thread_name: "origin",
-        connections: CONNECTIONS,
+        connections: 2 * CONNECTIONS,
+        answers: CONNECTIONS,
+        at_once: |_| false,
         body_bytes: BODY_BYTES,
         patience: Duration::from_secs(30),
+        response: Duration::from_secs(300),
         idle: Duration::from_secs(120),
     };
     let version = version.to_owned();

@@ -1,26 +1,29 @@
-//! A small blocking HTTP/1.1 server on the proxy's own codec, for what is not the data path: the admin page and the
-//! demo's origins.
+//! A small HTTP/1.1 server on the proxy's own codec, for what is not the data path: the admin page and the demo's
+//! origins.
 //!
-//! It owns sockets and threads (one a connection, their number bounded) and gives every client a deadline for its head,
-//! its body and its reading, so that no client keeps others out for long. It must never serve proxied traffic and never
-//! touch a worker. Handlers are plain functions from a request to a response.
+//! It owns sockets and threads: one that accepts and waits for requests ([`room`]), and one for each response that is
+//! under way. Connections, responses and memory are bounded, and every client has a deadline for its head, its body and
+//! its reading, so that no client keeps others out. It must never serve proxied traffic and never touch a worker.
+//! Handlers are plain functions from a request to a response.
 
-mod connection;
+mod intake;
+mod respond;
+mod room;
 
-use std::collections::HashMap;
-use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::h1::head::Method;
+use room::{Returned, Room};
 
-/// What one connection thread needs is small: no deep recursion, buffers on the heap.
-const STACK_BYTES: usize = 256 * 1024;
-
-/// Pause after an accept that failed, most likely for want of descriptors: they come back with time.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// Connections that the kernel keeps until they are accepted; more than come in while one response is begun.
+const BACKLOG: i32 = 1024;
 
 /// How a server treats its clients.
 #[derive(Debug, Clone)]
@@ -29,13 +32,22 @@ pub struct Settings {
     pub server: String,
     /// Begins the names of the threads.
     pub thread_name: &'static str,
-    /// Connections served at once; more wait to be accepted. With more than half of them taken, connections are
-    /// closed after a response, so that idle ones do not keep others waiting.
+    /// Most connections. For one more, the oldest without a complete request is closed. With more than half of them
+    /// taken, connections are closed after a response.
     pub connections: usize,
+    /// Responses under way at once, fewer than `connections`; more requests wait. While they wait, responses that
+    /// clients do not read are cut off.
+    pub answers: usize,
+    /// Whether a request is answered before all others, by the thread that reads it: its handler must be quick and its
+    /// response small.
+    pub at_once: fn(&Request) -> bool,
     /// Largest request body in bytes; 413 above.
     pub body_bytes: usize,
-    /// Time for a request head to arrive, and again for its body, and again for a client to take a response.
+    /// Time for the first request head, from accept on; for a later one, from its first byte on; again for a body; and
+    /// again for a client to take any part of a response.
     pub patience: Duration,
+    /// Time for a client to take all of a response.
+    pub response: Duration,
     /// Time that a connection may lie idle between requests.
     pub idle: Duration,
 }
@@ -166,43 +178,50 @@ type Handler = dyn Fn(&Request) -> Response + Send + Sync;
 pub struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
-    acceptor: Option<JoinHandle<()>>,
+    room: Option<JoinHandle<()>>,
 }
 
+/// What the room and the answering threads share.
 struct Shared {
     settings: Settings,
     handler: Box<Handler>,
-    open: Mutex<Open>,
-    /// Told when a connection ends, and when the server stops.
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct Open {
-    stopping: bool,
-    next: u64,
-    streams: HashMap<u64, TcpStream>,
+    stopping: AtomicBool,
+    /// Connections there are.
+    open: AtomicUsize,
+    returned: Sender<Returned>,
+    /// The other end of the room's bell.
+    rope: UnixStream,
 }
 
 impl Server {
     /// Serves what comes in on `listener` with `handler`, on threads of its own.
     ///
     /// # Errors
-    /// If the listener has no address or the thread cannot be started.
+    /// If the listener has no address, or the thread or what wakes it cannot be had.
     pub fn start(
         listener: TcpListener,
         settings: Settings,
         handler: impl Fn(&Request) -> Response + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let name = format!("{}-accept", settings.thread_name);
-        let shared =
-            Arc::new(Shared { settings, handler: Box::new(handler), open: Mutex::default(), changed: Condvar::new() });
-        let acceptor = {
-            let shared = Arc::clone(&shared);
-            std::thread::Builder::new().name(name).spawn(move || accept(&listener, &shared))?
-        };
-        Ok(Self { address, shared, acceptor: Some(acceptor) })
+        listener.set_nonblocking(true)?;
+        rustix::net::listen(&listener, BACKLOG)?;
+        let (rope, bell) = UnixStream::pair()?;
+        rope.set_nonblocking(true)?;
+        bell.set_nonblocking(true)?;
+        let name = format!("{}-room", settings.thread_name);
+        let (sender, returned) = channel();
+        let shared = Arc::new(Shared {
+            settings,
+            handler: Box::new(handler),
+            stopping: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
+            returned: sender,
+            rope,
+        });
+        let room = Room::new(listener, Arc::clone(&shared), bell, returned);
+        let room = std::thread::Builder::new().name(name).spawn(move || room.run())?;
+        Ok(Self { address, shared, room: Some(room) })
     }
 
     /// The address that is listened on.
@@ -214,82 +233,31 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        {
-            let mut open = self.shared.open();
-            open.stopping = true;
-            for stream in open.streams.values() {
-                let _ = stream.shutdown(Shutdown::Both); // it may have ended by itself
-            }
-        }
-        self.shared.changed.notify_all();
-        // The acceptor sits in `accept`: a connection wakes it. If none can be made it is not waiting for one.
-        let _ = TcpStream::connect_timeout(&self.address, self.shared.settings.patience);
-        if let Some(acceptor) = self.acceptor.take() {
-            let _ = acceptor.join(); // its panic was printed
+        self.shared.stopping.store(true, Ordering::Release);
+        self.shared.ring();
+        if let Some(room) = self.room.take() {
+            let _ = room.join(); // its panic was printed
         }
     }
 }
 
 impl Shared {
-    fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
-    /// Waits until a connection may be accepted. False once the server stops.
-    fn wait_for_room(&self) -> bool {
-        let full = |open: &mut Open| !open.stopping && open.streams.len() >= self.settings.connections;
-        let open = self.changed.wait_while(self.open(), full).unwrap_or_else(PoisonError::into_inner);
-        !open.stopping
-    }
-
-    /// Takes a connection in, so that it is counted and can be shut down. `None` once the server stops.
-    fn admit(self: &Arc<Self>, stream: &TcpStream) -> io::Result<Option<Admitted>> {
-        let stream = stream.try_clone()?;
-        let mut open = self.open();
-        if open.stopping {
-            return Ok(None);
-        }
-        let id = open.next;
-        open.next += 1;
-        open.streams.insert(id, stream);
-        Ok(Some(Admitted { id, shared: Arc::clone(self) }))
-    }
-}
-
-/// A connection's place among the open ones; given up by drop, so that a handler's panic does not keep it.
-struct Admitted {
-    id: u64,
-    shared: Arc<Shared>,
-}
-
-impl Admitted {
-    /// Whether the connection must end after its response: the server stops, or many others want its place.
+    /// Whether a connection must end after its response: the server stops, or many others want its place.
     fn must_close(&self) -> bool {
-        let open = self.shared.open();
-        open.stopping || open.streams.len() * 2 > self.shared.settings.connections
+        self.is_stopping() || self.open.load(Ordering::Relaxed) * 2 > self.settings.connections
     }
-}
 
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.shared.open().streams.remove(&self.id);
-        self.shared.changed.notify_all();
+    fn give_back(&self, returned: Returned) {
+        let _ = self.returned.send(returned); // a server that has stopped takes nothing back
+        self.ring();
     }
-}
 
-fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
-    while shared.wait_for_room() {
-        let accepted = listener.accept().and_then(|(stream, peer)| Ok((shared.admit(&stream)?, stream, peer)));
-        let started = accepted.and_then(|(admitted, stream, peer)| {
-            let Some(admitted) = admitted else { return Ok(()) };
-            let name = format!("{}-{}", shared.settings.thread_name, admitted.id);
-            let serve = move || connection::serve(&stream, peer, &admitted);
-            std::thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(serve).map(drop)
-        });
-        if let Err(error) = started {
-            tracing::debug!(%error, server = shared.settings.server, "connection not accepted");
-            std::thread::sleep(ACCEPT_PAUSE);
-        }
+    fn ring(&self) {
+        let _ = (&self.rope).write(&[1]); // a bell that is full has been rung
     }
 }
 

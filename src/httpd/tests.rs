@@ -1,4 +1,6 @@
 use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
 use super::*;
@@ -8,8 +10,11 @@ fn settings() -> Settings {
         server: "test".to_owned(),
         thread_name: "test",
         connections: 8,
+        answers: 4,
+        at_once: |request| request.path.starts_with("/at-once"),
         body_bytes: 100,
         patience: Duration::from_secs(20),
+        response: Duration::from_secs(20),
         idle: Duration::from_secs(20),
     }
 }
@@ -206,33 +211,136 @@ fn an_idle_connection_is_closed() {
     assert!(rest(&stream).ends_with("GET / "));
 }
 
+/// Connections that have sent no complete request, each in a way of its own.
+const INCOMPLETE: [&str; 4] = [
+    "",
+    "GET / HT",
+    "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nbegun",
+    "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+];
+
 #[test]
-fn when_full_the_next_waits_for_a_place() {
-    let server = mirror(Settings { connections: 2, ..settings() });
-    let (first, second, mut third) = (connect(&server), connect(&server), connect(&server));
-    third.write_all(b"GET /third HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
-    for mut stream in [first, second] {
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
-        assert!(rest(&stream).ends_with("GET / "));
+fn when_full_the_oldest_without_a_request_makes_room() {
+    for begun in INCOMPLETE {
+        let server = mirror(Settings { connections: 4, answers: 2, ..settings() });
+        let mut others = Vec::new();
+        for number in 0..20 {
+            let mut stream = connect(&server);
+            stream.write_all(begun.as_bytes()).unwrap();
+            others.push(stream);
+            let mut asks = connect(&server);
+            asks.write_all(format!("GET /{number} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").as_bytes())
+                .unwrap();
+            assert!(rest(&asks).ends_with(&format!("GET /{number} ")), "{begun:?}");
+        }
+        // The first has been closed long ago, with its answer if it had asked.
+        let mut said = Vec::new();
+        let _ = others[0].read_to_end(&mut said); // closed with something unread it may be reset
+        assert_eq!(said.ends_with(b"GET / "), begun.ends_with("\r\n\r\n"), "{begun:?}");
     }
-    read_to(&third, "GET /third ");
+}
+
+#[test]
+fn when_all_threads_answer_what_is_at_once_does_not_wait() {
+    let (go, wait) = channel::<()>();
+    let wait = Mutex::new(wait);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = Server::start(listener, Settings { connections: 6, answers: 2, ..settings() }, move |request| {
+        if request.path == "/slow" {
+            let _ = wait.lock().unwrap().recv();
+        }
+        Response::text(200, request.path.as_str())
+    })
+    .unwrap();
+    let slow = || {
+        let mut stream = connect(&server);
+        stream.write_all(b"GET /slow HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").unwrap();
+        stream
+    };
+    let asked: Vec<TcpStream> = (0..9).map(|_| slow()).collect();
+    for _ in 0..3 {
+        let text = talk(&server, "GET /at-once HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert!(text.ends_with("/at-once"), "{text}");
+    }
+    // Those for which there is no room have an answer, too.
+    drop(go);
+    let mut ends: Vec<String> = asked.iter().map(|stream| rest(stream)[9..12].to_owned()).collect();
+    ends.sort();
+    ends.dedup();
+    assert_eq!(ends, ["200", "503"]);
+}
+
+#[test]
+fn a_response_that_is_not_read_makes_room() {
+    let large = 64 * 1024 * 1024;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = Server::start(listener, Settings { connections: 8, answers: 2, ..settings() }, move |request| {
+        Response::text(200, if request.path == "/large" { "x".repeat(large) } else { "small".to_owned() })
+    })
+    .unwrap();
+    let unread: Vec<TcpStream> = (0..4)
+        .map(|_| {
+            let mut stream = connect(&server);
+            stream.write_all(b"GET /large HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    assert!(talk(&server, "GET /small HTTP/1.1\r\nHost: h\r\n\r\n").ends_with("small"));
+    drop(unread);
+    // While nobody waits a client has its time.
+    assert!(talk(&server, "GET /large HTTP/1.1\r\nHost: h\r\n\r\n").len() > large);
+}
+
+#[test]
+fn a_response_that_is_not_read_ends() {
+    let settings = Settings { patience: Duration::from_millis(50), ..settings() };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = Server::start(listener, settings, |_| Response::text(200, "x".repeat(64 * 1024 * 1024))).unwrap();
+    let mut stream = connect(&server);
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    while server.shared.open.load(Ordering::Relaxed) == 0 {
+        std::thread::yield_now();
+    }
+    while server.shared.open.load(Ordering::Relaxed) > 0 {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_silent_connection_is_closed() {
+    let server = mirror(Settings { patience: Duration::from_millis(50), ..settings() });
+    assert_eq!(rest(&connect(&server)), "");
+}
+
+#[test]
+fn a_slow_body_is_cut_off() {
+    let server = mirror(Settings { patience: Duration::from_millis(50), ..settings() });
+    let mut stream = connect(&server);
+    stream.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nbegun").unwrap();
+    assert_eq!(rest(&stream), "");
 }
 
 #[test]
 fn when_places_are_scarce_connections_end_after_a_response() {
-    let server = mirror(Settings { connections: 1, ..settings() });
-    let mut stream = connect(&server);
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
-    let text = rest(&stream);
-    assert!(text.contains("connection: close\r\n") && text.ends_with("GET / "), "{text}");
+    let server = mirror(Settings { connections: 2, answers: 1, ..settings() });
+    let _other = connect(&server);
+    for path in ["/", "/at-once"] {
+        let mut stream = connect(&server);
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()).unwrap();
+        let text = rest(&stream);
+        assert!(text.contains("connection: close\r\n") && text.ends_with(&format!("GET {path} ")), "{text}");
+    }
 }
 
 #[test]
 fn a_panic_ends_its_connection_only() {
-    let server = mirror(Settings { connections: 1, ..settings() });
-    let mut stream = connect(&server);
-    stream.write_all(b"GET /panic HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
-    assert_eq!(rest(&stream), "");
+    let settings = Settings { at_once: |request| request.path == "/panic" && request.query == "at-once", ..settings() };
+    let server = mirror(Settings { connections: 2, answers: 1, ..settings });
+    for path in ["/panic", "/panic?at-once", "/panic"] {
+        let mut stream = connect(&server);
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()).unwrap();
+        assert_eq!(rest(&stream), "");
+    }
     assert!(talk(&server, "GET / HTTP/1.1\r\nHost: h\r\n\r\n").ends_with("GET / "));
 }
 

@@ -188,7 +188,7 @@ pub(crate) trait Proxy {
 /// by its ending alone. Waits for what goes on when the clients have their answers: copies of requests.
 pub(crate) fn counted(proxy: &dyn Proxy, endings: &[&str]) -> BTreeMap<String, String> {
     let text = eventually("no request at any origin", || {
-        let text = once(proxy.admin(), "GET /stats HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").text();
+        let text = once(proxy.admin(), "GET /stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").text();
         let active = |line: &str| line.contains(".upstream_rq_active: ") && !line.ends_with(": 0");
         (!text.lines().any(active)).then_some(text)
     });

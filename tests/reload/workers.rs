@@ -54,7 +54,7 @@ fn a_worker_that_dies_is_replaced() {
         running.reload_from(source, loaded.snapshot);
         let (events, address, registry) = (running.events(), running.addresses()[0], running.registry());
         let control = std::thread::spawn(move || running.serve());
-        let ready = || once(admin, "GET /ready HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").status;
+        let ready = || once(admin, "GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").status;
         eventually("ready", || (ready() == 200).then_some(()));
         let mut clients: Vec<_> = (0..8).map(|_| Client::connect(address)).collect();
         clients.iter_mut().for_each(|client| expect(client, "old"));

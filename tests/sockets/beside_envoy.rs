@@ -144,7 +144,7 @@ fn seen(response: &Response) -> (u16, Option<String>, String) {
 
 /// The names of a cluster's endpoints in `/clusters`.
 fn endpoints(admin: SocketAddr, cluster: &str) -> Vec<String> {
-    let get = "GET /clusters HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n";
+    let get = "GET /clusters HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let text = crate::support::client::once(admin, get).text();
     let prefix = format!("{cluster}::");
     let endpoint = |line: &str| Some(line.strip_prefix(&prefix)?.strip_suffix("::hostname::")?.to_owned());

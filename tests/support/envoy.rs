@@ -46,6 +46,6 @@ impl Envoy {
 /// Whether an admin at this address answers `/ready` with 200; ringway's and Envoy's alike.
 pub(crate) fn ready(admin: SocketAddr) -> bool {
     let Ok(mut client) = Client::try_connect(admin) else { return false };
-    let asked = client.try_send("GET /ready HTTP/1.1\r\nHost: admin\r\n\r\n");
+    let asked = client.try_send("GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n");
     asked.is_ok() && matches!(client.try_response_to("GET"), Ok(Some(response)) if response.status == 200)
 }

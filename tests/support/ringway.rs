@@ -320,7 +320,7 @@ impl Ringway {
 
     /// What the admin answers to a GET.
     pub(crate) fn admin(&self, path: &str) -> Response {
-        once(self.admin, format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n"))
+        once(self.admin, format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
     }
 
     /// The value of a counter or gauge; 0 when it is not there.

@@ -110,7 +110,8 @@ fn ask(address: SocketAddr, name: &str, path: &str) -> Client {
 /// A gauge or counter of a service.
 fn stat(proxy: &dyn Proxy, name: &str, ending: &str) -> u64 {
     let path = format!("/stats?filter=outbound.8000..{name}.default.*{ending}$");
-    let text = once(proxy.admin(), format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n")).text();
+    let text =
+        once(proxy.admin(), format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).text();
     text.lines().filter_map(|line| line.rsplit_once(": ")?.1.parse::<u64>().ok()).sum()
 }
 

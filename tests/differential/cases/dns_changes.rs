@@ -180,7 +180,7 @@ const MEMBERSHIP: [&str; 5] =
 
 impl Watch<'_> {
     fn admin(&self, path: &str) -> String {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         once(self.proxy.admin(), request).text()
     }
 
@@ -289,7 +289,7 @@ fn connections_outlive_the_address() {
         assert_eq!(ask(&mut client, &get), "127.0.0.2", "{}", proxy.name());
         place("127.0.0.3");
         eventually(&format!("another address at {}", proxy.name()), || {
-            let request = "GET /clusters HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n";
+            let request = "GET /clusters HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
             once(proxy.admin(), request).text().contains(&format!("{HOST}::127.0.0.3:{port}::")).then_some(())
         });
         if proxy.name() == "Envoy" {
@@ -302,7 +302,7 @@ fn connections_outlive_the_address() {
         let mut busy = Client::connect(proxy.address());
         busy.send(format!("POST /x HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 1\r\n\r\n"));
         eventually("a third request", || {
-            let request = "GET /stats HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n";
+            let request = "GET /stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
             let third = format!("cluster.outbound|80||{HOST}.upstream_rq_total: 3\n");
             once(proxy.admin(), request).text().contains(&third).then_some(())
         });
@@ -438,7 +438,7 @@ struct Ejecting<'w> {
 
 impl Ejecting<'_> {
     fn admin(&self, path: &str) -> String {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         once(self.proxy.admin(), request).text()
     }
 
