@@ -351,6 +351,8 @@ impl Room {
     fn start_answers(&mut self, now: Instant) {
         while self.answering.len() < self.shared.settings.answers {
             let Some(Queued { stream, intake, request, mut reply, .. }) = self.queue.pop_front() else { return };
+            // It is in none of the lists at the moment, and its thread wants to know.
+            self.shared.open.store(self.count() + 1, Ordering::Relaxed);
             let id = self.next_id;
             self.next_id += 1;
             let written = Arc::<AtomicU64>::default();
