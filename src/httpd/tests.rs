@@ -322,9 +322,9 @@ fn a_slow_body_is_cut_off() {
 
 #[test]
 fn when_places_are_scarce_connections_end_after_a_response() {
-    let server = mirror(Settings { connections: 2, answers: 1, ..settings() });
-    let _other = connect(&server);
     for path in ["/", "/at-once"] {
+        let server = mirror(Settings { connections: 2, answers: 1, ..settings() });
+        let _other = connect(&server);
         let mut stream = connect(&server);
         stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes()).unwrap();
         let text = rest(&stream);
