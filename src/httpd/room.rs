@@ -391,7 +391,8 @@ impl Room {
             self.spare = File::open("/dev/null").ok();
         }
         for _ in 0..ACCEPTS {
-            if self.count() >= self.shared.settings.connections && !self.make_room(now) {
+            // Nobody has to go where nobody comes.
+            if self.count() >= self.shared.settings.connections && !(self.somebody_waits() && self.make_room(now)) {
                 return;
             }
             match self.listener.accept() {
@@ -407,6 +408,10 @@ impl Room {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if is_out_of_descriptors(&error) => {
+                    // The kernel says so also where there is nobody.
+                    if !self.somebody_waits() {
+                        return;
+                    }
                     if !self.make_room(now) && self.spare.take().is_none() {
                         return;
                     }
@@ -422,6 +427,12 @@ impl Room {
                 }
             }
         }
+    }
+
+    /// Whether there is a connection to accept.
+    fn somebody_waits(&self) -> bool {
+        let mut fds = [PollFd::new(&self.listener, PollFlags::IN)];
+        matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
     }
 
     /// Gives up the oldest connection without a complete request, else the oldest that waits for a thread. False if

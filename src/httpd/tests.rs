@@ -271,6 +271,22 @@ fn when_all_threads_answer_what_is_at_once_does_not_wait() {
 }
 
 #[test]
+fn nobody_goes_where_nobody_comes() {
+    let server = mirror(Settings { connections: 2, answers: 1, ..settings() });
+    let mut silent = connect(&server);
+    std::thread::sleep(Duration::from_millis(30)); // past the time for which it is kept in any case
+    for _ in 0..5 {
+        let text = talk(&server, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+        assert!(text.ends_with("GET / "), "{text}");
+        while server.shared.open.load(Ordering::Relaxed) > 1 {
+            std::thread::yield_now();
+        }
+    }
+    silent.write_all(b"GET /silent HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    read_to(&silent, "GET /silent ");
+}
+
+#[test]
 fn a_response_that_is_not_read_makes_room() {
     let large = 64 * 1024 * 1024;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
