@@ -270,6 +270,18 @@ const NOT_ENFORCED: &[&str] = &[
     "ROUND_TRIP_DURATION",
 ];
 
+/// Splits off the command that a text begins with, at its closing percent sign: not one inside its parentheses.
+fn split_command(text: &str) -> Option<(&str, &str)> {
+    let first = text.find('%')?;
+    let argument = text.find('(').filter(|open| *open < first);
+    let closed = argument.and_then(|open| Some(open + text.get(open..)?.find(')')?));
+    let end = match closed {
+        Some(closed) => closed + text.get(closed..)?.find('%')?,
+        None => first,
+    };
+    Some((text.get(..end)?, text.get(end + 1..)?))
+}
+
 impl Template {
     /// Compiles a format string.
     ///
@@ -284,7 +296,7 @@ impl Template {
                 rest = after;
                 continue;
             }
-            let (command, after) = after.split_once('%').ok_or(BadTemplate::Unclosed)?;
+            let (command, after) = split_command(after).ok_or(BadTemplate::Unclosed)?;
             if !literal.is_empty() {
                 operators.push(Operator::Literal(std::mem::take(&mut literal).into()));
             }
@@ -451,7 +463,11 @@ mod tests {
             ("%REQ(x):y%", BadTemplate::Unknown("REQ(x):y".to_owned())),
             ("%req(x)%", BadTemplate::Unknown("req(x)".to_owned())),
             ("50% of 100%", BadTemplate::Unknown(" of 100".to_owned())),
-            ("%START_TIME(%s)%", BadTemplate::NotEnforced("START_TIME(".to_owned())),
+            ("%START_TIME(%s)%", BadTemplate::NotEnforced("START_TIME(%s)".to_owned())),
+            ("a %START_TIME(%s.%3f)% b", BadTemplate::NotEnforced("START_TIME(%s.%3f)".to_owned())),
+            ("%EMIT_TIME(%%)%", BadTemplate::NotEnforced("EMIT_TIME(%%)".to_owned())),
+            ("%NOPE(%H:%M)%%PROTOCOL%", BadTemplate::Unknown("NOPE(%H:%M)".to_owned())),
+            ("%START_TIME(%s)", BadTemplate::Unclosed),
             ("%DYNAMIC_METADATA(a:b)%", BadTemplate::NotEnforced("DYNAMIC_METADATA(a:b)".to_owned())),
         ] {
             assert_eq!(Template::compile(text), Err(expected), "{text:?}");
