@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cli::{CheckArgs, Cli, Command, ExplainArgs, Output, ProxyArgs, ReadingArgs, RunArgs};
+use ringway::base::count::counted;
 use ringway::control::{self, Source};
 use ringway::demo::Demo;
 use ringway::explain::{self, Question};
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
 fn source(paths: &[PathBuf], reading: &ReadingArgs, overrides: Overrides) -> Source {
     // Nobody reads a closed pipe: the exit code still says what there is to say.
     let tell: fn(&Problem) = match reading.output {
-        Output::Text => |problem| drop(writeln!(std::io::stderr(), "{}", problem.when_served())),
+        Output::Text => |problem| drop(writeln!(anstream::stderr(), "{}", problem.when_served().styled())),
         Output::Json => |problem| drop(writeln!(std::io::stderr(), "{}", problem.when_served().to_json())),
     };
     let options = istio::Options { permissive: reading.permissive };
@@ -57,7 +58,7 @@ fn run(args: &RunArgs) -> ExitCode {
 
 fn check(args: &CheckArgs) -> ExitCode {
     let tell: fn(&Problem) = match args.reading.output {
-        Output::Text => |problem| drop(writeln!(std::io::stderr(), "{problem}")),
+        Output::Text => |problem| drop(writeln!(anstream::stderr(), "{}", problem.styled())),
         Output::Json => |problem| drop(writeln!(std::io::stderr(), "{}", problem.to_json())),
     };
     let source = Source { tell, ..source(&args.paths, &args.reading, args.proxy.overrides()) };
@@ -66,8 +67,9 @@ fn check(args: &CheckArgs) -> ExitCode {
     let errors = count(Severity::Error) + count(Severity::Broken);
     let (warnings, notes) = (count(Severity::Warning), count(Severity::Note));
     if args.reading.output == Output::Text {
-        let notes = if notes > 0 { format!(", {notes} notes") } else { String::new() };
-        let _ = writeln!(std::io::stdout(), "{errors} errors, {warnings} warnings{notes}"); // as above
+        let notes = if notes > 0 { format!(", {}", counted(notes, "note")) } else { String::new() };
+        let (errors, warnings) = (counted(errors, "error"), counted(warnings, "warning"));
+        let _ = writeln!(std::io::stdout(), "{errors}, {warnings}{notes}"); // as above
     }
     if errors > 0 { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::SUCCESS }
 }

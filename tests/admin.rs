@@ -171,7 +171,7 @@ spec:
 fn a_form_that_is_not_enforced_stops_the_start() {
     let (code, said) = Setup::new(Driver::Epoll).mesh_config("accessLogFormat", "'%TRACE_ID%'").fail();
     assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("spec.meshConfig.accessLogFormat: `%TRACE_ID%` is an operator of Envoy's"), "{said}");
+    assert!(said.contains("spec.meshConfig.accessLogFormat: error: `%TRACE_ID%` is an operator of Envoy's"), "{said}");
 }
 
 #[test]

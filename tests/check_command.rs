@@ -88,7 +88,7 @@ fn warnings_alone_end_with_zero() {
         outcome.stderr,
         "<stdin>:11: Deployment/default/d: warning: Deployment has no meaning for a proxy and is passed over\n"
     );
-    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), "0 errors, 1 warnings\n"));
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), "0 errors, 1 warning\n"));
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn notes_are_counted_apart() {
     let service = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec: {hosts: [far.com], http: [{redirect: {uri: /}}]}\n";
     let outcome = ringway(&["check", "-"], format!("{mesh}{GATEWAY}---\n{service}").as_bytes());
     assert!(outcome.stderr.contains(": note: no service is registered as \"far.com\""), "{}", outcome.stderr);
-    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), "0 errors, 0 warnings, 1 notes\n"));
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(0), "0 errors, 0 warnings, 1 note\n"));
     let json = ringway(&["check", "--output", "json", "-"], format!("{mesh}{GATEWAY}---\n{service}").as_bytes());
     assert!(json.stderr.contains("\"severity\":\"note\""), "{}", json.stderr);
 }
@@ -107,7 +107,7 @@ fn a_missing_access_log_is_a_note() {
     let outcome = ringway(&["check", "-"], format!("{}{GATEWAY}", PROXY.replace("/dev/stdout", "''")).as_bytes());
     let note = "<stdin>:4: Proxy/default/edge: spec.meshConfig.accessLogFile: note: no access log is written, as in Istio by \
                 default (set it to /dev/stdout or a file)\n";
-    assert_eq!((outcome.stderr.as_str(), outcome.stdout.as_str()), (note, "0 errors, 0 warnings, 1 notes\n"));
+    assert_eq!((outcome.stderr.as_str(), outcome.stdout.as_str()), (note, "0 errors, 0 warnings, 1 note\n"));
     assert_eq!(outcome.code, Some(0));
 }
 
@@ -117,8 +117,7 @@ fn errors_end_with_two_for_check_and_run_alike() {
     for command in [&["check", "-"][..], &["run", "-c", "-"]] {
         expect_error(
             &ringway(command, yaml.as_bytes()),
-            "<stdin>:9: Gateway/default/g: spec.severs: unknown field \"severs\" in Gateway (did you mean \"servers\"?)\n\
-             <stdin>:9: Gateway/default/g: spec: \"servers\" is required\n",
+            "<stdin>:9: Gateway/default/g: spec.severs: error: unknown field \"severs\" in Gateway (did you mean \"servers\"?)\n",
         );
     }
 }
@@ -136,8 +135,8 @@ fn what_leads_nowhere_is_an_error_to_check_alone() {
     let what = "no DestinationRule gives web.com a subset \"v9\": requests get 503 NC [IST0101] (define it in a \
                 DestinationRule for this host)\n";
     let checked = ringway(&["check", "--permissive", "-"], yaml.as_bytes());
-    expect_error(&checked, &format!("{place}{what}"));
-    assert_eq!(checked.stdout, "1 errors, 0 warnings\n");
+    expect_error(&checked, &format!("{place}error: {what}"));
+    assert_eq!(checked.stdout, "1 error, 0 warnings\n");
     let json = ringway(&["check", "--output", "json", "-"], yaml.as_bytes());
     assert!(json.stderr.contains("\"severity\":\"error\""), "{}", json.stderr);
 
@@ -174,14 +173,17 @@ fn what_cannot_be_read_is_all_that_is_said() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let empty = folder.path().to_str().expect("UTF-8");
     for command in [&["check"][..], &["run", "-c"]] {
-        expect_error(&ringway(&[command, &["nowhere.yaml"]].concat(), b""), "nowhere.yaml: no such file or folder\n");
+        expect_error(
+            &ringway(&[command, &["nowhere.yaml"]].concat(), b""),
+            "nowhere.yaml: error: no such file or folder\n",
+        );
         expect_error(
             &ringway(&[command, &[empty]].concat(), b""),
-            &format!("{empty}: no YAML files in this folder (their names must end in .yaml, .yml or .json)\n"),
+            &format!("{empty}: error: no YAML files in this folder (their names must end in .yaml, .yml or .json)\n"),
         );
         expect_error(
             &ringway(&[command, &["-"]].concat(), b"kind: [\n"),
-            "<stdin>:1: not valid YAML: while parsing a node, did not find expected node content, at column 1\n",
+            "<stdin>:1: error: not valid YAML: while parsing a node, did not find expected node content, at column 1\n",
         );
     }
     let outcome = ringway(&["check", "-"], GATEWAY.as_bytes());
@@ -230,10 +232,10 @@ fn what_cannot_be_read_is_named() {
         ("/proc/self/mem".to_owned(), "not readable: Input/output error (os error 5)"),
     ];
     for (path, what) in cases {
-        expect_error(&ringway(&["check", &path, &shown("good.yaml")], b""), &format!("{path}: {what}\n"));
+        expect_error(&ringway(&["check", &path, &shown("good.yaml")], b""), &format!("{path}: error: {what}\n"));
     }
     let (good, latin) = (shown("good.yaml"), shown("latin-1.yaml"));
-    let what = format!("{latin}:1: not UTF-8: byte 0xE9 at column 6 (save the file as UTF-8)\n");
+    let what = format!("{latin}:1: error: not UTF-8: byte 0xE9 at column 6 (save the file as UTF-8)\n");
     expect_error(&ringway(&["check", &latin, &good], b""), &what);
 }
 
@@ -250,7 +252,7 @@ fn an_unreadable_file_is_named() {
         assert_eq!(outcome.code, Some(0));
     } else {
         assert_eq!(outcome.code, Some(2));
-        assert!(outcome.stderr.contains(&format!("{}: not readable: permission denied\n", path.display())));
+        assert!(outcome.stderr.contains(&format!("{}: error: not readable: permission denied\n", path.display())));
     }
 }
 
@@ -264,6 +266,82 @@ fn an_alias_bomb_is_refused() {
     assert_eq!(outcome.code, Some(2));
     assert!(outcome.stderr.contains(": aliases expand to more than 10 times the document\n"), "{}", outcome.stderr);
     assert_eq!(outcome.stderr.lines().count(), 1);
+}
+
+/// As kubectl reads them: `kubectl get -o json | jq -c '.items[]'`.
+#[test]
+fn json_objects_may_stand_one_after_another() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("all.json");
+    let gateway = |name: &str, hosts: &str| {
+        format!(
+            "{{\"apiVersion\":\"networking.istio.io/v1\",\"kind\":\"Gateway\",\"metadata\":{{\"name\":\"{name}\"}},\"spec\":\
+             {{\"servers\":[{{\"port\":{{\"number\":80,\"name\":\"http\",\"protocol\":\"HTTP\"}},\"{hosts}\":[\"{name}.com\"]}}]}}}}\n"
+        )
+    };
+    let proxy = "{\"apiVersion\":\"ringway.dev/v1\",\"kind\":\"Proxy\",\"metadata\":{\"name\":\"edge\"},\n\"spec\":{\"meshConfig\":\
+                 {\"accessLogFile\":\"/dev/stdout\"}}}\n";
+    let good = format!("{}{proxy}{}", gateway("a", "hosts"), gateway("b", "hosts"));
+    fs::write(&path, &good).expect("a file");
+    for (arguments, stdin) in [(["check", &path.to_string_lossy()], ""), (["check", "-"], good.as_str())] {
+        let outcome = ringway(&arguments, stdin.as_bytes());
+        assert_eq!(
+            (outcome.code, outcome.stderr.as_str(), outcome.stdout.as_str()),
+            (Some(0), "", "0 errors, 0 warnings\n")
+        );
+    }
+    let bad = format!("{good}{}", gateway("c", "host"));
+    let place = "<stdin>:5: Gateway/default/c: spec.servers[0].host: error: ";
+    expect_error(
+        &ringway(&["check", "-"], bad.as_bytes()),
+        &format!("{place}unknown field \"host\" in Server (did you mean \"hosts\"?)\n"),
+    );
+    expect_error(
+        &ringway(&["check", "-"], format!("[{}]\n", gateway("a", "hosts").trim()).as_bytes()),
+        "<stdin>:1: error: is a bare list, which kubectl does not read either (write the objects one after another, or \
+         \"kind: List\" with the list as its \"items\")\n",
+    );
+}
+
+/// What a terminal gets that is standard error.
+fn on_a_terminal(arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    use std::io::Read;
+    let master =
+        rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY).expect("a terminal");
+    rustix::pty::grantpt(&master).expect("a terminal of ours");
+    rustix::pty::unlockpt(&master).expect("a terminal that is open");
+    let name = rustix::pty::ptsname(&master, Vec::new()).expect("its name").into_string().expect("UTF-8");
+    let terminal = fs::File::options().read(true).write(true).open(name).expect("its other side");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
+    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "RUST_LOG"] {
+        command.env_remove(name);
+    }
+    command.args(arguments).env("TERM", "xterm").envs(variables.iter().copied());
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(terminal.try_clone().expect("a second descriptor"))
+        .spawn()
+        .expect("the binary starts");
+    drop((command, terminal));
+    child.wait().expect("the binary ends");
+    // With all of its other sides closed a terminal gives what it holds, and then an error.
+    let mut said = Vec::new();
+    let _ = fs::File::from(master).read_to_end(&mut said);
+    String::from_utf8(said).expect("UTF-8")
+}
+
+#[test]
+fn colour_is_for_terminals_that_want_it() {
+    let plain = "nowhere.yaml: error: no such file or folder\n";
+    expect_error(&ringway(&["check", "nowhere.yaml"], b""), plain);
+    let coloured = on_a_terminal(&["check", "nowhere.yaml"], &[]);
+    assert!(coloured.contains("\u{1b}[31m") && coloured.contains("error"), "{coloured:?}");
+    let without = plain.replace('\n', "\r\n");
+    assert_eq!(on_a_terminal(&["check", "nowhere.yaml"], &[("NO_COLOR", "1")]), without);
+    assert_eq!(on_a_terminal(&["check", "nowhere.yaml"], &[("TERM", "dumb")]), without);
+    // `run` tells its problems in the same way.
+    assert_eq!(on_a_terminal(&["run", "-c", "nowhere.yaml"], &[("NO_COLOR", "1")]), without);
 }
 
 #[test]

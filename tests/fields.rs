@@ -21,8 +21,8 @@ uses (`RINGWAY_UPDATE=1 cargo test --test fields`): what is not listed here is a
 - **removed**: Istio had it once; an error says what to write instead.
 - **no meaning**: accepted; it says nothing that a proxy would do.
 
-Kinds of Kubernetes (Service, EndpointSlice, Endpoints, Pod, Secret) have many more fields than a proxy needs, and other tools to
-check them: only what moves traffic is read, and the rest is passed over.
+Kinds of Kubernetes (Service, EndpointSlice, Endpoints, Pod, Secret) have many more fields than a proxy needs: they are known by name,
+and an unknown one is an error there, too. Only `spec` and `status` of a Pod are not looked into, but for the Pod's address.
 ";
 
 fn reference() -> String {
@@ -39,8 +39,12 @@ fn reference() -> String {
 
 fn table(message: &Message, kind: &KindTables) -> String {
     let own = message.name == kind.kind || kind.kind.is_empty();
-    let title = if own { "`spec`" } else { message.name };
-    let title = if kind.kind.is_empty() { "Top level" } else { title };
+    let has_spec = message.fields.iter().all(|field| field.name != "apiVersion");
+    let title = match () {
+        () if !own || kind.kind.is_empty() && message.name != "the document" => message.name,
+        () if has_spec => "`spec`",
+        () => "Top level",
+    };
     let mut table = format!("### {title}\n\n| field | state |\n| --- | --- |\n");
     for field in message.fields {
         let state = match field.state {

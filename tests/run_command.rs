@@ -138,7 +138,10 @@ fn a_wrong_command_line_or_document_ends_with_two() {
         assert_eq!(code, Some(2), "{flags:?}");
     }
     let (code, said) = setup().limit("headersTimeout", "soon").fail();
-    assert!(said.contains("Proxy/default/test: spec.limits.headersTimeout: \"soon\" is not a duration"), "{said}");
+    assert!(
+        said.contains("Proxy/default/test: spec.limits.headersTimeout: error: \"soon\" is not a duration"),
+        "{said}"
+    );
     assert_eq!(code, Some(2));
 }
 

@@ -1,8 +1,9 @@
 //! What every layer may use: typed indices, the addresses of endpoints, the per-core random generator, request ids, the
-//! constant limits, and the dialect of regular expressions.
+//! constant limits, the dialect of regular expressions, and counts in words.
 //!
 //! Nothing here does I/O, reads a clock or knows a protocol.
 
+pub mod count;
 pub mod endpoint;
 pub mod id;
 pub mod limits;

@@ -4,9 +4,9 @@
 //! (`info`, `warn,ringway::proxy=debug`, …), `/logging` later. There is one log a process, so its filter is global.
 
 use std::fmt::Write as _;
-use std::io::IsTerminal as _;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use anstream::{AutoStream, ColorChoice};
 use tracing_subscriber::Registry;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -37,13 +37,14 @@ struct Log {
     levels: Mutex<Levels>,
 }
 
-/// Begins to log to standard error, at the levels of `RUST_LOG` or at `info`. To be called once, by the command.
+/// Begins to log to standard error, at the levels of `RUST_LOG` or at `info`; in colour on a terminal, unless `NO_COLOR`
+/// says otherwise. To be called once, by the command.
 pub fn start() {
     let levels = std::env::var("RUST_LOG").ok().and_then(|text| Levels::parse(&text)).unwrap_or_default();
     let (filter, handle) = reload::Layer::new(levels.filter());
     let format = tracing_subscriber::fmt::layer()
         .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(AutoStream::choice(&std::io::stderr()) != ColorChoice::Never)
         .with_writer(std::io::stderr);
     if tracing_subscriber::registry().with(filter).with(format).try_init().is_ok() {
         let _ = LOG.set(Log { filter: handle, levels: Mutex::new(levels) }); // the only one that ever succeeded

@@ -10,6 +10,7 @@ use tracing::info;
 use super::Running;
 use super::dns::Answer;
 use super::names::{Learnt, Outcome};
+use crate::base::count::counted;
 use crate::base::endpoint::EndpointAddress;
 use crate::io::now;
 use crate::observe::stats::ClusterShared;
@@ -67,7 +68,7 @@ impl Running {
         let addresses =
             |cluster: &Cluster| cluster.endpoints.iter().map(|member| member.address.clone()).collect::<Vec<_>>();
         let (before, after) = (addresses(old), addresses(&new));
-        info!("{}: {} endpoints: {}", new.name, after.len(), listed(&after));
+        info!("{}: {}: {}", new.name, counted(after.len(), "endpoint"), listed(&after));
         if let (Some(0), [was], [is]) = (after.first().and_then(|is| old.place_before(&new, is)), &*before, &*after) {
             self.registry.move_endpoint(&new.name, was, is.clone());
         }

@@ -18,6 +18,7 @@ use super::source::{Loaded, Source};
 use super::start::{NAMES_PATIENCE, StartError, core_stats, log_format, most_connections, show_members};
 use super::watch::{Snapshot, Watch};
 use super::{Event, Running};
+use crate::base::count::counted;
 use crate::base::id::ListenerId;
 use crate::io::now;
 use crate::observe::access_log::AccessLog;
@@ -176,7 +177,7 @@ impl Running {
         self.reloads.seen = snapshot;
         let errors = problems.iter().filter(|problem| problem.is_error()).count();
         if errors > 0 {
-            return self.refuse(&format!("it has {errors} error{}", if errors == 1 { "" } else { "s" }));
+            return self.refuse(&format!("it has {}", counted(errors, "error")));
         }
         let (now, mut plan) = (now(), Box::new(plan));
         self.names.fill(&mut plan, now);
@@ -282,10 +283,10 @@ impl Running {
         self.state.install(self.plan.clone(), self.shared.clone());
         self.registry.control().config_reload_success.inc();
         info!(
-            "reloaded in {} ms: {} listeners, {} clusters",
+            "reloaded in {} ms: {}, {}",
             now().duration_since(since).as_millis(),
-            self.plan.listeners.len(),
-            self.plan.clusters.len()
+            counted(self.plan.listeners.len(), "listener"),
+            counted(self.plan.clusters.len(), "cluster")
         );
         self.go_on();
     }

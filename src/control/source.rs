@@ -99,7 +99,7 @@ mod tests {
         assert!(wrong.has_errors());
         assert!(
             wrong.problems.iter().any(|problem| problem.to_string()
-                == "<stdin>:6: Proxy/default/p: spec.meshConfig.accessLogFormat: `%TRACE_ID%` is an operator of Envoy's \
+                == "<stdin>:6: Proxy/default/p: spec.meshConfig.accessLogFormat: error: `%TRACE_ID%` is an operator of Envoy's \
                     that is not enforced"),
             "{:#?}",
             wrong.problems

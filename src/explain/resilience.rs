@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::secured::Tls;
+use crate::base::count::counted;
 use crate::plan::{self, Compare, Forward, Keepalive, Plan, Target, retry_conditions};
 use crate::policy::fault::{AbortWith, Fault};
 use crate::policy::outlier::Outlier;
@@ -259,10 +260,6 @@ impl Display for Time {
     }
 }
 
-fn counted(count: u32, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
 /// The lines of each label.
 type Lines = Vec<(&'static str, Vec<String>)>;
 
@@ -357,7 +354,7 @@ impl Breaker {
             self.connections.map(|most| counted(most, "connection")),
             self.pending_requests.map(|most| counted(most, "pending request")),
             self.requests.map(|most| counted(most, "request")),
-            self.retries.map(|most| if most == 1 { "1 retry".to_owned() } else { format!("{most} retries") }),
+            self.retries.map(|most| counted(most, "retry")),
         ];
         let limits: Vec<_> = limits.into_iter().flatten().collect();
         let budget = self

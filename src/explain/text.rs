@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::answer::{Answer, Cluster, Destination, Near, Passed, Place, Verdict};
+use crate::base::count::counted;
 use crate::h1::status;
 
 /// Width of the labels at the left.
@@ -68,10 +69,6 @@ impl Answer {
         let of_tunnel = matches!(self.verdict, Verdict::Tunnel { .. } | Verdict::Closed);
         of_tunnel || self.rule.is_none() && !matches!(self.verdict, Verdict::NotFound)
     }
-}
-
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn line(f: &mut Formatter<'_>, label: &str, value: impl Display) -> fmt::Result {

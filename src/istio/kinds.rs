@@ -7,25 +7,59 @@ use std::sync::Arc;
 use foldhash::HashMap;
 
 use super::load::Document;
-use super::model::scalar::host;
 use super::model::{
-    Meta, Model, destination_rule, gateway, kube, mesh_config, proxy, secret, server_tls, service_entry, sidecar,
-    virtual_service, workload_entry, workload_group,
+    Meta, Model, destination_rule, gateway, kube, mesh_config, object_meta, proxy, secret, server_tls, service_entry,
+    sidecar, virtual_service, workload_entry, workload_group,
 };
 use super::parallel;
 use super::problem::{Problem, Source};
-use super::reader::{Item, Message, Object, Reader, did_you_mean, enforced, ignored};
+use super::reader::{Item, Message, Object, Reader, did_you_mean, enforced, ignored, nearest};
 use super::tree::{Node, Value};
 
 /// The versions of networking.istio.io that are the same.
 const ISTIO_VERSIONS: &[&str] =
     &["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
 
-const RINGWAY_VERSION: &str = "ringway.dev/v1";
+const ISTIO_GROUP: &str = "networking.istio.io";
 
-/// Istio's kinds that are read.
-const ISTIO_KINDS: &[&str] =
-    &["Gateway", "VirtualService", "DestinationRule", "ServiceEntry", "WorkloadEntry", "Sidecar", "WorkloadGroup"];
+/// A kind that is read.
+struct Known {
+    kind: &'static str,
+    group: &'static str,
+    /// Its values of `apiVersion`, the one to write first.
+    versions: &'static [&'static str],
+    family: Family,
+}
+
+const fn istio(kind: &'static str) -> Known {
+    Known { kind, group: ISTIO_GROUP, versions: ISTIO_VERSIONS, family: Family::Istio }
+}
+
+const fn core(kind: &'static str) -> Known {
+    Known { kind, group: "", versions: &["v1"], family: Family::Kubernetes }
+}
+
+/// The kinds that are read.
+const KNOWN: &[Known] = &[
+    istio("Gateway"),
+    istio("VirtualService"),
+    istio("DestinationRule"),
+    istio("ServiceEntry"),
+    istio("WorkloadEntry"),
+    istio("Sidecar"),
+    istio("WorkloadGroup"),
+    core("Service"),
+    core("Endpoints"),
+    core("Pod"),
+    core("Secret"),
+    Known {
+        kind: "EndpointSlice",
+        group: "discovery.k8s.io",
+        versions: &["discovery.k8s.io/v1"],
+        family: Family::Kubernetes,
+    },
+    Known { kind: "Proxy", group: "ringway.dev", versions: &["ringway.dev/v1"], family: Family::Ringway },
+];
 
 /// Istio's networking kinds that change traffic and are not enforced.
 const ISTIO_KINDS_NOT_YET: &[&str] = &["EnvoyFilter", "ProxyConfig"];
@@ -39,6 +73,17 @@ const RESOURCE: Message = Message {
         enforced("metadata"),
         enforced("spec"),
         ignored("status", "written by Istio, not by users"),
+    ],
+};
+
+/// `kind: List`, and lists of one kind (`ServiceList`), as kubectl prints them.
+const LIST: Message = Message {
+    name: "List",
+    fields: &[
+        enforced("apiVersion"),
+        enforced("kind"),
+        ignored("metadata", "written by Kubernetes"),
+        enforced("items"),
     ],
 };
 
@@ -59,7 +104,7 @@ impl KindTables {
 
 /// All tables, for the reference of fields.
 pub const KINDS: &[KindTables] = &[
-    KindTables { kind: "", tables: &[&[&RESOURCE]] },
+    KindTables { kind: "", tables: &[&[&RESOURCE, &LIST], object_meta::MESSAGES] },
     KindTables { kind: "Gateway", tables: &[gateway::MESSAGES, server_tls::MESSAGES] },
     KindTables { kind: "VirtualService", tables: virtual_service::MESSAGE_FILES },
     KindTables { kind: "DestinationRule", tables: destination_rule::MESSAGE_FILES },
@@ -67,6 +112,11 @@ pub const KINDS: &[KindTables] = &[
     KindTables { kind: "WorkloadEntry", tables: &[workload_entry::MESSAGES] },
     KindTables { kind: "WorkloadGroup", tables: &[workload_group::MESSAGES] },
     KindTables { kind: "Sidecar", tables: &[sidecar::MESSAGES] },
+    KindTables { kind: "Service", tables: &[kube::fields::SERVICE_MESSAGES] },
+    KindTables { kind: "EndpointSlice", tables: &[kube::fields::ENDPOINT_SLICE_MESSAGES] },
+    KindTables { kind: "Endpoints", tables: &[kube::fields::ENDPOINTS_MESSAGES] },
+    KindTables { kind: "Pod", tables: &[kube::fields::POD_MESSAGES] },
+    KindTables { kind: "Secret", tables: &[secret::MESSAGES] },
     KindTables { kind: "Proxy", tables: &[proxy::MESSAGES, mesh_config::MESSAGES] },
 ];
 
@@ -138,18 +188,22 @@ impl Kinds {
         self.model.absorb(later.model)
     }
 
-    fn document(&mut self, Document { file, root }: &Document) {
+    fn document(&mut self, Document { file, root, is_list }: &Document) {
         let (kind, api_version) = (text(root, "kind"), text(root, "apiVersion"));
-        let source = Source {
-            file: file.clone(),
-            line: root.line,
-            resource: resource_name(root).into(),
-            root: Some(root.clone()),
-        };
+        let resource = if *is_list { kind.to_owned() } else { resource_name(root) };
+        let source =
+            Source { file: file.clone(), line: root.line, resource: resource.into(), root: Some(root.clone()) };
         let problems = std::mem::take(&mut self.problems);
         {
             let reader = Reader::new(&source, self.permissive, &problems);
-            self.resource(&reader.root(root), kind, api_version);
+            let item = reader.root(root);
+            if *is_list {
+                if let Some(list) = item.object(&LIST) {
+                    object_meta::check_list(&list);
+                }
+            } else {
+                self.resource(&item, kind, api_version);
+            }
         }
         self.problems = problems;
     }
@@ -160,19 +214,21 @@ impl Kinds {
             return;
         };
         let Some(family) = family(&document, kind, api_version) else { return };
-        match family {
-            Family::NoMeaning => {
-                item.warn(format!("{kind} has no meaning for a proxy and is passed over"), near_kind(kind));
-                return;
-            }
+        let table = match family {
+            Family::NoMeaning => return no_meaning(item, kind, api_version),
             Family::NotEnforced => return item.not_enforced(&format!("kind {kind} ({api_version})")),
-            Family::Istio | Family::Ringway => {
-                item.object(&RESOURCE);
-            }
-            Family::Kubernetes => {}
-        }
-        let Some(meta) = meta(&document, item) else { return };
-        if !self.is_first(item, kind) {
+            Family::Istio | Family::Ringway => &RESOURCE,
+            Family::Kubernetes => match kind {
+                "Service" => &kube::fields::SERVICE,
+                "EndpointSlice" => &kube::fields::ENDPOINT_SLICE,
+                "Endpoints" => &kube::fields::ENDPOINTS,
+                "Secret" => &secret::SECRET,
+                _ => &kube::fields::POD,
+            },
+        };
+        let Some(document) = item.object(table) else { return };
+        let meta = object_meta::read(&document);
+        if meta.is_named() && !self.is_first(item, kind) {
             return;
         }
         if family == Family::Kubernetes {
@@ -238,68 +294,82 @@ impl Kinds {
 
 /// Which family a kind belongs to; reports what cannot be one.
 fn family(document: &Object<'_>, kind: &str, api_version: &str) -> Option<Family> {
-    let (group, _) = api_version.split_once('/').unwrap_or(("", api_version));
-    let version = |expected: &[&str], family| {
-        if expected.contains(&api_version) {
-            return Some(family);
+    let group = group(api_version);
+    let known = KNOWN.iter().find(|known| known.kind == kind);
+    if let Some(known) = known.filter(|known| known.group == group) {
+        return version(document, known, api_version);
+    }
+    let unknown_kind = |known: &[&str]| {
+        if let Some(item) = document.get("kind") {
+            item.error(format!("\"{kind}\" is not a kind of {group}"), did_you_mean(kind, known));
         }
-        if let Some(item) = document.get("apiVersion") {
-            let what = format!("\"{api_version}\" is not an apiVersion of {kind}");
-            item.error(what, format!("write \"{}\"", expected.first().unwrap_or(&"")));
-        }
-        None
     };
     match (group, kind) {
-        ("networking.istio.io", kind) if ISTIO_KINDS.contains(&kind) => version(ISTIO_VERSIONS, Family::Istio),
-        ("networking.istio.io", kind) if ISTIO_KINDS_NOT_YET.contains(&kind) => Some(Family::NotEnforced),
-        ("networking.istio.io", unknown) => {
+        (ISTIO_GROUP, kind) if ISTIO_KINDS_NOT_YET.contains(&kind) => Some(Family::NotEnforced),
+        (ISTIO_GROUP, _) => {
+            let read = KNOWN.iter().filter(|known| known.group == ISTIO_GROUP).map(|known| known.kind);
+            unknown_kind(&read.chain(ISTIO_KINDS_NOT_YET.iter().copied()).collect::<Vec<_>>());
+            None
+        }
+        ("ringway.dev", _) => {
             if let Some(item) = document.get("kind") {
-                let known: Vec<_> = [ISTIO_KINDS, ISTIO_KINDS_NOT_YET].concat();
-                item.error(
-                    format!("\"{unknown}\" is not a kind of networking.istio.io"),
-                    did_you_mean(unknown, &known),
-                );
+                item.error(format!("\"{kind}\" is not a kind of ringway.dev"), "write \"Proxy\"");
             }
             None
         }
-        ("ringway.dev", "Proxy") => version(&[RINGWAY_VERSION], Family::Ringway),
-        ("ringway.dev", unknown) => {
-            if let Some(item) = document.get("kind") {
-                item.error(format!("\"{unknown}\" is not a kind of ringway.dev"), "write \"Proxy\"");
-            }
-            None
-        }
-        // Security, telemetry and extensions of Istio, the Gateway API, and Ingress: all of them move or stop traffic.
-        (group, _) if group.ends_with(".istio.io") || group == "gateway.networking.k8s.io" => Some(Family::NotEnforced),
-        ("networking.k8s.io" | "extensions", "Ingress") => Some(Family::NotEnforced),
-        ("", "Service" | "Endpoints" | "Pod" | "Secret") => version(&["v1"], Family::Kubernetes),
-        ("discovery.k8s.io", "EndpointSlice") => version(&["discovery.k8s.io/v1"], Family::Kubernetes),
-        // Kinds of these names exist nowhere else: the apiVersion is a slip.
-        (_, "VirtualService" | "DestinationRule" | "ServiceEntry" | "WorkloadEntry" | "WorkloadGroup" | "Sidecar") => {
-            version(ISTIO_VERSIONS, Family::Istio)
-        }
-        ("" | "networking", "Gateway") => version(ISTIO_VERSIONS, Family::Istio),
-        (_, "EndpointSlice") => version(&["discovery.k8s.io/v1"], Family::Kubernetes),
-        _ => Some(Family::NoMeaning),
+        // The Gateway API and Ingress move traffic.
+        ("gateway.networking.k8s.io", _) | ("networking.k8s.io" | "extensions", "Ingress") => Some(Family::NotEnforced),
+        (group, _) => match known.filter(|known| is_slip(group, known.group)) {
+            Some(known) => version(document, known, api_version),
+            // Security, telemetry and extensions of Istio: all of them move or stop traffic.
+            None if group.ends_with(".istio.io") => Some(Family::NotEnforced),
+            None => Some(Family::NoMeaning),
+        },
     }
 }
 
-fn near_kind(kind: &str) -> String {
-    const KINDS: &[&str] = &[
-        "Gateway",
-        "VirtualService",
-        "DestinationRule",
-        "ServiceEntry",
-        "WorkloadEntry",
-        "Sidecar",
-        "Service",
-        "Endpoints",
-        "EndpointSlice",
-        "Proxy",
-    ];
+/// The family of a kind, if its `apiVersion` is one of the kind's; else a report.
+fn version(document: &Object<'_>, known: &Known, api_version: &str) -> Option<Family> {
+    if known.versions.contains(&api_version) {
+        return Some(known.family);
+    }
+    if let Some(item) = document.get("apiVersion") {
+        let what = format!("\"{api_version}\" is not an apiVersion of {}", known.kind);
+        item.error(what, format!("write \"{}\"", known.versions.first().unwrap_or(&"")));
+    }
+    None
+}
+
+fn group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
+/// Whether a document's group is the right one with a slip in it, and not the group of somebody else's kind of the same
+/// name, of which there are many (Knative's Service, App Mesh's VirtualService, OpenShift's Proxy). Groups without a dot
+/// are Kubernetes' own, and none of them has a kind of these names.
+fn is_slip(group: &str, right: &str) -> bool {
+    !group.contains('.')
+        || group.ends_with(".istio.io") && right.ends_with(".istio.io")
+        || nearest(group, &[right]).is_some()
+}
+
+fn no_meaning(item: &Item<'_>, kind: &str, api_version: &str) {
+    let group = group(api_version);
+    if let Some(known) = KNOWN.iter().find(|known| known.kind == kind) {
+        let version = known.versions.first().unwrap_or(&"");
+        let what = format!("{kind} of {group} has no meaning for a proxy and is passed over");
+        return item.warn(what, format!("the {kind} that is read is that of \"{version}\""));
+    }
     // Distances beyond a slip of a letter or two are other kinds of Kubernetes.
-    let near = KINDS.iter().find(|known| strsim::osa_distance(kind, known) <= 2);
-    near.map(|known| format!("did you mean \"{known}\"?")).unwrap_or_default()
+    let near = |known: &&Known| is_slip(group, known.group) && strsim::osa_distance(kind, known.kind) <= 2;
+    let near = KNOWN.iter().find(near).map(|known| format!("did you mean \"{}\"?", known.kind));
+    item.warn(format!("{kind} has no meaning for a proxy and is passed over"), near.unwrap_or_default());
+}
+
+/// Whether a document is a list of resources: `List`, or the list of a kind that is read.
+pub(super) fn is_list(root: &Node) -> bool {
+    let Some(of) = text(root, "kind").strip_suffix("List") else { return false };
+    of.is_empty() || KNOWN.iter().any(|known| known.kind == of)
 }
 
 /// `Kind/namespace/name` for the head of a problem's line, before anything has been checked: `?` for what is missing,
@@ -328,34 +398,6 @@ fn text<'a>(node: &'a Node, name: &str) -> &'a str {
 
 fn required_text<'a>(document: &Object<'a>, name: &str) -> Option<&'a str> {
     document.required(name)?.nonempty_string()
-}
-
-/// Reads `metadata`. Kubernetes has many more fields there, none of which matters here.
-fn meta(document: &Object<'_>, item: &Item<'_>) -> Option<Meta> {
-    let metadata = document.required("metadata")?.open()?;
-    let name = metadata.required("name").and_then(|item| {
-        let name = item.nonempty_string()?;
-        if !host::is_resource_name(name) {
-            item.error(
-                format!("\"{name}\" is not a resource's name"),
-                "lower-case letters, digits, \"-\" and \".\", with a letter or digit at both ends",
-            );
-        }
-        Some(name.to_owned())
-    });
-    let namespace = match metadata.get("namespace") {
-        None => Some("default".to_owned()),
-        Some(item) => {
-            let namespace = item.nonempty_string();
-            if let Some(namespace) = namespace.filter(|namespace| !host::is_dns_label(namespace)) {
-                item.error(format!("\"{namespace}\" is not a namespace"), "lower-case letters, digits and \"-\"");
-            }
-            namespace.map(str::to_owned)
-        }
-    };
-    let labels = metadata.get("labels").map(|item| item.labels()).unwrap_or_default();
-    let annotations = metadata.get("annotations").map(|item| item.string_map()).unwrap_or_default();
-    Some(Meta { name: name?, namespace: namespace?, labels, annotations, source: item.source().clone() })
 }
 
 #[cfg(test)]

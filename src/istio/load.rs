@@ -9,7 +9,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::kinds::resource_name;
+use serde::de::IgnoredAny;
+
+use super::kinds::{is_list, resource_name};
 use super::parallel;
 use super::problem::{Problem, Severity};
 use super::tree::{self, Fault, Keys, Node, Value};
@@ -37,6 +39,8 @@ pub(super) struct Loaded {
 pub(super) struct Document {
     pub(super) file: Arc<str>,
     pub(super) root: Arc<Node>,
+    /// A list whose items are documents of their own: what is written around them.
+    pub(super) is_list: bool,
 }
 
 /// Reads everything that `paths` name: files, folders (`*.yaml`, `*.yml`, `*.json`, recursively), `-` for `stdin`.
@@ -184,16 +188,28 @@ impl Loader {
 
     /// Adds a document, or the items of a `kind: List` (also `ServiceList` and its like, which kubectl prints).
     fn unwrap_list(&mut self, file: &Arc<str>, mut root: Node) {
-        if let Value::Null = root.value {
-            return;
+        match root.value {
+            Value::Null => return,
+            Value::List(_) => {
+                let what = "is a bare list, which kubectl does not read either";
+                let instead = "write the objects one after another, or \"kind: List\" with the list as its \"items\"";
+                return self.complain(file, root.line, what, instead);
+            }
+            _ => {}
         }
-        let is_list =
+        let is_known_list = is_list(&root);
+        let may_be_list =
             matches!(root.get("kind").map(|kind| &kind.value), Some(Value::Text(kind)) if kind.ends_with("List"));
-        if is_list
+        if may_be_list
             && let Value::Map(entries) = &mut root.value
             && let Some(items) = entries.iter_mut().find(|entry| &*entry.key == "items")
         {
-            match std::mem::replace(&mut items.node.value, Value::Null) {
+            let items_line = items.line;
+            let items = std::mem::replace(&mut items.node.value, Value::Null);
+            if is_known_list {
+                self.loaded.documents.push(Document { file: file.clone(), root: Arc::new(root), is_list: true });
+            }
+            match items {
                 Value::List(items) => {
                     for item in items {
                         self.unwrap_list(file, item);
@@ -201,13 +217,13 @@ impl Loader {
                 }
                 Value::Null => {}
                 other => {
-                    let (line, what) = (items.line, format!("items: must be a list, not {}", other.kind()));
-                    self.complain(file, line, &what, "");
+                    let what = format!("must be a list, not {}", other.kind());
+                    self.complain_about(file, items_line, "items", &what, "");
                 }
             }
             return;
         }
-        self.loaded.documents.push(Document { file: file.clone(), root: Arc::new(root) });
+        self.loaded.documents.push(Document { file: file.clone(), root: Arc::new(root), is_list: is_known_list });
     }
 
     fn unreadable(&mut self, path: &Path, error: &io::Error) {
@@ -226,13 +242,17 @@ impl Loader {
     }
 
     fn complain(&mut self, file: &str, line: u32, what: &str, instead: &str) {
+        self.complain_about(file, line, "", what, instead);
+    }
+
+    fn complain_about(&mut self, file: &str, line: u32, path: &str, what: &str, instead: &str) {
         let file = self.name(file);
         self.loaded.problems.push(Problem {
             severity: Severity::Error,
             file,
             line,
             resource: "".into(),
-            path: String::new(),
+            path: path.to_owned(),
             what: what.to_owned(),
             instead: instead.to_owned(),
         });
@@ -251,11 +271,48 @@ fn parse(documents: &[(u32, &str)], threads: usize) -> Vec<Parsed> {
     parallel::each_share(documents, threads, |(_, text)| text.len(), all).into_iter().flatten().collect()
 }
 
+/// Cuts a file into its documents. Yields each part's first line and text.
+fn split(text: &str) -> Vec<(u32, &str)> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    split_at_markers(text).into_iter().flat_map(|(line, part)| split_json(line, part)).collect()
+}
+
+/// Cuts JSON objects that stand one after another, as jq writes them and kubectl reads them: YAML itself takes only one.
+/// What follows the last of them is the last part. Anything else is one part.
+fn split_json(line: u32, text: &str) -> Vec<(u32, &str)> {
+    let body = text.strip_prefix("---").unwrap_or(text);
+    let mut parts = Vec::new();
+    let (mut start, mut at) = (0, line);
+    let mut objects = serde_json::Deserializer::from_str(body).into_iter::<IgnoredAny>();
+    while start < body.len() {
+        let blank = body.len() - start - body.get(start..).unwrap_or_default().trim_start().len();
+        at += lines_in(body.get(start..start + blank).unwrap_or_default());
+        start += blank;
+        let rest = body.get(start..).unwrap_or_default();
+        if !rest.starts_with('{') || !matches!(objects.next(), Some(Ok(_))) {
+            break;
+        }
+        let object = body.get(start..objects.byte_offset()).unwrap_or_default();
+        parts.push((at, object));
+        at += lines_in(object);
+        start = objects.byte_offset();
+    }
+    match body.get(start..) {
+        _ if parts.len() < 2 => return vec![(line, text)],
+        Some(rest) if !rest.lines().all(is_blank) => parts.push((at, rest)),
+        _ => {}
+    }
+    parts
+}
+
+fn lines_in(text: &str) -> u32 {
+    u32::try_from(text.bytes().filter(|byte| *byte == b'\n').count()).unwrap_or(u32::MAX / 2)
+}
+
 /// Cuts a file at its document markers (`---` and `...` on a line of their own, or `---` before content), so that a
 /// syntax error in one document does not hide the others. YAML forbids these at the start of a line inside a scalar.
 /// Yields each part's first line and text.
-fn split(text: &str) -> Vec<(u32, &str)> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+fn split_at_markers(text: &str) -> Vec<(u32, &str)> {
     let mut parts = Vec::new();
     let (mut start, mut start_line, mut at) = (0, 1, 0);
     for (index, line) in text.split_inclusive('\n').enumerate() {

@@ -9,12 +9,15 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use foldhash::HashSet;
+
 use super::model::Labels;
 use super::model::scalar::{labels, parse_duration};
 use super::problem::{Problem, Severity, Source};
 use super::tree::{Entry, Node, Value};
 
 mod near;
+mod words;
 
 pub(super) use near::{did_you_mean, nearest};
 
@@ -85,19 +88,29 @@ pub(super) fn not_enforced(permissive: bool) -> (Severity, &'static str) {
     }
 }
 
+/// What to write for a string that looks like something else.
+fn quoted(text: &str) -> String {
+    format!("quote it: \"{text}\"")
+}
+
 /// The reading of one resource.
 pub(super) struct Reader<'a> {
     source: &'a Source,
     /// Turns unknown fields and those not enforced into warnings.
     permissive: bool,
+    /// Whether kubectl reads such a document, too: not that of the proxy itself.
+    is_for_kubectl: bool,
     problems: &'a RefCell<Vec<Problem>>,
     /// How much of the resource is not served as it is written.
     refusals: Cell<usize>,
+    /// What has been said of the resource, and at which path: a field that is looked at twice is reported once.
+    said: RefCell<HashSet<(String, String)>>,
 }
 
 impl<'a> Reader<'a> {
     pub(super) fn new(source: &'a Source, permissive: bool, problems: &'a RefCell<Vec<Problem>>) -> Self {
-        Self { source, permissive, problems, refusals: Cell::new(0) }
+        let is_for_kubectl = !source.resource.starts_with("Proxy/");
+        Self { source, permissive, is_for_kubectl, problems, refusals: Cell::new(0), said: RefCell::default() }
     }
 
     /// The resource itself.
@@ -112,6 +125,9 @@ impl<'a> Reader<'a> {
     }
 
     fn report(&self, severity: Severity, line: u32, path: &str, what: String, instead: String) {
+        if !self.said.borrow_mut().insert((path.to_owned(), what.clone())) {
+            return;
+        }
         self.problems.borrow_mut().push(Problem {
             severity,
             file: self.source.file.clone(),
@@ -181,8 +197,8 @@ impl<'a> Item<'a> {
 
     fn wrong_type(&self, wanted: &str) {
         let instead = match &self.node.value {
-            Value::Number(number) if wanted == "a string" => format!("quote it: \"{}\"", number.raw),
-            Value::Bool(truth) if wanted == "a string" => format!("quote it: \"{truth}\""),
+            Value::Number(number) if wanted == "a string" => quoted(&number.raw),
+            Value::Bool(truth) if wanted == "a string" => quoted(&truth.to_string()),
             Value::Text(text) if wanted == "a whole number" && text.parse::<i64>().is_ok() => {
                 format!("write {text} without quotes")
             }
@@ -229,7 +245,15 @@ impl<'a> Item<'a> {
 
     pub(super) fn string(&self) -> Option<&'a str> {
         match &self.node.value {
-            Value::Text(text) => Some(text),
+            Value::Text(text) => {
+                if self.node.is_plain
+                    && self.reader.is_for_kubectl
+                    && let Some(other) = words::elsewhere(text)
+                {
+                    self.note(format!("{text} without quotes is a string here, and {other}"), quoted(text));
+                }
+                Some(text)
+            }
             _ => {
                 self.wrong_type("a string");
                 None
@@ -261,7 +285,13 @@ impl<'a> Item<'a> {
         match &self.node.value {
             Value::Number(number) => match number.whole {
                 Some(whole) => match u32::try_from(whole) {
-                    Ok(whole) if (min..=max).contains(&whole) => Some(whole),
+                    Ok(whole) if (min..=max).contains(&whole) => {
+                        if let Some(octal) = words::octal(&number.raw).filter(|_| self.reader.is_for_kubectl) {
+                            let what = format!("{} is {whole} here, and {octal} to kubectl (octal)", number.raw);
+                            self.note(what, format!("write {whole} or {octal}"));
+                        }
+                        Some(whole)
+                    }
                     _ => {
                         self.error(format!("must be between {min} and {max}, not {whole}"), "");
                         None
@@ -376,6 +406,13 @@ impl<'a> Item<'a> {
         let Some(entries) = self.entries() else { return Vec::new() };
         let value = |entry: &'a Entry| {
             let path = format!("{}[{}]", self.path, entry.key);
+            if entry.is_plain
+                && self.reader.is_for_kubectl
+                && let Some(other) = words::elsewhere(&entry.key)
+            {
+                let what = format!("the key {} without quotes is a string here, and {other}", entry.key);
+                self.reader.report(Severity::Note, entry.line, &path, what, quoted(&entry.key));
+            }
             (&*entry.key, Item { reader: self.reader, node: &entry.node, line: entry.line, path })
         };
         entries.iter().map(value).collect()
@@ -427,7 +464,7 @@ impl<'a> Item<'a> {
 
     fn checked(&self, message: &'static Message, tells_not_yet: bool) -> Option<Object<'a>> {
         let entries = self.entries()?;
-        let object = Object { item: self.clone(), entries };
+        let object = Object { item: self.clone(), entries, message: Some(message) };
         for (index, entry) in entries.iter().enumerate() {
             object.check(entry, &entries[..index], message, tells_not_yet);
         }
@@ -436,7 +473,7 @@ impl<'a> Item<'a> {
 
     /// Opens an object of a Kubernetes kind: other keys than the ones looked up are passed over.
     pub(super) fn open(&self) -> Option<Object<'a>> {
-        Some(Object { item: self.clone(), entries: self.entries()? })
+        Some(Object { item: self.clone(), entries: self.entries()?, message: None })
     }
 }
 
@@ -444,6 +481,8 @@ impl<'a> Item<'a> {
 pub(super) struct Object<'a> {
     pub(super) item: Item<'a>,
     entries: &'a [Entry],
+    /// Its fields, where others are errors.
+    message: Option<&'static Message>,
 }
 
 impl<'a> Object<'a> {
@@ -455,10 +494,18 @@ impl<'a> Object<'a> {
     /// The field's value; reports its absence.
     pub(super) fn required(&self, name: &str) -> Option<Item<'a>> {
         let found = self.get(name);
-        if found.is_none() {
+        if found.is_none() && !self.is_misspelt(name) {
             self.item.error(format!("\"{name}\" is required"), "");
         }
         found
+    }
+
+    /// Whether a field seems to be there under another name, which has been reported as an error.
+    fn is_misspelt(&self, name: &str) -> bool {
+        let Some(message) = self.message.filter(|_| !self.item.reader.permissive) else { return false };
+        let names: Vec<_> = message.fields.iter().map(|field| field.name).collect();
+        let unknown = self.entries.iter().filter(|entry| !names.iter().any(|name| spells(&entry.key, name)));
+        unknown.into_iter().any(|entry| nearest(&entry.key, &names) == Some(name))
     }
 
     /// Whether no field is written.

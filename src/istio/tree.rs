@@ -28,6 +28,8 @@ const ALIAS_FLOOR_BYTES: usize = 64 * 1024;
 pub(super) struct Node {
     /// From 1.
     pub(super) line: u32,
+    /// Whether it is a scalar without quotes or tag, of which other versions of YAML may make something else.
+    pub(super) is_plain: bool,
     pub(super) value: Value,
 }
 
@@ -56,6 +58,8 @@ pub(super) struct Entry {
     pub(super) key: Arc<str>,
     /// The line of the key.
     pub(super) line: u32,
+    /// Whether the key is without quotes or tag.
+    pub(super) is_plain: bool,
     pub(super) node: Node,
 }
 
@@ -182,7 +186,7 @@ pub(super) fn parse(text: &str, first_line: u32, keys: &mut Keys) -> (Option<Nod
         let mut builder = Builder::new(&text, first_line, keys);
         let fault = match builder.read(&text) {
             Ok(()) => {
-                let root = builder.root.unwrap_or(Node { line: first_line, value: Value::Null });
+                let root = builder.root.unwrap_or(Node { line: first_line, is_plain: false, value: Value::Null });
                 return (Some(root), builder.faults);
             }
             Err(Stop::Fault(fault)) => fault,
@@ -236,8 +240,15 @@ enum FrameKind {
         entries: Vec<Entry>,
         /// The keys of `entries` with their lines, once these are too many to be looked through.
         seen: Option<HashMap<Arc<str>, u32>>,
-        key: Option<(Arc<str>, u32)>,
+        key: Option<Key>,
     },
+}
+
+/// A key whose value comes next.
+struct Key {
+    name: Arc<str>,
+    line: u32,
+    is_plain: bool,
 }
 
 /// Keys of a map that are looked through one by one.
@@ -277,7 +288,8 @@ impl<'k> Builder<'k> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let value = self.scalar(&text, style, tag.as_deref(), line)?;
-                self.finish(Node { line, value }, anchor)
+                let is_plain = style == ScalarStyle::Plain && tag.is_none();
+                self.finish(Node { line, is_plain, value }, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
                 self.check_tag(tag.as_deref(), "seq", line)?;
@@ -293,7 +305,7 @@ impl<'k> Builder<'k> {
                     FrameKind::List(items) => Value::List(items.into()),
                     FrameKind::Map { entries, .. } => Value::Map(self.merged(entries)?.into()),
                 };
-                self.finish(Node { line: frame.line, value }, frame.anchor)
+                self.finish(Node { line: frame.line, is_plain: false, value }, frame.anchor)
             }
             Event::Alias(id) => match self.anchors.get(&id) {
                 Some((node, weight)) => {
@@ -327,21 +339,21 @@ impl<'k> Builder<'k> {
             self.charge(weight, node.line)?;
             self.anchors.insert(anchor, (node.clone(), weight));
         }
-        let line = node.line;
+        let (line, is_plain) = (node.line, node.is_plain);
         match self.frames.last_mut() {
             None if self.root.is_some() => return Err(self.fault(line, "a second value in one document".to_owned())),
             None => self.root = Some(node),
             Some(Frame { kind: FrameKind::List(items), .. }) => items.push(node),
             Some(Frame { kind: FrameKind::Map { entries, seen, key }, .. }) => match key.take() {
                 None => match key_text(node.value) {
-                    Some(text) => *key = Some((self.keys.shared(text), line)),
+                    Some(text) => *key = Some(Key { name: self.keys.shared(text), line, is_plain }),
                     None => {
                         return Err(
                             self.fault(line, "a key must be a scalar (a template has to be rendered first)".to_owned())
                         );
                     }
                 },
-                Some((name, key_line)) => match line_of_key(entries, seen.as_ref(), &name) {
+                Some(Key { name, line: key_line, is_plain }) => match line_of_key(entries, seen.as_ref(), &name) {
                     Some(first) => {
                         let what = format!("duplicate key \"{name}\": the first is on line {first}");
                         self.faults.push(Fault { line: key_line, path: self.path(Some(&name)), what });
@@ -354,7 +366,7 @@ impl<'k> Builder<'k> {
                         if let Some(seen) = seen {
                             seen.insert(name.clone(), key_line);
                         }
-                        entries.push(Entry { key: name, line: key_line, node });
+                        entries.push(Entry { key: name, line: key_line, is_plain, node });
                     }
                 },
             },
@@ -383,7 +395,7 @@ impl<'k> Builder<'k> {
         for merge in merges {
             let sources = match merge.node.value {
                 Value::List(items) => items,
-                value => [Node { line: merge.line, value }].into(),
+                value => [Node { line: merge.line, is_plain: false, value }].into(),
             };
             for source in sources {
                 let Value::Map(more) = source.value else {
@@ -442,7 +454,7 @@ impl<'k> Builder<'k> {
         for frame in &self.frames {
             match &frame.kind {
                 FrameKind::List(items) => path.push_str(&format!("[{}]", items.len())),
-                FrameKind::Map { key: Some((name, _)), .. } => push_key(&mut path, name),
+                FrameKind::Map { key: Some(Key { name, .. }), .. } => push_key(&mut path, name),
                 FrameKind::Map { key: None, .. } => {}
             }
         }

@@ -128,7 +128,7 @@ fn header_operations() {
     check(&[
         (
             rule(
-                "headers: {request: {set: {host: b.com, x: '%REQ(a)% 100%%'}, add: {y: '%START_TIME(%s)%'}, remove: [z]}, response: {remove: [server]}}",
+                "headers: {request: {set: {host: b.com, x: '%REQ(a)% 100%%'}, add: {w: '%START_TIME(%s)%'}, remove: [z]}, response: {remove: [server]}}",
             ),
             &[],
         ),
@@ -143,13 +143,13 @@ fn header_operations() {
             ],
         ),
         (
-            rule("headers: {response: {set: {host: a}, add: {x: 5, y: '50%', z: '%REQ(a%', n: \"a\\nb\"}}}"),
+            rule("headers: {response: {set: {host: a}, add: {x: 5, w: '50%', z: '%REQ(a%', m: \"a\\nb\"}}}"),
             &[
                 "8: VirtualService/default/v: spec.http[0].headers.response.set[host]: a response has no Host",
                 r#"8: VirtualService/default/v: spec.http[0].headers.response.add[x]: must be a string, not a number (quote it: "5")"#,
-                r#"8: VirtualService/default/v: spec.http[0].headers.response.add[y]: "50%" has a "%" that begins no operator (write "%%" for a percent sign)"#,
+                r#"8: VirtualService/default/v: spec.http[0].headers.response.add[w]: "50%" has a "%" that begins no operator (write "%%" for a percent sign)"#,
                 r#"8: VirtualService/default/v: spec.http[0].headers.response.add[z]: "%REQ(a%" has an operator without its ")" (write "%%" for a percent sign)"#,
-                "8: VirtualService/default/v: spec.http[0].headers.response.add[n]: has a control character",
+                "8: VirtualService/default/v: spec.http[0].headers.response.add[m]: has a control character",
             ],
         ),
         (

@@ -35,11 +35,19 @@ fn yaml_that_cannot_be_parsed() {
 fn documents_that_are_no_resources() {
     check(&[
         ("just text\n".to_owned(), &["1: must be a mapping, not a string"]),
-        ("- a\n- b\n".to_owned(), &["1: must be a mapping, not a list"]),
+        (
+            "- a\n- b\n".to_owned(),
+            &[
+                "1: is a bare list, which kubectl does not read either (write the objects one after another, or \"kind: List\" with the list as its \"items\")",
+            ],
+        ),
         ("42\n".to_owned(), &["1: must be a mapping, not a number"]),
         ("kind: Gateway\n".to_owned(), &[r#"1: Gateway/default/?: "apiVersion" is required"#]),
         ("apiVersion: v1\n".to_owned(), &[r#"1: "kind" is required"#]),
-        ("apiVersion: v1\nkind: Service\n".to_owned(), &[r#"1: Service/default/?: "metadata" is required"#]),
+        (
+            "apiVersion: v1\nkind: Service\n".to_owned(),
+            &[r#"1: Service/default/?: "metadata" is required"#, r#"1: Service/default/?: "spec" is required"#],
+        ),
         (
             "apiVersion: v1\nkind: Service\nmetadata: {}\nspec: {}\n".to_owned(),
             &[r#"3: Service/default/?: metadata: "name" is required"#],
@@ -61,7 +69,10 @@ fn documents_that_are_no_resources() {
         ),
         (
             "apiVersion: v1\nkind: Service\nmetadata: []\n".to_owned(),
-            &["3: Service/default/?: metadata: must be a mapping, not a list"],
+            &[
+                r#"1: Service/default/?: "spec" is required"#,
+                "3: Service/default/?: metadata: must be a mapping, not a list",
+            ],
         ),
         (
             "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g}\n".to_owned(),
@@ -69,10 +80,7 @@ fn documents_that_are_no_resources() {
         ),
         (
             "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g}\nsepc: {}\n".to_owned(),
-            &[
-                r#"1: Gateway/default/g: "spec" is required"#,
-                r#"4: Gateway/default/g: sepc: unknown field "sepc" in the document (did you mean "spec"?)"#,
-            ],
+            &[r#"4: Gateway/default/g: sepc: unknown field "sepc" in the document (did you mean "spec"?)"#],
         ),
         ("apiVersion: v1\nkind: List\nitems: {}\n".to_owned(), &["3: items: must be a list, not a mapping"]),
     ]);

@@ -62,7 +62,7 @@ fn rules_behind_one_that_takes_everything() {
         ),
         hidden("[{uri: {prefix: /}}]", "[{uri: {regex: '/a.*'}}]"),
         hidden("[{uri: {regex: '.*'}}]", "[{}]"),
-        hidden("[{uri: {prefix: /a}}]", "[{uri: {prefix: /a/b}, headers: {x: {exact: y}}}]"),
+        hidden("[{uri: {prefix: /a}}]", "[{uri: {prefix: /a/b}, headers: {x: {exact: z}}}]"),
         hidden("[{uri: {prefix: /A}, ignoreUriCase: true}]", "[{uri: {prefix: /ab}}]"),
         hidden("[{headers: {X-A: {}}}]", "[{headers: {x-a: {exact: b}, x-c: {exact: d}}}]"),
         hidden("[{queryParams: {a: {prefix: b}}}]", "[{queryParams: {a: {exact: bc}}}]"),

@@ -115,7 +115,7 @@ fn mutual_tls_of_a_mesh_is_refused_by_name() {
     let (code, said) = check(&arguments);
     let refused = [(9, "productpage"), (23, "reviews"), (43, "ratings"), (66, "details")].map(|(line, name)| {
         format!(
-            "{}:{line}: DestinationRule/default/{name}: spec.trafficPolicy.tls.mode: mode ISTIO_MUTUAL is not enforced by \
+            "{}:{line}: DestinationRule/default/{name}: spec.trafficPolicy.tls.mode: error: mode ISTIO_MUTUAL is not enforced by \
              ringway yet",
             path("destination-rule-all-mtls")
         )
@@ -139,7 +139,7 @@ fn one_document_of_a_name() {
     arguments.extend(files.map(path));
     let (code, said) = check(&arguments);
     let expected = format!(
-        "{}:1: VirtualService/default/reviews: a second VirtualService of this name: the first is at {}:14 ",
+        "{}:1: VirtualService/default/reviews: error: a second VirtualService of this name: the first is at {}:14 ",
         path("virtual-service-reviews-v3"),
         path("virtual-service-all-v1")
     );

@@ -148,5 +148,5 @@ fn the_example_is_good_as_it_stands() {
          spec.trafficPolicy.portLevelSettings[0].tls: warning: this host has no CA certificates, so every server will be \
          refused (install them (package ca-certificates), or write caCertificates)\n"
     );
-    assert_eq!(counted, "0 errors, 1 warnings\n");
+    assert_eq!(counted, "0 errors, 1 warning\n");
 }

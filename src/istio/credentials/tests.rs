@@ -123,7 +123,7 @@ fn authorities_may_be_in_a_secret_of_their_own() {
 #[test]
 fn bad_secrets_are_told_by_what_is_missing() {
     let (ca, own, other) = (pair(), pair(), pair());
-    let at = |what: &str| format!("7: DestinationRule/ns/d: spec.trafficPolicy.tls.credentialName: {what}");
+    let at = |what: &str| format!("7: DestinationRule/ns/d: spec.trafficPolicy.tls.credentialName: error: {what}");
     let secret_at = |line: u32, what: &str| format!("{line}: Secret/default/s: {what}");
     for (mode, text, expected) in [
         ("MUTUAL", secret("s", "other", &[]), at("there is no Secret \"s\" (write one, in namespace default)")),
@@ -145,32 +145,32 @@ fn bad_secrets_are_told_by_what_is_missing() {
         (
             "SIMPLE",
             "---\napiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {ca.crt: '*'}\n".to_owned(),
-            secret_at(12, "data[ca.crt]: it is not base64 (write it under \"stringData\" as it is)"),
+            secret_at(12, "data[ca.crt]: error: it is not base64 (write it under \"stringData\" as it is)"),
         ),
         (
             "SIMPLE",
             secret("s", "default", &[("ca.crt", "nothing")]),
-            secret_at(13, "data[ca.crt]: it holds no certificate (PEM: \"-----BEGIN CERTIFICATE-----\")"),
+            secret_at(13, "data[ca.crt]: error: it holds no certificate (PEM: \"-----BEGIN CERTIFICATE-----\")"),
         ),
         (
             "SIMPLE",
             secret("s", "default", &[("ca.crt", "-----BEGIN CERTIFICATE-----\nx")]),
-            secret_at(13, "data[ca.crt]: it is not PEM: a section has no end"),
+            secret_at(13, "data[ca.crt]: error: it is not PEM: a section has no end"),
         ),
         (
             "SIMPLE",
             secret("s", "default", &[("ca.crt", &ca.certificate), ("ca.crl", "none")]),
-            secret_at(14, "data[ca.crl]: it holds no revocation list (PEM: \"-----BEGIN X509 CRL-----\")"),
+            secret_at(14, "data[ca.crl]: error: it holds no revocation list (PEM: \"-----BEGIN X509 CRL-----\")"),
         ),
         (
             "MUTUAL",
             secret("s", "default", &[("ca.crt", &ca.certificate), ("cert", &own.certificate), ("key", &other.key)]),
-            secret_at(15, "data[key]: it is not the key of the certificate"),
+            secret_at(15, "data[key]: error: it is not the key of the certificate"),
         ),
         (
             "MUTUAL",
             secret("s", "default", &[("cert", &own.certificate), ("key", "-----BEGIN ENCRYPTED PRIVATE KEY-----")]),
-            secret_at(14, "data[key]: it is not PEM: a section has no end"),
+            secret_at(14, "data[key]: error: it is not PEM: a section has no end"),
         ),
     ] {
         let found = tls(&format!("mode: {mode}, credentialName: s"), &text);
@@ -194,13 +194,13 @@ fn files_stand_beside_their_document_and_are_told_by_field() {
     let good = "mode: MUTUAL, caCertificates: ca.pem, clientCertificate: own.pem, privateKey: own.key";
     assert_eq!(authorities(&tls_in(&folder, good, "")), "ca.pem");
     for (from, to, expected) in [
-        ("ca.pem", "own.key", "caCertificates: file \"own.key\": it holds no certificate"),
-        ("ca.pem", "none", "caCertificates: file \"none\": no such file"),
-        ("own.pem", "other.key", "clientCertificate: file \"other.key\": it holds no certificate"),
-        ("own.key", "other.key", "privateKey: file \"other.key\": it is not the key of the certificate"),
-        ("own.key", "ca.pem", "privateKey: file \"ca.pem\": it holds no private key"),
-        ("own.key", "locked.key", "privateKey: file \"locked.key\": it is encrypted"),
-        ("ca.pem", "ca.pem, caCrl: own.pem", "caCrl: file \"own.pem\": it holds no revocation list"),
+        ("ca.pem", "own.key", "caCertificates: error: file \"own.key\": it holds no certificate"),
+        ("ca.pem", "none", "caCertificates: error: file \"none\": no such file"),
+        ("own.pem", "other.key", "clientCertificate: error: file \"other.key\": it holds no certificate"),
+        ("own.key", "other.key", "privateKey: error: file \"other.key\": it is not the key of the certificate"),
+        ("own.key", "ca.pem", "privateKey: error: file \"ca.pem\": it holds no private key"),
+        ("own.key", "locked.key", "privateKey: error: file \"locked.key\": it is encrypted"),
+        ("ca.pem", "ca.pem, caCrl: own.pem", "caCrl: error: file \"own.pem\": it holds no revocation list"),
     ] {
         let found = tls_in(&folder, &good.replace(from, to), "");
         let [only] = found.problems.as_slice() else { panic!("{to}: {:?}", found.problems) };
@@ -222,7 +222,7 @@ fn what_is_read_is_equal_if_it_says_the_same() {
     let shown = format!("{:?}", read(&text(&ca)));
     assert_eq!(
         shown,
-        "Credentials { trust: Authorities(1 authorities from Secret default/s), identity: Some(a certificate from Secret \
+        "Credentials { trust: Authorities(1 authority from Secret default/s), identity: Some(a certificate from Secret \
          default/s) }",
         "no key is ever shown"
     );

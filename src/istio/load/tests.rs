@@ -11,6 +11,7 @@ fn kinds(loaded: &Loaded) -> Vec<(u32, String)> {
     loaded
         .documents
         .iter()
+        .filter(|document| !document.is_list)
         .map(|document| {
             let kind = match document.root.get("kind").map(|kind| &kind.value) {
                 Some(Value::Text(kind)) => kind.to_string(),
@@ -43,6 +44,16 @@ fn documents_are_split_and_know_their_lines() {
         ("kind: List\nitems:\n- kind: A\n- kind: List\n  items: [{kind: B}]\n", &[(3, "A"), (5, "B")]),
         ("kind: ServiceList\nitems: []\n", &[]),
         ("{\"kind\": \"A\"}", &[(1, "A")]),
+        ("{\"kind\": \"A\"}\n{\"kind\": \"B\"}\n", &[(1, "A"), (2, "B")]),
+        ("\u{feff}\n{\"kind\": \"A\"}{\n\"kind\": \"B\"}\r\n\n{\"kind\": \"C\"}", &[(2, "A"), (2, "B"), (5, "C")]),
+        (
+            "{\"kind\": \"A\"}\n---\n{\"kind\": \"B\"}\n{\"kind\": \"C\"}\n--- {\"kind\": \"D\"} {\"kind\": \"E\"}\n",
+            &[(1, "A"), (3, "B"), (4, "C"), (5, "D"), (5, "E")],
+        ),
+        ("{\"kind\": \"A\"} # note\n", &[(1, "A")]),
+        ("{\"kind\": \"A\"}\n{\"kind\": \"B\"} # note\n", &[(1, "A"), (2, "B")]),
+        ("{\"kind\": \"List\", \"items\": [{\"kind\": \"A\"}]}\n{\"kind\": \"B\"}", &[(1, "A"), (2, "B")]),
+        ("{kind: A}\n---\n{kind: B}", &[(1, "A"), (3, "B")]),
     ] {
         assert_eq!(kinds(&load_text(text.as_bytes())), owned(expected), "{text:?}");
     }
@@ -59,9 +70,21 @@ fn a_broken_document_does_not_hide_the_others() {
 #[test]
 fn unreadable_input_is_named() {
     for (text, expected) in [
-        (&b"kind: A\nname: caf\xe9\n"[..], "<stdin>:2: not UTF-8: byte 0xE9 at column 10 (save the file as UTF-8)"),
-        (b"\xff\xfek\0", "<stdin>:1: not UTF-8: byte 0xFF at column 1 (save the file as UTF-8)"),
-        (b"kind: List\nitems: 3\n", "<stdin>:2: items: must be a list, not a number"),
+        (
+            &b"kind: A\nname: caf\xe9\n"[..],
+            "<stdin>:2: error: not UTF-8: byte 0xE9 at column 10 (save the file as UTF-8)",
+        ),
+        (b"\xff\xfek\0", "<stdin>:1: error: not UTF-8: byte 0xFF at column 1 (save the file as UTF-8)"),
+        (
+            b"{\"kind\": \"A\"}\n{\"kind\": \"B\"}\n{\"kind\": ]\n{",
+            "<stdin>:3: error: not valid YAML: while parsing a node, did not find expected node content, at column 10",
+        ),
+        (
+            b"\n[{\"kind\": \"A\"}]\n",
+            "<stdin>:2: error: is a bare list, which kubectl does not read either (write the objects one after another, or \
+             \"kind: List\" with the list as its \"items\")",
+        ),
+        (b"kind: List\nitems: 3\n", "<stdin>:2: items: error: must be a list, not a number"),
     ] {
         assert_eq!(lines(&load_text(text)), [expected]);
     }
@@ -72,13 +95,13 @@ fn standard_input_is_read_once() {
     let mut stdin = &b"kind: A\n"[..];
     let loaded = load(&["-".into(), "-".into()], &mut stdin);
     assert_eq!(kinds(&loaded), owned(&[(1, "A")]));
-    assert_eq!(lines(&loaded), ["<stdin>: standard input can be read only once (name '-' once)"]);
+    assert_eq!(lines(&loaded), ["<stdin>: error: standard input can be read only once (name '-' once)"]);
 }
 
 #[test]
 fn endless_input_ends() {
     let loaded = load(&["-".into()], &mut std::io::repeat(b' '));
-    assert_eq!(lines(&loaded), ["<stdin>: larger than 64 MiB (split it, or name another file)"]);
+    assert_eq!(lines(&loaded), ["<stdin>: error: larger than 64 MiB (split it, or name another file)"]);
 }
 
 #[test]
@@ -110,9 +133,9 @@ fn missing_and_empty_paths_are_errors() {
     assert_eq!(
         lines(&loaded),
         [
-            format!("{}: no such file or folder", nowhere.display()),
+            format!("{}: error: no such file or folder", nowhere.display()),
             format!(
-                "{}: no YAML files in this folder (their names must end in .yaml, .yml or .json)",
+                "{}: error: no YAML files in this folder (their names must end in .yaml, .yml or .json)",
                 folder.path().display()
             ),
         ]

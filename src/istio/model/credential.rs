@@ -6,6 +6,7 @@
 use std::fmt::{self, Debug, Formatter};
 use std::sync::Arc;
 
+use crate::base::count::counted;
 use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::{self, PemObject};
@@ -36,7 +37,7 @@ pub struct Authorities {
 
 impl Debug for Authorities {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{} authorities from {}", self.certificates.len(), self.from)
+        write!(f, "{} from {}", counted(self.certificates.len(), "authority"), self.from)
     }
 }
 

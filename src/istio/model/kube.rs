@@ -1,7 +1,7 @@
 //! The Kubernetes kinds that say where services live: `Service`, `EndpointSlice`, `Endpoints`, `Pod`.
 //!
-//! Only the fields that move traffic are kept. Kubernetes itself has validated these documents, and they carry many
-//! fields of no meaning here (affinity, probes, status): unlike in Istio's kinds, other fields are passed over.
+//! Only the fields that move traffic are kept. These documents carry many fields of no meaning here (affinity, node ports,
+//! status): [`fields`] knows them by name, and a field that is none of them is an error as in Istio's kinds.
 
 use std::net::IpAddr;
 
@@ -9,6 +9,13 @@ use super::export::{self, ExportTo};
 use super::scalar::{Protocol, host};
 use super::{Labels, Meta};
 use crate::istio::reader::{Item, Object};
+
+pub(in crate::istio) mod fields;
+
+use fields::{
+    CLIENT_IP_CONFIG, ENDPOINT, ENDPOINT_ADDRESS, ENDPOINT_CONDITIONS, ENDPOINT_HINTS, ENDPOINT_PORT, ENDPOINT_SUBSET,
+    HINT, OBJECT_REFERENCE, SERVICE_PORT, SERVICE_SPEC, SESSION_AFFINITY_CONFIG,
+};
 
 /// The label that names an EndpointSlice's Service.
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
@@ -88,7 +95,11 @@ pub struct Pod {
 
 /// Reads a Service.
 pub(in crate::istio) fn read_service(meta: Meta, document: &Object<'_>) -> Option<KubeService> {
-    let spec = document.required("spec")?.open()?;
+    let spec = document.required("spec")?.object(&SERVICE_SPEC)?;
+    spec.verify("sessionAffinityConfig", |item| {
+        let client = item.object(&SESSION_AFFINITY_CONFIG)?.get("clientIP")?;
+        client.object(&CLIENT_IP_CONFIG).map(drop)
+    });
     let external_name = match spec.get("type") {
         Some(kind) if kind.string() == Some("ExternalName") => Some(external_name(&spec)?),
         _ => None,
@@ -141,7 +152,7 @@ fn cluster_ips(spec: &Object<'_>) -> Vec<IpAddr> {
 
 /// `None` also for UDP and SCTP, which no HTTP proxy serves.
 fn service_port(item: &Item<'_>) -> Option<KubePort> {
-    let port = item.open()?;
+    let port = item.object(&SERVICE_PORT)?;
     let number = port.required("port")?.port()?;
     let name = port.text("name");
     let transport = port.get("protocol").and_then(|item| item.string()).unwrap_or("TCP");
@@ -175,8 +186,10 @@ pub(in crate::istio) fn read_endpoint_slice(meta: Meta, document: &Object<'_>) -
     }
     let mut addresses = Vec::new();
     for item in document.list("endpoints") {
-        let Some(endpoint) = item.open() else { continue };
-        let ready = endpoint.get("conditions").and_then(|item| item.open()?.get("ready")?.bool()).unwrap_or(true);
+        let Some(endpoint) = item.object(&ENDPOINT) else { continue };
+        let conditions = endpoint.get("conditions").and_then(|item| item.object(&ENDPOINT_CONDITIONS));
+        let ready = conditions.and_then(|conditions| conditions.get("ready")?.bool()).unwrap_or(true);
+        endpoint.verify("hints", hints);
         let pod = pod_reference(&endpoint);
         // Kubernetes: the addresses of one endpoint are interchangeable, and clients use the first.
         let address = endpoint.list("addresses").first().and_then(address);
@@ -191,7 +204,8 @@ pub(in crate::istio) fn read_endpoint_slice(meta: Meta, document: &Object<'_>) -
 /// Reads an Endpoints document: a slice for each of its subsets.
 pub(in crate::istio) fn read_endpoints(meta: &Meta, document: &Object<'_>) -> Vec<Slice> {
     let subset = |item: &Item<'_>| {
-        let subset = item.open()?;
+        let subset = item.object(&ENDPOINT_SUBSET)?;
+        subset.verify_each("notReadyAddresses", |item| item.object(&ENDPOINT_ADDRESS).map(drop));
         let addresses = subset.list("addresses").iter().filter_map(endpoints_address).collect();
         let ports = subset.list("ports").iter().filter_map(slice_port).collect();
         Some(Slice { meta: meta.clone(), service: meta.name.clone(), ports, addresses })
@@ -199,20 +213,28 @@ pub(in crate::istio) fn read_endpoints(meta: &Meta, document: &Object<'_>) -> Ve
     document.list("subsets").iter().filter_map(subset).collect()
 }
 
+fn hints(item: &Item<'_>) -> Option<()> {
+    let hints = item.object(&ENDPOINT_HINTS)?;
+    for list in ["forZones", "forNodes"] {
+        hints.verify_each(list, |item| item.object(&HINT).map(drop));
+    }
+    Some(())
+}
+
 fn endpoints_address(item: &Item<'_>) -> Option<SliceAddress> {
-    let object = item.open()?;
+    let object = item.object(&ENDPOINT_ADDRESS)?;
     Some(SliceAddress { address: address(&object.required("ip")?)?, pod: pod_reference(&object) })
 }
 
 fn slice_port(item: &Item<'_>) -> Option<(String, u16)> {
-    let port = item.open()?;
+    let port = item.object(&ENDPOINT_PORT)?;
     let transport = port.get("protocol").and_then(|item| item.string()).unwrap_or("TCP");
     let number = port.required("port")?.port()?;
     (transport == "TCP").then(|| (port.text("name"), number))
 }
 
 fn pod_reference(endpoint: &Object<'_>) -> Option<String> {
-    let target = endpoint.get("targetRef")?.open()?;
+    let target = endpoint.get("targetRef")?.object(&OBJECT_REFERENCE)?;
     (target.text("kind") == "Pod").then(|| target.text("name"))
 }
 

@@ -15,6 +15,7 @@ pub mod gateway;
 pub mod kube;
 mod locality;
 pub(super) mod mesh_config;
+pub(super) mod object_meta;
 pub mod proxy;
 pub mod scalar;
 pub mod secret;
@@ -36,6 +37,9 @@ pub fn selects(selector: &Labels, labels: &Labels) -> bool {
     selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
+/// What stands for a name that could not be read; no name has this character.
+const UNREADABLE: &str = "?";
+
 /// A resource's `metadata`, with the place it was read from.
 #[derive(Debug, Clone)]
 pub struct Meta {
@@ -52,6 +56,11 @@ pub struct Meta {
 }
 
 impl Meta {
+    /// Whether it has a name that could be read.
+    pub(super) fn is_named(&self) -> bool {
+        self.name != UNREADABLE
+    }
+
     /// `namespace/name`.
     #[must_use]
     pub fn full_name(&self) -> String {

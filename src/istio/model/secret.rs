@@ -11,7 +11,24 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::Meta;
 use crate::istio::problem::Problem;
-use crate::istio::reader::Object;
+use crate::istio::reader::{Message, Object, enforced, ignored};
+
+/// The fields of a Secret.
+pub(in crate::istio) const SECRET: Message = Message {
+    name: "Secret",
+    fields: &[
+        enforced("apiVersion"),
+        enforced("kind"),
+        enforced("metadata"),
+        enforced("data"),
+        enforced("stringData"),
+        ignored("type", "what the entries are called says it"),
+        ignored("immutable", "of the cluster"),
+    ],
+};
+
+/// The tables of this kind.
+pub(in crate::istio) const MESSAGES: &[&Message] = &[&SECRET];
 
 /// A core/v1 Secret.
 #[derive(Clone)]

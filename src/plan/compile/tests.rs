@@ -283,8 +283,10 @@ fn one_bound_port_for_two_gateway_ports_is_refused() {
     let (_, problems) = compiled_with(&yaml, &flags);
     assert_eq!(
         problems,
-        ["t.yaml:6: Proxy/default/p: spec.ports: Gateway ports 80 and 8080 are both bound at 0.0.0.0:8080 (give each \
-          of them its own port, say `ports: {8080: 8081}`)"]
+        [
+            "t.yaml:6: Proxy/default/p: spec.ports: error: Gateway ports 80 and 8080 are both bound at 0.0.0.0:8080 (give each \
+          of them its own port, say `ports: {8080: 8081}`)"
+        ]
     );
 }
 

@@ -42,6 +42,7 @@ impl Checks<'_> {
             self.problems.push(source.warning(&format!("{path}.warmup"), what, instead));
         }
         let without = match &hash.key {
+            HashKey::Header(name) if self.is_always_sent(name) => return,
             HashKey::Header(name) => format!("header \"{name}\""),
             HashKey::QueryParameter(name) => format!("query parameter \"{name}\""),
             HashKey::Cookie(cookie) if cookie.ttl.is_none() => format!("cookie \"{}\"", cookie.name),
@@ -50,6 +51,14 @@ impl Checks<'_> {
         let what = format!("requests without the {without} go to any endpoint");
         let instead = "an httpCookie with a \"ttl\" is made where it is missing";
         self.problems.push(source.note(&format!("{path}.consistentHash"), what, instead));
+    }
+
+    /// Whether every request has a header when it goes upstream, because HTTP asks for it or the proxy writes it itself.
+    fn is_always_sent(&self, name: &str) -> bool {
+        const ALWAYS: [&str; 6] = [":authority", ":method", ":path", "host", "x-forwarded-proto", "x-request-id"];
+        let is = |other: &&str| name.eq_ignore_ascii_case(other);
+        // At the mesh listener the client is the application, which is not named.
+        ALWAYS.iter().any(is) || is(&"x-forwarded-for") && self.world.proxy.mesh_listen.is_none()
     }
 
     /// An entry for a port that the service does not have.

@@ -172,15 +172,21 @@ fn what_cannot_be_written_to_a_header_is_told() {
     for (headers, expected) in [
         (
             "set: {Content-Length: '3'}",
-            "set[Content-Length]: \"Content-Length\" is written by ringway itself, since it says where a message ends \
+            "set[Content-Length]: error: \"Content-Length\" is written by ringway itself, since it says where a message ends \
              (leave it out)",
         ),
         (
             "remove: [connection]",
             "remove[0]: warning: \"connection\" is written by ringway itself, so removing it has no effect (leave it out)",
         ),
-        ("add: {x: '%TRACE_ID%'}", "add[x]: \"%TRACE_ID%\" has the command \"%TRACE_ID%\", which is not enforced"),
-        ("add: {x: '%NONSENSE%'}", "add[x]: \"%NONSENSE%\" has the command \"%NONSENSE%\", which is none of Envoy's"),
+        (
+            "add: {x: '%TRACE_ID%'}",
+            "add[x]: error: \"%TRACE_ID%\" has the command \"%TRACE_ID%\", which is not enforced",
+        ),
+        (
+            "add: {x: '%NONSENSE%'}",
+            "add[x]: error: \"%NONSENSE%\" has the command \"%NONSENSE%\", which is none of Envoy's",
+        ),
         (
             "set: {x: ''}",
             "set[x]: warning: is empty, and a header without a value is not written (write it under \"remove\" to have \

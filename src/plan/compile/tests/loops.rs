@@ -30,7 +30,7 @@ fn a_gateway_that_would_call_itself() {
     assert_eq!(found.len(), 1, "{found:#?}");
     assert!(
         found[0].contains(
-            "VirtualService/default/v: spec.http[0].route: sends requests of Gateway port 80 to 127.0.0.1:8080, where it \
+            "VirtualService/default/v: spec.http[0].route: error: sends requests of Gateway port 80 to 127.0.0.1:8080, where it \
              listens itself: they would go round for ever"
         ),
         "{found:#?}"
@@ -44,7 +44,7 @@ fn a_gateway_that_would_call_itself() {
 fn a_mesh_listener_that_would_call_itself() {
     let found = problems("127.0.0.1", 15001, "");
     assert!(
-        found.len() == 1 && found[0].contains("ServiceEntry/default/s: sends requests of the mesh to"),
+        found.len() == 1 && found[0].contains("ServiceEntry/default/s: error: sends requests of the mesh to"),
         "{found:#?}"
     );
 }

@@ -159,7 +159,8 @@ fn the_listeners_address_must_be_free() {
     let (plan, problems) = compiled(&(yaml + &MESH.replace("MODE", "ALLOW_ANY")));
     assert_eq!(plan.listeners.len(), 1);
     assert!(
-        problems.iter().any(|problem| problem.contains("spec.mesh.listen: 127.0.0.1:15001 is already taken by Gateway port 15001")),
+        problems.iter().any(|problem| problem
+            .contains("spec.mesh.listen: error: 127.0.0.1:15001 is already taken by Gateway port 15001")),
         "{problems:#?}"
     );
 }
@@ -169,8 +170,8 @@ fn what_the_kernel_would_refuse_is_said_before() {
     let gateway = gateway("g", 15000, "['*']");
     let sidecar = MESH.replace("MODE", "ALLOW_ANY").replace("15001", "15000");
     for (yaml, expected) in [
-        (gateway, "spec.admin: 127.0.0.1:15000 is already taken by Gateway port 15000, at 0.0.0.0:15000"),
-        (sidecar, "spec.admin: 127.0.0.1:15000 is already taken by the mesh, at 127.0.0.1:15000"),
+        (gateway, "spec.admin: error: 127.0.0.1:15000 is already taken by Gateway port 15000, at 0.0.0.0:15000"),
+        (sidecar, "spec.admin: error: 127.0.0.1:15000 is already taken by the mesh, at 127.0.0.1:15000"),
     ] {
         let (_, problems) = compiled(&yaml);
         assert!(problems.iter().any(|problem| problem.contains(expected)), "{expected}: {problems:#?}");

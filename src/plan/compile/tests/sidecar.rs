@@ -256,25 +256,33 @@ fn places_that_are_taken() {
     let one = said(&format!("egress: [{}], ingress: [{}]", egress(9080, "127.0.0.1"), ingress(9080, "127.0.0.1")), "");
     assert_eq!(
         one,
-        ["t.yaml:5: Sidecar/default/s: spec.egress[0].port: 127.0.0.1:9080 is already taken by ingress port 9080 \
-        of the Sidecar (write another port)"]
+        [
+            "t.yaml:5: Sidecar/default/s: spec.egress[0].port: error: 127.0.0.1:9080 is already taken by ingress port 9080 \
+        of the Sidecar (write another port)"
+        ]
     );
     let mesh = said(&format!("egress: [{}]", egress(15001, "127.0.0.1")), MESH);
     assert_eq!(
         mesh,
-        ["t.yaml:10: Proxy/default/p: spec.mesh.listen: 127.0.0.1:15001 is already taken by egress port 15001 of \
-        the Sidecar (write another port)"]
+        [
+            "t.yaml:10: Proxy/default/p: spec.mesh.listen: error: 127.0.0.1:15001 is already taken by egress port 15001 of \
+        the Sidecar (write another port)"
+        ]
     );
     let admin = said(&format!("ingress: [{}]", ingress(15000, "127.0.0.1")), "");
     assert_eq!(
         admin,
-        ["t.yaml:10: Proxy/default/p: spec.admin: 127.0.0.1:15000 is already taken by ingress port 15000 of the \
-        Sidecar, at 127.0.0.1:15000 (write another port, or \"off\")"]
+        [
+            "t.yaml:10: Proxy/default/p: spec.admin: error: 127.0.0.1:15000 is already taken by ingress port 15000 of the \
+        Sidecar, at 127.0.0.1:15000 (write another port, or \"off\")"
+        ]
     );
     let gateway = sidecar(&format!("ingress: [{}]", ingress(80, "0.0.0.0"))) + &proxy("") + &gateway("g", 80, "['*']");
     let (plan, said) = compiled(&gateway);
     assert!(
-        said[0].ends_with("spec.ingress[0].port: 0.0.0.0:80 is already taken by Gateway port 80 (write another port)"),
+        said[0].ends_with(
+            "spec.ingress[0].port: error: 0.0.0.0:80 is already taken by Gateway port 80 (write another port)"
+        ),
         "{said:#?}"
     );
     assert_eq!(plan.listeners.len(), 1);
@@ -289,7 +297,7 @@ fn what_cannot_work_is_said() {
     let around = "ingress: [{port: {number: 9080, protocol: HTTP}, defaultEndpoint: '127.0.0.1:9080'}]";
     assert_eq!(
         problems(around, "")[..1],
-        ["t.yaml:5: Sidecar/default/s: spec.ingress[0].defaultEndpoint: 127.0.0.1:9080 is where \
+        ["t.yaml:5: Sidecar/default/s: spec.ingress[0].defaultEndpoint: error: 127.0.0.1:9080 is where \
         this listener itself listens: connections would go round for ever (let the workload listen on another port, or write \
         another \"port\" or \"bind\")"]
     );

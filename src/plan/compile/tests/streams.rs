@@ -256,7 +256,7 @@ fn servers_that_cannot_share_a_port() {
             second = server("TCP", "['*']");
         }
         let said = said(&(gateway_of("g", &[first]) + &gateway_of("h", &[second.clone()]) + &rule));
-        let wanted = format!("Gateway/default/h: spec.servers[0]: {what}: it is left out");
+        let wanted = format!("Gateway/default/h: spec.servers[0]: error: {what}: it is left out");
         assert!(said.iter().any(|line| line.contains(&wanted)), "{wanted}: {said:#?}");
     }
     let alone = said(&gateway_of("g", &[server("TLS", "['*']")]));
@@ -277,7 +277,7 @@ fn a_gateway_that_would_connect_to_itself() {
     assert!(
         found.len() == 1
             && found[0].contains(
-                "VirtualService/default/v: spec.tls[0].route: sends connections of Gateway port 443 to 127.0.0.1:8443"
+                "VirtualService/default/v: spec.tls[0].route: error: sends connections of Gateway port 443 to 127.0.0.1:8443"
             ),
         "{found:#?}"
     );
