@@ -24,12 +24,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use regex::Regex;
 use serde_json::{Value, json};
 
 use self::mirror_diffs::Differences;
 use super::Event;
 use crate::base::endpoint::EndpointAddress;
+use crate::base::re2::{self, BadRegex, Regex};
 use crate::h1::head::Method;
 use crate::httpd::{Plus, Request, Response, Server, Settings};
 use crate::observe::stats::Registry;
@@ -455,7 +455,7 @@ fn config_dump(request: &Request, state: &State) -> Result<Response, Response> {
     }
     let wanted = regex(arguments.get("name_regex"))?;
     let plan = state.plan();
-    let document = config::dump(&plan, &|name| wanted.as_ref().is_none_or(|wanted| wanted.is_match(name)));
+    let document = config::dump(&plan, &|name| wanted.as_ref().is_none_or(|wanted| wanted.is_match(name.as_bytes())));
     match arguments.get("format") {
         None | Some("json") => Ok(json_page(format!("{document:#}\n"))),
         Some("yaml") => {
@@ -489,7 +489,8 @@ fn endpoint_address(at: &EndpointAddress) -> Value {
 }
 
 fn regex(text: Option<&str>) -> Result<Option<Regex>, Response> {
-    text.map(Regex::new).transpose().map_err(|error| refuse(format!("Invalid regex: {error}\n")))
+    let bad = |text: &str, bad: BadRegex| refuse(format!("Invalid re2 regex: \"{text}\" {bad} ({})\n", bad.write()));
+    text.map(|text| re2::search(text).map_err(|error| bad(text, error))).transpose()
 }
 
 /// The query of a request. Parameters that a page does not know are ignored, as by Envoy.
@@ -513,7 +514,7 @@ impl Arguments {
 
     /// Whether the filter lets a name through.
     fn keeps(&self, name: &str) -> bool {
-        self.filter.as_ref().is_none_or(|filter| filter.is_match(name))
+        self.filter.as_ref().is_none_or(|filter| filter.is_match(name.as_bytes()))
     }
 }
 

@@ -13,11 +13,7 @@ fn wanted(pattern: &Pattern) -> String {
         Pattern::Prefix(value) => format!("prefix {}", quoted(value)),
         Pattern::ExactNoCase(value) => format!("exact {} in any case", quoted(value)),
         Pattern::PrefixNoCase(value) => format!("prefix {} in any case", quoted(value)),
-        Pattern::Regex(regex) => {
-            let whole = regex.as_str();
-            let inner = whole.strip_prefix("^(?:").and_then(|rest| rest.strip_suffix(")$"));
-            format!("regex {:?}", inner.unwrap_or(whole))
-        }
+        Pattern::Regex(regex) => format!("regex {:?}", regex.as_str()),
     }
 }
 

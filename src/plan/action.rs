@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use regex::bytes::Regex;
 
 use crate::base::id::ClusterId;
+use crate::base::re2::Regex;
 use crate::base::rng::Rng;
 use crate::policy::fault::Fault;
 use crate::policy::hashing::key::Key;

@@ -2,9 +2,7 @@
 //!
 //! Matching allocates nothing once a thread has used a regex. Called by `plan::matcher`; built by `plan::compile`.
 
-use regex::bytes::Regex;
-
-use crate::base::re2::{self, BadRegex};
+use crate::base::re2::{self, BadRegex, Regex};
 
 /// What a value must be like.
 #[derive(Debug, Clone)]

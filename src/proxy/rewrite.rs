@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 
-use regex::bytes::{CaptureLocations, Regex};
+use regex::bytes::CaptureLocations;
 
+use crate::base::re2::Regex;
 use crate::plan::{PathRewrite, Piece, Redirect, RedirectPath};
 
 /// Room for the groups of the rewriting regexes of one core, made once for each.
@@ -138,6 +139,7 @@ fn host<'a>(was: &Destined<'a>, scheme: &str, other_port: bool) -> &'a [u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::re2;
 
     fn rewritten(rewrite: &PathRewrite, target: &str) -> String {
         let (mut captures, mut out) = (Captures::default(), b"|".to_vec());
@@ -175,7 +177,7 @@ mod tests {
                 c => Piece::Literal(c.to_string().into_bytes().into()),
             });
         }
-        PathRewrite::Regex { pattern: Box::new(Regex::new(pattern).expect("a regex")), with: pieces.into() }
+        PathRewrite::Regex { pattern: Box::new(re2::search(pattern).expect("a regex")), with: pieces.into() }
     }
 
     #[test]

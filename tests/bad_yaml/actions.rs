@@ -98,7 +98,7 @@ fn direct_responses_and_rewrites() {
         (
             rule(r"rewrite: {uriRegexRewrite: {match: '(', rewrite: '\1'}}"),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].rewrite.uriRegexRewrite.match: "(" is not a valid regular expression: unclosed group (RE2 syntax, as in Istio)"#,
+                r#"8: VirtualService/default/v: spec.http[0].rewrite.uriRegexRewrite.match: "(" is not a valid regular expression: at character 1: no ")" closes the group that begins here (write ")" behind it, or "\(" for a parenthesis)"#,
             ],
         ),
         (
@@ -178,7 +178,7 @@ fn cors_policies() {
                 r#"8: VirtualService/default/v: spec.http[0].corsPolicy.allowOrigins[0]: has no condition (write {regex: '.*'} to allow every origin)"#,
                 "8: VirtualService/default/v: spec.http[0].corsPolicy.allowOrigins[1]: is empty (write an origin, like https://example.com)",
                 "8: VirtualService/default/v: spec.http[0].corsPolicy.allowOrigins[2].prefix: must not be empty (write {} to match any value)",
-                r#"8: VirtualService/default/v: spec.http[0].corsPolicy.allowOrigins[3].regex: "[" is not a valid regular expression: unclosed character class (RE2 syntax, as in Istio)"#,
+                r#"8: VirtualService/default/v: spec.http[0].corsPolicy.allowOrigins[3].regex: "[" is not a valid regular expression: at character 1: no "]" closes the class that begins here (write "]" behind it, or "\[" for a bracket)"#,
                 r#"8: VirtualService/default/v: spec.http[0].corsPolicy: warning: allows no origin, so it has no effect (write "allowOrigins")"#,
             ],
         ),

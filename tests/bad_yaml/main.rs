@@ -141,7 +141,8 @@ fn permissive_turns_unknown_and_unenforced_into_warnings_and_nothing_else() {
             "8: VirtualService/default/v: spec.colours: warning: unknown field \"colours\" in VirtualService",
             "10: VirtualService/default/v: spec.http[0].colour: warning: unknown field \"colour\" in HTTPRoute",
             "11: VirtualService/default/v: spec.http[0].match[0].uri.regex: \"(\" is not a valid regular expression: \
-             unclosed group (RE2 syntax, as in Istio)",
+             at character 1: no \")\" closes the group that begins here (write \")\" behind it, or \"\\(\" for a \
+             parenthesis)",
             "11: VirtualService/default/v: spec.http[0].match[0]: warning: this block is left out, since not all of its \
              conditions are enforced",
         ]

@@ -197,25 +197,37 @@ fn matches() {
         (
             rule(r#"match: [{uri: {regex: "(a"}}]"#),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].match[0].uri.regex: "(a" is not a valid regular expression: unclosed group (RE2 syntax, as in Istio)"#,
+                r#"8: VirtualService/default/v: spec.http[0].match[0].uri.regex: "(a" is not a valid regular expression: at character 1: no ")" closes the group that begins here (write ")" behind it, or "\(" for a parenthesis)"#,
             ],
         ),
         (
             rule(r#"match: [{uri: {regex: "(?=a)"}}]"#),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].match[0].uri.regex: "(?=a)" is not a valid regular expression: look-around, including look-ahead and look-behind, is not supported (RE2 syntax, as in Istio)"#,
+                r#"8: VirtualService/default/v: spec.http[0].match[0].uri.regex: "(?=a)" is not a valid regular expression: at character 1: "(?=" would look around, which RE2 cannot (match all of the text, and say what must not match elsewhere)"#,
             ],
         ),
         (
             rule(r#"match: [{uri: {regex: "a{1000}{1000}"}}]"#),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].match[0].uri.regex: "a{1000}{1000}" is not a valid regular expression: a repetition is repeated (RE2 syntax, as in Istio)"#,
+                r#"8: VirtualService/default/v: spec.http[0].match[0].uri.regex: "a{1000}{1000}" is not a valid regular expression: at character 2: "{1000}{1000}" repeats a repetition (write one of them, or the first in a group: (?:a*)*)"#,
             ],
         ),
         (
             rule(r#"match: [{uri: {regex: "(a{1000}){1000}"}}]"#),
             &[
-                r#"8: VirtualService/default/v: spec.http[0].match[0].uri.regex: "(a{1000}){1000}" is too large when compiled (more than 1 MiB); repeat less (RE2 syntax, as in Istio)"#,
+                r#"8: VirtualService/default/v: spec.http[0].match[0].uri.regex: "(a{1000}){1000}" is not a valid regular expression: at character 10: "{1000}" and what it repeats repeat more than 1000 times together (repeat less)"#,
+            ],
+        ),
+        (
+            rule(&format!("match: [{{uri: {{regex: '{}'}}}}]", "[a-z0-9]{1000}".repeat(17))),
+            &[
+                r#"8: VirtualService/default/v: spec.http[0].match[0].uri.regex: "[a-z0-9]{1000}[a-z0-9]{1000}[a-z0-9]{1000}[a-z0-9]{1000}[a-z0-9]{1000}…0}[a-z0-9]{1000}[a-z0-9]{1000}" is too large when compiled: Istio allows Envoy 32768 instructions (repeat less)"#,
+            ],
+        ),
+        (
+            rule(r#"match: [{uri: {regex: '/a/(?x)b|\p{Alphabetic}'}}]"#),
+            &[
+                r#"8: VirtualService/default/v: spec.http[0].match[0].uri.regex: "/a/(?x)b|\p{Alphabetic}" is not a valid regular expression: at character 4: "(?x" has the flag x, which RE2 does not have (write it without blanks, and (?imsU) for flags)"#,
             ],
         ),
         (

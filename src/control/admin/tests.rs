@@ -166,7 +166,7 @@ fn stats_of_one_type() {
 fn what_cannot_be_answered_is_said() {
     let running = running();
     for (target, message) in [
-        ("/stats?filter=(", "Invalid regex: "),
+        ("/stats?filter=(", "Invalid re2 regex: \"(\" is not a valid regular expression: at character 1: "),
         ("/stats?format=xml", "usage: /stats?format=(json|prometheus|text)"),
         ("/stats?type=counters", "usage: /stats?type=(All|Counters|Gauges|Histograms)"),
         ("/stats?histogram_buckets=detailed", "histogram_buckets: only `cumulative` is offered"),
@@ -176,7 +176,7 @@ fn what_cannot_be_answered_is_said() {
         ("/config_dump?format=xml", "usage: /config_dump?format=(json|yaml)"),
         ("/config_dump?resource=static_clusters", "resource is not offered"),
         ("/config_dump?mask=bootstrap", "mask is not offered"),
-        ("/config_dump?name_regex=(", "Invalid regex: "),
+        ("/config_dump?name_regex=(", "Invalid re2 regex: \"(\" is not"),
     ] {
         let (head, body) = running.ask("GET", target);
         assert!(head.starts_with("HTTP/1.1 400 ") && body.starts_with(message), "{target}: {body}");

@@ -94,7 +94,7 @@ impl<'w> Compiler<'w> {
         let source = &rule.service.meta.source;
         let regex = re2::search(pattern).map_err(|bad| {
             let path = rule.path("rewrite.uriRegexRewrite.match");
-            self.problems.push(source.error(&path, format!("`{pattern}` {bad}"), "RE2 syntax"));
+            self.problems.push(source.error(&path, format!("`{pattern}` {bad}"), bad.write()));
         });
         Some(PathRewrite::Regex { pattern: Box::new(regex.ok()?), with: pieces(substitution).into() })
     }

@@ -110,7 +110,7 @@ impl Compiler<'_> {
             }
             Err(bad) => {
                 let path = rule.path(&format!("{}.regex", path()));
-                self.problems.push(rule.service.meta.source.error(&path, format!("`{text}` {bad}"), "RE2 syntax"));
+                self.problems.push(rule.service.meta.source.error(&path, format!("`{text}` {bad}"), bad.write()));
                 None
             }
         }

@@ -93,7 +93,7 @@ pub(super) fn is_catch_all(route: &Route) -> bool {
     match route.matcher.conditions() {
         [] => true,
         [Condition::Path(Pattern::Prefix(prefix) | Pattern::PrefixNoCase(prefix))] => **prefix == *b"/",
-        [Condition::Path(Pattern::Regex(regex))] => regex.as_str() == "^(?:.*)$",
+        [Condition::Path(Pattern::Regex(regex))] => regex.as_str() == ".*",
         _ => false,
     }
 }

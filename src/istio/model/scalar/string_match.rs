@@ -77,7 +77,7 @@ pub(in crate::istio) fn check_regex(value: &Item<'_>, regex: &str) -> bool {
     match re2::full_match(regex) {
         Ok(_) => true,
         Err(why) => {
-            value.error(format!("\"{regex}\" {why}"), "RE2 syntax, as in Istio");
+            value.error(format!("\"{regex}\" {why}"), why.write());
             false
         }
     }

@@ -1,0 +1,75 @@
+//! Where the parser is in an expression, and what it says when it cannot go on.
+//!
+//! A [`Mistake`] names its place by characters, as an editor counts them. Used by the other files of this folder.
+
+/// What is wrong with an expression, where, and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("at character {at}: {problem}")]
+pub struct Mistake {
+    /// The first character of the part that is wrong, counted from 1.
+    pub at: usize,
+    /// What is wrong with it.
+    pub problem: String,
+    /// What to write instead.
+    pub write: &'static str,
+}
+
+/// A place in an expression.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cursor<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    pub(super) const fn new(text: &'a str) -> Self {
+        Self { text, at: 0 }
+    }
+
+    /// Where it is, in bytes.
+    pub(super) const fn at(&self) -> usize {
+        self.at
+    }
+
+    /// What lies ahead.
+    pub(super) fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    pub(super) fn peek(&self) -> Option<char> {
+        self.rest().chars().next()
+    }
+
+    pub(super) fn next(&mut self) -> Option<char> {
+        let next = self.peek()?;
+        self.at += next.len_utf8();
+        Some(next)
+    }
+
+    /// Passes `text` if it comes next.
+    pub(super) fn take(&mut self, text: &str) -> bool {
+        let comes = self.rest().starts_with(text);
+        if comes {
+            self.at += text.len();
+        }
+        comes
+    }
+
+    /// Passes everything up to `end` and `end` itself, and returns what is before it; stays if there is none.
+    pub(super) fn through(&mut self, end: &str) -> Option<&'a str> {
+        let (before, _) = self.rest().split_once(end)?;
+        self.at += before.len() + end.len();
+        Some(before)
+    }
+
+    /// What was passed since the byte `from`.
+    pub(super) fn since(&self, from: usize) -> &'a str {
+        self.text.get(from..self.at).unwrap_or_default()
+    }
+
+    /// A mistake that begins at the byte `from`.
+    pub(super) fn mistake(&self, from: usize, problem: impl Into<String>, write: &'static str) -> Mistake {
+        let before = self.text.get(..from).unwrap_or_default();
+        Mistake { at: before.chars().count() + 1, problem: problem.into(), write }
+    }
+}
