@@ -16,6 +16,7 @@ mod normalization;
 mod outlier;
 mod redirects;
 mod refusals;
+mod regexes;
 mod retries;
 mod rewriting;
 mod routing;
