@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 mod credentials;
+pub mod grammar;
 mod kinds;
 mod load;
 pub mod model;

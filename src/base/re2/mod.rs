@@ -30,7 +30,7 @@ const COMPILED_BYTES: usize = 8 << 20;
 const AUTOMATON_BYTES: usize = 1 << 20;
 
 /// Deeper than the parser lets anything be nested.
-const NESTING: u32 = 1000;
+pub const NESTING: u32 = 1000;
 
 /// Why an expression was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -115,12 +115,17 @@ pub fn search(re2: &str) -> Result<Regex, BadRegex> {
     compile(re2, |translated| translated)
 }
 
-fn compile(re2: &str, anchored: impl Fn(String) -> String) -> Result<Regex, BadRegex> {
+/// The expression in the engine's language, on bytes, for whoever walks over its automaton.
+///
+/// # Errors
+/// If it is not one of RE2's, or too large.
+pub fn translated(re2: &str) -> Result<String, BadRegex> {
     let translated = parser::translate(re2)?;
-    if translated.instructions > MAX_INSTRUCTIONS {
-        return Err(BadRegex::TooLarge);
-    }
-    let built = RegexBuilder::new(&anchored(translated.text))
+    if translated.instructions > MAX_INSTRUCTIONS { Err(BadRegex::TooLarge) } else { Ok(translated.text) }
+}
+
+fn compile(re2: &str, anchored: impl Fn(String) -> String) -> Result<Regex, BadRegex> {
+    let built = RegexBuilder::new(&anchored(translated(re2)?))
         .unicode(false)
         .size_limit(COMPILED_BYTES)
         .dfa_size_limit(AUTOMATON_BYTES)

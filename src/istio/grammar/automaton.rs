@@ -1,0 +1,229 @@
+//! Whether a condition and a grammar have a value in common: a walk over both automata side by side.
+//!
+//! The expression is never made deterministic, so the walk is at most as long as the product of the two, whatever the
+//! expression; `budget` bounds it all the same.
+
+use foldhash::{HashSet, HashSetExt};
+use regex_automata::nfa::thompson::{self, NFA, State, WhichCaptures};
+use regex_automata::util::look::Look;
+use regex_automata::util::primitives::StateID;
+
+use super::{Grammar, follow};
+use crate::base::re2;
+
+/// A condition on a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Condition<'c> {
+    /// The value is this text; with `true` in letters of any case.
+    Exact(&'c str, bool),
+    /// It begins with this text; with `true` in letters of any case.
+    Prefix(&'c str, bool),
+    /// It is matched as a whole by this expression, which has been compiled once.
+    Regex(&'c str),
+    /// The expression matches a part of it.
+    Search(&'c str),
+}
+
+/// What [`meets`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// This value.
+    Value(Vec<u8>),
+    /// No value; this many bytes of a text could have been read.
+    Nothing(usize),
+    /// It could not be told, or not within the budget.
+    Unknown,
+}
+
+/// A value of the grammar that the condition takes. `budget` is how many steps may be taken; those that were are taken
+/// off it.
+#[must_use]
+pub fn meets(condition: &Condition<'_>, grammar: &dyn Grammar, budget: &mut usize) -> Found {
+    match *condition {
+        Condition::Exact(text, any_case) => {
+            let (states, read) = follow(grammar, text.as_bytes(), any_case);
+            let ends = read == text.len() && states.iter().any(|state| grammar.ends(*state));
+            if ends { Found::Value(text.into()) } else { Found::Nothing(read) }
+        }
+        Condition::Prefix(text, any_case) => {
+            let (_, read) = follow(grammar, text.as_bytes(), any_case);
+            if read == text.len() { Found::Value(text.into()) } else { Found::Nothing(read) }
+        }
+        Condition::Regex(text) => walked(text, |translated| translated, grammar, budget),
+        Condition::Search(text) => {
+            walked(text, |translated| format!("(?s-u:.)*(?:{translated})(?s-u:.)*"), grammar, budget)
+        }
+    }
+}
+
+fn walked(re2: &str, whole: impl Fn(String) -> String, grammar: &dyn Grammar, budget: &mut usize) -> Found {
+    let Some(nfa) = re2::translated(re2).ok().and_then(|translated| nfa(&whole(translated))) else {
+        return Found::Unknown;
+    };
+    Walk { nfa: &nfa, grammar, seen: HashSet::new(), nodes: Vec::new(), open: Vec::new() }.run(budget)
+}
+
+/// Largest automaton of an expression.
+const NFA_BYTES: usize = 4 << 20;
+
+/// The automaton of an expression in the language of the `regex` crate, which goes by bytes.
+fn nfa(translated: &str) -> Option<NFA> {
+    let hir = regex_syntax::ParserBuilder::new()
+        .utf8(false)
+        .unicode(false)
+        .nest_limit(re2::NESTING)
+        .build()
+        .parse(translated)
+        .ok()?;
+    let config =
+        thompson::Config::new().utf8(false).which_captures(WhichCaptures::None).nfa_size_limit(Some(NFA_BYTES));
+    thompson::Compiler::new().configure(config).build_from_hir(&hir).ok()
+}
+
+/// The kinds of what stands beside a place in a value, as far as assertions (`^`, `$`, `\b`) go by it. A bit each.
+const EDGE: u8 = 1;
+const LINE_FEED: u8 = 2;
+const WORD: u8 = 4;
+const OTHER: u8 = 8;
+const ANYTHING: u8 = EDGE | LINE_FEED | WORD | OTHER;
+
+fn kind(byte: u8) -> u8 {
+    match byte {
+        b'\n' => LINE_FEED,
+        byte if byte.is_ascii_alphanumeric() || byte == b'_' => WORD,
+        _ => OTHER,
+    }
+}
+
+/// A place in both automata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Place {
+    expression: StateID,
+    grammar: u32,
+    /// What has been read last.
+    before: u8,
+    /// What may come next.
+    after: u8,
+}
+
+struct Walk<'a> {
+    nfa: &'a NFA,
+    grammar: &'a dyn Grammar,
+    seen: HashSet<Place>,
+    /// Each place with the one it was come to from, and by which byte.
+    nodes: Vec<(Place, usize, Option<u8>)>,
+    open: Vec<usize>,
+}
+
+impl Walk<'_> {
+    fn run(mut self, budget: &mut usize) -> Found {
+        let mut states = Vec::new();
+        self.grammar.start(&mut states);
+        for grammar in states {
+            let expression = self.nfa.start_anchored();
+            self.visit(Place { expression, grammar, before: EDGE, after: ANYTHING }, usize::MAX, None);
+        }
+        while let Some(at) = self.open.pop() {
+            let place = self.nodes[at].0;
+            let nfa = self.nfa;
+            *budget = budget.saturating_sub(1);
+            if *budget == 0 {
+                return Found::Unknown;
+            }
+            match nfa.state(place.expression) {
+                State::ByteRange { trans } => self.read(at, trans.start, trans.end, trans.next, budget),
+                State::Sparse(ranges) => {
+                    for trans in &ranges.transitions {
+                        self.read(at, trans.start, trans.end, trans.next, budget);
+                    }
+                }
+                State::Dense(dense) => {
+                    let led = dense.transitions.iter().zip(0..=u8::MAX).filter(|(next, _)| **next != StateID::ZERO);
+                    for (next, byte) in led {
+                        self.read(at, byte, byte, *next, budget);
+                    }
+                }
+                State::Look { look, next } => match asserted(*look, place) {
+                    Some(0) => {}
+                    Some(after) => self.visit(Place { expression: *next, after, ..place }, at, None),
+                    None => return Found::Unknown,
+                },
+                // What is visited last is walked first: the way out of a repetition, so that examples are short.
+                State::Union { alternates } => {
+                    for next in alternates {
+                        self.visit(Place { expression: *next, ..place }, at, None);
+                    }
+                }
+                State::BinaryUnion { alt1, alt2 } => {
+                    for next in [alt1, alt2] {
+                        self.visit(Place { expression: *next, ..place }, at, None);
+                    }
+                }
+                State::Capture { next, .. } => self.visit(Place { expression: *next, ..place }, at, None),
+                State::Fail => {}
+                State::Match { .. } => {
+                    if place.after & EDGE != 0 && self.grammar.ends(place.grammar) {
+                        return Found::Value(self.value(at));
+                    }
+                }
+            }
+        }
+        Found::Nothing(0)
+    }
+
+    fn visit(&mut self, place: Place, from: usize, byte: Option<u8>) {
+        if self.seen.insert(place) {
+            self.open.push(self.nodes.len());
+            self.nodes.push((place, from, byte));
+        }
+    }
+
+    fn read(&mut self, at: usize, start: u8, end: u8, expression: StateID, budget: &mut usize) {
+        let place = self.nodes[at].0;
+        let mut states = Vec::new();
+        *budget = budget.saturating_sub(usize::from(end - start) / 8);
+        // What is pushed last is walked first: examples of values are of letters where they can be.
+        let plain = b"a/0-".iter().copied().find(|byte| (start..=end).contains(byte));
+        for byte in (start..=end).rev().filter(|byte| Some(*byte) != plain).chain(plain) {
+            let before = kind(byte);
+            if place.after & before == 0 {
+                continue;
+            }
+            self.grammar.step(place.grammar, byte, &mut states);
+            for grammar in states.drain(..) {
+                self.visit(Place { expression, grammar, before, after: ANYTHING }, at, Some(byte));
+            }
+        }
+    }
+
+    /// The bytes that were read on the way to a place.
+    fn value(&self, mut at: usize) -> Vec<u8> {
+        let mut value = Vec::new();
+        while let Some((_, from, byte)) = self.nodes.get(at) {
+            value.extend(*byte);
+            at = *from;
+        }
+        value.reverse();
+        value
+    }
+}
+
+/// What may come next if the assertion holds; `None`: it is one that only characters decide.
+fn asserted(look: Look, place: Place) -> Option<u8> {
+    let Place { before, after, .. } = place;
+    let word = before == WORD;
+    let then = |holds: bool, next: u8| if holds { after & next } else { 0 };
+    Some(match look {
+        Look::Start => then(before == EDGE, ANYTHING),
+        Look::End => then(true, EDGE),
+        Look::StartLF => then(before & (EDGE | LINE_FEED) != 0, ANYTHING),
+        Look::EndLF => then(true, EDGE | LINE_FEED),
+        Look::WordAscii => then(true, if word { !WORD } else { WORD }),
+        Look::WordAsciiNegate => then(true, if word { WORD } else { !WORD }),
+        Look::WordStartAscii => then(!word, WORD),
+        Look::WordEndAscii => then(word, !WORD),
+        Look::WordStartHalfAscii => then(!word, ANYTHING),
+        Look::WordEndHalfAscii => then(true, !WORD),
+        _ => return None,
+    })
+}
