@@ -96,7 +96,7 @@ pub enum PathRewrite {
     Prefix {
         /// Bytes of the path that are replaced.
         matched: usize,
-        /// By these; no slash is put right.
+        /// By these; no slash is put right, but where there are none what is left begins with one.
         with: Box<[u8]>,
     },
     /// Of an `exact` or `regex` match: the whole path is replaced.

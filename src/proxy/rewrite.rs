@@ -35,8 +35,12 @@ pub fn path(rewrite: &PathRewrite, target: &[u8], path: usize, captures: &mut Ca
     let (path, query) = target.split_at_checked(path).unwrap_or((target, &[]));
     match rewrite {
         PathRewrite::Prefix { matched, with } => {
+            let rest = path.get(*matched..).unwrap_or_default();
+            if with.is_empty() && !rest.starts_with(b"/") {
+                out.push(b'/');
+            }
             out.extend_from_slice(with);
-            out.extend_from_slice(path.get(*matched..).unwrap_or_default());
+            out.extend_from_slice(rest);
         }
         PathRewrite::Whole(with) => out.extend_from_slice(with),
         PathRewrite::Regex { pattern, with } => {
@@ -161,6 +165,10 @@ mod tests {
             (prefix(2, "/x/y"), "/abz?q", "|/x/ybz?q"),
             (prefix(1, "/v1"), "/x", "|/v1x"),
             (prefix(9, "/v1"), "/x?", "|/v1?"),
+            // Nothing, which Istio can't say, and people write as a blank.
+            (prefix(4, ""), "/api/x?a", "|/x?a"),
+            (prefix(5, ""), "/api/x", "|/x"),
+            (prefix(4, ""), "/api?a", "|/?a"),
             (whole("/repl"), "/rwexact?z=1", "|/repl?z=1"),
             (whole("/repl"), "/rr/abc", "|/repl"),
         ] {

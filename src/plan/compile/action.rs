@@ -112,10 +112,12 @@ impl<'w> Compiler<'w> {
             Action::Forward(forward) => {
                 let rewrite = rule.rule.rewrite.as_ref().and_then(|rewrite| rewrite.path.as_ref());
                 if let Some(virtual_service::PathRewrite::Matched(with)) = rewrite {
-                    let with = with.as_bytes().into();
+                    // Blanks alone are how people write that nothing is put in place of what was matched.
+                    let with = if with.trim().is_empty() { b"" } else { with.as_bytes() };
                     forward.rewrite = Some(match matched {
-                        Some(matched) => PathRewrite::Prefix { matched, with },
-                        None => PathRewrite::Whole(with),
+                        Some(matched) => PathRewrite::Prefix { matched, with: with.into() },
+                        None if with.is_empty() => PathRewrite::Whole((*b"/").into()),
+                        None => PathRewrite::Whole(with.into()),
                     });
                 }
             }
