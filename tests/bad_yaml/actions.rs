@@ -184,7 +184,7 @@ fn cors_policies() {
         ),
         (
             rule(
-                "corsPolicy: {allowOrigins: [{exact: a}], allowMethods: [GET, get], allowHeaders: ['*', a b], maxAge: 1500ms, unmatchedPreflights: DROP}",
+                "corsPolicy: {allowOrigins: [{exact: 'https://a'}], allowMethods: [GET, get], allowHeaders: ['*', a b], maxAge: 1500ms, unmatchedPreflights: DROP}",
             ),
             &[
                 r#"8: VirtualService/default/v: spec.http[0].corsPolicy.allowMethods[1]: "get" is not one of GET, HEAD, POST, PUT, PATCH, DELETE, CONNECT, OPTIONS, TRACE, * (did you mean "GET"?)"#,

@@ -11,7 +11,9 @@ use ringway::istio::{KINDS, KindTables, Options, read};
 use ringway::plan::{Overrides, ProxySettings, compile};
 
 mod actions;
+mod conditions;
 mod full;
+mod grammar;
 mod policies;
 mod resilience;
 mod routing;
@@ -20,6 +22,8 @@ mod services;
 mod sockets;
 mod text;
 mod traps;
+mod unreached;
+mod vain_actions;
 
 fn problems(yaml: &[u8], permissive: bool) -> Vec<Problem> {
     let mut stdin = yaml;

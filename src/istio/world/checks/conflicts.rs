@@ -21,22 +21,9 @@ impl Checks<'_> {
     /// At the mesh the rules of several VirtualServices for one host are not put together: the first one has it.
     fn mesh_hosts_claimed_twice(&mut self) {
         let world = self.world;
-        let namespace = &world.proxy.namespace;
-        let mut owners: HashMap<&str, &VirtualService> = HashMap::new();
-        // Rules for connections are put together there, too.
-        let with_rules = world.virtual_services.iter().filter(|service| !service.http.is_empty());
-        for service in with_rules.filter(|service| is_bound(service, MESH)) {
-            if !world.sees_virtual_service(namespace, service) {
-                continue;
-            }
+        for service in &world.virtual_services {
             for (index, name) in service.hosts.iter().enumerate() {
-                let Some(first) = owners.get(name.as_str()) else {
-                    owners.insert(name, service);
-                    continue;
-                };
-                if std::ptr::eq(*first, service) {
-                    continue;
-                }
+                let Some(first) = self.mesh_owner(service, name) else { continue };
                 let what = format!(
                     "{} has the rules for \"{name}\" at the mesh gateway, so those here have no effect [IST0109]",
                     place(&first.meta)
@@ -136,10 +123,6 @@ impl Checks<'_> {
             self.problems.push(sidecar.meta.source.broken("spec", what, "keep one of them"));
         }
     }
-}
-
-fn is_bound(service: &VirtualService, gateway: &str) -> bool {
-    service.gateways.iter().any(|name| name == gateway)
 }
 
 /// The Gateways that have a server's port and hosts already, with those hosts; takes the others for this one.

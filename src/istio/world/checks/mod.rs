@@ -5,29 +5,35 @@
 //!
 //! Only what the documents say is looked at here. What needs the listeners' tables is found where they are compiled.
 
+mod actions;
+mod conditions;
 mod conflicts;
 mod connections;
 mod listeners;
 mod policies;
 mod proxy;
+mod reach;
 mod references;
 mod rules;
 mod secured;
 mod shadows;
 mod streams;
 mod tries;
+mod wording;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use foldhash::{HashMap, HashMapExt, HashSet};
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
+use self::conditions::Expressions;
+use self::reach::{Owners, Roots};
 use super::{Service, World};
 use crate::istio::model::destination_rule::DestinationRule;
 use crate::istio::model::gateway::Gateway;
 use crate::istio::model::scalar::host;
 use crate::istio::model::selects;
 use crate::istio::model::sidecar::Sidecar;
-use crate::istio::model::virtual_service::{HttpRoute, VirtualService};
+use crate::istio::model::virtual_service::{HttpMatch, HttpRoute, VirtualService};
 use crate::istio::problem::Problem;
 use crate::istio::reader::nearest;
 
@@ -43,12 +49,21 @@ pub(super) fn check(world: &World, sidecars: &[Sidecar], permissive: bool, probl
         problems,
         gateways: world.gateways.iter().map(|gateway| (gateway.meta.full_name(), ServedHosts::new(gateway))).collect(),
         rules: Rules::new(world),
+        roots: reach::roots(world),
+        mesh_owners: reach::mesh_owners(world),
+        never: HashSet::new(),
+        shadowed: HashSet::new(),
+        shadowed_blocks: HashSet::new(),
+        expressions: Expressions::default(),
         comparisons_left: HINT_COMPARISONS,
     };
+    // What no request meets, and what none gets to, is asked by those that follow.
+    checks.conditions();
+    checks.shadows();
     checks.references();
     checks.rules();
+    checks.actions();
     checks.streams();
-    checks.shadows();
     checks.policies();
     checks.tries();
     checks.connections();
@@ -65,6 +80,16 @@ struct Checks<'a> {
     /// By `namespace/name`.
     gateways: BTreeMap<String, ServedHosts<'a>>,
     rules: Rules<'a>,
+    /// Who delegates to whom.
+    roots: Roots<'a>,
+    /// Whose rules count at the mesh.
+    mesh_owners: Owners<'a>,
+    /// Blocks that no request can meet.
+    never: HashSet<*const HttpMatch>,
+    /// Rules that an earlier one hides, and such blocks.
+    shadowed: HashSet<*const HttpRoute>,
+    shadowed_blocks: HashSet<*const HttpMatch>,
+    expressions: Expressions,
     comparisons_left: usize,
 }
 

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
+use super::reach::Unreached;
 use super::{Checks, rule_path, streams};
 use crate::istio::model::destination_rule::{DestinationRule, Subset, TrafficPolicy};
 use crate::istio::model::scalar::{Protocol, host};
 use crate::istio::model::selects;
 use crate::istio::model::service_entry::Resolution;
 use crate::istio::model::virtual_service::{Destination, HttpRoute, MESH, StreamRoute, VirtualService};
+use crate::istio::problem::{Problem, Severity};
 use crate::istio::reader::{did_you_mean, not_enforced};
 use crate::istio::world::Service;
 
@@ -51,18 +53,38 @@ enum Use {
     Stream,
 }
 
-impl Use {
+/// A destination, and where it is named.
+struct Link<'r> {
+    from: &'r VirtualService,
+    rule: &'r Rule<'r>,
+    path: String,
+    to: &'r Destination,
+    is: Use,
+    /// Why nothing is ever sent to it.
+    unreached: Option<String>,
+}
+
+impl Link<'_> {
     /// What becomes of requests when it cannot be had.
-    fn lost(self, of_route: &'static str) -> &'static str {
-        match self {
-            Self::Route => of_route,
-            Self::Mirror => "nothing is mirrored",
-            Self::Stream => match of_route {
-                "requests get 503 NC" => "connections are closed, flag NC",
-                "requests get 503 UH" => "connections are closed, flag UH",
-                _ => "so connections are closed",
-            },
+    fn lost(&self, of_route: &str) -> String {
+        if let Some(why) = &self.unreached {
+            let what = if matches!(self.is, Use::Stream) { "connection" } else { "request" };
+            return format!("no {what} gets here, since {why}");
         }
+        let lost = match (self.is, of_route) {
+            (Use::Route, of_route) => of_route,
+            (Use::Mirror, _) => "nothing is mirrored",
+            (Use::Stream, "requests get 503 NC") => "connections are closed, flag NC",
+            (Use::Stream, "requests get 503 UH") => "connections are closed, flag UH",
+            (Use::Stream, _) => "so connections are closed",
+        };
+        lost.to_owned()
+    }
+
+    /// A problem, which is none but a note where nothing is ever sent.
+    fn problem(&self, severity: Severity, path: &str, what: String, instead: impl Into<String>) -> Problem {
+        let severity = if self.unreached.is_some() { Severity::Note } else { severity };
+        self.from.meta.source.problem(severity, path, what, instead.into())
     }
 }
 
@@ -72,23 +94,31 @@ impl<'a> Checks<'a> {
         let defined = subsets_by_host(&world.destination_rules);
         for service in &world.virtual_services {
             self.gateway_references(service);
+            let of_service = self.unreached_service(service, false);
             for route in &service.http {
                 let rule = Rule::of_requests(route);
+                let all = self.unreached_destinations(service, route).or_else(|| of_service.clone());
                 for (index, to) in route.route.iter().enumerate() {
                     let path = format!("{}.route[{index}].destination", rule_path(route));
-                    self.destination(service, &rule, &path, &to.destination, Use::Route, &defined);
+                    let unreached = all.clone().or_else(|| Self::unweighted(to.weight, &route.route));
+                    self.link((service, &rule), path, (&to.destination, Use::Route), unreached, &defined);
                 }
-                for (field, to, _) in route.mirroring.destinations() {
+                for (field, to, percent) in route.mirroring.destinations() {
                     let path = format!("{}.{field}", rule_path(route));
-                    self.destination(service, &rule, &path, to, Use::Mirror, &defined);
+                    let unreached = all.clone().or_else(|| Self::unmirrored(percent));
+                    self.link((service, &rule), path, (to, Use::Mirror), unreached, &defined);
                 }
             }
+            let of_service = self.unreached_service(service, true);
             for (list, routes) in streams::lists(service) {
-                for route in routes {
+                for (place, route) in routes.iter().enumerate() {
                     let rule = Rule::of_connections(list, route);
+                    let earlier = routes.get(..place).unwrap_or_default();
+                    let all = self.unreached_stream(service, earlier, route).or_else(|| of_service.clone());
                     for (index, to) in route.route.iter().enumerate() {
                         let path = format!("spec.{list}[{}].route[{index}].destination", route.index);
-                        self.destination(service, &rule, &path, &to.destination, Use::Stream, &defined);
+                        let unreached = all.clone().or_else(|| Self::unweighted(to.weight, &route.route));
+                        self.link((service, &rule), path, (&to.destination, Use::Stream), unreached, &defined);
                     }
                 }
             }
@@ -176,45 +206,74 @@ impl<'a> Checks<'a> {
         }
     }
 
-    fn destination(
+    /// A destination, unless nobody gets there and that has been said.
+    fn link(
         &mut self,
-        from: &VirtualService,
-        rule: &Rule<'_>,
-        path: &str,
-        to: &Destination,
-        is: Use,
+        (from, rule): (&VirtualService, &Rule<'_>),
+        path: String,
+        (to, is): (&Destination, Use),
+        unreached: Option<Unreached>,
         defined: &Defined<'a>,
     ) {
+        let unreached = match unreached {
+            None => None,
+            Some(Unreached::Since(why)) => Some(why),
+            Some(Unreached::Said) => return,
+        };
+        self.destination(&Link { from, rule, path, to, is, unreached }, defined);
+    }
+
+    fn destination(&mut self, link: &Link<'_>, defined: &Defined<'a>) {
+        let Link { from, path, to, is, .. } = link;
         let Some(service) = self.world.services.get(&to.host) else {
-            let what = format!("there is no service \"{}\": {} [IST0101]", to.host, is.lost("requests get 503 NC"));
+            let what = format!("there is no service \"{}\": {} [IST0101]", to.host, link.lost("requests get 503 NC"));
             let instead = self.service_hint(&to.host);
             // Not broken for certain: a file is also checked by itself, without those that make its services known.
-            return self.warn(from, &format!("{path}.host"), what, instead);
+            self.problems.push(link.problem(Severity::Warning, &format!("{path}.host"), what, instead));
+            return self.subset_of_a_stranger(link, defined);
         };
-        self.destination_port(from, rule, path, to, is, service);
-        if service.resolution == Resolution::None && rule.serves_a_gateway(from) {
+        self.destination_port(link, service);
+        if service.resolution == Resolution::None && link.rule.serves_a_gateway(from) {
             let what = format!(
                 "{} has resolution NONE: at a gateway that is no address, and its requests would come back to it",
                 service.hostname
             );
             let instead = format!("write \"resolution: DNS\" in {}", service.source.resource);
-            self.problems.push(from.meta.source.error(&format!("{path}.host"), what, instead));
+            self.problems.push(link.problem(Severity::Error, &format!("{path}.host"), what, instead));
         } else if service.resolution.goes_by_request() && matches!(is, Use::Mirror) {
-            self.mirrored_host(from, path, service);
+            self.mirrored_host(link, service);
         }
         if service.workloads.is_empty() && !service.resolution.goes_by_request() {
-            let lost = is.lost("so requests get 503");
+            let lost = link.lost("so requests get 503");
             let what = format!("nothing answers for {}: it has no endpoints, {lost}", service.hostname);
             let instead = "add a WorkloadEntry with the labels that it selects, or an EndpointSlice";
-            self.warn(from, &format!("{path}.host"), what, instead);
+            self.problems.push(link.problem(Severity::Warning, &format!("{path}.host"), what, instead));
         }
         if let Some(subset) = &to.subset {
-            self.subset(from, &format!("{path}.subset"), subset, is, service, defined);
+            self.subset(link, subset, service, defined);
         }
     }
 
+    /// A subset of a service that is in none of the documents, where a DestinationRule for it is: that one says which
+    /// subsets there are.
+    fn subset_of_a_stranger(&mut self, link: &Link<'_>, defined: &Defined<'a>) {
+        let Some(name) = &link.to.subset else { return };
+        let known: Vec<_> = defined.of(&link.to.host).map(|(_, subset)| subset.name.as_str()).collect();
+        if known.contains(&name.as_str()) || !defined.has_rule_for(&link.to.host) {
+            return;
+        }
+        let lost = link.lost("requests get 503 NC");
+        let what = format!("no DestinationRule gives {} a subset \"{name}\": {lost} [IST0101]", link.to.host);
+        let instead = match did_you_mean(name, &known) {
+            near if !near.is_empty() => near,
+            _ if known.is_empty() => "define it in a DestinationRule for this host".to_owned(),
+            _ => format!("defined: {}", known.join(", ")),
+        };
+        self.problems.push(link.problem(Severity::Broken, &format!("{}.subset", link.path), what, instead));
+    }
+
     /// Copies go to the very host that a request names, and there nobody knows another name.
-    fn mirrored_host(&mut self, from: &VirtualService, path: &str, service: &Service) {
+    fn mirrored_host(&mut self, link: &Link<'_>, service: &Service) {
         let suffix = &self.world.proxy.mirror_host_suffix;
         if !suffix.is_empty() {
             let what = format!(
@@ -222,19 +281,13 @@ impl<'a> Checks<'a> {
                  its name in their Host",
                 service.hostname
             );
-            self.warn(from, &format!("{path}.host"), what, "write the Proxy's mirrorHostSuffix: \"\"");
+            let (path, instead) = (format!("{}.host", link.path), "write the Proxy's mirrorHostSuffix: \"\"");
+            self.problems.push(link.problem(Severity::Warning, &path, what, instead));
         }
     }
 
-    fn subset(
-        &mut self,
-        from: &VirtualService,
-        path: &str,
-        name: &str,
-        is: Use,
-        service: &Service,
-        defined: &Defined<'a>,
-    ) {
+    fn subset(&mut self, link: &Link<'_>, name: &str, service: &Service, defined: &Defined<'a>) {
+        let path = format!("{}.subset", link.path);
         let rules = self.rules.of(service);
         let subsets = || rules.iter().flat_map(|rule| &rule.subsets);
         if let Some(found) = subsets().find(|defined| defined.name == name) {
@@ -244,14 +297,15 @@ impl<'a> Checks<'a> {
                 let what = format!(
                     "no endpoint of {} has the labels of subset \"{name}\": {} [IST0173]",
                     service.hostname,
-                    is.lost("requests get 503 UH")
+                    link.lost("requests get 503 UH")
                 );
-                self.broken(from, path, what, format!("give the workloads: {}", labels.join(", ")));
+                let instead = format!("give the workloads: {}", labels.join(", "));
+                self.problems.push(link.problem(Severity::Broken, &path, what, instead));
             }
             return;
         }
         let host = &service.hostname;
-        let lost = is.lost("requests get 503 NC");
+        let lost = link.lost("requests get 503 NC");
         let what = format!("no DestinationRule gives {host} a subset \"{name}\": {lost} [IST0101]");
         let names: Vec<_> = subsets().map(|subset| subset.name.as_str()).collect();
         let elsewhere = defined.of(host).find(|(_, subset)| subset.name == name).map(|(rule, _)| rule);
@@ -261,7 +315,7 @@ impl<'a> Checks<'a> {
             (None, _) if names.is_empty() => "define it in a DestinationRule for this host".to_owned(),
             (None, _) => format!("defined: {}", names.join(", ")),
         };
-        self.broken(from, path, what, instead);
+        self.problems.push(link.problem(Severity::Broken, &path, what, instead));
     }
 
     /// Why a DestinationRule does not count, though it is for a host that `of` has.
@@ -311,29 +365,23 @@ impl<'a> Checks<'a> {
         }
     }
 
-    fn destination_port(
-        &mut self,
-        from: &VirtualService,
-        rule: &Rule<'_>,
-        path: &str,
-        to: &Destination,
-        is: Use,
-        service: &Service,
-    ) {
+    fn destination_port(&mut self, link: &Link<'_>, service: &Service) {
+        let Link { from, rule, path, to, is, .. } = link;
         let by_alias = self.world.services.alias(&to.host).and_then(|alias| alias.port);
         let port = match (to.port.or(by_alias), service.ports.as_slice()) {
             (Some(number), _) => match service.port(number) {
                 Some(port) => port,
                 None => {
-                    let lost = is.lost("requests get 503 NC");
+                    let lost = link.lost("requests get 503 NC");
                     let what = format!("{number} is not a port of {}: {lost} [IST0101]", service.hostname);
                     let path = format!("{path}.{}", if to.port.is_some() { "port.number" } else { "host" });
-                    return self.broken(from, &path, what, its_ports(service));
+                    return self.problems.push(link.problem(Severity::Broken, &path, what, its_ports(service)));
                 }
             },
             (None, []) => {
-                let what = format!("{} has no ports: {}", service.hostname, is.lost("requests get 503 NC"));
-                return self.broken(from, &format!("{path}.host"), what, "write its \"ports\"");
+                let what = format!("{} has no ports: {}", service.hostname, link.lost("requests get 503 NC"));
+                let path = format!("{path}.host");
+                return self.problems.push(link.problem(Severity::Broken, &path, what, "write its \"ports\""));
             }
             (None, [only]) => only,
             (None, _) => {
@@ -342,9 +390,10 @@ impl<'a> Checks<'a> {
                 let what = format!(
                     "{} has several ports, so the listener's is taken, and it has no {missing}: {} [IST0112]",
                     service.hostname,
-                    is.lost("requests get 503 NC")
+                    link.lost("requests get 503 NC")
                 );
-                return self.broken(from, path, what, format!("write \"port: {{number: N}}\"; {}", its_ports(service)));
+                let instead = format!("write \"port: {{number: N}}\"; {}", its_ports(service));
+                return self.problems.push(link.problem(Severity::Broken, path, what, instead));
             }
         };
         if matches!(port.protocol, Protocol::Http2 | Protocol::Grpc) && !matches!(is, Use::Stream) {
@@ -355,7 +404,7 @@ impl<'a> Checks<'a> {
                 service.hostname,
                 port.protocol.name()
             );
-            self.problems.push(from.meta.source.problem(severity, path, what, instead.to_owned()));
+            self.problems.push(link.problem(severity, path, what, instead));
         }
     }
 
@@ -527,6 +576,11 @@ fn subsets_by_host(rules: &[DestinationRule]) -> Defined<'_> {
 }
 
 impl<'a> Defined<'a> {
+    /// Whether there is a rule for this very host, with or without subsets.
+    fn has_rule_for(&self, hostname: &str) -> bool {
+        self.0.contains_key(hostname)
+    }
+
     /// Of rules for the host and for wildcards over it.
     fn of(&self, hostname: &str) -> impl Iterator<Item = (&'a DestinationRule, &'a Subset)> {
         host::coverings(hostname).filter_map(|name| self.0.get(name.as_str())).flatten().copied()

@@ -99,6 +99,7 @@ impl Checks<'_> {
             self.block_port(service, &path, block);
             if let Some(StringMatch::Regex(regex)) = &block.uri
                 && is_literal(regex)
+                && !self.never.contains(&std::ptr::from_ref(block))
             {
                 let what = format!("a regex matches whole paths: this one matches \"{regex}\" alone");
                 self.note(service, &format!("{path}.uri.regex"), what, format!("write \"prefix\", or {regex}.*"));

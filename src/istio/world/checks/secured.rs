@@ -4,7 +4,7 @@
 use super::{Checks, rule_path};
 use crate::istio::model::destination_rule::{ClientTls, TrafficPolicy};
 use crate::istio::model::kube::TargetPort;
-use crate::istio::model::virtual_service::{Destination, VirtualService};
+use crate::istio::model::virtual_service::{Destination, RouteDestination, VirtualService};
 use crate::istio::world::ServicePort;
 
 /// The port of HTTPS.
@@ -14,8 +14,15 @@ impl Checks<'_> {
     pub(super) fn secured(&mut self) {
         self.names_in_vain();
         for service in &self.world.virtual_services {
+            if self.unreached_service(service, false).is_some() {
+                continue;
+            }
             for route in &service.http {
-                for (index, to) in route.route.iter().enumerate() {
+                if self.unreached_destinations(service, route).is_some() {
+                    continue;
+                }
+                let reached = |to: &RouteDestination| Self::unweighted(to.weight, &route.route).is_none();
+                for (index, to) in route.route.iter().enumerate().filter(|(_, to)| reached(to)) {
                     let path = format!("{}.route[{index}].destination", rule_path(route));
                     self.plain_to_tls(service, &path, &to.destination);
                 }

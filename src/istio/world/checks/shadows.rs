@@ -1,6 +1,7 @@
 //! Rules that no request reaches, because an earlier one takes all that they match: the first match wins.
 
 use std::collections::BTreeSet;
+use std::ptr::from_ref;
 
 use super::{Checks, rule_path};
 use crate::istio::model::scalar::StringMatch;
@@ -32,9 +33,11 @@ impl Checks<'_> {
                 blocks => blocks.iter().enumerate().map(|(index, block)| (Some(index), block)).collect(),
             };
             let mut covered = Vec::new();
-            for (index, block) in &blocks {
+            // Of those that nothing meets that has been said.
+            let met: Vec<_> = blocks.iter().filter(|(_, block)| !self.never.contains(&from_ref(*block))).collect();
+            for (index, block) in &met {
                 let mine: Vec<_> =
-                    blocks.iter().take(index.unwrap_or_default()).map(|(at, b)| (route, *at, *b)).collect();
+                    met.iter().take_while(|(at, _)| at < index).map(|(at, b)| (route, *at, *b)).collect();
                 *left = left.saturating_sub(earlier.len() + mine.len());
                 if *left == 0 {
                     return;
@@ -43,7 +46,11 @@ impl Checks<'_> {
                 covered
                     .extend(before.map(|(other, at, _)| (*index, block_path(other, *at), other.index, at.is_none())));
             }
-            if covered.len() == blocks.len() && covered.iter().all(|(_, _, other, _)| *other < route.index) {
+            if !met.is_empty()
+                && covered.len() == met.len()
+                && covered.iter().all(|(_, _, other, _)| *other < route.index)
+            {
+                self.shadowed.insert(from_ref(route));
                 let by: BTreeSet<&str> = covered.iter().map(|(_, path, ..)| path.as_str()).collect();
                 let by: Vec<_> = by.into_iter().collect();
                 let matchless = covered.iter().find(|(_, _, _, matchless)| *matchless);
@@ -54,12 +61,13 @@ impl Checks<'_> {
                 self.warn(service, &rule_path(route), format!("no request gets here: {what} [IST0130]"), instead);
             } else {
                 for (index, path, ..) in &covered {
+                    self.shadowed_blocks.extend(index.and_then(|at| route.matches.get(at)).map(from_ref));
                     let what = format!("no request gets here: {path} takes everything it matches [IST0131]");
                     self.warn(service, &block_path(route, *index), what, FIRST);
                 }
             }
             if route.delegate.is_none() {
-                earlier.extend(blocks.into_iter().map(|(index, block)| (route, index, block)));
+                earlier.extend(met.into_iter().map(|(index, block)| (route, *index, *block)));
             }
         }
     }

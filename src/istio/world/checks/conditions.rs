@@ -1,0 +1,326 @@
+//! Conditions that no request can meet, and texts that look like patterns: what [`grammar`] says of a `match` block.
+
+use std::collections::BTreeSet;
+
+use foldhash::HashMap;
+
+use super::wording::{self as words, Subject};
+use super::{Checks, rule_path};
+use crate::istio::grammar::{
+    self, Authority, Condition, Found, Grammar, HeaderValue, Method, Path, QueryValue, Scheme,
+};
+use crate::istio::grammar::{Relative, Target};
+use crate::istio::model::proxy::PathNormalization;
+use crate::istio::model::scalar::StringMatch;
+use crate::istio::model::virtual_service::{HttpMatch, HttpRoute, MESH, VirtualService};
+
+/// Steps that may be spent on one expression: thousands of times what those need that people write.
+const STEPS: usize = 300_000;
+
+/// Steps that may be spent on all of them: a hostile file must not take minutes.
+const STEPS_IN_ALL: usize = 20_000_000;
+
+/// What is known of expressions, so that equal ones are looked at once.
+#[derive(Default)]
+pub(super) struct Expressions {
+    spent: usize,
+    known: HashMap<(String, Subject, usize), Found>,
+}
+
+impl Expressions {
+    /// Whether the condition and the grammar have a value in common. `of` tells grammars of one subject apart.
+    pub(super) fn meets(
+        &mut self,
+        condition: &Condition<'_>,
+        subject: Subject,
+        of: usize,
+        grammar: &dyn Grammar,
+    ) -> Found {
+        let text = match condition {
+            Condition::Regex(text) => (*text).to_owned(),
+            Condition::Search(text) => format!("search {text}"),
+            Condition::Exact(..) | Condition::Prefix(..) => {
+                return grammar::meets(condition, grammar, &mut STEPS.clone());
+            }
+        };
+        if let Some(found) = self.known.get(&(text.clone(), subject, of)) {
+            return found.clone();
+        }
+        let before = STEPS.min(STEPS_IN_ALL - self.spent);
+        let mut left = before;
+        let found = grammar::meets(condition, grammar, &mut left);
+        self.spent += before - left;
+        self.known.insert((text, subject, of), found.clone());
+        found
+    }
+}
+
+/// One condition of a block.
+struct Asked<'r> {
+    /// Its path in the block, without `exact`, `prefix` or `regex`.
+    field: String,
+    subject: Subject,
+    value: &'r StringMatch,
+    any_case: bool,
+    /// Of `withoutHeaders`.
+    negated: bool,
+}
+
+impl<'a> Checks<'a> {
+    pub(super) fn conditions(&mut self) {
+        for (number, service) in self.world.virtual_services.iter().enumerate() {
+            let hosts = self.hosts_at_gateways(service);
+            for route in &service.http {
+                for (index, block) in route.matches.iter().enumerate() {
+                    let path = format!("{}.match[{index}]", rule_path(route));
+                    if !self.can_be_met(service, &path, block, (number, hosts.as_deref())) {
+                        self.never.insert(std::ptr::from_ref(block));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether some request meets the block, as far as its texts say; reports why not.
+    fn can_be_met(
+        &mut self,
+        service: &VirtualService,
+        path: &str,
+        block: &'a HttpMatch,
+        (number, hosts): (usize, Option<&[String]>),
+    ) -> bool {
+        let mut can = true;
+        for asked in asked(block) {
+            let path = format!("{path}.{}", asked.field);
+            let Some((condition, form)) = condition(&asked) else {
+                // Presence.
+                if asked.subject == Subject::Status && !asked.negated {
+                    can = false;
+                    self.warn(service, &path, words::NO_STATUS.to_owned(), "remove it");
+                }
+                continue;
+            };
+            let path = format!("{path}.{form}");
+            let of = if asked.subject == Subject::Authority { number } else { 0 };
+            let never = self.never_holds(&condition, asked.subject, of, hosts);
+            match (asked.negated, never) {
+                (false, Some((why, instead))) => {
+                    can = false;
+                    self.warn(service, &path, format!("{why}: this never matches"), instead);
+                }
+                (true, Some((why, instead))) => {
+                    self.warn(service, &path, format!("{why}: this always holds"), instead);
+                }
+                (true, None) if words::takes_everything(&condition) => {
+                    can = false;
+                    let what =
+                        "takes every value, and that of an absent header, which counts as empty: this never holds";
+                    self.warn(service, &path, what.to_owned(), "to ask for the header's absence write {}");
+                }
+                (_, None) => {
+                    if let Some(instead) = words::looks_like_a_pattern(&condition, asked.subject) {
+                        let what = "is text, not a pattern: its characters stand for themselves".to_owned();
+                        self.note(service, &path, what, instead);
+                    }
+                }
+            }
+        }
+        self.names(service, path, block) && can
+    }
+
+    /// Names of parameters and headers that cannot be there.
+    fn names(&mut self, service: &VirtualService, path: &str, block: &HttpMatch) -> bool {
+        let mut can = true;
+        for (name, _) in block.query_params.iter().filter(|(name, _)| !QueryValue::is_name(name)) {
+            can = false;
+            let what = format!("no parameter is called \"{}\": this never matches", words::shown(name.as_bytes()));
+            let instead = "write the name as it stands in a request, percent-encoded";
+            self.warn(service, &format!("{path}.queryParams[{name}]"), what, instead);
+        }
+        for (name, unwanted) in &block.without_headers {
+            let same = block.headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+            if same.into_iter().any(|(_, wanted)| *unwanted == StringMatch::Present || wanted == unwanted) {
+                can = false;
+                let what = format!("\"{name}\" is asked for under \"headers\", too: the block never matches");
+                self.warn(service, &format!("{path}.withoutHeaders[{name}]"), what, "keep one of them");
+            }
+        }
+        can
+    }
+
+    /// Why no request meets a condition, and what to write instead.
+    pub(super) fn never_holds(
+        &mut self,
+        condition: &Condition<'_>,
+        subject: Subject,
+        of: usize,
+        hosts: Option<&[String]>,
+    ) -> Option<(String, String)> {
+        let form = self.world.proxy.mesh_config.path_normalization;
+        let anyone = ["*".to_owned()];
+        let authority = Authority(hosts.unwrap_or(&anyone));
+        let grammar: &dyn Grammar = match subject {
+            Subject::Path => &Path(form),
+            Subject::Target => &Target(form),
+            Subject::Method => &Method,
+            Subject::Scheme => &Scheme,
+            Subject::Authority => &authority,
+            Subject::Header => &HeaderValue,
+            Subject::Query => &QueryValue,
+            Subject::Origin => &grammar::Origin,
+            Subject::Status => return Some((words::NO_STATUS_AT_ALL.to_owned(), "remove it".to_owned())),
+        };
+        let Found::Nothing(read) = self.expressions.meets(condition, subject, of, grammar) else { return None };
+        let text = match *condition {
+            Condition::Exact(text, _) | Condition::Prefix(text, _) => {
+                return Some(words::why(subject, text.as_bytes(), read, condition, (form, hosts)));
+            }
+            Condition::Regex(text) | Condition::Search(text) => text,
+        };
+        if subject == Subject::Path {
+            let meets = |grammar: &dyn Grammar| {
+                matches!(grammar::meets(condition, grammar, &mut STEPS.clone()), Found::Value(_))
+            };
+            if meets(&Relative(form)) && matches!(condition, Condition::Regex(_)) {
+                return Some(words::without_slash(text));
+            }
+            if meets(&Target(form)) {
+                return Some(words::with_query());
+            }
+            if meets(&Line(form)) {
+                return Some(words::with_line_end());
+            }
+        }
+        // For an example of a value of the expression the reason is given.
+        let all: [&dyn Grammar; 2] = [&Slashed, &grammar::Anything];
+        let first = if matches!(subject, Subject::Path | Subject::Target) { 0 } else { 1 };
+        for loose in &all[first..] {
+            match grammar::meets(condition, *loose, &mut STEPS.clone()) {
+                Found::Value(example) => {
+                    let read = grammar::readable(grammar, &example);
+                    return Some(words::why(subject, &example, read, condition, (form, hosts)));
+                }
+                Found::Unknown => return None,
+                Found::Nothing(_) => {}
+            }
+        }
+        Some(("no text at all is matched by it".to_owned(), "write what is to be matched".to_owned()))
+    }
+
+    /// The hosts of a VirtualService whose requests come in at Gateways alone, as they stand in a request; of a delegate
+    /// those of the ones that delegate to it. `None`: there may be others.
+    fn hosts_at_gateways(&self, service: &VirtualService) -> Option<Vec<String>> {
+        let roots: Vec<&VirtualService> = match service.hosts.is_empty() {
+            true => self.roots.get(&service.meta.full_name())?.iter().map(|(root, _)| *root).collect(),
+            false => vec![service],
+        };
+        if roots.iter().any(|root| root.gateways.iter().any(|gateway| gateway == MESH)) {
+            return None;
+        }
+        let hosts: BTreeSet<String> = roots.iter().flat_map(|root| &root.hosts).cloned().collect();
+        let in_brackets = |host: String| if host.contains(':') { format!("[{host}]") } else { host };
+        Some(hosts.into_iter().map(in_brackets).collect())
+    }
+}
+
+/// A path with a line end behind it.
+struct Line(PathNormalization);
+
+impl Grammar for Line {
+    fn start(&self, to: &mut Vec<u32>) {
+        Path(self.0).start(to);
+    }
+
+    fn step(&self, state: u32, byte: u8, to: &mut Vec<u32>) {
+        match byte {
+            b'\n' if Path(self.0).ends(state) => to.push(u32::MAX),
+            _ if state == u32::MAX => {}
+            _ => Path(self.0).step(state, byte, to),
+        }
+    }
+
+    fn ends(&self, state: u32) -> bool {
+        state == u32::MAX
+    }
+}
+
+/// Whatever begins with a slash.
+struct Slashed;
+
+impl Grammar for Slashed {
+    fn start(&self, to: &mut Vec<u32>) {
+        to.push(0);
+    }
+
+    fn step(&self, state: u32, byte: u8, to: &mut Vec<u32>) {
+        if state == 1 || byte == b'/' {
+            to.push(1);
+        }
+    }
+
+    fn ends(&self, state: u32) -> bool {
+        state == 1
+    }
+}
+
+/// The conditions of a block on texts.
+fn asked(block: &HttpMatch) -> Vec<Asked<'_>> {
+    let own = [
+        ("uri", Subject::Path, &block.uri),
+        ("scheme", Subject::Scheme, &block.scheme),
+        ("method", Subject::Method, &block.method),
+        ("authority", Subject::Authority, &block.authority),
+    ];
+    let mut all = Vec::new();
+    for (field, subject, value) in own {
+        let any_case = subject == Subject::Path && block.ignore_uri_case;
+        all.extend(value.iter().map(|value| Asked {
+            field: field.to_owned(),
+            subject,
+            value,
+            any_case,
+            negated: false,
+        }));
+    }
+    for (field, negated, values) in
+        [("headers", false, &block.headers), ("withoutHeaders", true, &block.without_headers)]
+    {
+        for (name, value) in values {
+            let (field, subject) = (format!("{field}[{name}]"), subject(name));
+            all.push(Asked { field, subject, value, any_case: false, negated });
+        }
+    }
+    for (name, value) in &block.query_params {
+        let field = format!("queryParams[{name}]");
+        all.push(Asked { field, subject: Subject::Query, value, any_case: false, negated: false });
+    }
+    all
+}
+
+/// What a name under `headers` stands for.
+fn subject(name: &str) -> Subject {
+    match name.to_ascii_lowercase().as_str() {
+        ":method" => Subject::Method,
+        ":authority" | "host" => Subject::Authority,
+        ":path" => Subject::Target,
+        ":scheme" | "x-forwarded-proto" => Subject::Scheme,
+        ":status" => Subject::Status,
+        _ => Subject::Header,
+    }
+}
+
+/// The condition and the name of its field; `None`: presence.
+fn condition<'r>(asked: &Asked<'r>) -> Option<(Condition<'r>, &'static str)> {
+    let any_case = asked.any_case;
+    match asked.value {
+        StringMatch::Present => None,
+        StringMatch::Exact(text) => Some((Condition::Exact(text, any_case), "exact")),
+        StringMatch::Prefix(text) => Some((Condition::Prefix(text, any_case), "prefix")),
+        StringMatch::Regex(text) => Some((Condition::Regex(text), "regex")),
+    }
+}
+
+/// Whether a rule has blocks, and none of them can be met.
+pub(super) fn all_never(checks: &Checks<'_>, route: &HttpRoute) -> bool {
+    !route.matches.is_empty() && route.matches.iter().all(|block| checks.never.contains(&std::ptr::from_ref(block)))
+}
