@@ -3,17 +3,20 @@
 //! Folders are watched, never files: an editor replaces a file by renaming another over it, and Kubernetes swaps a
 //! symbolic link above it (`..data`); a watch on the file would go on with the one that is gone. A notice of the kernel
 //! only says that it is time to look. What decides is a [`Snapshot`] of the files that differs from the last one and
-//! has held still for [`QUIET`]: so a file that is being written is not read half-way, and a log that is written into
-//! the same folder does not matter.
+//! has held still for [`QUIET`]: so a file that is being written is not read half-way. Notices of files that nothing is
+//! read from, a log in the same folder say, wake nobody ([`Relevant`]).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use notify::event::{CreateKind, ModifyKind};
 use notify::{ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tracing::warn;
 
@@ -40,6 +43,10 @@ type Version = (Id, u64, (i64, i64), (i64, i64));
 pub struct Snapshot {
     files: BTreeMap<PathBuf, Version>,
     folders: HashMap<Id, PathBuf>,
+    /// What lies on the way to the files, by its folder and name there.
+    on_the_way: HashSet<(Id, OsString)>,
+    /// The folders of which everything is read that has the right name.
+    read: HashSet<Id>,
     /// Files that the configuration names, and that are read with it.
     named: Vec<PathBuf>,
 }
@@ -55,12 +62,12 @@ impl Snapshot {
     /// How the files under `paths`, and those `named` there, are now. What does not exist or cannot be read is left out.
     #[must_use]
     pub fn take(paths: &[PathBuf], named: &[PathBuf]) -> Self {
-        let (mut snapshot, mut read) = (Self::default(), HashSet::new());
+        let mut snapshot = Self::default();
         for path in paths.iter().filter(|path| path.as_os_str() != "-") {
             let Ok(path) = std::path::absolute(path) else { continue };
             snapshot.way_to(&path, &mut MOST_LINKS.clone());
             match fs::metadata(&path) {
-                Ok(about) if about.is_dir() => snapshot.folder(&path, &about, &mut read),
+                Ok(about) if about.is_dir() => snapshot.folder(&path, &about),
                 Ok(about) => snapshot.file(path, &about),
                 Err(_) => {}
             }
@@ -90,11 +97,11 @@ impl Snapshot {
         self.files.insert(path, (id(about), about.len(), changed, inode_changed));
     }
 
-    /// Goes as the reader goes: YAML and JSON, recursively, names with a leading dot passed over. `read` are the
-    /// folders that it has been in: a link may lead back to its own.
-    fn folder(&mut self, folder: &Path, about: &Metadata, read: &mut HashSet<Id>) {
+    /// Goes as the reader goes: YAML and JSON, recursively, names with a leading dot passed over, and no
+    /// folder twice: a link may lead back to its own.
+    fn folder(&mut self, folder: &Path, about: &Metadata) {
         self.watch(folder, about);
-        if !read.insert(id(about)) {
+        if !self.read.insert(id(about)) {
             return;
         }
         let Ok(entries) = fs::read_dir(folder) else { return };
@@ -106,10 +113,9 @@ impl Snapshot {
             if entry.file_type().is_ok_and(|kind| kind.is_symlink()) {
                 self.way_to(&path, &mut MOST_LINKS.clone());
             }
-            let yaml = path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
             match fs::metadata(&path) {
-                Ok(about) if about.is_dir() => self.folder(&path, &about, read),
-                Ok(about) if yaml => self.file(path, &about),
+                Ok(about) if about.is_dir() => self.folder(&path, &about),
+                Ok(about) if is_yaml(&path) => self.file(path, &about),
                 Ok(_) | Err(_) => {}
             }
         }
@@ -123,6 +129,11 @@ impl Snapshot {
         let mut walked = PathBuf::new();
         for component in path.components() {
             walked.push(component);
+            if let (Some(parent), Some(name)) = (walked.parent(), walked.file_name())
+                && let Ok(about) = fs::metadata(parent)
+            {
+                self.on_the_way.insert((id(&about), name.to_owned()));
+            }
             let (Ok(target), Some(parent)) = (fs::read_link(&walked), walked.parent()) else { continue };
             let Some(left) = links.checked_sub(1) else { return };
             *links = left;
@@ -140,6 +151,67 @@ impl Snapshot {
     fn watch(&mut self, folder: &Path, about: &Metadata) {
         // One path for each folder: the kernel knows folders, and has one watch for all the paths that lead to one.
         self.folders.entry(id(about)).or_insert_with(|| folder.to_owned());
+    }
+}
+
+/// Whether a file of this name is read from a folder.
+fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json")
+}
+
+/// Which notices of the kernel are a reason to look.
+#[derive(Debug, Clone, Default)]
+struct Relevant(Arc<Mutex<Known>>);
+
+/// Paths, in the names that the kernel's notices have for them.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Known {
+    /// What lies on the way to a file, and the folders that are watched.
+    on_the_way: HashSet<PathBuf>,
+    /// The folders of which everything is read that has the right name.
+    read: HashSet<PathBuf>,
+}
+
+impl Relevant {
+    /// Takes what matters from `snapshot`, whose folders are watched by the paths that `watched` has for them. True if that
+    /// is something else than before: what has happened to it until now was not told.
+    fn set(&self, snapshot: &Snapshot, watched: &HashMap<Id, PathBuf>) -> bool {
+        let ways = snapshot.on_the_way.iter();
+        let ways = ways.filter_map(|(folder, name)| Some(watched.get(folder)?.join(name)));
+        let read = snapshot.read.iter().filter_map(|folder| watched.get(folder).cloned());
+        let now = Known { on_the_way: ways.chain(watched.values().cloned()).collect(), read: read.collect() };
+        let mut known = self.known();
+        std::mem::replace(&mut *known, now) != *known
+    }
+
+    /// Whether a notice of this kind about this path may be of something that is read.
+    fn has(&self, kind: EventKind, path: &Path) -> bool {
+        let in_a_read_folder = {
+            let known = self.known();
+            if known.on_the_way.contains(path) {
+                return true;
+            }
+            path.parent().is_some_and(|parent| known.read.contains(parent))
+        };
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !in_a_read_folder || hidden {
+            return false;
+        }
+        let content = match kind {
+            _ if is_yaml(path) => return true,
+            EventKind::Create(CreateKind::Folder) => return true,
+            EventKind::Create(_) => false,
+            EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Metadata(_)) => true,
+            // Of what was there under another name, or is gone, the kind is not told.
+            _ => return true,
+        };
+        // A folder that may be entered now, a link that was made.
+        let kind = fs::symlink_metadata(path).map(|about| about.file_type());
+        kind.is_ok_and(|kind| kind.is_dir() || kind.is_symlink() && !content)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -182,16 +254,24 @@ impl Watch {
     pub(super) fn start(paths: Vec<PathBuf>, last: Snapshot, events: Sender<Event>) -> notify::Result<Self> {
         let (hints, hinted) = channel();
         let hint = hints.clone();
+        let relevant = Relevant::default();
+        let of_interest = relevant.clone();
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Whoever does not listen any more has stopped watching.
             let _ = match event {
                 // Reading the files is an access, too.
                 Ok(event) if matches!(event.kind, EventKind::Access(_)) => Ok(()),
+                Ok(event)
+                    if !event.paths.is_empty() && !event.paths.iter().any(|path| of_interest.has(event.kind, path)) =>
+                {
+                    Ok(())
+                }
                 Ok(event) if matches!(event.kind, EventKind::Remove(_)) => hint.send(Hint::Removed(event.paths)),
                 Ok(_) | Err(_) => hint.send(Hint::Look),
             };
         })?;
-        let watching = Watching { paths, named: last.named.clone(), watcher, watched: HashMap::new(), hinted };
+        let watching =
+            Watching { paths, named: last.named.clone(), watcher, watched: HashMap::new(), relevant, hinted };
         let thread = std::thread::Builder::new().name("watch".to_owned());
         let thread = thread.spawn(move || watching.run(last, &events)).map_err(notify::Error::io)?;
         Ok(Self { hints, thread: Some(thread) })
@@ -218,6 +298,7 @@ struct Watching {
     named: Vec<PathBuf>,
     watcher: RecommendedWatcher,
     watched: HashMap<Id, PathBuf>,
+    relevant: Relevant,
     hinted: Receiver<Hint>,
 }
 
@@ -271,7 +352,7 @@ impl Watching {
         snapshot
     }
 
-    /// Watches the folders of `snapshot` and no others. True if one was added.
+    /// Watches the folders of `snapshot` and no others. True if it watches more than before.
     fn follow(&mut self, snapshot: &Snapshot) -> notify::Result<bool> {
         let watcher = &mut self.watcher;
         self.watched.retain(|id, path| {
@@ -295,6 +376,7 @@ impl Watching {
                 self.watched.insert(*id, path.clone());
             }
         }
+        let added = self.relevant.set(snapshot, &self.watched) || added;
         outcome.map(|()| added)
     }
 
@@ -361,6 +443,66 @@ mod tests {
         let before = take(dir.path());
         fs::remove_file(dir.path().join("b.yml")).expect("remove");
         assert_ne!(take(dir.path()), before, "one was removed");
+    }
+
+    #[test]
+    fn what_is_not_read_wakes_nobody() {
+        use notify::event::{DataChange, MetadataKind, RemoveKind, RenameMode};
+        let (dir, away) = (dir(), TempDir::new().expect("a temporary folder"));
+        let at = |name: &str| dir.path().join(name);
+        for name in ["a.yaml", "access.log", "b.txt", "own.pem", ".a.yaml.swp"] {
+            write(&at(name), "1");
+        }
+        fs::create_dir(at("more")).expect("a folder");
+        fs::create_dir(at("..2026")).expect("a folder");
+        symlink("..2026", at("..data")).expect("a link");
+        symlink("b.txt", at("b.yaml")).expect("a link");
+        symlink("..data/m.yaml", at("m.yaml")).expect("a link");
+        symlink("nowhere", at("link")).expect("a link");
+        write(&away.path().join("c.txt"), "1");
+        write(&away.path().join("d.txt"), "1");
+        symlink(away.path().join("c.txt"), at("c.yaml")).expect("a link");
+        let snapshot = Snapshot::take(&[dir.path().to_owned()], &[at("own.pem"), at("later.pem")]);
+        let relevant = Relevant::default();
+        assert!(relevant.set(&snapshot, &snapshot.folders));
+        assert!(!relevant.set(&snapshot, &snapshot.folders), "the same again");
+        let write = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+        let attributes = EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any));
+        let created = EventKind::Create(CreateKind::File);
+        let renamed = EventKind::Modify(ModifyKind::Name(RenameMode::To));
+        for (path, read) in [
+            (at("a.yaml"), true),
+            (at("new.yml"), true),
+            (at("new.json"), true),
+            (at("b.txt"), true),
+            (away.path().join("c.txt"), true),
+            (at("own.pem"), true),
+            (at("later.pem"), true),
+            (at("access.log"), false),
+            (at("access.log.1"), false),
+            (at(".a.yaml.swp"), false),
+            (at(".hidden.yaml"), false),
+            (away.path().join("d.txt"), false),
+        ] {
+            for kind in [write, attributes, created] {
+                assert_eq!(relevant.has(kind, &path), read, "{kind:?} {}", path.display());
+            }
+            // Whatever has another name now, or is gone, may have been a folder; not what is never looked into.
+            let may_be_a_folder =
+                path.starts_with(dir.path()) && !path.ends_with(".a.yaml.swp") && !path.ends_with(".hidden.yaml");
+            for kind in [renamed, EventKind::Remove(RemoveKind::File), EventKind::Any] {
+                assert_eq!(relevant.has(kind, &path), read || may_be_a_folder, "{kind:?} {}", path.display());
+            }
+        }
+        let folder = EventKind::Create(CreateKind::Folder);
+        assert!(relevant.has(folder, &at("more")));
+        let beside = dir.path().with_extension("beside");
+        assert!(!relevant.has(folder, &beside), "the folder above is only on the way");
+        assert!(relevant.has(EventKind::Remove(RemoveKind::Folder), dir.path()));
+        assert!(relevant.has(renamed, &at("..data")) && relevant.has(created, &at("..data")), "a ConfigMap is swapped");
+        assert!(!relevant.has(folder, &at("..2027")), "not before the swap");
+        assert!(relevant.has(created, &at("link")), "a link was made");
+        assert!(relevant.has(attributes, &at("more")), "it may be entered now");
     }
 
     #[test]

@@ -162,6 +162,43 @@ fn a_link_on_the_way_is_swapped() {
     ringway.stop();
 }
 
+/// How often the thread that looks after the files has been woken.
+fn wakes(ringway: &Ringway) -> u64 {
+    let tasks = format!("/proc/{}/task", ringway.process.id());
+    let threads = fs::read_dir(tasks).expect("the threads").flatten().map(|entry| entry.path());
+    let named = |thread: &Path| fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.trim() == "watch");
+    let watch = threads.into_iter().find(|thread| named(thread)).expect("the thread");
+    let status = fs::read_to_string(watch.join("status")).expect("a status");
+    let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).expect("a count");
+    count.trim().parse().expect("a number")
+}
+
+/// Here the access log is written beside the configuration.
+#[test]
+fn a_log_beside_the_configuration_wakes_nobody() {
+    let (old, new) = (says("old"), says("new"));
+    let folder = TempDir::new().expect("a temporary folder");
+    let file = folder.path().join("site.yaml");
+    fs::write(&file, Config::to(&[&old]).yaml()).expect("write");
+    let log = folder.path().join("access.log");
+    let ringway = Setup::new(DRIVER).access_log(&log).path(folder.path()).start();
+    let lines = || fs::read_to_string(&log).unwrap_or_default().lines().count();
+    eventually_says(&ringway, "old");
+    let mut written = 1;
+    eventually("its line in the log", || (lines() >= written).then_some(()));
+    let before = wakes(&ringway);
+    for _ in 0..30 {
+        eventually_says(&ringway, "old");
+        written += 1;
+        eventually("its line in the log", || (lines() >= written).then_some(()));
+    }
+    assert_eq!(wakes(&ringway), before, "{written} lines were written");
+    replace(&file, &Config::to(&[&new]).yaml());
+    eventually_says(&ringway, "new");
+    assert!(wakes(&ringway) > before);
+    ringway.stop();
+}
+
 #[test]
 fn what_is_not_configuration_does_not_matter() {
     let (old, new) = (says("old"), says("new"));
