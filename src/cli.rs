@@ -61,13 +61,14 @@ pub(crate) struct ExplainArgs {
     /// A header of the request. Repeatable.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub(crate) headers: Vec<String>,
-    /// Ask the running proxy, at its admin address, which endpoints there are now and how healthy they are.
+    /// Ask the running proxy, at its admin address, which endpoints there are now and how healthy they are, and say so if
+    /// it serves another configuration.
     #[arg(long)]
     pub(crate) live: bool,
     /// The request's method.
     #[arg(value_name = "METHOD")]
     pub(crate) method: String,
-    /// The request's URL, as for curl.
+    /// The request's URL, as for curl. Its port is a Gateway's or the one bound for it, or a service's at the mesh.
     #[arg(value_name = "URL")]
     pub(crate) url: String,
     #[command(flatten)]

@@ -3,6 +3,7 @@
 
 mod cli;
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,11 +12,12 @@ use clap::Parser;
 
 use cli::{CheckArgs, Cli, Command, ExplainArgs, Output, ProxyArgs, ReadingArgs, RunArgs};
 use ringway::base::count::counted;
-use ringway::control::{self, Source};
+use ringway::control::{self, Digest, Source};
 use ringway::demo::Demo;
 use ringway::explain::{self, Question};
 use ringway::istio;
 use ringway::istio::problem::{Problem, Severity};
+use ringway::istio::remarks::{self, Gather};
 use ringway::plan::{Overrides, Plan};
 
 /// A failure at run time.
@@ -38,31 +40,48 @@ fn main() -> ExitCode {
 
 /// The configuration that the command line names.
 fn source(paths: &[PathBuf], reading: &ReadingArgs, overrides: Overrides) -> Source {
-    // Nobody reads a closed pipe: the exit code still says what there is to say.
-    let tell: fn(&Problem) = match reading.output {
-        Output::Text => |problem| drop(writeln!(anstream::stderr(), "{}", problem.when_served().styled())),
-        Output::Json => |problem| drop(writeln!(std::io::stderr(), "{}", problem.when_served().to_json())),
+    let tell: fn(&[&Problem]) = match reading.output {
+        Output::Text => |problems| {
+            let served: Vec<Problem> = problems.iter().map(|problem| problem.when_served()).collect();
+            print(&remarks::lines(&served, Gather::Warnings));
+        },
+        Output::Json => |problems| say(problems.iter().map(|problem| problem.when_served().to_json())),
     };
     let options = istio::Options { permissive: reading.permissive };
     Source { paths: paths.to_vec(), options, overrides, tell }
 }
 
+/// Prints problems on standard error, in colour where that is wanted.
+fn print(problems: &[Cow<'_, Problem>]) {
+    let text: String = problems.iter().map(|problem| format!("{}\n", problem.styled())).collect();
+    let _ = anstream::stderr().write_all(text.as_bytes()); // as below
+}
+
+/// Prints lines on standard error.
+fn say(lines: impl IntoIterator<Item = String>) {
+    let text: String = lines.into_iter().map(|line| line + "\n").collect();
+    // Nobody reads a closed pipe: the exit code still says what there is to say.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
 fn run(args: &RunArgs) -> ExitCode {
     let source = source(&args.config, &args.reading, args.proxy.overrides());
     let loaded = source.load(&mut std::io::stdin().lock());
+    source.tell_all(&loaded.problems);
     if loaded.has_errors() {
         return ExitCode::from(BAD_CONFIGURATION);
     }
-    serve(&loaded.plan, |running| running.reload_from(source, loaded.snapshot))
+    let plan = loaded.plan.clone();
+    serve(&plan, |running| running.reload_from(source, loaded))
 }
 
 fn check(args: &CheckArgs) -> ExitCode {
-    let tell: fn(&Problem) = match args.reading.output {
-        Output::Text => |problem| drop(writeln!(anstream::stderr(), "{}", problem.styled())),
-        Output::Json => |problem| drop(writeln!(std::io::stderr(), "{}", problem.to_json())),
-    };
-    let source = Source { tell, ..source(&args.paths, &args.reading, args.proxy.overrides()) };
+    let source = source(&args.paths, &args.reading, args.proxy.overrides());
     let problems = source.load(&mut std::io::stdin().lock()).problems;
+    match args.reading.output {
+        Output::Text => print(&remarks::lines(&problems, Gather::Notes)),
+        Output::Json => say(problems.iter().map(Problem::to_json)),
+    }
     let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
     let errors = count(Severity::Error) + count(Severity::Broken);
     let (warnings, notes) = (count(Severity::Warning), count(Severity::Note));
@@ -76,28 +95,39 @@ fn check(args: &CheckArgs) -> ExitCode {
 
 fn explain(args: ExplainArgs) -> ExitCode {
     let source = source(&args.config, &args.reading, args.proxy.overrides());
-    let loaded = source.load(&mut std::io::stdin().lock());
+    let (loaded, world) = source.load_with_world(&mut std::io::stdin().lock());
     if loaded.has_errors() {
+        source.tell_all(&loaded.problems);
         return ExitCode::from(BAD_CONFIGURATION);
     }
     let question = Question { method: args.method, url: args.url, headers: args.headers, gateway: args.gateway };
-    let mut answer = match explain::explain(&loaded.plan, &loaded.hidden, &question) {
+    let mut answer = match explain::explain_world(&world, &loaded.plan, &question) {
         Ok(answer) => answer,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "ringway: {error}"); // as above
+            source.tell_all(&loaded.problems);
+            say([format!("ringway: {error}")]);
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
+    let concern = explain::Concern::of(&world, &answer);
+    let (about, others): (Vec<&Problem>, Vec<&Problem>) =
+        loaded.problems.iter().partition(|problem| concern.has(problem));
+    (source.tell)(&about);
+    if let Some(others) = remarks::elsewhere(&others) {
+        (source.tell)(&[&others]);
+    }
     if args.live {
         let Some(admin) = loaded.plan.proxy.admin else {
-            let _ = writeln!(std::io::stderr(), "ringway: --live: the proxy has no admin endpoints to be asked"); // as above
+            say(["ringway: --live: the proxy has no admin endpoints to be asked".to_owned()]);
             return ExitCode::from(BAD_CONFIGURATION);
         };
-        match explain::Clusters::of_running(admin) {
-            Ok(running) => answer.add_live(&running),
-            Err(error) => {
-                let _ = writeln!(std::io::stderr(), "ringway: --live: no running proxy answers at {admin}: {error}");
+        match explain::Running::ask(admin) {
+            Ok(running) => {
+                let differs = running.differs_from(&Digest::of(&loaded.plan).version());
+                answer.notes.extend(differs.map(|why| format!("--live: {why}")));
+                answer.add_live(&running);
             }
+            Err(error) => say([format!("ringway: --live: no running proxy answers at {admin}: {error}")]),
         }
     }
     let text = match args.reading.output {
@@ -120,6 +150,7 @@ fn demo(args: &ProxyArgs) -> ExitCode {
     };
     let source = source(&[PathBuf::from("-")], &ReadingArgs::default(), overrides);
     let loaded = source.load(&mut demo.configuration().as_bytes());
+    source.tell_all(&loaded.problems);
     if loaded.has_errors() {
         return ExitCode::from(BAD_CONFIGURATION);
     }

@@ -296,7 +296,7 @@ fn shop(requests: &[&[&str]]) -> String {
 
 fn quiet(yaml: &str, requests: &[&[&str]]) -> String {
     let said = session(&["-c", "-"], yaml, requests);
-    let lines = said.lines().filter(|line| !line.starts_with("<stdin>:"));
+    let lines = said.lines().filter(|line| !line.starts_with("<stdin>:") && !line.contains(" more: ringway check ("));
     lines.map(|line| line.to_owned() + "\n").collect()
 }
 
@@ -609,6 +609,115 @@ fn json_says_the_same() {
     let found = &verdict["destinations"][0]["found"];
     assert_eq!((&found["connect_timeout"], &found["breaker"]["connections"]), (&0.25.into(), &10.into()));
     assert_eq!(found["ejection"]["max_endpoints"], 0);
+}
+
+/// A rule and its services, and no listener for those who ask for them.
+const UNHEARD: &str = "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews}
+spec:
+  hosts: [reviews]
+  http: [{match: [{uri: {prefix: /old}}], redirect: {uri: /new}}, {route: [{destination: {host: reviews}}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: reviews}
+spec: {ports: [{name: http, port: 9080}, {name: tcp, port: 9090}], selector: {app: reviews}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: r}
+spec: {address: 10.0.0.1, labels: {app: reviews}}
+";
+
+const GATEWAYS: &str = "---
+apiVersion: ringway.dev/v1
+kind: Proxy
+metadata: {name: edge}
+spec: {bind: 127.0.0.1, ports: {80: 8080}}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: g}
+spec:
+  servers:
+  - {port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}
+  - {port: {number: 8443, name: more, protocol: HTTP}, hosts: ['*']}
+";
+
+#[test]
+fn a_rule_of_the_mesh_without_a_mesh_listener() {
+    let note =
+        "note            no mesh listener is configured (spec.mesh.listen of the Proxy): this is what one would do";
+    let with_gateways = format!("{UNHEARD}{GATEWAYS}");
+    for yaml in [UNHEARD, &with_gateways] {
+        for (arguments, line) in [
+            (
+                &["GET", "http://reviews:9080/"][..],
+                "destination     100% to outbound|9080||reviews.default.svc.cluster.local",
+            ),
+            (
+                &["GET", "http://reviews.default:9080/old"],
+                "redirect        301 Moved Permanently to http://reviews.default:9080/new",
+            ),
+            (
+                &["-H", "Host: reviews:9080", "GET", "http://10.0.0.1:9080/"],
+                "destination     100% to outbound|9080||reviews.default.svc.cluster.local",
+            ),
+            (&["--gateway", "mesh", "GET", "http://reviews/"], "note"),
+            (&["CONNECT", "reviews:9090"], "tunnel          its bytes go on as they are"),
+        ] {
+            let outcome = explain(&[&["-c", "-"], arguments].concat(), yaml);
+            assert!(
+                outcome.stdout.lines().any(|own| own == note),
+                "{arguments:?}: {}{}",
+                outcome.stderr,
+                outcome.stdout
+            );
+            assert!(outcome.stdout.lines().any(|own| own.starts_with(line)), "{arguments:?}: {}", outcome.stdout);
+            assert!(outcome.stdout.contains("listener        127.0.0.1_15001: the mesh"), "{}", outcome.stdout);
+            assert_eq!(outcome.code, Some(0), "{arguments:?}");
+        }
+    }
+    let json = explain(&["--output", "json", "-c", "-", "GET", "http://reviews:9080/"], UNHEARD);
+    let answer: serde_json::Value = serde_json::from_str(&json.stdout).expect("one JSON object");
+    assert!(answer["notes"][0].as_str().is_some_and(|said| note.ends_with(said)), "{answer}");
+    // Where there is one, nothing is to be said of that.
+    let heard = with_gateways.replace("bind: 127.0.0.1,", "bind: 127.0.0.1, mesh: {listen: '127.0.0.1:15001'},");
+    let outcome = explain(&["-c", "-", "GET", "http://reviews:9080/"], &heard);
+    assert!(outcome.code == Some(0) && !outcome.stdout.contains("\nnote "), "{}", outcome.stdout);
+}
+
+#[test]
+fn a_port_that_no_listener_has_is_refused() {
+    let yaml = format!("{UNHEARD}{GATEWAYS}");
+    let there = "there are: 80, bound as 8080 (default/g); 8443 (default/g). Or say which is meant with --gateway NAME";
+    for (url, port) in [("http://a.com:9999/", 9999), ("http://nobody:9080/", 9080), ("http://a.com:81/", 81)] {
+        let outcome = explain(&["-c", "-", "GET", url], &yaml);
+        let said = outcome.stderr.lines().last().unwrap_or_default();
+        assert_eq!(said, format!("ringway: no listener has port {port}; {there}"), "{url}");
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(2), ""));
+    }
+    // The Gateway's port, the one that is bound, and none.
+    for url in ["http://a.com:80/", "http://a.com:8080/", "http://a.com/", "a.com"] {
+        let outcome = explain(&["-c", "-", "GET", url], &yaml);
+        assert!(
+            outcome.stdout.contains("listener        127.0.0.1_8080: "),
+            "{url}: {}{}",
+            outcome.stderr,
+            outcome.stdout
+        );
+    }
+    let named = explain(&["-c", "-", "--gateway", "g", "GET", "http://a.com:8443/"], &yaml);
+    assert!(named.stdout.contains("listener        127.0.0.1_8443: "), "{}", named.stdout);
+    // A port of the kernel's choice may be any.
+    let one = yaml.replace("  - {port: {number: 8443, name: more, protocol: HTTP}, hosts: ['*']}\n", "");
+    let chosen = explain(&["-c", "-", "--ports", "80=0", "GET", "http://a.com:40000/"], &one);
+    assert!(chosen.stdout.contains("listener        127.0.0.1_0: "), "{}{}", chosen.stderr, chosen.stdout);
+    // With a flag another port is bound.
+    let moved = explain(&["-c", "-", "--ports", "80=9999", "GET", "http://a.com:9999/"], &yaml);
+    assert!(moved.stdout.contains("listener        127.0.0.1_9999: "), "{}{}", moved.stderr, moved.stdout);
 }
 
 #[test]

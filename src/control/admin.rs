@@ -9,7 +9,7 @@
 
 mod authority;
 mod clusters;
-mod config;
+pub(super) mod config;
 mod ejections;
 mod listeners;
 mod logging;
@@ -88,6 +88,8 @@ struct Now {
     shared: SharedClusters,
     /// Which plan it is, from 1.
     version: u64,
+    /// The digest of its configuration.
+    digest: String,
     stage: Stage,
 }
 
@@ -102,13 +104,18 @@ impl State {
         started: Instant,
         events: Sender<Event>,
     ) -> Self {
-        let now = Now { plan, shared, version: 1, stage: Stage::PreInitializing };
+        let now = Now { plan, shared, version: 1, digest: String::new(), stage: Stage::PreInitializing };
         Self { registry, started, events, now: Mutex::new(now), differences: Mutex::default() }
     }
 
     /// Tells of the stage that the proxy has reached.
     pub fn enter(&self, stage: Stage) {
         self.now().stage = stage;
+    }
+
+    /// Tells of the digest of the configuration in force.
+    pub fn describe(&self, digest: String) {
+        self.now().digest = digest;
     }
 
     /// Tells of the plan that the workers serve from now on.
@@ -431,7 +438,11 @@ fn info(_: &Request, state: &State) -> Result<Response, Response> {
         "command_line_options": {"concurrency": state.registry.cores()},
         "node": {
             "id": now.plan.proxy.name,
-            "metadata": {"NAMESPACE": now.plan.proxy.namespace, "CONFIG_VERSION": now.version.to_string()},
+            "metadata": {
+                "NAMESPACE": now.plan.proxy.namespace,
+                "CONFIG_VERSION": now.version.to_string(),
+                "CONFIG_DIGEST": now.digest,
+            },
         },
     });
     Ok(json_page(format!("{document:#}\n")))

@@ -6,6 +6,7 @@
 pub mod admin;
 mod cpus;
 mod crew;
+mod digest;
 mod dns;
 mod drain;
 mod ejection;
@@ -21,6 +22,7 @@ mod source;
 mod start;
 mod watch;
 
+pub use digest::{Changes, Digest};
 pub use dns::Answer;
 pub use signals::{CaughtSignals, catch_signals};
 pub use source::{Loaded, Source};
@@ -43,7 +45,7 @@ pub enum Event {
     /// The files of the configuration have changed, and are like this now.
     Changed(Snapshot),
     /// The configuration was read again; `None`: whoever read it panicked.
-    Loaded(Option<Box<Loaded>>),
+    Loaded(Option<Box<(Loaded, Digest)>>),
     /// Where a host name is that was asked about.
     Named {
         /// The name, as it was asked.

@@ -17,10 +17,11 @@ use super::listeners::{Bound, Key};
 use super::source::{Loaded, Source};
 use super::start::{NAMES_PATIENCE, StartError, core_stats, log_format, most_connections, show_members};
 use super::watch::{Snapshot, Watch};
-use super::{Event, Running};
+use super::{Digest, Event, Running};
 use crate::base::count::counted;
 use crate::base::id::ListenerId;
 use crate::io::now;
+use crate::istio::problem::Problem;
 use crate::observe::access_log::AccessLog;
 use crate::observe::stats::Kept;
 use crate::plan::{Plan, ProxySettings};
@@ -35,6 +36,8 @@ pub(super) struct Reloads {
     watch: Option<Watch>,
     /// How the files were when they were last read.
     seen: Snapshot,
+    /// What was said of the configuration in force.
+    remarks: Remarks,
     step: Step,
     /// Asked for while another one was under way.
     next: Option<Cause>,
@@ -51,13 +54,25 @@ enum Step {
     Resolving {
         since: Instant,
         until: Instant,
-        plan: Box<Plan>,
+        new: Box<New>,
     },
     Installing(Installing),
 }
 
+/// What was read.
+struct New {
+    plan: Plan,
+    digest: Digest,
+    remarks: Remarks,
+}
+
+/// What is said of a configuration, without the lines in its files, which move.
+type Remarks = HashSet<(Arc<str>, String, String)>;
+
 struct Installing {
     since: Instant,
+    /// What was in force before.
+    before: Digest,
     /// The workers that have not said yet that they have the new plan.
     waiting: HashSet<usize>,
     /// Listeners that the new plan does not have.
@@ -108,8 +123,9 @@ impl Reloads {
 }
 
 impl Running {
-    /// Reads `source` again when SIGHUP asks for it or its files change. They were last read in the state `seen`.
-    pub fn reload_from(&mut self, source: Source, seen: Snapshot) {
+    /// Reads `source` again when SIGHUP asks for it or its files change. It was last read as `loaded`.
+    pub fn reload_from(&mut self, source: Source, loaded: Loaded) {
+        let Loaded { problems, snapshot: seen, .. } = loaded;
         if source.reads_stdin() {
             info!("standard input is a part of the configuration, so it cannot be reloaded");
         } else {
@@ -122,6 +138,7 @@ impl Running {
         }
         self.reloads.source = Some(Arc::new(source));
         self.reloads.seen = seen;
+        self.reloads.remarks = remarks(&problems);
     }
 
     pub(super) fn reload_asked(&mut self) {
@@ -155,7 +172,11 @@ impl Running {
         let events = self.sender.clone();
         let reading = std::thread::Builder::new().name("reload".to_owned()).spawn(move || {
             // A panic was printed; it must not leave control waiting.
-            let loaded = catch_unwind(AssertUnwindSafe(|| source.load(&mut std::io::empty())));
+            let loaded = catch_unwind(AssertUnwindSafe(|| {
+                let loaded = source.load(&mut std::io::empty());
+                let digest = Digest::of(&loaded.plan);
+                (loaded, digest)
+            }));
             let _ = events.send(Event::Loaded(loaded.ok().map(Box::new))); // nobody is there once the proxy stops
         });
         match reading {
@@ -165,24 +186,28 @@ impl Running {
     }
 
     /// The configuration has been read again.
-    pub(super) fn loaded(&mut self, loaded: Option<Box<Loaded>>) {
+    pub(super) fn loaded(&mut self, loaded: Option<Box<(Loaded, Digest)>>) {
         let Step::Loading { since } = std::mem::take(&mut self.reloads.step) else { return };
         let Some(loaded) = loaded else {
             return self.refuse("reading it panicked");
         };
-        let Loaded { plan, problems, snapshot, .. } = *loaded;
+        let (Loaded { plan, problems, snapshot, .. }, digest) = *loaded;
         if let Some(watch) = &self.reloads.watch {
             watch.follow(&snapshot);
         }
         self.reloads.seen = snapshot;
+        if let Some(source) = &self.reloads.source {
+            let known = |problem: &&Problem| problem.is_error() || !self.reloads.remarks.contains(&remark(problem));
+            (source.tell)(&problems.iter().filter(known).collect::<Vec<_>>());
+        }
         let errors = problems.iter().filter(|problem| problem.is_error()).count();
         if errors > 0 {
             return self.refuse(&format!("it has {}", counted(errors, "error")));
         }
-        let (now, mut plan) = (now(), Box::new(plan));
-        self.names.fill(&mut plan, now);
+        let (now, mut new) = (now(), Box::new(New { plan, digest, remarks: remarks(&problems) }));
+        self.names.fill(&mut new.plan, now);
         self.ask_names(now);
-        self.reloads.step = Step::Resolving { since, until: now + NAMES_PATIENCE, plan };
+        self.reloads.step = Step::Resolving { since, until: now + NAMES_PATIENCE, new };
         self.go_on_if_resolved(now);
     }
 
@@ -192,10 +217,14 @@ impl Running {
         if !matches!(&self.reloads.step, Step::Resolving { until, .. } if over(until)) {
             return;
         }
-        let Step::Resolving { since, mut plan, .. } = std::mem::take(&mut self.reloads.step) else { return };
+        let Step::Resolving { since, new, .. } = std::mem::take(&mut self.reloads.step) else { return };
+        let New { mut plan, digest, remarks } = *new;
         self.names.fill(&mut plan, now);
-        match self.prepare(*plan) {
-            Ok(prepared) => self.commit(prepared, since),
+        match self.prepare(plan) {
+            Ok(prepared) => {
+                self.reloads.remarks = remarks;
+                self.commit(prepared, digest, since);
+            }
             Err(error) => self.refuse(&error.to_string()),
         }
     }
@@ -215,7 +244,7 @@ impl Running {
     }
 
     /// Puts a plan in force. Nothing can stop it any more: a worker that cannot go along is replaced by one that can.
-    fn commit(&mut self, prepared: Prepared, since: Instant) {
+    fn commit(&mut self, prepared: Prepared, digest: Digest, since: Instant) {
         let Prepared { plan, log_format, mut listeners } = prepared;
         let plan = Arc::new(plan);
         self.shared = SharedCluster::all_after(&plan, (&self.plan, &self.shared), self.crew.len());
@@ -254,9 +283,10 @@ impl Running {
         }
         let vanished = before.into_iter().flatten().collect();
         self.plan = plan;
+        let before = std::mem::replace(&mut self.digest, digest);
         self.names.installed(&self.plan);
         let waiting = self.crew.alive().into_iter().collect();
-        self.reloads.step = Step::Installing(Installing { since, waiting, vanished });
+        self.reloads.step = Step::Installing(Installing { since, before, waiting, vanished });
         self.finish_if_installed();
     }
 
@@ -272,7 +302,8 @@ impl Running {
         if !matches!(&self.reloads.step, Step::Installing(installing) if installing.waiting.is_empty()) {
             return;
         }
-        let Step::Installing(Installing { since, vanished, .. }) = std::mem::take(&mut self.reloads.step) else {
+        let Step::Installing(Installing { since, before, vanished, .. }) = std::mem::take(&mut self.reloads.step)
+        else {
             return;
         };
         for bound in vanished {
@@ -281,12 +312,14 @@ impl Running {
         }
         self.registry.retain(&kept(&self.plan));
         self.state.install(self.plan.clone(), self.shared.clone());
+        self.state.describe(self.digest.version());
         self.registry.control().config_reload_success.inc();
         info!(
-            "reloaded in {} ms: {}, {}",
+            "reloaded in {} ms: {}, {}: {}",
             now().duration_since(since).as_millis(),
             counted(self.plan.listeners.len(), "listener"),
-            counted(self.plan.clusters.len(), "cluster")
+            counted(self.plan.clusters.len(), "cluster"),
+            before.changes_to(&self.digest)
         );
         self.go_on();
     }
@@ -303,6 +336,14 @@ impl Running {
             self.reload(cause);
         }
     }
+}
+
+fn remarks(problems: &[Problem]) -> Remarks {
+    problems.iter().map(remark).collect()
+}
+
+fn remark(problem: &Problem) -> (Arc<str>, String, String) {
+    (problem.resource.clone(), problem.path.clone(), problem.what.clone())
 }
 
 /// Settings that hold from the start of the process to its end stay as they were, and it is said.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::start::log_format;
 use super::watch::Snapshot;
-use crate::istio::world::Hidden;
+use crate::istio::world::World;
 use crate::istio::{self, problem::Problem};
 use crate::plan::{self, Overrides, Plan, ProxySettings};
 
@@ -18,8 +18,8 @@ pub struct Source {
     pub options: istio::Options,
     /// What goes before the Proxy document.
     pub overrides: Overrides,
-    /// Prints a problem.
-    pub tell: fn(&Problem),
+    /// Prints problems that keep nothing from being served, or errors.
+    pub tell: fn(&[&Problem]),
 }
 
 /// A configuration that was read and compiled.
@@ -27,9 +27,7 @@ pub struct Source {
 pub struct Loaded {
     /// What to serve, unless there is an error among the problems.
     pub plan: Plan,
-    /// The services that the mesh listener does not see, for who asks why.
-    pub hidden: Vec<Hidden>,
-    /// All that is wrong with it; told already.
+    /// All that is wrong with it.
     pub problems: Vec<Problem>,
     /// How the files were when they were read.
     pub snapshot: Snapshot,
@@ -44,9 +42,15 @@ impl Loaded {
 }
 
 impl Source {
-    /// Reads and compiles, and tells every problem.
+    /// Reads and compiles.
     #[must_use]
     pub fn load(&self, stdin: &mut dyn Read) -> Loaded {
+        self.load_with_world(stdin).0
+    }
+
+    /// [`Source::load`], and what was compiled.
+    #[must_use]
+    pub fn load_with_world(&self, stdin: &mut dyn Read) -> (Loaded, World) {
         // Taken first: what is written while the files are read differs from it, and is read once more.
         let mut snapshot = Snapshot::take(&self.paths, &[]);
         let (world, mut problems) = istio::read(&self.paths, stdin, self.options);
@@ -61,8 +65,12 @@ impl Source {
             problems
                 .retain(|problem| problem.is_error() || problem.file != world.proxy.source.file || problem.line > 0);
         }
-        problems.iter().for_each(self.tell);
-        Loaded { plan, hidden: world.hidden(), problems, snapshot }
+        (Loaded { plan, problems, snapshot }, world)
+    }
+
+    /// Tells every problem.
+    pub fn tell_all(&self, problems: &[Problem]) {
+        (self.tell)(&problems.iter().collect::<Vec<_>>());
     }
 
     /// Whether it can be read only once.

@@ -14,7 +14,7 @@ use super::ejection::Ejections;
 use super::listeners::Bound;
 use super::names::Names;
 use super::reload::Reloads;
-use super::{Event, cpus};
+use super::{Digest, Event, cpus};
 use crate::io;
 use crate::observe::access_log::{AccessLog, FormatError};
 use crate::observe::stats::Registry;
@@ -111,6 +111,8 @@ pub struct Running {
     pub(super) started_with: ProxySettings,
     /// The plan in force.
     pub(super) plan: Arc<Plan>,
+    /// What its configuration is like.
+    pub(super) digest: Digest,
     /// What all workers share of its clusters.
     pub(super) shared: SharedClusters,
     /// Its listeners, in its order.
@@ -144,12 +146,14 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
 
     let (sender, events) = channel();
     let mut names = Names::start(settings, sender.clone())?;
+    let digest = Digest::of(plan);
     let mut plan = plan.clone();
     names.fill(&mut plan, io::now());
     names.installed(&plan);
     let plan = Arc::new(plan);
     let shared = SharedCluster::all(&plan, cpus.len());
     let state = Arc::new(State::new(registry.clone(), plan.clone(), shared.clone(), io::now(), sender.clone()));
+    state.describe(digest.version());
     let admin = settings.admin.map(|address| open_admin(address, descriptors, &state)).transpose()?;
     let driver = driver(settings.driver);
     let crew = Crew::new(&cpus, driver, sender.clone(), budget.clone(), first_outward_address(), descriptors);
@@ -167,6 +171,7 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
         descriptors,
         started_with,
         plan,
+        digest,
         shared,
         bound,
         log,

@@ -31,6 +31,9 @@ pub struct Answer {
     pub rule: Option<Rule>,
     /// What becomes of it.
     pub verdict: Verdict,
+    /// What to know about this answer; none, as a rule.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The rules that were tried before, in order, each with what ended its turn.
     pub passed_over: Vec<Passed>,
     /// If nothing takes it: what may have been meant, the nearest first.
@@ -200,6 +203,9 @@ pub struct Passed {
     pub place: Place,
     /// The first condition that does not hold.
     pub because: String,
+    /// How many of its conditions do not hold.
+    #[serde(skip)]
+    pub failing: usize,
 }
 
 /// Something that is nearly what was asked for.
@@ -286,6 +292,7 @@ pub fn explain(plan: &Plan, hidden: &[Hidden], question: &Question) -> Result<An
         verdict: verdict(plan, &decision, &request, || {
             undeclared::missing(listener, hidden, request.authority, "HTTP")
         }),
+        notes: Vec::new(),
         passed_over: passed,
         nearest,
     })
@@ -328,7 +335,8 @@ impl Witness for Diary<'_> {
         if !taken {
             self.held.clear();
             let because = std::mem::take(&mut self.failed);
-            self.passed.push(Passed { place: Place::of(&route.origin), because });
+            let failing = route.matcher.conditions().iter().filter(|condition| !condition.holds(self.request)).count();
+            self.passed.push(Passed { place: Place::of(&route.origin), because, failing });
         }
     }
 }

@@ -35,6 +35,9 @@ pub enum BadQuestion {
     /// Nothing is listened on.
     #[error("the configuration opens no listener")]
     NoListener,
+    /// The URL names a port that no listener has.
+    #[error("no listener has port {0}; there are: {1}. Or say which is meant with --gateway NAME")]
+    NoSuchPort(u16, String),
     /// `--gateway` names none of the listeners.
     #[error("no listener is for gateway {0:?}; there are: {1}")]
     NoSuchGateway(String, String),
@@ -129,6 +132,11 @@ impl Question {
         if let Some(found) = by_port.iter().find_map(|found| found.first()) {
             return Ok(*found);
         }
+        // A port of the kernel's choice may be any.
+        let chosen_late = candidates.iter().any(|(_, listener)| listener.bind.port() == 0);
+        if let (Some(port), None, false, false) = (port, &self.gateway, has_mesh(), chosen_late) {
+            return Err(BadQuestion::NoSuchPort(port, ports(&plan.listeners)));
+        }
         if candidates.len() > 1
             && let Some(mesh) = candidates.iter().copied().find(|(_, listener)| listener.kind == ListenerKind::Mesh)
         {
@@ -164,6 +172,19 @@ fn name_of(listener: &Listener) -> String {
         ListenerKind::Ingress(port) => format!("ingress:{port}"),
         ListenerKind::Gateway(port) => format!("{} (port {port})", listener.gateways.join(", ")),
     }
+}
+
+/// The ports that a URL may name, with whom each is for.
+fn ports(listeners: &[Listener]) -> String {
+    let one = |listener: &Listener| {
+        let (bound, name) = (listener.bind.port(), listener.gateways.join(", "));
+        match listener.kind {
+            ListenerKind::Gateway(port) if port == bound => format!("{port} ({name})"),
+            ListenerKind::Gateway(port) => format!("{port}, bound as {bound} ({name})"),
+            _ => format!("{bound} ({})", name_of(listener)),
+        }
+    };
+    listeners.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 fn names(listeners: &[Listener]) -> String {

@@ -24,33 +24,61 @@ pub struct Live {
     pub health: &'static str,
 }
 
-/// `/clusters?format=json` of a running proxy.
+/// What a running proxy says of itself.
 #[derive(Debug)]
-pub struct Clusters(Value);
+pub struct Running {
+    /// `/clusters?format=json`.
+    clusters: Value,
+    /// `/server_info`.
+    info: Value,
+}
 
-impl Clusters {
+impl Running {
     /// Asks the proxy whose admin endpoints are at this address.
     ///
     /// # Errors
     /// When nobody answers there, or not in this form.
-    pub fn of_running(admin: SocketAddr) -> io::Result<Self> {
-        let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        // HTTP/1.0 ends an answer by closing, so that there is no framing to understand.
-        write!(stream, "GET /clusters?format=json HTTP/1.0\r\nHost: {admin}\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        Ok(Self(serde_json::from_str(body)?))
+    pub fn ask(admin: SocketAddr) -> io::Result<Self> {
+        Ok(Self { clusters: json(admin, "/clusters?format=json")?, info: json(admin, "/server_info")? })
+    }
+
+    /// Why what it says may not fit an answer from a configuration whose digest is `version`; `None`: it serves that.
+    #[must_use]
+    pub fn differs_from(&self, version: &str) -> Option<String> {
+        let its = self.info["node"]["metadata"]["CONFIG_DIGEST"].as_str();
+        let build = self.info["version"].as_str().unwrap_or("something else");
+        match its {
+            Some(its) if its == version => None,
+            _ if build != concat!("ringway/", env!("CARGO_PKG_VERSION")) => {
+                Some(format!("the running proxy is {build}, which may read this configuration in another way"))
+            }
+            _ => Some(
+                "the running proxy serves another configuration: other files or flags, changes that it has not loaded, or \
+                 that it has refused"
+                    .to_owned(),
+            ),
+        }
     }
 
     /// The endpoints of a cluster; empty if the proxy has none by this name.
     #[must_use]
     pub fn endpoints(&self, cluster: &str) -> Vec<Live> {
-        let all = self.0["cluster_statuses"].as_array().into_iter().flatten();
+        let all = self.clusters["cluster_statuses"].as_array().into_iter().flatten();
         let named = all.filter(|status| status["name"] == cluster);
         named.flat_map(|status| status["host_statuses"].as_array().into_iter().flatten()).filter_map(live).collect()
     }
+}
+
+/// What is answered to a GET, which is JSON.
+fn json(admin: SocketAddr, target: &str) -> io::Result<Value> {
+    let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    // HTTP/1.0 ends an answer by closing, so that there is no framing to understand.
+    write!(stream, "GET {target} HTTP/1.0\r\nHost: {admin}\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    Ok(serde_json::from_str(body)?)
 }
 
 fn live(host: &Value) -> Option<Live> {
@@ -71,7 +99,7 @@ fn address(written: &Value) -> Option<EndpointAddress> {
 
 impl Answer {
     /// Adds what the running proxy says of the endpoints of each destination.
-    pub fn add_live(&mut self, running: &Clusters) {
+    pub fn add_live(&mut self, running: &Running) {
         let destinations = match &mut self.verdict {
             Verdict::Forward { destinations, .. } | Verdict::Tunnel { destinations, .. } => destinations.as_mut_slice(),
             _ => &mut [],
@@ -96,11 +124,24 @@ mod tests {
         let out = json!({"eds_health_status": "HEALTHY", "failed_outlier_check": true});
         let pipe = json!({"address": {"pipe": {"path": "/run/app.sock"}}, "health_status": {}});
         let hosts = [host("10.0.0.1", json!({"eds_health_status": "HEALTHY"})), host("::1", out), json!({}), pipe];
-        let clusters = Clusters(json!({"cluster_statuses": [{"name": "a", "host_statuses": hosts}, {"name": "b"}]}));
+        let clusters = json!({"cluster_statuses": [{"name": "a", "host_statuses": hosts}, {"name": "b"}]});
+        let clusters = Running { clusters, info: Value::Null };
         let said: Vec<String> =
             clusters.endpoints("a").iter().map(|live| format!("{} {}", live.address, live.health)).collect();
         assert_eq!(said, ["10.0.0.1:80 healthy", "[::1]:80 ejected (failed_outlier_check)", "/run/app.sock healthy"]);
         assert!(clusters.endpoints("b").is_empty() && clusters.endpoints("c").is_empty());
-        assert!(Clusters(Value::Null).endpoints("a").is_empty());
+        assert!(Running { clusters: Value::Null, info: Value::Null }.endpoints("a").is_empty());
+    }
+
+    #[test]
+    fn another_configuration_is_told_from_another_build() {
+        let build = concat!("ringway/", env!("CARGO_PKG_VERSION"));
+        let differs = |info: Value| Running { clusters: Value::Null, info }.differs_from("1f").unwrap_or_default();
+        let info =
+            |build: &str, digest: &str| json!({"version": build, "node": {"metadata": {"CONFIG_DIGEST": digest}}});
+        assert_eq!(differs(info(build, "1f")), "");
+        assert!(differs(info(build, "1e")).contains("serves another configuration"));
+        assert!(differs(info("ringway/0.0.9", "1e")).contains("is ringway/0.0.9"));
+        assert!(differs(json!({})).contains("is something else"));
     }
 }

@@ -6,6 +6,8 @@
 
 mod answer;
 mod ask;
+mod assumed;
+mod concern;
 mod live;
 mod names;
 mod near;
@@ -18,6 +20,8 @@ mod words;
 
 pub use answer::{Answer, Cluster, Destination, Host, Listener, Near, Passed, Place, Rule, Verdict, explain};
 pub use ask::{BadQuestion, Question};
-pub use live::{Clusters, Live};
+pub use assumed::explain_world;
+pub use concern::Concern;
+pub use live::{Live, Running};
 pub use resilience::{Abort, Breaker, Connections, Delay, Ejection, Mirror, Probes, Retries, Tries};
 pub use secured::Tls;

@@ -53,6 +53,7 @@ fn answer(listener: &plan::Listener, authority: &[u8], rule: Option<Rule>, verdi
         host: None,
         rule,
         verdict,
+        notes: Vec::new(),
         passed_over: Vec::new(),
         nearest: Vec::new(),
     }

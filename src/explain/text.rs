@@ -3,8 +3,11 @@
 use std::fmt::{self, Display, Formatter};
 
 use super::answer::{Answer, Cluster, Destination, Near, Passed, Place, Verdict};
-use crate::base::count::counted;
+use crate::base::count::{counted, grouped};
 use crate::h1::status;
+
+/// So many rules that were passed over are shown, and of the rest the nearest.
+const MOST_PASSED: usize = 20;
 
 /// Width of the labels at the left.
 const LABEL: usize = 16;
@@ -26,6 +29,7 @@ impl Display for Answer {
         let gateways = listener.gateways.join(", ");
         let gateways = if gateways.is_empty() { gateways } else { format!(" of {gateways}") };
         line(f, "listener", format_args!("{}: {}{gateways}", listener.name, listener.kind))?;
+        self.notes.iter().try_for_each(|note| line(f, "note", note))?;
         match &self.host {
             Some(host) => {
                 line(f, "host", format_args!("{} ({})", host.name, counted(host.routes, "route")))?;
@@ -172,7 +176,15 @@ fn passed_over(f: &mut Formatter<'_>, passed: &[Passed]) -> fmt::Result {
         return Ok(());
     }
     writeln!(f, "\npassed over")?;
-    passed.iter().try_for_each(|Passed { place, because }| writeln!(f, "  {place}\n    {because}"))
+    let mut one = |Passed { place, because, .. }: &Passed| writeln!(f, "  {place}\n    {because}");
+    let (shown, rest) = passed.split_at(MOST_PASSED.min(passed.len()));
+    shown.iter().try_for_each(&mut one)?;
+    let Some(nearest) = rest.iter().min_by_key(|passed| passed.failing) else { return Ok(()) };
+    one(nearest)?;
+    if rest.len() == 1 {
+        return Ok(());
+    }
+    writeln!(f, "  {} more, of which none is nearer than the last", grouped(rest.len() - 1))
 }
 
 fn nearest(f: &mut Formatter<'_>, nearest: &[Near]) -> fmt::Result {

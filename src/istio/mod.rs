@@ -23,6 +23,7 @@ pub mod model;
 mod parallel;
 pub mod problem;
 pub mod reader;
+pub mod remarks;
 mod tree;
 pub mod world;
 

@@ -34,7 +34,7 @@ pub enum Severity {
 pub struct Problem {
     /// Error, warning or note.
     pub severity: Severity,
-    /// The file as named by the user, `<stdin>` for standard input, or a flag's name.
+    /// The file as named by the user, `<stdin>` for standard input, or a flag's name; empty for a remark about many.
     pub file: Arc<str>,
     /// Line in the file, from 1; 0 when the problem has no line (an empty folder, say).
     pub line: u32,
@@ -99,7 +99,9 @@ impl Problem {
             Severity::Warning => "warning",
             Severity::Note => "note",
         };
-        write!(f, ": {severity}{word}{severity:#}: {}", shown(&self.what))?;
+        // A remark about many has no place.
+        f.write_str(if self.file.is_empty() { "" } else { ": " })?;
+        write!(f, "{severity}{word}{severity:#}: {}", shown(&self.what))?;
         if self.instead.is_empty() { Ok(()) } else { write!(f, " ({})", shown(&self.instead)) }
     }
 }

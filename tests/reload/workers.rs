@@ -51,7 +51,7 @@ fn a_worker_that_dies_is_replaced() {
 
         let (source, loaded) = load(&file);
         let mut running = control::start(&loaded.plan).expect("ringway starts");
-        running.reload_from(source, loaded.snapshot);
+        running.reload_from(source, loaded);
         let (events, address, registry) = (running.events(), running.addresses()[0], running.registry());
         let control = std::thread::spawn(move || running.serve());
         let ready = || once(admin, "GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").status;

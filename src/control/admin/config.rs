@@ -115,7 +115,7 @@ fn duration(time: Duration) -> String {
     format!("{}s", time.as_secs_f64())
 }
 
-fn cluster(cluster: &Cluster) -> Value {
+pub(in crate::control) fn cluster(cluster: &Cluster) -> Value {
     let Cluster { name, spread, endpoints, connect_timeout, idle_timeout, .. } = cluster;
     let Spread { policy, warmup, levels } = spread;
     let mut shown = json!({
@@ -166,7 +166,7 @@ fn cluster(cluster: &Cluster) -> Value {
     shown
 }
 
-fn shown_listener(plan: &Plan, listener: &Listener) -> Value {
+pub(in crate::control) fn shown_listener(plan: &Plan, listener: &Listener) -> Value {
     let tables: Vec<String> = listener.tables.iter().map(|table| table_name(listener, table)).collect();
     let mut shown = json!({
         "name": listener.name,
@@ -195,7 +195,7 @@ fn route_table(plan: &Plan, listener: &Listener, table: &RouteTable, keep: &dyn 
     json!({"name": table_name(listener, table), "listener": listener.name, "virtual_hosts": hosts})
 }
 
-fn virtual_host(plan: &Plan, host: &VirtualHost) -> Value {
+pub(in crate::control) fn virtual_host(plan: &Plan, host: &VirtualHost) -> Value {
     let routes: Vec<Value> = host.routes().iter().map(|found| route(plan, found)).collect();
     let mut shown = json!({"name": *host.name, "domains": host.domains, "routes": routes});
     if let Some(server) = host.https_redirect() {

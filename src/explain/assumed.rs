@@ -1,0 +1,52 @@
+//! Requests of applications where the configuration has no mesh listener: what one would do with them.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::answer::{Answer, Verdict, explain};
+use super::ask::{BadQuestion, Question};
+use crate::istio::world::World;
+use crate::plan::{self, ListenerKind, Plan};
+
+/// Where the README and Istio have it.
+const MESH: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 15001);
+
+/// Asks the plan of this world, or if that has no mesh listener and no other one for the request, what would be its plan
+/// with one: a rule for the mesh can be asked about before the listener is there.
+///
+/// # Errors
+/// See [`explain`].
+pub fn explain_world(world: &World, plan: &Plan, question: &Question) -> Result<Answer, BadQuestion> {
+    let asked = explain(plan, &world.hidden(), question);
+    if plan.listeners.iter().any(|listener| listener.kind == ListenerKind::Mesh) {
+        return asked;
+    }
+    let named = question.gateway.as_deref() == Some("mesh");
+    if !named && !matches!(asked, Err(BadQuestion::NoListener | BadQuestion::NoSuchPort(..))) {
+        return asked;
+    }
+    let mut world = world.clone();
+    world.proxy.mesh_listen = Some(SocketAddr::from(MESH));
+    let (plan, _) = plan::compile(&world, plan.proxy.clone());
+    let question = Question { gateway: Some("mesh".to_owned()), ..question.clone() };
+    let mut answer = match explain(&plan, &world.hidden(), &question) {
+        Ok(answer) if named || is_declared(&answer) => answer,
+        Err(error) if named => return Err(error),
+        Ok(_) | Err(_) => return asked,
+    };
+    answer
+        .notes
+        .push("no mesh listener is configured (spec.mesh.listen of the Proxy): this is what one would do".to_owned());
+    Ok(answer)
+}
+
+/// Whether a rule or a service is there for it.
+fn is_declared(answer: &Answer) -> bool {
+    match answer.verdict {
+        Verdict::Forward { .. }
+        | Verdict::Redirect { .. }
+        | Verdict::HttpsRedirect { .. }
+        | Verdict::DirectResponse { .. }
+        | Verdict::Tunnel { .. } => true,
+        Verdict::Passthrough | Verdict::Blackhole { .. } | Verdict::NotFound | Verdict::Closed => false,
+    }
+}

@@ -1,0 +1,174 @@
+//! Problems to be read by people: what is said again and again is said three times and then counted.
+//!
+//! Pure. `main` prints what comes out; as JSON every problem is a line of its own, and nothing is gathered.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use super::problem::{Problem, Severity};
+use crate::base::count::grouped;
+
+/// So many equal remarks are written out.
+const WRITTEN_OUT: usize = 3;
+
+/// What may be gathered, and what is told of the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gather {
+    /// Notes alone; the place of each is named. For `check`.
+    Notes,
+    /// Notes and warnings, which are counted. For whoever serves, or asks about something else.
+    Warnings,
+}
+
+/// These problems in their order: of equal ones three, and one for the rest of them behind all others. Equal are those that say the same but for the names in quotes. Errors are never gathered.
+#[must_use]
+pub fn lines<'a>(problems: impl IntoIterator<Item = &'a Problem>, gather: Gather) -> Vec<Cow<'a, Problem>> {
+    let mut alike: HashMap<(Severity, String), usize> = HashMap::new();
+    let mut groups: Vec<Vec<&Problem>> = Vec::new();
+    let mut lines = Vec::new();
+    for problem in problems {
+        let gathered = match problem.severity {
+            Severity::Error | Severity::Broken => false,
+            Severity::Warning => gather == Gather::Warnings,
+            Severity::Note => true,
+        };
+        if !gathered {
+            lines.push(Cow::Borrowed(problem));
+            continue;
+        }
+        let group = *alike.entry((problem.severity, without_names(problem))).or_insert_with(|| {
+            groups.push(Vec::new());
+            groups.len() - 1
+        });
+        let Some(group) = groups.get_mut(group) else { continue };
+        group.push(problem);
+        if group.len() <= WRITTEN_OUT {
+            lines.push(Cow::Borrowed(problem));
+        }
+    }
+    lines.extend(groups.iter().filter_map(|group| rest(group, gather)));
+    lines
+}
+
+/// What it says without the names of what it is about.
+fn without_names(problem: &Problem) -> String {
+    let says = |text: &str| text.split('"').step_by(2).collect::<Vec<_>>().join("\"\"");
+    format!("{} ({})", says(&problem.what), says(&problem.instead))
+}
+
+/// What stands for those of a group that are not written out; for one alone itself.
+fn rest<'a>(group: &[&'a Problem], gather: Gather) -> Option<Cow<'a, Problem>> {
+    let more = group.get(WRITTEN_OUT..).filter(|more| !more.is_empty())?;
+    let first = more.first()?;
+    if let [only] = more {
+        return Some(Cow::Borrowed(*only));
+    }
+    let what = format!("{} more of: {}", grouped(more.len()), first.what);
+    let what = match gather {
+        Gather::Warnings => what,
+        Gather::Notes => format!("{what}: {}", places(more)),
+    };
+    Some(Cow::Owned(about_many(first.severity, what, String::new())))
+}
+
+fn about_many(severity: Severity, what: String, instead: String) -> Problem {
+    Problem { severity, file: "".into(), line: 0, resource: "".into(), path: String::new(), what, instead }
+}
+
+/// `a.yaml:1, a.yaml:7, b.yaml:2`.
+fn places(problems: &[&Problem]) -> String {
+    let place = |problem: &&Problem| match problem.line {
+        0 => problem.file.to_string(),
+        line => format!("{}:{line}", problem.file),
+    };
+    problems.iter().map(place).collect::<Vec<_>>().join(", ")
+}
+
+/// What is not told of problems that are about something else, and who tells it; `None` if there are none.
+#[must_use]
+pub fn elsewhere(problems: &[&Problem]) -> Option<Problem> {
+    let count =
+        |severities: &[Severity]| problems.iter().filter(|problem| severities.contains(&problem.severity)).count();
+    let kinds = [
+        (count(&[Severity::Error, Severity::Broken]), "error"),
+        (count(&[Severity::Warning]), "warning"),
+        (count(&[Severity::Note]), "note"),
+    ];
+    let kinds = kinds.into_iter().filter(|(count, _)| *count > 0);
+    let kinds: Vec<String> =
+        kinds.map(|(count, kind)| format!("{} {kind}{}", grouped(count), if count == 1 { "" } else { "s" })).collect();
+    let what = format!("{} more: ringway check", grouped(problems.len()));
+    (!problems.is_empty()).then(|| about_many(Severity::Note, what, kinds.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(severity: Severity, line: u32, what: &str) -> Problem {
+        Problem {
+            severity,
+            file: "a.yaml".into(),
+            line,
+            resource: "Kind/default/x".into(),
+            path: "spec.f".to_owned(),
+            what: what.to_owned(),
+            instead: String::new(),
+        }
+    }
+
+    fn many(severity: Severity, count: u32) -> Vec<Problem> {
+        (1..=count).map(|line| problem(severity, line, &format!("\"svc-{line}\" surprises"))).collect()
+    }
+
+    #[test]
+    fn three_equal_notes_are_written_out() {
+        let said = |count, gather| {
+            let problems = many(Severity::Note, count);
+            lines(&problems, gather).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(said(3, Gather::Notes).len(), 3);
+        assert_eq!(said(4, Gather::Notes)[3], "a.yaml:4: Kind/default/x: spec.f: note: \"svc-4\" surprises");
+        let five = said(5, Gather::Notes);
+        assert_eq!(five.len(), 4);
+        assert_eq!(five[3], "note: 2 more of: \"svc-4\" surprises: a.yaml:4, a.yaml:5");
+        assert_eq!(said(1_503, Gather::Warnings)[3], "note: 1,500 more of: \"svc-4\" surprises");
+    }
+
+    #[test]
+    fn errors_are_never_gathered_and_warnings_not_by_check() {
+        for (severity, gather, expected) in [
+            (Severity::Error, Gather::Notes, 50),
+            (Severity::Error, Gather::Warnings, 50),
+            (Severity::Broken, Gather::Notes, 50),
+            (Severity::Broken, Gather::Warnings, 50),
+            (Severity::Warning, Gather::Notes, 50),
+            (Severity::Warning, Gather::Warnings, 4),
+            (Severity::Note, Gather::Notes, 4),
+            (Severity::Note, Gather::Warnings, 4),
+        ] {
+            assert_eq!(lines(&many(severity, 50), gather).len(), expected, "{severity:?} {gather:?}");
+        }
+    }
+
+    #[test]
+    fn others_stay_where_they_are() {
+        let mut problems = many(Severity::Note, 5);
+        problems.insert(4, problem(Severity::Error, 9, "wrong"));
+        problems.insert(1, problem(Severity::Note, 8, "2 of 3"));
+        problems.push(problem(Severity::Note, 10, "2 of 4"));
+        let said: Vec<String> = lines(&problems, Gather::Warnings).iter().map(ToString::to_string).collect();
+        let shown: Vec<&str> = said.iter().map(|line| line.split(' ').next().unwrap_or_default()).collect();
+        assert_eq!(shown, ["a.yaml:1:", "a.yaml:8:", "a.yaml:2:", "a.yaml:3:", "a.yaml:9:", "a.yaml:10:", "note:"]);
+    }
+
+    #[test]
+    fn those_about_something_else_are_grouped() {
+        let mut problems = many(Severity::Note, 1_496);
+        problems.extend(many(Severity::Warning, 2));
+        problems.extend(many(Severity::Broken, 1));
+        let told = elsewhere(&problems.iter().collect::<Vec<_>>()).unwrap();
+        assert_eq!(told.to_string(), "note: 1,499 more: ringway check (1 error, 2 warnings, 1,496 notes)");
+        assert_eq!(elsewhere(&[]), None);
+    }
+}
