@@ -212,7 +212,8 @@ fn permissive_serves_without_what_is_not_enforced() {
     let outcome = ringway(&["check", "--permissive", "-"], yaml.as_bytes());
     assert_eq!(
         outcome.stderr,
-        "<stdin>:14: WorkloadEntry/default/w: spec.network: warning: \"network\" is not enforced by ringway yet (it is left out)\n"
+        "<stdin>:11: WorkloadEntry/default/w: warning: it is left out, since not all of it is enforced\n\
+         <stdin>:14: WorkloadEntry/default/w: spec.network: warning: \"network\" is not enforced by ringway yet (it is left out)\n"
     );
     assert_eq!(outcome.code, Some(0));
 }

@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use ringway::istio::reader::{Message, State};
+use ringway::istio::reader::{Message, State, Without};
 use ringway::istio::{KINDS, KindTables};
 
 const HEAD: &str = "\
@@ -15,8 +15,12 @@ Every field of every kind that ringway reads, and what it does with it. Made fro
 uses (`RINGWAY_UPDATE=1 cargo test --test fields`): what is not listed here is an error, with a \"did you mean\".
 
 - **enforced**: read, checked and done.
-- **not yet**: Istio has it and ringway does not do it yet. It is checked, and refused by name; with `--permissive` it is
-  left out with a warning.
+- **not yet**: Istio has it and ringway does not do it yet. It is checked, and refused by name. It restricts what is served,
+  so with `--permissive` it takes out the part of the configuration that it is in: a block of a `match`, a rule, a server of
+  a Gateway, a destination, an endpoint, a Sidecar. In the Proxy, which has no such parts, it stays an error. A field that
+  is not listed here is treated alike.
+- **not yet, and restricts nothing**: the same, but `--permissive` leaves it out alone, with a warning.
+- **no effect**: accepted with a warning that says why it does nothing here.
 - **deprecated**: still read, with a warning that says what to write instead.
 - **removed**: Istio had it once; an error says what to write instead.
 - **no meaning**: accepted; it says nothing that a proxy would do.
@@ -49,7 +53,9 @@ fn table(message: &Message, kind: &KindTables) -> String {
     for field in message.fields {
         let state = match field.state {
             State::Enforced => "enforced".to_owned(),
-            State::NotYet => "not yet".to_owned(),
+            State::NotYet(Without::More) => "not yet".to_owned(),
+            State::NotYet(Without::NoMore) => "not yet, and restricts nothing".to_owned(),
+            State::NoEffect(reason) => format!("no effect: {reason}"),
             State::Deprecated(instead) => format!("enforced, deprecated: {instead}"),
             State::Removed(instead) => format!("removed: {instead}"),
             State::Ignored(reason) => format!("no meaning: {reason}"),

@@ -8,12 +8,12 @@ use foldhash::HashMap;
 
 use super::load::Document;
 use super::model::{
-    Meta, Model, destination_rule, gateway, kube, mesh_config, object_meta, proxy, secret, server_tls, service_entry,
-    sidecar, virtual_service, workload_entry, workload_group,
+    Meta, Model, Withhold, destination_rule, gateway, kube, mesh_config, object_meta, proxy, secret, server_tls,
+    service_entry, sidecar, virtual_service, workload_entry, workload_group,
 };
 use super::parallel;
 use super::problem::{Problem, Source};
-use super::reader::{Item, Message, Object, Reader, did_you_mean, enforced, ignored, nearest};
+use super::reader::{Item, Message, Object, Reader, Without, did_you_mean, enforced, ignored, nearest};
 use super::tree::{Node, Value};
 
 /// The versions of networking.istio.io that are the same.
@@ -156,8 +156,8 @@ struct Kinds {
 enum Family {
     /// networking.istio.io, and read.
     Istio,
-    /// A kind that moves traffic and is not enforced.
-    NotEnforced,
+    /// A kind that moves or restricts traffic and is not enforced.
+    NotEnforced(Without),
     /// Kubernetes, and read.
     Kubernetes,
     /// The Proxy.
@@ -196,6 +196,7 @@ impl Kinds {
         let problems = std::mem::take(&mut self.problems);
         {
             let reader = Reader::new(&source, self.permissive, &problems);
+            let reader = if *is_list || kind == "Proxy" { reader.indivisible() } else { reader };
             let item = reader.root(root);
             if *is_list {
                 if let Some(list) = item.object(&LIST) {
@@ -216,7 +217,7 @@ impl Kinds {
         let Some(family) = family(&document, kind, api_version) else { return };
         let table = match family {
             Family::NoMeaning => return no_meaning(item, kind, api_version),
-            Family::NotEnforced => return item.not_enforced(&format!("kind {kind} ({api_version})")),
+            Family::NotEnforced(without) => return not_enforced_kind(item, kind, api_version, without),
             Family::Istio | Family::Ringway => &RESOURCE,
             Family::Kubernetes => match kind {
                 "Service" => &kube::fields::SERVICE,
@@ -250,28 +251,29 @@ impl Kinds {
             return;
         }
         let Some(spec) = document.required("spec") else { return };
+        let item = &document.item;
         match kind {
-            "Gateway" => model.gateways.extend(gateway::read(meta, &spec)),
-            "VirtualService" => model.virtual_services.extend(virtual_service::read(meta, &spec)),
-            "DestinationRule" => model.destination_rules.extend(destination_rule::read(meta, &spec)),
-            "ServiceEntry" => model.service_entries.extend(service_entry::read(meta, &spec)),
-            "Sidecar" => model.sidecars.extend(sidecar::read(meta, &spec)),
+            "Gateway" => keep(&mut model.gateways, item, gateway::read(meta, &spec)),
+            "VirtualService" => keep(&mut model.virtual_services, item, virtual_service::read(meta, &spec)),
+            "DestinationRule" => keep(&mut model.destination_rules, item, destination_rule::read(meta, &spec)),
+            "ServiceEntry" => keep(&mut model.service_entries, item, service_entry::read(meta, &spec)),
+            "Sidecar" => keep(&mut model.sidecars, item, sidecar::read(meta, &spec)),
             "WorkloadGroup" => {
                 // Nothing is kept of it.
                 let _ = workload_group::check(&spec);
             }
-            _ => model.workload_entries.extend(workload_entry::read(meta, &spec)),
+            _ => keep(&mut model.workload_entries, item, workload_entry::read(meta, &spec)),
         }
     }
 
     fn kubernetes(&mut self, kind: &str, meta: Meta, document: &Object<'_>) {
-        let model = &mut self.model;
+        let (model, item) = (&mut self.model, &document.item);
         match kind {
-            "Service" => model.kube_services.extend(kube::read_service(meta, document)),
-            "EndpointSlice" => model.endpoint_slices.extend(kube::read_endpoint_slice(meta, document)),
-            "Endpoints" => model.endpoints.extend(kube::read_endpoints(&meta, document)),
-            "Secret" => model.secrets.push(secret::read(meta, document)),
-            _ => model.pods.push(kube::read_pod(meta, document)),
+            "Service" => keep(&mut model.kube_services, item, kube::read_service(meta, document)),
+            "EndpointSlice" => keep(&mut model.endpoint_slices, item, kube::read_endpoint_slice(meta, document)),
+            "Endpoints" => keep(&mut model.endpoints, item, kube::read_endpoints(&meta, document)),
+            "Secret" => keep(&mut model.secrets, item, Some(secret::read(meta, document))),
+            _ => keep(&mut model.pods, item, Some(kube::read_pod(meta, document))),
         }
     }
 
@@ -292,6 +294,18 @@ impl Kinds {
     }
 }
 
+/// Keeps what was read of a resource; nothing is served of it if something of it is left out that no part accounts for.
+fn keep<T: Withhold>(kept: &mut Vec<T>, item: &Item<'_>, read: impl IntoIterator<Item = T>) {
+    if !item.has_gaps() {
+        return kept.extend(read);
+    }
+    let mut read = read.into_iter().peekable();
+    if read.peek().is_some() {
+        item.withheld(T::CONSEQUENCE);
+    }
+    kept.extend(read.filter_map(Withhold::withhold));
+}
+
 /// Which family a kind belongs to; reports what cannot be one.
 fn family(document: &Object<'_>, kind: &str, api_version: &str) -> Option<Family> {
     let group = group(api_version);
@@ -305,7 +319,8 @@ fn family(document: &Object<'_>, kind: &str, api_version: &str) -> Option<Family
         }
     };
     match (group, kind) {
-        (ISTIO_GROUP, kind) if ISTIO_KINDS_NOT_YET.contains(&kind) => Some(Family::NotEnforced),
+        (ISTIO_GROUP, "EnvoyFilter") => Some(Family::NotEnforced(Without::More)),
+        (ISTIO_GROUP, "ProxyConfig") => Some(Family::NotEnforced(Without::NoMore)),
         (ISTIO_GROUP, _) => {
             let read = KNOWN.iter().filter(|known| known.group == ISTIO_GROUP).map(|known| known.kind);
             unknown_kind(&read.chain(ISTIO_KINDS_NOT_YET.iter().copied()).collect::<Vec<_>>());
@@ -317,14 +332,35 @@ fn family(document: &Object<'_>, kind: &str, api_version: &str) -> Option<Family
             }
             None
         }
-        // The Gateway API and Ingress move traffic.
-        ("gateway.networking.k8s.io", _) | ("networking.k8s.io" | "extensions", "Ingress") => Some(Family::NotEnforced),
+        ("networking.k8s.io" | "extensions", "Ingress") => Some(Family::NotEnforced(Without::NoMore)),
+        ("gateway.networking.k8s.io", _) => Some(Family::NotEnforced(without_gateway_api(document, kind))),
         (group, _) => match known.filter(|known| is_slip(group, known.group)) {
             Some(known) => version(document, known, api_version),
-            // Security, telemetry and extensions of Istio: all of them move or stop traffic.
-            None if group.ends_with(".istio.io") => Some(Family::NotEnforced),
+            None if group == "telemetry.istio.io" => Some(Family::NotEnforced(Without::NoMore)),
+            // Security and extensions of Istio stop requests, and which ones is not known without reading them.
+            None if group.ends_with(".istio.io") => Some(Family::NotEnforced(Without::More)),
             None => Some(Family::NoMeaning),
         },
+    }
+}
+
+/// What the Gateway API exposes is not served without it. But a route for a Service stands in place of what the mesh does
+/// with its requests, and a policy restricts.
+fn without_gateway_api(document: &Object<'_>, kind: &str) -> Without {
+    let parents = document.get("spec").and_then(|spec| Some(spec.open()?.list("parentRefs"))).unwrap_or_default();
+    let of_service = |parent: &Item<'_>| parent.open().is_some_and(|parent| parent.text("kind") == "Service");
+    if kind.ends_with("Policy") || parents.iter().any(of_service) { Without::More } else { Without::NoMore }
+}
+
+/// A kind is written in documents of its own: of one that restricts there is nothing to withhold but everything.
+fn not_enforced_kind(item: &Item<'_>, kind: &str, api_version: &str, without: Without) {
+    let what = format!("kind {kind} ({api_version})");
+    match without {
+        Without::NoMore => item.not_enforced(&what, without),
+        Without::More => item.error(
+            format!("{what} is not enforced by ringway yet"),
+            "remove it: it may restrict what is served, so --permissive does not serve without it",
+        ),
     }
 }
 

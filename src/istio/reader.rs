@@ -44,8 +44,12 @@ pub struct Field {
 pub enum State {
     /// Read and enforced.
     Enforced,
-    /// Istio has it and ringway does not enforce it yet: an error by name.
-    NotYet,
+    /// Istio has it and ringway does not enforce it yet: an error by name. With `--permissive` it is left out, and with it
+    /// what must not be served without it.
+    NotYet(Without),
+    /// Accepted with a warning: it tunes or reports what ringway does not do, and restricts nothing. The reason goes into
+    /// the warning and into the field reference.
+    NoEffect(&'static str),
     /// Istio had it once and refuses it now: an error that says what to write instead.
     Removed(&'static str),
     /// Enforced, with a warning that says what to write instead.
@@ -54,14 +58,34 @@ pub enum State {
     Ignored(&'static str),
 }
 
+/// What it means to serve without something that is written and not enforced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Without {
+    /// It restricts what is served, or nobody knows: `--permissive` withholds the part of the configuration that it is in.
+    /// Where that is everything, as in the Proxy, it stays an error.
+    More,
+    /// It restricts nothing: `--permissive` leaves it out alone.
+    NoMore,
+}
+
 /// An enforced field, for tables.
 pub(super) const fn enforced(name: &'static str) -> Field {
     Field { name, state: State::Enforced }
 }
 
-/// A field that is not enforced yet, for tables.
+/// A field that is not enforced yet and restricts what is served, for tables.
 pub(super) const fn not_yet(name: &'static str) -> Field {
-    Field { name, state: State::NotYet }
+    Field { name, state: State::NotYet(Without::More) }
+}
+
+/// A field that is not enforced yet and restricts nothing, for tables.
+pub(super) const fn not_yet_harmless(name: &'static str) -> Field {
+    Field { name, state: State::NotYet(Without::NoMore) }
+}
+
+/// A field that has no effect, and whose author should know, for tables.
+pub(super) const fn no_effect(name: &'static str, reason: &'static str) -> Field {
+    Field { name, state: State::NoEffect(reason) }
 }
 
 /// A removed field, for tables.
@@ -93,16 +117,29 @@ fn quoted(text: &str) -> String {
     format!("quote it: \"{text}\"")
 }
 
+/// Something that was read, and whether it must not be served.
+pub(super) struct Part<T> {
+    /// What was read.
+    pub(super) value: T,
+    /// Whether something in it is left out without which more would be served than is written.
+    pub(super) withheld: bool,
+}
+
 /// The reading of one resource.
 pub(super) struct Reader<'a> {
     source: &'a Source,
-    /// Turns unknown fields and those not enforced into warnings.
+    /// Turns unknown fields and those not enforced into warnings, and withholds what they may restrict.
     permissive: bool,
     /// Whether kubectl reads such a document, too: not that of the proxy itself.
     is_for_kubectl: bool,
     problems: &'a RefCell<Vec<Problem>>,
     /// How much of the resource is not served as it is written.
     refusals: Cell<usize>,
+    /// How much is left out without which more would be served than is written, and is not yet accounted for by a part
+    /// that is withheld. Only `--permissive` leaves anything out.
+    gaps: Cell<usize>,
+    /// Whether the resource is about everything that is served, so that no part of it can be withheld.
+    indivisible: bool,
     /// What has been said of the resource, and at which path: a field that is looked at twice is reported once.
     said: RefCell<HashSet<(String, String)>>,
 }
@@ -110,7 +147,21 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     pub(super) fn new(source: &'a Source, permissive: bool, problems: &'a RefCell<Vec<Problem>>) -> Self {
         let is_for_kubectl = !source.resource.starts_with("Proxy/");
-        Self { source, permissive, is_for_kubectl, problems, refusals: Cell::new(0), said: RefCell::default() }
+        Self {
+            source,
+            permissive,
+            is_for_kubectl,
+            problems,
+            indivisible: false,
+            refusals: Cell::new(0),
+            said: RefCell::default(),
+            gaps: Cell::new(0),
+        }
+    }
+
+    /// The same for a resource of which no part can be withheld.
+    pub(super) fn indivisible(self) -> Self {
+        Self { indivisible: true, ..self }
     }
 
     /// The resource itself.
@@ -122,6 +173,22 @@ impl<'a> Reader<'a> {
     fn refuse(&self, severity: Severity, line: u32, path: &str, what: String, instead: String) {
         self.refusals.set(self.refusals.get() + 1);
         self.report(severity, line, path, what, instead);
+    }
+
+    /// How severe it is to leave something out, and what that means.
+    fn without(&self, without: Without) -> (Severity, &'static str) {
+        match (self.permissive, without) {
+            (true, Without::More) if self.indivisible => {
+                (Severity::Error, "remove it: more would be served without it, so --permissive does not leave it out")
+            }
+            (false, Without::More) if self.indivisible => (Severity::Error, "remove it"),
+            (permissive, without) => {
+                if permissive && without == Without::More {
+                    self.gaps.set(self.gaps.get() + 1);
+                }
+                not_enforced(permissive)
+            }
+        }
     }
 
     fn report(&self, severity: Severity, line: u32, path: &str, what: String, instead: String) {
@@ -188,9 +255,32 @@ impl<'a> Item<'a> {
         self.reader.report(Severity::Note, self.line, &self.path, what.into(), instead.into());
     }
 
+    /// Reads a part of the configuration that is served as it is written, or not at all.
+    pub(super) fn part<T>(&self, read: impl FnOnce() -> T) -> Part<T> {
+        let gaps = &self.reader.gaps;
+        let before = gaps.replace(0);
+        let value = read();
+        Part { value, withheld: gaps.replace(before) > 0 }
+    }
+
+    /// Makes a part that is withheld one that the whole must not be served without.
+    pub(super) fn leave_gap(&self) {
+        self.reader.gaps.set(self.reader.gaps.get() + 1);
+    }
+
+    /// Whether something is left out that no part accounts for.
+    pub(super) fn has_gaps(&self) -> bool {
+        self.reader.gaps.get() > 0
+    }
+
+    /// Says what becomes of a part that is withheld.
+    pub(super) fn withheld(&self, consequence: &str) {
+        self.warn(format!("{consequence}, since not all of it is enforced"), "");
+    }
+
     /// Istio has this value and ringway does not enforce it: an error, with `--permissive` a warning.
-    pub(super) fn not_enforced(&self, what: &str) {
-        let (severity, instead) = not_enforced(self.reader.permissive);
+    pub(super) fn not_enforced(&self, what: &str, without: Without) {
+        let (severity, instead) = self.reader.without(without);
         let what = format!("{what} is not enforced by ringway yet");
         self.reader.refuse(severity, self.line, &self.path, what, instead.to_owned());
     }
@@ -573,15 +663,17 @@ impl<'a> Object<'a> {
             State::Enforced | State::Ignored(_) => {}
             State::Deprecated(instead) => item.warn(format!("\"{}\" is deprecated", entry.key), instead),
             State::Removed(instead) => item.error(format!("\"{}\" was removed from Istio", entry.key), instead),
-            State::NotYet if item.is_null() || !tells_not_yet => {}
-            State::NotYet => item.not_enforced(&format!("\"{}\"", entry.key)),
+            State::NotYet(_) | State::NoEffect(_) if item.is_null() || !tells_not_yet => {}
+            State::NotYet(without) => item.not_enforced(&format!("\"{}\"", entry.key), without),
+            State::NoEffect(reason) => item.warn(format!("\"{}\" has no effect: {reason}", entry.key), ""),
         }
     }
 
     fn unknown(&self, item: &Item<'_>, key: &str, message: &'static Message) {
         let names: Vec<_> = message.fields.iter().map(|field| field.name).collect();
         let what = format!("unknown field \"{key}\" in {}", message.name);
-        let (severity, _) = not_enforced(item.reader.permissive);
+        // What it was to mean is not known.
+        let (severity, _) = item.reader.without(Without::More);
         item.reader.refuse(severity, item.line, &item.path, what, did_you_mean(key, &names));
     }
 }

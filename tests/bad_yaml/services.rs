@@ -20,7 +20,12 @@ fn service_and_workload_entries() {
                 r#"4: ServiceEntry/default/s: spec.hosts[1]: host "a_b.com" is not a host name"#,
             ],
         ),
-        (service_entry("{hosts: [a.com], resolution: DNS}"), &[]),
+        (
+            service_entry("{hosts: [a.com], resolution: DNS}"),
+            &[
+                r#"4: ServiceEntry/default/s: spec: warning: has no "ports", so it has no effect (write the ports that clients address)"#,
+            ],
+        ),
         (
             service_entry("{hosts: [a.com], resolution: STATC}"),
             &[
@@ -126,13 +131,17 @@ fn service_and_workload_entries() {
             ],
         ),
         (
-            service_entry("{hosts: [a.com], resolution: NONE, workloadSelector: {labels: {a: b}}}"),
+            service_entry(
+                "{hosts: [a.com], resolution: NONE, workloadSelector: {labels: {a: b}}, ports: [{number: 80, name: h, protocol: HTTP}]}",
+            ),
             &[
                 r#"4: ServiceEntry/default/s: spec.workloadSelector: warning: has no meaning with resolution NONE (write "resolution: STATIC")"#,
             ],
         ),
         (
-            service_entry("{hosts: ['*.a.com'], resolution: DYNAMIC_DNS, workloadSelector: {labels: {a: b}}}"),
+            service_entry(
+                "{hosts: ['*.a.com'], resolution: DYNAMIC_DNS, workloadSelector: {labels: {a: b}}, ports: [{number: 80, name: h, protocol: HTTP}]}",
+            ),
             &[
                 r#"4: ServiceEntry/default/s: spec.workloadSelector: warning: has no meaning with resolution DYNAMIC_DNS (write "resolution: STATIC")"#,
             ],
@@ -146,10 +155,17 @@ fn service_and_workload_entries() {
                 r#"4: ServiceEntry/default/s: spec: port 443 is none of HTTP, HTTP2, GRPC, TLS, which resolution DYNAMIC_DNS is for (write the port's "protocol")"#,
             ],
         ),
-        (service_entry("{hosts: ['*.a.com'], resolution: DNS, workloadSelector: {labels: {a: b}}}"), &[]),
+        (
+            service_entry(
+                "{hosts: ['*.a.com'], resolution: DNS, workloadSelector: {labels: {a: b}}, ports: [{number: 80, name: h, protocol: HTTP}]}",
+            ),
+            &[],
+        ),
         (
             both(
-                &service_entry("{hosts: [a.com], resolution: STATIC, workloadSelector: {labels: {a: b}}}"),
+                &service_entry(
+                    "{hosts: [a.com], resolution: STATIC, workloadSelector: {labels: {a: b}}, ports: [{number: 80, name: h, protocol: HTTP}]}",
+                ),
                 &workload_entry("{address: b.com, labels: {a: b}}"),
             ),
             &[
@@ -158,7 +174,9 @@ fn service_and_workload_entries() {
         ),
         (
             both(
-                &service_entry("{hosts: [a.com], resolution: DNS, workloadSelector: {labels: {a: b}}}"),
+                &service_entry(
+                    "{hosts: [a.com], resolution: DNS, workloadSelector: {labels: {a: b}}, ports: [{number: 80, name: h, protocol: HTTP}]}",
+                ),
                 &workload_entry("{address: b.com, labels: {a: b}}"),
             ),
             &[],
@@ -171,15 +189,18 @@ fn service_and_workload_entries() {
             ],
         ),
         (
-            service_entry("{hosts: [a.com], resolution: STATIC, workloadSelector: {}}"),
+            service_entry(
+                "{hosts: [a.com], resolution: STATIC, workloadSelector: {}, ports: [{number: 80, name: h, protocol: HTTP}]}",
+            ),
             &[
                 "4: ServiceEntry/default/s: spec.workloadSelector: warning: selects every WorkloadEntry of its namespace (write the labels to select by)",
             ],
         ),
         (
             both(
-                &service_entry("{hosts: [a.com], resolution: STATIC}"),
-                &service_entry("{hosts: [a.com], resolution: STATIC}").replace("name: s", "name: t"),
+                &service_entry("{hosts: [a.com], resolution: STATIC, ports: [{number: 80, name: h, protocol: HTTP}]}"),
+                &service_entry("{hosts: [a.com], resolution: STATIC, ports: [{number: 80, name: h, protocol: HTTP}]}")
+                    .replace("name: s", "name: t"),
             ),
             &[
                 r#"9: ServiceEntry/default/t: spec.hosts[0]: warning: host "a.com" is already declared by ServiceEntry/default/s (<stdin>:1) (its ports and endpoints there are used, these are not)"#,
@@ -309,6 +330,45 @@ fn where_requests_say_themselves_where_they_go() {
     ]);
 }
 
+/// What istioctl's profiles write into the mesh's ConfigMap, and what people add to it.
+#[test]
+fn a_mesh_config_of_a_cluster_loads() {
+    let silent = r#"{meshConfig: {
+        accessLogFile: /dev/stdout,
+        defaultConfig: {
+            discoveryAddress: "istiod.istio-system.svc:15012", proxyMetadata: {ISTIO_META_DNS_CAPTURE: "true"}, meshId: mesh1,
+            holdApplicationUntilProxyStarts: true, image: {imageType: distroless}, statusPort: 15020, proxyAdminPort: 15000,
+            configPath: ./etc/istio/proxy, binaryPath: /usr/local/bin/envoy, serviceCluster: istio-proxy, interceptionMode: REDIRECT,
+            statNameLength: 189, controlPlaneAuthPolicy: MUTUAL_TLS, concurrency: 2, proxyStatsMatcher: {inclusionPrefixes: [a]},
+            readinessProbe: {}, fileFlushInterval: 1s, availabilityZone: a, tracing: {sampling: 1}},
+        defaultProviders: {metrics: [prometheus], accessLogging: [envoy]}, enablePrometheusMerge: true, rootNamespace: istio-system,
+        trustDomain: cluster.local, trustDomainAliases: [old.local], ingressClass: istio, ingressControllerMode: STRICT,
+        ingressService: istio-ingressgateway, ingressSelector: ingressgateway, proxyListenPort: 15001, proxyHttpPort: 15002,
+        extensionProviders: [{name: otel, envoyOtelAls: {service: a.b, port: 4317}}, {name: prometheus, prometheus: {}}],
+        discoverySelectors: [{matchLabels: {a: b}}], serviceSettings: [], configSources: [{address: "k8s://"}],
+        certificates: [], caCertificates: [], ca: {}, meshMTLS: {minProtocolVersion: TLSV1_3}, hboneIdleTimeout: 1h,
+        inboundTrafficPolicy: {mode: LOCALHOST}, verifyCertificateAtClient: true, disableEnvoyListenerLog: false, serviceScopeConfigs: [],
+        dnsRefreshRate: 60s, enableTracing: true, outboundTrafficPolicy: {mode: ALLOW_ANY}, protocolDetectionTimeout: 0s}}"#;
+    check(&[
+        (proxy(silent), &[]),
+        (
+            proxy(
+                "{meshConfig: {enableAutoMtls: true, inboundClusterStatName: '%SERVICE%', h2UpgradePolicy: UPGRADE, defaultConfig: {terminationDrainDuration: 5s, zipkinAddress: 'a:1', extraStatTags: [a], tracing: {zipkin: {address: 'a:1'}, customTags: {}}}}}",
+            ),
+            &[
+                r#"4: Proxy/default/edge: spec.meshConfig.enableAutoMtls: warning: "enableAutoMtls" has no effect: mutual TLS is where a DestinationRule asks for it, and nowhere else"#,
+                r#"4: Proxy/default/edge: spec.meshConfig.inboundClusterStatName: warning: "inboundClusterStatName" has no effect: statistics go by Envoy's own names of clusters"#,
+                r#"4: Proxy/default/edge: spec.meshConfig.defaultConfig.terminationDrainDuration: warning: "terminationDrainDuration" has no effect: drainDuration says how long requests may take after SIGTERM"#,
+                r#"4: Proxy/default/edge: spec.meshConfig.defaultConfig.zipkinAddress: warning: "zipkinAddress" has no effect: traces are passed on and sampled, and no spans are sent"#,
+                r#"4: Proxy/default/edge: spec.meshConfig.defaultConfig.extraStatTags: warning: "extraStatTags" has no effect: statistics are at /stats and /stats/prometheus"#,
+                r#"4: Proxy/default/edge: spec.meshConfig.defaultConfig.tracing.zipkin: warning: "zipkin" has no effect: traces are passed on and sampled, and no spans are sent"#,
+                r#"4: Proxy/default/edge: spec.meshConfig.defaultConfig.tracing.customTags: warning: "customTags" has no effect: traces are passed on and sampled, and no spans are sent"#,
+                r#"4: Proxy/default/edge: spec.meshConfig.h2UpgradePolicy: warning: "UPGRADE" has no effect: connections to upstreams speak HTTP/1.1"#,
+            ],
+        ),
+    ]);
+}
+
 #[test]
 fn the_proxy() {
     check(&[
@@ -427,13 +487,12 @@ fn the_proxy() {
                 "{meshConfig: {accessLogEncoding: JSON, connectTimeout: 2h, outboundTrafficPolicy: {mode: ALLOW_ALL, tls: {}}, enableTracing: maybe, defaultConfig: {concurrency: -1, drainDuration: 5, statusPort: 15020, tracing: {sampling: 101, zipkin: {}}}}}",
             ),
             &[
-                r#"4: Proxy/default/edge: spec.meshConfig.defaultConfig.statusPort: "statusPort" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"4: Proxy/default/edge: spec.meshConfig.defaultConfig.tracing.zipkin: "zipkin" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"4: Proxy/default/edge: spec.meshConfig.defaultConfig.tracing.zipkin: warning: "zipkin" has no effect: traces are passed on and sampled, and no spans are sent"#,
                 "4: Proxy/default/edge: spec.meshConfig.defaultConfig.tracing.sampling: must be between 0 and 100, not 101",
                 "4: Proxy/default/edge: spec.meshConfig.defaultConfig.concurrency: must be between 0 and 8192, not -1",
                 "4: Proxy/default/edge: spec.meshConfig.defaultConfig.drainDuration: must be a duration, not a number (give it a unit: 5s)",
                 "4: Proxy/default/edge: spec.meshConfig.connectTimeout: must be at most 1h",
-                r#"4: Proxy/default/edge: spec.meshConfig.outboundTrafficPolicy.tls: "tls" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"4: Proxy/default/edge: spec.meshConfig.outboundTrafficPolicy.tls: "tls" is not enforced by ringway yet (remove it)"#,
                 r#"4: Proxy/default/edge: spec.meshConfig.outboundTrafficPolicy.mode: "ALLOW_ALL" is not one of ALLOW_ANY, REGISTRY_ONLY, ALLOW_ANY_DYNAMIC_DNS (did you mean "ALLOW_ANY"?)"#,
                 "4: Proxy/default/edge: spec.meshConfig.enableTracing: must be true or false, not a string",
             ],

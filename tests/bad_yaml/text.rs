@@ -140,13 +140,13 @@ fn kinds_and_versions() {
         (
             "apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {name: g}\n".to_owned(),
             &[
-                "1: EnvoyFilter/default/g: kind EnvoyFilter (networking.istio.io/v1alpha3) is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                "1: EnvoyFilter/default/g: kind EnvoyFilter (networking.istio.io/v1alpha3) is not enforced by ringway yet (remove it: it may restrict what is served, so --permissive does not serve without it)",
             ],
         ),
         (
             "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: g}\n".to_owned(),
             &[
-                "1: AuthorizationPolicy/default/g: kind AuthorizationPolicy (security.istio.io/v1) is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                "1: AuthorizationPolicy/default/g: kind AuthorizationPolicy (security.istio.io/v1) is not enforced by ringway yet (remove it: it may restrict what is served, so --permissive does not serve without it)",
             ],
         ),
         (

@@ -14,6 +14,7 @@ mod hostile;
 mod limits;
 mod mirrors;
 mod outlier;
+mod permissive;
 mod pooled;
 mod refusals;
 mod replays;

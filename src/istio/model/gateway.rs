@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use super::scalar::{Protocol, host};
 use super::server_tls::{self, Mode, ServerTls};
-use super::{Labels, Meta};
-use crate::istio::reader::{Item, Message, Object, did_you_mean, enforced, removed};
+use super::{Labels, Meta, Withhold};
+use crate::istio::reader::{Item, Message, Object, Part, Without, did_you_mean, enforced, removed};
 
 /// A Gateway document.
 #[derive(Debug, Clone)]
@@ -19,7 +19,7 @@ pub struct Gateway {
     pub servers: Vec<Server>,
 }
 
-/// One entry of `servers`. Only servers that leave TLS alone get here: others are refused by name.
+/// One entry of `servers`. Servers that end TLS are refused by name, with `--permissive` withheld.
 #[derive(Debug, Clone)]
 pub struct Server {
     /// `name`: for statistics; empty when absent.
@@ -36,6 +36,18 @@ pub struct Server {
     pub bind: Option<IpAddr>,
     /// `hosts`, in order; at least one.
     pub hosts: Vec<ServerHost>,
+    /// Whether nothing is served of it, because `--permissive` leaves out what it may not be served without. It keeps its
+    /// port and its hosts from other servers.
+    pub withheld: bool,
+}
+
+impl Withhold for Gateway {
+    const CONSEQUENCE: &'static str = "its servers are left out";
+
+    fn withhold(mut self) -> Option<Self> {
+        self.servers.iter_mut().for_each(|server| server.withheld = true);
+        Some(self)
+    }
 }
 
 /// What a server takes, and so whose rules are for it.
@@ -99,7 +111,13 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<Gateway> {
         if items.is_empty() {
             list.error("needs at least one server", "");
         }
-        servers.extend(items.iter().filter_map(|item| server(item, &meta.namespace, &mut port_names)));
+        servers.extend(items.iter().filter_map(|item| {
+            let Part { value, withheld } = item.part(|| server(item, &meta.namespace, &mut port_names));
+            if withheld {
+                item.withheld("this server is left out: its port is closed, or its hosts get 404");
+            }
+            Some(Server { withheld, ..value? })
+        }));
     }
     Some(Gateway { meta, selector, servers })
 }
@@ -122,6 +140,10 @@ fn server(item: &Item<'_>, namespace: &str, port_names: &mut BTreeSet<String>) -
         Protocol::Http => Serves::Http,
         Protocol::Https | Protocol::Tls if tls.is_some_and(|tls| tls.mode == Mode::Passthrough) => Serves::Tls,
         Protocol::Tcp => Serves::Tcp,
+        // What it would take: with `--permissive` nobody else gets it.
+        Protocol::Https | Protocol::Tls if item.is_permissive() => Serves::Tls,
+        Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb if item.is_permissive() => Serves::Http,
+        _ if item.is_permissive() => Serves::Tcp,
         _ => return None,
     };
     Some(Server {
@@ -132,13 +154,14 @@ fn server(item: &Item<'_>, namespace: &str, port_names: &mut BTreeSet<String>) -
         https_redirect: tls.is_some_and(|tls| tls.https_redirect),
         bind,
         hosts: hosts?,
+        withheld: false,
     })
 }
 
 fn bind(item: &Item<'_>) -> Option<IpAddr> {
     let text = item.string()?;
     if text.starts_with("unix://") {
-        item.not_enforced("a unix socket");
+        item.not_enforced("a unix socket", Without::More);
         return None;
     }
     let address = text.parse().ok();
@@ -154,7 +177,7 @@ fn protocol(item: &Item<'_>) -> Option<Protocol> {
     let protocol = Protocol::parse(text);
     match protocol {
         Some(Protocol::Http | Protocol::Https | Protocol::Tls | Protocol::Tcp) => {}
-        Some(other) => item.not_enforced(&format!("protocol {} of a Gateway server", other.name())),
+        Some(other) => item.not_enforced(&format!("protocol {} of a Gateway server", other.name()), Without::More),
         None => {
             let known = Protocol::KNOWN;
             item.error(format!("\"{text}\" is not one of {}", known.join(", ")), did_you_mean(text, known));

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use super::export::{self, ExportTo};
 use super::scalar::{Protocol, host};
-use super::{Labels, Meta};
+use super::{Labels, Meta, Withhold};
 use crate::istio::reader::{Item, Object};
 
 pub(in crate::istio) mod fields;
@@ -38,6 +38,16 @@ pub struct KubeService {
     pub external_name: Option<String>,
     /// Annotation `networking.istio.io/exportTo`; `None`: `meshConfig.defaultServiceExportTo`.
     pub export_to: Option<ExportTo>,
+    /// Whether requests to it get 503, because `--permissive` leaves out what they may not be sent without.
+    pub withheld: bool,
+}
+
+impl Withhold for KubeService {
+    const CONSEQUENCE: &'static str = "requests to it get 503";
+
+    fn withhold(self) -> Option<Self> {
+        Some(Self { withheld: true, ..self })
+    }
 }
 
 /// One entry of a Service's `ports`.
@@ -116,7 +126,7 @@ pub(in crate::istio) fn read_service(meta: Meta, document: &Object<'_>) -> Optio
     }
     let export_to = meta.annotations.get(EXPORT_ANNOTATION).map(|list| export::of_annotation(list, &meta.namespace));
     let addresses = cluster_ips(&spec);
-    Some(KubeService { meta, ports, selector, addresses, external_name, export_to })
+    Some(KubeService { meta, ports, selector, addresses, external_name, export_to, withheld: false })
 }
 
 /// `externalName`: to Kubernetes what looks like an address is a name all the same, and nobody has it.

@@ -10,7 +10,7 @@ use super::export::{self, Scope};
 use super::proxy::{Cpus, MAX_CPUS};
 use super::scalar::host;
 use super::virtual_service::{Retries, read_retries};
-use crate::istio::reader::{Item, Message, Object, enforced, not_yet};
+use crate::istio::reader::{Item, Message, Object, enforced, ignored, no_effect, not_yet, not_yet_harmless};
 
 /// `spec.meshConfig`: the fields of Istio's MeshConfig that are enforced.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,6 +136,23 @@ impl Default for MeshConfig {
     }
 }
 
+/// Why fields say nothing to a single proxy that reads its configuration itself.
+const CONTROL_PLANE: &str = "between Istio's control plane and its proxies";
+const AGENT: &str = "for the agent that starts Envoy";
+const ENVOY: &str = "how Envoy is started";
+const PODS: &str = "what is written into Pods that get a sidecar";
+const AMBIENT: &str = "for ambient mode, which has no proxies of this kind";
+const INGRESS: &str = "for Kubernetes' Ingress, which is refused where it is written";
+const IDENTITIES: &str = "for the certificates of the mesh: mutual TLS by them is refused where it is asked for";
+const LISTENERS: &str = "spec.mesh.listen of the Proxy says where it listens";
+const FLUSHED: &str = "the access log is written as soon as there is something to write";
+
+const TELEMETRY: &str = "what Telemetry is done by; here statistics are always there, and accessLogFile is the log";
+
+/// Why fields have no effect that ask for something of any proxy.
+const SCRAPED: &str = "statistics are at /stats and /stats/prometheus";
+const SPANS: &str = "traces are passed on and sampled, and no spans are sent";
+
 /// Istio's `mesh/v1alpha1/config.proto`.
 const MESH_CONFIG: Message = Message {
     name: "MeshConfig",
@@ -146,9 +163,9 @@ const MESH_CONFIG: Message = Message {
         enforced("connectTimeout"),
         enforced("outboundTrafficPolicy"),
         enforced("defaultConfig"),
-        not_yet("proxyListenPort"),
-        not_yet("proxyInboundListenPort"),
-        not_yet("proxyHttpPort"),
+        ignored("proxyListenPort", LISTENERS),
+        ignored("proxyInboundListenPort", LISTENERS),
+        ignored("proxyHttpPort", LISTENERS),
         enforced("protocolDetectionTimeout"),
         enforced("tcpKeepalive"),
         enforced("defaultHttpRetryPolicy"),
@@ -161,35 +178,44 @@ const MESH_CONFIG: Message = Message {
         enforced("defaultDestinationRuleExportTo"),
         enforced("rootNamespace"),
         enforced("h2UpgradePolicy"),
-        not_yet("inboundClusterStatName"),
-        not_yet("outboundClusterStatName"),
-        not_yet("enableAutoMtls"),
-        not_yet("trustDomain"),
-        not_yet("trustDomainAliases"),
-        not_yet("ca"),
-        not_yet("caCertificates"),
-        not_yet("certificates"),
-        not_yet("configSources"),
-        not_yet("defaultProviders"),
-        not_yet("discoverySelectors"),
-        not_yet("disableEnvoyListenerLog"),
-        not_yet("enableEnvoyAccessLogService"),
-        not_yet("enablePrometheusMerge"),
+        no_effect("inboundClusterStatName", "statistics go by Envoy's own names of clusters"),
+        no_effect("outboundClusterStatName", "statistics go by Envoy's own names of clusters"),
+        no_effect("enableAutoMtls", "mutual TLS is where a DestinationRule asks for it, and nowhere else"),
+        ignored("trustDomain", IDENTITIES),
+        ignored("trustDomainAliases", IDENTITIES),
+        ignored("ca", IDENTITIES),
+        ignored("caCertificates", IDENTITIES),
+        ignored("certificates", IDENTITIES),
+        ignored("configSources", CONTROL_PLANE),
+        ignored("defaultProviders", TELEMETRY),
+        ignored(
+            "discoverySelectors",
+            "what is read is said on the command line, and not by the namespaces of a cluster",
+        ),
+        ignored("disableEnvoyListenerLog", "a connection without a route has a line in the access log like any other"),
+        no_effect("enableEnvoyAccessLogService", "the access log goes to accessLogFile"),
+        ignored("enablePrometheusMerge", AGENT),
         enforced("enableTracing"),
-        not_yet("extensionProviders"),
-        not_yet("hboneIdleTimeout"),
-        not_yet("inboundTrafficPolicy"),
-        not_yet("ingressClass"),
-        not_yet("ingressControllerMode"),
-        not_yet("ingressSelector"),
-        not_yet("ingressService"),
-        not_yet("meshMTLS"),
+        ignored(
+            "extensionProviders",
+            "named by Telemetry and AuthorizationPolicy, which are refused where they are written",
+        ),
+        ignored("hboneIdleTimeout", AMBIENT),
+        ignored("inboundTrafficPolicy", "nothing comes in but through the ingress listeners of a Sidecar"),
+        ignored("ingressClass", INGRESS),
+        ignored("ingressControllerMode", INGRESS),
+        ignored("ingressSelector", INGRESS),
+        ignored("ingressService", INGRESS),
+        ignored("meshMTLS", IDENTITIES),
         not_yet("serviceEntryVisibility"),
-        not_yet("serviceScopeConfigs"),
-        not_yet("serviceSettings"),
+        ignored("serviceScopeConfigs", AMBIENT),
+        ignored("serviceSettings", "which clusters of several have a service, and there is one configuration here"),
         not_yet("tlsDefaults"),
-        not_yet("verifyCertificateAtClient"),
-        not_yet("zoneAwareLbSetting"),
+        ignored(
+            "verifyCertificateAtClient",
+            "certificates of servers are verified in any case, unless insecureSkipVerify says otherwise",
+        ),
+        not_yet_harmless("zoneAwareLbSetting"),
     ],
 };
 
@@ -204,44 +230,44 @@ const PROXY_CONFIG: Message = Message {
     fields: &[
         enforced("concurrency"),
         enforced("drainDuration"),
-        not_yet("terminationDrainDuration"),
-        not_yet("proxyAdminPort"),
-        not_yet("statusPort"),
-        not_yet("statNameLength"),
-        not_yet("holdApplicationUntilProxyStarts"),
-        not_yet("proxyMetadata"),
+        no_effect("terminationDrainDuration", "drainDuration says how long requests may take after SIGTERM"),
+        ignored("proxyAdminPort", "spec.admin of the Proxy says where the admin endpoints are"),
+        ignored("statusPort", AGENT),
+        ignored("statNameLength", "names of statistics may have any length"),
+        ignored("holdApplicationUntilProxyStarts", PODS),
+        ignored("proxyMetadata", AGENT),
         not_yet("gatewayTopology"),
         not_yet("proxyHeaders"),
         enforced("tracing"),
-        not_yet("tracingServiceName"),
-        not_yet("availabilityZone"),
-        not_yet("binaryPath"),
-        not_yet("caCertificatesPem"),
-        not_yet("configPath"),
+        no_effect("tracingServiceName", SPANS),
+        ignored("availabilityZone", CONTROL_PLANE),
+        ignored("binaryPath", ENVOY),
+        ignored("caCertificatesPem", IDENTITIES),
+        ignored("configPath", ENVOY),
         not_yet("connectionSettings"),
-        not_yet("controlPlaneAuthPolicy"),
-        not_yet("customConfigFile"),
-        not_yet("discoveryAddress"),
-        not_yet("discoveryRefreshDelay"),
-        not_yet("envoyAccessLogService"),
-        not_yet("envoyMetricsService"),
-        not_yet("envoyMetricsServiceAddress"),
-        not_yet("extraStatTags"),
-        not_yet("fileFlushInterval"),
-        not_yet("fileFlushMinSizeKb"),
-        not_yet("image"),
-        not_yet("interceptionMode"),
-        not_yet("meshId"),
-        not_yet("privateKeyProvider"),
-        not_yet("proxyBootstrapTemplatePath"),
-        not_yet("proxyStatsMatcher"),
-        not_yet("readinessProbe"),
+        ignored("controlPlaneAuthPolicy", CONTROL_PLANE),
+        ignored("customConfigFile", ENVOY),
+        ignored("discoveryAddress", CONTROL_PLANE),
+        ignored("discoveryRefreshDelay", CONTROL_PLANE),
+        no_effect("envoyAccessLogService", "the access log goes to accessLogFile"),
+        no_effect("envoyMetricsService", SCRAPED),
+        no_effect("envoyMetricsServiceAddress", SCRAPED),
+        no_effect("extraStatTags", SCRAPED),
+        ignored("fileFlushInterval", FLUSHED),
+        ignored("fileFlushMinSizeKb", FLUSHED),
+        ignored("image", PODS),
+        ignored("interceptionMode", "how connections are redirected is the packet filter's to say"),
+        ignored("meshId", "a label of telemetry, and there is one mesh here"),
+        ignored("privateKeyProvider", IDENTITIES),
+        ignored("proxyBootstrapTemplatePath", ENVOY),
+        ignored("proxyStatsMatcher", "all statistics are always there"),
+        ignored("readinessProbe", PODS),
         not_yet("runtimeValues"),
-        not_yet("sds"),
-        not_yet("serviceCluster"),
-        not_yet("statsCompression"),
-        not_yet("statsdUdpAddress"),
-        not_yet("zipkinAddress"),
+        ignored("sds", IDENTITIES),
+        ignored("serviceCluster", "a name in traces and in Envoy's bootstrap"),
+        ignored("statsCompression", "statistics are sent as they are"),
+        no_effect("statsdUdpAddress", SCRAPED),
+        no_effect("zipkinAddress", SPANS),
     ],
 };
 
@@ -249,16 +275,16 @@ const TRACING: Message = Message {
     name: "Tracing",
     fields: &[
         enforced("sampling"),
-        not_yet("customTags"),
-        not_yet("datadog"),
-        not_yet("disableContextPropagation"),
-        not_yet("enableIstioTags"),
-        not_yet("lightstep"),
-        not_yet("maxPathTagLength"),
-        not_yet("openCensusAgent"),
-        not_yet("stackdriver"),
-        not_yet("tlsSettings"),
-        not_yet("zipkin"),
+        no_effect("customTags", SPANS),
+        no_effect("datadog", SPANS),
+        no_effect("disableContextPropagation", "the B3 headers of a trace are passed on in any case"),
+        no_effect("enableIstioTags", SPANS),
+        no_effect("lightstep", SPANS),
+        no_effect("maxPathTagLength", SPANS),
+        no_effect("openCensusAgent", SPANS),
+        no_effect("stackdriver", SPANS),
+        no_effect("tlsSettings", SPANS),
+        no_effect("zipkin", SPANS),
     ],
 };
 

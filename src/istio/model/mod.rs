@@ -68,6 +68,30 @@ impl Meta {
     }
 }
 
+/// A resource of which nothing may be served: with `--permissive` something of it is left out, without which more would be
+/// served than is written.
+pub(super) trait Withhold: Sized {
+    /// What becomes of it, for people.
+    const CONSEQUENCE: &'static str;
+
+    /// The same, serving nothing of what it is about; `None`: that is what happens without it.
+    fn withhold(self) -> Option<Self>;
+}
+
+/// Resources that only add endpoints, labels or credentials.
+macro_rules! left_out_when_withheld {
+    ($($resource:ty),*) => {
+        $(impl Withhold for $resource {
+            const CONSEQUENCE: &'static str = "it is left out";
+
+            fn withhold(self) -> Option<Self> {
+                None
+            }
+        })*
+    };
+}
+left_out_when_withheld!(workload_entry::WorkloadEntry, kube::Slice, kube::Pod, secret::KubeSecret);
+
 /// All resources as they were read, each kind in the order of the files and documents.
 #[derive(Debug, Default)]
 pub(super) struct Model {

@@ -6,7 +6,7 @@
 
 use super::scalar::host;
 use super::{Meta, UNREADABLE};
-use crate::istio::reader::{Item, Message, Object, enforced, ignored};
+use crate::istio::reader::{Item, Message, Object, Part, enforced, ignored};
 
 const REASON: &str = "written by Kubernetes";
 
@@ -74,7 +74,20 @@ pub(in crate::istio) const MESSAGES: &[&Message] = &[&OBJECT_META, &OWNER_REFERE
 /// that the rest of the document is checked in the same run.
 pub(in crate::istio) fn read(document: &Object<'_>) -> Meta {
     let source = document.item.source().clone();
-    let metadata = document.required("metadata").and_then(|item| item.object(&OBJECT_META));
+    let metadata = document.required("metadata").and_then(|item| {
+        let Part { value, withheld } = item.part(|| item.object(&OBJECT_META));
+        if withheld {
+            item.leave_gap();
+            // Withheld in the wrong namespace it would be served in the right one.
+            if value.as_ref().is_some_and(|metadata| !metadata.has_any(&["namespace"])) {
+                item.error(
+                    "has no \"namespace\", so whose it is is not known",
+                    "write it, or remove the unknown field",
+                );
+            }
+        }
+        value
+    });
     let Some(metadata) = metadata else {
         return Meta {
             name: UNREADABLE.to_owned(),

@@ -1,7 +1,7 @@
 //! `ServerTLSSettings` of a Gateway's servers and a Sidecar's ingress. `httpsRedirect` is enforced; TLS is left alone (mode
 //! PASSTHROUGH) or refused by name; what is wrong with the settings of other modes is found all the same.
 
-use crate::istio::reader::{Item, Message, Object, enforced, not_yet};
+use crate::istio::reader::{Item, Message, Object, Without, enforced, not_yet};
 
 const SERVER_TLS: Message = Message {
     name: "ServerTLSSettings",
@@ -78,7 +78,7 @@ pub(super) fn read(item: &Item<'_>, port: Port) -> Option<ServerTls> {
         return Some(ServerTls { mode: Mode::Passthrough, https_redirect });
     }
     if let Some(item) = written.filter(|_| port == Port::Tls) {
-        item.not_enforced(&format!("mode {mode}"));
+        item.not_enforced(&format!("mode {mode}"), Without::More);
     }
     Some(ServerTls { mode: Mode::Refused, https_redirect })
 }

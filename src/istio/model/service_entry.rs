@@ -7,7 +7,7 @@ use super::destination_rule::alt_name;
 use super::export::{self, ExportTo};
 use super::scalar::{Protocol, host};
 use super::workload_entry::{self, Address, WorkloadSpec};
-use super::{Labels, Meta};
+use super::{Labels, Meta, Withhold};
 use crate::istio::reader::{Item, Message, Object, did_you_mean, enforced};
 
 /// A ServiceEntry document.
@@ -33,6 +33,16 @@ pub struct ServiceEntry {
     pub export_to: Option<ExportTo>,
     /// `subjectAltNames`: what the certificates of its servers are for, where no DestinationRule says.
     pub subject_alt_names: Vec<String>,
+    /// Whether requests to its hosts get 503, because `--permissive` leaves out what they may not be sent without.
+    pub withheld: bool,
+}
+
+impl Withhold for ServiceEntry {
+    const CONSEQUENCE: &'static str = "requests to its hosts get 503";
+
+    fn withhold(self) -> Option<Self> {
+        Some(Self { withheld: true, ..self })
+    }
 }
 
 /// One entry of `ports`.
@@ -141,6 +151,9 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<ServiceEntry
             format!("port {} is none of HTTP, HTTP2, GRPC, TLS, which resolution DYNAMIC_DNS is for", port.number);
         spec.error(what, "write the port's \"protocol\"");
     }
+    if object.list("ports").is_empty() && spec.refusals() == 0 {
+        spec.warn("has no \"ports\", so it has no effect", "write the ports that clients address");
+    }
     let resolution = resolution?;
     Some(ServiceEntry {
         meta,
@@ -153,6 +166,7 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<ServiceEntry
         addresses,
         export_to,
         subject_alt_names,
+        withheld: false,
     })
 }
 
@@ -281,7 +295,22 @@ fn endpoints(object: &Object<'_>, resolution: Option<Resolution>, ports: &[Entry
             }
         }
     }
-    items.iter().filter_map(|item| endpoint(item, resolution, ports)).collect()
+    let mut endpoints = Vec::new();
+    let mut withheld = None;
+    for item in &items {
+        let part = item.part(|| endpoint(item, resolution, ports));
+        if part.withheld {
+            item.withheld("this endpoint is left out");
+            withheld = Some(item);
+        } else {
+            endpoints.extend(part.value);
+        }
+    }
+    // Without any endpoint the hosts would be resolved themselves.
+    if let (Some(last), true) = (withheld, endpoints.is_empty()) {
+        last.leave_gap();
+    }
+    endpoints
 }
 
 impl Resolution {

@@ -13,8 +13,8 @@ use super::scalar::{Protocol, host};
 use super::server_tls;
 use super::service_entry::SELECTOR;
 use super::virtual_service::{Destination, destination};
-use super::{Labels, Meta, workload_entry};
-use crate::istio::reader::{Item, Message, Object, did_you_mean, enforced, ignored, not_yet, removed};
+use super::{Labels, Meta, Withhold, workload_entry};
+use crate::istio::reader::{Item, Message, Object, Part, Without, did_you_mean, enforced, ignored, not_yet, removed};
 
 /// A Sidecar document.
 #[derive(Debug, Clone)]
@@ -121,6 +121,20 @@ pub enum ImportFrom {
     Namespace(String),
 }
 
+impl Withhold for Sidecar {
+    const CONSEQUENCE: &'static str = "nothing is served through it";
+
+    fn withhold(self) -> Option<Self> {
+        Some(Self {
+            egress: Some(Vec::new()),
+            ingress: Vec::new(),
+            outbound_traffic_policy: Some(OutboundTrafficPolicy::RegistryOnly),
+            egress_proxy: None,
+            ..self
+        })
+    }
+}
+
 const SIDECAR: Message = Message {
     name: "Sidecar",
     fields: &[
@@ -207,7 +221,7 @@ fn egress(list: &Item<'_>, namespace: &str) -> Option<Vec<Egress>> {
         let Place { port, bind, capture } = Place::read(&object, &mut ports);
         if object.has_any(&["port"]) {
             if capture == Capture::Redirected && port.is_some_and(|port| port.is_proxy) {
-                refuse(&object, "captureMode", "captureMode IPTABLES of an HTTP proxy");
+                refuse(&object, "captureMode", "captureMode IPTABLES of an HTTP proxy", Without::More);
             }
             // With `--permissive` what cannot be listened on is left out.
             if item.refusals() == before {
@@ -218,9 +232,9 @@ fn egress(list: &Item<'_>, namespace: &str) -> Option<Vec<Egress>> {
         if index + 1 < items.len() {
             item.error("the listener without a port must be the last, and the only one", "");
         } else if capture == Capture::Bound {
-            refuse(&object, "captureMode", "captureMode NONE without a port");
+            refuse(&object, "captureMode", "captureMode NONE without a port", Without::NoMore);
         } else if bind.is_some() {
-            refuse(&object, "bind", "\"bind\" without a port");
+            refuse(&object, "bind", "\"bind\" without a port", Without::NoMore);
         }
         listeners.push(Egress { index, port: None, bind: None, capture: Capture::Default, hosts });
     }
@@ -272,7 +286,14 @@ fn check_host(name: &str) -> Result<(), &'static str> {
 fn ingress(sidecar: &Object<'_>) -> Vec<Ingress> {
     let mut ports = BTreeSet::new();
     let items = sidecar.list("ingress").into_iter().enumerate();
-    items.filter_map(|(index, item)| ingress_listener(index, &item, &mut ports)).collect()
+    let listener = |(index, item): (usize, Item<'_>)| {
+        let Part { value, withheld } = item.part(|| ingress_listener(index, &item, &mut ports));
+        if withheld {
+            item.withheld("this listener is left out");
+        }
+        value
+    };
+    items.filter_map(listener).collect()
 }
 
 fn ingress_listener(index: usize, item: &Item<'_>, ports: &mut BTreeSet<u32>) -> Option<Ingress> {
@@ -281,13 +302,13 @@ fn ingress_listener(index: usize, item: &Item<'_>, ports: &mut BTreeSet<u32>) ->
     let Place { port, bind, capture } = Place::read(&object, ports);
     object.required("port");
     if capture == Capture::Redirected {
-        refuse(&object, "captureMode", "captureMode IPTABLES of an ingress listener");
+        refuse(&object, "captureMode", "captureMode IPTABLES of an ingress listener", Without::More);
     }
     let endpoint = match object.get("defaultEndpoint") {
         Some(item) => local_endpoint(&item),
         None => {
             // Istio's goes on to where the connection was redirected from; here it came to the listener itself.
-            item.not_enforced("an ingress listener without \"defaultEndpoint\"");
+            item.not_enforced("an ingress listener without \"defaultEndpoint\"", Without::More);
             None
         }
     };
@@ -322,9 +343,9 @@ fn local_endpoint(item: &Item<'_>) -> Option<LocalEndpoint> {
     found
 }
 
-fn refuse(listener: &Object<'_>, field: &str, what: &str) {
+fn refuse(listener: &Object<'_>, field: &str, what: &str, without: Without) {
     if let Some(item) = listener.get(field) {
-        item.not_enforced(what);
+        item.not_enforced(what, without);
     }
 }
 
@@ -378,7 +399,8 @@ enum Bind {
 fn bind(item: &Item<'_>) -> Option<Bind> {
     let text = item.string()?;
     if text.starts_with("unix://") {
-        item.not_enforced("a unix socket as \"bind\"");
+        // The listener is left out.
+        item.not_enforced("a unix socket as \"bind\"", Without::NoMore);
         return Some(Bind::Unix);
     }
     let ip = text.parse().ok();
@@ -398,7 +420,7 @@ fn protocol(port: &Object<'_>) -> (Option<Protocol>, bool) {
             let known = Protocol::KNOWN;
             item.error(format!("\"{text}\" is not one of {}", known.join(", ")), did_you_mean(text, known));
         }
-        Some(Protocol::Udp) => item.not_enforced("protocol UDP of a listener"),
+        Some(Protocol::Udp) => item.not_enforced("protocol UDP of a listener", Without::NoMore),
         Some(_) => {}
     }
     (protocol.filter(|protocol| *protocol != Protocol::Auto), text.eq_ignore_ascii_case("HTTP_PROXY"))

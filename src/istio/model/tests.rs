@@ -141,7 +141,7 @@ fn a_single_destination_needs_no_weight() {
 #[test]
 fn rules_left_out_keep_the_numbers_of_the_others() {
     let yaml = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec:\n  hosts: [a.com]\n  gateways: [g]\n  http:\n  \
-                - match: [{headers: {'@request.auth.claims.sub': {}}}]\n    redirect: {uri: /}\n  - route: [{destination: {host: b.com}}]\n";
+                - match: [{headers: {'@request.auth.claims.sub': {}}}]\n    route: [{destination: {host: b.com}}]\n  - route: [{destination: {host: b.com}}]\n";
     let mut stdin = yaml.as_bytes();
     let (world, _) = read(&[PathBuf::from("-")], &mut stdin, Options { permissive: true });
     let routes: Vec<_> = world.virtual_services[0].http.iter().map(|route| (route.index, route.line)).collect();

@@ -19,9 +19,9 @@ use super::model::proxy::Proxy;
 use super::model::scalar::Protocol;
 use super::model::service_entry::Resolution;
 use super::model::sidecar::Sidecar;
-use super::model::virtual_service::VirtualService;
+use super::model::virtual_service::{EVERY_GATEWAY, VirtualService};
 use super::model::workload_entry::Address;
-use super::model::{Labels, Locality, Model, selects};
+use super::model::{Labels, Locality, Model, Withhold, selects};
 use super::problem::{Problem, Source};
 use crate::base::endpoint::EndpointAddress;
 
@@ -56,6 +56,7 @@ impl World {
     /// Puts the resources together and says which references lead nowhere.
     pub(super) fn build(mut model: Model, permissive: bool) -> (Self, Vec<Problem>) {
         let mut problems = Vec::new();
+        bind_everywhere(&mut model);
         let proxy = model.proxy.take().unwrap_or_default();
         let services = registry::build(&mut model, &proxy.mesh_config, &mut problems);
         let world = Self {
@@ -67,8 +68,26 @@ impl World {
             services,
             credential_files: Vec::new(),
         };
-        checks::check(&world, &model.sidecars, permissive, &mut problems);
-        (world, problems)
+        let gaps = checks::check(&world, &model.sidecars, permissive, &mut problems);
+        (if gaps { world.without_sidecar() } else { world }, problems)
+    }
+}
+
+/// Binds the VirtualServices that are for [`EVERY_GATEWAY`] to the Gateways that there are.
+fn bind_everywhere(model: &mut Model) {
+    for service in &mut model.virtual_services {
+        if service.gateways.last().is_some_and(|last| last == EVERY_GATEWAY) {
+            service.gateways.pop();
+            service.gateways.extend(model.gateways.iter().map(|gateway| gateway.meta.full_name()));
+        }
+    }
+}
+
+impl World {
+    /// The same with a Sidecar through which nothing is served.
+    fn without_sidecar(mut self) -> Self {
+        self.sidecar = self.sidecar.and_then(Withhold::withhold);
+        self
     }
 }
 
@@ -175,6 +194,8 @@ pub struct Service {
     pub export_to: ExportTo,
     /// What the certificates of its servers are for (`ServiceEntry.subjectAltNames`); empty: for the name that is asked for.
     pub subject_alt_names: Vec<String>,
+    /// Whether requests to it get 503, because `--permissive` leaves out what they may not be sent without.
+    pub withheld: bool,
     /// Where it was written.
     pub source: Source,
 }

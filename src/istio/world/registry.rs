@@ -116,6 +116,7 @@ fn kube_service(
         addresses: service.addresses.clone(),
         export_to: export_to(service.export_to.as_ref(), mesh, &service.meta.namespace),
         subject_alt_names: Vec::new(),
+        withheld: service.withheld,
         source: service.meta.source.clone(),
     }
 }
@@ -157,6 +158,7 @@ fn entry_service(
         addresses: entry.addresses.clone(),
         export_to: export_to(entry.export_to.as_ref(), mesh, &entry.meta.namespace),
         subject_alt_names: entry.subject_alt_names.clone(),
+        withheld: entry.withheld,
         source: entry.meta.source.clone(),
     }
 }

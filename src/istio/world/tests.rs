@@ -198,7 +198,7 @@ fn the_longest_wildcard_service_wins() {
     let entry = |name: &str, host: &str| {
         format!(
             "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}}}\n\
-             spec: {{hosts: ['{host}'], resolution: STATIC}}\n---\n"
+             spec: {{hosts: ['{host}'], resolution: STATIC, ports: [{{number: 80, name: http, protocol: HTTP}}]}}\n---\n"
         )
     };
     let world = good(&(entry("a", "*.com") + &entry("b", "*.b.com") + &entry("c", "x.b.com")));

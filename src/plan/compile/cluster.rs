@@ -39,12 +39,15 @@ impl<'w> Compiler<'w> {
         target
     }
 
-    /// `None`: the service has no such port, or no DestinationRule for it has such a subset.
+    /// `None`: the service has no such port, or no DestinationRule for it has such a subset; or one of them is withheld.
     fn cluster(&self, name: &str, service: &'w Service, port: u16, subset: Option<&str>) -> Option<Cluster> {
-        let port = service.port(port)?;
+        let port = service.port(port).filter(|_| !service.withheld)?;
         let rules = self.rules.of(service, self.settings);
+        if rules.iter().any(|rule| rule.withheld) {
+            return None;
+        }
         let subset = match subset {
-            Some(name) => Some(find_subset(&rules, name)?),
+            Some(name) => Some(find_subset(&rules, name).filter(|subset| !subset.withheld)?),
             None => None,
         };
         let everyone = Labels::new();
@@ -52,6 +55,9 @@ impl<'w> Compiler<'w> {
         let of_subset = subset.map(|subset| &subset.traffic_policy);
         let mesh = &self.world.proxy.mesh_config;
         let policy = effective(traffic_policy(&rules), of_subset, port.number, mesh);
+        if policy.withheld {
+            return None;
+        }
         let cluster = self.members(name, service, port, labels, policy);
         Some(self.connections(policy, &service.subject_alt_names, cluster))
     }

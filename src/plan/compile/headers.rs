@@ -28,7 +28,7 @@ impl Compiler<'_> {
             if FRAMING.contains(&header.as_str()) {
                 let what = format!("\"{name}\" is written by ringway itself, so removing it has no effect");
                 let path = rule.path(&format!("{path}.remove[{index}]"));
-                self.problems.push(rule.service.meta.source.warning(&path, what, "leave it out"));
+                self.problems.push(rule.service.meta.source.note(&path, what, "leave it out"));
             } else {
                 remove.push(header);
             }
@@ -53,8 +53,10 @@ impl Compiler<'_> {
             let source = &rule.service.meta.source;
             let path = || rule.path(&format!("{path}[{name}]"));
             if FRAMING.contains(&header.as_str()) {
-                let what = format!("\"{name}\" is written by ringway itself, since it says where a message ends");
-                self.problems.push(source.error(&path(), what, "leave it out"));
+                let what = format!(
+                    "\"{name}\" is written by ringway itself, since it says where a message ends, so this has no effect"
+                );
+                self.problems.push(source.note(&path(), what, "leave it out"));
                 continue;
             }
             match Template::compile(value) {

@@ -38,6 +38,7 @@ impl Compiler<'_> {
         let mut numbers: HashMap<(usize, String), usize, RandomState> = HashMap::default();
         let mut hosts_of: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         let mut redirects: BTreeMap<String, Arc<Origin>> = BTreeMap::new();
+        let mut withheld: BTreeSet<String> = BTreeSet::new();
         for served in servers {
             let redirect = served.server.https_redirect.then(|| Arc::new(served.origin()));
             let gateway = gateway_name(served.gateway);
@@ -60,6 +61,9 @@ impl Compiler<'_> {
                     continue;
                 }
                 for host in shared {
+                    if served.server.withheld {
+                        withheld.insert(host.clone());
+                    }
                     if let Some(redirect) = &redirect {
                         redirects.entry(host.clone()).or_insert_with(|| redirect.clone());
                     }
@@ -71,7 +75,12 @@ impl Compiler<'_> {
                     }
                 }
             }
-            if let Some(redirect) = redirect {
+            if served.server.withheld {
+                withheld.extend(served.server.hosts.iter().map(|host| bracketed(&host.host)));
+                for host in &withheld {
+                    hosts_of.entry(host.clone()).or_default();
+                }
+            } else if let Some(redirect) = redirect {
                 // A host that no rule is for is redirected, too.
                 for host in &served.server.hosts {
                     let host = bracketed(&host.host);
@@ -81,6 +90,11 @@ impl Compiler<'_> {
             }
         }
         let mut told = BTreeSet::new();
+        // No rule is for a host of a withheld server, whichever other server has it.
+        for (host, of_host) in hosts_of.iter_mut().filter(|(host, _)| withheld.contains(*host)) {
+            of_host.drain(..).for_each(|member| members[member].hosts -= 1);
+            redirects.remove(host);
+        }
         let made = hosts_of.into_iter().map(|(host, of_host)| {
             let numbers: BTreeSet<_> = match of_host.len() {
                 0 | 1 => BTreeSet::new(),

@@ -130,6 +130,8 @@ pub(super) struct Effective<'w> {
     pub(super) outlier_detection: Option<&'w OutlierDetection>,
     pub(super) tls: Option<&'w ClientTls>,
     pub(super) retry_budget: Option<&'w RetryBudget>,
+    /// Whether requests get 503.
+    pub(super) withheld: bool,
 }
 
 /// The policy of a rule, for one of its ports, with the mesh's default where it leaves a block out, and with a subset's
@@ -148,6 +150,7 @@ pub(super) fn effective<'w>(
             outlier_detection: policy.outlier_detection.as_ref(),
             tls: policy.tls.as_ref(),
             retry_budget: policy.retry_budget.as_ref(),
+            withheld: false,
         })
     };
     let mut of_rule = rule.map(own).unwrap_or_default();
@@ -156,13 +159,14 @@ pub(super) fn effective<'w>(
     let Some(subset) = subset else { return of_rule };
     let retry_budget = subset.retry_budget.as_ref().or(of_rule.retry_budget);
     match at_port(subset, port) {
-        Some(entry) => Effective { retry_budget, ..entry },
+        Some(entry) => Effective { retry_budget, withheld: entry.withheld || of_rule.withheld, ..entry },
         None => Effective {
             load_balancer: subset.load_balancer.as_ref().or(of_rule.load_balancer),
             connection_pool: subset.connection_pool.as_ref().or(of_rule.connection_pool),
             outlier_detection: subset.outlier_detection.as_ref().or(of_rule.outlier_detection),
             tls: subset.tls.as_ref().or(of_rule.tls),
             retry_budget,
+            withheld: of_rule.withheld,
         },
     }
 }
@@ -174,5 +178,6 @@ fn at_port(policy: &TrafficPolicy, port: u16) -> Option<Effective<'_>> {
         outlier_detection: entry.outlier_detection.as_ref(),
         tls: entry.tls.as_ref(),
         retry_budget: None,
+        withheld: entry.withheld,
     })
 }

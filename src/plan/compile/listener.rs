@@ -30,6 +30,10 @@ impl<'w> Compiler<'w> {
         let mut listeners = Vec::with_capacity(places.len());
         for ((gateway_port, address), mut servers) in places {
             self.agree(&mut servers);
+            // One that is withheld has had its say on what the others may be.
+            if servers.iter().all(|served| served.server.withheld) {
+                continue;
+            }
             let bind = SocketAddr::new(address, self.settings.bound_port(gateway_port));
             // Port 0 is a different one each time.
             if bind.port() != 0

@@ -8,7 +8,7 @@ use crate::istio::model::gateway::Serves;
 use crate::istio::model::selects;
 use crate::istio::model::virtual_service::{MESH, StreamMatch, StreamRoute, VirtualService};
 use crate::istio::world::{Service, ServicePort, World};
-use crate::plan::{Conditions, Destination, Destinations, Origin, Outlet, Speaks, Streams, Target};
+use crate::plan::{BLACK_HOLE_CLUSTER, Conditions, Destination, Destinations, Origin, Outlet, Speaks, Streams, Target};
 use crate::policy::hashing::key::Key;
 
 use super::host::ServerHosts;
@@ -128,9 +128,9 @@ impl<'w> Compiler<'w> {
     /// The rules of a gateway's listener without HTTP.
     pub(super) fn streams(&mut self, port: u16, servers: &[Served<'w>]) -> Streams {
         let tls = servers.first().is_some_and(|served| served.server.serves == Serves::Tls);
-        let mut ways = Vec::new();
+        let mut ways: Vec<_> = servers.iter().filter(|served| served.server.withheld).map(Served::closed).collect();
         let mut taken = HashSet::new();
-        for served in servers {
+        for served in servers.iter().filter(|served| !served.server.withheld) {
             let gateway = gateway_name(served.gateway);
             let scope = Scope { gateway: &gateway, port: Some(port) };
             let hosts = ServerHosts::of(served.server);
@@ -224,7 +224,10 @@ impl<'w> Compiler<'w> {
     ) -> Option<Outlet> {
         let mut to = Vec::with_capacity(rule.route.len());
         for entry in &rule.route {
-            let target = self.destination(&entry.destination, scope.port);
+            let target = match rule.withheld {
+                true => Target::Missing(BLACK_HOLE_CLUSTER.into()),
+                false => self.destination(&entry.destination, scope.port),
+            };
             to.push(Destination { weight: entry.weight, ..Destination::plain(target) });
         }
         let name = match to.as_slice() {
@@ -248,6 +251,17 @@ impl<'w> Compiler<'w> {
                 root: None,
             }),
         })
+    }
+}
+
+impl Served<'_> {
+    /// Where connections for the hosts of a withheld server for TLS go: nowhere, also where another server has wider hosts.
+    fn closed(&self) -> (Conditions, Outlet) {
+        let hosts = self.server.hosts.iter();
+        let everything = hosts.clone().any(|host| host.host == "*");
+        let server_names = if everything { Vec::new() } else { hosts.map(|host| host.host.as_str().into()).collect() };
+        let outlet = Outlet::plain(BLACK_HOLE_CLUSTER, Target::Missing(BLACK_HOLE_CLUSTER.into()), Speaks::Tls);
+        (Conditions { subnets: Vec::new(), server_names }, Outlet { origin: Some(self.origin()), ..outlet })
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 
 use crate::istio::model::credential::{Identity, Trust};
-use crate::istio::reader::{Item, Message, Object, enforced};
+use crate::istio::reader::{Item, Message, Object, Without, enforced};
 
 /// `tls`: a block that is written says how, and one without a mode says not at all.
 #[derive(Debug, Clone, PartialEq)]
@@ -107,7 +107,7 @@ pub(super) fn read(item: &Item<'_>) -> Option<ClientTls> {
         }
         "ISTIO_MUTUAL" => {
             // The certificates of a mesh come from its control plane, and there is none here.
-            object.get("mode")?.not_enforced("mode ISTIO_MUTUAL");
+            object.get("mode")?.not_enforced("mode ISTIO_MUTUAL", Without::More);
             return None;
         }
         _ => {}

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::istio::reader::{Item, Message, Object, enforced, not_yet};
+use crate::istio::reader::{Item, Message, Object, enforced, no_effect};
 
 /// `connectionPool`, also of `meshConfig.defaultTrafficPolicy`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,6 +70,9 @@ const TCP_SETTINGS: Message = Message {
 const TCP_KEEPALIVE: Message =
     Message { name: "TcpKeepalive", fields: &[enforced("probes"), enforced("time"), enforced("interval")] };
 
+/// Why the settings of HTTP/2 have no effect.
+const HTTP1: &str = "connections to upstreams speak HTTP/1.1";
+
 const HTTP_SETTINGS: Message = Message {
     name: "HTTPSettings",
     fields: &[
@@ -79,14 +82,14 @@ const HTTP_SETTINGS: Message = Message {
         enforced("maxRetries"),
         enforced("idleTimeout"),
         enforced("h2UpgradePolicy"),
-        not_yet("useClientProtocol"),
-        not_yet("maxConcurrentStreams"),
-        not_yet("http2KeepAlive"),
+        no_effect("useClientProtocol", HTTP1),
+        no_effect("maxConcurrentStreams", HTTP1),
+        no_effect("http2KeepAlive", HTTP1),
     ],
 };
 
 const HTTP2_KEEPALIVE: Message =
-    Message { name: "ConnectionKeepalive", fields: &[not_yet("interval"), not_yet("timeout")] };
+    Message { name: "ConnectionKeepalive", fields: &[no_effect("interval", HTTP1), no_effect("timeout", HTTP1)] };
 
 const RETRY_BUDGET: Message = Message {
     name: "RetryBudget",
@@ -159,11 +162,11 @@ fn http_settings(object: &Object<'_>, pool: &mut ConnectionPool) {
     });
 }
 
-/// Reads an `h2UpgradePolicy`, also of `meshConfig`: what is not an upgrade is what is done anyway.
+/// Reads an `h2UpgradePolicy`, also of `meshConfig`: what is not an upgrade is what is done in any case.
 pub(in crate::istio) fn h2_upgrade_policy(item: &Item<'_>) -> Option<&'static str> {
     let policy = item.one_of(&["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"])?;
     if policy == "UPGRADE" {
-        item.not_enforced("\"h2UpgradePolicy: UPGRADE\"");
+        item.warn(format!("\"UPGRADE\" has no effect: {HTTP1}"), "");
     }
     Some(policy)
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::istio::reader::{Item, Message, Object, deprecated, enforced, not_yet};
+use crate::istio::reader::{Item, Message, Object, Without, deprecated, enforced, not_yet_harmless};
 
 use super::locality::{self, LocalityLb};
 
@@ -101,8 +101,8 @@ const LOAD_BALANCER: Message = Message {
         enforced("simple"),
         enforced("consistentHash"),
         enforced("localityLbSetting"),
-        not_yet("zoneAwareLbSetting"),
-        not_yet("backendUtilization"),
+        not_yet_harmless("zoneAwareLbSetting"),
+        not_yet_harmless("backendUtilization"),
         enforced("warmup"),
         deprecated("warmupDurationSecs", "write \"warmup: {duration: TIME}\""),
     ],
@@ -174,7 +174,8 @@ fn simple(item: &Item<'_>) -> Option<LbPolicy> {
         "ROUND_ROBIN" => Some(LbPolicy::RoundRobin),
         "RANDOM" => Some(LbPolicy::Random),
         "PASSTHROUGH" => {
-            item.not_enforced("load balancing PASSTHROUGH");
+            // To where the client meant, whoever's address that is: what is done instead stays within the service.
+            item.not_enforced("load balancing PASSTHROUGH", Without::NoMore);
             None
         }
         "LEAST_CONN" => {

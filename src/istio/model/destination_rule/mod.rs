@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::export::{self, ExportTo};
 use super::scalar::host;
 use super::virtual_service::PORT_SELECTOR;
-use super::{Labels, Meta};
-use crate::istio::reader::{Item, Message, Object, enforced, not_yet};
+use super::{Labels, Meta, Withhold};
+use crate::istio::reader::{Item, Message, Object, Part, enforced, not_yet};
 
 mod client_tls;
 mod connection_pool;
@@ -43,6 +43,16 @@ pub struct DestinationRule {
     /// `workloadSelector.matchLabels`: labels that the proxy itself must have, which also must be in the rule's
     /// namespace. `None`: every proxy.
     pub workload_selector: Option<Labels>,
+    /// Whether requests to the host get 503, because `--permissive` leaves out what they may not be sent without.
+    pub withheld: bool,
+}
+
+impl Withhold for DestinationRule {
+    const CONSEQUENCE: &'static str = "requests to its host get 503";
+
+    fn withhold(self) -> Option<Self> {
+        Some(Self { withheld: true, ..self })
+    }
 }
 
 /// A named part of a service's endpoints.
@@ -54,6 +64,8 @@ pub struct Subset {
     pub labels: Labels,
     /// `trafficPolicy`: each block that is set here replaces the rule's whole block.
     pub traffic_policy: TrafficPolicy,
+    /// As [`DestinationRule::withheld`], for this subset.
+    pub withheld: bool,
 }
 
 /// `trafficPolicy`: a block that was not written is `None`, which is not the same as its defaults.
@@ -86,6 +98,8 @@ pub struct PortPolicy {
     pub outlier_detection: Option<OutlierDetection>,
     /// `tls`; `None`: there is none.
     pub tls: Option<ClientTls>,
+    /// As [`DestinationRule::withheld`], for this port.
+    pub withheld: bool,
 }
 
 const DESTINATION_RULE: Message = Message {
@@ -169,8 +183,16 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<DestinationR
     });
     let policy = object.get("trafficPolicy").and_then(|item| traffic_policy(&item)).unwrap_or_default();
     let mut names = BTreeSet::new();
-    let subsets = object.list("subsets").iter().filter_map(|item| subset(item, &mut names)).collect();
-    Some(DestinationRule { meta, host: host?, traffic_policy: policy, subsets, export_to, workload_selector })
+    let mut read_subset = |item: &Item<'_>| {
+        let Part { value, withheld } = item.part(|| subset(item, &mut names));
+        if withheld {
+            item.withheld("requests to this subset get 503");
+        }
+        Some(Subset { withheld, ..value? })
+    };
+    let subsets = object.list("subsets").iter().filter_map(&mut read_subset).collect();
+    let withheld = false;
+    Some(DestinationRule { meta, host: host?, traffic_policy: policy, subsets, export_to, workload_selector, withheld })
 }
 
 fn subset(item: &Item<'_>, names: &mut BTreeSet<String>) -> Option<Subset> {
@@ -187,7 +209,7 @@ fn subset(item: &Item<'_>, names: &mut BTreeSet<String>) -> Option<Subset> {
         name_item.error(format!("a second subset named \"{name}\""), "give each subset its own name");
         return None;
     }
-    Some(Subset { name: name.to_owned(), labels, traffic_policy: policy })
+    Some(Subset { name: name.to_owned(), labels, traffic_policy: policy, withheld: false })
 }
 
 fn traffic_policy(item: &Item<'_>) -> Option<TrafficPolicy> {
@@ -198,7 +220,11 @@ fn traffic_policy(item: &Item<'_>) -> Option<TrafficPolicy> {
     let Blocks { load_balancer, connection_pool, outlier_detection, tls } = blocks(&object);
     let mut ports: Vec<PortPolicy> = Vec::new();
     for item in object.list("portLevelSettings") {
-        let Some(policy) = port_policy(&item) else { continue };
+        let Part { value, withheld } = item.part(|| port_policy(&item));
+        if withheld {
+            item.withheld("requests to this port get 503");
+        }
+        let Some(policy) = value.map(|policy| PortPolicy { withheld, ..policy }) else { continue };
         if ports.iter().any(|other| other.port == policy.port) {
             item.error(format!("a second entry for port {}", policy.port), "only the first has an effect: merge them");
         } else {
@@ -234,5 +260,5 @@ fn port_policy(item: &Item<'_>) -> Option<PortPolicy> {
     }
     let Blocks { load_balancer, connection_pool, outlier_detection, tls } = blocks(&object);
     let port = object.required("port")?.object(&PORT_SELECTOR)?.required("number")?.port()?;
-    Some(PortPolicy { port, load_balancer, connection_pool, outlier_detection, tls })
+    Some(PortPolicy { port, load_balancer, connection_pool, outlier_detection, tls, withheld: false })
 }

@@ -3,7 +3,7 @@
 use crate::istio::model::Labels;
 use crate::istio::model::scalar::string_match::{self, Subject};
 use crate::istio::model::scalar::{StringMatch, host};
-use crate::istio::reader::{Item, Message, Object, enforced};
+use crate::istio::reader::{Item, Message, Object, Part, Without, enforced};
 
 use super::headers::is_header_name;
 use super::{Scope, gateway_reference};
@@ -70,22 +70,32 @@ const PSEUDO_HEADERS: &[&str] = &[":method", ":scheme", ":authority", ":path", "
 /// The tables of this file.
 pub(in crate::istio) const MESSAGES: &[&Message] = &[&HTTP_MATCH];
 
-pub(super) fn read(item: &Item<'_>, scope: Scope<'_>) -> Option<HttpMatch> {
-    whole(item, |item| conditions(item, scope))
+/// One block of a rule's `match`.
+pub(super) struct Block<'a, T> {
+    pub(super) item: Item<'a>,
+    pub(super) conditions: T,
+    /// Whether a condition is left out, without which the block takes more than it says.
+    pub(super) withheld: bool,
 }
 
-/// A block of which a condition cannot be enforced is left out as a whole: without the condition it would match more
-/// than its author allows. Only `--permissive` comes to see the difference.
-pub(super) fn whole<T>(item: &Item<'_>, read: impl Fn(&Item<'_>) -> Option<T>) -> Option<T> {
+impl<T> Block<'_, T> {
+    /// Says that the block is not served.
+    pub(super) fn left_out(&self) {
+        self.item.warn("this block is left out, since not all of its conditions are enforced", "");
+    }
+}
+
+pub(super) fn read<'a>(item: &Item<'a>, scope: Scope<'_>) -> Option<Block<'a, HttpMatch>> {
+    block(item, |item| conditions(item, scope))
+}
+
+/// Reads a block: none if it cannot be read.
+pub(super) fn block<'a, T>(item: &Item<'a>, read: impl Fn(&Item<'a>) -> Option<T>) -> Option<Block<'a, T>> {
     let before = item.refusals();
-    let block = read(item);
-    if item.refusals() == before {
-        return block;
-    }
-    if item.is_permissive() {
-        item.warn("this block is left out, since not all of its conditions are enforced", "");
-    }
-    None
+    let Part { value, withheld } = item.part(|| read(item));
+    let whole = item.refusals() == before;
+    let conditions = value.filter(|_| whole || withheld)?;
+    Some(Block { item: item.clone(), conditions, withheld })
 }
 
 fn conditions(item: &Item<'_>, scope: Scope<'_>) -> Option<HttpMatch> {
@@ -137,7 +147,7 @@ fn header_match(name: &str, value: &Item<'_>, scope: Scope<'_>, negated: bool) -
         return None;
     }
     if name.starts_with('@') {
-        value.not_enforced("a condition on token claims");
+        value.not_enforced("a condition on token claims", Without::More);
         return None;
     }
     if !is_header_name(name) && !PSEUDO_HEADERS.contains(&name) {

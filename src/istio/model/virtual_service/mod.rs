@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::Meta;
 use super::export::{self, ExportTo};
 use super::scalar::string_match::STRING_MATCH;
 use super::scalar::{StringMatch, host};
-use crate::istio::reader::{Item, Message, Object, deprecated, enforced, removed};
+use super::{Meta, Withhold};
+use crate::istio::reader::{Item, Message, Object, Part, deprecated, enforced, removed};
 
 mod action;
 mod cors;
@@ -18,6 +18,7 @@ mod streams;
 pub use action::{DirectResponse, PathRewrite, Redirect, RedirectCode, RedirectPath, RedirectPort, Rewrite};
 pub use cors::{CorsPolicy, UnmatchedPreflights};
 pub use headers::{HeaderOperations, Headers};
+use matching::Block;
 pub use matching::HttpMatch;
 pub(in crate::istio) use resilience::retries as read_retries;
 pub use resilience::{Abort, AbortStatus, Delay, Fault, MirrorCompare, Mirroring, Retries};
@@ -44,8 +45,21 @@ pub struct VirtualService {
     pub mirror_compare: MirrorCompare,
 }
 
+impl Withhold for VirtualService {
+    const CONSEQUENCE: &'static str = "requests and connections that its rules take are refused";
+
+    fn withhold(mut self) -> Option<Self> {
+        self.http.iter_mut().for_each(HttpRoute::withhold);
+        self.tls.iter_mut().chain(&mut self.tcp).for_each(|rule| rule.withheld = true);
+        Some(self)
+    }
+}
+
 /// The reserved gateway name of sidecars, and the default of `gateways`.
 pub const MESH: &str = "mesh";
+
+/// Every Gateway, in the place of names that cannot be read: what is withheld is withheld everywhere.
+pub(in crate::istio) const EVERY_GATEWAY: &str = "*";
 
 /// The annotation that has mirrors' answers compared with the clients'.
 pub const MIRROR_COMPARE: &str = "ringway.dev/mirror-compare";
@@ -85,6 +99,41 @@ pub struct HttpRoute {
     pub cors_policy: Option<CorsPolicy>,
     /// `headers`.
     pub headers: Option<Headers>,
+}
+
+/// What a rule answers that is withheld.
+const WITHHELD_STATUS: u16 = 503;
+
+impl HttpRoute {
+    /// Leaves nothing of the rule but its conditions: whatever it takes must not go to the rules behind it, which would
+    /// serve what this one may not.
+    fn withhold(&mut self) {
+        *self = Self {
+            name: std::mem::take(&mut self.name),
+            index: self.index,
+            line: self.line,
+            matches: std::mem::take(&mut self.matches),
+            route: Vec::new(),
+            redirect: None,
+            direct_response: Some(DirectResponse { status: WITHHELD_STATUS, body: Vec::new() }),
+            delegate: None,
+            rewrite: None,
+            timeout: None,
+            retries: None,
+            fault: None,
+            mirroring: Mirroring::default(),
+            cors_policy: None,
+            headers: None,
+        };
+    }
+
+    /// Whether nothing that the rule takes gets to a destination: it sends clients away, or refuses them.
+    fn refuses(&self) -> bool {
+        let abort = self.fault.as_ref().and_then(|fault| fault.abort);
+        self.redirect.is_some()
+            || self.direct_response.as_ref().is_some_and(|direct| direct.status >= 400)
+            || abort.is_some_and(|abort| abort.percent >= 100.0)
+    }
 }
 
 /// One entry of `route`.
@@ -198,9 +247,17 @@ struct Scope<'s> {
 /// Reads `spec`.
 pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<VirtualService> {
     let object = spec.object(&VIRTUAL_SERVICE)?;
+    // A field that is not known may be any that is not written.
+    let has_gaps = spec.has_gaps();
     let export_to = object.get("exportTo").and_then(|item| export::read(&item, &meta.namespace, false));
     let is_delegate = object.list("hosts").is_empty();
-    let gateways = gateways(&object, &meta.namespace, is_delegate);
+    if is_delegate && has_gaps {
+        spec.error("has no \"hosts\", so whose requests its rules take is not known", "remove the unknown field");
+    }
+    let mut gateways = gateways(&object, &meta.namespace, is_delegate);
+    if has_gaps && !object.has_any(&["gateways"]) {
+        gateways.push(EVERY_GATEWAY.to_owned());
+    }
     let hosts = hosts(&object, &meta.namespace, gateways.iter().any(|gateway| gateway == MESH));
     if !object.has_any(&["http", "tls", "tcp"]) {
         spec.error("has no rules", "write at least one under \"http\"");
@@ -305,11 +362,36 @@ fn hosts(object: &Object<'_>, namespace: &str, mesh: bool) -> Vec<String> {
     hosts
 }
 
+/// A rule that is withheld refuses what it takes. So does one that refuses anyway take what a block without one of its
+/// conditions takes; in others such a block goes, because the rules behind it are for whoever does not meet the condition.
 fn http_route(index: u32, item: &Item<'_>, scope: Scope<'_>) -> Option<HttpRoute> {
+    let Part { value, withheld } = item.part(|| rule(index, item, scope));
+    let (mut rule, blocks) = value?;
+    if withheld {
+        item.withheld("requests that this rule takes get 503");
+        rule.withhold();
+    }
+    let refuses = rule.refuses();
+    for block in blocks.iter().filter(|block| block.withheld) {
+        if refuses {
+            block.item.withheld("this block takes more requests than it says, and the rule refuses them");
+        } else {
+            block.left_out();
+        }
+    }
+    // Without any of its blocks a rule would match everything.
+    let had_blocks = !blocks.is_empty();
+    rule.matches =
+        blocks.into_iter().filter(|block| refuses || !block.withheld).map(|block| block.conditions).collect();
+    (!had_blocks || !rule.matches.is_empty()).then_some(rule)
+}
+
+/// The rule without its blocks, and these.
+fn rule<'a>(index: u32, item: &Item<'a>, scope: Scope<'_>) -> Option<(HttpRoute, Vec<Block<'a, HttpMatch>>)> {
     let namespace = scope.namespace;
     let object = item.object(&HTTP_ROUTE)?;
-    let blocks = object.list("match");
-    let matches: Vec<_> = blocks.iter().filter_map(|item| matching::read(item, scope)).collect();
+    let written = object.list("match");
+    let blocks: Vec<_> = written.iter().filter_map(|item| matching::read(item, scope)).collect();
     let destinations = object.list("route");
     let route: Vec<_> = destinations.iter().filter_map(|item| route_destination(item, namespace)).collect();
     if route.len() > 1 && route.iter().all(|destination| destination.weight == 0) {
@@ -332,17 +414,17 @@ fn http_route(index: u32, item: &Item<'_>, scope: Scope<'_>) -> Option<HttpRoute
         resilience::read(&object, &|item| destination(item, namespace));
     check_authorities(&object, rewrite.as_ref(), headers.as_ref());
     if let Some(Redirect { path: Some(RedirectPath::Prefix(_)), .. }) = redirect {
-        check_prefixes(&object, &matches);
+        check_prefixes(&object, &blocks);
     }
     check_conflicts(&object, !destinations.is_empty(), scope.is_delegate);
     // Without any of its blocks a rule would match everything.
-    let never_matches = matches.is_empty() && !blocks.is_empty();
+    let never_matches = blocks.is_empty() && !written.is_empty();
     let acts = !route.is_empty() || redirect.is_some() || direct_response.is_some() || delegate.is_some();
-    (acts && !never_matches).then(|| HttpRoute {
+    let rule = || HttpRoute {
         name: object.text("name"),
         index,
         line: item.line(),
-        matches,
+        matches: Vec::new(),
         route,
         redirect,
         direct_response,
@@ -354,7 +436,8 @@ fn http_route(index: u32, item: &Item<'_>, scope: Scope<'_>) -> Option<HttpRoute
         mirroring,
         cors_policy,
         headers,
-    })
+    };
+    (acts && !never_matches).then(|| (rule(), blocks))
 }
 
 /// Which fields of a rule exclude each other, and that there is an action (Istio's `validateHTTPRouteConflict`).
@@ -395,9 +478,9 @@ fn check_authorities(rule: &Object<'_>, rewrite: Option<&Rewrite>, headers: Opti
 }
 
 /// `prefixRewrite` replaces what a prefix matched.
-fn check_prefixes(rule: &Object<'_>, matches: &[HttpMatch]) {
+fn check_prefixes(rule: &Object<'_>, blocks: &[Block<'_, HttpMatch>]) {
     let is_prefix = |uri: &StringMatch| matches!(uri, StringMatch::Prefix(_));
-    let other = matches.iter().position(|block| block.uri.as_ref().is_some_and(|uri| !is_prefix(uri)));
+    let other = blocks.iter().position(|block| block.conditions.uri.as_ref().is_some_and(|uri| !is_prefix(uri)));
     if let (Some(index), Some(item)) = (other, rule.get("redirect").and_then(|item| item.open()?.get("prefixRewrite")))
     {
         let what = format!("replaces a prefix, and match[{index}] has none");

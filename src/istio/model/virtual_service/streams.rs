@@ -3,7 +3,7 @@
 use crate::base::subnet::Subnet;
 use crate::istio::model::Labels;
 use crate::istio::model::scalar::host;
-use crate::istio::reader::{Item, Message, Object, enforced, ignored, removed};
+use crate::istio::reader::{Item, Message, Object, Part, enforced, ignored, removed};
 
 use super::{Destination, RouteDestination, gateway_reference, matching};
 
@@ -18,6 +18,8 @@ pub struct StreamRoute {
     pub matches: Vec<StreamMatch>,
     /// `route`; at least one. Their `headers` are `None`.
     pub route: Vec<RouteDestination>,
+    /// Whether its connections are closed, because `--permissive` leaves out what it may not be served without.
+    pub withheld: bool,
 }
 
 /// One block of a rule's `match`: all of its conditions must hold.
@@ -92,8 +94,7 @@ pub(super) fn tls(object: &Object<'_>, context: &Context<'_>) -> Vec<StreamRoute
         if blocks.is_empty() {
             item.error("has no \"match\"", "write the \"sniHosts\" to match");
         }
-        let read = |item: &Item<'_>| matching::whole(item, |item| tls_match(item, context));
-        let matches: Vec<_> = blocks.iter().filter_map(read).collect();
+        let matches = whole_blocks(&blocks, |item| tls_match(item, context));
         let route = destinations(&rule, context);
         (!matches.is_empty()).then_some((matches, route))
     })
@@ -104,11 +105,17 @@ pub(super) fn tcp(object: &Object<'_>, context: &Context<'_>) -> Vec<StreamRoute
     rules(object, "tcp", &|item| {
         let rule = item.object(&TCP_ROUTE)?;
         let blocks = rule.list("match");
-        let read = |item: &Item<'_>| matching::whole(item, |item| tcp_match(item, context));
-        let matches: Vec<_> = blocks.iter().filter_map(read).collect();
+        let matches = whole_blocks(&blocks, |item| tcp_match(item, context));
         let route = destinations(&rule, context);
         (!matches.is_empty() || blocks.is_empty()).then_some((matches, route))
     })
+}
+
+/// The blocks with all of their conditions. One without goes: the rules behind it are for what does not meet it.
+fn whole_blocks(blocks: &[Item<'_>], read: impl Fn(&Item<'_>) -> Option<StreamMatch>) -> Vec<StreamMatch> {
+    let blocks: Vec<_> = blocks.iter().filter_map(|item| matching::block(item, &read)).collect();
+    blocks.iter().filter(|block| block.withheld).for_each(matching::Block::left_out);
+    blocks.into_iter().filter(|block| !block.withheld).map(|block| block.conditions).collect()
 }
 
 /// `match` and `route`.
@@ -116,8 +123,12 @@ type Parts = (Vec<StreamMatch>, Vec<RouteDestination>);
 
 fn rules(object: &Object<'_>, field: &str, read: &dyn Fn(&Item<'_>) -> Option<Parts>) -> Vec<StreamRoute> {
     let rule = |(index, item): (u32, &Item<'_>)| {
-        let (matches, route) = read(item)?;
-        (!route.is_empty()).then(|| StreamRoute { index, line: item.line(), matches, route })
+        let Part { value, withheld } = item.part(|| read(item));
+        if withheld {
+            item.withheld("connections that this rule takes are closed");
+        }
+        let (matches, route) = value?;
+        (!route.is_empty()).then(|| StreamRoute { index, line: item.line(), matches, route, withheld })
     };
     (0..).zip(&object.list(field)).filter_map(rule).collect()
 }

@@ -93,7 +93,7 @@ impl Checks<'_> {
     fn wiped(&mut self, rule: &DestinationRule, path: &str, policy: &TrafficPolicy, under: Option<&TrafficPolicy>) {
         for (index, entry) in policy.ports.iter().enumerate() {
             let is_set = |has: &dyn Fn(&TrafficPolicy) -> bool| has(policy) || under.is_some_and(has);
-            let PortPolicy { port, load_balancer, connection_pool, outlier_detection, tls } = entry;
+            let PortPolicy { port, load_balancer, connection_pool, outlier_detection, tls, withheld: _ } = entry;
             let blocks = [
                 ("loadBalancer", load_balancer.is_none() && is_set(&|policy| policy.load_balancer.is_some())),
                 ("connectionPool", connection_pool.is_none() && is_set(&|policy| policy.connection_pool.is_some())),

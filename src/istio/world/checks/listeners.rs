@@ -1,14 +1,17 @@
 //! Listeners of the Sidecar that do not fit the Proxy.
 
 use super::Checks;
-use crate::istio::model::sidecar::Capture;
+use crate::istio::model::Withhold;
+use crate::istio::model::sidecar::{Capture, Sidecar};
 use crate::istio::reader::not_enforced;
 
 impl Checks<'_> {
-    /// An egress proxy that nobody knows, and what waits for connections to be redirected.
-    pub(super) fn listeners(&mut self) {
+    /// An egress proxy that nobody knows, and what waits for connections to be redirected. True if `--permissive` leaves
+    /// out what the Sidecar must not be served without.
+    pub(super) fn listeners(&mut self) -> bool {
         let world = self.world;
-        let Some(sidecar) = &world.sidecar else { return };
+        let mut gaps = false;
+        let Some(sidecar) = &world.sidecar else { return gaps };
         if let Some(to) = &sidecar.egress_proxy
             && world.services.get(&to.host).is_none()
         {
@@ -31,7 +34,14 @@ impl Checks<'_> {
                 let what = "\"bind\" of a listener to which connections are redirected is not enforced by ringway yet";
                 let instead = format!("{instead}; with \"captureMode: NONE\" the listener is bound there");
                 self.problems.push(sidecar.meta.source.problem(severity, &path("bind"), what.to_owned(), instead));
+                // Its hosts would be seen at every address.
+                gaps |= self.permissive;
             }
         }
+        if gaps {
+            let what = format!("{}, since not all of it is enforced", Sidecar::CONSEQUENCE);
+            self.problems.push(sidecar.meta.source.warning("", what, ""));
+        }
+        gaps
     }
 }

@@ -41,8 +41,8 @@ use crate::istio::reader::nearest;
 /// names among ten thousand services must not take minutes.
 const HINT_COMPARISONS: usize = 100_000;
 
-/// Adds the problems of the world.
-pub(super) fn check(world: &World, sidecars: &[Sidecar], permissive: bool, problems: &mut Vec<Problem>) {
+/// Adds the problems of the world. True if the Sidecar must not be served, see [`Checks::listeners`].
+pub(super) fn check(world: &World, sidecars: &[Sidecar], permissive: bool, problems: &mut Vec<Problem>) -> bool {
     let mut checks = Checks {
         world,
         permissive,
@@ -70,7 +70,7 @@ pub(super) fn check(world: &World, sidecars: &[Sidecar], permissive: bool, probl
     checks.secured();
     checks.conflicts(sidecars);
     checks.proxy();
-    checks.listeners();
+    checks.listeners()
 }
 
 struct Checks<'a> {

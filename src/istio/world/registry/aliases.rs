@@ -55,6 +55,7 @@ pub(super) fn resolve(
             addresses: Vec::new(),
             export_to,
             subject_alt_names: Vec::new(),
+            withheld: service.withheld,
             source: service.meta.source.clone(),
         });
     }

@@ -172,12 +172,17 @@ fn what_cannot_be_written_to_a_header_is_told() {
     for (headers, expected) in [
         (
             "set: {Content-Length: '3'}",
-            "set[Content-Length]: error: \"Content-Length\" is written by ringway itself, since it says where a message ends \
-             (leave it out)",
+            "set[Content-Length]: note: \"Content-Length\" is written by ringway itself, since it says where a message ends, so \
+             this has no effect (leave it out)",
+        ),
+        (
+            "add: {keep-alive: x}",
+            "add[keep-alive]: note: \"keep-alive\" is written by ringway itself, since it says where a message ends, so this has \
+             no effect (leave it out)",
         ),
         (
             "remove: [connection]",
-            "remove[0]: warning: \"connection\" is written by ringway itself, so removing it has no effect (leave it out)",
+            "remove[0]: note: \"connection\" is written by ringway itself, so removing it has no effect (leave it out)",
         ),
         (
             "add: {x: '%TRACE_ID%'}",
