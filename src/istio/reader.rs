@@ -16,92 +16,14 @@ use super::model::scalar::{labels, parse_duration};
 use super::problem::{Problem, Severity, Source};
 use super::tree::{Entry, Node, Value};
 
+mod fields;
 mod near;
 mod words;
 
+pub use fields::{Field, Message, State, Without};
+pub(super) use fields::{deprecated, enforced, ignored, no_effect, not_yet, not_yet_harmless, removed};
+
 pub(super) use near::{did_you_mean, nearest};
-
-/// The fields of one message type.
-#[derive(Debug)]
-pub struct Message {
-    /// What it is called in Istio's reference, as `HTTPMatchRequest`.
-    pub name: &'static str,
-    /// Every field that Istio's schema has.
-    pub fields: &'static [Field],
-}
-
-/// One field of a message.
-#[derive(Debug)]
-pub struct Field {
-    /// lowerCamelCase; documents may also use snake_case.
-    pub name: &'static str,
-    /// What ringway does with it.
-    pub state: State,
-}
-
-/// What ringway does with a field.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// Read and enforced.
-    Enforced,
-    /// Istio has it and ringway does not enforce it yet: an error by name. With `--permissive` it is left out, and with it
-    /// what must not be served without it.
-    NotYet(Without),
-    /// Accepted with a warning: it tunes or reports what ringway does not do, and restricts nothing. The reason goes into
-    /// the warning and into the field reference.
-    NoEffect(&'static str),
-    /// Istio had it once and refuses it now: an error that says what to write instead.
-    Removed(&'static str),
-    /// Enforced, with a warning that says what to write instead.
-    Deprecated(&'static str),
-    /// Accepted: it says nothing that a proxy would enforce. The reason goes into the field reference.
-    Ignored(&'static str),
-}
-
-/// What it means to serve without something that is written and not enforced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Without {
-    /// It restricts what is served, or nobody knows: `--permissive` withholds the part of the configuration that it is in.
-    /// Where that is everything, as in the Proxy, it stays an error.
-    More,
-    /// It restricts nothing: `--permissive` leaves it out alone.
-    NoMore,
-}
-
-/// An enforced field, for tables.
-pub(super) const fn enforced(name: &'static str) -> Field {
-    Field { name, state: State::Enforced }
-}
-
-/// A field that is not enforced yet and restricts what is served, for tables.
-pub(super) const fn not_yet(name: &'static str) -> Field {
-    Field { name, state: State::NotYet(Without::More) }
-}
-
-/// A field that is not enforced yet and restricts nothing, for tables.
-pub(super) const fn not_yet_harmless(name: &'static str) -> Field {
-    Field { name, state: State::NotYet(Without::NoMore) }
-}
-
-/// A field that has no effect, and whose author should know, for tables.
-pub(super) const fn no_effect(name: &'static str, reason: &'static str) -> Field {
-    Field { name, state: State::NoEffect(reason) }
-}
-
-/// A removed field, for tables.
-pub(super) const fn removed(name: &'static str, instead: &'static str) -> Field {
-    Field { name, state: State::Removed(instead) }
-}
-
-/// A deprecated field that is enforced, for tables.
-pub(super) const fn deprecated(name: &'static str, instead: &'static str) -> Field {
-    Field { name, state: State::Deprecated(instead) }
-}
-
-/// A field without meaning here, for tables.
-pub(super) const fn ignored(name: &'static str, reason: &'static str) -> Field {
-    Field { name, state: State::Ignored(reason) }
-}
 
 /// Severity and hint of something that Istio has and ringway does not enforce.
 pub(super) fn not_enforced(permissive: bool) -> (Severity, &'static str) {
