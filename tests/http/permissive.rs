@@ -124,14 +124,17 @@ fn what_restricts_everything_is_not_started(driver: Driver) {
     let policy = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: nobody}\nspec: {}\n";
     let setup = || Setup::new(driver).flags(&["--permissive"]).yaml(everything_to(&[origin.port()]));
     for (setup, place) in [
-        (setup().yaml(policy), "AuthorizationPolicy/default/nobody: kind AuthorizationPolicy (security.istio.io/v1)"),
+        (
+            setup().yaml(policy),
+            "AuthorizationPolicy/default/nobody: error: kind AuthorizationPolicy (security.istio.io/v1)",
+        ),
         (
             setup().mesh_config("outboundTrafficPolcy", "{mode: REGISTRY_ONLY}"),
-            "spec.meshConfig.outboundTrafficPolcy: unknown field",
+            "spec.meshConfig.outboundTrafficPolcy: error: unknown field",
         ),
         (
             setup().mesh_config("defaultConfig", "{gatewayTopology: {numTrustedProxies: 1}}"),
-            "spec.meshConfig.defaultConfig.gatewayTopology: \"gatewayTopology\" is not enforced by ringway yet (remove it: more \
+            "spec.meshConfig.defaultConfig.gatewayTopology: error: \"gatewayTopology\" is not enforced by ringway yet (remove it: more \
              would be served without it, so --permissive does not leave it out)",
         ),
     ] {

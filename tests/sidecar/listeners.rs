@@ -513,6 +513,6 @@ fn two_listeners_at_one_place() {
     let (code, said) = setup(Driver::Epoll, "REGISTRY_ONLY", &[document(&spec)]).fail();
     assert_eq!(code, Some(2), "{said}");
     let wanted =
-        format!("spec.egress[0].port: 127.0.0.1:{port} is already taken by ingress port {port} of the Sidecar");
+        format!("spec.egress[0].port: error: 127.0.0.1:{port} is already taken by ingress port {port} of the Sidecar");
     assert!(said.contains(&wanted), "{said}");
 }
