@@ -7,15 +7,19 @@ mod support;
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, Socket, Type};
 
 use support::client::{Client, once};
 use support::origin::Origin;
 use support::ringway::{Driver, Ringway, Setup, everything_to};
+
+/// One crowd at a time: another test's would be on the same cores.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// How soon an operator has an answer.
 const SOON: Duration = Duration::from_secs(1);
@@ -29,10 +33,13 @@ fn start(setup: Setup) -> (Origin, Ringway) {
     (origin, ringway)
 }
 
-/// The crowds are larger than what a shell allows its children.
-fn raise_descriptors() {
+/// The turn of a test, with as many descriptors as there may be: the crowds are larger than what a shell allows its
+/// children.
+fn alone() -> MutexGuard<'static, ()> {
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }); // told by the connect
+    alone
 }
 
 /// One of them; what it sent, if that is all.
@@ -67,7 +74,7 @@ const KINDS: [(&str, &str); 6] = [
 
 #[test]
 fn crowds_keep_nobody_waiting() {
-    raise_descriptors();
+    let _alone = alone();
     let (_origin, ringway) = start(Setup::new(Driver::Epoll));
     for size in CROWDS {
         for (kind, says) in KINDS {
@@ -82,10 +89,46 @@ fn crowds_keep_nobody_waiting() {
     ringway.stop();
 }
 
+/// Answers of a megabyte and more, to clients that have room for a few kilobytes.
+#[test]
+fn answers_that_are_not_read_keep_nobody_waiting() {
+    let _alone = alone();
+    let service = |n: usize| {
+        format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: s{n}}}\nspec: {{ports: [{{name: http, port: 80}}]}}\n"
+        )
+    };
+    let (_origin, ringway) =
+        start(Setup::new(Driver::Epoll).mesh("ALLOW_ANY").yaml((0..600).map(service).collect::<String>()));
+    let deaf = |says: &str| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+        socket.connect(&ringway.admin.into()).ok()?;
+        let mut stream = TcpStream::from(socket);
+        let _ = stream.write_all(says.as_bytes()); // closed already
+        Some(stream)
+    };
+    let length = ringway.admin("/config_dump").body.bytes.len();
+    assert!(length > 1_000_000, "{length}");
+    for path in ["/config_dump", "/stats"] {
+        for size in [20, 2_000] {
+            let says = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            let crowd: Vec<_> = (0..size).map(|_| deaf(&says)).collect();
+            for _ in 0..3 {
+                answers_soon(&ringway, &format!("{size} connections that do not read {path}"));
+            }
+            // The others wait until those are cut off.
+            assert_eq!(ringway.admin("/server_info").status, 200);
+            drop(crowd);
+        }
+    }
+    ringway.stop();
+}
+
 /// With few descriptors there are fewer places, and clients keep theirs.
 #[test]
 fn crowds_do_not_take_the_last_descriptors() {
-    raise_descriptors();
+    let _alone = alone();
     for descriptors in [64, 160] {
         let setup = Setup::new(Driver::Epoll).launcher(&["prlimit", &format!("--nofile={descriptors}:{descriptors}")]);
         let (_origin, ringway) = start(setup);
@@ -104,7 +147,7 @@ fn crowds_do_not_take_the_last_descriptors() {
 /// A byte now and then from each of them, without an end.
 #[test]
 fn dripping_connections_keep_nobody_waiting() {
-    raise_descriptors();
+    let _alone = alone();
     let (_origin, ringway) = start(Setup::new(Driver::Epoll));
     for says in [
         "GET /ready HTTP/1.1\r\nHost: localhost\r\nX: ",
@@ -141,7 +184,7 @@ fn dripping_connections_keep_nobody_waiting() {
 /// Threads and memory are bounded, whatever the number of connections.
 #[test]
 fn a_crowd_costs_little() {
-    raise_descriptors();
+    let _alone = alone();
     let (_origin, ringway) = start(Setup::new(Driver::Epoll));
     let status = |field: &str| {
         let text = std::fs::read_to_string(format!("/proc/{}/status", ringway.process.id())).expect("a status");
@@ -153,7 +196,7 @@ fn a_crowd_costs_little() {
     let (threads, memory, descriptors) = (status("Threads"), status("VmRSS"), open());
     let said = format!("GET /ready HTTP/1.1\r\nHost: localhost\r\nX: {}", "x".repeat(50_000));
     let _crowd: Vec<_> = (0..1_000).map(|_| one(ringway.admin, &said)).collect();
-    answers_soon(&ringway, "a crowd");
+    assert_eq!(ringway.admin("/ready").status, 200);
     assert!(status("Threads") <= threads + 16, "{threads} threads became {}", status("Threads"));
     assert!(open() <= descriptors + 64, "{descriptors} descriptors became {}", open());
     let grown = status("VmRSS").saturating_sub(memory);

@@ -41,6 +41,9 @@ use crate::upstream::SharedClusters;
 /// open few descriptors, which are for clients.
 const CONNECTIONS: std::ops::RangeInclusive<u64> = 8..=64;
 
+/// Responses under way at once. They are made with the cores that clients are served with.
+const ANSWERS: usize = 4;
+
 /// Of how many descriptors of the process one may be such a connection.
 const DESCRIPTORS_PER_CONNECTION: u64 = 16;
 
@@ -202,7 +205,7 @@ impl Admin {
             server: "ringway".to_owned(),
             thread_name: "admin",
             connections: connections as usize,
-            answers: connections as usize / 4,
+            answers: ANSWERS,
             // Probes and orchestrators judge the process by it.
             at_once: |request| request.path == READY,
             body_bytes: BODY_BYTES,

@@ -22,8 +22,8 @@ use std::time::Duration;
 use crate::h1::head::Method;
 use room::{Returned, Room};
 
-/// Connections that the kernel keeps until they are accepted; more than come in while one response is begun.
-const BACKLOG: i32 = 1024;
+/// Connections that the kernel keeps until they are accepted. One that finds no place there comes a second later.
+const BACKLOG: i32 = 4096;
 
 /// How a server treats its clients.
 #[derive(Debug, Clone)]

@@ -37,8 +37,8 @@ const READ_BYTES: usize = 16 * 1024;
 /// Connections accepted before the others are looked at again.
 const ACCEPTS: usize = 16;
 
-/// A new connection is kept for this long in any case: its request may be on the way.
-const GRACE: Duration = Duration::from_millis(10);
+/// A new connection that has sent nothing is kept for this long in any case: its request may be on the way.
+const GRACE: Duration = Duration::from_millis(5);
 
 /// Pause after an accept that failed for want of something: it comes back with time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
@@ -65,6 +65,16 @@ struct Seat {
     /// When it ends unless something happens.
     due: Instant,
     owes: Owes,
+}
+
+impl Seat {
+    /// From when on it may have to make room.
+    fn may_go(&self) -> Instant {
+        match &self.owes {
+            Owes::Request(intake) if intake.is_empty() => self.since + GRACE,
+            _ => self.since,
+        }
+    }
 }
 
 enum Owes {
@@ -439,15 +449,15 @@ impl Room {
     /// there is none yet: nothing is accepted for a moment.
     fn make_room(&mut self, now: Instant) -> bool {
         self.start_answers(now);
-        let oldest = self.seats.iter().enumerate().min_by_key(|(_, seat)| seat.since);
-        match oldest.map(|(at, seat)| (at, seat.since + GRACE)) {
-            Some((at, end)) if end <= now => {
+        let seats = self.seats.iter().enumerate().map(|(at, seat)| (at, seat.may_go()));
+        match seats.min_by_key(|(_, from)| *from) {
+            Some((at, from)) if from <= now => {
                 self.seats.swap_remove(at);
                 return true;
             }
             // While few wait for a thread, those that may still ask are waited for.
-            Some((_, end)) if self.queue.len() * 2 <= self.shared.settings.connections => {
-                self.accept_from = Some(end);
+            Some((_, from)) if self.queue.len() * 2 <= self.shared.settings.connections => {
+                self.accept_from = Some(from);
                 return false;
             }
             _ => {}
