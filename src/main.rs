@@ -104,7 +104,8 @@ fn explain(args: ExplainArgs) -> ExitCode {
     let mut answer = match explain::explain_world(&world, &loaded.plan, &question) {
         Ok(answer) => answer,
         Err(error) => {
-            source.tell_all(&loaded.problems);
+            // None of them is about a question without an answer.
+            tell_rest(&source, &loaded.problems.iter().collect::<Vec<_>>());
             say([format!("ringway: {error}")]);
             return ExitCode::from(BAD_CONFIGURATION);
         }
@@ -113,9 +114,7 @@ fn explain(args: ExplainArgs) -> ExitCode {
     let (about, others): (Vec<&Problem>, Vec<&Problem>) =
         loaded.problems.iter().partition(|problem| concern.has(problem));
     (source.tell)(&about);
-    if let Some(others) = remarks::elsewhere(&others) {
-        (source.tell)(&[&others]);
-    }
+    tell_rest(&source, &others);
     if args.live {
         let Some(admin) = loaded.plan.proxy.admin else {
             say(["ringway: --live: the proxy has no admin endpoints to be asked".to_owned()]);
@@ -137,6 +136,13 @@ fn explain(args: ExplainArgs) -> ExitCode {
     // Nobody reads a closed stdout; the exit code says the most important part.
     let _ = std::io::stdout().write_all(text.as_bytes());
     if answer.verdict.is_routed() { ExitCode::SUCCESS } else { ExitCode::from(NOT_ROUTED) }
+}
+
+/// Counts the problems that are not told.
+fn tell_rest(source: &Source, problems: &[&Problem]) {
+    if let Some(count) = remarks::elsewhere(problems) {
+        (source.tell)(&[&count]);
+    }
 }
 
 fn demo(args: &ProxyArgs) -> ExitCode {

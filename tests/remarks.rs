@@ -122,6 +122,14 @@ fn explain_says_what_concerns_the_host_and_counts_the_rest() {
 }
 
 #[test]
+fn a_question_without_an_answer_is_told_with_a_count_alone() {
+    let folder = folder(&world());
+    let (said, answer, code) = ringway(&["explain", "-c", ".", "GET", "http://s7.com:9999/"], &folder);
+    assert_eq!((code, answer.len(), said.len()), (Some(2), 0, 2), "{said:#?}");
+    assert!(said[0].contains(" more: ringway check (") && said[1].contains("no listener has port 9999"), "{said:#?}");
+}
+
+#[test]
 fn of_rules_passed_over_some_and_the_nearest_are_shown() {
     let folder = folder(&world());
     let (said, answer, code) = ringway(&["explain", "-c", ".", "GET", "http://shared.com:8080/s299/x"], &folder);
