@@ -252,9 +252,9 @@ fn a_cold_burst_overflows_while_the_connection_is_opened(driver: Driver) {
 
 /// Has ringway find all that `send` sends at one moment.
 pub(crate) fn at_once(bench: &Bench, send: impl FnOnce()) {
-    bench.ringway.process.signal(Signal::STOP);
+    bench.ringway.process.freeze();
     send();
-    bench.ringway.process.signal(Signal::CONT);
+    bench.ringway.process.thaw();
 }
 
 fn requests_under_way_are_limited(driver: Driver) {

@@ -193,9 +193,9 @@ fn a_refused_connection_fails_all_who_wait_for_it(driver: Driver) {
         .start();
     let mut clients: Vec<Client> = (0..5).map(|_| ringway.client()).collect();
     eventually("all accepted", || (ringway.sum_of("downstream_cx_http1_active") == 5).then_some(()));
-    ringway.process.signal(rustix::process::Signal::STOP);
+    ringway.process.freeze();
     clients.iter_mut().for_each(|client| client.send(get_of("never")));
-    ringway.process.signal(rustix::process::Signal::CONT);
+    ringway.process.thaw();
     for client in &mut clients {
         let answer = client.response();
         assert_eq!(answer.status, 503);

@@ -95,6 +95,26 @@ impl Process {
         kill_process(id, signal).unwrap_or_else(|error| panic!("signal {signal:?} to {}: {error}", self.name));
     }
 
+    /// Stops the child, and waits until each of its threads stands: the signal alone only says that they are to.
+    #[track_caller]
+    pub(crate) fn freeze(&self) {
+        self.signal(Signal::STOP);
+        let stands = |task: std::fs::DirEntry| {
+            let line = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // The name, in parentheses, may hold anything.
+            line.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+        };
+        super::wait::eventually("every thread stopped", || {
+            let mut tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).ok()?;
+            tasks.all(|task| task.is_ok_and(stands)).then_some(())
+        });
+    }
+
+    /// Lets a frozen child go on.
+    pub(crate) fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Waits for the child to end by itself.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {
