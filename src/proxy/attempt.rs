@@ -68,7 +68,8 @@ impl From<Run> for Exchanged {
     }
 }
 
-/// Counts a request as active for as long as it lives.
+/// Counts a request as active for as long as it lives: from the moment at which it has a connection. One that waits for a
+/// connection is pending.
 pub(super) struct Active(Arc<ClusterStats>, Arc<EndpointStats>);
 
 impl Active {
@@ -201,7 +202,6 @@ async fn at(
     let core = session.core.clone();
     let mut fresh = false;
     loop {
-        let active = Active::begin(local, endpoint);
         let admitted = admit(session, story, local, endpoint, fresh, &core.buffers);
         // What a circuit breaker refuses at once is not copied either.
         if admitted.is_ok()
@@ -224,6 +224,7 @@ async fn at(
                 return Tried::Over(Run::failed(ended, tries.progress.whole.get()));
             }
         };
+        let active = Active::begin(local, endpoint);
         // The single endpoint of a name may have moved since.
         story.upstream_host = Some(upstream.peer().clone());
         local.report(tries.retries.at, Outcome::Connected);

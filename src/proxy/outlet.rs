@@ -45,7 +45,25 @@ impl Attempt {
     }
 }
 
-/// Counts a tunnel as a request of its cluster and endpoint: LEAST_REQUEST must see it.
+/// Counts a tunnel that has no connection yet as a pending request of its endpoint: LEAST_REQUEST must see it.
+struct Connecting<'a>(&'a ClusterStats, &'a EndpointStats);
+
+impl<'a> Connecting<'a> {
+    fn begin(cluster: &'a LocalCluster, endpoint: &'a LocalEndpoint) -> Self {
+        cluster.stats.upstream_rq_pending_active.inc();
+        endpoint.stats.rq_pending_active.inc();
+        Self(&cluster.stats, &endpoint.stats)
+    }
+}
+
+impl Drop for Connecting<'_> {
+    fn drop(&mut self) {
+        self.0.upstream_rq_pending_active.dec();
+        self.1.rq_pending_active.dec();
+    }
+}
+
+/// Counts a tunnel that has its connection as a request of its cluster and endpoint.
 struct Riding(Arc<ClusterStats>, Arc<EndpointStats>);
 
 impl Riding {
@@ -168,7 +186,7 @@ async fn connect(
     endpoint: &LocalEndpoint,
     passes: u8,
 ) -> Result<Outlet, Ended> {
-    let riding = Riding::begin(local, endpoint);
+    let connecting = Connecting::begin(local, endpoint);
     // Raw bytes name no host: unless the rule does, it is the service's that is asked for.
     let name = match &local.shared.tls {
         None => Ok(None),
@@ -179,13 +197,14 @@ async fn connect(
         Ok(name) => Box::pin(local.tunnel(endpoint, name, &core.buffers)).await,
         Err(error) => Err(NoConnection::from(error)),
     };
+    drop(connecting);
     match opened {
         Ok(mut upstream) => {
             core.buffers.put(std::mem::take(&mut upstream.buf)); // it is for heads
             let stats = local.stats.clone();
             let listed = upstream.local().map(|own| core.goes_out(own, passes));
             let (quiet, end) = (cluster.tcp_idle_timeout, cluster.max_duration.map(|most| io::now() + most));
-            Ok(Outlet { upstream, quiet, end, stats, _riding: riding, _listed: listed })
+            Ok(Outlet { upstream, quiet, end, stats, _riding: Riding::begin(local, endpoint), _listed: listed })
         }
         Err(error) => {
             endpoint.stats.rq_error.inc();

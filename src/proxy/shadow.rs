@@ -238,13 +238,13 @@ impl Shadow {
     ) -> Ended {
         notes.endpoint.replace(Some(endpoint.clone()));
         notes.id.set(id);
-        notes.active.replace(Some(Active::begin(local, endpoint)));
         let mut fresh = false;
         loop {
             let mut upstream = match self.connection(local, endpoint, fresh).await {
                 Ok(upstream) => upstream,
                 Err(ended) => return ended,
             };
+            notes.active.replace(Some(Active::begin(local, endpoint)));
             notes.connected.set(true);
             local.report(id, Outcome::Connected);
             local.stats.upstream_rq_total.inc();
@@ -267,6 +267,7 @@ impl Shadow {
             }
             local.stats.upstream_rq_rx_reset.inc();
             local.stats.upstream_rq_retry_reused.inc();
+            notes.active.take();
             fresh = true;
         }
     }

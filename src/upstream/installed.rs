@@ -314,10 +314,12 @@ impl LocalCluster {
     /// Chooses the endpoint of the next request, a healthy one, and one that it is not to avoid if there is another;
     /// `None` if there is none to choose.
     pub fn pick(&self, ask: Ask, avoid: Avoid<'_>, rng: &mut Rng) -> Option<EndpointId> {
+        // Those that wait for a connection to it will be its load, too.
         let active = |at: usize| {
-            self.endpoints
-                .get(at)
-                .map_or(0, |endpoint| u32::try_from(endpoint.stats.rq_active.get()).unwrap_or(u32::MAX))
+            self.endpoints.get(at).map_or(0, |endpoint| {
+                let load = endpoint.stats.rq_active.get() + endpoint.stats.rq_pending_active.get();
+                u32::try_from(load).unwrap_or(u32::MAX)
+            })
         };
         let mut balancer = self.balancer.borrow_mut();
         if let Some(health) = &self.health {

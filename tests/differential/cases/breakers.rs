@@ -136,6 +136,7 @@ fn observe(proxy: &dyn Proxy, go: &Sender<()>) -> BTreeMap<String, String> {
     under_way("line", 1);
     let mut second = ask(address, "line", "second");
     eventually("one in line", || (stat(proxy, "line", "[.]upstream_rq_pending_active") == 1).then_some(()));
+    all.insert("line: active".to_owned(), stat(proxy, "line", "[.]upstream_rq_active").to_string());
     all.insert("line: open".to_owned(), stat(proxy, "line", "default.rq_pending_open").to_string());
     all.insert("line: third".to_owned(), seen(&ask(address, "line", "third").response()));
     go.send(()).expect("the origin waits");
@@ -190,6 +191,7 @@ fn breakers() {
         assert!(differences.is_empty(), "place, Envoy, {}: {differences:#?}", proxy.name());
     });
     let Some(oracle) = oracle else { return }; // there is no Envoy, and it was said
+    assert_eq!(oracle["line: active"], "1", "who waits is not active");
     assert_eq!(oracle["log of /third"], "503 UO upstream_reset_before_response_started{overflow}");
     assert_eq!(oracle["log of /failing"], "503 UO via_upstream");
 }
