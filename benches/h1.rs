@@ -5,7 +5,8 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ringway::h1::change::{self, Changes};
 use ringway::h1::chunked::{Decoder, LAST_CHUNK, chunk_size_line};
-use ringway::h1::encode::{self, Connection, Forwarded, OutBody, RequestOut, ResponseOut, Server};
+use ringway::h1::encode::{self, Connection, OutBody, RequestOut, ResponseOut, Server};
+use ringway::h1::forward::{Completion, Downstream, View};
 use ringway::h1::framing;
 use ringway::h1::head::{Known, Method, RequestHead, ResponseHead, Version};
 use ringway::h1::parse::{self, HeadLimits};
@@ -43,14 +44,9 @@ fn sixteen_kib_chunked() -> Vec<u8> {
 
 fn heads(criterion: &mut Criterion) {
     let limits = HeadLimits::default();
-    let forward = Forwarded {
-        peer: b"203.0.113.9",
-        proto: b"http",
-        request_id: b"263d6ffe-9d76-44bf-bb3b-94ff0b796521",
-        attempt: 1,
-        hops: b"",
-        ..Forwarded::default()
-    };
+    let new_id = b"263d6ffe-9d76-44bf-bb3b-94ff0b796521";
+    let (downstream, external_address, tunnel) = (Downstream::Edge, &b""[..], false);
+    let mut completion = Completion::default();
     for (name, message) in [("small", SMALL.to_vec()), ("40 lines", forty_lines())] {
         let mut group = criterion.benchmark_group(format!("request/{name}"));
         group.throughput(Throughput::Bytes(message.len() as u64));
@@ -59,11 +55,24 @@ fn heads(criterion: &mut Criterion) {
             bencher.iter(|| parse::request(black_box(&message), &limits, &mut head).is_ok());
         });
         let (path, changes) = (b"/a", &change::NONE);
-        let what = RequestOut { path, authority: None, body: OutBody::None, forward, drop_expect: false, changes };
+        let what = RequestOut {
+            path,
+            authority: None,
+            body: OutBody::None,
+            attempt: 1,
+            expected_timeout_ms: None,
+            original_host: None,
+            original_path: None,
+            changes,
+        };
         group.bench_function("encode", |bencher| {
             bencher.iter(|| {
                 out.clear();
-                encode::request(&mut out, black_box(&head), &message, &what);
+                completion.clear();
+                let (head, buf) = (black_box(&head), &message[..]);
+                completion.complete(head, buf, downstream, b"203.0.113.9", || new_id);
+                let view = View { head, buf, completion: &completion, downstream, external_address, tunnel };
+                encode::request(&mut out, &view, &what);
                 out.len()
             });
         });
@@ -77,7 +86,11 @@ fn heads(criterion: &mut Criterion) {
                 changes.set(Known::Other, b"x-tenant", |out| out.extend_from_slice(b"blue"));
                 changes.add(Known::Other, b"x-tag", |out| out.extend_from_slice(b"edge"));
                 let what = RequestOut { changes: &changes, ..what };
-                encode::request(&mut out, black_box(&head), &message, &what);
+                completion.clear();
+                let (head, buf) = (black_box(&head), &message[..]);
+                completion.complete(head, buf, downstream, b"203.0.113.9", || new_id);
+                let view = View { head, buf, completion: &completion, downstream, external_address, tunnel };
+                encode::request(&mut out, &view, &what);
                 out.len()
             });
         });
@@ -93,7 +106,11 @@ fn heads(criterion: &mut Criterion) {
                 let upgrade = framing::upgrade(&head, message);
                 out.clear();
                 let what = RequestOut { body: OutBody::of_request(body), path: head.target.of(message), ..what };
-                encode::request(&mut out, &head, message, &what);
+                completion.clear();
+                let (head, buf) = (&head, &message[..]);
+                completion.complete(head, buf, downstream, b"203.0.113.9", || new_id);
+                let view = View { head, buf, completion: &completion, downstream, external_address, tunnel };
+                encode::request(&mut out, &view, &what);
                 (out.len(), keep, upgrade)
             });
         });

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use ringway::base::rng::Rng;
+use ringway::h1::forward::{Completion, Downstream, View};
 use ringway::h1::head::RequestHead;
 use ringway::h1::parse::{self, HeadLimits, Parsed};
 use ringway::istio::model::proxy::Proxy;
@@ -64,6 +65,7 @@ fn plan(virtual_hosts: Vec<VirtualHost>) -> Plan {
 struct Sample {
     buf: Vec<u8>,
     head: RequestHead,
+    completion: Completion,
     authority: String,
     path: String,
 }
@@ -76,13 +78,21 @@ impl Sample {
         let mut head = RequestHead::default();
         let parsed = parse::request(text.as_bytes(), &HeadLimits::default(), &mut head);
         assert!(matches!(parsed, Ok(Parsed::Complete)));
-        Self { buf: text.into_bytes(), head, authority: authority.to_owned(), path: path.to_owned() }
+        let mut completion = Completion::default();
+        completion.complete(&head, text.as_bytes(), Downstream::Edge, b"203.0.113.9", || "an-id");
+        Self { buf: text.into_bytes(), head, completion, authority: authority.to_owned(), path: path.to_owned() }
     }
 
     fn request(&self) -> Request<'_> {
         Request {
-            head: &self.head,
-            buf: &self.buf,
+            view: View {
+                head: &self.head,
+                buf: &self.buf,
+                completion: &self.completion,
+                downstream: Downstream::Edge,
+                external_address: b"203.0.113.9",
+                tunnel: false,
+            },
             path: self.path.as_bytes(),
             query: b"",
             target: self.path.as_bytes(),

@@ -58,6 +58,9 @@ pub(crate) struct ExplainArgs {
     /// The Gateway (NAME or NAMESPACE/NAME) whose listener is meant, or mesh; else the URL's port says it.
     #[arg(long, value_name = "NAME")]
     pub(crate) gateway: Option<String>,
+    /// The client's address, which a Gateway's listener writes into x-forwarded-for.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub(crate) from: IpAddr,
     /// A header of the request. Repeatable.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     pub(crate) headers: Vec<String>,

@@ -100,7 +100,14 @@ fn explain(args: ExplainArgs) -> ExitCode {
         source.tell_all(&loaded.problems);
         return ExitCode::from(BAD_CONFIGURATION);
     }
-    let question = Question { method: args.method, url: args.url, headers: args.headers, gateway: args.gateway };
+    let question = Question {
+        method: args.method,
+        url: args.url,
+        headers: args.headers,
+        gateway: args.gateway,
+        from: args.from,
+        stands_for_loopback: control::first_outward_address(),
+    };
     let mut answer = match explain::explain_world(&world, &loaded.plan, &question) {
         Ok(answer) => answer,
         Err(error) => {

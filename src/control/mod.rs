@@ -26,7 +26,7 @@ pub use digest::{Changes, Digest};
 pub use dns::Answer;
 pub use signals::{CaughtSignals, catch_signals};
 pub use source::{Loaded, Source};
-pub use start::{Running, StartError, start};
+pub use start::{Running, StartError, first_outward_address, start};
 pub use watch::Snapshot;
 
 use crate::worker::Report;

@@ -369,7 +369,8 @@ fn driver(driver: Driver) -> io::Driver {
 }
 
 /// The host's first address that others can reach: what Envoy writes into `x-forwarded-for` for a loopback client.
-fn first_outward_address() -> Option<IpAddr> {
+#[must_use]
+pub fn first_outward_address() -> Option<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().ok()?;
     interfaces.iter().map(if_addrs::Interface::ip).find(|address| address.is_ipv4() && !address.is_loopback())
 }

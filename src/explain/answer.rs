@@ -7,6 +7,7 @@ use super::live::Live;
 use super::resilience::{Connections, Tries};
 use super::{names, near, streams, undeclared, words};
 use crate::base::rng::Rng;
+use crate::h1::framing::Upgrade;
 use crate::istio::world::Hidden;
 use crate::plan::{
     self, Condition, Decision, Destinations, Forward, Origin, Plan, Redirect, Request, Route, RouteTable, Target,
@@ -258,8 +259,8 @@ impl Answer {
 /// If the question is no request, or it is not plain which listener it is for.
 pub fn explain(plan: &Plan, hidden: &[Hidden], question: &Question) -> Result<Answer, BadQuestion> {
     let (id, listener) = question.listener(plan)?;
-    let asked = question.read(plan.proxy.path_form())?;
-    let request = asked.request(listener.kind);
+    let asked = question.read(plan.proxy.path_form(), listener.kind)?;
+    let request = asked.request();
     if question.is_connect() {
         let missing = || undeclared::missing(listener, hidden, request.authority, "TLS");
         return match listener.outbound.as_deref().filter(|_| listener.kind.is_proxy()) {
@@ -274,11 +275,14 @@ pub fn explain(plan: &Plan, hidden: &[Hidden], question: &Question) -> Result<An
         Diary { request: &request, host: None, held: Vec::new(), failed: String::new(), passed: Vec::new() };
     // Which destination is drawn does not matter: all are told.
     let decision = plan.route_with(id, &request, &mut Rng::seeded(0), &mut diary);
+    if asked.upgrade == Upgrade::Refused && !matches!(decision, Decision::NotFound) {
+        return Err(BadQuestion::UpgradeRefused);
+    }
     let Diary { host, held, passed, .. } = diary;
     let nearest =
         if matches!(decision, Decision::NotFound) { near::nearest(plan, listener, &request) } else { Vec::new() };
     Ok(Answer {
-        method: lossy(request.head.method_span.of(request.buf)),
+        method: lossy(request.view.method()),
         authority: lossy(request.authority),
         path: lossy(request.path),
         listener: Listener::of(listener),

@@ -1,13 +1,18 @@
 //! The question: a request as a user types it, read like one that came over the wire, and the listener it is for.
 
+use std::net::{IpAddr, SocketAddr};
+
 use crate::base::id::ListenerId;
+use crate::h1::forward::{self, Completion, Downstream, View};
+use crate::h1::framing::{self, Upgrade};
 use crate::h1::head::{RequestHead, Span};
+use crate::h1::hops;
 use crate::h1::parse::{self, BadMessage, HeadLimits, Parsed};
 use crate::h1::target::{self, Normal, Parts, PathForm};
 use crate::plan::{Listener, ListenerKind, Plan, Request};
 
 /// The request to explain.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     /// The method.
     pub method: String,
@@ -18,6 +23,10 @@ pub struct Question {
     /// `name` or `namespace/name` of the Gateway whose listener is meant, `mesh`, or `egress:PORT` or `ingress:PORT` of the
     /// Sidecar. `None`: the URL's port says it.
     pub gateway: Option<String>,
+    /// The client's address.
+    pub from: IpAddr,
+    /// What stands in `x-forwarded-for` for a client on this host.
+    pub stands_for_loopback: Option<IpAddr>,
 }
 
 /// Why a question has no answer.
@@ -32,6 +41,9 @@ pub enum BadQuestion {
     /// It would be refused before any rule is tried.
     #[error("such a request is refused with {status}: {0}", status = .0.status())]
     Refused(#[from] BadMessage),
+    /// It asks for a protocol that is not let through.
+    #[error("such a request is refused with 403: it asks for an upgrade to another protocol than websocket")]
+    UpgradeRefused,
     /// Nothing is listened on.
     #[error("the configuration opens no listener")]
     NoListener,
@@ -51,10 +63,15 @@ pub enum BadQuestion {
 pub(super) struct Asked {
     buf: Vec<u8>,
     head: RequestHead,
+    completion: Completion,
+    downstream: Downstream,
+    from: IpAddr,
+    external_address: String,
     parts: Parts,
     /// Path and query as rules see them.
     target: Vec<u8>,
     path: Span,
+    pub(super) upgrade: Upgrade,
 }
 
 /// The authority and the rest of a URL.
@@ -64,8 +81,8 @@ struct Url<'a> {
 }
 
 impl Question {
-    /// Reads the request as a worker would.
-    pub(super) fn read(&self, form: PathForm) -> Result<Asked, BadQuestion> {
+    /// Reads the request as a worker would on a listener of this kind.
+    pub(super) fn read(&self, form: PathForm, kind: ListenerKind) -> Result<Asked, BadQuestion> {
         let url = self.url()?;
         // A tunnel is to an authority, and has no path.
         let target = if self.is_connect() { url.authority } else { &url.target };
@@ -81,7 +98,7 @@ impl Question {
             text += &format!("host: {}\r\n", url.authority);
         }
         text += "\r\n";
-        Asked::read(text.into_bytes(), form)
+        Asked::read(text.into_bytes(), form, kind.downstream(), self)
     }
 
     pub(super) fn is_connect(&self) -> bool {
@@ -192,14 +209,20 @@ fn names(listeners: &[Listener]) -> String {
 }
 
 impl Asked {
-    fn read(buf: Vec<u8>, form: PathForm) -> Result<Self, BadQuestion> {
+    fn read(buf: Vec<u8>, form: PathForm, downstream: Downstream, of: &Question) -> Result<Self, BadQuestion> {
         let mut head = RequestHead::default();
         match parse::request(&buf, &HeadLimits::default(), &mut head)? {
             Parsed::Complete => {}
             // A method or URL with a line break in it.
             Parsed::NeedMore => return Err(BadQuestion::Refused(BadMessage::Target)),
         }
+        framing::request_body(&head, &buf)?;
         let parts = target::split(&head, &buf)?;
+        let host = parts.host.of(&buf);
+        if downstream.is_trusted() && !host.is_empty() && !target::is_authority(host) {
+            return Err(BadMessage::Authority.into());
+        }
+        let upgrade = framing::upgrade(&head, &buf);
         let mut target = Vec::new();
         if matches!(target::normalize(parts.path.of(&buf), form, &mut target)?, Normal::AsIs) {
             target = parts.path.of(&buf).to_vec();
@@ -209,24 +232,32 @@ impl Asked {
             target.push(b'?');
             target.extend_from_slice(parts.query.of(&buf));
         }
-        Ok(Self { buf, head, parts, target, path })
+        let mut completion = Completion::default();
+        let peer = forward::peer_address(of.from, of.stands_for_loopback).to_string();
+        completion.complete(&head, &buf, downstream, peer.as_bytes(), || NEW_ID);
+        // Which process is meant is not known here, so no request has gone round.
+        let _ = hops::pass(&head, &buf, &hops::id(0), &mut completion.hops);
+        let external_address = of.from.to_canonical().to_string();
+        Ok(Self { buf, head, completion, downstream, from: of.from, external_address, parts, target, path, upgrade })
     }
 
-    /// As routing looks at it on this kind of listener.
-    pub(super) fn request(&self, kind: ListenerKind) -> Request<'_> {
-        // An application may say how its own client came; a client from outside may not.
-        let forwarded =
-            self.head.value_of("x-forwarded-proto", &self.buf).filter(|_| !matches!(kind, ListenerKind::Gateway(_)));
+    /// As routing looks at it.
+    pub(super) fn request(&self) -> Request<'_> {
+        let Self { head, buf, completion, downstream, .. } = self;
+        let tunnel = self.upgrade == Upgrade::WebSocket;
+        let external_address = self.external_address.as_bytes();
         Request {
-            head: &self.head,
-            buf: &self.buf,
+            view: View { head, buf, completion, downstream: *downstream, external_address, tunnel },
             path: self.path.of(&self.target),
-            query: self.parts.query.of(&self.buf),
+            query: self.parts.query.of(buf),
             target: &self.target,
             port: None,
-            authority: self.parts.host.of(&self.buf),
-            scheme: forwarded.filter(|scheme| matches!(*scheme, b"http" | b"https")).unwrap_or(b"http"),
-            peer: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
+            authority: self.parts.host.of(buf),
+            scheme: forward::scheme(head, buf, *downstream).as_bytes(),
+            peer: SocketAddr::new(self.from, 0),
         }
     }
 }
+
+/// What stands for the `x-request-id` that the proxy draws.
+const NEW_ID: &str = "00000000-0000-4000-8000-000000000000";

@@ -47,14 +47,12 @@ pub(super) fn failed(failed: &Condition, request: &Request<'_>) -> String {
 fn actual(condition: &Condition, request: &Request<'_>) -> String {
     match condition {
         Condition::Path(_) => quoted(request.path),
-        Condition::Method(_) => quoted(request.head.method_span.of(request.buf)),
+        Condition::Method(_) => quoted(request.view.method()),
         Condition::Scheme(_) => quoted(request.scheme),
         Condition::Authority(_) => quoted(request.authority),
         Condition::Target(_) => quoted(request.target),
         Condition::Header(header) | Condition::WithoutHeader(header) => {
-            let lines = request.head.headers.iter();
-            let named = lines.filter(|line| line.name.of(request.buf).eq_ignore_ascii_case(header.name().as_bytes()));
-            let values: Vec<_> = named.map(|line| quoted(line.value.of(request.buf))).collect();
+            let values: Vec<_> = header.values(request).map(quoted).collect();
             if values.is_empty() { "missing".to_owned() } else { values.join(", ") }
         }
         Condition::Query(query) => parameter(query, request),

@@ -6,7 +6,8 @@
 //! collector. Called by `proxy`, where tracing is on.
 
 use super::change::Changes;
-use super::head::{Known, RequestHead};
+use super::forward::View;
+use super::head::Known;
 use crate::base::rng::Rng;
 
 const TRACE: &str = "x-b3-traceid";
@@ -28,8 +29,8 @@ struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    fn of(head: &'a RequestHead, buf: &'a [u8]) -> Self {
-        let value = |name| head.value_of(name, buf);
+    fn of(view: &View<'a>) -> Self {
+        let value = |name| view.first(Known::Other, name);
         let ids = value(TRACE).zip(value(SPAN)).filter(|(trace, span)| is_trace(trace) && is_span(span));
         let debug = || value(FLAGS).filter(|flags| *flags == b"1").map(|_| b'1');
         let sampled = value(SAMPLED).and_then(decision).or_else(debug);
@@ -54,8 +55,8 @@ impl<'a> Context<'a> {
 
 /// Sets the headers of the request's next span. `sampled` decides where nobody has yet; the ids that are new come from
 /// `rng`.
-pub fn pass(head: &RequestHead, buf: &[u8], sampled: impl FnOnce(&mut Rng) -> bool, rng: &mut Rng, out: &mut Changes) {
-    let context = Context::of(head, buf);
+pub fn pass(view: &View<'_>, sampled: impl FnOnce(&mut Rng) -> bool, rng: &mut Rng, out: &mut Changes) {
+    let context = Context::of(view);
     let sampled = context.sampled.unwrap_or_else(|| if sampled(rng) { b'1' } else { b'0' });
     let (mut fresh, mut span) = ([0; 32], [0; 16]);
     put_hex(&mut span, rng);
@@ -124,6 +125,8 @@ fn put_hex(to: &mut [u8], rng: &mut Rng) {
 mod tests {
     use super::*;
     use crate::h1::change::Change;
+    use crate::h1::forward::{Completion, Downstream};
+    use crate::h1::head::RequestHead;
     use crate::h1::parse::{self, HeadLimits};
 
     const ID: &str = "463ac35c9f6413ad48485a3953bb6124";
@@ -135,7 +138,10 @@ mod tests {
         let mut head = RequestHead::default();
         parse::request(message.as_bytes(), &HeadLimits::default(), &mut head).expect("a good head");
         let mut out = Changes::new();
-        pass(&head, message.as_bytes(), |_| sample, &mut Rng::seeded(1), &mut out);
+        let completion = Completion::default();
+        let (head, buf, completion) = (&head, message.as_bytes(), &completion);
+        let view = View { head, buf, completion, downstream: Downstream::Edge, external_address: b"", tunnel: false };
+        pass(&view, |_| sample, &mut Rng::seeded(1), &mut out);
         [TRACE, SPAN, PARENT, SAMPLED, SINGLE].map(|name| match out.of(Known::Other, name.as_bytes()) {
             Change::To(value) => String::from_utf8(value.to_vec()).expect("ASCII"),
             Change::Gone => String::new(),
@@ -156,6 +162,8 @@ mod tests {
             ("x-b3-traceid: 0000000000000000\r\nx-b3-spanid: a2fb4a1d1a96d312\r\n", true, "1"),
             ("x-b3-traceid: 463ac35c9f6413ad48485a3953bb6124\r\nx-b3-parentspanid: a2fb4a1d1a96d312\r\n", true, "1"),
             ("b3: what-is-this\r\n", false, "0"),
+            // What the client keeps to this hop.
+            ("b3: 0\r\nConnection: b3\r\n", true, "1"),
         ] {
             let [trace, span, parent, decided, single] = passed(lines, sample);
             assert!(

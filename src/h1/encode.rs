@@ -4,15 +4,14 @@
 //! a handful of copies. Everything is appended to a `Vec` that the connection keeps. What is written always parses
 //! back: values that come from outside the parsed head are written without control characters.
 //!
-//! Which lines go, change and come is behaviour.md 3.2; the order of the new ones is Envoy's.
+//! Which lines of a request pass is [`super::forward`]'s to say; the order of the new ones is Envoy's.
 
 use super::change::{Change, Changes};
+use super::forward::{self, Ruling, View};
 use super::framing::Body;
-use super::head::{HeaderLine, Known, RequestHead, ResponseHead, Version, list};
+use super::head::{HeaderLine, Known, ResponseHead, Version};
 use super::join;
 use super::status;
-
-const ATTEMPT_COUNT: &[u8] = b"x-envoy-attempt-count";
 
 /// The framing of a message that is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,33 +52,7 @@ impl OutBody {
     }
 }
 
-/// What the proxy says about the client and itself in a request.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Forwarded<'a> {
-    /// Whether the client's own words stand: those of an application beside the proxy do. An edge proxy believes no
-    /// client, and replaces the client's lines of these names; only `x-forwarded-for` is appended to.
-    pub believed: bool,
-    /// Address of the client, appended to `x-forwarded-for`; empty: not said.
-    pub peer: &'a [u8],
-    /// Scheme of the client's connection, for `x-forwarded-proto`.
-    pub proto: &'a [u8],
-    /// The new `x-request-id`.
-    pub request_id: &'a [u8],
-    /// `x-envoy-external-address`, for clients from outside.
-    pub external_address: Option<&'a [u8]>,
-    /// `x-envoy-attempt-count`, from 1; 0: not said, and what the client says of it stands.
-    pub attempt: u32,
-    /// `x-ringway-hops`; empty: not said. Rules cannot change it.
-    pub hops: &'a [u8],
-    /// `x-envoy-expected-rq-timeout-ms`, where there is a timeout.
-    pub expected_timeout_ms: Option<u64>,
-    /// `x-envoy-original-host`, when the authority was rewritten.
-    pub original_host: Option<&'a [u8]>,
-    /// `x-envoy-original-path`, when the path was rewritten.
-    pub original_path: Option<&'a [u8]>,
-}
-
-/// A request to an upstream.
+/// A request to an upstream: what routing makes of it, beyond its [`View`].
 #[derive(Debug, Clone, Copy)]
 pub struct RequestOut<'a> {
     /// Path and query, as they go into the request line.
@@ -88,108 +61,65 @@ pub struct RequestOut<'a> {
     pub authority: Option<&'a [u8]>,
     /// The framing.
     pub body: OutBody,
-    /// What is said about the client.
-    pub forward: Forwarded<'a>,
-    /// Whether `expect: 100-continue` is kept back, because the proxy answers it itself.
-    pub drop_expect: bool,
+    /// `x-envoy-attempt-count`, from 1; 0: not said.
+    pub attempt: u32,
+    /// `x-envoy-expected-rq-timeout-ms`, where there is a timeout.
+    pub expected_timeout_ms: Option<u64>,
+    /// `x-envoy-original-host`, when the authority was rewritten.
+    pub original_host: Option<&'a [u8]>,
+    /// `x-envoy-original-path`, when the path was rewritten.
+    pub original_path: Option<&'a [u8]>,
     /// What rules change, after everything above; not `Host`, which `authority` replaces.
     pub changes: &'a Changes,
 }
 
 /// Appends the head of a request to an upstream: always HTTP/1.1.
-pub fn request(out: &mut Vec<u8>, head: &RequestHead, buf: &[u8], what: &RequestOut<'_>) {
+pub fn request(out: &mut Vec<u8>, view: &View<'_>, what: &RequestOut<'_>) {
     if what.changes.is_empty() {
-        write_request::<false>(out, head, buf, what);
+        write_request::<false>(out, view, what);
     } else {
-        write_request::<true>(out, head, buf, what);
+        write_request::<true>(out, view, what);
     }
 }
 
 /// `CHANGED`: whether there are changes at all, so that requests without cost nothing for them.
-fn write_request<const CHANGED: bool>(out: &mut Vec<u8>, head: &RequestHead, buf: &[u8], what: &RequestOut<'_>) {
+fn write_request<const CHANGED: bool>(out: &mut Vec<u8>, view: &View<'_>, what: &RequestOut<'_>) {
+    let View { head, buf, .. } = *view;
     let drops = |id, name: &[u8]| CHANGED && what.changes.drops(id, name);
     out.reserve(head.len + 512);
     let start = out.len();
-    out.extend_from_slice(head.method_span.of(buf));
+    out.extend_from_slice(view.method());
     out.push(b' ');
     put_target(out, what.path);
     out.extend_from_slice(b" HTTP/1.1\r\n");
 
-    let nominates = nominates(head, buf);
-    let believed = what.forward.believed;
+    let nominates = view.nominates();
     let mut authority = what.authority;
-    let mut proto = Some(what.forward.proto).filter(|_| !drops(Known::XForwardedProto, b"x-forwarded-proto"));
-    let mut id = Some(what.forward.request_id).filter(|_| !drops(Known::XRequestId, b"x-request-id"));
-    let mut forwarded_for = drops(Known::XForwardedFor, b"x-forwarded-for");
+    let mut replaced = Replaced::default();
     let mut length_kept = false;
     let mut lines = Lines::new(out, buf, head.facts.canonical);
     for line in &head.headers {
         if drops(line.id, line.name.of(buf)) {
             continue;
         }
-        match line.id {
-            Known::Other | Known::UserAgent | Known::Server | Known::Date => {
-                if nominates && is_nominated(head, buf, line) {
-                    continue;
-                }
-                lines.keep(line);
-            }
-            Known::XForwardedHost => lines.keep(line),
-            Known::Host => match authority.take() {
+        match (line.id, view.ruling(line, nominates)) {
+            (_, Ruling::Remove) => {}
+            (Known::Host, _) => match authority.take() {
                 None => lines.keep(line),
                 Some(authority) => lines.write(b"host", authority),
             },
-            Known::XForwardedFor | Known::XForwardedProto | Known::XRequestId if believed => {
-                match line.id {
-                    Known::XForwardedProto => proto = None,
-                    Known::XRequestId => id = None,
-                    _ => {}
-                }
-                lines.keep(line);
-            }
-            Known::XForwardedFor if forwarded_for => {}
-            Known::XForwardedFor => {
-                forwarded_for = true;
-                lines.append_to(line, head.all(Known::XForwardedFor), what.forward.peer);
-            }
-            Known::XForwardedProto => {
-                if let Some(proto) = proto.take() {
-                    lines.write(b"x-forwarded-proto", proto);
-                }
-            }
-            Known::XRequestId => {
-                if let Some(id) = id.take() {
-                    lines.write(b"x-request-id", id);
-                }
-            }
-            Known::ContentLength => {
+            (Known::ContentLength, _) => {
                 if matches!(what.body, OutBody::Length(length) if says(line, buf, length)) {
                     length_kept = true;
                     lines.keep(line);
                 }
             }
-            Known::Te => {
-                if list(line.value.of(buf)).any(|coding| coding.eq_ignore_ascii_case(b"trailers")) {
-                    lines.write(b"te", b"trailers");
+            (_, Ruling::Pass) => lines.keep(line),
+            (id, Ruling::Replace(value)) => {
+                if replaced.note(id) {
+                    lines.replace(line, value);
                 }
             }
-            Known::Upgrade if what.body == OutBody::Upgrade => lines.keep(line),
-            Known::Expect => {
-                if !(what.drop_expect && line.value.of(buf).eq_ignore_ascii_case(b"100-continue")) {
-                    lines.keep(line);
-                }
-            }
-            // A certificate that the client showed is the proxy's to tell of, and there was none (Envoy's SANITIZE).
-            Known::XForwardedClientCert => {}
-            Known::XEnvoy if what.forward.attempt == 0 && is_attempt_count(line.name.of(buf)) => lines.keep(line),
-            Known::Connection
-            | Known::KeepAlive
-            | Known::ProxyConnection
-            | Known::TransferEncoding
-            | Known::Upgrade
-            | Known::XRingwayHops
-            | Known::XEnvoyUpstreamServiceTime
-            | Known::XEnvoy => {}
         }
     }
     lines.finish();
@@ -198,27 +128,28 @@ fn write_request<const CHANGED: bool>(out: &mut Vec<u8>, head: &RequestHead, buf
         // HTTP/1.0 clients need not send it, HTTP/1.1 servers must have it, empty if need be (RFC 9112 §3.2).
         put(out, b"host", authority.unwrap_or_default());
     }
-    if !forwarded_for && !what.forward.peer.is_empty() {
-        put(out, b"x-forwarded-for", what.forward.peer);
+    let mut add = |id, name: &str| {
+        if !replaced.has(id)
+            && !drops(id, name.as_bytes())
+            && let Some(value) = view.written(id, name).flatten()
+        {
+            put(out, name.as_bytes(), value);
+        }
+    };
+    add(Known::XForwardedFor, "x-forwarded-for");
+    add(Known::XForwardedProto, "x-forwarded-proto");
+    add(Known::XEnvoy, "x-envoy-external-address");
+    add(Known::XRequestId, "x-request-id");
+    if what.attempt > 0 && !drops(Known::XEnvoy, b"x-envoy-attempt-count") {
+        put_number(out, b"x-envoy-attempt-count", u64::from(what.attempt));
     }
-    if let Some(proto) = proto {
-        put(out, b"x-forwarded-proto", proto);
-    }
-    if let Some(address) = what.forward.external_address
-        && !drops(Known::XEnvoy, b"x-envoy-external-address")
+    // Not for rules to change: it is what ends a request that goes round.
+    if !replaced.has(Known::XRingwayHops)
+        && let Some(hops) = view.written(Known::XRingwayHops, "x-ringway-hops").flatten()
     {
-        put(out, b"x-envoy-external-address", address);
+        put(out, b"x-ringway-hops", hops);
     }
-    if let Some(id) = id {
-        put(out, b"x-request-id", id);
-    }
-    if what.forward.attempt > 0 && !drops(Known::XEnvoy, ATTEMPT_COUNT) {
-        put_number(out, ATTEMPT_COUNT, u64::from(what.forward.attempt));
-    }
-    if !what.forward.hops.is_empty() {
-        put(out, b"x-ringway-hops", what.forward.hops);
-    }
-    if let Some(timeout) = what.forward.expected_timeout_ms
+    if let Some(timeout) = what.expected_timeout_ms
         && !drops(Known::XEnvoy, b"x-envoy-expected-rq-timeout-ms")
     {
         put_number(out, b"x-envoy-expected-rq-timeout-ms", timeout);
@@ -227,10 +158,10 @@ fn write_request<const CHANGED: bool>(out: &mut Vec<u8>, head: &RequestHead, buf
         out.extend_from_slice(what.changes.lines());
         join::added(out, start, what.changes);
     }
-    if let Some(host) = what.forward.original_host {
+    if let Some(host) = what.original_host {
         put(out, b"x-envoy-original-host", host);
     }
-    if let Some(path) = what.forward.original_path {
+    if let Some(path) = what.original_path {
         put(out, b"x-envoy-original-path", path);
     }
     match what.body {
@@ -240,31 +171,27 @@ fn write_request<const CHANGED: bool>(out: &mut Vec<u8>, head: &RequestHead, buf
         OutBody::Length(length) => put_number(out, b"content-length", length),
         // A request cannot end with its connection (RFC 9112 §6.3): chunks are the way to send an unknown length.
         OutBody::Chunked | OutBody::UntilClose => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-        OutBody::Upgrade => out.extend_from_slice(b"connection: upgrade\r\n"),
+        // The view has the lines that ask for it.
+        OutBody::Upgrade => {}
     }
     out.extend_from_slice(b"\r\n");
 }
 
-/// Whether `Connection` names anything besides its usual options, so that lines must be compared with it.
-fn nominates(head: &RequestHead, buf: &[u8]) -> bool {
-    const OPTIONS: [&[u8]; 4] = [b"keep-alive", b"close", b"upgrade", b"te"];
-    head.all(Known::Connection)
-        .flat_map(|line| list(line.value.of(buf)))
-        .any(|option| !OPTIONS.iter().any(|usual| option.eq_ignore_ascii_case(usual)))
-}
+/// The names of which a line has been written in place of the client's: a bit for each id.
+#[derive(Debug, Clone, Copy, Default)]
+struct Replaced(u32);
 
-/// Whether the client asked for this line to go no further. What a proxy in front of us may have said about the
-/// client goes on all the same.
-fn is_nominated(head: &RequestHead, buf: &[u8], line: &HeaderLine) -> bool {
-    const NOT_THE_CLIENTS: [&[u8]; 2] = [b"forwarded", b"x-real-ip"];
-    let name = line.name.of(buf);
-    let is_ours = NOT_THE_CLIENTS.iter().any(|ours| name.eq_ignore_ascii_case(ours))
-        || name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"));
-    !is_ours
-        && head
-            .all(Known::Connection)
-            .flat_map(|connection| list(connection.value.of(buf)))
-            .any(|option| option.eq_ignore_ascii_case(name))
+impl Replaced {
+    /// Notes the name. False if it was noted before.
+    fn note(&mut self, id: Known) -> bool {
+        let is_first = !self.has(id);
+        self.0 |= 1 << id as u32;
+        is_first
+    }
+
+    fn has(self, id: Known) -> bool {
+        self.0 >> id as u32 & 1 != 0
+    }
 }
 
 /// What becomes of the `server` line of a response.
@@ -323,7 +250,9 @@ fn write_response<const CHANGED: bool>(out: &mut Vec<u8>, head: &ResponseHead, b
     if drops(Known::XEnvoyUpstreamServiceTime, b"x-envoy-upstream-service-time") {
         service_time = None;
     }
-    let (mut length_kept, mut server_sent) = (false, false);
+    let nominates = forward::response_nominates(head, buf);
+    let is_nominated = |line: &HeaderLine| nominates && forward::is_nominated_in_response(head, buf, line.name.of(buf));
+    let (mut length_kept, mut server_sent, mut dated) = (false, false, false);
     let mut lines = Lines::new(out, buf, head.facts.canonical);
     for line in &head.headers {
         if drops(line.id, line.name.of(buf)) {
@@ -331,6 +260,7 @@ fn write_response<const CHANGED: bool>(out: &mut Vec<u8>, head: &ResponseHead, b
         }
         match line.id {
             Known::Server => match server {
+                Server::PassThrough if is_nominated(line) => {}
                 Server::PassThrough => lines.keep(line),
                 Server::Overwrite(_) if server_sent => {}
                 Server::Overwrite(name) => {
@@ -361,7 +291,11 @@ fn write_response<const CHANGED: bool>(out: &mut Vec<u8>, head: &ResponseHead, b
             | Known::TransferEncoding
             | Known::Upgrade => {}
             Known::XEnvoy if is_mesh_internal(line.name.of(buf)) => {}
-            _ => lines.keep(line),
+            _ if is_nominated(line) => {}
+            id => {
+                dated |= id == Known::Date;
+                lines.keep(line);
+            }
         }
     }
     lines.finish();
@@ -376,7 +310,7 @@ fn write_response<const CHANGED: bool>(out: &mut Vec<u8>, head: &ResponseHead, b
     let dated = match changed {
         Change::To(_) => true,
         Change::Gone => false,
-        Change::None => head.has(Known::Date),
+        Change::None => dated,
     };
     if !dated {
         put(out, b"date", what.date);
@@ -400,6 +334,7 @@ fn write_response<const CHANGED: bool>(out: &mut Vec<u8>, head: &ResponseHead, b
 /// Appends an interim (1xx) response: the upstream's end-to-end lines, nothing of ours. Not for HTTP/1.0 clients.
 pub fn interim(out: &mut Vec<u8>, head: &ResponseHead, buf: &[u8]) {
     status_line(out, head.status, Version::Http11);
+    let nominates = forward::response_nominates(head, buf);
     let mut lines = Lines::new(out, buf, head.facts.canonical);
     for line in &head.headers {
         match line.id {
@@ -409,6 +344,7 @@ pub fn interim(out: &mut Vec<u8>, head: &ResponseHead, buf: &[u8]) {
             | Known::TransferEncoding
             | Known::ContentLength
             | Known::Upgrade => {}
+            _ if nominates && forward::is_nominated_in_response(head, buf, line.name.of(buf)) => {}
             _ => lines.keep(line),
         }
     }
@@ -437,10 +373,6 @@ fn announces_length(status: u16) -> bool {
 /// Whether a response of this status has a body, if it does not answer a HEAD.
 pub(super) fn announces_body(status: u16) -> bool {
     !matches!(status, 100..=199 | 204 | 304)
-}
-
-fn is_attempt_count(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(ATTEMPT_COUNT)
 }
 
 /// Istio's metadata exchange between sidecars, which is nobody's business outside the mesh.
@@ -504,19 +436,13 @@ impl<'o, 'b> Lines<'o, 'b> {
         put_number(self.out, name, value);
     }
 
-    /// The line with the values of `all` joined, and one more value (if any), as Envoy joins lists: comma, no space.
-    fn append_to<'a>(&mut self, line: &HeaderLine, all: impl Iterator<Item = &'a HeaderLine>, value: &[u8]) {
-        self.copy_run();
-        self.out.extend_from_slice(line.name.of(self.buf));
-        self.out.extend_from_slice(b": ");
-        let start = self.out.len();
-        for value in all.map(|line| line.value.of(self.buf)).chain([value]).filter(|value| !value.is_empty()) {
-            if self.out.len() > start {
-                self.out.push(b',');
-            }
-            put_value(self.out, value);
+    /// The line with another value, or as it is if that is its value.
+    fn replace(&mut self, line: &HeaderLine, value: &[u8]) {
+        if line.value.of(self.buf) == value {
+            self.keep(line);
+        } else {
+            self.write(line.name.of(self.buf), value);
         }
-        self.out.extend_from_slice(b"\r\n");
     }
 
     #[inline]

@@ -12,6 +12,7 @@ pub mod b3;
 pub mod change;
 pub mod chunked;
 pub mod encode;
+pub mod forward;
 pub mod framing;
 pub mod head;
 pub mod hops;

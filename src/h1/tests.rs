@@ -4,6 +4,7 @@
 mod bodies;
 mod changes;
 mod chunks;
+mod forward;
 mod heads;
 mod properties;
 mod targets;

@@ -10,6 +10,7 @@ use super::hosts::{self, HostTable};
 use super::outbound::Outbound;
 use super::route::{Origin, Route, VirtualHost, Witness};
 use super::streams::{Conditions, Outlet, Streams};
+use crate::h1::forward::Downstream;
 
 /// The port of an authority that names none.
 const HTTP_PORT: u16 = 80;
@@ -58,6 +59,16 @@ impl ListenerKind {
     #[must_use]
     pub fn is_outward(self) -> bool {
         matches!(self, Self::Mesh | Self::Egress(_) | Self::HttpProxy(_))
+    }
+
+    /// How far the word of its clients about their way is taken.
+    #[must_use]
+    pub fn downstream(self) -> Downstream {
+        match self {
+            Self::Gateway(_) => Downstream::Edge,
+            Self::Mesh | Self::Egress(_) | Self::HttpProxy(_) => Downstream::Outbound,
+            Self::Ingress(_) => Downstream::Inbound,
+        }
     }
 
     /// Whether its clients may name any host and port, and have tunnels to them.

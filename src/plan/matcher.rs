@@ -1,8 +1,8 @@
 //! Matchers: the conditions of one `match` block, tested cheap ones first; all must hold.
 //!
-//! The semantics are those that Envoy gives the config that istiod makes (`HTTPMatchRequest`). Testing allocates
-//! nothing and looks at the head in place. Called by `plan::route`
-//! only.
+//! The semantics are those that Envoy gives the config that istiod makes (`HTTPMatchRequest`). Headers are those that go
+//! upstream (`h1::forward`), not those that the client sent. Testing allocates nothing and looks at the head in place.
+//! Called by `plan::route` only.
 
 use super::Request;
 use super::edits::HeaderName;
@@ -25,7 +25,7 @@ pub enum Condition {
     Authority(Pattern),
     /// `headers` of the name `:path`: on the normalised path with the query.
     Target(Pattern),
-    /// `headers`: some line of that name has a value that the pattern takes.
+    /// `headers`: some line of that name, as it goes upstream, has a value that the pattern takes.
     Header(HeaderCondition),
     /// `withoutHeaders`: no line of that name has a value that the pattern takes. A missing header is an empty one,
     /// unless the pattern asks for presence.
@@ -82,11 +82,11 @@ impl Condition {
     pub fn holds(&self, request: &Request<'_>) -> bool {
         match self {
             Self::Path(pattern) => pattern.matches(request.path),
-            Self::Method(pattern) => pattern.matches(request.head.method_span.of(request.buf)),
+            Self::Method(pattern) => pattern.matches(request.view.method()),
             Self::Scheme(pattern) => pattern.matches(request.scheme),
             Self::Authority(pattern) => pattern.matches(request.authority),
             Self::Target(pattern) => pattern.matches(request.target),
-            Self::Header(header) => header.lines(request).any(|value| header.value.matches(value)),
+            Self::Header(header) => header.values(request).any(|value| header.value.matches(value)),
             Self::WithoutHeader(header) => header.is_out(request),
             Self::Query(query) => query.holds(request.query),
             Self::Not(condition) => !condition.holds(request),
@@ -128,18 +128,18 @@ impl HeaderCondition {
         &self.value
     }
 
-    /// The values of all lines of the name. Each is tested by itself: Envoy 1.40 does not join repeated lines.
-    fn lines<'a>(&'a self, request: &'a Request<'_>) -> impl Iterator<Item = &'a [u8]> {
-        let lines = request.head.headers.iter().filter(|line| self.name.is(line.id, line.name.of(request.buf)));
-        lines.map(|line| line.value.of(request.buf))
+    /// The values of all lines of the name, as they go upstream. Each is tested by itself: Envoy 1.40 does not join repeated
+    /// lines.
+    pub fn values<'a>(&'a self, request: &Request<'a>) -> impl Iterator<Item = &'a [u8]> {
+        request.view.values(self.name.id(), self.name.as_str())
     }
 
     fn is_out(&self, request: &Request<'_>) -> bool {
-        let mut lines = self.lines(request).peekable();
-        if lines.peek().is_none() {
+        let mut values = self.values(request).peekable();
+        if values.peek().is_none() {
             return matches!(self.value, Pattern::Any) || !self.value.matches(b"");
         }
-        !lines.any(|value| self.value.matches(value))
+        !values.any(|value| self.value.matches(value))
     }
 }
 

@@ -35,7 +35,7 @@ use std::time::Duration;
 use crate::base::endpoint::EndpointAddress;
 pub use crate::base::id::{ClusterId, EndpointId, ListenerId, RouteStatsId};
 use crate::base::rng::Rng;
-use crate::h1::head::RequestHead;
+use crate::h1::forward::View;
 use crate::policy::balance::Spread;
 use crate::policy::outlier::Outlier;
 use crate::policy::permits::BreakerLimits;
@@ -175,13 +175,11 @@ pub struct Endpoint {
     pub locality: Locality,
 }
 
-/// What routing looks at: a parsed head, and the parts of it that were made ready beforehand.
+/// What routing looks at: the request as it is sent on, and the parts of it that were made ready beforehand.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
-    /// The parsed head.
-    pub head: &'a RequestHead,
-    /// The bytes that the spans of `head` point into.
-    pub buf: &'a [u8],
+    /// The header lines as they go upstream, before rules change them; and the method.
+    pub view: View<'a>,
     /// The normalised path, without query.
     pub path: &'a [u8],
     /// The query without its `?`; empty if there is none.

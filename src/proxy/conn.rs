@@ -16,8 +16,9 @@ use super::record::{self, Story};
 use super::redirect;
 use super::replay::Kept;
 use super::reply::Ended;
-use super::request;
+use super::request::{self, Asked};
 use crate::base::id::{EndpointId, ListenerId};
+use crate::h1::forward::View;
 use crate::h1::head::{RequestHead, ResponseHead};
 use crate::h1::parse::{self, HeadLimits, Parsed};
 use crate::io::{self, Buf, Conn, Either, Reader, Timer, Writer, race};
@@ -269,6 +270,11 @@ impl Session {
             external_address: &self.external_address,
             hostname: &self.core.hostname,
         }
+    }
+
+    /// The request as it goes upstream, before rules change it.
+    pub(super) fn view(&self, asked: &Asked) -> View<'_> {
+        self.caller().view(asked, &self.draft.completion)
     }
 
     /// Whether the connection ends with its request: the core takes nothing new, or the listener has vanished.

@@ -20,7 +20,7 @@ use super::rewrite::Captures;
 use crate::base::limits::REPLAY_CORE_BYTES;
 use crate::base::request_id;
 use crate::base::rng::Rng;
-use crate::h1::hops;
+use crate::h1::{forward, hops};
 use crate::io::{self, BufPool, Handle, Notify};
 use crate::observe::access_log::{AccessLog, Record};
 use crate::observe::date::DateCache;
@@ -395,11 +395,7 @@ impl Core {
 
     /// The address that `x-forwarded-for` names for `peer`.
     pub(super) fn forwarded_for(&self, peer: SocketAddr) -> IpAddr {
-        let address = peer.ip().to_canonical();
-        match self.stands_for_loopback {
-            Some(own) if address.is_loopback() => own,
-            _ => address,
-        }
+        forward::peer_address(peer.ip(), self.stands_for_loopback)
     }
 
     /// Enters a connection into the table; `None` when the budget is used up.

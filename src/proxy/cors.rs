@@ -4,7 +4,8 @@
 //! that would let the browser show it (as Envoy has it).
 
 use crate::h1::change::Changes;
-use crate::h1::head::{Known, Method, RequestHead, Span};
+use crate::h1::forward::View;
+use crate::h1::head::{Known, Method, Span};
 use crate::plan::{Cors, UnmatchedPreflights};
 
 /// What a policy says of a request.
@@ -21,13 +22,14 @@ pub(super) enum Ruling {
 }
 
 /// Applies a policy. Of several `Origin` lines none can be believed: no browser sends them.
-pub(super) fn rule(cors: &Cors, head: &RequestHead, buf: &[u8]) -> Ruling {
-    let mut origins = lines(head, buf, b"origin").filter(|value| !value.is_empty());
+pub(super) fn rule(cors: &Cors, request: &View<'_>) -> Ruling {
+    let View { head, buf, .. } = *request;
+    let mut origins = values(request, "origin").filter(|value| !value.is_empty());
     let Some(origin) = origins.next() else { return Ruling::NoOrigin };
     let value = origin.of(buf);
     let allowed = origins.next().is_none() && cors.allow_origins.iter().any(|pattern| pattern.matches(value));
     let asks = head.method == Method::Options
-        && lines(head, buf, REQUEST_METHOD).next().is_some_and(|method| !method.is_empty());
+        && values(request, REQUEST_METHOD).next().is_some_and(|method| !method.is_empty());
     match (asks, allowed, cors.unmatched_preflights) {
         (true, true, _) => Ruling::Answer(Some(origin)),
         (true, false, UnmatchedPreflights::Ignore) => Ruling::Answer(None),
@@ -36,13 +38,12 @@ pub(super) fn rule(cors: &Cors, head: &RequestHead, buf: &[u8]) -> Ruling {
     }
 }
 
-const REQUEST_METHOD: &[u8] = b"access-control-request-method";
-const REQUEST_HEADERS: &[u8] = b"access-control-request-headers";
+const REQUEST_METHOD: &str = "access-control-request-method";
+const REQUEST_HEADERS: &str = "access-control-request-headers";
 
 /// The values of the lines of a name that has no id.
-fn lines<'a>(head: &'a RequestHead, buf: &'a [u8], name: &'static [u8]) -> impl Iterator<Item = Span> + 'a {
-    let lines = head.headers.iter().filter(|line| line.id == Known::Other);
-    lines.filter(move |line| line.name.of(buf).eq_ignore_ascii_case(name)).map(|line| line.value)
+fn values(request: &View<'_>, name: &'static str) -> impl Iterator<Item = Span> {
+    request.lines(Known::Other, name).map(|line| line.value)
 }
 
 /// The lines of a response to an allowed origin.
@@ -55,14 +56,15 @@ pub(super) fn mark(cors: &Cors, origin: &[u8], changes: &mut Changes) {
 }
 
 /// The lines of the answer to a preflight. `*` for methods and headers allows what the browser asked for.
-pub(super) fn answer(cors: &Cors, origin: Option<Span>, head: &RequestHead, buf: &[u8], changes: &mut Changes) {
+pub(super) fn answer(cors: &Cors, origin: Option<Span>, request: &View<'_>, changes: &mut Changes) {
+    let buf = request.buf;
     if let Some(origin) = origin {
         set(changes, b"access-control-allow-origin", origin.of(buf));
     }
     if cors.allow_credentials {
         set(changes, b"access-control-allow-credentials", b"true");
     }
-    let mut allow = |name, list: &str, asked| match lines(head, buf, asked).next() {
+    let mut allow = |name, list: &str, asked| match values(request, asked).next() {
         Some(asked) if list == "*" => set(changes, name, asked.of(buf)),
         None if list == "*" => {}
         _ => set(changes, name, list.as_bytes()),
@@ -84,6 +86,8 @@ fn set(changes: &mut Changes, name: &[u8], value: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::h1::forward::{Completion, Downstream};
+    use crate::h1::head::RequestHead;
     use crate::h1::parse;
     use crate::plan::Pattern;
 
@@ -109,6 +113,12 @@ mod tests {
         (head, message.into_bytes())
     }
 
+    fn with_view<T>(head: &RequestHead, buf: &[u8], look: impl FnOnce(&View<'_>) -> T) -> T {
+        let completion = &Completion::default();
+        let (downstream, external_address) = (Downstream::Edge, &b""[..]);
+        look(&View { head, buf, completion, downstream, external_address, tunnel: false })
+    }
+
     const ASKS: &str = "Access-Control-Request-Method: PUT|Access-Control-Request-Headers: x-q, x-r";
 
     #[test]
@@ -127,11 +137,18 @@ mod tests {
             ("OPTIONS Origin: http://ok|Access-Control-Request-Method: PUT", "answer", "answer"),
             ("OPTIONS Origin: http://no|Access-Control-Request-Method: PUT", "not", "answer without"),
             ("OPTIONS Origin: |Access-Control-Request-Method: PUT", "none", "none"),
+            // What the client keeps to this hop.
+            ("GET Origin: http://ok|Connection: origin", "none", "none"),
+            (
+                "OPTIONS Origin: http://ok|Access-Control-Request-Method: PUT|Connection: access-control-request-method",
+                "allowed",
+                "allowed",
+            ),
             ("POST Origin: http://ok|Access-Control-Request-Method: PUT", "allowed", "allowed"),
         ] {
             let (head, buf) = head(request);
             for (policy, expected) in [(&policy(), forwarding), (&ignore, ignoring)] {
-                let said = match rule(policy, &head, &buf) {
+                let said = match with_view(&head, &buf, |request| rule(policy, request)) {
                     Ruling::NoOrigin => "none",
                     Ruling::Allowed(_) => "allowed",
                     Ruling::NotAllowed => "not",
@@ -145,9 +162,11 @@ mod tests {
 
     fn answered(policy: &Cors, request: &str) -> String {
         let (head, buf) = head(request);
-        let Ruling::Answer(origin) = rule(policy, &head, &buf) else { panic!("no preflight: {request}") };
         let mut changes = Changes::new();
-        answer(policy, origin, &head, &buf, &mut changes);
+        with_view(&head, &buf, |view| {
+            let Ruling::Answer(origin) = rule(policy, view) else { panic!("no preflight: {request}") };
+            answer(policy, origin, view, &mut changes);
+        });
         String::from_utf8_lossy(changes.lines()).replace("access-control-", "").replace("\r\n", "|")
     }
 

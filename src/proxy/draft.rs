@@ -8,6 +8,7 @@ use super::edits::{self, Received, Scene, Sent};
 use super::record::Story;
 use super::request::Asked;
 use crate::h1::change::{self, Changes};
+use crate::h1::forward::{Completion, Downstream, View, append};
 use crate::h1::head::{Known, RequestHead};
 use crate::plan::{Edits, HeaderName, ServerHeader};
 
@@ -18,10 +19,10 @@ pub(super) struct Draft {
     pub(super) path: Vec<u8>,
     /// The path and query that a rule puts in their place.
     pub(super) rewritten: Vec<u8>,
-    /// `x-forwarded-for` as it goes upstream, its lines joined; empty if none does.
-    pub(super) forwarded_for: Vec<u8>,
-    /// `x-ringway-hops` as it goes upstream.
-    pub(super) hops: Vec<u8>,
+    /// What the proxy says of the request.
+    pub(super) completion: Completion,
+    /// `x-forwarded-for` with what rules add to it; empty where they add nothing.
+    forwarded_for: Vec<u8>,
     numbers: Numbers,
     /// What rules change in the request's head.
     pub(super) request: Changes,
@@ -54,13 +55,27 @@ pub(super) struct Caller<'a> {
     pub(super) hostname: &'a str,
 }
 
+impl<'a> Caller<'a> {
+    /// The request as it goes upstream, before rules change it.
+    pub(super) fn view(&self, asked: &Asked, completion: &'a Completion) -> View<'a> {
+        View {
+            head: self.head,
+            buf: self.buf,
+            completion,
+            downstream: asked.downstream,
+            external_address: self.external_address.as_bytes(),
+            tunnel: asked.tunnel(),
+        }
+    }
+}
+
 impl Draft {
     /// Forgets the last request.
     pub(super) fn clear(&mut self) {
         self.path.clear();
         self.rewritten.clear();
+        self.completion.clear();
         self.forwarded_for.clear();
-        self.hops.clear();
         self.numbers.attempt.clear();
         self.numbers.expected_timeout.clear();
         self.request.clear();
@@ -100,33 +115,24 @@ impl Draft {
         lines.find(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     }
 
-    /// Notes `x-forwarded-for` as it goes upstream: the client's lines joined and `peer`, if that is said.
-    pub(super) fn note_forwarded_for(&mut self, head: &RequestHead, buf: &[u8], peer: &str) {
-        let lines = head.all(Known::XForwardedFor).map(|line| line.value.of(buf));
-        lines.chain([peer.as_bytes()]).for_each(|value| append(&mut self.forwarded_for, value));
-    }
-
     /// Works out what a rule does to the request's head.
     pub(super) fn edit_request(&mut self, edits: &Edits, caller: Caller<'_>, story: &Story<'_>, asked: &Asked) {
         if edits.is_empty() {
             return;
         }
-        let Self { path, forwarded_for, numbers, request, .. } = self;
+        let Self { path, completion, forwarded_for, numbers, request, .. } = self;
+        let parts = (&**path, &*completion, &[][..], &*numbers);
         let scene = Scene {
-            sent: Sent {
-                original_path: None,
-                original_host: None,
-                ..sent(caller, story, asked, (path, forwarded_for, numbers), &change::NONE)
-            },
+            sent: Sent { original_path: None, original_host: None, ..sent(caller, story, asked, parts, &change::NONE) },
             target: asked.target(caller.buf, path),
             authority: asked.host.of(caller.buf),
-            ..scene(caller, story, asked, (path, forwarded_for, numbers), &change::NONE)
+            ..scene(caller, story, asked, parts, &change::NONE)
         };
         edits::work_out(edits, &scene, None, request);
         // What is added stands in the same list.
         if request.has_line(Known::XForwardedFor, b"x-forwarded-for") {
-            if request.drops(Known::XForwardedFor, b"x-forwarded-for") {
-                forwarded_for.clear();
+            if !request.drops(Known::XForwardedFor, b"x-forwarded-for") {
+                forwarded_for.extend_from_slice(completion.forwarded_for());
             }
             request.values(Known::XForwardedFor).for_each(|value| append(forwarded_for, value));
         }
@@ -140,7 +146,7 @@ impl Draft {
         received: Option<Received<'_>>,
         server: &ServerHeader,
     ) {
-        let Self { path, rewritten, forwarded_for, numbers, request, response, .. } = self;
+        let Self { path, rewritten, completion, forwarded_for, numbers, request, response, .. } = self;
         response.clear();
         if let (Some(edits), Some(asked)) = (story.edits.filter(|edits| !edits.is_empty()), &story.asked) {
             let scene = Scene {
@@ -148,7 +154,7 @@ impl Draft {
                 received,
                 target: if story.rewritten { rewritten } else { asked.target(caller.buf, path) },
                 authority: story.authority.map_or(asked.host.of(caller.buf), str::as_bytes),
-                ..scene(caller, story, asked, (path, forwarded_for, numbers), request)
+                ..scene(caller, story, asked, (path, completion, forwarded_for, numbers), request)
             };
             let keeps = matches!(server, ServerHeader::Overwrite(_)).then_some(Known::Server);
             edits::work_out(edits, &scene, keeps, response);
@@ -160,16 +166,9 @@ impl Draft {
 
     /// The headers as they went upstream.
     pub(super) fn sent<'a>(&'a self, caller: Caller<'a>, story: &'a Story<'_>, asked: &Asked) -> Sent<'a> {
-        sent(caller, story, asked, (&self.path, &self.forwarded_for, &self.numbers), &self.request)
+        let Self { path, completion, forwarded_for, numbers, request, .. } = self;
+        sent(caller, story, asked, (path, completion, forwarded_for, numbers), request)
     }
-}
-
-/// Appends to a list.
-fn append(list: &mut Vec<u8>, value: &[u8]) {
-    if !list.is_empty() && !value.is_empty() {
-        list.push(b',');
-    }
-    list.extend_from_slice(value);
 }
 
 /// Names and values of the lines up to the first empty one; the first line of a message has no meaning here.
@@ -185,23 +184,19 @@ fn sent<'a>(
     caller: Caller<'a>,
     story: &'a Story<'_>,
     asked: &Asked,
-    (path, forwarded_for, numbers): (&'a [u8], &'a [u8], &'a Numbers),
+    (path, completion, forwarded_for, numbers): (&'a [u8], &'a Completion, &'a [u8], &'a Numbers),
     changes: &'a Changes,
 ) -> Sent<'a> {
     Sent {
-        head: caller.head,
-        buf: caller.buf,
+        view: caller.view(asked, completion),
         changes,
-        believed: asked.believed,
         forwarded_for,
-        request_id: story.request_id.as_ref().map_or(&[], <[u8; 36]>::as_slice),
         attempt: match () {
-            () if asked.inward => b"",
+            () if asked.downstream == Downstream::Inbound => b"",
             () if numbers.attempt.is_empty() => b"1",
             () => &numbers.attempt,
         },
         expected_timeout: &numbers.expected_timeout,
-        external_address: if asked.believed { &[] } else { caller.external_address.as_bytes() },
         original_path: story.rewritten.then(|| asked.target(caller.buf, path)),
         original_host: story.authority.map(|_| asked.host.of(caller.buf)),
     }
@@ -211,11 +206,11 @@ fn scene<'a>(
     caller: Caller<'a>,
     story: &'a Story<'_>,
     asked: &Asked,
-    (path, forwarded_for, numbers): (&'a [u8], &'a [u8], &'a Numbers),
+    (path, completion, forwarded_for, numbers): (&'a [u8], &'a Completion, &'a [u8], &'a Numbers),
     changes: &'a Changes,
 ) -> Scene<'a> {
     Scene {
-        sent: sent(caller, story, asked, (path, forwarded_for, numbers), changes),
+        sent: sent(caller, story, asked, (path, completion, forwarded_for, numbers), changes),
         target: &[],
         authority: &[],
         scheme: asked.scheme,
@@ -250,18 +245,5 @@ mod tests {
         assert_eq!((draft.shown("x-b"), draft.shown("x-gone")), (None, None));
         draft.clear();
         assert_eq!(draft.shown("x-a"), None);
-    }
-
-    #[test]
-    fn forwarded_for_is_one_list() {
-        let message = b"GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 1, 2\r\nA: b\r\nx-forwarded-for: 3\r\n\r\n";
-        let mut head = RequestHead::default();
-        let limits = crate::h1::parse::HeadLimits::default();
-        crate::h1::parse::request(message, &limits, &mut head).expect("a good head");
-        for (peer, expected) in [("10.0.0.1", &b"1, 2,3,10.0.0.1"[..]), ("", b"1, 2,3")] {
-            let mut draft = Draft::default();
-            draft.note_forwarded_for(&head, message, peer);
-            assert_eq!(draft.forwarded_for, expected);
-        }
     }
 }

@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use crate::base::endpoint::EndpointAddress;
 use crate::h1::change::{Change, Changes};
-use crate::h1::head::{Known, RequestHead, ResponseHead, Version};
+use crate::h1::forward::{self, View};
+use crate::h1::head::{Known, ResponseHead, Version};
 use crate::io;
 use crate::observe::date;
 use crate::observe::flags::Flags;
@@ -19,22 +20,16 @@ use crate::plan::{AddressPart, Edits, Field, HeaderName, Lookup, Operator, Templ
 /// The headers of a request as they go upstream, for templates and for the log.
 #[derive(Clone, Copy)]
 pub(super) struct Sent<'a> {
-    pub(super) head: &'a RequestHead,
-    pub(super) buf: &'a [u8],
+    /// The request before rules change it.
+    pub(super) view: View<'a>,
     /// What rules change; empty while that is being worked out.
     pub(super) changes: &'a Changes,
-    /// The client's own words of itself stand: see `h1::encode::Forwarded`.
-    pub(super) believed: bool,
-    /// `x-forwarded-for`, joined, with the peer; empty for none.
+    /// `x-forwarded-for` with what rules add; empty where they add nothing.
     pub(super) forwarded_for: &'a [u8],
-    /// The proxy's `x-request-id`; empty for none.
-    pub(super) request_id: &'a [u8],
     /// `x-envoy-attempt-count`; empty: the client's stands.
     pub(super) attempt: &'a [u8],
     /// `x-envoy-expected-rq-timeout-ms`; empty for none.
     pub(super) expected_timeout: &'a [u8],
-    /// `x-envoy-external-address`; empty for none.
-    pub(super) external_address: &'a [u8],
     /// The target before it was rewritten, if it was.
     pub(super) original_path: Option<&'a [u8]>,
     /// The authority before it was rewritten, if it was.
@@ -46,7 +41,7 @@ impl<'a> Sent<'a> {
     pub(super) fn header(&self, id: Known, name: &str) -> Option<&'a [u8]> {
         match self.changes.of(id, name.as_bytes()) {
             // What is added has become a part of it.
-            Change::To(_) if id == Known::XForwardedFor => return self.unchanged(id, name),
+            Change::To(_) if id == Known::XForwardedFor => return Some(self.forwarded_for),
             Change::To(value) if self.changes.drops(id, name.as_bytes()) => return Some(value),
             // What is added stands behind what was there.
             Change::To(value) => return self.unchanged(id, name).or(Some(value)),
@@ -58,30 +53,16 @@ impl<'a> Sent<'a> {
 
     fn unchanged(&self, id: Known, name: &str) -> Option<&'a [u8]> {
         let own = |value: &'a [u8]| (!value.is_empty()).then_some(value);
-        let first = || self.head.find(id).map(|line| line.value.of(self.buf));
-        match id {
-            Known::XForwardedFor => own(self.forwarded_for),
-            Known::XRequestId if self.believed => first().or_else(|| own(self.request_id)),
-            Known::XRequestId => own(self.request_id),
-            Known::XForwardedProto if self.believed => first().or(Some(b"http")),
-            Known::XForwardedProto => Some(b"http"),
-            // The client's own are not sent on, but for the count of its tries on the way in.
-            Known::XEnvoy | Known::XEnvoyUpstreamServiceTime => {
-                let is = |other| name.eq_ignore_ascii_case(other);
-                match () {
-                    () if is("x-envoy-external-address") => own(self.external_address),
-                    () if is("x-envoy-original-path") => self.original_path,
-                    () if is("x-envoy-original-host") => self.original_host,
-                    () if is("x-envoy-attempt-count") => {
-                        own(self.attempt).or_else(|| self.head.value_of(name, self.buf))
-                    }
-                    () if is("x-envoy-expected-rq-timeout-ms") => own(self.expected_timeout),
-                    () => None,
-                }
-            }
-            Known::Other => self.head.value_of(name, self.buf),
-            _ => first(),
-        }
+        let is = |other| name.eq_ignore_ascii_case(other);
+        // What routing has added; the view has the rest.
+        let routed = match id {
+            Known::XEnvoy if is("x-envoy-original-path") => self.original_path,
+            Known::XEnvoy if is("x-envoy-original-host") => self.original_host,
+            Known::XEnvoy if is("x-envoy-attempt-count") => own(self.attempt),
+            Known::XEnvoy if is("x-envoy-expected-rq-timeout-ms") => own(self.expected_timeout),
+            _ => None,
+        };
+        routed.or_else(|| self.view.first(id, name))
     }
 }
 
@@ -152,7 +133,7 @@ impl Scene<'_> {
                 let service_time = service_time.map(|time| digits.format(time).as_bytes());
                 look_up(lookup, out, |field| self.of_response(field, removed, service_time));
             }
-            Operator::Protocol => out.extend_from_slice(match self.sent.head.version {
+            Operator::Protocol => out.extend_from_slice(match self.sent.view.head.version {
                 Version::Http10 => b"HTTP/1.0",
                 Version::Http11 => b"HTTP/1.1",
             }),
@@ -177,7 +158,7 @@ impl Scene<'_> {
 
     fn of_request(&self, field: &Field, removed: &[HeaderName]) -> Option<&[u8]> {
         match field {
-            Field::Method => Some(self.sent.head.method_span.of(self.sent.buf)),
+            Field::Method => Some(self.sent.view.method()),
             Field::Path => Some(self.target),
             Field::Authority => Some(self.authority),
             Field::Scheme => Some(self.scheme.as_bytes()),
@@ -196,7 +177,7 @@ impl Scene<'_> {
         match field {
             Field::Header(name) if removed.contains(name) => None,
             Field::Header(name) if name.id() == Known::XEnvoyUpstreamServiceTime => service_time,
-            Field::Header(name) => received.head.value_of(name.as_str(), received.buf),
+            Field::Header(name) => forward::response_value(received.head, received.buf, name.as_str()),
             Field::Method | Field::Path | Field::Authority | Field::Scheme => None,
         }
     }

@@ -21,7 +21,8 @@ use super::replay::Upload;
 use super::reply::Ended;
 use super::request::Asked;
 use super::tries::{Deadline, Late, Tries};
-use crate::h1::encode::{self, Connection, Forwarded, OutBody, RequestOut, ResponseOut, Server};
+use crate::h1::encode::{self, Connection, OutBody, RequestOut, ResponseOut, Server};
+use crate::h1::forward::Downstream;
 use crate::h1::framing::{self, Body};
 use crate::h1::head::{Known, ResponseHead, Version};
 use crate::io::{self, Buf, Either, race};
@@ -55,29 +56,19 @@ pub(super) fn outgoing(session: &mut Session, story: &Story<'_>, asked: &Asked, 
     let expected = tries.patience.expected_ms(spent);
     session.draft.note_try(tries.retries.attempt, expected);
     let (buf, draft) = (session.input.bytes(), &session.draft);
-    let (believed, target) = (asked.believed, asked.target(buf, &draft.path));
+    let target = asked.target(buf, &draft.path);
     encode::request(
         out.cleared_vec(),
-        &session.head,
-        buf,
+        &session.view(asked),
         &RequestOut {
             path: if story.rewritten { &draft.rewritten } else { target },
             authority: story.authority.map(str::as_bytes).or(asked.authority.map(|authority| authority.of(buf))),
             body: asked.out_body(),
-            forward: Forwarded {
-                believed,
-                peer: if believed { &[] } else { session.forwarded_for.as_bytes() },
-                proto: b"http",
-                request_id: story.request_id.as_ref().map_or(&[], <[u8; 36]>::as_slice),
-                external_address: (!believed).then_some(session.external_address.as_bytes()),
-                // The workload hears of the tries of whoever calls it.
-                attempt: if asked.inward { 0 } else { tries.retries.attempt },
-                hops: &draft.hops,
-                expected_timeout_ms: expected,
-                original_host: story.authority.map(|_| asked.host.of(buf)),
-                original_path: story.rewritten.then_some(target),
-            },
-            drop_expect: false,
+            // The workload hears of the tries of whoever calls it.
+            attempt: if asked.downstream == Downstream::Inbound { 0 } else { tries.retries.attempt },
+            expected_timeout_ms: expected,
+            original_host: story.authority.map(|_| asked.host.of(buf)),
+            original_path: story.rewritten.then_some(target),
             changes: &draft.request,
         },
     );
@@ -191,7 +182,7 @@ pub(super) async fn exchange(
     deadline.answered();
     let answer = answered.is_ok().then(|| answer(response, up_buf.bytes()));
     if let Some(answer) = answer {
-        let of_grpc = answer.grpc_status.filter(|_| fault::is_of_grpc(head, input.bytes()));
+        let of_grpc = answer.grpc_status.filter(|_| fault::is_of_grpc(&caller.view(asked, &draft.completion)));
         local.report(retries.at, Reported::Answered(of_grpc.map_or(answer.status, outlier::status_of_grpc)));
     }
     let again = answer

@@ -14,8 +14,9 @@ use super::replay::Upload;
 use super::reply::Ended;
 use crate::base::limits::BODY_BUFFER_BYTES;
 use crate::h1::change::Changes;
+use crate::h1::forward::View;
 use crate::h1::framing::Body;
-use crate::h1::head::{Known, RequestHead};
+use crate::h1::head::Known;
 use crate::io::{self, Either, race};
 use crate::observe::flags::Flags;
 use crate::observe::stats::HttpStats;
@@ -58,14 +59,9 @@ pub(super) async fn inject(session: &mut Session, story: &mut Story<'_>, body: B
     Some(Ended::FaultAborted(abort.with))
 }
 
-/// Whether the request is one of gRPC's.
-pub(super) fn asked_by_grpc(session: &Session) -> bool {
-    is_of_grpc(&session.head, session.input.bytes())
-}
-
-/// Whether this is the head of one of gRPC's requests.
-pub(super) fn is_of_grpc(head: &RequestHead, buf: &[u8]) -> bool {
-    let kind = head.value_of("content-type", buf);
+/// Whether a request is one of gRPC's.
+pub(super) fn is_of_grpc(request: &View<'_>) -> bool {
+    let kind = request.first(Known::Other, "content-type");
     let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
 }

@@ -32,7 +32,7 @@ pub(super) async fn find(
     tries: &Tries<'_>,
 ) -> Result<Rc<Whereabouts>, Ended> {
     // What comes in at a gateway was sent to it, and would come back.
-    if !(own.at_gateways || asked.believed) {
+    if !(own.at_gateways || asked.downstream.is_trusted()) {
         return Err(Ended::NoEndpoint);
     }
     // Of an application it is known where it was sent (Envoy's ORIGINAL_DST).

@@ -43,8 +43,6 @@ pub(super) struct Story<'p> {
     pub(super) route: &'p str,
     /// The counters of a route with a `statPrefix`.
     pub(super) route_stats: Option<&'p RouteStats>,
-    /// The `x-request-id` sent on.
-    pub(super) request_id: Option<[u8; 36]>,
     /// What the request asked for, once that is understood.
     pub(super) asked: Option<Asked>,
     /// What rules do to the response's head.
@@ -78,7 +76,6 @@ impl Story<'_> {
             cluster: "",
             route: "",
             route_stats: None,
-            request_id: None,
             asked: None,
             edits: None,
             cors: None,

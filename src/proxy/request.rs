@@ -19,8 +19,9 @@ use super::tries::{self, Patience};
 use super::undeclared;
 use crate::h1::b3;
 use crate::h1::encode::OutBody;
+use crate::h1::forward::{self, Downstream};
 use crate::h1::framing::{self, Body, Upgrade};
-use crate::h1::head::{Known, Method, RequestHead, Span};
+use crate::h1::head::{Method, Span};
 use crate::h1::hops;
 use crate::h1::local::{LocalReply, local_reply};
 use crate::h1::parse::BadMessage;
@@ -53,10 +54,8 @@ pub(super) struct Asked {
     pub(super) host: Span,
     /// `http` or `https`: how the client reached us, or says that it was reached.
     pub(super) scheme: &'static str,
-    /// Whether it comes from an application beside the proxy, or by another's sidecar: what it says of its way stands.
-    pub(super) believed: bool,
-    /// Whether it goes to the application beside the proxy.
-    pub(super) inward: bool,
+    /// How far its word about its own way is taken.
+    pub(super) downstream: Downstream,
 }
 
 /// Answers the request whose head is parsed in `session`. True if the connection is to be kept for another.
@@ -88,7 +87,7 @@ async fn run<'p>(session: &mut Session, installed: &'p Rc<Installed>, story: &mu
     if asked.path(session) == b"*" {
         return reply(session, installed, story, Ended::NoPath, close).await;
     }
-    if let Err(ended) = introduce(session, story, &asked) {
+    if let Err(ended) = introduce(session, &asked) {
         return reply(session, installed, story, ended, close).await;
     }
     if session.head.method == Method::Connect && connect::is_for(session, installed) {
@@ -164,18 +163,16 @@ const HTTPS_REDIRECT_STATUS: u16 = 301;
 /// A redirect to the same place.
 const HERE: Redirect = Redirect { scheme: None, authority: None, port: None, path: None, code: 200 };
 
-/// Gives the request its id, and notes where it came from.
+/// Completes the head of the request: from here on everybody sees it as it goes upstream.
 ///
 /// # Errors
 /// [`Ended::GoesRound`].
-fn introduce(session: &mut Session, story: &mut Story<'_>, asked: &Asked) -> Result<(), Ended> {
-    if !(asked.believed && session.head.has(Known::XRequestId)) {
-        story.request_id = Some(session.core.request_id());
-    }
-    let peer = if asked.believed { "" } else { &session.forwarded_for };
-    session.draft.note_forwarded_for(&session.head, session.input.bytes(), peer);
-    let Session { core, head, input, draft, .. } = session;
-    hops::pass(head, input.bytes(), &core.instance, &mut draft.hops).map_err(|round| Ended::GoesRound(round.passes))
+fn introduce(session: &mut Session, asked: &Asked) -> Result<(), Ended> {
+    let Session { core, head, input, draft, forwarded_for, .. } = session;
+    let completion = &mut draft.completion;
+    completion.complete(head, input.bytes(), asked.downstream, forwarded_for.as_bytes(), || core.request_id());
+    let passed = hops::pass(head, input.bytes(), &core.instance, &mut completion.hops);
+    passed.map_err(|round| Ended::GoesRound(round.passes))
 }
 
 /// Answers in a route's stead: a redirect, a direct response.
@@ -236,7 +233,7 @@ async fn to_destination<'p>(
     }
     if let Some(policy) = route.cors.as_deref() {
         let http = &session.stats.http;
-        match cors::rule(policy, &session.head, session.input.bytes()) {
+        match cors::rule(policy, &session.view(asked)) {
             Ruling::NoOrigin => {}
             Ruling::Allowed(origin) => {
                 http.cors_origin_valid.inc();
@@ -249,7 +246,9 @@ async fn to_destination<'p>(
                 } else {
                     http.cors_origin_invalid.inc()
                 }
-                cors::answer(policy, origin, &session.head, session.input.bytes(), &mut session.draft.response);
+                let mut changes = std::mem::take(&mut session.draft.response);
+                cors::answer(policy, origin, &session.view(asked), &mut changes);
+                session.draft.response = changes;
                 story.details = "cors_response".into();
                 let answer = Answer { status: 200, body: b"", location: None, overloaded: false, close };
                 return send(session, installed, story, answer).await;
@@ -260,7 +259,7 @@ async fn to_destination<'p>(
         session.stats.http.no_cluster.inc();
         return reply(session, installed, story, Ended::NoCluster, close).await;
     };
-    trace(session, installed);
+    trace(session, installed, asked);
     let Session { core, head, input, peer, local: own, external_address, draft, .. } = session;
     let (external_address, hostname) = (external_address.as_str(), &*core.hostname);
     let caller = Caller { head, buf: input.bytes(), peer: *peer, local: *own, external_address, hostname };
@@ -279,10 +278,12 @@ async fn to_destination<'p>(
 }
 
 /// Makes the request a span of its trace, where tracing is on. Rules come after it and may say otherwise.
-fn trace(session: &mut Session, installed: &Installed) {
+fn trace(session: &mut Session, installed: &Installed, asked: &Asked) {
     let Some(sampled) = installed.plan.proxy.tracing else { return };
-    let Session { core, head, input, draft, .. } = session;
-    core.with_rng(|rng| b3::pass(head, input.bytes(), |rng| sampled.hits(rng), rng, &mut draft.request));
+    let mut changes = std::mem::take(&mut session.draft.request);
+    let view = session.view(asked);
+    session.core.with_rng(|rng| b3::pass(&view, |rng| sampled.hits(rng), rng, &mut changes));
+    session.draft.request = changes;
 }
 
 /// Sends the request to where the connection was sent before it was redirected, or else to wherever its authority is.
@@ -316,7 +317,7 @@ async fn to_undeclared<'p>(
         Ok(addresses) => addresses,
         Err(ended) => return reply(session, installed, story, ended, close).await,
     };
-    trace(session, installed);
+    trace(session, installed, asked);
     let run = tries::run_undeclared(session, installed, story, local, asked, &addresses).await;
     finish(session, installed, story, local, asked, run).await
 }
@@ -357,13 +358,13 @@ async fn finish(
 /// What the head says of framing and target, or how it must be refused.
 fn read(session: &mut Session, plan: &Plan) -> Result<Asked, Ended> {
     let kind = plan.listeners.get(session.listener.index()).map(|listener| listener.kind);
-    let believed = kind.is_some_and(|kind| !matches!(kind, ListenerKind::Gateway(_)));
+    let downstream = kind.map_or(Downstream::Edge, ListenerKind::downstream);
     let (head, buf) = (&session.head, session.input.bytes());
     let body = framing::request_body(head, buf).map_err(Ended::BadRequest)?;
     let parts = target::split(head, buf).map_err(Ended::BadRequest)?;
     // Here `Host` says where to go, and it may say so only in the form that everybody reads the same way.
     let host = parts.host.of(buf);
-    if believed && !host.is_empty() && !target::is_authority(host) {
+    if downstream.is_trusted() && !host.is_empty() && !target::is_authority(host) {
         return Err(Ended::BadRequest(BadMessage::Authority));
     }
     let scratch = &mut session.draft.path;
@@ -390,16 +391,9 @@ fn read(session: &mut Session, plan: &Plan) -> Result<Asked, Ended> {
         query: parts.query,
         authority: parts.authority,
         host: parts.host,
-        scheme: if believed { said_scheme(head, buf) } else { "http" },
-        believed,
-        inward: matches!(kind, Some(ListenerKind::Ingress(_))),
+        scheme: forward::scheme(head, buf, downstream),
+        downstream,
     })
-}
-
-/// The scheme that an application says it was reached by.
-fn said_scheme(head: &RequestHead, buf: &[u8]) -> &'static str {
-    let said = head.find(Known::XForwardedProto).map_or(&[][..], |line| line.value.of(buf));
-    if said.eq_ignore_ascii_case(b"https") { "https" } else { "http" }
 }
 
 impl Asked {
@@ -441,8 +435,7 @@ fn decide<'p>(session: &Session, installed: &'p Installed, asked: &Asked) -> Dec
     }
     let buf = session.input.bytes();
     let request = Request {
-        head: &session.head,
-        buf,
+        view: session.view(asked),
         path: asked.path(session),
         query: asked.query.of(buf),
         target: asked.target(buf, &session.draft.path),
@@ -488,7 +481,7 @@ pub(super) async fn reply(
     }
     edit_response(session, installed, story);
     if let Ended::FaultAborted(with) = ended
-        && fault::asked_by_grpc(session)
+        && story.asked.is_some_and(|asked| fault::is_of_grpc(&session.view(&asked)))
     {
         fault::answer_grpc(with, &body, &mut session.draft.response);
         (status, body) = (200, "".into());

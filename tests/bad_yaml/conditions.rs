@@ -275,8 +275,8 @@ fn other_values_that_no_request_has() {
             r#"headers[:scheme].exact: warning: a scheme is "http" or "https": this never matches (write one of them in small letters)"#,
         ),
         (
-            "headers: {x-forwarded-proto: {exact: HTTPS}}",
-            r#"headers[x-forwarded-proto].exact: warning: a scheme is "http" or "https": this never matches (write one of them in small letters)"#,
+            "headers: {':scheme': {exact: HTTPS}}",
+            r#"headers[:scheme].exact: warning: a scheme is "http" or "https": this never matches (write one of them in small letters)"#,
         ),
         (
             "authority: {exact: other.com}",

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use proptest::collection::vec;
+use ringway::h1::forward::{Completion, Downstream, View};
 use ringway::h1::head::RequestHead;
 use ringway::h1::parse::{self, HeadLimits, Parsed};
 use ringway::h1::target::{self, Normal, PathForm};
@@ -23,6 +24,7 @@ const FORMS: [(PathNormalization, PathForm, &str); 4] = [
 /// A request as rules see it.
 struct Seen {
     head: RequestHead,
+    completion: Completion,
     message: Vec<u8>,
     path: Vec<u8>,
     query: Vec<u8>,
@@ -47,13 +49,21 @@ impl Seen {
         let mark: &[u8] = if parts.has_query { b"?" } else { b"" };
         let target = [&path, mark, &query].concat();
         let authority = parts.host.of(message).to_vec();
-        Some(Self { head, message: message.to_vec(), path, query, target, authority })
+        let mut completion = Completion::default();
+        completion.complete(&head, message, Downstream::Edge, b"127.0.0.1", || "an-id");
+        Some(Self { head, completion, message: message.to_vec(), path, query, target, authority })
     }
 
     fn request(&self) -> Request<'_> {
         Request {
-            head: &self.head,
-            buf: &self.message,
+            view: View {
+                head: &self.head,
+                buf: &self.message,
+                completion: &self.completion,
+                downstream: Downstream::Edge,
+                external_address: b"",
+                tunnel: false,
+            },
             path: &self.path,
             query: &self.query,
             target: &self.target,

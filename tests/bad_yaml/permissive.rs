@@ -35,6 +35,8 @@ fn served(yaml: &str, permissive: bool, probes: &[Probe]) -> Option<Vec<Value>> 
             url: probe.url.to_owned(),
             headers: vec![probe.header.to_owned()],
             gateway: Some(probe.gateway.to_owned()),
+            from: std::net::Ipv4Addr::LOCALHOST.into(),
+            stands_for_loopback: None,
         };
         // Without an answer there is no such listener (any more).
         let Ok(answer) = explain(&plan, &world.hidden(), &question) else { return Value::Null };

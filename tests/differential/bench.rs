@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -182,6 +183,10 @@ pub(crate) trait Proxy {
     fn log(&self) -> Vec<String>;
     fn admin(&self) -> SocketAddr;
     fn said(&self) -> String;
+    /// The folder that ringway reads; Envoy has none.
+    fn configuration(&self) -> Option<PathBuf> {
+        None
+    }
 }
 
 /// The statistics whose names end so; those of 0 are left out. Listeners go by their ports, so what they count is known
@@ -189,7 +194,8 @@ pub(crate) trait Proxy {
 pub(crate) fn counted(proxy: &dyn Proxy, endings: &[&str]) -> BTreeMap<String, String> {
     let text = eventually("no request at any origin", || {
         let text = once(proxy.admin(), "GET /stats HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").text();
-        let active = |line: &str| line.contains(".upstream_rq_active: ") && !line.ends_with(": 0");
+        let names = [".upstream_rq_active: ", ".upstream_rq_pending_active: "];
+        let active = |line: &str| names.iter().any(|name| line.contains(name)) && !line.ends_with(": 0");
         (!text.lines().any(active)).then_some(text)
     });
     let pairs = text.lines().filter_map(|line| line.rsplit_once(": ")).filter(|(_, value)| *value != "0");
@@ -292,6 +298,10 @@ impl Proxy for RingwayProxy {
 
     fn said(&self) -> String {
         self.ringway.process.said()
+    }
+
+    fn configuration(&self) -> Option<PathBuf> {
+        Some(self.ringway.config())
     }
 }
 

@@ -19,6 +19,7 @@ mod pooled;
 mod refusals;
 mod replays;
 mod retries;
+mod sent;
 #[path = "../support/mod.rs"]
 mod support;
 mod timeouts;

@@ -2,8 +2,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::super::change::{self, Change, Changes};
-use super::super::encode::{self, Connection, Forwarded, OutBody, RequestOut, ResponseOut, Server};
+use super::super::encode::{self, Connection, OutBody, RequestOut, ResponseOut, Server};
 use super::super::head::{HeaderLine, Known};
+use super::written::{EDGE, Hop, out, sent_over};
 use super::*;
 
 pub(super) fn changed(change: impl FnOnce(&mut Changes)) -> Changes {
@@ -26,21 +27,9 @@ pub(super) fn add(changes: &mut Changes, name: &str, value: &str) {
 
 fn request(lines: &str, changes: &Changes) -> String {
     let message = format!("GET / HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
-    let forward = Forwarded {
-        peer: b"10.0.0.1",
-        proto: b"http",
-        request_id: b"id-1",
-        attempt: 1,
-        hops: b"",
-        external_address: Some(b"10.0.0.1"),
-        original_path: Some(b"/old"),
-        ..Forwarded::default()
-    };
-    let (authority, body, drop_expect) = (None, OutBody::None, false);
-    let what = RequestOut { path: b"/", authority, body, forward, drop_expect, changes };
-    let mut written = Vec::new();
-    encode::request(&mut written, &good_request(message.as_bytes()), message.as_bytes(), &what);
-    String::from_utf8(written).expect("text")
+    let what = RequestOut { original_path: Some(b"/old"), ..out("/", OutBody::None) };
+    let edge = Hop { external_address: b"10.0.0.1", ..EDGE };
+    sent_over(edge, &message, &RequestOut { changes, ..what })
 }
 
 #[test]

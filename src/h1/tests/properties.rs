@@ -3,10 +3,12 @@ use proptest::prelude::*;
 
 use super::super::change;
 use super::super::chunked::{Decoder, LAST_CHUNK, chunk_size_line};
-use super::super::encode::{self, Connection, Forwarded, OutBody, RequestOut, ResponseOut, Server};
+use super::super::encode::{self, Connection, OutBody, RequestOut, ResponseOut, Server};
+use super::super::forward::{Completion, Downstream, View};
 use super::super::framing::{self, Body};
 use super::super::head::Known;
 use super::super::target::{self, Normal, PathForm};
+use super::written::out;
 use super::*;
 
 /// Names that the writer has no opinion on.
@@ -29,6 +31,10 @@ fn lines() -> impl Strategy<Value = Vec<(String, String, (&'static str, &'static
 
 fn render(lines: &[(String, String, (&str, &str))]) -> String {
     lines.iter().map(|(name, value, (colon, end))| format!("{name}{colon}{value}{end}")).collect()
+}
+
+pub(super) fn downstream() -> impl Strategy<Value = Downstream> {
+    prop_oneof![Just(Downstream::Edge), Just(Downstream::Outbound), Just(Downstream::Inbound)]
 }
 
 /// A good head, read in one go: `heads` has the cutting.
@@ -135,12 +141,14 @@ proptest! {
         let buf = message.as_bytes();
         let head = request_at_once(buf);
         let out_body = OutBody::of_request(framing::request_body(&head, buf).expect("a good body"));
-        let forward = Forwarded { peer: b"1.2.3.4", proto: b"http", request_id: b"id", attempt: 1, ..Forwarded::default() };
-        let what = RequestOut {
-            path: path.as_bytes(), authority: None, body: out_body, forward, drop_expect: false, changes: &change::NONE,
+        let mut completion = Completion::default();
+        completion.complete(&head, buf, Downstream::Edge, b"1.2.3.4", || b"id");
+        let view = View {
+            head: &head, buf, completion: &completion, downstream: Downstream::Edge, external_address: b"", tunnel: false,
         };
+        let what = RequestOut { path: path.as_bytes(), ..out("", out_body) };
         let mut written = Vec::new();
-        encode::request(&mut written, &head, buf, &what);
+        encode::request(&mut written, &view, &what);
 
         let again = request_at_once(&written);
         prop_assert_eq!(again.len, written.len());
@@ -220,7 +228,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic_and_no_cut_changes_the_verdict(start in proptest::sample::select(STARTS), rest in hostile(HEAD_PIECES), end in any::<bool>()) {
+    fn no_bytes_panic_and_no_cut_changes_the_verdict(start in proptest::sample::select(STARTS), rest in hostile(HEAD_PIECES), end in any::<bool>(), downstream in downstream()) {
         let message = [start.as_bytes(), &rest, if end { b"\r\n\r\n" } else { b"" }].concat();
         if let Ok(Some(head)) = request_of(&message, &HeadLimits { max_bytes: 200, max_headers: 5 }) {
             let body = framing::request_body(&head, &message);
@@ -230,11 +238,14 @@ proptest! {
                 let mut path = Vec::new();
                 let _ = target::normalize(parts.path.of(&message), PathForm::Base, &mut path);
                 let what = RequestOut {
-                    path: &path, authority: Some(parts.host.of(&message)), body: OutBody::of_request(body),
-                    forward: Forwarded::default(), drop_expect: true, changes: &change::NONE,
+                    path: &path, authority: Some(parts.host.of(&message)), ..out("", OutBody::of_request(body))
                 };
+                let completion = &mut Completion::default();
+                completion.complete(&head, &message, downstream, b"1.2.3.4", || b"id");
+                let (head, buf, external_address) = (&head, &message[..], &b""[..]);
                 let mut written = Vec::new();
-                encode::request(&mut written, &head, &message, &what);
+                let view = View { head, buf, completion, downstream, external_address, tunnel: false };
+                encode::request(&mut written, &view, &what);
                 prop_assert_eq!(request_at_once(&written).len, written.len());
             }
         }

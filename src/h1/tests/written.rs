@@ -1,37 +1,56 @@
 use super::super::change;
-use super::super::encode::{self, Connection, Forwarded, OutBody, RequestOut, ResponseOut, Server};
+use super::super::encode::{self, Connection, OutBody, RequestOut, ResponseOut, Server};
+use super::super::forward::{Completion, Downstream, View};
 use super::super::framing::Body;
 use super::super::head::Known;
 use super::super::local::{LocalReply, local_reply};
 use super::changes::{add, changed, set};
 use super::*;
 
-const FORWARD: Forwarded<'_> = Forwarded {
-    believed: false,
-    peer: b"10.0.0.1",
-    proto: b"http",
-    request_id: b"id-1",
-    external_address: None,
-    attempt: 1,
-    hops: b"",
-    expected_timeout_ms: None,
-    original_host: None,
-    original_path: None,
-};
+/// The way of a request to the proxy.
+#[derive(Clone, Copy)]
+pub(super) struct Hop {
+    pub(super) downstream: Downstream,
+    pub(super) peer: &'static [u8],
+    pub(super) external_address: &'static [u8],
+    pub(super) new_id: &'static [u8],
+}
+
+pub(super) const EDGE: Hop =
+    Hop { downstream: Downstream::Edge, peer: b"10.0.0.1", external_address: b"", new_id: b"id-1" };
+const OUTBOUND: Hop = Hop { downstream: Downstream::Outbound, ..EDGE };
 
 /// What is always said of the client, for a request that said nothing of it.
 const SAID: &str =
     "x-forwarded-for: 10.0.0.1\r\nx-forwarded-proto: http\r\nx-request-id: id-1\r\nx-envoy-attempt-count: 1\r\n";
 
-fn out(path: &'static str, body: OutBody) -> RequestOut<'static> {
-    let (authority, drop_expect, changes) = (None, false, &change::NONE);
-    RequestOut { path: path.as_bytes(), authority, body, forward: FORWARD, drop_expect, changes }
+pub(super) fn out(path: &'static str, body: OutBody) -> RequestOut<'static> {
+    RequestOut {
+        path: path.as_bytes(),
+        authority: None,
+        body,
+        attempt: 1,
+        expected_timeout_ms: None,
+        original_host: None,
+        original_path: None,
+        changes: &change::NONE,
+    }
+}
+
+/// What is sent of a message that comes over this hop.
+pub(super) fn sent_over(hop: Hop, message: &str, what: &RequestOut<'_>) -> String {
+    let (head, buf) = (&good_request(message.as_bytes()), message.as_bytes());
+    let Hop { downstream, peer, external_address, new_id } = hop;
+    let completion = &mut Completion::default();
+    completion.complete(head, buf, downstream, peer, || new_id);
+    let tunnel = what.body == OutBody::Upgrade;
+    let mut written = b"before|".to_vec();
+    encode::request(&mut written, &View { head, buf, completion, downstream, external_address, tunnel }, what);
+    String::from_utf8(written).expect("text").strip_prefix("before|").expect("appended").to_owned()
 }
 
 fn sent(message: &str, what: &RequestOut<'_>) -> String {
-    let mut written = b"before|".to_vec();
-    encode::request(&mut written, &good_request(message.as_bytes()), message.as_bytes(), what);
-    String::from_utf8(written).expect("text").strip_prefix("before|").expect("appended").to_owned()
+    sent_over(EDGE, message, what)
 }
 
 fn answered(message: &str, what: &ResponseOut<'_>) -> String {
@@ -87,7 +106,8 @@ fn request_lines() {
             "Proxy-Authorization: a\r\nTrailer: b\r\nVia: c\r\n",
             "",
         ),
-        ("TE: trailers, deflate\r\n", OutBody::None, "te: trailers\r\n", ""),
+        ("TE: trailers, deflate\r\n", OutBody::None, "TE: trailers\r\n", ""),
+        ("TE: deflate\r\nTE: x, trailers\r\nTE: trailers\r\n", OutBody::None, "TE: trailers\r\n", ""),
         ("TE: gzip\r\n", OutBody::None, "", ""),
         ("Content-Length: 2\r\nA: b\r\n", OutBody::Length(2), "Content-Length: 2\r\nA: b\r\n", ""),
         ("Content-Length: 2\r\nA: b\r\n", OutBody::Length(3), "A: b\r\n", "content-length: 3\r\n"),
@@ -98,8 +118,21 @@ fn request_lines() {
         (
             "Connection: Upgrade\r\nUpgrade: websocket\r\nA: b\r\n",
             OutBody::Upgrade,
-            "Upgrade: websocket\r\nA: b\r\n",
-            "connection: upgrade\r\n",
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nA: b\r\n",
+            "",
+        ),
+        (
+            "Upgrade: websocket\r\nConnection: keep-alive, UPGRADE, x-a\r\nX-A: b\r\nConnection: upgrade\r\n",
+            OutBody::Upgrade,
+            "Upgrade: websocket\r\nConnection: UPGRADE\r\n",
+            "",
+        ),
+        ("Connection: expect, close\r\nExpect: 100-continue\r\nClose: 1\r\n", OutBody::None, "Close: 1\r\n", ""),
+        (
+            "Connection: date\r\nConnection: User-Agent\r\nDate: a\r\nUser-Agent: b\r\nServer: c\r\n",
+            OutBody::None,
+            "Server: c\r\n",
+            "",
         ),
         ("Expect: 100-continue\r\nA: b\r\n", OutBody::None, "Expect: 100-continue\r\nA: b\r\n", ""),
         (
@@ -143,30 +176,28 @@ fn what_clients_say_of_themselves_is_replaced() {
     let message = "GET / HTTP/1.1\r\nX-Forwarded-For: 1.1.1.1\r\nHost: h\r\nX-Request-Id: mine\r\nA: b\r\n\
                    x-forwarded-for: 2.2.2.2, 3.3.3.3\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: w\r\nX-Request-ID: 2\r\n\
                    X-Forwarded-Proto: ftp\r\nX-Envoy-External-Address: 9.9.9.9\r\nX-Envoy-Attempt-Count: 5\r\n\r\n";
-    let forward =
-        Forwarded { external_address: Some(b"10.0.0.1"), attempt: 3, original_path: Some(b"/old?q"), ..FORWARD };
-    let what = RequestOut { authority: Some(b"new:81"), forward, ..out("/new", OutBody::None) };
+    let new = out("/new", OutBody::None);
+    let what = RequestOut { authority: Some(b"new:81"), attempt: 3, original_path: Some(b"/old?q"), ..new };
     assert_eq!(
-        sent(message, &what),
-        "GET /new HTTP/1.1\r\nX-Forwarded-For: 1.1.1.1,2.2.2.2, 3.3.3.3,10.0.0.1\r\nhost: new:81\r\nx-request-id: id-1\r\nA: b\r\n\
-         x-forwarded-proto: http\r\nX-Forwarded-Host: w\r\nx-envoy-external-address: 10.0.0.1\r\nx-envoy-attempt-count: 3\r\n\
+        sent_over(Hop { external_address: b"10.0.0.1", ..EDGE }, message, &what),
+        "GET /new HTTP/1.1\r\nX-Forwarded-For: 1.1.1.1,2.2.2.2, 3.3.3.3,10.0.0.1\r\nhost: new:81\r\nX-Request-Id: id-1\r\nA: b\r\n\
+         X-Forwarded-Proto: http\r\nX-Forwarded-Host: w\r\nx-envoy-external-address: 10.0.0.1\r\nx-envoy-attempt-count: 3\r\n\
          x-envoy-original-path: /old?q\r\n\r\n"
     );
 }
 
 #[test]
 fn the_words_of_an_application_beside_the_proxy_stand() {
-    let forward = Forwarded { believed: true, peer: b"", external_address: None, original_host: Some(b"h"), ..FORWARD };
-    let what = RequestOut { authority: Some(b"new"), forward, ..out("/", OutBody::None) };
+    let what = RequestOut { authority: Some(b"new"), original_host: Some(b"h"), ..out("/", OutBody::None) };
     let message = "GET / HTTP/1.1\r\nX-Forwarded-For: 1.1.1.1\r\nHost: h\r\nX-Request-Id: mine\r\nX-Forwarded-For: 2\r\n\
                    X-Forwarded-Proto: https\r\nX-Envoy-Max-Retries: 9\r\n\r\n";
     assert_eq!(
-        sent(message, &what),
-        "GET / HTTP/1.1\r\nX-Forwarded-For: 1.1.1.1\r\nhost: new\r\nX-Request-Id: mine\r\nX-Forwarded-For: 2\r\n\
+        sent_over(OUTBOUND, message, &what),
+        "GET / HTTP/1.1\r\nX-Forwarded-For: 1.1.1.1,2\r\nhost: new\r\nX-Request-Id: mine\r\n\
          X-Forwarded-Proto: https\r\nx-envoy-attempt-count: 1\r\nx-envoy-original-host: h\r\n\r\n"
     );
     assert_eq!(
-        sent("GET / HTTP/1.1\r\nHost: h\r\n\r\n", &RequestOut { authority: None, ..what }),
+        sent_over(OUTBOUND, "GET / HTTP/1.1\r\nHost: h\r\n\r\n", &RequestOut { authority: None, ..what }),
         "GET / HTTP/1.1\r\nHost: h\r\nx-forwarded-proto: http\r\nx-request-id: id-1\r\nx-envoy-attempt-count: 1\r\n\
          x-envoy-original-host: h\r\n\r\n"
     );
@@ -174,15 +205,20 @@ fn the_words_of_an_application_beside_the_proxy_stand() {
 
 #[test]
 fn what_a_caller_says_of_its_tries_may_stand() {
-    let forward = Forwarded { believed: true, peer: b"", external_address: None, attempt: 0, ..FORWARD };
-    let what = RequestOut { forward, ..out("/", OutBody::None) };
+    let what = RequestOut { attempt: 0, ..out("/", OutBody::None) };
+    let inbound = Hop { downstream: Downstream::Inbound, ..EDGE };
     let message =
         "GET / HTTP/1.1\r\nHost: h\r\nX-Envoy-Attempt-Count: 3\r\nX-Envoy-Max-Retries: 9\r\nX-Request-Id: a\r\n\r\n";
     assert_eq!(
-        sent(message, &what),
+        sent_over(inbound, message, &what),
         "GET / HTTP/1.1\r\nHost: h\r\nX-Envoy-Attempt-Count: 3\r\nX-Request-Id: a\r\nx-forwarded-proto: http\r\n\r\n"
     );
-    assert!(!sent("GET / HTTP/1.1\r\nHost: h\r\n\r\n", &what).contains("attempt"));
+    let named = message.replace("Host", "Connection: x-envoy-attempt-count, x-request-id\r\nHost");
+    assert_eq!(
+        sent_over(inbound, &named, &what),
+        "GET / HTTP/1.1\r\nHost: h\r\nX-Request-Id: id-1\r\nx-forwarded-proto: http\r\n\r\n"
+    );
+    assert!(!sent_over(inbound, "GET / HTTP/1.1\r\nHost: h\r\n\r\n", &what).contains("attempt"));
 }
 
 #[test]
@@ -194,40 +230,21 @@ fn a_host_is_always_sent() {
 }
 
 #[test]
-fn expect_is_kept_back_on_demand() {
-    let what = RequestOut { drop_expect: true, ..out("/", OutBody::None) };
-    let message = "GET / HTTP/1.1\r\nHost: h\r\nExpect: 100-Continue\r\nA: b\r\nExpect: foo\r\n\r\n";
-    assert_eq!(sent(message, &what), format!("GET / HTTP/1.1\r\nHost: h\r\nA: b\r\nExpect: foo\r\n{SAID}\r\n"));
-}
-
-#[test]
 fn nothing_from_outside_the_head_begins_a_line() {
     let evil = b"x\r\nEvil: 1\0\n\x7f";
-    let forward = Forwarded {
-        peer: evil,
-        proto: evil,
-        request_id: evil,
-        external_address: Some(evil),
-        original_host: Some(evil),
-        original_path: Some(evil),
-        attempt: 1,
-        hops: b"",
-        expected_timeout_ms: None,
-        believed: false,
-    };
+    let hop = Hop { peer: evil, external_address: evil, new_id: evil, ..EDGE };
     let message = "GET / HTTP/1.1\r\nHost: h\r\nX-Request-Id: 1\r\nX-Forwarded-For: 1\r\n\r\n";
     let what = RequestOut {
         path: b"/a b\r\nEvil: 1",
         authority: Some(evil),
-        body: OutBody::None,
-        forward,
-        drop_expect: false,
-        changes: &change::NONE,
+        original_host: Some(evil),
+        original_path: Some(evil),
+        ..out("", OutBody::None)
     };
     assert_eq!(
-        sent(message, &what),
-        "GET /a%20b%0D%0AEvil:%201 HTTP/1.1\r\nhost: xEvil: 1\r\nx-request-id: xEvil: 1\r\nX-Forwarded-For: 1,xEvil: 1\r\n\
-         x-forwarded-proto: xEvil: 1\r\nx-envoy-external-address: xEvil: 1\r\nx-envoy-attempt-count: 1\r\n\
+        sent_over(hop, message, &what),
+        "GET /a%20b%0D%0AEvil:%201 HTTP/1.1\r\nhost: xEvil: 1\r\nX-Request-Id: xEvil: 1\r\nX-Forwarded-For: 1,xEvil: 1\r\n\
+         x-forwarded-proto: http\r\nx-envoy-external-address: xEvil: 1\r\nx-envoy-attempt-count: 1\r\n\
          x-envoy-original-host: xEvil: 1\r\nx-envoy-original-path: xEvil: 1\r\n\r\n"
     );
     let what = ResponseOut { server: Server::Overwrite(evil), date: evil, ..ANSWER };
@@ -248,6 +265,32 @@ fn a_plain_response() {
         answered("HTTP/1.1 200 Fine\r\nA: b\r\nContent-Length: 2\r\nC: d\r\n\r\n", &ANSWER),
         "HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 2\r\nC: d\r\nx-envoy-upstream-service-time: 7\r\ndate: NOW\r\nserver: ringway\r\n\r\n"
     );
+}
+
+/// RFC 9110, 7.6.1: each row has lines of a response, and what reaches the client of them.
+#[test]
+fn what_an_origin_names_in_connection_goes_no_further() {
+    let end = "x-envoy-upstream-service-time: 7\r\n";
+    for (lines, expected) in [
+        ("Connection: X-A, close\r\nX-A: 1\r\nx-b: 2\r\nDate: THEN\r\n", format!("x-b: 2\r\nDate: THEN\r\n{end}")),
+        ("X-A: 1\r\nConnection: close\r\nConnection: a, x-a\r\nA: 2\r\n", format!("{end}date: NOW\r\n")),
+        ("Connection: date, set-cookie\r\nDate: THEN\r\nSet-Cookie: a\r\n", format!("{end}date: NOW\r\n")),
+        ("Connection: close\r\nClose: 1\r\n", format!("Close: 1\r\n{end}date: NOW\r\n")),
+        // Where the message ends, and what the proxy says itself, is not for the origin to take back.
+        ("Connection: content-length\r\nContent-Length: 2\r\n", format!("Content-Length: 2\r\n{end}date: NOW\r\n")),
+    ] {
+        let message = format!("HTTP/1.1 200 OK\r\nServer: a\r\n{lines}\r\n");
+        let length = if expected.contains("Content-Length") { "" } else { "content-length: 2\r\n" };
+        let expected = format!("HTTP/1.1 200 OK\r\nserver: ringway\r\n{expected}{length}\r\n");
+        assert_eq!(answered(&message, &ANSWER), expected, "{lines:?}");
+    }
+    let passing = ResponseOut { server: Server::PassThrough, ..ANSWER };
+    let answer = answered("HTTP/1.1 200 OK\r\nServer: a\r\nConnection: server\r\n\r\n", &passing);
+    assert!(!answer.contains("erver"), "{answer}");
+    let message = "HTTP/1.1 103 Early Hints\r\nLink: a\r\nX-A: 1\r\nConnection: x-a\r\n\r\n";
+    let mut written = Vec::new();
+    encode::interim(&mut written, &good_response(message.as_bytes()), message.as_bytes());
+    assert_eq!(written, b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n");
 }
 
 #[test]
@@ -275,7 +318,7 @@ fn response_lines() {
             OutBody::Length(2),
             Connection::KeepAlive,
             Http11,
-            "200 OK\r\nX-A: 1\r\nVia: v\r\nTrailer: t",
+            "200 OK\r\nVia: v\r\nTrailer: t",
             "content-length: 2\r\n",
         ),
         (

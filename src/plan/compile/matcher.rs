@@ -1,5 +1,6 @@
 //! `match` blocks: their conditions.
 
+use crate::h1::forward;
 use crate::istio::model::scalar::StringMatch;
 use crate::istio::model::virtual_service::HttpMatch;
 use crate::plan::matcher::{Condition, HeaderCondition, QueryCondition};
@@ -8,17 +9,13 @@ use crate::plan::{Matcher, Pattern};
 use super::Compiler;
 use super::bound::Rule;
 
-/// Beginning of the headers by which proxies talk among themselves. What a client sends of them is removed, and must
-/// not open a rule to it either: Envoy removes them before it routes (`ConnectionManagerUtility`).
-const AMONG_PROXIES: &str = "x-envoy-";
-
 /// What a name under `headers` and `withoutHeaders` stands for.
 enum Subject {
     /// A line of the head.
     Line,
     /// Something else that Envoy keeps among the headers.
     Other(fn(Pattern) -> Condition),
-    /// A line that never gets so far.
+    /// A line that is never sent on, whatever the client sends, and must not open a rule to it either.
     Removed,
 }
 
@@ -123,9 +120,8 @@ fn subject(name: &str) -> Subject {
         ":method" => Subject::Other(Condition::Method),
         ":authority" | "host" => Subject::Other(Condition::Authority),
         ":path" => Subject::Other(Condition::Target),
-        // A gateway overwrites what the client says about it with how the client reached it.
-        ":scheme" | "x-forwarded-proto" => Subject::Other(Condition::Scheme),
-        name if name.starts_with(AMONG_PROXIES) => Subject::Removed,
+        ":scheme" => Subject::Other(Condition::Scheme),
+        name if forward::is_never_sent(name) => Subject::Removed,
         _ => Subject::Line,
     }
 }

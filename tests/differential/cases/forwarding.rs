@@ -282,6 +282,15 @@ const GET_TWICE: &[crate::case::Step] =
 /// The phrase of RFC 8297, which Envoy does not know; no client reads it.
 const HINTS: &[Stated] = &[Stated { place: "client.0.start", ringway: "HTTP/1.1 103 Early Hints", why: "RFC 8297" }];
 
+const ANSWERS_TOO: &str = "RFC 9110, 7.6.1 binds answers too; no other proxy does it";
+
+const KEPT_TO_THE_HOP: &[Stated] = &[Stated { place: "client.0.header.x-hop", ringway: "<absent>", why: ANSWERS_TOO }];
+
+const HINTS_KEPT_TO_THE_HOP: &[Stated] = &[
+    Stated { place: "client.0.start", ringway: "HTTP/1.1 103 Early Hints", why: "RFC 8297" },
+    Stated { place: "client.0.header.x-hop", ringway: "<absent>", why: ANSWERS_TOO },
+];
+
 const RESPONSES: &[Case] = &[
     Case::get("chunked", GET, VIA).origin(Reply::Bytes(
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n",
@@ -320,7 +329,18 @@ const RESPONSES: &[Case] = &[
     Case::get("hop-by-hop headers", GET, VIA).origin(Reply::ThenClose(
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close, x-hop\r\nKeep-Alive: timeout=5\r\nX-Hop: 1\r\n\
           Proxy-Connection: close\r\nVia: 1.1 me\r\n\r\nok",
-    )),
+    ))
+    .but(KEPT_TO_THE_HOP),
+    Case::get("an interim response with headers for this hop", GET_TWICE, VIA)
+        .origin(Reply::Bytes(
+            b"HTTP/1.1 103 Early Hints\r\nConnection: x-hop\r\nX-Hop: 1\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        ))
+        .but(HINTS_KEPT_TO_THE_HOP),
+    Case::get("date and server for this hop", GET, VIA)
+        .origin(Reply::Bytes(
+            b"HTTP/1.1 200 OK\r\nConnection: date, server\r\nDate: THEN\r\nServer: me\r\nContent-Length: 2\r\n\r\nok",
+        ))
+        .but(&[Stated { place: "client.0.header.date", ringway: "<date>", why: ANSWERS_TOO }]),
     Case::get("server and date of the origin", GET, VIA).origin(Reply::Bytes(
         b"HTTP/1.1 200 OK\r\nServer: origin/1\r\nDate: Tue, 22 Dec 2020 06:32:22 GMT\r\nContent-Length: 2\r\n\r\nok",
     )),

@@ -177,12 +177,23 @@ const MARKED: Reply = Reply::Bytes(
       ETag: abc\r\nServer: origin\r\nX-From: origin\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nok",
 );
 
+const FOR_THIS_HOP: Reply =
+    Reply::Bytes(b"HTTP/1.1 200 OK\r\nConnection: x-from\r\nX-From: origin\r\nContent-Length: 2\r\n\r\nok");
+
 const ONE_RULE: &str = "decisions.md: the destination wins, always";
 
 const DESTINATION_WINS: &[Stated] = &[
     Stated { place: "client.0.header.x-set", ringway: "destination", why: ONE_RULE },
     Stated { place: "origin.0.header.x-set", ringway: "destination", why: ONE_RULE },
 ];
+
+/// What the origin keeps to this hop; nothing else of it is seen either.
+const KEPT_TO_THE_HOP: &[Stated] = &[
+    Stated { place: "client.0.header.x-03-response", ringway: "<absent>", why: KEPT },
+    Stated { place: "client.0.header.x-from", ringway: "<absent>", why: KEPT },
+];
+
+const KEPT: &str = "RFC 9110, 7.6.1 binds answers too; no other proxy does it";
 
 const STILL_TIMED: &[Stated] = &[Stated {
     place: "log.0.service_time",
@@ -225,6 +236,7 @@ const OPERATORS: &[Case] = &[
     ask!("GET" "/x?y" "operators.example.com" ["X-A: value", "X-B: other"] => &["200 - via_upstream named"]).origin(MARKED),
     ask!("GET" "/x" "operators.example.com" [] => &["200 - via_upstream named"]).origin(MARKED),
     ask!("GET" "/x" "operators.example.com" ["X-Twice: 1", "X-Twice: 2", "X-A:"] => &["200 - via_upstream named"]),
+    ask!("GET" "/x" "operators.example.com" ["X-A: 1", "X-B: 2", "Connection: x-a"] => &["200 - via_upstream named"]).origin(FOR_THIS_HOP).but(KEPT_TO_THE_HOP),
 ];
 
 /// Where the proxy itself answers, the rule's response operations apply.

@@ -20,6 +20,7 @@ mod regexes;
 mod retries;
 mod rewriting;
 mod routing;
+mod sent;
 mod timeouts;
 mod upstream;
 mod weights;

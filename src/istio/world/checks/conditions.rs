@@ -303,7 +303,7 @@ fn subject(name: &str) -> Subject {
         ":method" => Subject::Method,
         ":authority" | "host" => Subject::Authority,
         ":path" => Subject::Target,
-        ":scheme" | "x-forwarded-proto" => Subject::Scheme,
+        ":scheme" => Subject::Scheme,
         ":status" => Subject::Status,
         _ => Subject::Header,
     }

@@ -1,0 +1,322 @@
+//! What a proxy sends on of a request, before rules change it: which header lines pass, which it removes, and what it says
+//! in their stead (RFC 9110 §7.6.1, Envoy's `ConnectionManagerUtility::mutateRequestHeaders`).
+//!
+//! These rules stand here alone. Conditions, operators, CORS, traces, the access log and `explain` read a request through its
+//! [`View`], and [`super::encode`] writes the head by the same view, so that nothing is decided by a line that the upstream
+//! does not get. [`Completion::complete`] must be called before the route of a request is looked for. It must never know a
+//! route: what routing adds (`x-envoy-attempt-count`, `x-envoy-original-path`, …) is not part of the view.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::head::{HeaderLine, Known, RequestHead, ResponseHead, list};
+
+const ATTEMPT_COUNT: &str = "x-envoy-attempt-count";
+const EXTERNAL_ADDRESS: &str = "x-envoy-external-address";
+
+/// Where a request comes from, and so how far its word about its own way is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Downstream {
+    /// From outside, to an edge proxy: nobody is believed. `x-forwarded-for` is appended to, what else the client says of
+    /// itself is replaced.
+    #[default]
+    Edge,
+    /// From an application to the proxy beside it: its word stands.
+    Outbound,
+    /// To an application, mostly by the proxy beside the caller: its word stands, its count of attempts included.
+    Inbound,
+}
+
+impl Downstream {
+    /// Whether the request's own word about its way stands.
+    #[must_use]
+    pub fn is_trusted(self) -> bool {
+        self != Self::Edge
+    }
+}
+
+/// What the proxy says of a request in its own words, in memory that the next request uses again.
+#[derive(Debug, Clone, Default)]
+pub struct Completion {
+    done: bool,
+    forwarded_for: Vec<u8>,
+    forwarded_proto: Vec<u8>,
+    request_id: Vec<u8>,
+    /// `x-ringway-hops`: see [`super::hops`]. Empty: not said.
+    pub hops: Vec<u8>,
+}
+
+impl Completion {
+    /// Forgets the last request.
+    pub fn clear(&mut self) {
+        self.done = false;
+        self.forwarded_for.clear();
+        self.forwarded_proto.clear();
+        self.request_id.clear();
+        self.hops.clear();
+    }
+
+    /// Completes a request that came without TLS. `peer` is the client as `x-forwarded-for` names it at an edge; `new_id` is
+    /// asked where the request has no id that stands.
+    ///
+    /// What is a list in Envoy's hands is one line from here on, however many lines it came in.
+    pub fn complete<I: AsRef<[u8]>>(
+        &mut self,
+        head: &RequestHead,
+        buf: &[u8],
+        downstream: Downstream,
+        peer: &[u8],
+        new_id: impl FnOnce() -> I,
+    ) {
+        self.done = true;
+        let trusted = downstream.is_trusted();
+        head.all(Known::XForwardedFor).for_each(|line| append(&mut self.forwarded_for, line.value.of(buf)));
+        if !trusted {
+            append(&mut self.forwarded_for, peer);
+        }
+        // An empty line says nothing.
+        if trusted {
+            let said = head.all(Known::XForwardedProto);
+            said.for_each(|line| append(&mut self.forwarded_proto, line.value.of(buf)));
+        }
+        if self.forwarded_proto.is_empty() {
+            self.forwarded_proto.extend_from_slice(b"http");
+        }
+        if trusted && !is_nominated(head.all(Known::Connection), buf, b"x-request-id") {
+            head.all(Known::XRequestId).for_each(|line| append(&mut self.request_id, line.value.of(buf)));
+        }
+        if self.request_id.is_empty() {
+            self.request_id.extend_from_slice(new_id().as_ref());
+        }
+    }
+
+    /// `x-forwarded-for` as it is sent before rules change it; empty for none.
+    #[must_use]
+    pub fn forwarded_for(&self) -> &[u8] {
+        &self.forwarded_for
+    }
+}
+
+/// The address by which `x-forwarded-for` names a client at `peer`. For one on this host that is the host's `own` address, if
+/// it has one; other addresses of 127.0.0.0/8 stand for themselves (Envoy's `isLoopbackAddress`).
+#[must_use]
+pub fn peer_address(peer: IpAddr, own: Option<IpAddr>) -> IpAddr {
+    let address = peer.to_canonical();
+    match own {
+        Some(own) if address == Ipv4Addr::LOCALHOST || address == Ipv6Addr::LOCALHOST => own,
+        _ => address,
+    }
+}
+
+/// Appends to a list as Envoy does: comma, no blank.
+pub fn append(list: &mut Vec<u8>, value: &[u8]) {
+    if !list.is_empty() && !value.is_empty() {
+        list.push(b',');
+    }
+    list.extend_from_slice(value);
+}
+
+/// The scheme by which the client reached the proxy, or says that it was reached: `http` or `https`.
+#[must_use]
+pub fn scheme(head: &RequestHead, buf: &[u8], downstream: Downstream) -> &'static str {
+    let mut said = head.all(Known::XForwardedProto).filter(|_| downstream.is_trusted()).map(|line| line.value.of(buf));
+    match (said.next(), said.next()) {
+        (Some(scheme), None) if scheme.eq_ignore_ascii_case(b"https") => "https",
+        _ => "http",
+    }
+}
+
+/// What becomes of a header line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ruling<'a> {
+    /// It passes as it is.
+    Pass,
+    /// It does not go on.
+    Remove,
+    /// The first line of its name says this instead, and the others do not go on.
+    Replace(&'a [u8]),
+}
+
+/// A request as it goes upstream, before rules change it.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// The head as it was received.
+    pub head: &'a RequestHead,
+    /// What the spans of `head` point into.
+    pub buf: &'a [u8],
+    /// What the proxy says of the request.
+    pub completion: &'a Completion,
+    /// Where it comes from.
+    pub downstream: Downstream,
+    /// `x-envoy-external-address`, which an edge proxy says.
+    pub external_address: &'a [u8],
+    /// Whether it asks for an upgrade that is let through.
+    pub tunnel: bool,
+}
+
+impl<'a> View<'a> {
+    /// The method as sent.
+    #[inline]
+    #[must_use]
+    pub fn method(&self) -> &'a [u8] {
+        self.head.method_span.of(self.buf)
+    }
+
+    /// The value of the first line of this name, whose id is `id`. `Host` is as received: what it becomes is the router's.
+    #[must_use]
+    pub fn first(&self, id: Known, name: &str) -> Option<&'a [u8]> {
+        self.values(id, name).next()
+    }
+
+    /// The values of all lines of this name, in order.
+    #[inline]
+    pub fn values<'n>(&self, id: Known, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        let (written, buf) = (self.written(id, name), self.buf);
+        // Where the proxy writes the header, it is the only one that does.
+        let received = written.is_none().then(|| self.lines(id, name));
+        written.flatten().into_iter().chain(received.into_iter().flatten().map(move |line| line.value.of(buf)))
+    }
+
+    /// The lines of this name that pass as they are, in order.
+    #[inline]
+    pub fn lines<'n>(&self, id: Known, name: &'n str) -> impl Iterator<Item = &'a HeaderLine> + use<'a, 'n> {
+        let view = *self;
+        let named = view.head.all(id).filter(move |line| is_named(line, view.buf, name));
+        named.filter(move |line| view.ruling(line, true) == Ruling::Pass)
+    }
+
+    /// What the proxy itself writes under a name, if the name is the proxy's to write.
+    #[inline]
+    pub(super) fn written(&self, id: Known, name: &str) -> Option<Option<&'a [u8]>> {
+        let completion = self.completion;
+        let completed = |value: &'a [u8]| Some(value).filter(|_| completion.done);
+        let replaced = || {
+            self.head.all(id).find_map(|line| match self.ruling(line, true) {
+                Ruling::Replace(value) => Some(value),
+                Ruling::Pass | Ruling::Remove => None,
+            })
+        };
+        Some(match id {
+            Known::XForwardedFor => {
+                let says = self.head.has(id) || !completion.forwarded_for.is_empty();
+                completed(&completion.forwarded_for).filter(|_| says)
+            }
+            Known::XForwardedProto => completed(&completion.forwarded_proto),
+            Known::XRequestId => completed(&completion.request_id),
+            Known::XRingwayHops => completed(&completion.hops).filter(|hops| !hops.is_empty()),
+            Known::XEnvoy if name.eq_ignore_ascii_case(EXTERNAL_ADDRESS) => self.external_address(),
+            Known::Connection | Known::Te => replaced(),
+            _ => return None,
+        })
+    }
+
+    fn external_address(&self) -> Option<&'a [u8]> {
+        Some(self.external_address).filter(|address| !self.downstream.is_trusted() && !address.is_empty())
+    }
+
+    /// Whether [`View::ruling`] has to compare lines with what `Connection` names.
+    pub(super) fn nominates(&self) -> bool {
+        nominated(self.head.all(Known::Connection), self.buf).next().is_some()
+    }
+
+    /// What becomes of a line, one of the head's own. `nominates` may be true though [`View::nominates`] is not, which
+    /// costs time and changes nothing.
+    #[inline]
+    pub(super) fn ruling(&self, line: &HeaderLine, nominates: bool) -> Ruling<'a> {
+        match line.id {
+            Known::Other | Known::UserAgent | Known::Server | Known::Date | Known::Expect => {
+                if nominates && self.is_nominated(line) { Ruling::Remove } else { Ruling::Pass }
+            }
+            // Where a message goes and where it ends is not the client's `Connection` to say.
+            Known::Host | Known::ContentLength | Known::XForwardedHost => Ruling::Pass,
+            Known::XForwardedFor => Ruling::Replace(&self.completion.forwarded_for),
+            Known::XForwardedProto => Ruling::Replace(&self.completion.forwarded_proto),
+            Known::XRequestId => Ruling::Replace(&self.completion.request_id),
+            Known::XRingwayHops if self.completion.hops.is_empty() => Ruling::Remove,
+            Known::XRingwayHops => Ruling::Replace(&self.completion.hops),
+            Known::Te => {
+                let trailers = list(line.value.of(self.buf)).any(|coding| coding.eq_ignore_ascii_case(b"trailers"));
+                if trailers { Ruling::Replace(b"trailers") } else { Ruling::Remove }
+            }
+            Known::Upgrade if self.tunnel => Ruling::Pass,
+            // The other options are about the client's connection.
+            Known::Connection if self.tunnel => {
+                let upgrade = list(line.value.of(self.buf)).find(|option| option.eq_ignore_ascii_case(b"upgrade"));
+                upgrade.map_or(Ruling::Remove, Ruling::Replace)
+            }
+            Known::XEnvoy if self.downstream == Downstream::Inbound && is_named(line, self.buf, ATTEMPT_COUNT) => {
+                if nominates && self.is_nominated(line) {
+                    Ruling::Remove
+                } else {
+                    Ruling::Pass
+                }
+            }
+            // A certificate that the client showed is the proxy's to tell of, and there was none (Envoy's SANITIZE).
+            Known::XForwardedClientCert
+            | Known::Connection
+            | Known::KeepAlive
+            | Known::ProxyConnection
+            | Known::TransferEncoding
+            | Known::Upgrade
+            | Known::XEnvoyUpstreamServiceTime
+            | Known::XEnvoy => Ruling::Remove,
+        }
+    }
+
+    fn is_nominated(&self, line: &HeaderLine) -> bool {
+        is_nominated(self.head.all(Known::Connection), self.buf, line.name.of(self.buf))
+    }
+}
+
+#[inline]
+fn is_named(line: &HeaderLine, buf: &[u8], name: &str) -> bool {
+    let shared = matches!(line.id, Known::Other | Known::XEnvoy);
+    !shared || line.name.of(buf).eq_ignore_ascii_case(name.as_bytes())
+}
+
+/// Whether no request goes on with a header of this name (in any case), whatever it came with.
+#[must_use]
+pub fn is_never_sent(name: &str) -> bool {
+    match Known::of(name.as_bytes()) {
+        Known::XEnvoy => !name.eq_ignore_ascii_case(EXTERNAL_ADDRESS),
+        Known::KeepAlive
+        | Known::ProxyConnection
+        | Known::TransferEncoding
+        | Known::XForwardedClientCert
+        | Known::XEnvoyUpstreamServiceTime => true,
+        _ => false,
+    }
+}
+
+/// What the lines of `Connection` name, its usual options aside: `close` is reserved and never a header (RFC 9110 §9.1).
+fn nominated<'a>(connection: impl Iterator<Item = &'a HeaderLine>, buf: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    const OPTIONS: [&[u8]; 4] = [b"keep-alive", b"close", b"upgrade", b"te"];
+    let options = connection.flat_map(|line| list(line.value.of(buf)));
+    options.filter(|option| !OPTIONS.iter().any(|usual| option.eq_ignore_ascii_case(usual)))
+}
+
+/// Whether the sender asked for this header to go no further. What a proxy in front of this one may have said about the
+/// client goes on all the same.
+fn is_nominated<'a>(connection: impl Iterator<Item = &'a HeaderLine>, buf: &'a [u8], name: &[u8]) -> bool {
+    const NOT_THE_CLIENTS: [&[u8]; 2] = [b"forwarded", b"x-real-ip"];
+    let is_ours = || {
+        NOT_THE_CLIENTS.iter().any(|ours| name.eq_ignore_ascii_case(ours))
+            || name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case(b"x-forwarded-"))
+    };
+    nominated(connection, buf).any(|option| option.eq_ignore_ascii_case(name)) && !is_ours()
+}
+
+/// Whether a response's `Connection` names anything, so that lines must be compared with it.
+pub(super) fn response_nominates(head: &ResponseHead, buf: &[u8]) -> bool {
+    nominated(head.all(Known::Connection), buf).next().is_some()
+}
+
+/// Whether the origin asked for this header of its response to go no further.
+pub(super) fn is_nominated_in_response(head: &ResponseHead, buf: &[u8], name: &[u8]) -> bool {
+    nominated(head.all(Known::Connection), buf).any(|option| option.eq_ignore_ascii_case(name))
+}
+
+/// The first value of a header of a response, as far as it is for others than the next hop.
+#[must_use]
+pub fn response_value<'a>(head: &ResponseHead, buf: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    head.value_of(name, buf).filter(|_| !is_nominated_in_response(head, buf, name.as_bytes()))
+}
