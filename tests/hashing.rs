@@ -257,7 +257,6 @@ fn start(cases: &[Case], origins: &[Origin]) -> (Envoy, Ringway, [SocketAddr; 2]
 fn available() -> bool {
     let binary = Envoy::binary();
     if let Err(why) = &binary {
-        // A skip that nobody can overlook; CI has the registry and never comes here.
         support::skip::loudly(&format!("SKIPPED: hashing beside Envoy, because it cannot be had: {why}"));
     }
     binary.is_ok()

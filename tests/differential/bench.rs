@@ -305,7 +305,7 @@ impl Proxy for RingwayProxy {
     }
 }
 
-/// Whether Envoy is there; says loudly when not. CI has the registry and always has it.
+/// Whether Envoy is there; says loudly when not.
 pub(crate) fn envoy_is_there(cases: usize) -> bool {
     match Envoy::binary() {
         Ok(_) => true,

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! `gw` forwards nothing, so what reaches `out` has come through the gateway's proxy. Making namespaces takes root (or
-//! CAP_SYS_ADMIN and CAP_NET_ADMIN), `ip`, and `iptables` with `ip6tables` or `nft`; without them each test says so and is
+//! CAP_SYS_ADMIN and CAP_NET_ADMIN), `ip`, and `iptables` with `ip6tables`, or `nft`; without them each test says so and is
 //! skipped.
 
 use std::fs::File;

@@ -156,7 +156,6 @@ fn endpoints(admin: SocketAddr, cluster: &str) -> Vec<String> {
 #[test]
 fn both_proxies_say_and_choose_the_same() {
     if let Err(why) = Envoy::binary() {
-        // A skip that nobody can overlook; CI has the registry and never comes here.
         return skip::loudly(&format!("SKIPPED: sockets beside Envoy, because it cannot be had: {why}"));
     }
     let sockets = Sockets::new();
