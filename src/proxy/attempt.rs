@@ -28,7 +28,7 @@ use crate::policy::balance::Ask;
 use crate::policy::hashing::key::{self, Hashed, Key, NewCookie};
 use crate::policy::outlier::Outcome;
 use crate::upstream::{
-    Admitted, Closed, ConnectError, Installed, LocalCluster, LocalEndpoint, NoConnection, Pending, Upstream,
+    Admitted, Closed, ConnectError, Installed, Lease, LocalCluster, LocalEndpoint, NoConnection, Pending, Upstream,
 };
 
 /// How a request ended.
@@ -265,7 +265,7 @@ async fn connection(
     endpoint: &Rc<LocalEndpoint>,
     pending: &mut Pending<'_>,
     tries: &Tries<'_>,
-) -> Result<Box<Upstream>, Ended> {
+) -> Result<Lease, Ended> {
     match tries::in_time(session, tries, pin!(pending.connection())).await {
         Ok(Ok(upstream)) => Ok(upstream),
         Ok(Err(NoConnection::Overflow)) => Err(Ended::Overflow),
@@ -300,7 +300,7 @@ async fn carry(
     asked: &Asked,
     head: (Buf, &[NewCookie<'_>]),
     (local, endpoint, active): (&LocalCluster, &Rc<LocalEndpoint>, Active),
-    mut upstream: Box<Upstream>,
+    mut upstream: Lease,
     tries: &mut Tries<'_>,
 ) -> Exchanged {
     local.stats.upstream_rq_total.inc();
@@ -350,7 +350,7 @@ async fn carry(
         }
     }
     if notes.reusable.get() {
-        endpoint.check_in(upstream, &session.core.buffers, now);
+        upstream.check_in(&session.core.buffers, now);
     }
     exchanged
 }

@@ -32,7 +32,7 @@ use crate::observe::stats::Verdict;
 use crate::plan::{Cluster, Compare, Discovery, OwnAuthority};
 use crate::policy::balance::Ask;
 use crate::policy::outlier::Outcome;
-use crate::upstream::{Admitted, Avoid, Closed, Installed, LocalCluster, LocalEndpoint, Upstream, read_head};
+use crate::upstream::{Admitted, Avoid, Closed, Installed, Lease, LocalCluster, LocalEndpoint, Upstream, read_head};
 
 /// A copy, ready to be sent.
 pub(super) struct Shadow {
@@ -257,7 +257,7 @@ impl Shadow {
                 upstream.closed_by(Closed::Remote);
             }
             if reusable {
-                endpoint.check_in(upstream, &self.core.buffers, io::now());
+                upstream.check_in(&self.core.buffers, io::now());
             } else if matches!(ended, Ended::Answered) && notes.sent.get() {
                 upstream.end_request(&self.core.buffers);
             }
@@ -278,7 +278,7 @@ impl Shadow {
         local: &LocalCluster,
         endpoint: &Rc<LocalEndpoint>,
         fresh: bool,
-    ) -> Result<Box<Upstream>, Ended> {
+    ) -> Result<Lease, Ended> {
         let name = match &local.shared.tls {
             None => None,
             Some(tls) => Some(tls.name(self.authority.as_deref().unwrap_or_else(|| self.host()))?),

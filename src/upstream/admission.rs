@@ -17,27 +17,25 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-mod held;
-
-use super::connect::{ConnectError, Terms, open};
-use super::handoff::{Desk, Letter, Loose, Says};
-use super::installed::LocalEndpoint;
-use super::pending::{self, Left, Queue};
-use super::pool::{Moved, Upstream};
+use super::connect::open;
+use super::connection::{Moved, Upstream};
+use super::dynamic::Undeclared;
+use super::endpoint::LocalEndpoint;
+use super::error::{ConnectError, NoConnection, Overflow};
+use super::mailbox::{Desk, Letter, Member, Says};
+use super::permits::{For, Listed, Loose, Permit, PermitOwner, Place};
+use super::settings::Terms;
 use super::shared::SharedCluster;
-use super::undeclared::Undeclared;
+use super::wait_queue::{self, Left, Queue};
 use crate::base::endpoint::EndpointAddress;
 use crate::io::{self, Handle, ServerName, now};
 use crate::observe::stats::ClusterStats;
 use crate::plan::Cluster;
 use crate::policy::permits::{Breaker, Limit};
-
-pub use held::Permit;
-pub(super) use held::{For, Listed, Place};
 
 /// So many connections in a row go to who waits here for their endpoint while others, who have waited longer or on another
 /// core, go without.
@@ -67,10 +65,6 @@ pub(super) struct Admission {
     open: RefCell<Slab<Handle>>,
 }
 
-/// A circuit breaker has refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Overflow;
-
 impl Admission {
     pub(super) fn new(
         breaker: &Arc<Breaker>,
@@ -95,13 +89,9 @@ impl Admission {
             held: Default::default(),
             open: RefCell::default(),
         });
-        new.desk.enter(&new);
+        let member: Weak<dyn Member> = Rc::<Self>::downgrade(&new);
+        new.desk.enter(member);
         new
-    }
-
-    /// Whether this is the core's side of that breaker.
-    pub(super) fn is_of(&self, breaker: &Arc<Breaker>) -> bool {
-        Arc::ptr_eq(&self.breaker, breaker)
     }
 
     /// The cluster of the plan that is in force from now on.
@@ -138,7 +128,7 @@ impl Admission {
             return Err(Overflow);
         }
         self.hold(of);
-        Ok(Permit { admission: self.clone(), of, began: None })
+        Ok(Permit::new(self.clone(), of))
     }
 
     /// For how long requests count towards the retry budget, where that is longer than they take.
@@ -152,14 +142,14 @@ impl Admission {
             return Err(Overflow);
         }
         self.hold(For::Retry);
-        Ok(Permit { admission: self.clone(), of: For::Retry, began: None })
+        Ok(Permit::new(self.clone(), For::Retry))
     }
 
     fn take_place(self: &Rc<Self>) -> Option<Place> {
         let taken = self.limit(For::Connection).take();
         taken.then(|| {
             self.hold(For::Connection);
-            Place::new(self)
+            Place::new(self.clone())
         })
     }
 
@@ -211,18 +201,14 @@ impl Admission {
         Ok(Turn { admission: self.clone(), endpoint: endpoint.clone(), ticket, over: false, _pending: pending })
     }
 
-    /// Begins a request on a connection that is awake.
+    /// Begins a request on a connection that is awake; with the permit of the request.
     pub(super) fn attach(
         self: &Rc<Self>,
         mut upstream: Box<Upstream>,
         endpoint: &Rc<LocalEndpoint>,
-    ) -> Result<Box<Upstream>, Overflow> {
+    ) -> Result<(Box<Upstream>, Permit), Overflow> {
         match self.take(For::Request) {
-            Ok(mut request) => {
-                request.began = self.interval().map(|_| now());
-                upstream.serve(request);
-                Ok(upstream)
-            }
+            Ok(request) => Ok((upstream, request.counting_from(self.interval().map(|_| now())))),
             Err(overflow) => {
                 self.stats.upstream_rq_active_overflow.inc();
                 endpoint.stats.rq_error.inc();
@@ -301,18 +287,18 @@ impl Admission {
     }
 
     /// A permit of this core's is to be had. `arrived`: from another core.
-    fn pass_on(self: &Rc<Self>, arrived: bool) {
+    fn hand_on(self: &Rc<Self>, arrived: bool) {
         if self.desk.is_abandoned() {
             return; // given back already
         }
         let core = self.desk.core;
         let other = self.breaker.connections.who_waits(core);
         if self.in_need.get() > 0 && (arrived || other.is_none() || self.once_more_in_a_row()) {
-            return self.bring_up_one(Place::new(self));
+            return self.bring_up_one(Place::new(self.clone()));
         }
         self.in_a_row.set(0);
         if let Some(other) = other {
-            if !self.send(other, Says::Have(Place::new(self).leave(), None)) {
+            if !self.send(other, Says::Have(self.leave(), None)) {
                 self.pump(); // it has been given back
             }
             return;
@@ -374,7 +360,9 @@ impl Admission {
     fn move_to(&self, core: usize, upstream: Box<Upstream>, endpoint: &Rc<LocalEndpoint>) {
         let (Some(place), moved) = upstream.leave() else { return };
         let moved = moved.map(|moved| Box::new((endpoint.address(), moved)));
-        self.send(core, Says::Have(place.leave(), moved));
+        if let Some(loose) = place.leave() {
+            self.send(core, Says::Have(loose, moved));
+        }
     }
 
     /// Lays a connection to rest, unless somebody waits for it by now.
@@ -386,34 +374,6 @@ impl Admission {
             }
         }
         endpoint.put(upstream, &self.desk.buffers, now());
-    }
-
-    /// What another core says.
-    pub(super) fn read(self: &Rc<Self>, says: Says) {
-        match says {
-            Says::Have(loose, moved) => {
-                loose.take();
-                self.hold(For::Connection);
-                match moved.and_then(|moved| self.arrive(*moved)) {
-                    Some((endpoint, mut upstream)) => {
-                        self.enter(&mut upstream, Place::new(self));
-                        self.settle(upstream, &endpoint, true);
-                    }
-                    None => self.pass_on(true),
-                }
-            }
-            Says::Want { core } if !self.breaker.connections.waits(core) => {}
-            Says::Want { core } => match self.give_up_idle() {
-                Some(place) => {
-                    self.send(core, Says::Have(place.leave(), None));
-                }
-                None => {
-                    self.rests.set(false);
-                    self.breaker.connections.rest_no_more(self.desk.core);
-                    self.ask(core, self.desk.core);
-                }
-            },
-        }
     }
 
     /// A connection from another core, if the plan in force here has its endpoint.
@@ -429,7 +389,7 @@ impl Admission {
     }
 
     fn list(self: &Rc<Self>, handle: &Handle) -> Listed {
-        Listed { admission: self.clone(), key: self.open.borrow_mut().insert(handle.clone()) }
+        Listed::new(self.clone(), self.open.borrow_mut().insert(handle.clone()))
     }
 
     /// Tells everybody who waits for an endpoint that it cannot be reached.
@@ -437,9 +397,48 @@ impl Admission {
         let failed = self.queue.borrow_mut().fail(endpoint, error, std::task::Waker::wake);
         self.adjust(endpoint, |endpoint| endpoint.waiting.set(endpoint.waiting.get() - failed));
     }
+}
 
-    /// The core has died: see [`Desk::abandon`], which has made sure that nothing is given back twice.
-    pub(super) fn abandon(&self) {
+impl Member for Admission {
+    fn is_of(&self, breaker: &Arc<Breaker>) -> bool {
+        Arc::ptr_eq(&self.breaker, breaker)
+    }
+
+    fn read(self: Rc<Self>, says: Says) {
+        match says {
+            Says::Have(loose, moved) => {
+                loose.take();
+                self.hold(For::Connection);
+                match moved.and_then(|moved| self.arrive(*moved)) {
+                    Some((endpoint, mut upstream)) => {
+                        self.enter(&mut upstream, Place::new(self.clone()));
+                        self.settle(upstream, &endpoint, true);
+                    }
+                    None => self.hand_on(true),
+                }
+            }
+            Says::Want { core } if !self.breaker.connections.waits(core) => {}
+            Says::Want { core } => match self.give_up_idle() {
+                Some(place) => {
+                    if let Some(loose) = place.leave() {
+                        self.send(core, Says::Have(loose, None));
+                    }
+                }
+                None => {
+                    self.rests.set(false);
+                    self.breaker.connections.rest_no_more(self.desk.core);
+                    self.ask(core, self.desk.core);
+                }
+            },
+        }
+    }
+
+    fn look_again(self: Rc<Self>) {
+        self.pump();
+    }
+
+    // [`Desk::abandon`] has made sure that nothing is given back twice.
+    fn abandon(&self) {
         let crossing = &self.breaker.connections;
         crossing.wait_no_more(self.desk.core);
         crossing.rest_no_more(self.desk.core);
@@ -454,6 +453,31 @@ impl Admission {
                 self.send(other, Says::Have(Loose::new(self.breaker.clone()), None));
             }
         }
+    }
+}
+
+impl PermitOwner for Admission {
+    fn take_back(&self, of: For, began: Option<Instant>) {
+        if self.gives_up(of) {
+            self.limit(of).give_back(1);
+        }
+        if let (Some(began), Some(interval)) = (began, self.interval()) {
+            self.breaker.recent.ended(began, now(), interval);
+        }
+    }
+
+    fn leave(&self) -> Loose {
+        self.gives_up(For::Connection);
+        Loose::new(self.breaker.clone())
+    }
+
+    fn pass_on(self: Rc<Self>) {
+        self.hand_on(false);
+    }
+
+    fn unlist(&self, key: usize) {
+        let handle = self.open.borrow_mut().try_remove(key);
+        drop(handle);
     }
 }
 
@@ -499,31 +523,10 @@ pub(super) struct Turn {
     _pending: Permit,
 }
 
-/// Why there is no connection for a request.
-#[derive(Debug)]
-pub enum NoConnection {
-    /// A circuit breaker has refused it.
-    Overflow,
-    /// The endpoint cannot be reached.
-    Connect(ConnectError),
-}
-
-impl From<Overflow> for NoConnection {
-    fn from(_: Overflow) -> Self {
-        Self::Overflow
-    }
-}
-
-impl From<ConnectError> for NoConnection {
-    fn from(error: ConnectError) -> Self {
-        Self::Connect(error)
-    }
-}
-
 impl Turn {
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Box<Upstream>, NoConnection>> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Box<Upstream>, Permit), NoConnection>> {
         let turn = self.admission.queue.borrow_mut().poll(self.ticket, cx.waker());
-        let pending::Turn::Over(come) = turn else { return Poll::Pending };
+        let wait_queue::Turn::Over(come) = turn else { return Poll::Pending };
         self.over = true;
         Poll::Ready(match come {
             Ok(upstream) => self.admission.attach(upstream, &self.endpoint).map_err(NoConnection::from),

@@ -1,82 +1,18 @@
 //! Opening a connection to an endpoint, within the cluster's connect timeout.
 
 use std::io;
-use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::installed::LocalEndpoint;
-use super::pool::Upstream;
-use super::secure::tls_error;
+use super::connection::Upstream;
+use super::endpoint::LocalEndpoint;
+use super::error::{ConnectError, Refusal};
+use super::settings::Terms;
 use super::shared::SharedCluster;
 use crate::base::endpoint::EndpointAddress;
 use crate::io::{Conn, ServerName, TlsFailure, connect, now};
 use crate::observe::stats::ClusterStats;
-use crate::plan::{Cluster, Keepalive};
-use crate::policy::permits::RetryBudget;
-
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The endpoint, or the network on the way to it, said no.
-    #[error("{0}")]
-    Failed(Box<Refusal>),
-    /// Nothing was heard within `connectTimeout`.
-    #[error("connection timeout")]
-    TimedOut,
-    /// The connection is there, and could not be secured.
-    #[error("{}", tls_error(.0))]
-    Tls(Box<TlsFailure>),
-}
-
-impl ConnectError {
-    /// The same error, for somebody else who waited.
-    pub(super) fn again(&self) -> Self {
-        match self {
-            Self::TimedOut => Self::TimedOut,
-            Self::Tls(failure) => Self::Tls(failure.clone()),
-            Self::Failed(refusal) => {
-                let error = match refusal.error.raw_os_error() {
-                    Some(code) => io::Error::from_raw_os_error(code),
-                    None => refusal.error.kind().into(),
-                };
-                Self::Failed(Box::new(Refusal { error, by: refusal.by.clone() }))
-            }
-        }
-    }
-}
-
-/// Somebody said no.
-#[derive(Debug, thiserror::Error)]
-#[error("{error}")]
-pub struct Refusal {
-    /// In these words.
-    pub error: io::Error,
-    /// Whom it was that was to be connected to.
-    pub by: EndpointAddress,
-}
-
-/// What a cluster says of each of its connections.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Terms {
-    connect_timeout: Duration,
-    keepalive: Option<Keepalive>,
-    pub(super) max_requests: Option<NonZeroU32>,
-    pub(super) max_duration: Option<Duration>,
-    pub(super) retry_budget: Option<RetryBudget>,
-}
-
-impl Terms {
-    pub(super) fn of(cluster: &Cluster) -> Self {
-        Self {
-            connect_timeout: cluster.connect_timeout,
-            keepalive: cluster.keepalive,
-            max_requests: cluster.max_requests,
-            max_duration: cluster.max_duration,
-            retry_budget: cluster.limits.retry_budget,
-        }
-    }
-}
+use crate::plan::Keepalive;
 
 /// Connects to an endpoint, to speak HTTP/1.1. Where the cluster has TLS, the server there is to be `name`.
 ///

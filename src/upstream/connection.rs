@@ -1,133 +1,266 @@
-//! How a request comes by its connection: at once, or after a wait that can be given up at any time.
+//! An upstream connection, in use or idle, and what its end counts.
 //!
-//! Callers outside of `upstream` need nothing else: neither how connections are pooled nor whether a circuit breaker has a
-//! say. Requests of clients and shadows of them go the same way.
+//! Two connections are the same if they go to the same endpoint of the same cluster on the same core, and over TLS to the
+//! same name. An idle one has
+//! a single operation in flight: the read of whatever comes next.
 
-use std::future::poll_fn;
-use std::rc::Rc;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Instant;
 
-use super::admission::{Admission, NoConnection, Overflow, Permit, Turn};
-use super::connect::{open, open_raw};
-use super::installed::{LocalCluster, LocalEndpoint};
-use super::pool::Upstream;
-use crate::io::{BufPool, ServerName};
-use crate::observe::stats::ClusterStats;
+use super::permits::{Listed, Place};
+use super::settings::Terms;
+use crate::base::endpoint::EndpointAddress;
+use crate::io::{Buf, BufPool, Conn, Handle, Parked, Reader, ServerName, Writer};
+use crate::observe::stats::{ClusterStats, EndpointStats};
 
-/// A request that may go to a cluster.
-#[derive(Debug)]
-pub enum Admitted<'a> {
-    /// On this connection. It is given back by [`LocalEndpoint::check_in`], or dropped.
-    Now(Box<Upstream>),
-    /// On a connection that is awaited.
-    Pending(Pending<'a>),
+/// Who ended a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// This side.
+    Local,
+    /// The upstream.
+    Remote,
 }
 
-/// A request that waits for a connection. Dropped, it has given up.
+/// A connection at rest.
 #[derive(Debug)]
-pub struct Pending<'a> {
-    local: &'a LocalCluster,
-    endpoint: &'a Rc<LocalEndpoint>,
-    buffers: &'a BufPool,
-    /// Over TLS, who the server is to be.
+pub(super) struct Idle {
+    pub(super) upstream: Box<Upstream>,
+    pub(super) since: Instant,
+}
+
+/// An open connection to an endpoint. Boxed wherever it is, because it goes from hand to hand, and would weigh on the task
+/// of each client's connection in all of them.
+#[derive(Debug)]
+pub struct Upstream {
+    /// The receiving side.
+    pub reader: Reader,
+    /// The sending side. Dropped, it sends our end of the stream before anything below gives a permit back: the upstream
+    /// hears of the end of this connection before it hears of the next one.
+    pub writer: Writer,
+    /// What was received and not yet consumed.
+    pub buf: Buf,
+    /// For ending whatever is in flight.
+    pub handle: Handle,
+    peer: EndpointAddress,
+    /// Over TLS, who the server has proved to be.
     name: Option<ServerName<'static>>,
-    /// Its place in the line, where connections are shared out.
-    turn: Option<Turn>,
-    ended: bool,
+    local: Option<SocketAddr>,
+    life: Life,
+    open: Open,
 }
 
-impl LocalCluster {
-    /// A connection to `endpoint` for one request: one that rests, unless it must be `fresh`, or a new one. Over TLS the
-    /// server there is to be `name`.
-    ///
-    /// # Errors
-    /// A circuit breaker refuses the request: too many are under way, or wait.
-    pub fn admit<'a>(
-        &'a self,
-        endpoint: &'a Rc<LocalEndpoint>,
-        name: Option<ServerName<'_>>,
-        fresh: bool,
-        buffers: &'a BufPool,
-    ) -> Result<Admitted<'a>, Overflow> {
-        let ready = if fresh { None } else { endpoint.check_out(name.as_ref(), buffers) };
-        if let Some(upstream) = ready {
-            let Some(admission) = self.admission() else { return Ok(Admitted::Now(upstream)) };
-            return admission.attach(upstream, endpoint).map(Admitted::Now);
-        }
-        let name = name.map(|name| name.to_owned());
-        let join = |admission: &Rc<Admission>| admission.join(endpoint, name.clone(), fresh);
-        let turn = self.admission().map(join).transpose()?;
-        self.stats.upstream_rq_pending_total.inc();
-        self.stats.upstream_rq_pending_active.inc();
-        endpoint.stats.rq_pending_active.inc();
-        Ok(Admitted::Pending(Pending { local: self, endpoint, buffers, name, turn, ended: false }))
+/// How far a connection has come, and how far it may go.
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    opened: Instant,
+    requests: u64,
+    max_requests: Option<NonZeroU32>,
+    expires: Option<Instant>,
+}
+
+/// A connection that goes from one core to another.
+#[derive(Debug)]
+pub(super) struct Moved {
+    socket: Parked,
+    peer: EndpointAddress,
+    life: Life,
+}
+
+impl Upstream {
+    pub(super) fn new(
+        conn: Conn,
+        terms: &Terms,
+        to: (EndpointAddress, Option<ServerName<'static>>),
+        opened: Instant,
+        cluster: Arc<ClusterStats>,
+        endpoint: Arc<EndpointStats>,
+    ) -> Box<Self> {
+        let expires = terms.max_duration.and_then(|most| opened.checked_add(most));
+        let life = Life { opened, requests: 0, max_requests: terms.max_requests, expires };
+        Self::over(conn, to, life, cluster, endpoint)
     }
 
-    /// A connection to `endpoint` for bytes that are none of ours to understand: a new one, or none. Nobody can say when a
-    /// connection like that ends, so there is no waiting for one (Envoy's `TcpProxy`).
-    ///
-    /// # Errors
-    /// See [`NoConnection`].
-    pub async fn tunnel(
-        &self,
-        endpoint: &LocalEndpoint,
-        name: Option<ServerName<'static>>,
-        buffers: &BufPool,
-    ) -> Result<Box<Upstream>, NoConnection> {
-        let place = self.admission().map(|admission| admission.take_or_free_place()).transpose()?;
-        let mut upstream = open_raw(self.terms(), (&self.stats, &*self.shared), endpoint, name).await?;
-        if let (Some(admission), Some(place)) = (self.admission(), place) {
-            admission.enter(&mut upstream, place);
-        }
-        upstream.wake(buffers);
-        Ok(upstream)
+    fn over(
+        conn: Conn,
+        (peer, name): (EndpointAddress, Option<ServerName<'static>>),
+        life: Life,
+        cluster: Arc<ClusterStats>,
+        endpoint: Arc<EndpointStats>,
+    ) -> Box<Self> {
+        let local = conn.handle.local_addr().ok();
+        let Conn { reader, writer, handle } = conn;
+        let open = Open::begin(life.opened, cluster, endpoint);
+        Box::new(Self { reader, writer, buf: Buf::default(), handle, peer, name, local, life, open })
     }
 
-    /// The permit of a retry, to be held from the decision for it until its outcome is known; `None` where nothing is
-    /// limited.
+    /// A connection that has come from another core.
     ///
     /// # Errors
-    /// As many retries are under way as there may be.
-    pub fn admit_retry(&self) -> Result<Option<Permit>, Overflow> {
-        self.admission().map(|admission| admission.take_retry()).transpose()
+    /// When the driver cannot take another descriptor.
+    pub(super) fn arrived(
+        moved: Moved,
+        cluster: Arc<ClusterStats>,
+        endpoint: Arc<EndpointStats>,
+    ) -> std::io::Result<Box<Self>> {
+        Ok(Self::over(moved.socket.unpark()?, (moved.peer, None), moved.life, cluster, endpoint))
+    }
+
+    /// Takes the connection out of this core's hands, with its permit; the connection is closed instead where something is
+    /// in flight on it.
+    pub(super) fn leave(self: Box<Self>) -> (Option<Place>, Option<Moved>) {
+        let Self { reader, writer, handle, peer, life, mut open, .. } = *self;
+        open.listed = None;
+        let socket = Conn { reader, writer, handle }.park();
+        open.moved = socket.is_some();
+        (open.place.take(), socket.map(|socket| Moved { socket, peer, life }))
+    }
+
+    /// The connection is one of those that are limited.
+    pub(super) fn hold(&mut self, place: Place, listed: Listed) {
+        (self.open.place, self.open.listed) = (Some(place), Some(listed));
+    }
+
+    /// Whether connections like it are limited.
+    pub(super) fn is_limited(&self) -> bool {
+        self.open.place.is_some()
+    }
+
+    /// Closes the connection and keeps its permit.
+    pub(super) fn into_place(mut self: Box<Self>) -> Option<Place> {
+        self.open.place.take()
+    }
+
+    /// Whom it goes to.
+    #[must_use]
+    pub fn peer(&self) -> &EndpointAddress {
+        &self.peer
+    }
+
+    /// Our address on this connection.
+    #[must_use]
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.local
+    }
+
+    /// Whether a request may use it that wants the server to be `name`; `None`: it does not matter.
+    pub(super) fn is_for(&self, name: Option<&ServerName<'_>>) -> bool {
+        name.is_none_or(|name| self.name.as_ref() == Some(name))
+    }
+
+    /// Counts a request onto the connection; true if it is not the first.
+    pub fn begin_request(&mut self) -> bool {
+        self.life.requests += 1;
+        if self.used_up() {
+            self.open.cluster.upstream_cx_max_requests.inc();
+        }
+        self.is_used()
+    }
+
+    /// Whether more than one request has begun on it.
+    fn is_used(&self) -> bool {
+        self.life.requests > 1
+    }
+
+    /// Whether any request has begun on it.
+    pub(super) fn has_served(&self) -> bool {
+        self.life.requests > 0
+    }
+
+    /// Whether it has carried as many requests as it may.
+    fn used_up(&self) -> bool {
+        self.life.max_requests.is_some_and(|most| self.life.requests >= u64::from(most.get()))
+    }
+
+    /// Whether another request may be sent on it; the first one may in any case. Counts if it is too old for that.
+    pub(super) fn may_go_on(&self, now: Instant) -> bool {
+        if !self.has_served() {
+            return true;
+        }
+        let old = self.life.expires.is_some_and(|end| now >= end);
+        if old {
+            self.open.cluster.upstream_cx_max_duration_reached.inc();
+        }
+        !old && !self.used_up()
+    }
+
+    /// Remembers who ended the connection, for the statistics; this side, if nobody says otherwise.
+    pub fn closed_by(&mut self, closed: Closed) {
+        self.open.closed = closed;
+    }
+
+    /// The request on it is over, whether or not another can follow it.
+    pub fn end_request(&mut self, buffers: &BufPool) {
+        buffers.put(std::mem::take(&mut self.buf));
+        self.open.in_use = false;
+    }
+
+    /// Lays the connection to rest, with a read under way that tells when the upstream speaks or leaves; false if it has
+    /// done so already. The read costs nothing: it is the next response's, begun early. Instead of a peek before every
+    /// reuse, which would be the only system call of a request.
+    pub(super) fn rest(&mut self, buffers: &BufPool) -> bool {
+        self.reader.arm(buffers.head());
+        self.is_quiet()
+    }
+
+    /// Whether the upstream has neither spoken nor left since the connection came to rest.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        self.reader.finished().is_none()
+    }
+
+    /// Takes the connection from its rest, or from its way to here; a read that was begun goes on.
+    pub(super) fn wake(&mut self, buffers: &BufPool) {
+        self.open.in_use = true;
+        if !self.reader.armed() {
+            self.buf = buffers.body();
+        }
     }
 }
 
-impl Pending<'_> {
-    /// The connection, when it is there. May be dropped half-way.
-    ///
-    /// # Errors
-    /// See [`NoConnection`].
-    pub async fn connection(&mut self) -> Result<Box<Upstream>, NoConnection> {
-        let come = match &mut self.turn {
-            Some(turn) => poll_fn(|cx| turn.poll(cx)).await,
-            None => {
-                // Boxed, because it is rare and holds a timer of its own, which would weigh on every connection's task.
-                let cluster = (&self.local.stats, &*self.local.shared);
-                let opened = Box::pin(open(self.local.terms(), cluster, self.endpoint, self.name.take())).await;
-                opened.map_err(NoConnection::from).map(|mut upstream| {
-                    upstream.wake(self.buffers);
-                    upstream
-                })
-            }
-        };
-        self.ended = true;
-        if let Err(NoConnection::Connect(_)) = come {
-            self.stats().upstream_rq_pending_failure_eject.inc();
-        }
-        come
-    }
+/// Counts a connection for as long as it is open.
+#[derive(Debug)]
+struct Open {
+    opened: Instant,
+    closed: Closed,
+    in_use: bool,
+    /// It goes on, on another core.
+    moved: bool,
+    cluster: Arc<ClusterStats>,
+    endpoint: Arc<EndpointStats>,
+    listed: Option<Listed>,
+    place: Option<Place>,
+}
 
-    fn stats(&self) -> &ClusterStats {
-        &self.local.stats
+impl Open {
+    fn begin(opened: Instant, cluster: Arc<ClusterStats>, endpoint: Arc<EndpointStats>) -> Self {
+        cluster.upstream_cx_active.inc();
+        endpoint.cx_active.inc();
+        let closed = Closed::Local;
+        Self { opened, closed, in_use: false, moved: false, cluster, endpoint, listed: None, place: None }
     }
 }
 
-impl Drop for Pending<'_> {
+impl Drop for Open {
     fn drop(&mut self) {
-        self.stats().upstream_rq_pending_active.dec();
-        self.endpoint.stats.rq_pending_active.dec();
-        if !self.ended {
-            self.stats().upstream_rq_cancelled.inc();
+        let stats = &self.cluster;
+        stats.upstream_cx_active.dec();
+        self.endpoint.cx_active.dec();
+        if self.moved {
+            return;
         }
+        stats.upstream_cx_destroy.inc();
+        let (side, side_active) = match self.closed {
+            Closed::Local => (&stats.upstream_cx_destroy_local, &stats.upstream_cx_destroy_local_with_active_rq),
+            Closed::Remote => (&stats.upstream_cx_destroy_remote, &stats.upstream_cx_destroy_remote_with_active_rq),
+        };
+        side.inc();
+        if self.in_use {
+            stats.upstream_cx_destroy_with_active_rq.inc();
+            side_active.inc();
+        }
+        let open = crate::io::now().duration_since(self.opened);
+        stats.upstream_cx_length_ms.record(u64::try_from(open.as_millis()).unwrap_or(u64::MAX));
     }
 }

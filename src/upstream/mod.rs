@@ -1,31 +1,39 @@
-//! The upstream side of one core: connections to endpoints, the pools they rest in, and one exchange over one of them.
+//! The upstream side of one core: connections to endpoints, the pools they rest in, and leases of them to requests.
 //!
-//! Everything here belongs to a single core (`Rc`, `Cell`), so nothing locks. `connection` is how a request comes by its
-//! connection; where a circuit breaker has a say, `admission` shares connections out, `pending` is the line of who waits,
-//! and `handoff` carries permits and connections from core to core. It knows the plan's clusters and what a
-//! response head is, and must never know a route, a downstream connection or how often a request is tried: that is
-//! `proxy`'s, its only caller beside `worker`'s sweep.
+//! Everything here belongs to a single core (`Rc`, `Cell`), so nothing locks. `lease` is how a request comes by its
+//! connection: an idle one of its `endpoint`, or a new one (`connect`). Where a circuit breaker has a say, `admission`
+//! shares connections out, `wait_queue` holds the requests that wait, `permits` is what a core holds of the limits, and
+//! `mailbox` carries permits and connections from core to core. `cluster` is a cluster with its balancer and endpoints,
+//! `installed` a whole plan of them. It must never know a route, a downstream connection or how often a request is sent:
+//! that is `proxy`'s, its only caller beside `worker`'s sweep.
 
 mod admission;
+mod cluster;
 mod connect;
 mod connection;
-mod exchange;
-mod handoff;
+mod dynamic;
+mod endpoint;
+mod error;
 mod health;
 mod installed;
-mod pending;
-mod pool;
-mod secure;
+mod lease;
+mod mailbox;
+mod permits;
+mod response_head;
+mod settings;
 mod shared;
-mod undeclared;
+mod tls;
+mod wait_queue;
 
-pub use admission::{NoConnection, Overflow, Permit};
-pub use connect::{ConnectError, Refusal};
-pub use connection::{Admitted, Pending};
-pub use exchange::{HeadError, read_head};
-pub use handoff::{Desk, Letter, Peer};
+pub use cluster::{Joined, LocalCluster};
+pub use connection::{Closed, Upstream};
+pub use endpoint::LocalEndpoint;
+pub use error::{ConnectError, NoConnection, Overflow, Refusal, tls_error};
 pub use health::Avoid;
-pub use installed::{CoreStats, Installed, Joined, LocalCluster, LocalEndpoint, Remains};
-pub use pool::{Closed, Upstream};
-pub use secure::{Secured, tls_error};
+pub use installed::{CoreStats, Installed, Remains};
+pub use lease::{Admitted, Lease, Pending};
+pub use mailbox::{Desk, Letter, Peer};
+pub use permits::Permit;
+pub use response_head::{HeadError, read_head};
 pub use shared::{SharedCluster, SharedClusters};
+pub use tls::Secured;

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::secure::Secured;
+use super::tls::Secured;
 use crate::io::now;
 use crate::plan::{Cluster, Plan};
 use crate::policy::outlier::{ClusterHealth, EndpointHealth};

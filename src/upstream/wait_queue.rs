@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::Waker;
 
-use super::connect::ConnectError;
-use super::installed::LocalEndpoint;
-use super::pool::Upstream;
+use super::connection::Upstream;
+use super::endpoint::LocalEndpoint;
+use super::error::ConnectError;
 use crate::io::ServerName;
 
 /// The line of one cluster. Over all cores together there is no order: each has a line of its own, and what comes free

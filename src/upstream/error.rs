@@ -1,95 +1,74 @@
-//! TLS towards the endpoints of a cluster: what the plan says of it, made ready once and used by every core; what is
-//! counted of it, and what is said of its failures.
+//! Why there is no connection to an endpoint, in the words of Envoy's logs.
 
 use std::borrow::Cow;
-use std::time::Instant;
+use std::io;
 
-use crate::io::{self, Conn, PeerName, SecureError, ServerName, TlsClient, TlsFailure};
-use crate::observe::stats::SslStats;
-use crate::plan::{ClientTls, Trust};
+use crate::base::endpoint::EndpointAddress;
+use crate::io::TlsFailure;
 
-use super::ConnectError;
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The endpoint, or the network on the way to it, said no.
+    #[error("{0}")]
+    Failed(Box<Refusal>),
+    /// Nothing was heard within `connectTimeout`.
+    #[error("connection timeout")]
+    TimedOut,
+    /// The connection is there, and could not be secured.
+    #[error("{}", tls_error(.0))]
+    Tls(Box<TlsFailure>),
+}
 
-/// What connections of a cluster are secured with.
+impl ConnectError {
+    /// The same error, for somebody else who waited.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::TimedOut => Self::TimedOut,
+            Self::Tls(failure) => Self::Tls(failure.clone()),
+            Self::Failed(refusal) => {
+                let error = match refusal.error.raw_os_error() {
+                    Some(code) => io::Error::from_raw_os_error(code),
+                    None => refusal.error.kind().into(),
+                };
+                Self::Failed(Box::new(Refusal { error, by: refusal.by.clone() }))
+            }
+        }
+    }
+}
+
+/// Somebody said no.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Refusal {
+    /// In these words.
+    pub error: io::Error,
+    /// Whom it was that was to be connected to.
+    pub by: EndpointAddress,
+}
+
+/// A circuit breaker has refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overflow;
+
+/// Why there is no connection for a request.
 #[derive(Debug)]
-pub struct Secured {
-    client: TlsClient,
-    /// `sni`; `None`: the Host of the request, or the host of the service where there is no request.
-    sni: Option<ServerName<'static>>,
+pub enum NoConnection {
+    /// A circuit breaker has refused it.
+    Overflow,
+    /// The endpoint cannot be reached.
+    Connect(ConnectError),
 }
 
-impl Secured {
-    pub(super) fn new(tls: &ClientTls) -> Self {
-        let trust = match &tls.trust {
-            Trust::Anyone => io::Trust::Anyone,
-            Trust::Authorities(authorities) => {
-                io::Trust::Authorities(authorities.verifier.clone(), authorities.certificates.clone())
-            }
-        };
-        let names = tls.names.iter().map(|name| PeerName::of(name)).collect();
-        let identity = tls.identity.as_ref().map(|identity| identity.certified.clone());
-        let sni = tls.sni.as_deref().and_then(|name| ServerName::try_from(name.to_owned()).ok());
-        Self { client: TlsClient::new(trust, names, identity), sni }
-    }
-
-    /// The name to ask for on behalf of a request to `host`, whose port does not matter. A connection serves requests
-    /// of one name only.
-    ///
-    /// # Errors
-    /// If `host` is not a name that a server could have.
-    pub fn name<'a>(&'a self, host: &'a [u8]) -> Result<ServerName<'a>, ConnectError> {
-        match &self.sni {
-            Some(ServerName::DnsName(name)) => return Ok(ServerName::DnsName(name.borrow())),
-            Some(other) => return Ok(other.clone()),
-            None => {}
-        }
-        ServerName::try_from(without_port(host)).map_err(|_| ConnectError::Tls(Box::new(TlsFailure::NoName)))
-    }
-
-    /// Secures a new connection.
-    pub(super) async fn secure(
-        &self,
-        conn: Conn,
-        name: ServerName<'static>,
-        deadline: Instant,
-        stats: &SslStats,
-    ) -> Result<Conn, ConnectError> {
-        match io::secure(conn, &self.client, name, deadline).await {
-            Ok((conn, agreed)) => {
-                stats.handshake.inc();
-                let version = if agreed.is_1_3 { &stats.versions_1_3 } else { &stats.versions_1_2 };
-                version.inc();
-                if agreed.resumed {
-                    stats.session_reused.inc();
-                }
-                Ok(conn)
-            }
-            Err(SecureError::TimedOut) => Err(ConnectError::TimedOut),
-            Err(SecureError::Failed(failure)) => {
-                count(&failure, stats);
-                Err(ConnectError::Tls(Box::new(failure)))
-            }
-        }
+impl From<Overflow> for NoConnection {
+    fn from(_: Overflow) -> Self {
+        Self::Overflow
     }
 }
 
-/// As Envoy: a certificate that is refused counts by its reason, a closed connection as a failed connect only.
-fn count(failure: &TlsFailure, stats: &SslStats) {
-    match failure {
-        TlsFailure::WrongName(_) => stats.fail_verify_san.inc(),
-        failure if failure.is_certificate() => stats.fail_verify_error.inc(),
-        TlsFailure::Closed | TlsFailure::Socket(_) => {}
-        _ => stats.connection_error.inc(),
-    }
-}
-
-fn without_port(host: &[u8]) -> &[u8] {
-    if let Some(rest) = host.strip_prefix(b"[") {
-        return memchr::memchr(b']', rest).and_then(|end| rest.get(..end)).unwrap_or(host);
-    }
-    match memchr::memchr(b':', host) {
-        Some(colon) if memchr::memrchr(b':', host) == Some(colon) => &host[..colon],
-        _ => host, // an address of version 6, if anything
+impl From<ConnectError> for NoConnection {
+    fn from(error: ConnectError) -> Self {
+        Self::Connect(error)
     }
 }
 
@@ -159,22 +138,6 @@ fn alert_name(alert: u8) -> Cow<'static, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_port_of_a_host_is_no_part_of_its_name() {
-        for (host, name) in [
-            ("a.example.com", "a.example.com"),
-            ("a.example.com:8443", "a.example.com"),
-            ("10.0.0.1:443", "10.0.0.1"),
-            ("[::1]:443", "::1"),
-            ("[::1]", "::1"),
-            ("::1", "::1"),
-            ("[::1", "[::1"),
-            ("", ""),
-        ] {
-            assert_eq!(without_port(host.as_bytes()), name.as_bytes(), "{host}");
-        }
-    }
 
     #[test]
     fn failures_are_told_as_envoy_tells_them() {

@@ -9,8 +9,8 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use super::admission::Admission;
-use super::pool::Moved;
+use super::connection::Moved;
+use super::permits::Loose;
 use crate::base::endpoint::EndpointAddress;
 use crate::io::{BufPool, Ringer};
 use crate::policy::permits::Breaker;
@@ -31,28 +31,16 @@ pub(super) enum Says {
     Want { core: usize },
 }
 
-/// A permit for a connection, on its way between cores. Given back if nobody takes it.
-#[derive(Debug)]
-pub(super) struct Loose(Option<Arc<Breaker>>);
-
-impl Loose {
-    /// A permit that has been taken.
-    pub(super) fn new(breaker: Arc<Breaker>) -> Self {
-        Self(Some(breaker))
-    }
-
-    /// It is the taker's to give back.
-    pub(super) fn take(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Loose {
-    fn drop(&mut self) {
-        if let Some(breaker) = &self.0 {
-            breaker.connections.limit().give_back(1);
-        }
-    }
+/// A cluster of this core that letters may be for.
+pub(super) trait Member: std::fmt::Debug {
+    /// Whether letters about this breaker are for it.
+    fn is_of(&self, breaker: &Arc<Breaker>) -> bool;
+    /// A letter for it has come.
+    fn read(self: Rc<Self>, says: Says);
+    /// It looks once more for what its requests wait for.
+    fn look_again(self: Rc<Self>);
+    /// The core ends: all permits go back, and the connections that they were for end.
+    fn abandon(&self);
 }
 
 /// The way to another core.
@@ -84,7 +72,7 @@ pub struct Desk {
     pub(super) core: usize,
     pub(super) buffers: Rc<BufPool>,
     peers: RefCell<Vec<Option<Peer>>>,
-    admissions: RefCell<Vec<Weak<Admission>>>,
+    admissions: RefCell<Vec<Weak<dyn Member>>>,
     abandoned: Cell<bool>,
 }
 
@@ -126,7 +114,7 @@ impl Desk {
     /// another core died.
     pub fn look_again(&self) {
         self.find(|admission| {
-            admission.pump();
+            admission.clone().look_again();
             false
         });
     }
@@ -146,10 +134,10 @@ impl Desk {
         self.abandoned.get()
     }
 
-    pub(super) fn enter(&self, admission: &Rc<Admission>) {
+    pub(super) fn enter(&self, admission: Weak<dyn Member>) {
         let mut admissions = self.admissions.borrow_mut();
         admissions.retain(|known| known.strong_count() > 0);
-        admissions.push(Rc::downgrade(admission));
+        admissions.push(admission);
     }
 
     /// Sends a letter; gives it back if there is no such core.
@@ -164,7 +152,7 @@ impl Desk {
     }
 
     /// The first cluster that `wanted` is true of. Nothing is borrowed while it is asked.
-    fn find(&self, mut wanted: impl FnMut(&Rc<Admission>) -> bool) -> Option<Rc<Admission>> {
+    fn find(&self, mut wanted: impl FnMut(&Rc<dyn Member>) -> bool) -> Option<Rc<dyn Member>> {
         let mut at = 0;
         loop {
             let next = self.admissions.borrow().get(at)?.upgrade();

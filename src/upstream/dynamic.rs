@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::installed::LocalEndpoint;
+use super::endpoint::LocalEndpoint;
 use crate::observe::stats::{ClusterStats, EndpointStats};
 
 /// The endpoints in use, by address. Reloads keep them.

@@ -1,0 +1,189 @@
+//! One cluster on one core: its endpoints, its balancer, the health that it sees, and its share of what is limited.
+//!
+//! A reload makes a new one after the old, which keeps the endpoints that are in both, with their connections.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::admission::Admission;
+use super::dynamic::Undeclared;
+use super::endpoint::LocalEndpoint;
+use super::health::{Avoid, LocalHealth};
+use super::mailbox::{Desk, Member as _};
+use super::settings::Terms;
+use super::shared::SharedCluster;
+use crate::base::id::EndpointId;
+use crate::base::rng::Rng;
+use crate::io;
+use crate::observe::stats::{ClusterStats, EndpointStats};
+use crate::plan::Cluster;
+use crate::policy::balance::{Ask, Balancer, Levels, Member};
+use crate::policy::outlier::Outcome;
+
+/// What a core joins a cluster with: its own counters, and what all cores share.
+#[derive(Debug, Clone, Default)]
+pub struct Joined {
+    /// The core's counters of the cluster.
+    pub stats: Arc<ClusterStats>,
+    /// The core's counters of each endpoint.
+    pub endpoints: Vec<Arc<EndpointStats>>,
+    /// What all cores share of the cluster.
+    pub shared: Arc<SharedCluster>,
+}
+
+/// One cluster on one core.
+#[derive(Debug)]
+pub struct LocalCluster {
+    pub(super) plan: Arc<Cluster>,
+    /// This core's counters of the cluster.
+    pub stats: Arc<ClusterStats>,
+    /// What all cores share of it.
+    pub shared: Arc<SharedCluster>,
+    balancer: RefCell<Balancer>,
+    /// With `outlierDetection`.
+    health: Option<LocalHealth>,
+    pub(super) endpoints: Vec<Rc<LocalEndpoint>>,
+    /// Those that requests name themselves.
+    undeclared: Rc<Undeclared>,
+    /// Who shares its connections out; `None` where nothing was ever limited.
+    admission: Option<Rc<Admission>>,
+}
+
+impl LocalCluster {
+    /// A cluster with the endpoints that it shares with `old`, the cluster of this name before it.
+    pub(super) fn new(
+        cluster: &Arc<Cluster>,
+        joined: Joined,
+        old: Option<&Rc<Self>>,
+        desk: &Rc<Desk>,
+        rng: &mut Rng,
+    ) -> Rc<Self> {
+        let now = io::now();
+        let Joined { stats, endpoints: endpoint_stats, shared } = joined;
+        let endpoints: Vec<Rc<LocalEndpoint>> = cluster
+            .endpoints
+            .iter()
+            .enumerate()
+            .map(|(at, member)| {
+                // What was agreed on with other settings is not what these ask for.
+                let kept = old.filter(|old| old.plan.tls == cluster.tls).and_then(|old| {
+                    let place = old.plan.place_before(cluster, &member.address)?;
+                    let kept = old.endpoints.get(place)?;
+                    kept.move_to(&member.address);
+                    Some(kept.clone())
+                });
+                let stats = || endpoint_stats.get(at).cloned().unwrap_or_default();
+                kept.unwrap_or_else(|| LocalEndpoint::new(member.address.clone(), stats(), now, false))
+            })
+            .collect();
+        let members: Vec<Member> = cluster
+            .endpoints
+            .iter()
+            .zip(&endpoints)
+            .map(|(plan, local)| Member { weight: plan.weight, since: local.since })
+            .collect();
+        if shared.tls.is_some() {
+            stats.ssl();
+        }
+        let panic_below = cluster.outlier.as_ref().map_or(0, |rule| rule.min_health_percent);
+        let balancer = Balancer::new(&cluster.spread, &members, now, rng).panicking_below(panic_below);
+        let balancer = RefCell::new(balancer);
+        let health = cluster.outlier.as_ref().map(LocalHealth::new);
+        let undeclared = old.map(|old| old.undeclared.clone()).unwrap_or_default();
+        let admission = shared.breaker.as_ref().map(|breaker| {
+            let known = old.and_then(|old| old.admission.clone()).filter(|known| known.is_of(breaker));
+            let install = || Admission::new(breaker, desk, &stats, &shared, cluster);
+            known.unwrap_or_else(install)
+        });
+        if let Some(admission) = &admission {
+            endpoints.iter().for_each(|endpoint| endpoint.begin_limits());
+            undeclared.begin_limits();
+            admission.install(cluster, &shared, &endpoints, &undeclared);
+        }
+        Rc::new(Self { plan: cluster.clone(), stats, shared, balancer, health, endpoints, undeclared, admission })
+    }
+
+    pub(super) fn admission(&self) -> Option<&Rc<Admission>> {
+        self.admission.as_ref()
+    }
+
+    /// What connections to it are opened with.
+    pub(super) fn terms(&self) -> Terms {
+        Terms::of(&self.plan)
+    }
+
+    /// Says whether the plan in force has the endpoints.
+    pub(super) fn set_gone(&self, gone: bool) {
+        self.endpoints.iter().for_each(|endpoint| endpoint.gone.set(gone));
+        self.undeclared.gone.set(gone);
+    }
+
+    /// Closes the idle connections of those that it does not have any more.
+    pub(super) fn close_gone(&self) {
+        self.endpoints.iter().filter(|endpoint| endpoint.gone.get()).for_each(|endpoint| endpoint.close_idle());
+        if self.undeclared.gone.get() {
+            self.undeclared.close_idle();
+        }
+    }
+
+    /// Chooses the endpoint of the next request, a healthy one, and one that it is not to avoid if there is another;
+    /// `None` if there is none to choose.
+    pub fn pick(&self, ask: Ask, avoid: Avoid<'_>, rng: &mut Rng) -> Option<EndpointId> {
+        // Those that wait for a connection to it will be its load, too.
+        let active = |at: usize| {
+            self.endpoints.get(at).map_or(0, |endpoint| {
+                let load = endpoint.stats.rq_active.get() + endpoint.stats.rq_pending_active.get();
+                u32::try_from(load).unwrap_or(u32::MAX)
+            })
+        };
+        let mut balancer = self.balancer.borrow_mut();
+        if let Some(health) = &self.health {
+            health.follow(&self.shared, &mut balancer, ask.now, rng);
+        }
+        let excluded =
+            if avoid.priorities_of.is_empty() { Levels::NONE } else { balancer.levels_tried(avoid.priorities_of) };
+        let mut picked = None;
+        if !avoid.endpoints.is_empty() {
+            let other = |at: usize| avoid.endpoints.iter().all(|id| id.index() != at);
+            picked = balancer.pick_beyond(excluded, ask, active, other, rng);
+        }
+        picked = picked.or_else(|| balancer.pick_beyond(excluded, ask, active, |_| true, rng));
+        if balancer.panicked() {
+            self.stats.lb_healthy_panic.inc();
+        }
+        picked
+    }
+
+    /// Tells what a try says of the endpoint that [`LocalCluster::pick`] named, for `outlierDetection`.
+    pub fn report(&self, at: Option<EndpointId>, outcome: Outcome) {
+        if let (Some(health), Some(at)) = (&self.health, at) {
+            health.report(&self.shared, at, outcome);
+        }
+    }
+
+    /// The core's side of an endpoint that [`LocalCluster::pick`] named.
+    #[must_use]
+    pub fn endpoint(&self, id: EndpointId) -> Option<&Rc<LocalEndpoint>> {
+        self.endpoints.get(id.index())
+    }
+
+    /// The core's side of a host that a request names itself, which is no member.
+    #[must_use]
+    pub fn undeclared(&self, address: SocketAddr, now: Instant) -> Rc<LocalEndpoint> {
+        self.undeclared.at(address, now)
+    }
+
+    pub(super) fn sweep(&self, budget: &mut usize, now: Instant) {
+        let idle_timeout = self.plan.idle_timeout;
+        self.undeclared.sweep(&self.stats, idle_timeout, budget, now);
+        for endpoint in &self.endpoints {
+            if *budget == 0 {
+                return;
+            }
+            endpoint.sweep(&self.stats, idle_timeout, budget, now);
+        }
+    }
+}

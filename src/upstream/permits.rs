@@ -1,0 +1,129 @@
+//! What a core holds of a limited cluster: permits, and the entries of open connections. Each goes back to its owner when
+//! it is dropped.
+//!
+//! The owner is `admission`'s; here it is only what takes things back, so that a connection can hold its permit without
+//! knowing how connections are shared out.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::policy::permits::Breaker;
+
+/// What a permit is for; also its place in the owner's counts.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum For {
+    Connection,
+    Pending,
+    Request,
+    Retry,
+}
+
+/// Takes back what a core held of a limited cluster.
+pub(super) trait PermitOwner: std::fmt::Debug {
+    /// A permit for anything but a connection is given back; `began`: of a request that counts on when it has ended.
+    fn take_back(&self, of: For, began: Option<Instant>);
+    /// The permit of a connection leaves this core, for another one or for good.
+    fn leave(&self) -> Loose;
+    /// A connection's permit is free: a waiter gets it.
+    fn pass_on(self: Rc<Self>);
+    /// A connection is open no more.
+    fn unlist(&self, key: usize);
+}
+
+/// A permit of this core for anything but a connection; given back when it is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    owner: Rc<dyn PermitOwner>,
+    of: For,
+    began: Option<Instant>,
+}
+
+impl Permit {
+    /// A permit that is taken, and counted as this core's.
+    pub(super) fn new(owner: Rc<dyn PermitOwner>, of: For) -> Self {
+        Self { owner, of, began: None }
+    }
+
+    /// That of a request which counts on for a while when it has ended.
+    pub(super) fn counting_from(mut self, began: Option<Instant>) -> Self {
+        self.began = began;
+        self
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.owner.take_back(self.of, self.began);
+    }
+}
+
+/// A permit of this core for a connection. Dropped, it goes to whoever waits for it.
+#[derive(Debug)]
+pub(super) struct Place {
+    owner: Option<Rc<dyn PermitOwner>>,
+}
+
+impl Place {
+    /// A permit that is taken, and counted as this core's.
+    pub(super) fn new(owner: Rc<dyn PermitOwner>) -> Self {
+        Self { owner: Some(owner) }
+    }
+
+    /// Takes the permit out of this core's hands.
+    pub(super) fn leave(mut self) -> Option<Loose> {
+        Some(self.owner.take()?.leave())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(owner) = self.owner.take() {
+            owner.pass_on();
+        }
+    }
+}
+
+/// A connection's entry in the table of those that are open.
+#[derive(Debug)]
+pub(super) struct Listed {
+    owner: Rc<dyn PermitOwner>,
+    key: usize,
+}
+
+impl Listed {
+    /// The entry with this key.
+    pub(super) fn new(owner: Rc<dyn PermitOwner>, key: usize) -> Self {
+        Self { owner, key }
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.owner.unlist(self.key);
+    }
+}
+
+/// A permit for a connection, on its way between cores. Given back if nobody takes it.
+#[derive(Debug)]
+pub(super) struct Loose(Option<Arc<Breaker>>);
+
+impl Loose {
+    /// A permit that has been taken.
+    pub(super) fn new(breaker: Arc<Breaker>) -> Self {
+        Self(Some(breaker))
+    }
+
+    /// It is the taker's to give back.
+    pub(super) fn take(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Loose {
+    fn drop(&mut self) {
+        if let Some(breaker) = &self.0 {
+            breaker.connections.limit().give_back(1);
+        }
+    }
+}

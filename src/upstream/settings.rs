@@ -1,0 +1,29 @@
+//! What a cluster says of each of its connections: timeouts, keepalive, how long and for how many requests it serves.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::plan::{Cluster, Keepalive};
+use crate::policy::permits::RetryBudget;
+
+/// What a cluster says of each of its connections.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) connect_timeout: Duration,
+    pub(super) keepalive: Option<Keepalive>,
+    pub(super) max_requests: Option<NonZeroU32>,
+    pub(super) max_duration: Option<Duration>,
+    pub(super) retry_budget: Option<RetryBudget>,
+}
+
+impl Terms {
+    pub(super) fn of(cluster: &Cluster) -> Self {
+        Self {
+            connect_timeout: cluster.connect_timeout,
+            keepalive: cluster.keepalive,
+            max_requests: cluster.max_requests,
+            max_duration: cluster.max_duration,
+            retry_budget: cluster.limits.retry_budget,
+        }
+    }
+}
