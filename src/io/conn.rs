@@ -8,19 +8,18 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use monoio::BufResult;
 use monoio::io::{AsyncReadRent, AsyncWriteRent, OwnedReadHalf, OwnedWriteHalf, Splitable};
 use monoio::net::TcpStream;
-use socket2::{SockAddr, SockAddrStorage, SockRef, TcpKeepalive};
 
 use super::buf::Buf;
+use super::handle::Handle;
+use super::slot::Slot;
 use super::tls::{Seal, TlsFailure};
 
 /// A connection, downstream or upstream.
@@ -78,142 +77,11 @@ impl Parked {
     }
 }
 
-/// The connection's socket, for what is neither read nor write. It keeps the descriptor open as long as it lives.
-pub struct Handle {
-    keeps_open: OwnedReadHalf<TcpStream>,
-    fd: RawFd,
-}
-
-impl std::fmt::Debug for Handle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Handle").field("fd", &self.fd).finish()
-    }
-}
-
-impl Clone for Handle {
-    fn clone(&self) -> Self {
-        Self { keeps_open: OwnedReadHalf(self.keeps_open.0.clone()), fd: self.fd }
-    }
-}
-
-impl Handle {
-    fn socket(&self) -> BorrowedFd<'_> {
-        // SAFETY: `keeps_open` shares the stream that owns this descriptor, so it is open while `self` is borrowed.
-        unsafe { BorrowedFd::borrow_raw(self.fd) }
-    }
-
-    /// Our own address on this connection.
-    ///
-    /// # Errors
-    /// When the socket is no longer connected, or is a Unix domain socket: a client's has no address.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        // Not the runtime's way to ask, which panics over what is no IP.
-        let socket = self.socket();
-        SockRef::from(&socket).local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
-    }
-
-    /// Where the client sent this connection before a rule of the host's packet filter redirected it here; our own
-    /// address if nothing did that, `None` if the kernel keeps no track of it.
-    #[must_use]
-    pub fn original_destination(&self) -> Option<SocketAddr> {
-        let socket = self.socket();
-        let socket = SockRef::from(&socket);
-        // An IPv6 socket may carry an IPv4 connection; the filter that redirected it is IPv4's.
-        let v4 = self.local_addr().is_ok_and(|own| own.ip().to_canonical().is_ipv4());
-        let address = if v4 { socket.original_dst_v4() } else { socket.original_dst_v6() };
-        address.ok()?.as_socket()
-    }
-
-    /// Makes the read in flight, and all later ones, end: with what has already arrived, then with 0 bytes.
-    pub fn shutdown_read(&self) {
-        let socket = self.socket();
-        let _ = SockRef::from(&socket).shutdown(Shutdown::Read);
-    }
-
-    /// Makes every operation in flight end.
-    pub fn shutdown_both(&self) {
-        let socket = self.socket();
-        let _ = SockRef::from(&socket).shutdown(Shutdown::Both);
-    }
-
-    /// Sends our end of the stream; the peer may go on sending.
-    pub fn shutdown_write(&self) {
-        let socket = self.socket();
-        let _ = SockRef::from(&socket).shutdown(Shutdown::Write);
-    }
-
-    /// Lets the kernel find out whether the peer of a quiet connection still exists: the quiet time before its first probe,
-    /// the time between probes, and how many of them may go unanswered; `None` leaves the kernel's own.
-    ///
-    /// # Errors
-    /// When the kernel does not take these values, or nothing can be lost between the two sides: Unix domain sockets.
-    pub fn keep_alive(
-        &self,
-        time: Option<Duration>,
-        interval: Option<Duration>,
-        probes: Option<u32>,
-    ) -> io::Result<()> {
-        let mut probing = TcpKeepalive::new();
-        if let Some(time) = time {
-            probing = probing.with_time(time);
-        }
-        if let Some(interval) = interval {
-            probing = probing.with_interval(interval);
-        }
-        if let Some(probes) = probes {
-            probing = probing.with_retries(probes);
-        }
-        let socket = self.socket();
-        SockRef::from(&socket).set_tcp_keepalive(&probing)
-    }
-
-    /// Sends `bytes` if the kernel takes them at once; nobody learns if it does not.
-    pub(super) fn send_now(&self, bytes: &[u8]) {
-        let socket = self.socket();
-        let _ = SockRef::from(&socket).send_with_flags(bytes, DONT_WAIT_OR_SIGNAL);
-    }
-
-    /// Ends the connection here and now with a reset: the peer cannot take what it got for all there was. What was
-    /// written and has not left yet is lost.
-    pub fn abort(&self) {
-        let socket = self.socket();
-        // Not a close without lingering: the writing half says FIN first when it is dropped, and peers stop at that.
-        // SAFETY: all zero is a whole `sockaddr_storage`, of family AF_UNSPEC, and as long as is said. To connect to that
-        // is to dissolve the connection (connect(2)).
-        let nowhere = unsafe {
-            let storage = SockAddrStorage::zeroed();
-            SockAddr::new(storage, size_of::<SockAddrStorage>() as u32)
-        };
-        if SockRef::from(&socket).connect(&nowhere).is_err() {
-            self.shutdown_both(); // there is no reset between Unix domain sockets
-        }
-    }
-}
-
-/// `MSG_DONTWAIT | MSG_NOSIGNAL`, the same on every architecture of Linux.
-const DONT_WAIT_OR_SIGNAL: i32 = 0x40 | 0x4000;
-
 type ReadDone = (OwnedReadHalf<TcpStream>, Buf, io::Result<usize>);
 
 async fn read_op(mut half: OwnedReadHalf<TcpStream>, buf: Buf) -> ReadDone {
     let (result, buf): BufResult<usize, Buf> = half.read(buf).await;
     (half, buf, result)
-}
-
-/// The slot in which one read lives from [`Reader::arm`] to its result. Boxed once per connection, so that the type
-/// of the future stays in here.
-pub(super) trait Slot {
-    fn arm(&mut self, buf: Buf);
-    fn armed(&self) -> bool;
-    /// The half itself, unless a read is armed, or there is something between it and the reader.
-    fn into_half(self: Box<Self>) -> Option<OwnedReadHalf<TcpStream>> {
-        None
-    }
-    fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<(io::Result<usize>, Buf)>;
-    /// Why TLS ended, if there was any and it did.
-    fn tls_failure(&self) -> Option<TlsFailure> {
-        None
-    }
 }
 
 struct ReadSlot<S, F> {

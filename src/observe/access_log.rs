@@ -6,6 +6,7 @@
 //! through).
 
 mod format;
+mod format_error;
 mod operator;
 mod out;
 mod time;
@@ -19,7 +20,7 @@ use out::Out;
 
 use super::flags::Flags;
 use crate::base::endpoint::EndpointAddress;
-pub use format::FormatError;
+pub use format_error::FormatError;
 
 /// Istio's default text format (`pilot/pkg/model/telemetry_logging.go`).
 pub const ISTIO_DEFAULT: &str = concat!(

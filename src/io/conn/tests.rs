@@ -1,8 +1,7 @@
 //! Tests of connections, on both drivers.
 
 use std::io::{Read, Write};
-
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::io::{Driver, Listener, bind_reuseport, block_on, connect, now, race, race::Either, within};

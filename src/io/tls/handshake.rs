@@ -75,7 +75,9 @@ async fn handshake(
         resumed: tls.handshake_kind() == Some(HandshakeKind::Resumed),
         is_1_3: tls.protocol_version() == Some(ProtocolVersion::TLSv1_3),
     };
-    Ok((session::wrap(conn, tls, sealed, out), agreed))
+    let Conn { reader, writer, handle } = conn;
+    let (wrap, seal) = session::sides(tls, sealed, out, handle.clone());
+    Ok((Conn { reader: reader.through(wrap), writer: writer.through(seal), handle }, agreed))
 }
 
 fn take_in(tls: &mut ClientConnection, sealed: &mut Buf) -> Result<(), TlsFailure> {

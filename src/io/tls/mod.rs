@@ -29,7 +29,8 @@ pub use handshake::{Agreed, SecureError, secure};
 pub use rustls::pki_types::ServerName;
 pub use verify::PeerName;
 
-use super::conn::{Handle, Slot};
+use super::handle::Handle;
+use super::slot::Slot;
 pub(super) use session::Seal;
 
 /// Sessions kept to be resumed, of all the names that one client speaks to.

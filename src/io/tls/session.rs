@@ -10,21 +10,24 @@ use std::task::{Context, Poll};
 use rustls::ClientConnection;
 
 use super::super::buf::Buf;
-use super::super::conn::Conn;
 use super::{Handle, Slot, TlsFailure};
 
 type Shared = Rc<RefCell<ClientConnection>>;
 
-/// Puts TLS into the reader and the writer of a connection. `sealed` are records that came behind the handshake's.
-pub(super) fn wrap(conn: Conn, tls: ClientConnection, sealed: Buf, out: Buf) -> Conn {
+/// The two sides of TLS over a connection: what goes around its reads, and what its writes go through. `sealed` are records
+/// that came behind the handshake's.
+pub(super) fn sides(
+    tls: ClientConnection,
+    sealed: Buf,
+    out: Buf,
+    handle: Handle,
+) -> (impl FnOnce(Box<dyn Slot>) -> Box<dyn Slot>, Seal) {
     let tls = Rc::new(RefCell::new(tls));
-    let Conn { reader, writer, handle } = conn;
-    let reader = reader.through(|raw| {
-        Box::new(TlsSlot { raw, tls: tls.clone(), sealed: Some(sealed), open: None, failed: None, failure: None })
-            as Box<dyn Slot>
-    });
-    let writer = writer.through(Seal { tls, out, waiting: Buf::default(), sending: false, handle: handle.clone() });
-    Conn { reader, writer, handle }
+    let seal = Seal { tls: tls.clone(), out, waiting: Buf::default(), sending: false, handle };
+    let wrap = |raw| {
+        Box::new(TlsSlot { raw, tls, sealed: Some(sealed), open: None, failed: None, failure: None }) as Box<dyn Slot>
+    };
+    (wrap, seal)
 }
 
 /// A read of plain bytes over one of records.

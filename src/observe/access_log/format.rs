@@ -2,34 +2,15 @@
 
 use serde_json::Value;
 
+use super::format_error::FormatError;
 use super::operator::{Command, Op};
-use super::out::Style;
+use super::out::{Style, inside_json};
 
 /// One step of writing a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     Literal(String),
     Show(Style, Op),
-}
-
-/// What is wrong with a format.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FormatError {
-    /// A `%` that begins no operator.
-    #[error("`%` without an operator and a closing `%` in {0:?} (write `%%` for a percent sign)")]
-    Unclosed(String),
-    /// An operator that neither Envoy nor ringway knows.
-    #[error("unknown operator `%{0}%`{1}")]
-    Unknown(String, String),
-    /// An operator of Envoy's that ringway has no value for.
-    #[error("`%{0}%` is an operator of Envoy's that is not enforced")]
-    NotEnforced(String),
-    /// An operator with an argument that it does not take.
-    #[error("`%{0}%`: {1}")]
-    Argument(String, String),
-    /// With `accessLogEncoding: JSON`, a format that is no JSON object.
-    #[error("with accessLogEncoding JSON the format is a JSON object of names and formats: {0}")]
-    NotAnObject(String),
 }
 
 /// A piece of a format string.
@@ -158,10 +139,4 @@ impl JsonWriter {
         }
         self.literal("\"");
     }
-}
-
-/// `text` as the inside of a JSON string.
-pub(super) fn inside_json(text: &str) -> String {
-    let quoted = Value::from(text).to_string();
-    quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or_default().to_owned()
 }

@@ -4,6 +4,8 @@ use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use serde_json::Value;
+
 /// What surrounds a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
@@ -192,4 +194,10 @@ fn json_unit(out: &mut Vec<u8>, byte: u8) {
 
 fn is_odd(byte: u8) -> bool {
     !(b' '..=b'~').contains(&byte) | (byte == b'"') | (byte == b'\\')
+}
+
+/// `text` as the inside of a JSON string.
+pub(super) fn inside_json(text: &str) -> String {
+    let quoted = Value::from(text).to_string();
+    quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or_default().to_owned()
 }

@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-use super::format::inside_json;
+use super::out::inside_json;
 use crate::observe::date::{self, Civil, DAYS, MONTHS};
 
 /// A compiled format.

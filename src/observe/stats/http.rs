@@ -1,6 +1,7 @@
 //! What is counted of clients: of the connections of a listener, and of the HTTP on them.
 
-use super::blocks::{Block, Sample, block};
+use super::block::{Block, Sample};
+use super::blocks::block;
 use super::cell::{Counter, Gauge};
 use super::histogram::Histogram;
 

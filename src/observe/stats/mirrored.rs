@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::blocks::{Block, Sample};
+use super::block::{Block, Sample};
 use super::cell::Counter;
 use super::histogram::Histogram;
 use super::responses::Responses;

@@ -4,6 +4,7 @@
 //! A block is written by its one core with plain loads and stores; whoever asks for statistics sums the blocks of all
 //! cores. So counting costs about a nanosecond and no cache line travels, and a sum is only as old as the last store.
 
+mod block;
 mod blocks;
 mod cell;
 mod formats;

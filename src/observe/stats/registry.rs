@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::blocks::{Block, ClusterStats, ControlStats, EndpointStats, LogStats, RouteStats, Sample, ServerStats};
+use super::block::{Block, Sample};
+use super::blocks::{ClusterStats, ControlStats, EndpointStats, LogStats, RouteStats, ServerStats};
 use super::histogram::Buckets;
 use super::http::{HttpStats, ListenerStats};
 use super::shared::ClusterShared;

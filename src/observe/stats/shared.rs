@@ -2,7 +2,8 @@
 
 use std::sync::OnceLock;
 
-use super::blocks::{Block, Sample, SharedCells, block};
+use super::block::{Block, Sample};
+use super::blocks::{SharedCells, block};
 use super::cell::{Counter, Gauge};
 
 block! {

@@ -1,6 +1,7 @@
 //! What is counted of connections that are no HTTP.
 
-use super::blocks::{Block, Sample, block};
+use super::block::{Block, Sample};
+use super::blocks::block;
 use super::cell::Counter;
 
 block! {

@@ -1,0 +1,127 @@
+//! A connection's socket, for what is neither read nor write: addresses, options, and ending it.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{BorrowedFd, RawFd};
+use std::time::Duration;
+
+use monoio::io::OwnedReadHalf;
+use monoio::net::TcpStream;
+use socket2::{SockAddr, SockAddrStorage, SockRef, TcpKeepalive};
+
+/// The connection's socket, for what is neither read nor write. It keeps the descriptor open as long as it lives.
+pub struct Handle {
+    pub(super) keeps_open: OwnedReadHalf<TcpStream>,
+    pub(super) fd: RawFd,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").field("fd", &self.fd).finish()
+    }
+}
+
+impl Clone for Handle {
+    fn clone(&self) -> Self {
+        Self { keeps_open: OwnedReadHalf(self.keeps_open.0.clone()), fd: self.fd }
+    }
+}
+
+impl Handle {
+    fn socket(&self) -> BorrowedFd<'_> {
+        // SAFETY: `keeps_open` shares the stream that owns this descriptor, so it is open while `self` is borrowed.
+        unsafe { BorrowedFd::borrow_raw(self.fd) }
+    }
+
+    /// Our own address on this connection.
+    ///
+    /// # Errors
+    /// When the socket is no longer connected, or is a Unix domain socket: a client's has no address.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        // Not the runtime's way to ask, which panics over what is no IP.
+        let socket = self.socket();
+        SockRef::from(&socket).local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    /// Where the client sent this connection before a rule of the host's packet filter redirected it here; our own
+    /// address if nothing did that, `None` if the kernel keeps no track of it.
+    #[must_use]
+    pub fn original_destination(&self) -> Option<SocketAddr> {
+        let socket = self.socket();
+        let socket = SockRef::from(&socket);
+        // An IPv6 socket may carry an IPv4 connection; the filter that redirected it is IPv4's.
+        let v4 = self.local_addr().is_ok_and(|own| own.ip().to_canonical().is_ipv4());
+        let address = if v4 { socket.original_dst_v4() } else { socket.original_dst_v6() };
+        address.ok()?.as_socket()
+    }
+
+    /// Makes the read in flight, and all later ones, end: with what has already arrived, then with 0 bytes.
+    pub fn shutdown_read(&self) {
+        let socket = self.socket();
+        let _ = SockRef::from(&socket).shutdown(Shutdown::Read);
+    }
+
+    /// Makes every operation in flight end.
+    pub fn shutdown_both(&self) {
+        let socket = self.socket();
+        let _ = SockRef::from(&socket).shutdown(Shutdown::Both);
+    }
+
+    /// Sends our end of the stream; the peer may go on sending.
+    pub fn shutdown_write(&self) {
+        let socket = self.socket();
+        let _ = SockRef::from(&socket).shutdown(Shutdown::Write);
+    }
+
+    /// Lets the kernel find out whether the peer of a quiet connection still exists: the quiet time before its first probe,
+    /// the time between probes, and how many of them may go unanswered; `None` leaves the kernel's own.
+    ///
+    /// # Errors
+    /// When the kernel does not take these values, or nothing can be lost between the two sides: Unix domain sockets.
+    pub fn keep_alive(
+        &self,
+        time: Option<Duration>,
+        interval: Option<Duration>,
+        probes: Option<u32>,
+    ) -> io::Result<()> {
+        let mut probing = TcpKeepalive::new();
+        if let Some(time) = time {
+            probing = probing.with_time(time);
+        }
+        if let Some(interval) = interval {
+            probing = probing.with_interval(interval);
+        }
+        if let Some(probes) = probes {
+            probing = probing.with_retries(probes);
+        }
+        let socket = self.socket();
+        SockRef::from(&socket).set_tcp_keepalive(&probing)
+    }
+
+    /// Sends `bytes` if the kernel takes them at once; nobody learns if it does not.
+    pub(super) fn send_now(&self, bytes: &[u8]) {
+        let socket = self.socket();
+        let _ = SockRef::from(&socket).send_with_flags(bytes, DONT_WAIT_OR_SIGNAL);
+    }
+
+    /// Ends the connection here and now with a reset: the peer cannot take what it got for all there was. What was
+    /// written and has not left yet is lost.
+    pub fn abort(&self) {
+        let socket = self.socket();
+        // Not a close without lingering: the writing half says FIN first when it is dropped, and peers stop at that.
+        // SAFETY: all zero is a whole `sockaddr_storage`, of family AF_UNSPEC, and as long as is said. To connect to that
+        // is to dissolve the connection (connect(2)).
+        let nowhere = unsafe {
+            let storage = SockAddrStorage::zeroed();
+            SockAddr::new(storage, size_of::<SockAddrStorage>() as u32)
+        };
+        if SockRef::from(&socket).connect(&nowhere).is_err() {
+            self.shutdown_both(); // there is no reset between Unix domain sockets
+        }
+    }
+}
+
+/// `MSG_DONTWAIT | MSG_NOSIGNAL`, the same on every architecture of Linux.
+const DONT_WAIT_OR_SIGNAL: i32 = 0x40 | 0x4000;
