@@ -66,7 +66,7 @@ impl Drop for Counted {
 impl Arrival {
     /// Lets a connection in; `None` if there are too many.
     pub(super) fn admit(core: Rc<Core>, door: Rc<Door>, conn: Conn, peer: SocketAddr) -> Option<Self> {
-        let (installed, listener) = door.installed(&core);
+        let (installed, listener) = core.installed_at(&door);
         let stats = installed.stats.listeners.get(listener.index())?.clone();
         let Some(entered) = core.enter(conn.handle.clone(), door.clone()) else {
             stats.downstream_cx_overflow.inc();

@@ -5,87 +5,33 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Instant;
 
-use super::conn::Session;
+use super::attempt_report::{Active, report_end};
+use super::attempt_result::{Exchanged, Run, Tried};
 use super::core::Phase;
 use super::exchange::{Notes, exchange, outgoing};
 use super::hash::Head;
+use super::local_reply;
 use super::mirror;
 use super::own_authority;
-use super::record::Story;
-use super::relay::Progress;
+use super::parsed::Asked;
+use super::progress::Progress;
 use super::reply::Ended;
-use super::request::{self, Asked};
-use super::tries::{self, Tries};
+use super::retry_state::Tries;
+use super::session::Session;
+use super::stream_info::Story;
 use super::tunnel::{self, End, Ending, Meters, Until};
 use super::undeclared;
-use crate::io::{self, Buf, BufPool, TlsFailure};
-use crate::observe::stats::{ClusterStats, EndpointStats};
-use crate::plan::{Cluster, Discovery, EndpointId, OwnAuthority};
+use super::waiting;
+use crate::io::{self, Buf, BufPool};
+use crate::plan::{Cluster, Discovery, OwnAuthority};
 use crate::policy::balance::Ask;
 use crate::policy::hashing::key::{self, Hashed, Key, NewCookie};
 use crate::policy::outlier::Outcome;
 use crate::upstream::{
     Admitted, Closed, ConnectError, Installed, Lease, LocalCluster, LocalEndpoint, NoConnection, Pending, Upstream,
 };
-
-/// How a request ended.
-pub(super) struct Run {
-    pub(super) ended: Ended,
-    /// Whether anything of a response went to the client.
-    pub(super) began: bool,
-    /// Whether the client's connection can be used again.
-    pub(super) keep: bool,
-}
-
-impl Run {
-    pub(super) fn failed(ended: Ended, keep: bool) -> Self {
-        Self { ended, began: false, keep }
-    }
-}
-
-/// What came of a try.
-pub(super) enum Tried {
-    /// The end of the request, if the failure is not one that is tried again.
-    Over(Run),
-    /// An answer that was not let through, because the request is to be tried again.
-    Again,
-}
-
-/// What came of an exchange.
-pub(super) enum Exchanged {
-    Tried(Tried),
-    /// The connection had been used before and was closed as the request was sent, which the upstream may do at any time:
-    /// the request never reached anyone, and is sent again on a new one.
-    Stale,
-}
-
-impl From<Run> for Exchanged {
-    fn from(run: Run) -> Self {
-        Self::Tried(Tried::Over(run))
-    }
-}
-
-/// Counts a request as active for as long as it lives: from the moment at which it has a connection. One that waits for a
-/// connection is pending.
-pub(super) struct Active(Arc<ClusterStats>, Arc<EndpointStats>);
-
-impl Active {
-    pub(super) fn begin(cluster: &LocalCluster, endpoint: &LocalEndpoint) -> Self {
-        cluster.stats.upstream_rq_active.inc();
-        endpoint.stats.rq_active.inc();
-        Self(cluster.stats.clone(), endpoint.stats.clone())
-    }
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.0.upstream_rq_active.dec();
-        self.1.rq_active.dec();
-    }
-}
 
 /// Makes the try. Where it fails before a response began, the caller answers.
 pub(super) async fn run(
@@ -266,7 +212,7 @@ async fn connection(
     pending: &mut Pending<'_>,
     tries: &Tries<'_>,
 ) -> Result<Lease, Ended> {
-    match tries::in_time(session, tries, pin!(pending.connection())).await {
+    match waiting::in_time(session, tries, pin!(pending.connection())).await {
         Ok(Ok(upstream)) => Ok(upstream),
         Ok(Err(NoConnection::Overflow)) => Err(Ended::Overflow),
         Ok(Err(NoConnection::Connect(error))) => Err(refused(endpoint, error)),
@@ -365,24 +311,6 @@ fn took(local: &LocalCluster, story: &Story<'_>, progress: &Progress, now: Insta
     }
 }
 
-/// Tells `outlierDetection` of the end of a try, unless it says nothing of the endpoint: the client left, or a breaker
-/// refused the try. Nor does a timeout but while the head of an answer is awaited: before, there was no connection yet,
-/// and after, the status was told already.
-pub(super) fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &Ended, awaited: bool) {
-    let failed = match ended {
-        Ended::ConnectFailed(_) | Ended::ConnectTimedOut => true,
-        // A Host that is no name is the client's doing.
-        Ended::TlsFailed(failure) => **failure != TlsFailure::NoName,
-        Ended::UpstreamReset | Ended::TlsBroke(_) => true,
-        Ended::UpstreamProtocol | Ended::UpstreamCut | Ended::UpstreamCorrupt => true,
-        Ended::RequestTimedOut | Ended::TryTimedOut => awaited,
-        _ => false,
-    };
-    if failed {
-        local.report(at, Outcome::Failed);
-    }
-}
-
 /// Counts how a try ended, for its cluster and its endpoint.
 fn count(
     exchanged: &Exchanged,
@@ -468,6 +396,6 @@ async fn run_tunnel(
     progress.received.set(progress.received.get() + passed.up);
     story.sent += passed.down;
     if passed.ending == Ending::Client {
-        request::tell(story, &Ended::ClientGone);
+        local_reply::tell(story, &Ended::ClientGone);
     }
 }

@@ -3,84 +3,21 @@
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::arrival::{Arrival, Counted};
-use super::core::{Core, Entered, Phase};
+use super::arrival::Arrival;
+use super::core::{Core, Phase};
 use super::door::Door;
-use super::draft::{Caller, Draft};
-use super::mirror::Mirrors;
+use super::local_reply::reply;
 use super::passthrough;
-use super::record::{self, Story};
+use super::record;
 use super::redirect;
-use super::replay::Kept;
 use super::reply::Ended;
-use super::request::{self, Asked};
-use crate::base::id::{EndpointId, ListenerId};
-use crate::h1::forward::View;
-use crate::h1::head::{RequestHead, ResponseHead};
-use crate::h1::parse::{self, HeadLimits, Parsed};
-use crate::io::{self, Buf, Conn, Either, Reader, Timer, Writer, race};
-use crate::observe::stats::HttpStats;
-use crate::plan::Limits;
-use crate::upstream::Installed;
-
-/// One client connection and the memory that its requests reuse, one after the other.
-pub(super) struct Session {
-    pub(super) core: Rc<Core>,
-    /// Where it came in.
-    pub(super) door: Rc<Door>,
-    /// The listener's number in the plan that the request under way is answered by.
-    pub(super) listener: ListenerId,
-    pub(super) reader: Reader,
-    pub(super) writer: Writer,
-    pub(super) entered: Entered,
-    pub(super) peer: SocketAddr,
-    /// The peer's address as `x-forwarded-for` says it.
-    pub(super) forwarded_for: String,
-    /// The peer's address as `x-envoy-external-address` says it.
-    pub(super) external_address: String,
-    /// What the client connected to: our own address, or the one that it was redirected from.
-    pub(super) local: SocketAddr,
-    /// Where the connection was sent to, if it was redirected here.
-    pub(super) original: Option<SocketAddr>,
-    /// The service port of its requests, if the connection says it: it was redirected, came to a listener for one port only,
-    /// or is a tunnel to that port.
-    pub(super) port: Option<u16>,
-    /// What was received: the head under way at the front, what follows it behind.
-    pub(super) input: Buf,
-    /// Where in `input` the request under way ends and the next one begins.
-    pub(super) rest: usize,
-    /// The head at the front of `input`.
-    pub(super) head: RequestHead,
-    /// Scratch for the response's head.
-    pub(super) response: ResponseHead,
-    /// Bytes of a next, pipelined request that came while this one was answered.
-    pub(super) behind: Buf,
-    /// Scratch for what rules make of the request and its response.
-    pub(super) draft: Draft,
-    /// What is kept of the request's body.
-    pub(super) kept: Kept,
-    /// The copies of the request.
-    pub(super) mirrors: Mirrors,
-    /// The endpoints that the request has been tried at, but for the one under way.
-    pub(super) tried: Vec<EndpointId>,
-    /// For whatever deadline the request waits for.
-    pub(super) timer: Timer,
-    pub(super) stats: SessionStats,
-    counted: Counted,
-    requests: u64,
-    /// The answer under way ends where the connection does: nothing else tells the client that it has all of it.
-    pub(super) unframed: bool,
-    /// What was sent is not all, and the client must not take its end for one.
-    cut: bool,
-}
-
-/// The counters of the HTTP of the listener that accepted the connection; they outlive its plan.
-pub(super) struct SessionStats {
-    pub(super) http: Arc<HttpStats>,
-}
+use super::request;
+use super::session::{Session, head_limits};
+use super::stream_info::Story;
+use crate::h1::parse::{self, Parsed};
+use crate::io::{self, Conn, Either, race};
 
 /// What next_head came to.
 enum Next {
@@ -130,47 +67,6 @@ async fn arrive(core: Rc<Core>, door: Rc<Door>, conn: Conn, peer: SocketAddr) ->
 }
 
 impl Session {
-    fn open(arrival: Arrival) -> Option<Self> {
-        let Arrival { core, door, reader, writer, entered, peer, local, original, addressed, seen, counted, .. } =
-            arrival;
-        let (installed, listener) = door.installed(&core);
-        let http = installed.stats.http.get(listener.index())?.clone();
-        http.downstream_cx_total.inc();
-        http.downstream_cx_active.inc();
-        http.downstream_cx_http1_total.inc();
-        http.downstream_cx_http1_active.inc();
-        http.downstream_cx_rx_bytes_total.add(seen.len() as u64);
-        Some(Self {
-            forwarded_for: core.forwarded_for(peer).to_string(),
-            external_address: peer.ip().to_canonical().to_string(),
-            core,
-            door,
-            listener,
-            reader,
-            writer,
-            entered,
-            peer,
-            local,
-            original,
-            port: addressed.map(|addressed| addressed.port()),
-            input: seen,
-            rest: 0,
-            head: RequestHead::default(),
-            response: ResponseHead::default(),
-            behind: Buf::default(),
-            draft: Draft::default(),
-            kept: Kept::default(),
-            mirrors: Mirrors::default(),
-            tried: Vec::new(),
-            timer: Timer::default(),
-            stats: SessionStats { http },
-            counted,
-            requests: 0,
-            unframed: false,
-            cut: false,
-        })
-    }
-
     /// Waits for the next head and leaves it parsed in `self.head`, its bytes at the front of `self.input`.
     async fn next_head(&mut self) -> Next {
         self.head.clear();
@@ -179,7 +75,7 @@ impl Session {
         loop {
             // Asked for anew after each wait, and not held during one: a connection may lie idle for an hour, and must
             // neither keep an old plan's memory nor go by an old plan's limits.
-            let (installed, _) = self.door.installed(&self.core);
+            let (installed, _) = self.core.installed_at(&self.door);
             let limits = &installed.plan.proxy.limits;
             if !self.input.is_empty() {
                 let began = *began.get_or_insert_with(io::now);
@@ -254,43 +150,10 @@ impl Session {
         if matches!(ended, Ended::BadRequest(_)) {
             self.stats.http.downstream_cx_protocol_error.inc();
         }
-        let (installed, _) = self.door.installed(&self.core);
+        let (installed, _) = self.core.installed_at(&self.door);
         let mut story = Story::new(began);
-        request::reply(self, &installed, &mut story, ended, true).await;
+        reply(self, &installed, &mut story, ended, true).await;
         record::finish(self, &story);
-    }
-
-    /// The client and its request.
-    pub(super) fn caller(&self) -> Caller<'_> {
-        Caller {
-            head: &self.head,
-            buf: self.input.bytes(),
-            peer: self.peer,
-            local: self.local,
-            external_address: &self.external_address,
-            hostname: &self.core.hostname,
-        }
-    }
-
-    /// The request as it goes upstream, before rules change it.
-    pub(super) fn view(&self, asked: &Asked) -> View<'_> {
-        self.caller().view(asked, &self.draft.completion)
-    }
-
-    /// Whether the connection ends with its request: the core takes nothing new, or the listener has vanished.
-    pub(super) fn draining(&self) -> bool {
-        self.core.draining() || self.door.closed()
-    }
-
-    /// Ends the connection here and now, so that the client cannot take what it got for the whole.
-    pub(super) fn cut_off(&mut self) {
-        self.cut = true;
-        self.entered.handle().abort();
-    }
-
-    /// The limits that heads from this session's upstreams and client are held to.
-    pub(super) fn head_limits(installed: &Installed) -> HeadLimits {
-        head_limits(&installed.plan.proxy.limits)
     }
 
     /// Closes so that the client gets the last answer: a close with unread bytes would reset the connection and destroy
@@ -318,21 +181,5 @@ impl Session {
                 _ => return,
             }
         }
-    }
-}
-
-fn head_limits(limits: &Limits) -> HeadLimits {
-    HeadLimits { max_bytes: limits.max_header_bytes as usize, max_headers: limits.max_headers as usize }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        let http = &self.stats.http;
-        http.downstream_cx_active.dec();
-        http.downstream_cx_http1_active.dec();
-        http.downstream_cx_destroy.inc();
-        http.downstream_cx_length_ms.record(self.counted.length_ms());
-        self.core.buffers.put(std::mem::take(&mut self.input));
-        self.kept.clear(&self.core);
     }
 }

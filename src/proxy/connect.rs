@@ -9,14 +9,15 @@ use std::rc::Rc;
 
 use smallvec::SmallVec;
 
-use super::conn::Session;
 use super::core::{Core, Phase};
 use super::leaving::{End, unless_left};
+use super::local_reply;
 use super::outlet::{self, Attempt, Going};
-use super::record::Story;
+use super::parsed::Asked;
 use super::redirect::{Patience, first_bytes};
 use super::reply::Ended;
-use super::request::{self, Asked};
+use super::session::Session;
+use super::stream_info::Story;
 use super::tunnel::{self, Ending, Meters, Until};
 use super::undeclared;
 use crate::h1::framing::Body;
@@ -44,7 +45,7 @@ pub(super) async fn answer<'p>(
     let authority = asked.host.of(session.input.bytes());
     // What follows is the tunnel's, and must not be some body's.
     let (Some(port), Body::None) = (tunnel_port(authority), asked.body) else {
-        return request::reply(session, installed, story, Ended::BadRequest(BadMessage::Target), true).await;
+        return local_reply::reply(session, installed, story, Ended::BadRequest(BadMessage::Target), true).await;
     };
     let named = outbound.named(authority, port).map(|(_, outlet)| outlet);
     if let Some(outlet) = named
@@ -67,7 +68,7 @@ pub(super) async fn answer<'p>(
         }
         Err(ended) => {
             session.core.buffers.put(early);
-            request::reply(session, installed, story, ended, true).await
+            local_reply::reply(session, installed, story, ended, true).await
         }
     }
 }
@@ -103,7 +104,7 @@ async fn may_be_http<'p>(
             match attempt.outcome {
                 Ok(outlet) => carry(session, story, outlet, early).await,
                 // Too late for a status: the tunnel ends at once.
-                Err(ended) => _ = request::tell(story, &ended),
+                Err(ended) => _ = local_reply::tell(story, &ended),
             }
             return false;
         }

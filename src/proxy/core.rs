@@ -14,9 +14,10 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::door::Door;
-use super::mirror::{Mirroring, TellMirrors};
+use super::mirroring::{Mirroring, TellMirrors};
 use super::names::{AskWhere, Names, Whereabouts};
 use super::rewrite::Captures;
+use crate::base::id::ListenerId;
 use crate::base::limits::REPLAY_CORE_BYTES;
 use crate::base::request_id;
 use crate::base::rng::Rng;
@@ -195,6 +196,11 @@ impl Core {
     #[must_use]
     pub fn installed(&self) -> Rc<Installed> {
         self.installed.borrow().clone()
+    }
+
+    /// The plan to answer the next request of a connection by, and the number of its listener in that.
+    pub(super) fn installed_at(&self, door: &Door) -> (Rc<Installed>, ListenerId) {
+        (door.last().unwrap_or_else(|| self.installed()), door.listener())
     }
 
     /// Answers the next request by `plan`. What has not changed keeps its connections and its balancing; requests

@@ -7,7 +7,6 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::core::Core;
 use crate::base::id::ListenerId;
 use crate::upstream::Installed;
 
@@ -42,9 +41,13 @@ impl Door {
         self.last.borrow().is_some()
     }
 
-    /// The plan to answer the next request by, and the listener's number in it.
-    pub(super) fn installed(&self, core: &Core) -> (Rc<Installed>, ListenerId) {
-        let last = self.last.borrow().clone();
-        (last.unwrap_or_else(|| core.installed()), self.listener.get())
+    /// The listener's number in the plan that has it.
+    pub(super) fn listener(&self) -> ListenerId {
+        self.listener.get()
+    }
+
+    /// The plan that had the listener last, if it has vanished.
+    pub(super) fn last(&self) -> Option<Rc<Installed>> {
+        self.last.borrow().clone()
     }
 }

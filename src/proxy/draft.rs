@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use super::cors;
 use super::edits::{self, Received, Scene, Sent};
-use super::record::Story;
-use super::request::Asked;
+use super::parsed::Asked;
+use super::stream_info::Story;
 use crate::h1::change::{self, Changes};
 use crate::h1::forward::{Completion, Downstream, View, append};
 use crate::h1::head::{Known, RequestHead};

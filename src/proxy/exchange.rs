@@ -8,19 +8,22 @@ use std::cell::Cell;
 use std::pin::pin;
 use std::time::Duration;
 
-use super::attempt::{Exchanged, Run, Tried};
-use super::conn::Session;
+use super::attempt_result::{Exchanged, Run, Tried};
+use super::body::Incoming;
 use super::core::{Core, Live};
 use super::draft::Caller;
 use super::edits::Received;
 use super::fault;
-use super::mirror::Mirrors;
-use super::record::Story;
-use super::relay::{self, Client, Incoming, Progress, Relayed, Response, Sent};
+use super::mirror_queue::Mirrors;
+use super::parsed::Asked;
+use super::progress::Progress;
+use super::relay::{self, Client, Relayed, Response, Sent};
 use super::replay::Upload;
 use super::reply::Ended;
-use super::request::Asked;
-use super::tries::{Deadline, Late, Tries};
+use super::retry_state::Tries;
+use super::session::{Session, head_limits};
+use super::stream_info::Story;
+use super::timeouts::{Deadline, Late};
 use crate::h1::encode::{self, Connection, OutBody, RequestOut, ResponseOut, Server};
 use crate::h1::forward::Downstream;
 use crate::h1::framing::{self, Body};
@@ -88,7 +91,7 @@ pub(super) async fn exchange(
     tries: &mut Tries<'_>,
 ) -> Exchanged {
     let limits = &installed.plan.proxy.limits;
-    let head_limits = Session::head_limits(installed);
+    let head_limits = head_limits(&installed.plan.proxy.limits);
     let pipelined = session.input.len() > session.rest || !session.behind.is_empty();
     let (method, version) = (session.head.method, session.head.version);
     let Session {

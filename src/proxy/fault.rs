@@ -4,14 +4,13 @@
 //! request costs a timer, and its body is held back.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::conn::Session;
-use super::record::Story;
 use super::relay::{self, Fed};
 use super::replay::Upload;
 use super::reply::Ended;
+use super::session::Session;
+use super::stream_info::{Injected, Story};
 use crate::base::limits::BODY_BUFFER_BYTES;
 use crate::h1::change::Changes;
 use crate::h1::forward::View;
@@ -19,26 +18,8 @@ use crate::h1::framing::Body;
 use crate::h1::head::Known;
 use crate::io::{self, Either, race};
 use crate::observe::flags::Flags;
-use crate::observe::stats::HttpStats;
 use crate::policy::fault::{AbortWith, Fault};
 use crate::policy::share::Share;
-
-/// Counts a request as one with a fault for as long as it lives.
-#[derive(Debug)]
-pub(super) struct Injected(Arc<HttpStats>);
-
-impl Injected {
-    fn begin(stats: &Arc<HttpStats>) -> Self {
-        stats.fault_active_faults.inc();
-        Self(stats.clone())
-    }
-}
-
-impl Drop for Injected {
-    fn drop(&mut self) {
-        self.0.fault_active_faults.dec();
-    }
-}
 
 /// Draws for the faults of a route and lets the request suffer them; how it ends by them, if it does.
 pub(super) async fn inject(session: &mut Session, story: &mut Story<'_>, body: Body, fault: &Fault) -> Option<Ended> {

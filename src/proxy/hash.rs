@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use super::conn::Session;
+use super::session::Session;
 use crate::policy::hashing::key::Outgoing;
 
 /// The head of a request that was written by `h1::encode`.

@@ -10,12 +10,13 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use super::conn::Session;
 use super::core::Core;
 use super::names::Whereabouts;
+use super::parsed::Asked;
 use super::reply::Ended;
-use super::request::Asked;
-use super::tries::{self, Tries};
+use super::retry_state::Tries;
+use super::session::Session;
+use super::waiting;
 use crate::h1::target;
 use crate::io::{Either, Timer, now, race};
 use crate::plan::{Cluster, OwnAuthority};
@@ -48,7 +49,7 @@ pub(super) async fn find(
         // Boxed, because it is rare and holds a timer of its own.
         None => {
             let asking = Box::pin(answer(&core, name, began + cluster.connect_timeout));
-            somewhere(tries::in_time(session, tries, asking).await?)
+            somewhere(waiting::in_time(session, tries, asking).await?)
         }
     }
 }

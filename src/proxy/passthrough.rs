@@ -12,7 +12,7 @@ use super::tcp::{self, To};
 
 /// Serves the connection to its end.
 pub(super) async fn serve(mut arrival: Arrival) {
-    let (installed, listener) = arrival.door.installed(&arrival.core);
+    let (installed, listener) = arrival.core.installed_at(&arrival.door);
     let Some(streams) = installed.plan.listeners.get(listener.index()).and_then(|of| of.streams.as_deref()) else {
         return;
     };

@@ -18,7 +18,7 @@ use crate::plan::{Expected, Seen, Way};
 /// Serves the connection to its end, unless it is HTTP: then it is given back.
 pub(super) async fn receive(mut arrival: Arrival) -> Option<Arrival> {
     let Some(addressed) = arrival.addressed else { return Some(arrival) };
-    let (installed, listener) = arrival.door.installed(&arrival.core);
+    let (installed, listener) = arrival.core.installed_at(&arrival.door);
     let outbound = installed.outbound(listener)?;
     // Who meant the listener itself, and was redirected on the way, would come back here for ever.
     if let Some(original) = arrival.original

@@ -4,8 +4,8 @@
 //! was read after that is kept in the buffers that it was read into, framed as it was sent, so keeping copies nothing
 //! but pieces that are small; the next try writes it from there. Nothing is kept where the route retries nothing.
 
+use super::body::{Incoming, put_piece};
 use super::core::Core;
-use super::relay::{self, Incoming};
 use super::reply::Ended;
 use crate::base::limits::{BODY_BUFFER_BYTES, REPLAY_BODY_BYTES};
 use crate::h1::framing::Body;
@@ -42,7 +42,7 @@ impl Upload {
 
     /// Puts that behind an encoded head.
     pub(super) fn write_first(&self, behind: &[u8], out: &mut Buf) {
-        relay::put_piece(behind.get(..self.first).unwrap_or_default(), self.first_is_last, self.chunked, out);
+        put_piece(behind.get(..self.first).unwrap_or_default(), self.first_is_last, self.chunked, out);
     }
 }
 

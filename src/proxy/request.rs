@@ -6,61 +6,32 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::attempt::Run;
-use super::conn::Session;
+use super::attempt_result::Run;
 use super::connect;
 use super::cors::{self, Ruling};
 use super::draft::{Caller, Draft};
 use super::fault;
-use super::record::{self, Story};
+use super::local_reply::{Answer, edit_response, reply, send, tell};
+use super::parsed::{self, Asked};
+use super::record;
 use super::reply::Ended;
 use super::rewrite::{self, Destined};
-use super::tries::{self, Patience};
+use super::session::Session;
+use super::stream_info::Story;
+use super::timeouts::Patience;
+use super::tries;
 use super::undeclared;
 use crate::h1::b3;
-use crate::h1::encode::OutBody;
-use crate::h1::forward::{self, Downstream};
-use crate::h1::framing::{self, Body, Upgrade};
-use crate::h1::head::{Method, Span};
+use crate::h1::framing::Upgrade;
+use crate::h1::head::Method;
 use crate::h1::hops;
-use crate::h1::local::{LocalReply, local_reply};
-use crate::h1::parse::BadMessage;
-use crate::h1::target::{self, Normal};
 use crate::io;
-use crate::observe::flags::Flags;
-use crate::plan::{Decision, Destination, Forward, ListenerKind, Plan, Redirect, Request, Route, ServerHeader, Target};
+use crate::plan::{Decision, Destination, Forward, Redirect, Request, Route, Target};
 use crate::upstream::{Installed, LocalCluster};
-
-/// What the head of a request says, beyond its lines.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Asked {
-    /// The body that follows.
-    pub(super) body: Body,
-    /// The upgrade it asks for.
-    upgrade: Upgrade,
-    /// Whether the client wants to go on after it.
-    pub(super) keep_alive: bool,
-    /// The path, without query.
-    path: Span,
-    /// The path and query.
-    target: Span,
-    /// Whether `path` and `target` are spans of `Draft::path`, where the normalised form is, and not of the head.
-    normalised: bool,
-    /// The query, without its `?`; a span of the head.
-    query: Span,
-    /// The authority of an absolute-form target, to be sent as Host.
-    pub(super) authority: Option<Span>,
-    /// What routing goes by.
-    pub(super) host: Span,
-    /// `http` or `https`: how the client reached us, or says that it was reached.
-    pub(super) scheme: &'static str,
-    /// How far its word about its own way is taken.
-    pub(super) downstream: Downstream,
-}
 
 /// Answers the request whose head is parsed in `session`. True if the connection is to be kept for another.
 pub(super) async fn answer(session: &mut Session, began: Instant) -> bool {
-    let (installed, listener) = session.door.installed(&session.core);
+    let (installed, listener) = session.core.installed_at(&session.door);
     session.listener = listener;
     let http = &session.stats.http;
     http.downstream_rq_total.inc();
@@ -77,14 +48,17 @@ pub(super) async fn answer(session: &mut Session, began: Instant) -> bool {
 }
 
 async fn run<'p>(session: &mut Session, installed: &'p Rc<Installed>, story: &mut Story<'p>) -> bool {
-    let asked = match read(session, &installed.plan) {
+    let kind = installed.plan.listeners.get(session.listener.index()).map(|listener| listener.kind);
+    let path_form = installed.plan.proxy.path_form();
+    let Session { head, input, draft, .. } = session;
+    let asked = match parsed::read(head, input.bytes(), kind, path_form, &mut draft.path) {
         Ok(asked) => asked,
         Err(ended) => return reply(session, installed, story, ended, true).await,
     };
     story.asked = Some(asked);
     session.stats.http.rq_total.inc();
     let close = asked.closes();
-    if asked.path(session) == b"*" {
+    if asked.path(session.input.bytes(), &session.draft.path) == b"*" {
         return reply(session, installed, story, Ended::NoPath, close).await;
     }
     if let Err(ended) = introduce(session, &asked) {
@@ -355,78 +329,6 @@ async fn finish(
     keep
 }
 
-/// What the head says of framing and target, or how it must be refused.
-fn read(session: &mut Session, plan: &Plan) -> Result<Asked, Ended> {
-    let kind = plan.listeners.get(session.listener.index()).map(|listener| listener.kind);
-    let downstream = kind.map_or(Downstream::Edge, ListenerKind::downstream);
-    let (head, buf) = (&session.head, session.input.bytes());
-    let body = framing::request_body(head, buf).map_err(Ended::BadRequest)?;
-    let parts = target::split(head, buf).map_err(Ended::BadRequest)?;
-    // Here `Host` says where to go, and it may say so only in the form that everybody reads the same way.
-    let host = parts.host.of(buf);
-    if downstream.is_trusted() && !host.is_empty() && !target::is_authority(host) {
-        return Err(Ended::BadRequest(BadMessage::Authority));
-    }
-    let scratch = &mut session.draft.path;
-    let normal = target::normalize(parts.path.of(buf), plan.proxy.path_form(), scratch).map_err(Ended::BadRequest)?;
-    let normalised = matches!(normal, Normal::Rewritten);
-    let (path, target) = if normalised {
-        let path = Span { start: 0, end: scratch.len() as u32 };
-        if parts.has_query {
-            scratch.push(b'?');
-            scratch.extend_from_slice(parts.query.of(buf));
-        }
-        (path, Span { start: 0, end: scratch.len() as u32 })
-    } else {
-        let end = if parts.has_query { parts.query.end } else { parts.path.end };
-        (parts.path, Span { start: parts.path.start, end })
-    };
-    Ok(Asked {
-        body,
-        upgrade: framing::upgrade(head, buf),
-        keep_alive: framing::request_keep_alive(head, buf),
-        path,
-        target,
-        normalised,
-        query: parts.query,
-        authority: parts.authority,
-        host: parts.host,
-        scheme: forward::scheme(head, buf, downstream),
-        downstream,
-    })
-}
-
-impl Asked {
-    /// Whether the connection ends with an answer that is given before the request's body is read.
-    fn closes(&self) -> bool {
-        !self.keep_alive || !matches!(self.body, Body::None | Body::Length(0))
-    }
-
-    /// Whether it asks for a WebSocket, and nothing stands in the way of a tunnel.
-    pub(super) fn tunnel(&self) -> bool {
-        self.upgrade == Upgrade::WebSocket && self.body == Body::None
-    }
-
-    /// The path and query as rules see them. `path` is [`Draft::path`].
-    pub(super) fn target<'s>(&self, buf: &'s [u8], path: &'s [u8]) -> &'s [u8] {
-        self.target.of(if self.normalised { path } else { buf })
-    }
-
-    /// How much of the target is the path.
-    fn path_len(&self) -> usize {
-        (self.path.end - self.path.start) as usize
-    }
-
-    fn path<'s>(&self, session: &'s Session) -> &'s [u8] {
-        self.path.of(if self.normalised { &session.draft.path } else { session.input.bytes() })
-    }
-
-    /// The framing of the request as it goes upstream.
-    pub(super) fn out_body(&self) -> OutBody {
-        if self.tunnel() { OutBody::Upgrade } else { OutBody::of_request(self.body) }
-    }
-}
-
 /// What the plan says of the request.
 fn decide<'p>(session: &Session, installed: &'p Installed, asked: &Asked) -> Decision<'p> {
     // CONNECT names no path; no rule of a VirtualService can mean it.
@@ -436,7 +338,7 @@ fn decide<'p>(session: &Session, installed: &'p Installed, asked: &Asked) -> Dec
     let buf = session.input.bytes();
     let request = Request {
         view: session.view(asked),
-        path: asked.path(session),
+        path: asked.path(session.input.bytes(), &session.draft.path),
         query: asked.query.of(buf),
         target: asked.target(buf, &session.draft.path),
         port: session.port,
@@ -445,105 +347,4 @@ fn decide<'p>(session: &Session, installed: &'p Installed, asked: &Asked) -> Dec
         peer: session.peer,
     };
     session.core.with_rng(|rng| installed.plan.route(session.listener, &request, rng))
-}
-
-/// Takes the verdict of an end over into the story.
-pub(super) fn tell(story: &mut Story<'_>, ended: &Ended) -> (u16, std::borrow::Cow<'static, str>) {
-    let verdict = ended.verdict(story.retried);
-    story.flags.insert(verdict.flags);
-    story.details = verdict.details;
-    story.transport_failure = verdict.transport_failure;
-    (verdict.status, verdict.body)
-}
-
-/// Works out what rules do to the head of an answer of our own.
-fn edit_response(session: &mut Session, installed: &Installed, story: &Story<'_>) {
-    let Session { core, head, input, peer, local, external_address, draft, .. } = session;
-    let (external_address, hostname) = (external_address.as_str(), &*core.hostname);
-    let caller = Caller { head, buf: input.bytes(), peer: *peer, local: *local, external_address, hostname };
-    draft.edit_response(caller, story, None, &installed.plan.proxy.server_header);
-}
-
-/// Answers with the proxy's own words. True if the connection is to be kept.
-pub(super) async fn reply(
-    session: &mut Session,
-    installed: &Installed,
-    story: &mut Story<'_>,
-    ended: Ended,
-    close: bool,
-) -> bool {
-    let (mut status, mut body) = tell(story, &ended);
-    if status == 0 {
-        return false;
-    }
-    if matches!(ended, Ended::BodyTimedOut) {
-        session.stats.http.downstream_rq_timeout.inc();
-    }
-    edit_response(session, installed, story);
-    if let Ended::FaultAborted(with) = ended
-        && story.asked.is_some_and(|asked| fault::is_of_grpc(&session.view(&asked)))
-    {
-        fault::answer_grpc(with, &body, &mut session.draft.response);
-        (status, body) = (200, "".into());
-    }
-    let overloaded = matches!(ended, Ended::Overflow);
-    send(session, installed, story, Answer { status, body: body.as_bytes(), location: None, overloaded, close }).await
-}
-
-/// An answer of our own.
-struct Answer<'a> {
-    status: u16,
-    body: &'a [u8],
-    location: Option<&'a [u8]>,
-    /// Whether it says that a circuit breaker gives it.
-    overloaded: bool,
-    /// Whether it ends the connection.
-    close: bool,
-}
-
-/// Sends it, with the changes of `session.draft.response`. True if the connection is to be kept.
-async fn send(session: &mut Session, installed: &Installed, story: &mut Story<'_>, answer: Answer<'_>) -> bool {
-    let Answer { status, body, location, overloaded, close } = answer;
-    let close = close || session.draining();
-    let head_request = session.head.method == Method::Head;
-    let mut out = session.core.buffers.head();
-    local_reply(
-        out.cleared_vec(),
-        &LocalReply {
-            status,
-            body,
-            head_request,
-            close,
-            client: session.head.version,
-            server: server(&installed.plan.proxy.server_header),
-            date: &session.core.date(),
-            location,
-            overloaded,
-            changes: &session.draft.response,
-        },
-    );
-    session.core.if_logged(|names| session.draft.keep_for_log(names, out.bytes()));
-    story.status = status;
-    let bytes = out.len() as u64;
-    let (sent, out) = session.writer.write_all(out).await;
-    session.core.buffers.put(out);
-    if sent.is_err() {
-        story.flags.insert(Flags::DC);
-        return false;
-    }
-    session.stats.http.downstream_cx_tx_bytes_total.add(bytes);
-    let bodiless = head_request || matches!(status, 100..=199 | 204 | 304);
-    story.sent = if bodiless { 0 } else { body.len() as u64 };
-    if close && session.draining() {
-        session.stats.http.downstream_cx_drain_close.inc();
-    }
-    !close
-}
-
-/// The name that goes into `server:` of our own answers; none with `passthrough`.
-fn server(header: &ServerHeader) -> Option<&[u8]> {
-    match header {
-        ServerHeader::Overwrite(name) => Some(name.as_bytes()),
-        ServerHeader::PassThrough => None,
-    }
 }

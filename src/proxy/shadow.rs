@@ -13,15 +13,15 @@ use std::time::{Duration, Instant};
 
 use twox_hash::XxHash64;
 
-use super::attempt::{Active, report_end};
+use super::attempt_report::{Active, report_end};
+use super::body::Incoming;
 use super::compare::{Answer, Difference, Heard, Side, judge};
-use super::conn::Session;
 use super::core::Core;
 use super::draft::header_lines;
-use super::mirror::{Doom, Line, Place};
+use super::mirror_queue::{Doom, Line, Place};
 use super::own_authority;
-use super::relay::Incoming;
 use super::reply::Ended;
+use super::session::head_limits;
 use super::undeclared;
 use crate::base::id::{ClusterId, EndpointId, ListenerId};
 use crate::base::limits::BODY_BUFFER_BYTES;
@@ -347,7 +347,7 @@ impl Shadow {
         digest: Option<&RefCell<XxHash64>>,
     ) -> (Ended, bool) {
         let mut head = ResponseHead::default();
-        let limits = Session::head_limits(&self.installed);
+        let limits = head_limits(&self.installed.plan.proxy.limits);
         loop {
             if let Err(error) = read_head(reader, buf, &limits, &mut head).await {
                 return (error.into(), false);
