@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use super::door::Door;
-use super::mirroring::{Mirroring, TellMirrors};
-use super::names::{AskWhere, Names, Whereabouts};
-use super::rewrite::Captures;
+use super::downstream::listener::Door;
+use super::dynamic::host_cache::{AskWhere, Names, Whereabouts};
+use super::mirror::shared::{Mirroring, TellMirrors};
+use super::router::rewrite::Captures;
 use crate::base::id::ListenerId;
 use crate::base::limits::REPLAY_CORE_BYTES;
 use crate::base::request_id;

@@ -1,0 +1,46 @@
+//! Noticing that a client leaves while the connection for its bytes is still being made: nobody is going to need it.
+
+use std::pin::pin;
+
+use crate::base::limits::MOST_FIRST_BYTES;
+use crate::io::{Buf, Either, Reader, race};
+use crate::proxy::core::Core;
+
+/// What the end of a client's bytes means before it has got any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It has left, if it has said nothing: it asked for a tunnel and does not wait to hear of it.
+    Left,
+    /// It has said all, and may listen: only a connection that broke says that it has left.
+    HalfClosed,
+}
+
+/// What comes of `connecting`; `None` if the client leaves before, and then nothing does. What it sends meanwhile goes to
+/// the end of `seen`, so much of it that a client which sends without end does not take memory without end.
+pub(crate) async fn unless_left<T>(
+    core: &Core,
+    reader: &mut Reader,
+    seen: &mut Buf,
+    end: End,
+    connecting: impl Future<Output = T>,
+) -> Option<T> {
+    let mut connecting = pin!(connecting);
+    while seen.len() < MOST_FIRST_BYTES {
+        if !reader.armed() {
+            reader.arm(core.buffers.head());
+        }
+        let (read, bytes) = match race(connecting.as_mut(), pin!(reader.done())).await {
+            Either::Left(connected) => return Some(connected),
+            Either::Right(read) => read,
+        };
+        seen.extend(bytes.bytes());
+        core.buffers.put(bytes);
+        match (read, end) {
+            (Ok(1..), _) => {}
+            (Ok(0), End::HalfClosed) => break,
+            (Ok(0), End::Left) if !seen.is_empty() => break,
+            (Ok(0) | Err(_), _) => return None,
+        }
+    }
+    Some(connecting.await)
+}

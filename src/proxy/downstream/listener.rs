@@ -1,0 +1,53 @@
+//! A listener of one core as its connections know it: which listener of the plan in force it is, and after a reload
+//! that has no such listener any more, the plan that had it last.
+//!
+//! Connections outlive plans, and a plan numbers its listeners anew. So a connection holds its door, and the worker
+//! tells the door when a new plan is installed.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use crate::base::id::ListenerId;
+use crate::upstream::Installed;
+
+/// Where the connections of one listener came in.
+#[derive(Debug)]
+pub struct Door {
+    listener: Cell<ListenerId>,
+    /// Set once the listener has vanished.
+    last: RefCell<Option<Rc<Installed>>>,
+}
+
+impl Door {
+    /// The door of a listener of the plan in force.
+    #[must_use]
+    pub fn open(listener: ListenerId) -> Rc<Self> {
+        Rc::new(Self { listener: Cell::new(listener), last: RefCell::default() })
+    }
+
+    /// A new plan is in force, and numbers the listener so.
+    pub fn renumber(&self, listener: ListenerId) {
+        self.listener.set(listener);
+    }
+
+    /// The new plan has no such listener; `last` is the one before it. Connections end with the request that they
+    /// have begun, which is answered by `last`.
+    pub fn close(&self, last: Rc<Installed>) {
+        *self.last.borrow_mut() = Some(last);
+    }
+
+    /// Whether the listener has vanished.
+    pub(crate) fn closed(&self) -> bool {
+        self.last.borrow().is_some()
+    }
+
+    /// The listener's number in the plan that has it.
+    pub(crate) fn listener(&self) -> ListenerId {
+        self.listener.get()
+    }
+
+    /// The plan that had the listener last, if it has vanished.
+    pub(crate) fn last(&self) -> Option<Rc<Installed>> {
+        self.last.borrow().clone()
+    }
+}

@@ -1,0 +1,124 @@
+//! Where a request or connection goes that is for no service (ALLOW_ANY): to the address that it was sent to before it was
+//! redirected here, or to where the host that it names is.
+//!
+//! What may be connected to is decided here, on addresses and right before they are used, never on names: nothing looks
+//! a name up a second time. Called by `request`, `connect` and `redirect`.
+
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Instant;
+
+use crate::h1::target;
+use crate::io::{self, Either, Timer, race};
+use crate::plan::Outbound;
+use crate::policy::reach::stays_local;
+use crate::proxy::core::Core;
+use crate::proxy::dynamic::host_cache::Whereabouts;
+use crate::proxy::router::termination::Ended;
+
+/// Addresses to try in turn; not empty. Small, because a request holds it to its end.
+#[derive(Debug)]
+pub(crate) enum Addresses {
+    One(SocketAddr),
+    /// [`Whereabouts::At`].
+    Known(Rc<Whereabouts>),
+}
+
+impl Deref for Addresses {
+    type Target = [SocketAddr];
+
+    fn deref(&self) -> &[SocketAddr] {
+        match self {
+            Self::One(address) => std::slice::from_ref(address),
+            Self::Known(known) => match &**known {
+                Whereabouts::At(addresses) => addresses,
+                Whereabouts::Here | Whereabouts::Unknown => &[],
+            },
+        }
+    }
+}
+
+/// Where the host of an authority (`host` or `host:port`) is, if control knows by `deadline`.
+///
+/// # Errors
+/// [`Ended::Unresolved`], [`Ended::Circular`], [`Ended::LocalTarget`].
+pub(crate) async fn of_authority(
+    core: &Core,
+    timer: &mut Timer,
+    outbound: Option<&Outbound>,
+    authority: &[u8],
+    deadline: Instant,
+) -> Result<Addresses, Ended> {
+    let name = std::str::from_utf8(authority).ok().filter(|_| target::is_authority(authority));
+    let name = name.ok_or(Ended::Unresolved)?;
+    let found = pin!(core.names.find(name, io::now()));
+    let found = match race(found, pin!(timer.until(deadline))).await {
+        Either::Left(found) => found,
+        Either::Right(()) => return Err(Ended::Unresolved),
+    };
+    match &*found {
+        Whereabouts::At(_) => permitted(outbound, found).map(Addresses::Known),
+        Whereabouts::Here => Err(Ended::Circular),
+        Whereabouts::Unknown => Err(Ended::Unresolved),
+    }
+}
+
+/// The address that a connection was sent to. Control is asked only if it might be one of the proxy's own.
+///
+/// # Errors
+/// As [`of_authority`].
+pub(crate) async fn of_original(
+    core: &Core,
+    timer: &mut Timer,
+    outbound: &Outbound,
+    original: SocketAddr,
+    deadline: Instant,
+) -> Result<Addresses, Ended> {
+    if core.may_listen_on(original.port()) {
+        return of_authority(core, timer, Some(outbound), original.to_string().as_bytes(), deadline).await;
+    }
+    if outbound.allow_local || !stays_local(original.ip()) {
+        Ok(Addresses::One(original))
+    } else {
+        Err(Ended::LocalTarget)
+    }
+}
+
+/// An answer without the addresses that the listener does not lend its reach to; with all of them where that makes no
+/// difference.
+///
+/// # Errors
+/// [`Ended::LocalTarget`].
+pub(crate) fn permitted(outbound: Option<&Outbound>, found: Rc<Whereabouts>) -> Result<Rc<Whereabouts>, Ended> {
+    let (Some(outbound), Whereabouts::At(addresses)) = (outbound, &*found) else { return Ok(found) };
+    let open = |address: &&SocketAddr| outbound.allow_local || !stays_local(address.ip());
+    if addresses.iter().all(|address| open(&address)) {
+        return Ok(found);
+    }
+    let allowed: Box<[SocketAddr]> = addresses.iter().filter(open).copied().collect();
+    if allowed.is_empty() { Err(Ended::LocalTarget) } else { Ok(Rc::new(Whereabouts::At(allowed))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_checked_is_connected_to() {
+        let addresses: Vec<SocketAddr> =
+            ["127.0.0.1:80", "93.184.216.34:80", "[fe80::1]:80", "[2001:db8::1]:80", "[::ffff:127.0.0.1]:80"]
+                .map(|address| address.parse().expect("an address"))
+                .into();
+        let guarded = Outbound::default();
+        let open = Outbound::new(true, true, None, Vec::new());
+        let of = |outbound: &Outbound, addresses: &[SocketAddr]| {
+            let found = permitted(Some(outbound), Rc::new(Whereabouts::At(addresses.into())))?;
+            Ok::<_, Ended>(Addresses::Known(found).to_vec())
+        };
+        assert_eq!(of(&guarded, &addresses).expect("two are left"), [addresses[1], addresses[3]]);
+        assert_eq!(of(&open, &addresses).expect("all"), addresses);
+        assert!(matches!(of(&guarded, &addresses[..1]), Err(Ended::LocalTarget)));
+    }
+}

@@ -1,0 +1,256 @@
+//! CONNECT on the mesh listener and on a Sidecar's HTTP proxy: a tunnel to `host:port` for an application that speaks
+//! through it, mostly TLS.
+//!
+//! Where it may lead is what requests may do: to the cluster of a service with that port, else what
+//! `outboundTrafficPolicy` says. To a port that speaks HTTP there is no way around the rules: the requests inside the
+//! tunnel are routed like any others. Called by `request`; Gateways answer CONNECT with 404, as Envoy does.
+
+use std::rc::Rc;
+
+use smallvec::SmallVec;
+
+use crate::h1::framing::Body;
+use crate::h1::parse::BadMessage;
+use crate::io::{self, Buf, Timer};
+use crate::observe::flags::Flags;
+use crate::plan::{Cluster, Outbound, Outlet, Seen, Speaks, Target, tunnel_port};
+use crate::proxy::core::{Core, Phase};
+use crate::proxy::downstream::connection::Session;
+use crate::proxy::downstream::leaving::{End, unless_left};
+use crate::proxy::dynamic::passthrough;
+use crate::proxy::l4::detect::{Patience, first_bytes};
+use crate::proxy::l4::tunnel::{self, Ending, Meters, Until};
+use crate::proxy::l4::upstream::{self, Attempt, Going};
+use crate::proxy::router::local_reply;
+use crate::proxy::router::parsed_request::Asked;
+use crate::proxy::router::stream_info::Story;
+use crate::proxy::router::termination::Ended;
+use crate::upstream::{Closed, Installed, LocalCluster};
+
+/// Whether the connection's client takes this for a proxy that makes tunnels. One that was redirected here does not know
+/// of it, and one that is inside a tunnel asked some other proxy.
+pub(crate) fn is_for(session: &Session, installed: &Installed) -> bool {
+    let listener = installed.plan.listeners.get(session.listener.index());
+    session.port.is_none() && listener.is_some_and(|listener| listener.kind.is_proxy())
+}
+
+/// Answers a CONNECT. True if the connection is to be kept, for requests inside the tunnel.
+pub(crate) async fn answer<'p>(
+    session: &mut Session,
+    installed: &'p Installed,
+    story: &mut Story<'p>,
+    asked: &Asked,
+) -> bool {
+    let Some(outbound) = installed.outbound(session.listener) else { return false };
+    let authority = asked.host.of(session.input.bytes());
+    // What follows is the tunnel's, and must not be some body's.
+    let (Some(port), Body::None) = (tunnel_port(authority), asked.body) else {
+        return local_reply::reply(session, installed, story, Ended::BadRequest(BadMessage::Target), true).await;
+    };
+    let named = outbound.named(authority, port).map(|(_, outlet)| outlet);
+    if let Some(outlet) = named
+        && matches!(outlet.speaks, Speaks::Http | Speaks::Unsaid)
+    {
+        return may_be_http(session, installed, story, asked, outlet, port).await;
+    }
+    let mut early = early_bytes(session);
+    let attempt = match named {
+        Some(outlet) => to_outlet(session, installed, story, asked, (outbound, outlet), (&mut early, End::Left)).await,
+        None => to_undeclared(session, installed, story, (outbound, asked), &mut early).await,
+    };
+    story.upstream_host = attempt.host;
+    match attempt.outcome {
+        Ok(outlet) => {
+            if establish(session, story).await {
+                carry(session, story, outlet, early).await;
+            }
+            false
+        }
+        Err(ended) => {
+            session.core.buffers.put(early);
+            local_reply::reply(session, installed, story, ended, true).await
+        }
+    }
+}
+
+/// A tunnel to a port whose HTTP the rules are for: it ends here.
+async fn may_be_http<'p>(
+    session: &mut Session,
+    installed: &'p Installed,
+    story: &mut Story<'p>,
+    asked: &Asked,
+    outlet: &'p Outlet,
+    port: u16,
+) -> bool {
+    let Some(outbound) = installed.outbound(session.listener) else { return false };
+    if !establish(session, story).await {
+        return false;
+    }
+    if outlet.speaks == Speaks::Unsaid {
+        let mut early = early_bytes(session);
+        session.entered.enter(Phase::Busy, None);
+        let limits = &installed.plan.proxy.limits;
+        let begin = outbound.detection.unwrap_or(limits.idle_timeout);
+        let patience = Patience { begin: Some(begin), end: limits.headers_timeout };
+        let seen = first_bytes(&session.core, &mut session.reader, &mut early, patience).await;
+        let is_http = match seen {
+            None => return false,
+            Some(seen) => seen == Seen::Http,
+        };
+        if !is_http {
+            let client = (&mut early, End::HalfClosed);
+            let attempt = to_outlet(session, installed, story, asked, (outbound, outlet), client).await;
+            story.upstream_host = attempt.host;
+            match attempt.outcome {
+                Ok(outlet) => carry(session, story, outlet, early).await,
+                // Too late for a status: the tunnel ends at once.
+                Err(ended) => _ = local_reply::tell(story, &ended),
+            }
+            return false;
+        }
+        session.input.extend(early.bytes());
+        session.core.buffers.put(early);
+    }
+    session.port = Some(port);
+    true
+}
+
+/// To one of an outlet's clusters. What the client says meanwhile goes to `early`.
+async fn to_outlet<'p>(
+    session: &mut Session,
+    installed: &'p Installed,
+    story: &mut Story<'p>,
+    asked: &Asked,
+    (outbound, outlet): (&Outbound, &'p Outlet),
+    (early, end): (&mut Buf, End),
+) -> Attempt {
+    let core = session.core.clone();
+    let target = &core.with_rng(|rng| outlet.destinations.pick(rng)).target;
+    match target {
+        Target::Known(id) => story.cluster = installed.cluster_name(*id),
+        Target::Missing(name) => {
+            session.stats.http.no_cluster.inc();
+            story.cluster = name;
+        }
+    }
+    let authority: SmallVec<[u8; 64]> = asked.host.of(session.input.bytes()).into();
+    let (peer, passes) = (session.peer, core.passes(session.peer).saturating_add(1));
+    let going = Going { peer, original: session.original, name: Some(&authority), passes };
+    let connecting = upstream::to_target(&core, installed, Some(outbound), (outlet, target), going);
+    or_gone(unless_left(&core, &mut session.reader, early, end, Box::pin(connecting)).await)
+}
+
+async fn to_undeclared<'p>(
+    session: &mut Session,
+    installed: &'p Installed,
+    story: &mut Story<'p>,
+    (outbound, asked): (&'p Outbound, &Asked),
+    early: &mut Buf,
+) -> Attempt {
+    if let Some(outlet) = &outbound.egress_proxy {
+        story.route = "allow_any";
+        return to_outlet(session, installed, story, asked, (outbound, outlet), (early, End::Left)).await;
+    }
+    let Some(cluster) = installed.passthrough().filter(|_| outbound.allow_any) else {
+        session.stats.http.rq_direct_response.inc();
+        story.route = "block_all";
+        return Attempt::failed(Ended::Blocked);
+    };
+    (story.cluster, story.route) = (&cluster.0.name, "allow_any");
+    let authority: SmallVec<[u8; 64]> = asked.host.of(session.input.bytes()).into();
+    let core = session.core.clone();
+    let passes = core.passes(session.peer).saturating_add(1);
+    let connecting = to_authority(&core, cluster, outbound, &authority, passes);
+    or_gone(unless_left(&core, &mut session.reader, early, End::Left, Box::pin(connecting)).await)
+}
+
+fn or_gone(attempt: Option<Attempt>) -> Attempt {
+    attempt.unwrap_or_else(|| Attempt::failed(Ended::ClientGone))
+}
+
+/// To where the host of an authority is.
+async fn to_authority(
+    core: &Rc<Core>,
+    cluster: (&Cluster, &LocalCluster),
+    outbound: &Outbound,
+    authority: &[u8],
+    passes: u8,
+) -> Attempt {
+    let deadline = io::now() + cluster.0.connect_timeout;
+    match passthrough::of_authority(core, &mut Timer::default(), Some(outbound), authority, deadline).await {
+        Ok(addresses) => upstream::to_addresses(core, cluster, &addresses, passes).await,
+        Err(ended) => Attempt::failed(ended),
+    }
+}
+
+/// Tells the client that the tunnel is there (RFC 9110 §9.3.6: no body, no framing). False if it has left.
+async fn establish(session: &mut Session, story: &mut Story<'_>) -> bool {
+    const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
+    let mut out = session.core.buffers.head();
+    out.extend(ESTABLISHED);
+    let (sent, out) = session.writer.write_all(out).await;
+    session.core.buffers.put(out);
+    if sent.is_err() {
+        story.flags.insert(Flags::DC);
+        return false;
+    }
+    story.status = 200;
+    story.details = "via_upstream".into();
+    session.stats.http.downstream_cx_tx_bytes_total.add(ESTABLISHED.len() as u64);
+    true
+}
+
+/// What the client sent behind its CONNECT, taken out of the input.
+fn early_bytes(session: &mut Session) -> Buf {
+    let there = session.input.bytes().get(session.rest..).unwrap_or_default();
+    if there.is_empty() {
+        return Buf::default(); // as mostly, and a tunnel would keep the buffer
+    }
+    let mut early = session.core.buffers.head();
+    early.extend(there);
+    session.input.truncate(session.rest);
+    early
+}
+
+/// Bytes both ways, until both sides have ended.
+async fn carry(session: &mut Session, story: &mut Story<'_>, mut outlet: upstream::Outlet, early: Buf) {
+    let http = session.stats.http.clone();
+    http.downstream_cx_upgrades_total.inc();
+    http.downstream_cx_upgrades_active.inc();
+    session.entered.enter(Phase::Busy, None);
+    let (upstream, cluster) = (&mut outlet.upstream, &outlet.stats);
+    (story.upstream_connected, story.upstream_local) = (true, upstream.local());
+    let meters = Meters {
+        up: [Some(&http.downstream_cx_rx_bytes_total), Some(&cluster.upstream_cx_tx_bytes_total)],
+        down: [Some(&http.downstream_cx_tx_bytes_total), Some(&cluster.upstream_cx_rx_bytes_total)],
+    };
+    let Session { core, reader, writer, entered, .. } = session;
+    let passed = tunnel::run(
+        core,
+        tunnel::End { reader, writer, handle: entered.handle() },
+        tunnel::End { reader: &mut upstream.reader, writer: &mut upstream.writer, handle: &upstream.handle },
+        early,
+        Until::Both { quiet: outlet.quiet, end: outlet.end },
+        meters,
+    )
+    .await;
+    http.downstream_cx_upgrades_active.dec();
+    story.received += passed.up;
+    story.sent += passed.down;
+    match passed.ending {
+        Ending::Client => {}
+        Ending::Upstream => upstream.closed_by(Closed::Remote),
+        Ending::ClientBroke => {
+            story.flags.insert(Flags::DC);
+            upstream.handle.abort();
+        }
+        Ending::UpstreamBroke => {
+            story.flags.insert(Flags::UC);
+            upstream.closed_by(Closed::Remote);
+            // The client must see that what it got may not be all.
+            session.cut_off();
+        }
+        Ending::Quiet => story.flags.insert(Flags::SI),
+        Ending::Old => story.flags.insert(Flags::DT),
+    }
+}

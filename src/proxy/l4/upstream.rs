@@ -1,0 +1,215 @@
+//! A connection for raw bytes: to an endpoint of a service's cluster, or to the first of some addresses that takes it.
+//!
+//! One try, as Envoy's TCP proxy makes by default. Called by `tcp` and `connect`.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::base::endpoint::EndpointAddress;
+use crate::io::{self, Timer};
+use crate::observe::stats::{ClusterStats, EndpointStats};
+use crate::plan::{self, Cluster, Discovery, Outbound, Target};
+use crate::policy::balance::Ask;
+use crate::policy::hashing::key;
+use crate::policy::outlier::Outcome;
+use crate::proxy::core::{Core, GoingOut};
+use crate::proxy::dynamic::forward_proxy;
+use crate::proxy::dynamic::passthrough;
+use crate::proxy::router::termination::Ended;
+use crate::upstream::{Avoid, Installed, LocalCluster, LocalEndpoint, NoConnection, Upstream};
+
+/// An upstream connection of a tunnel.
+pub(crate) struct Outlet {
+    pub(crate) upstream: Box<Upstream>,
+    /// For so long nothing need move on it.
+    pub(crate) quiet: Option<Duration>,
+    /// When it ends whatever moves (`connectionPool.tcp.maxConnectionDuration`).
+    pub(crate) end: Option<Instant>,
+    /// The counters of its cluster.
+    pub(crate) stats: Arc<ClusterStats>,
+    _riding: Riding,
+    _listed: Option<GoingOut>,
+}
+
+/// What came of an attempt.
+pub(crate) struct Attempt {
+    /// Where it went last.
+    pub(crate) host: Option<EndpointAddress>,
+    pub(crate) outcome: Result<Outlet, Ended>,
+}
+
+impl Attempt {
+    pub(crate) fn failed(ended: Ended) -> Self {
+        Self { host: None, outcome: Err(ended) }
+    }
+}
+
+/// Counts a tunnel that has no connection yet as a pending request of its endpoint: LEAST_REQUEST must see it.
+struct Connecting<'a>(&'a ClusterStats, &'a EndpointStats);
+
+impl<'a> Connecting<'a> {
+    fn begin(cluster: &'a LocalCluster, endpoint: &'a LocalEndpoint) -> Self {
+        cluster.stats.upstream_rq_pending_active.inc();
+        endpoint.stats.rq_pending_active.inc();
+        Self(&cluster.stats, &endpoint.stats)
+    }
+}
+
+impl Drop for Connecting<'_> {
+    fn drop(&mut self) {
+        self.0.upstream_rq_pending_active.dec();
+        self.1.rq_pending_active.dec();
+    }
+}
+
+/// Counts a tunnel that has its connection as a request of its cluster and endpoint.
+struct Riding(Arc<ClusterStats>, Arc<EndpointStats>);
+
+impl Riding {
+    fn begin(cluster: &LocalCluster, endpoint: &LocalEndpoint) -> Self {
+        cluster.stats.upstream_rq_total.inc();
+        cluster.stats.upstream_rq_active.inc();
+        endpoint.stats.rq_total.inc();
+        endpoint.stats.rq_active.inc();
+        Self(cluster.stats.clone(), endpoint.stats.clone())
+    }
+}
+
+impl Drop for Riding {
+    fn drop(&mut self) {
+        self.0.upstream_rq_active.dec();
+        self.1.rq_active.dec();
+    }
+}
+
+/// What is known of a client and of where it wants to go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Going<'a> {
+    pub(crate) peer: SocketAddr,
+    /// Where it was sent to before it was redirected here.
+    pub(crate) original: Option<SocketAddr>,
+    /// The authority of its CONNECT, or the server name of its TLS.
+    pub(crate) name: Option<&'a [u8]>,
+    /// How often its bytes come through this core, this time included.
+    pub(crate) passes: u8,
+}
+
+/// Connects to one of an outlet's clusters, which was drawn.
+pub(crate) async fn to_target(
+    core: &Rc<Core>,
+    installed: &Installed,
+    outbound: Option<&Outbound>,
+    (outlet, target): (&plan::Outlet, &Target),
+    going: Going<'_>,
+) -> Attempt {
+    let Some(cluster) = cluster(installed, target) else { return Attempt::failed(Ended::NoCluster) };
+    let Discovery::Authority(own) = &cluster.0.discovery else {
+        let hash = outlet.by_source.then(|| key::source_ip(going.peer));
+        return to_cluster(core, cluster, hash, going.passes).await;
+    };
+    let deadline = io::now() + cluster.0.connect_timeout;
+    let mut timer = Timer::default();
+    let found = match going {
+        // `resolution: NONE`: it goes where it was sent.
+        Going { original: Some(original), .. } if !own.at_gateways => match outbound {
+            Some(outbound) => passthrough::of_original(core, &mut timer, outbound, original, deadline).await,
+            None => Err(Ended::NoEndpoint),
+        },
+        Going { name: Some(name), .. } if own.at_gateways || outbound.is_some() => {
+            match forward_proxy::authority(name, own) {
+                Some(name) => passthrough::of_authority(core, &mut timer, outbound, &name, deadline).await,
+                None => Err(Ended::NoEndpoint),
+            }
+        }
+        _ => Err(Ended::NoEndpoint),
+    };
+    match found {
+        Ok(addresses) => to_addresses(core, cluster, &addresses, going.passes).await,
+        Err(ended) => Attempt::failed(ended),
+    }
+}
+
+/// The cluster that a target stands for.
+pub(crate) fn cluster<'p>(installed: &'p Installed, target: &Target) -> Option<(&'p Cluster, &'p LocalCluster)> {
+    match target {
+        Target::Known(id) => installed.cluster(*id),
+        Target::Missing(_) => None,
+    }
+}
+
+/// Connects to an endpoint of a cluster.
+async fn to_cluster(
+    core: &Rc<Core>,
+    (cluster, local): (&Cluster, &LocalCluster),
+    hash: Option<u64>,
+    passes: u8,
+) -> Attempt {
+    let ask = Ask { hash, now: io::now() };
+    let picked = core.with_rng(|rng| local.pick(ask, Avoid::default(), rng));
+    let Some(endpoint) = picked.and_then(|id| local.endpoint(id)) else {
+        local.stats.upstream_cx_none_healthy.inc();
+        return Attempt::failed(Ended::NoEndpoint);
+    };
+    let host = Some(endpoint.address());
+    let outcome = connect(core, (cluster, local), endpoint, passes).await;
+    match &outcome {
+        Ok(_) => local.report(picked, Outcome::Connected),
+        Err(Ended::Overflow) => {}
+        Err(_) => local.report(picked, Outcome::Failed),
+    }
+    Attempt { host, outcome }
+}
+
+/// Connects to the first of these addresses (a few of them) that takes it.
+pub(crate) async fn to_addresses(
+    core: &Rc<Core>,
+    (cluster, local): (&Cluster, &LocalCluster),
+    addresses: &[SocketAddr],
+    passes: u8,
+) -> Attempt {
+    let mut attempt = Attempt::failed(Ended::Unresolved);
+    for address in addresses {
+        let endpoint = local.undeclared(*address, io::now());
+        let outcome = connect(core, (cluster, local), &endpoint, passes).await;
+        attempt = Attempt { host: Some((*address).into()), outcome };
+        if attempt.outcome.is_ok() {
+            break;
+        }
+    }
+    attempt
+}
+
+async fn connect(
+    core: &Rc<Core>,
+    (cluster, local): (&Cluster, &LocalCluster),
+    endpoint: &LocalEndpoint,
+    passes: u8,
+) -> Result<Outlet, Ended> {
+    let connecting = Connecting::begin(local, endpoint);
+    // Raw bytes name no host: unless the rule does, it is the service's that is asked for.
+    let name = match &local.shared.tls {
+        None => Ok(None),
+        Some(tls) => tls.name(cluster.host().as_bytes()).map(|name| Some(name.to_owned())),
+    };
+    let opened = match name {
+        // Boxed, because a tunnel lasts longer than its beginning.
+        Ok(name) => Box::pin(local.tunnel(endpoint, name, &core.buffers)).await,
+        Err(error) => Err(NoConnection::from(error)),
+    };
+    drop(connecting);
+    match opened {
+        Ok(mut upstream) => {
+            core.buffers.put(std::mem::take(&mut upstream.buf)); // it is for heads
+            let stats = local.stats.clone();
+            let listed = upstream.local().map(|own| core.goes_out(own, passes));
+            let (quiet, end) = (cluster.tcp_idle_timeout, cluster.max_duration.map(|most| io::now() + most));
+            Ok(Outlet { upstream, quiet, end, stats, _riding: Riding::begin(local, endpoint), _listed: listed })
+        }
+        Err(error) => {
+            endpoint.stats.rq_error.inc();
+            Err(error.into())
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Whether a mirror answers as the original does.
+//!
+//! Both sides come to the same few words, an [`Answer`], and the copy's task judges once it knows both. A match costs a
+//! counter; only a difference is put into words, for the admin endpoints.
+
+use std::time::{Duration, SystemTime};
+
+use crate::base::id::ClusterId;
+use crate::observe::flags::Flags;
+use crate::observe::stats::Verdict;
+use crate::proxy::router::termination::Ended;
+
+/// What came back from one side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// A whole answer.
+    Whole {
+        /// Its status.
+        status: u16,
+        /// Of its body; 0 where only statuses are compared.
+        digest: u64,
+    },
+    /// None: the side could not be reached, broke off or took too long. The flags say which.
+    None(Flags),
+    /// It was not let to answer, through no fault of its own: the client left, or the copy was given up here.
+    Unknown,
+}
+
+impl Answer {
+    /// How a request ended, as far as its upstream is concerned.
+    pub(crate) fn of(ended: &Ended, status: u16, digest: impl FnOnce() -> u64) -> Self {
+        match ended {
+            Ended::Answered => Self::Whole { status, digest: digest() },
+            Ended::ClientGone | Ended::BodyTimedOut | Ended::BadRequest(_) => Self::Unknown,
+            failed => Self::None(failed.verdict(false).flags),
+        }
+    }
+
+    fn status(self) -> Option<u16> {
+        match self {
+            Self::Whole { status, .. } => Some(status),
+            Self::None(_) | Self::Unknown => None,
+        }
+    }
+
+    fn flags(self) -> Flags {
+        match self {
+            Self::None(flags) => flags,
+            Self::Whole { .. } | Self::Unknown => Flags::NONE,
+        }
+    }
+}
+
+/// What came back from one side, and when.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heard {
+    pub(crate) answer: Answer,
+    /// From the moment that the request was sent on to the end of the answer.
+    pub(crate) took: Duration,
+    /// Where it came from.
+    pub(crate) cluster: Option<ClusterId>,
+}
+
+/// The verdict on two answers, and the two statuses for the counters (0: no answer).
+pub(crate) fn judge(original: Answer, mirror: Answer) -> (Verdict, u16, u16) {
+    let verdict = match (original, mirror) {
+        (Answer::Unknown, _) | (_, Answer::Unknown) | (Answer::None(_), Answer::None(_)) => Verdict::Uncompared,
+        (original, mirror) if original == mirror => Verdict::Match,
+        _ => Verdict::Mismatch,
+    };
+    (verdict, original.status().unwrap_or(0), mirror.status().unwrap_or(0))
+}
+
+/// A request that a mirror answered differently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// When that was known.
+    pub at: SystemTime,
+    /// The request's method, as it went upstream.
+    pub method: String,
+    /// Its path and query, as they went upstream.
+    pub path: String,
+    /// What the client got.
+    pub original: Side,
+    /// What the mirror answered.
+    pub mirror: Side,
+}
+
+/// One side of a difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Side {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The status of its answer; `None`: it gave none.
+    pub status: Option<u16>,
+    /// Why it gave none.
+    pub flags: Flags,
+    /// From the moment that the request was sent on to the end of the answer, or of the wait for it. The retries of the
+    /// original are in it.
+    pub took: Duration,
+}
+
+impl Side {
+    pub(crate) fn new(heard: &Heard, cluster: &str) -> Self {
+        let Heard { answer, took, .. } = *heard;
+        Self { cluster: cluster.to_owned(), status: answer.status(), flags: answer.flags(), took }
+    }
+}
+
+impl Difference {
+    /// `head` begins with the request line.
+    pub(crate) fn new(at: SystemTime, head: &[u8], original: Side, mirror: Side) -> Self {
+        let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        let mut words = line.split(|byte| *byte == b' ').map(|word| String::from_utf8_lossy(word).into_owned());
+        let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        Self { at, method, path, original, mirror }
+    }
+
+    /// Whether both sides said the same status, so that it is the bodies that differ.
+    #[must_use]
+    pub fn in_body(&self) -> bool {
+        self.original.status == self.mirror.status
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_judged() {
+        let whole = |status, digest| Answer::Whole { status, digest };
+        let none = Answer::None(Flags::UF);
+        for (original, mirror, expected) in [
+            (whole(200, 0), whole(200, 0), (Verdict::Match, 200, 200)),
+            (whole(200, 1), whole(200, 2), (Verdict::Mismatch, 200, 200)),
+            (whole(200, 0), whole(500, 0), (Verdict::Mismatch, 200, 500)),
+            (whole(200, 0), none, (Verdict::Mismatch, 200, 0)),
+            (none, whole(200, 0), (Verdict::Mismatch, 0, 200)),
+            (none, Answer::None(Flags::UT), (Verdict::Uncompared, 0, 0)),
+            (Answer::Unknown, whole(200, 0), (Verdict::Uncompared, 0, 200)),
+            (whole(200, 0), Answer::Unknown, (Verdict::Uncompared, 200, 0)),
+        ] {
+            assert_eq!(judge(original, mirror), expected, "{original:?} and {mirror:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_the_upstreams_fault_is_no_answer() {
+        for (ended, expected) in [
+            (Ended::Answered, Answer::Whole { status: 204, digest: 7 }),
+            (Ended::UpstreamCut, Answer::None(Flags::UPE)),
+            (Ended::RequestTimedOut, Answer::None(Flags::UT)),
+            (Ended::NoEndpoint, Answer::None(Flags::UH)),
+            (Ended::ClientGone, Answer::Unknown),
+            (Ended::BodyTimedOut, Answer::Unknown),
+        ] {
+            assert_eq!(Answer::of(&ended, 204, || 7), expected, "{ended:?}");
+        }
+    }
+
+    #[test]
+    fn a_difference_names_the_request() {
+        let side = |status| Side { cluster: "c".to_owned(), status, flags: Flags::NONE, took: Duration::ZERO };
+        let head = b"POST /a?b=c HTTP/1.1\r\nhost: h\r\n\r\n";
+        let difference = Difference::new(SystemTime::UNIX_EPOCH, head, side(Some(200)), side(None));
+        assert_eq!((difference.method.as_str(), difference.path.as_str()), ("POST", "/a?b=c"));
+        assert!(!difference.in_body());
+    }
+}

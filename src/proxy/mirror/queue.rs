@@ -1,0 +1,310 @@
+//! What a request and its mirrored copies share: pieces of the body on their way to a copy, and how the request ended.
+//!
+//! A request never waits for its copies. What one of them has not taken yet is bounded, for each copy and for the core; a
+//! copy that would pass a bound is given up. Written by `relay` (pieces) and `request` (the end), read by `shadow`.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::hash::Hasher as _;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use twox_hash::XxHash64;
+
+use crate::base::limits::{BODY_BUFFER_BYTES, MIRROR_BODY_BYTES, MIRROR_CORE_BYTES, MIRROR_PATIENCE};
+use crate::h1::chunked::chunk_size_line;
+use crate::io::{self, Buf, Timer};
+use crate::plan::Target;
+use crate::proxy::core::Core;
+use crate::proxy::mirror::compare::{Answer, Heard};
+use crate::proxy::router::termination::Ended;
+
+/// A copy's place among those of its core, given back on drop.
+pub(crate) struct Place(Rc<Core>);
+
+impl Place {
+    pub(crate) fn take(core: &Rc<Core>) -> Option<Self> {
+        let running = &core.mirroring.running;
+        (running.get() < core.mirroring.most).then(|| {
+            running.set(running.get() + 1);
+            Self(core.clone())
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let running = &self.0.mirroring.running;
+        running.set(running.get() - 1);
+    }
+}
+
+/// How far a request has got, as its copy sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// More of its body is to come.
+    Coming,
+    /// All of it is there.
+    Whole,
+    /// It ended before it was whole.
+    Cut,
+    /// The copy has fallen too far behind.
+    TooSlow,
+    /// The copy takes no more.
+    Refused,
+}
+
+/// Why a copy ends before its answer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doom {
+    /// The request never became whole.
+    Cut,
+    /// The mirror took the body too slowly.
+    TooSlow,
+    /// The route's timeout passed.
+    TimedOut,
+    /// The request ended long ago.
+    Outlived,
+}
+
+/// What a request and one of its copies share: pieces on their way to the copy, and the request's end. Both are tasks of
+/// one core, and neither waits while it holds a borrow.
+pub(crate) struct Line {
+    core: Rc<Core>,
+    pieces: RefCell<VecDeque<Buf>>,
+    /// Memory that is accounted for in the core: that of `pieces`, and of the one being sent.
+    held: Cell<usize>,
+    stage: Cell<Stage>,
+    /// When the request was whole.
+    ended: Cell<Option<Instant>>,
+    /// When the request was over, its answer included.
+    over: Cell<Option<Instant>>,
+    /// What its client got.
+    original: Cell<Option<Heard>>,
+    copy: RefCell<Option<Waker>>,
+}
+
+impl Line {
+    pub(crate) fn new(core: Rc<Core>, ended: Option<Instant>, whole: bool) -> Rc<Self> {
+        Rc::new(Self {
+            core,
+            pieces: RefCell::default(),
+            held: Cell::new(0),
+            stage: Cell::new(if whole { Stage::Whole } else { Stage::Coming }),
+            ended: Cell::new(ended),
+            over: Cell::new(None),
+            original: Cell::new(None),
+            copy: RefCell::new(None),
+        })
+    }
+
+    /// When the request was whole.
+    pub(crate) fn ended(&self) -> Option<Instant> {
+        self.ended.get()
+    }
+
+    /// Leaves a piece for the copy, framed as it is sent.
+    fn push(&self, bytes: &[u8]) {
+        if self.stage.get() != Stage::Coming || bytes.is_empty() {
+            return;
+        }
+        let mut pieces = self.pieces.borrow_mut();
+        if let Some(last) = pieces.back_mut().filter(|last| last.room() >= bytes.len()) {
+            last.extend(bytes);
+        } else if self.hold() {
+            let mut piece = self.core.buffers.body();
+            piece.extend(bytes);
+            pieces.push_back(piece);
+        } else {
+            drop(pieces);
+            self.give_up(Stage::TooSlow);
+        }
+        self.wake();
+    }
+
+    /// All of the request is there.
+    fn whole(&self, now: Instant) {
+        if self.stage.get() == Stage::Coming {
+            self.stage.set(Stage::Whole);
+        }
+        self.ended.set(Some(now));
+        self.wake();
+    }
+
+    /// The request is over, and this is what its client got.
+    fn leave(&self, now: Instant, heard: Heard) {
+        if self.stage.get() == Stage::Coming {
+            self.give_up(Stage::Cut);
+        }
+        self.over.set(Some(now));
+        self.original.set(Some(heard));
+        self.wake();
+    }
+
+    /// The copy takes no more.
+    pub(crate) fn refuse(&self) {
+        if matches!(self.stage.get(), Stage::Coming | Stage::Whole) {
+            self.give_up(Stage::Refused);
+        }
+    }
+
+    fn give_up(&self, stage: Stage) {
+        self.stage.set(stage);
+        for piece in self.pieces.borrow_mut().drain(..) {
+            self.sent(piece);
+        }
+    }
+
+    /// Takes memory for another piece, if there is some.
+    fn hold(&self) -> bool {
+        let queued = &self.core.mirroring.queued;
+        let (held, all) = (self.held.get() + BODY_BUFFER_BYTES, queued.get() + BODY_BUFFER_BYTES);
+        let fits = held <= MIRROR_BODY_BYTES && all <= MIRROR_CORE_BYTES;
+        if fits {
+            self.held.set(held);
+            queued.set(all);
+        }
+        fits
+    }
+
+    /// Takes the buffer of a piece back.
+    pub(crate) fn sent(&self, piece: Buf) {
+        self.core.buffers.put(piece);
+        self.release(BODY_BUFFER_BYTES);
+    }
+
+    fn release(&self, bytes: usize) {
+        let queued = &self.core.mirroring.queued;
+        self.held.set(self.held.get() - bytes);
+        queued.set(queued.get() - bytes);
+    }
+
+    fn wake(&self) {
+        let copy = self.copy.borrow_mut().take();
+        if let Some(copy) = copy {
+            copy.wake();
+        }
+    }
+
+    /// Has the copy's task woken when anything changes here. All of it shares one place.
+    fn watch(&self, cx: &Context<'_>) {
+        let mut copy = self.copy.borrow_mut();
+        if !copy.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *copy = Some(cx.waker().clone());
+        }
+    }
+
+    /// The next piece; `None` once all of the request has been taken. Never anything of a request that is
+    /// cut: see [`Line::poll_doom`].
+    pub(crate) fn poll_piece(&self, cx: &Context<'_>) -> Poll<Option<Buf>> {
+        self.watch(cx);
+        match self.pieces.borrow_mut().pop_front() {
+            Some(piece) => Poll::Ready(Some(piece)),
+            None if self.stage.get() == Stage::Whole => Poll::Ready(None),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Whether the copy must end now, and if not when it will have to. `timeout` is the route's.
+    pub(crate) fn poll_doom(&self, timeout: Option<Duration>, timer: &mut Timer, cx: &mut Context<'_>) -> Poll<Doom> {
+        self.watch(cx);
+        match self.stage.get() {
+            Stage::Cut => return Poll::Ready(Doom::Cut),
+            Stage::TooSlow => return Poll::Ready(Doom::TooSlow),
+            Stage::Coming | Stage::Whole | Stage::Refused => {}
+        }
+        let (end, doom) = match timeout {
+            Some(timeout) => (self.ended.get().map(|ended| ended + timeout), Doom::TimedOut),
+            None => (self.over.get().map(|over| over + MIRROR_PATIENCE), Doom::Outlived),
+        };
+        match end {
+            Some(end) => timer.poll_until(end, cx).map(|()| doom),
+            None => Poll::Pending,
+        }
+    }
+
+    /// What the request's client got, once that is known.
+    pub(crate) fn poll_original(&self, cx: &Context<'_>) -> Poll<Heard> {
+        self.watch(cx);
+        self.original.get().map_or(Poll::Pending, Poll::Ready)
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        for piece in self.pieces.get_mut().drain(..) {
+            self.core.buffers.put(piece);
+        }
+        self.release(self.held.get());
+    }
+}
+
+/// The copies of the request under way; nothing where none was drawn.
+#[derive(Default)]
+pub(crate) struct Mirrors(Option<Box<Copies>>);
+
+struct Copies {
+    lines: Vec<Rc<Line>>,
+    begun: Instant,
+    /// Of the body of the answer, if anybody compares that.
+    digest: Option<RefCell<XxHash64>>,
+}
+
+impl Mirrors {
+    /// What a request holds of its copies; `digest`: somebody compares the body of the answer.
+    pub(crate) fn new(lines: Vec<Rc<Line>>, begun: Instant, digest: bool) -> Self {
+        let digest = digest.then(|| RefCell::new(XxHash64::with_seed(0)));
+        Self(Some(Box::new(Copies { lines, begun, digest })))
+    }
+
+    /// A piece of the request's body, framed as it is sent.
+    #[inline]
+    pub(crate) fn piece(&self, bytes: &[u8]) {
+        if let Some(copies) = &self.0 {
+            copies.lines.iter().for_each(|line| line.push(bytes));
+        }
+    }
+
+    /// All of the request has been read.
+    #[inline]
+    pub(crate) fn whole(&self, now: Instant) {
+        if let Some(copies) = &self.0 {
+            copies.lines.iter().for_each(|line| line.whole(now));
+        }
+    }
+
+    /// A piece of the body of the answer, `payload` bytes of it, framed as it goes to the client.
+    #[inline]
+    pub(crate) fn answered(&self, framed: &[u8], payload: usize, chunked: bool) {
+        if let Some(digest) = self.0.as_ref().and_then(|copies| copies.digest.as_ref())
+            && payload > 0
+        {
+            let front = if chunked { chunk_size_line(payload, &mut [0; 18]).len() } else { 0 };
+            digest.borrow_mut().write(framed.get(front..front + payload).unwrap_or_default());
+        }
+    }
+
+    /// The request is over, having ended so. `cluster` is the original's.
+    pub(crate) fn leave(&mut self, cluster: &Target, ended: &Ended, status: u16) {
+        let Some(copies) = self.0.take() else { return };
+        let now = io::now();
+        let answer = Answer::of(ended, status, || copies.digest.as_ref().map_or(0, |digest| digest.borrow().finish()));
+        let cluster = match cluster {
+            Target::Known(id) => Some(*id),
+            Target::Missing(_) => None,
+        };
+        let heard = Heard { answer, took: now.duration_since(copies.begun), cluster };
+        copies.lines.iter().for_each(|line| line.leave(now, heard));
+    }
+}
+
+impl Drop for Copies {
+    /// A connection's task that is dropped must leave no copy behind that waits for it.
+    fn drop(&mut self) {
+        let now = io::now();
+        for line in self.lines.drain(..).filter(|line| line.over.get().is_none()) {
+            line.leave(now, Heard { answer: Answer::Unknown, took: now.duration_since(self.begun), cluster: None });
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What all mirrored requests of one core share: how many there may be, the memory of their queues, and the differences
+//! that control has not been told of yet.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use crate::base::limits::MIRROR_DIFFS;
+use crate::proxy::mirror::compare::Difference;
+
+/// What a core has to say of its mirrors.
+#[derive(Debug)]
+pub enum MirrorReport {
+    /// A mirror answered differently. Told with the next tick, and only the last [`MIRROR_DIFFS`] that there are by then:
+    /// nobody would get to see the others.
+    Differs(Box<Difference>),
+    /// A copy's task panicked and was closed.
+    Panicked,
+}
+
+/// Where these reports go. Called on the worker's thread, so it must not block.
+pub type TellMirrors = Box<dyn Fn(MirrorReport) + Send>;
+
+/// What all copies of one core share.
+pub(crate) struct Mirroring {
+    /// This host, as `x-forwarded-for` of copies names it.
+    pub(crate) own_address: Box<str>,
+    pub(crate) most: usize,
+    pub(crate) running: Cell<usize>,
+    /// Memory of pieces that mirrors have not taken.
+    pub(crate) queued: Cell<usize>,
+    /// The last differences since the last tick, the newest behind.
+    differences: RefCell<VecDeque<Difference>>,
+    tell: TellMirrors,
+}
+
+impl Mirroring {
+    /// Room for `most` copies.
+    pub(crate) fn new(own_address: IpAddr, most: usize, tell: TellMirrors) -> Self {
+        let (running, queued, differences) = Default::default();
+        Self { own_address: own_address.to_string().into(), most, running, queued, differences, tell }
+    }
+
+    /// The periodic work: tells of the differences.
+    pub(crate) fn tick(&self) {
+        let differences = std::mem::take(&mut *self.differences.borrow_mut());
+        differences.into_iter().for_each(|difference| (self.tell)(MirrorReport::Differs(Box::new(difference))));
+    }
+
+    /// Notes a difference.
+    pub(crate) fn differs(&self, difference: Difference) {
+        let mut differences = self.differences.borrow_mut();
+        if differences.len() >= MIRROR_DIFFS {
+            differences.pop_front();
+        }
+        differences.push_back(difference);
+    }
+
+    /// Tells that a copy's task panicked.
+    pub(crate) fn panicked(&self) {
+        (self.tell)(MirrorReport::Panicked);
+    }
+}

@@ -1,0 +1,84 @@
+//! Mirroring, from the request's side: which copies are drawn, and what the request hands them.
+//!
+//! A request and each of its copies share a [`Line`]. The request leaves there what it has read of its body, and goes on
+//! at once: whatever the mirror does, the request never waits for it. What the copy has not taken is bounded twice, for
+//! the copy and for all of the core; a copy that would pass a bound is given up and counted. The copy itself is a task of
+//! its own (`shadow`). Called by `attempt` (the first try), `relay` (pieces of bodies) and `request` (the end).
+
+use std::rc::Rc;
+
+use crate::h1::shadow::shadow as shadow_head;
+use crate::io::{self, Buf};
+use crate::observe::stats::Verdict;
+use crate::plan::{Compare, Forward, Target};
+use crate::proxy::downstream::connection::Session;
+use crate::proxy::mirror::queue::{Line, Mirrors, Place};
+use crate::proxy::mirror::task::{self, Shadow};
+use crate::proxy::router::parsed_request::Asked;
+use crate::proxy::router::retry_state::Tries;
+use crate::upstream::Installed;
+
+/// Draws the copies of a request that is about to be sent for the first time, and sends them. `head` is how it goes
+/// upstream; what of its body is there already lies behind the head in the session's input.
+pub(crate) fn start(
+    session: &mut Session,
+    installed: &Rc<Installed>,
+    (forward, asked): (&Forward, &Asked),
+    head: &Buf,
+    tries: &Tries<'_>,
+) {
+    let (upload, ended) = (&tries.upload, tries.progress.ended.get());
+    // Bytes that two peers agree on cannot be had from a third: Envoy copies the request for the tunnel, and no more.
+    if asked.tunnel() {
+        return;
+    }
+    let core = &session.core;
+    let behind = session.input.bytes().get(session.head.len..).unwrap_or_default();
+    let (mut lines, mut compare, begun) = (Vec::new(), Compare::Nothing, io::now());
+    for mirror in &*forward.mirrors {
+        if !core.with_rng(|rng| mirror.share.hits(rng)) {
+            continue;
+        }
+        let Target::Known(cluster) = mirror.target else { continue };
+        let Some((to, local)) = installed.cluster(cluster) else { continue };
+        let Some(place) = Place::take(core) else {
+            let mirrored = local.stats.mirrored();
+            mirrored.mirror_overflow.inc();
+            if mirror.compare != Compare::Nothing {
+                mirrored.compared(Verdict::Uncompared, 0, 0);
+            }
+            continue;
+        };
+        let mut first = core.buffers.head();
+        let what = crate::h1::shadow::Shadow {
+            host_suffix: installed.plan.proxy.mirror_host_suffix.as_bytes(),
+            own_address: core.mirroring.own_address.as_bytes(),
+        };
+        shadow_head(first.cleared_vec(), head.bytes(), &what);
+        upload.write_first(behind, &mut first);
+        let whole = upload.incoming.is_done();
+        let line = Line::new(core.clone(), ended, whole);
+        lines.push(line.clone());
+        if mirror.compare == Compare::StatusAndBody {
+            compare = Compare::StatusAndBody;
+        }
+        task::spawn(Shadow {
+            core: core.clone(),
+            installed: installed.clone(),
+            cluster,
+            listener: session.listener,
+            authority: task::authority(&to.discovery, head.bytes()),
+            line,
+            first,
+            all_in_first: whole,
+            method: session.head.method,
+            begun,
+            timeout: forward.timeout,
+            compare: mirror.compare,
+            place: Some(place),
+        });
+    }
+    if !lines.is_empty() {
+        session.mirrors = Mirrors::new(lines, begun, compare == Compare::StatusAndBody);
+    }
+}

@@ -1,0 +1,447 @@
+//! A copy of a request on its way to a mirror: a task of its own beside the request, on the same core.
+//!
+//! It chooses an endpoint of the mirror's cluster and gets a connection as any request does, sends what the request leaves
+//! in its [`Line`], reads the answer and forgets it. Nothing of it reaches the client or the access log. It ends with the
+//! route's timeout, is never retried, and where it fails only the mirror's own statistics know.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::hash::Hasher as _;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use twox_hash::XxHash64;
+
+use crate::base::id::{ClusterId, EndpointId, ListenerId};
+use crate::base::limits::BODY_BUFFER_BYTES;
+use crate::h1::framing::{self, Body};
+use crate::h1::head::{Method, ResponseHead};
+use crate::io::{self, Buf, Caught, Either, Reader, Timer, Writer, catch_panic, race};
+use crate::observe::stats::Verdict;
+use crate::plan::{Cluster, Compare, Discovery, OwnAuthority};
+use crate::policy::balance::Ask;
+use crate::policy::outlier::Outcome;
+use crate::proxy::core::Core;
+use crate::proxy::downstream::connection::head_limits;
+use crate::proxy::dynamic::forward_proxy;
+use crate::proxy::dynamic::passthrough;
+use crate::proxy::mirror::compare::{Answer, Difference, Heard, Side, judge};
+use crate::proxy::mirror::queue::{Doom, Line, Place};
+use crate::proxy::router::attempt_report::{Active, report_end};
+use crate::proxy::router::body::Incoming;
+use crate::proxy::router::header_scratch::header_lines;
+use crate::proxy::router::termination::Ended;
+use crate::upstream::{Admitted, Avoid, Closed, Installed, Lease, LocalCluster, LocalEndpoint, Upstream, read_head};
+
+/// A copy, ready to be sent.
+pub(crate) struct Shadow {
+    pub(crate) core: Rc<Core>,
+    /// Kept until the copy has ended, whatever plan comes after it.
+    pub(crate) installed: Rc<Installed>,
+    /// The mirror.
+    pub(crate) cluster: ClusterId,
+    /// What the request came in by.
+    pub(crate) listener: ListenerId,
+    /// Where the request itself goes, of a mirror without endpoints: see [`authority`].
+    pub(crate) authority: Option<Box<[u8]>>,
+    pub(crate) line: Rc<Line>,
+    /// Its head, and what of the body came with that, framed.
+    pub(crate) first: Buf,
+    /// Whether nothing comes behind `first`.
+    pub(crate) all_in_first: bool,
+    pub(crate) method: Method,
+    /// When the request was sent on.
+    pub(crate) begun: Instant,
+    /// The route's.
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) compare: Compare,
+    /// Given back when the mirror has answered.
+    pub(crate) place: Option<Place>,
+}
+
+/// What is noted of a copy while it runs.
+#[derive(Default)]
+struct Notes {
+    /// The status of the answer; 0 as long as there is none.
+    status: Cell<u16>,
+    /// Bytes sent and received.
+    written: Cell<u64>,
+    received: Cell<u64>,
+    /// Whether there has been a connection.
+    connected: Cell<bool>,
+    /// Whether all of the copy was sent.
+    sent: Cell<bool>,
+    /// Held until all else is counted.
+    active: RefCell<Option<Active>>,
+    /// Whom it goes to; `None` until there is somebody.
+    endpoint: RefCell<Option<Rc<LocalEndpoint>>>,
+    id: Cell<Option<EndpointId>>,
+}
+
+/// How a copy ended.
+enum Fate {
+    Ended(Ended),
+    /// Not by the mirror's doing, or not by that alone.
+    GivenUp(Doom),
+}
+
+/// Starts the copy's task.
+pub(crate) fn spawn(shadow: Shadow) {
+    let core = shadow.core.clone();
+    // Boxed, because the guard moves its future.
+    io::spawn(async move {
+        if catch_panic(Box::pin(shadow.run())).await == Caught::Panicked {
+            core.mirroring.panicked();
+        }
+    });
+}
+
+/// The Host in a head that goes upstream.
+fn host_of(head: &[u8]) -> &[u8] {
+    header_lines(head).find(|(name, _)| name.eq_ignore_ascii_case(b"host")).map_or(&[], |(_, host)| host)
+}
+
+/// What a mirror without endpoints of its own is found by: the Host of the request, `head`. What mirrored requests have
+/// behind it (`mirrorHostSuffix`) names nobody; to Envoy it does, and it asks a name server for `a.example.com-shadow`.
+pub(crate) fn authority(mirror: &Discovery, head: &[u8]) -> Option<Box<[u8]>> {
+    matches!(mirror, Discovery::Authority(_)).then(|| host_of(head).into())
+}
+
+impl Shadow {
+    async fn run(mut self) {
+        let digest = (self.compare == Compare::StatusAndBody).then(|| RefCell::new(XxHash64::with_seed(0)));
+        let fate = self.send(digest.as_ref()).await;
+        self.line.refuse();
+        drop(self.place.take());
+        if self.compare == Compare::Nothing {
+            return;
+        }
+        let answer = match fate {
+            (Fate::Ended(ended), status) => {
+                Answer::of(&ended, status, || digest.map_or(0, |digest| digest.borrow().finish()))
+            }
+            (Fate::GivenUp(_), _) => Answer::Unknown,
+        };
+        let mirror = Heard { answer, took: io::now().duration_since(self.begun), cluster: Some(self.cluster) };
+        let original = poll_fn(|cx| self.line.poll_original(cx)).await;
+        self.judge(&original, &mirror);
+    }
+
+    /// Compares the two answers, and tells of a difference.
+    fn judge(&self, original: &Heard, mirror: &Heard) {
+        let Some((_, local)) = self.installed.cluster(self.cluster) else { return };
+        let (verdict, ours, theirs) = judge(original.answer, mirror.answer);
+        local.stats.mirrored().compared(verdict, ours, theirs);
+        if verdict == Verdict::Mismatch {
+            let name = |heard: &Heard| {
+                let found = heard.cluster.and_then(|id| self.installed.cluster(id));
+                found.map_or("", |(cluster, _)| cluster.name.as_str())
+            };
+            let sides = (Side::new(original, name(original)), Side::new(mirror, name(mirror)));
+            let difference = Difference::new(io::unix_time(), self.first.bytes(), sides.0, sides.1);
+            self.core.mirroring.differs(difference);
+        }
+    }
+
+    /// Sends the copy and reads its answer. Returns also the status of that.
+    async fn send(&self, digest: Option<&RefCell<XxHash64>>) -> (Fate, u16) {
+        let notes = Notes::default();
+        let Some((cluster, local)) = self.installed.cluster(self.cluster) else {
+            return (Fate::Ended(Ended::NoCluster), 0);
+        };
+        local.stats.mirrored();
+        let mut timer = Timer::default();
+        let fate = {
+            let sent = pin!(self.deliver(cluster, local, &notes, digest));
+            let doomed = pin!(poll_fn(|cx| self.line.poll_doom(self.timeout, &mut timer, cx)));
+            match race(sent, doomed).await {
+                Either::Left(ended) => Fate::Ended(ended),
+                Either::Right(Doom::TimedOut) => Fate::Ended(Ended::RequestTimedOut),
+                Either::Right(doom) => Fate::GivenUp(doom),
+            }
+        };
+        if let Fate::Ended(ended) = &fate {
+            report_end(local, notes.id.get(), ended, notes.connected.get() && notes.status.get() == 0);
+        }
+        match (notes.endpoint.take(), &fate) {
+            (Some(endpoint), _) => self.count(&fate, &notes, local, &endpoint),
+            (None, Fate::Ended(ended)) => local.stats.mirrored().response(ended.verdict(false).status),
+            (None, Fate::GivenUp(_)) => local.stats.upstream_rq_cancelled.inc(),
+        }
+        (fate, notes.status.get())
+    }
+
+    /// Sends the copy to an endpoint of the mirror.
+    async fn deliver(
+        &self,
+        cluster: &Cluster,
+        local: &LocalCluster,
+        notes: &Notes,
+        digest: Option<&RefCell<XxHash64>>,
+    ) -> Ended {
+        if let Discovery::Authority(own) = &cluster.discovery {
+            return Box::pin(self.deliver_to_authority(cluster, own, local, notes, digest)).await;
+        }
+        // Envoy's copies carry no hash either: which endpoint of a hashing cluster gets one is drawn.
+        let ask = Ask { hash: None, now: self.begun };
+        let picked = self.core.with_rng(|rng| local.pick(ask, Avoid::default(), rng));
+        let Some((endpoint, id)) = picked.and_then(|id| Some((local.endpoint(id)?, id))) else {
+            local.stats.upstream_cx_none_healthy.inc();
+            return Ended::NoEndpoint;
+        };
+        self.exchange(local, (endpoint, Some(id)), notes, digest).await
+    }
+
+    /// Sends the copy to the first address of the request's host that takes the connection.
+    async fn deliver_to_authority(
+        &self,
+        cluster: &Cluster,
+        own: &OwnAuthority,
+        local: &LocalCluster,
+        notes: &Notes,
+        digest: Option<&RefCell<XxHash64>>,
+    ) -> Ended {
+        let outbound = self.installed.outbound(self.listener);
+        let authority = self.authority.as_deref().unwrap_or_default();
+        let found = forward_proxy::find_for_copy(&self.core, cluster, own, authority, outbound.is_some()).await;
+        let found = match found.and_then(|found| passthrough::permitted(outbound, found)) {
+            Ok(found) => found,
+            Err(ended) => {
+                if matches!(ended, Ended::NoEndpoint) {
+                    local.stats.upstream_cx_none_healthy.inc();
+                }
+                return ended;
+            }
+        };
+        let mut last = Ended::Unresolved;
+        for address in forward_proxy::addresses(&found) {
+            if let Some(before) = notes.endpoint.take() {
+                before.stats.rq_error.inc();
+            }
+            let endpoint = local.undeclared(*address, io::now());
+            last = self.exchange(local, (&endpoint, None), notes, digest).await;
+            if !matches!(last, Ended::ConnectFailed(_) | Ended::ConnectTimedOut) {
+                break;
+            }
+        }
+        last
+    }
+
+    /// Sends the copy, once more if the connection that it reused had just been closed.
+    async fn exchange(
+        &self,
+        local: &LocalCluster,
+        (endpoint, id): (&Rc<LocalEndpoint>, Option<EndpointId>),
+        notes: &Notes,
+        digest: Option<&RefCell<XxHash64>>,
+    ) -> Ended {
+        notes.endpoint.replace(Some(endpoint.clone()));
+        notes.id.set(id);
+        let mut fresh = false;
+        loop {
+            let mut upstream = match self.connection(local, endpoint, fresh).await {
+                Ok(upstream) => upstream,
+                Err(ended) => return ended,
+            };
+            notes.active.replace(Some(Active::begin(local, endpoint)));
+            notes.connected.set(true);
+            local.report(id, Outcome::Connected);
+            local.stats.upstream_rq_total.inc();
+            endpoint.stats.rq_total.inc();
+            let reused = upstream.begin_request();
+            let received = notes.received.get();
+            let (ended, reusable) = self.carry(&mut upstream, (local, id), notes, digest).await;
+            let silent = notes.received.get() == received && upstream.buf.is_empty();
+            if matches!(ended, Ended::UpstreamReset | Ended::UpstreamCut) {
+                upstream.closed_by(Closed::Remote);
+            }
+            if reusable {
+                upstream.check_in(&self.core.buffers, io::now());
+            } else if matches!(ended, Ended::Answered) && notes.sent.get() {
+                upstream.end_request(&self.core.buffers);
+            }
+            let again = matches!(ended, Ended::UpstreamReset) && reused && silent;
+            if !(again && self.all_in_first && self.method.is_idempotent()) {
+                return ended;
+            }
+            local.stats.upstream_rq_rx_reset.inc();
+            local.stats.upstream_rq_retry_reused.inc();
+            notes.active.take();
+            fresh = true;
+        }
+    }
+
+    /// A connection to the endpoint: one that rests, unless it must be `fresh`, or a new one.
+    async fn connection(
+        &self,
+        local: &LocalCluster,
+        endpoint: &Rc<LocalEndpoint>,
+        fresh: bool,
+    ) -> Result<Lease, Ended> {
+        let name = match &local.shared.tls {
+            None => None,
+            Some(tls) => Some(tls.name(self.authority.as_deref().unwrap_or_else(|| self.host()))?),
+        };
+        match local.admit(endpoint, name, fresh, &self.core.buffers) {
+            Ok(Admitted::Now(upstream)) => Ok(upstream),
+            Ok(Admitted::Pending(mut pending)) => Ok(pending.connection().await?),
+            Err(_) => Err(Ended::Overflow),
+        }
+    }
+
+    /// The Host of the copy.
+    fn host(&self) -> &[u8] {
+        host_of(self.first.bytes())
+    }
+
+    /// Sends the copy on a connection while its answer is awaited. Returns also whether nothing of either is left on it.
+    async fn carry(
+        &self,
+        upstream: &mut Upstream,
+        (local, id): (&LocalCluster, Option<EndpointId>),
+        notes: &Notes,
+        digest: Option<&RefCell<XxHash64>>,
+    ) -> (Ended, bool) {
+        notes.sent.set(false);
+        let Upstream { reader, writer, buf, .. } = upstream;
+        let mut upload = pin!(self.upload(writer, notes));
+        let mut answer = pin!(self.answer((reader, buf), (local, id), notes, digest));
+        // Where the mirror takes no more of the copy, its answer may still be on the way.
+        let (ended, clean) = match race(upload.as_mut(), answer.as_mut()).await {
+            Either::Left(()) => answer.await,
+            Either::Right(answered) => answered,
+        };
+        (ended, clean && notes.sent.get())
+    }
+
+    /// Sends the copy to its end, or as far as the mirror takes it.
+    async fn upload(&self, writer: &mut Writer, notes: &Notes) {
+        let mut first = self.core.buffers.head();
+        first.extend(self.first.bytes());
+        let bytes = first.len();
+        let (sent, first) = writer.write_all(first).await;
+        self.core.buffers.put(first);
+        if sent.is_err() {
+            return self.line.refuse();
+        }
+        notes.written.set(notes.written.get() + bytes as u64);
+        while let Some(piece) = poll_fn(|cx| self.line.poll_piece(cx)).await {
+            let bytes = piece.len();
+            let (sent, piece) = writer.write_all(piece).await;
+            self.line.sent(piece);
+            if sent.is_err() {
+                return self.line.refuse();
+            }
+            notes.written.set(notes.written.get() + bytes as u64);
+        }
+        notes.sent.set(true);
+    }
+
+    /// Reads the answer and forgets it. Returns also whether the connection has nothing of it left and may be used again.
+    async fn answer(
+        &self,
+        (reader, buf): (&mut Reader, &mut Buf),
+        (local, id): (&LocalCluster, Option<EndpointId>),
+        notes: &Notes,
+        digest: Option<&RefCell<XxHash64>>,
+    ) -> (Ended, bool) {
+        let mut head = ResponseHead::default();
+        let limits = head_limits(&self.installed.plan.proxy.limits);
+        loop {
+            if let Err(error) = read_head(reader, buf, &limits, &mut head).await {
+                return (error.into(), false);
+            }
+            notes.received.set(notes.received.get() + buf.len() as u64);
+            match head.status {
+                101 => return (Ended::UpstreamProtocol, false),
+                200.. => break,
+                interim => local.stats.mirrored().response(interim),
+            }
+            buf.consume(head.len);
+        }
+        local.report(id, Outcome::Answered(head.status));
+        let Ok(body) = framing::response_body(&head, buf.bytes(), self.method) else {
+            return (Ended::UpstreamProtocol, false);
+        };
+        notes.status.set(head.status);
+        let keep_alive = framing::response_keep_alive(&head, buf.bytes()) && body != Body::UntilClose;
+        buf.consume(head.len);
+        let mut incoming = Incoming::from(body);
+        loop {
+            let Ok(piece) = incoming.take(buf.bytes_mut()) else { return (Ended::UpstreamCorrupt, false) };
+            if let Some(digest) = digest {
+                digest.borrow_mut().write(buf.bytes().get(..piece.payload).unwrap_or_default());
+            }
+            buf.consume(piece.consumed);
+            if incoming.is_done() {
+                return (Ended::Answered, keep_alive && buf.is_empty());
+            }
+            let mut filling = std::mem::take(buf);
+            if filling.capacity() < BODY_BUFFER_BYTES {
+                self.core.buffers.put(filling);
+                filling = self.core.buffers.body();
+            }
+            let (read, filled) = reader.read(filling).await;
+            *buf = filled;
+            match read {
+                Ok(n) if n > 0 => notes.received.set(notes.received.get() + n as u64),
+                Ok(_) if matches!(incoming, Incoming::UntilClose) => return (Ended::Answered, false),
+                _ => return (Ended::UpstreamCut, false),
+            }
+        }
+    }
+
+    /// Counts how the copy ended, for its cluster and its endpoint.
+    fn count(&self, fate: &Fate, notes: &Notes, local: &LocalCluster, endpoint: &LocalEndpoint) {
+        let (stats, mirrored) = (&local.stats, local.stats.mirrored());
+        stats.upstream_cx_tx_bytes_total.add(notes.written.get());
+        stats.upstream_cx_rx_bytes_total.add(notes.received.get());
+        let status = match (fate, notes.status.get()) {
+            (Fate::Ended(ended), 0) => ended.verdict(false).status,
+            (Fate::GivenUp(_), _) => 0,
+            (_, status) => status,
+        };
+        if status > 0 {
+            mirrored.response(status);
+        }
+        let given_up = if notes.connected.get() { &stats.upstream_rq_tx_reset } else { &stats.upstream_rq_cancelled };
+        match fate {
+            Fate::Ended(Ended::Answered) => {
+                let ended = self.line.ended().unwrap_or(self.begun);
+                let took = io::now().saturating_duration_since(ended).as_millis();
+                mirrored.took(u64::try_from(took).unwrap_or(u64::MAX));
+                if status < 500 {
+                    return endpoint.stats.rq_success.inc();
+                }
+            }
+            Fate::Ended(Ended::UpstreamReset) => stats.upstream_rq_rx_reset.inc(),
+            Fate::Ended(Ended::UpstreamCut) => {
+                stats.upstream_rq_rx_reset.inc();
+                stats.upstream_cx_protocol_error.inc();
+            }
+            Fate::Ended(Ended::UpstreamProtocol | Ended::UpstreamCorrupt) => stats.upstream_cx_protocol_error.inc(),
+            Fate::Ended(Ended::RequestTimedOut) => {
+                stats.upstream_rq_timeout.inc();
+                endpoint.stats.rq_timeout.inc();
+                given_up.inc();
+            }
+            Fate::Ended(_) => {}
+            Fate::GivenUp(doom) => {
+                if *doom == Doom::TooSlow {
+                    mirrored.mirror_overflow.inc();
+                }
+                given_up.inc();
+            }
+        }
+        endpoint.stats.rq_error.inc();
+    }
+}
+
+impl Drop for Shadow {
+    /// However its task ends, the request must not go on leaving pieces for it.
+    fn drop(&mut self) {
+        self.line.refuse();
+        self.core.buffers.put(std::mem::take(&mut self.first));
+    }
+}

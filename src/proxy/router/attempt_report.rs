@@ -1,0 +1,48 @@
+//! What an attempt says of its cluster and endpoint while it lasts and when it ends: the gauges of active requests, and the
+//! health that `outlierDetection` sees. For attempts of clients' requests and of mirrors alike.
+
+use std::sync::Arc;
+
+use crate::io::TlsFailure;
+use crate::observe::stats::{ClusterStats, EndpointStats};
+use crate::plan::EndpointId;
+use crate::policy::outlier::Outcome;
+use crate::proxy::router::termination::Ended;
+use crate::upstream::{LocalCluster, LocalEndpoint};
+
+/// Counts a request as active for as long as it lives: from the moment at which it has a connection. One that waits for a
+/// connection is pending.
+pub(crate) struct Active(Arc<ClusterStats>, Arc<EndpointStats>);
+
+impl Active {
+    pub(crate) fn begin(cluster: &LocalCluster, endpoint: &LocalEndpoint) -> Self {
+        cluster.stats.upstream_rq_active.inc();
+        endpoint.stats.rq_active.inc();
+        Self(cluster.stats.clone(), endpoint.stats.clone())
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.upstream_rq_active.dec();
+        self.1.rq_active.dec();
+    }
+}
+
+/// Tells `outlierDetection` of the end of a try, unless it says nothing of the endpoint: the client left, or a breaker
+/// refused the try. Nor does a timeout but while the head of an answer is awaited: before, there was no connection yet,
+/// and after, the status was told already.
+pub(crate) fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &Ended, awaited: bool) {
+    let failed = match ended {
+        Ended::ConnectFailed(_) | Ended::ConnectTimedOut => true,
+        // A Host that is no name is the client's doing.
+        Ended::TlsFailed(failure) => **failure != TlsFailure::NoName,
+        Ended::UpstreamReset | Ended::TlsBroke(_) => true,
+        Ended::UpstreamProtocol | Ended::UpstreamCut | Ended::UpstreamCorrupt => true,
+        Ended::RequestTimedOut | Ended::TryTimedOut => awaited,
+        _ => false,
+    };
+    if failed {
+        local.report(at, Outcome::Failed);
+    }
+}

@@ -1,0 +1,329 @@
+//! One exchange over a connection that is there: the request's head as it goes out, the request and its response moving
+//! at the same time, and the response's head as it comes in.
+//!
+//! The request's body and the response are two futures raced in this one task; neither is ever dropped on a connection
+//! that lives on. Called by `attempt`, which finds the connection and counts what came of it.
+
+use std::cell::Cell;
+use std::pin::pin;
+use std::time::Duration;
+
+use crate::h1::encode::{self, Connection, OutBody, RequestOut, ResponseOut, Server};
+use crate::h1::forward::Downstream;
+use crate::h1::framing::{self, Body};
+use crate::h1::head::{Known, ResponseHead, Version};
+use crate::io::{self, Buf, Either, race};
+use crate::plan::ServerHeader;
+use crate::policy::hashing::key::NewCookie;
+use crate::policy::outlier::{self, Outcome as Reported};
+use crate::policy::retry::{Answer, Outcome};
+use crate::proxy::core::{Core, Live};
+use crate::proxy::downstream::connection::{Session, head_limits};
+use crate::proxy::mirror::queue::Mirrors;
+use crate::proxy::router::attempt_result::{Exchanged, Run, Tried};
+use crate::proxy::router::body::Incoming;
+use crate::proxy::router::fault;
+use crate::proxy::router::header_scratch::Caller;
+use crate::proxy::router::parsed_request::Asked;
+use crate::proxy::router::progress::Progress;
+use crate::proxy::router::relay::{self, Client, Relayed, Response, Sent};
+use crate::proxy::router::replay::Upload;
+use crate::proxy::router::retry_state::Tries;
+use crate::proxy::router::stream_info::Story;
+use crate::proxy::router::templates::Received;
+use crate::proxy::router::termination::Ended;
+use crate::proxy::router::timeouts::{Deadline, Late};
+use crate::upstream::{Installed, LocalCluster, Upstream, read_head};
+
+/// What is noted of an exchange while it runs, whichever future it runs in.
+#[derive(Default)]
+pub(crate) struct Notes {
+    pub(crate) sent: Sent,
+    /// Bytes of heads, and of what came with them, received from the upstream.
+    pub(crate) received: Cell<u64>,
+    /// The upstream connection has nothing of this exchange left on it.
+    pub(crate) reusable: Cell<bool>,
+    /// The upstream has closed the connection, which was the end of its answer.
+    pub(crate) closed: Cell<bool>,
+    /// The upstream agreed to an upgrade: raw bytes follow both ways.
+    pub(crate) tunnel: Cell<bool>,
+}
+
+/// The request's head, ready to be sent.
+pub(crate) fn outgoing(session: &mut Session, story: &Story<'_>, asked: &Asked, tries: &Tries<'_>) -> Buf {
+    let mut out = session.core.buffers.head();
+    let spent = match tries.progress.ended.get() {
+        Some(ended) if tries.retries.attempt > 1 => io::now().duration_since(ended),
+        _ => Duration::ZERO,
+    };
+    let expected = tries.patience.expected_ms(spent);
+    session.draft.note_try(tries.retries.attempt, expected);
+    let (buf, draft) = (session.input.bytes(), &session.draft);
+    let target = asked.target(buf, &draft.path);
+    encode::request(
+        out.cleared_vec(),
+        &session.view(asked),
+        &RequestOut {
+            path: if story.rewritten { &draft.rewritten } else { target },
+            authority: story.authority.map(str::as_bytes).or(asked.authority.map(|authority| authority.of(buf))),
+            body: asked.out_body(),
+            // The workload hears of the tries of whoever calls it.
+            attempt: if asked.downstream == Downstream::Inbound { 0 } else { tries.retries.attempt },
+            expected_timeout_ms: expected,
+            original_host: story.authority.map(|_| asked.host.of(buf)),
+            original_path: story.rewritten.then_some(target),
+            changes: &draft.request,
+        },
+    );
+    out
+}
+
+#[allow(clippy::too_many_arguments, reason = "as for `at`")]
+pub(crate) async fn exchange(
+    session: &mut Session,
+    installed: &Installed,
+    story: &mut Story<'_>,
+    asked: &Asked,
+    (first, cookies): (Buf, &[NewCookie<'_>]),
+    local: &LocalCluster,
+    upstream: &mut Upstream,
+    notes: &Notes,
+    tries: &mut Tries<'_>,
+) -> Exchanged {
+    let limits = &installed.plan.proxy.limits;
+    let head_limits = head_limits(&installed.plan.proxy.limits);
+    let pipelined = session.input.len() > session.rest || !session.behind.is_empty();
+    let (method, version) = (session.head.method, session.head.version);
+    let Session {
+        core,
+        door,
+        reader,
+        writer,
+        entered,
+        input,
+        behind,
+        head,
+        response,
+        draft,
+        kept,
+        mirrors,
+        timer,
+        unframed,
+        ..
+    } = session;
+    let (core, live): (&Core, &Live) = (core, entered);
+    let caller = Caller {
+        head,
+        buf: input.bytes(),
+        peer: session.peer,
+        local: session.local,
+        external_address: &session.external_address,
+        hostname: &core.hostname,
+    };
+    let Upstream { reader: up_reader, writer: up_writer, buf: up_buf, handle: up_handle, .. } = upstream;
+    let Tries { upload, progress, retries, patience } = tries;
+    let connected = if patience.is_endless() { story.began } else { io::now() };
+    let progress: &Progress = progress;
+    let Upload { incoming, chunked, .. } = upload;
+    let mut deadline = Deadline::new(timer, progress, *patience, connected);
+    let mirrors: &Mirrors = mirrors;
+    let client = Client { core, live, reader, kept, mirrors, behind, body_timeout: limits.body_timeout, pipelined };
+    let mut feed = pin!(relay::feed(client, up_writer, first, incoming, *chunked, progress));
+    let mut feeding = true;
+
+    // Until the final head is there, interim ones are passed on as they come.
+    let answered = loop {
+        let read = {
+            let mut read = pin!(read_head(up_reader, up_buf, &head_limits, response));
+            loop {
+                let woken = if feeding {
+                    race(pin!(race(feed.as_mut(), read.as_mut())), pin!(deadline.late())).await
+                } else {
+                    match race(read.as_mut(), pin!(deadline.late())).await {
+                        Either::Left(read) => Either::Left(Either::Right(read)),
+                        Either::Right(late) => Either::Right(late),
+                    }
+                };
+                match woken {
+                    Either::Left(Either::Left(fed)) => {
+                        feeding = false;
+                        if let Some(ended) = fed.ends() {
+                            return Run::failed(ended, false).into();
+                        }
+                    }
+                    Either::Left(Either::Right(read)) => break read.map_err(Ended::from),
+                    Either::Right(Late::Request) => break Err(Ended::RequestTimedOut),
+                    Either::Right(Late::Try) => break Err(Ended::TryTimedOut),
+                }
+            }
+        };
+        if let Err(ended) = read {
+            break Err(ended);
+        }
+        notes.received.set(notes.received.get() + up_buf.len() as u64);
+        let switching = response.status == 101;
+        if switching && !asked.tunnel() {
+            break Err(Ended::UpstreamProtocol);
+        }
+        if switching || response.status >= 200 {
+            break framing::response_body(response, up_buf.bytes(), method).map_err(|_| Ended::UpstreamProtocol);
+        }
+        local.stats.response(response.status);
+        // The client counts on what it was told; another upstream might not say so.
+        progress.replayable.set(false);
+        if version == Version::Http11 {
+            let mut out = core.buffers.head();
+            encode::interim(out.cleared_vec(), response, up_buf.bytes());
+            let (sent, out) = writer.write_all(out).await;
+            core.buffers.put(out);
+            if sent.is_err() {
+                return Run::failed(Ended::ClientGone, false).into();
+            }
+        }
+        up_buf.consume(response.len);
+    };
+    deadline.answered();
+    let answer = answered.is_ok().then(|| answer(response, up_buf.bytes()));
+    if let Some(answer) = answer {
+        let of_grpc = answer.grpc_status.filter(|_| fault::is_of_grpc(&caller.view(asked, &draft.completion)));
+        local.report(retries.at, Reported::Answered(of_grpc.map_or(answer.status, outlier::status_of_grpc)));
+    }
+    let again = answer
+        .is_some_and(|answer| answer.status != 101 && retries.again(Outcome::Answered(answer), progress, local, story));
+    let body = match answered {
+        Ok(body) if !again => body,
+        answered => {
+            // A piece of the body that is being written would be lost with its future.
+            if feeding && retries.possible() {
+                progress.stop.set(true);
+                if progress.writing.get() {
+                    up_handle.shutdown_both();
+                    feed.await;
+                }
+            }
+            return match answered {
+                Err(ended) => Run::failed(ended, progress.whole.get()).into(),
+                Ok(body) => {
+                    local.stats.replaced(response.status);
+                    let there = (up_buf.len() - response.len) as u64;
+                    let complete = match body {
+                        Body::None => there == 0,
+                        Body::Length(length) => there == length,
+                        Body::Chunked | Body::UntilClose => false,
+                    };
+                    let reusable = framing::response_keep_alive(response, up_buf.bytes());
+                    notes.reusable.set(complete && reusable && progress.sent.get());
+                    up_buf.clear();
+                    Exchanged::Tried(Tried::Again)
+                }
+            };
+        }
+    };
+
+    let now = io::now();
+    // A request for a tunnel has no end, so nothing to measure from; Envoy leaves the header out as well.
+    let service_time = (!asked.tunnel()).then(|| now.duration_since(progress.ended.get().unwrap_or(now)));
+    story.service_time = service_time;
+    story.status = response.status;
+    story.details = "via_upstream".into();
+    let tunnelled = response.status == 101;
+    let out_body = if tunnelled { OutBody::Upgrade } else { OutBody::of_response(body, version) };
+    *unframed = out_body == OutBody::UntilClose;
+    let draining = core.draining() || door.closed();
+    let keep =
+        asked.keep_alive && progress.whole.get() && out_body != OutBody::UntilClose && !draining && !asked.tunnel();
+    let received = Received {
+        head: response,
+        buf: up_buf.bytes(),
+        service_time: service_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+    };
+    draft.edit_response(caller, story, Some(received), &installed.plan.proxy.server_header);
+    // They count as the upstream's own: rules that take `set-cookie` out take them, too.
+    let cookies = if draft.response.drops(Known::Other, b"set-cookie") { &[] } else { cookies };
+    for cookie in cookies {
+        draft.response.add(Known::Other, b"set-cookie", |out| cookie.write(out));
+    }
+    let mut out = core.buffers.body();
+    encode::response(
+        out.cleared_vec(),
+        response,
+        up_buf.bytes(),
+        &ResponseOut {
+            server: match &installed.plan.proxy.server_header {
+                ServerHeader::Overwrite(name) => Server::Overwrite(name.as_bytes()),
+                ServerHeader::PassThrough => Server::PassThrough,
+            },
+            date: &core.date(),
+            service_time_ms: received.service_time,
+            body: out_body,
+            connection: if keep { Connection::KeepAlive } else { Connection::Close },
+            client: version,
+            changes: &draft.response,
+        },
+    );
+    core.if_logged(|names| draft.keep_for_log(names, out.bytes()));
+    let reusable = framing::response_keep_alive(response, up_buf.bytes());
+    up_buf.consume(response.len);
+    if tunnelled {
+        story.sent += up_buf.len() as u64;
+        out.extend(up_buf.bytes());
+        up_buf.clear();
+    }
+    let relayed = {
+        let response = Response {
+            core,
+            live,
+            reader: up_reader,
+            buf: up_buf,
+            client: writer,
+            mirrors,
+            patience: limits.idle_timeout,
+        };
+        let chunked = out_body == OutBody::Chunked;
+        let mut relay = pin!(relay::response(response, out, Incoming::from(body), chunked, &notes.sent));
+        loop {
+            let woken = if feeding {
+                race(pin!(race(relay.as_mut(), feed.as_mut())), pin!(deadline.late())).await
+            } else {
+                match race(relay.as_mut(), pin!(deadline.late())).await {
+                    Either::Left(relayed) => Either::Left(Either::Left(relayed)),
+                    Either::Right(late) => Either::Right(late),
+                }
+            };
+            match woken {
+                Either::Left(Either::Left(relayed)) => break relayed,
+                Either::Left(Either::Right(fed)) => {
+                    feeding = false;
+                    if let Some(ended) = fed.ends() {
+                        return Run { ended, began: true, keep: false }.into();
+                    }
+                }
+                Either::Right(_) => return Run { ended: Ended::RequestTimedOut, began: true, keep: false }.into(),
+            }
+        }
+    };
+    let ended = match relayed {
+        Relayed::Whole { clean } => {
+            notes.closed.set(body == Body::UntilClose);
+            let finished = clean && progress.sent.get() && body != Body::UntilClose;
+            notes.reusable.set(finished && reusable && !tunnelled);
+            notes.tunnel.set(tunnelled);
+            Ended::Answered
+        }
+        Relayed::UpstreamCut => Ended::UpstreamCut,
+        Relayed::UpstreamCorrupt => Ended::UpstreamCorrupt,
+        Relayed::ClientGone => Ended::ClientGone,
+    };
+    Run { ended, began: true, keep }.into()
+}
+
+/// What of an answer's head retrying and ejection go by.
+fn answer(head: &ResponseHead, buf: &[u8]) -> Answer {
+    let mut answer = Answer { status: head.status, ..Answer::default() };
+    answer.rate_limited =
+        head.all(Known::XEnvoy).any(|line| line.name.of(buf).eq_ignore_ascii_case(b"x-envoy-ratelimited"));
+    let grpc_status = head.all(Known::Other).find(|line| line.name.of(buf).eq_ignore_ascii_case(b"grpc-status"));
+    let grpc_status = grpc_status.and_then(|line| std::str::from_utf8(line.value.of(buf)).ok());
+    answer.grpc_status = grpc_status.and_then(|status| status.parse().ok());
+    answer
+}

@@ -1,0 +1,99 @@
+//! Faults that a route injects: a delay, then an answer in the upstream's stead.
+//!
+//! They come before all that is done to a request: no timeout runs during a delay, and no abort is retried. A delayed
+//! request costs a timer, and its body is held back.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use crate::base::limits::BODY_BUFFER_BYTES;
+use crate::h1::change::Changes;
+use crate::h1::forward::View;
+use crate::h1::framing::Body;
+use crate::h1::head::Known;
+use crate::io::{self, Either, race};
+use crate::observe::flags::Flags;
+use crate::policy::fault::{AbortWith, Fault};
+use crate::policy::share::Share;
+use crate::proxy::downstream::connection::Session;
+use crate::proxy::router::relay::{self, Fed};
+use crate::proxy::router::replay::Upload;
+use crate::proxy::router::stream_info::{Injected, Story};
+use crate::proxy::router::termination::Ended;
+
+/// Draws for the faults of a route and lets the request suffer them; how it ends by them, if it does.
+pub(crate) async fn inject(session: &mut Session, story: &mut Story<'_>, body: Body, fault: &Fault) -> Option<Ended> {
+    let hits = |session: &Session, share: Share| session.core.with_rng(|rng| share.hits(rng));
+    if let Some(delay) = fault.delay.filter(|delay| hits(session, delay.share)) {
+        let http = &session.stats.http;
+        http.fault_delays_injected.inc();
+        story.fault = Some(Injected::begin(http));
+        story.flags.insert(Flags::DI);
+        if let Err(ended) = hold(session, story, body, delay.by).await {
+            return Some(ended);
+        }
+    }
+    let abort = fault.abort.filter(|abort| hits(session, abort.share))?;
+    let http = &session.stats.http;
+    http.fault_aborts_injected.inc();
+    story.fault.get_or_insert_with(|| Injected::begin(http));
+    Some(Ended::FaultAborted(abort.with))
+}
+
+/// Whether a request is one of gRPC's.
+pub(crate) fn is_of_grpc(request: &View<'_>) -> bool {
+    let kind = request.first(Known::Other, "content-type");
+    let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
+}
+
+/// Turns an abort into what gRPC understands: a response of headers only.
+pub(crate) fn answer_grpc(with: AbortWith, message: &str, changes: &mut Changes) {
+    let status = match with {
+        AbortWith::Grpc(status) => status,
+        // https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
+        AbortWith::Status(400) => 13,
+        AbortWith::Status(401) => 16,
+        AbortWith::Status(403) => 7,
+        AbortWith::Status(404) => 12,
+        AbortWith::Status(429 | 502..=504) => 14,
+        AbortWith::Status(_) => 2,
+    };
+    let mut set = |name: &[u8], value: &[u8]| changes.set(Known::Other, name, |out| out.extend_from_slice(value));
+    set(b"content-type", b"application/grpc");
+    set(b"grpc-status", itoa::Buffer::new().format(status).as_bytes());
+    set(b"grpc-message", message.as_bytes());
+}
+
+/// Waits, unless the client leaves.
+async fn hold(session: &mut Session, story: &mut Story<'_>, body: Body, delay: Duration) -> Result<(), Ended> {
+    let until = io::now() + delay.min(LONGEST);
+    let Session { core, reader, behind, timer, input, head, .. } = session;
+    let gone = {
+        let mut sleep = pin!(timer.until(until));
+        // What the client sends meanwhile is read, or its leaving would not be seen; but not more than a buffer of it.
+        let mut gone = false;
+        while !gone && input.len() + behind.len() < BODY_BUFFER_BYTES {
+            let watch = pin!(relay::watch(core, reader, behind));
+            match race(sleep.as_mut(), watch).await {
+                Either::Left(()) => break,
+                Either::Right(fed) => gone = matches!(fed, Fed::ClientGone),
+            }
+        }
+        if input.len() + behind.len() >= BODY_BUFFER_BYTES {
+            sleep.await;
+        }
+        gone
+    };
+    input.extend(behind.bytes());
+    behind.clear();
+    if gone {
+        let there = input.bytes_mut().get_mut(head.len..).unwrap_or_default();
+        story.received = Upload::begin(body, false, there).map_or(0, |(upload, _)| upload.first() as u64);
+        return Err(Ended::ClientGone);
+    }
+    Ok(())
+}
+
+/// Delays above a year are a year's.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);

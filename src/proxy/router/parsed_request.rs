@@ -1,0 +1,115 @@
+//! What the head of a request says, once it is understood: framing, target, host, and whose word counts.
+//!
+//! Pure: spans into the head's bytes, or into the scratch that has the normalised path. Called by `request`.
+
+use crate::h1::encode::OutBody;
+use crate::h1::forward::{self, Downstream};
+use crate::h1::framing::{self, Body, Upgrade};
+use crate::h1::head::{RequestHead, Span};
+use crate::h1::parse::BadMessage;
+use crate::h1::target::{self, Normal, PathForm};
+use crate::plan::ListenerKind;
+use crate::proxy::router::termination::Ended;
+
+/// What the head of a request says, beyond its lines.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    /// The body that follows.
+    pub(crate) body: Body,
+    /// The upgrade it asks for.
+    pub(crate) upgrade: Upgrade,
+    /// Whether the client wants to go on after it.
+    pub(crate) keep_alive: bool,
+    /// The path, without query.
+    path: Span,
+    /// The path and query.
+    target: Span,
+    /// Whether `path` and `target` are spans of [`Draft::path`](crate::proxy::router::header_scratch::Draft::path), where the normalised form is, and not of the head.
+    normalised: bool,
+    /// The query, without its `?`; a span of the head.
+    pub(crate) query: Span,
+    /// The authority of an absolute-form target, to be sent as Host.
+    pub(crate) authority: Option<Span>,
+    /// What routing goes by.
+    pub(crate) host: Span,
+    /// `http` or `https`: how the client reached us, or says that it was reached.
+    pub(crate) scheme: &'static str,
+    /// How far its word about its own way is taken.
+    pub(crate) downstream: Downstream,
+}
+
+/// What the head says of framing and target, or how it must be refused.
+pub(crate) fn read(
+    head: &RequestHead,
+    buf: &[u8],
+    kind: Option<ListenerKind>,
+    path_form: PathForm,
+    scratch: &mut Vec<u8>,
+) -> Result<Asked, Ended> {
+    let downstream = kind.map_or(Downstream::Edge, ListenerKind::downstream);
+    let body = framing::request_body(head, buf).map_err(Ended::BadRequest)?;
+    let parts = target::split(head, buf).map_err(Ended::BadRequest)?;
+    // Here `Host` says where to go, and it may say so only in the form that everybody reads the same way.
+    let host = parts.host.of(buf);
+    if downstream.is_trusted() && !host.is_empty() && !target::is_authority(host) {
+        return Err(Ended::BadRequest(BadMessage::Authority));
+    }
+    let normal = target::normalize(parts.path.of(buf), path_form, scratch).map_err(Ended::BadRequest)?;
+    let normalised = matches!(normal, Normal::Rewritten);
+    let (path, target) = if normalised {
+        let path = Span { start: 0, end: scratch.len() as u32 };
+        if parts.has_query {
+            scratch.push(b'?');
+            scratch.extend_from_slice(parts.query.of(buf));
+        }
+        (path, Span { start: 0, end: scratch.len() as u32 })
+    } else {
+        let end = if parts.has_query { parts.query.end } else { parts.path.end };
+        (parts.path, Span { start: parts.path.start, end })
+    };
+    Ok(Asked {
+        body,
+        upgrade: framing::upgrade(head, buf),
+        keep_alive: framing::request_keep_alive(head, buf),
+        path,
+        target,
+        normalised,
+        query: parts.query,
+        authority: parts.authority,
+        host: parts.host,
+        scheme: forward::scheme(head, buf, downstream),
+        downstream,
+    })
+}
+
+impl Asked {
+    /// Whether the connection ends with an answer that is given before the request's body is read.
+    pub(crate) fn closes(&self) -> bool {
+        !self.keep_alive || !matches!(self.body, Body::None | Body::Length(0))
+    }
+
+    /// Whether it asks for a WebSocket, and nothing stands in the way of a tunnel.
+    pub(crate) fn tunnel(&self) -> bool {
+        self.upgrade == Upgrade::WebSocket && self.body == Body::None
+    }
+
+    /// The path and query as rules see them. `path` is [`Draft::path`](crate::proxy::router::header_scratch::Draft::path).
+    pub(crate) fn target<'s>(&self, buf: &'s [u8], path: &'s [u8]) -> &'s [u8] {
+        self.target.of(if self.normalised { path } else { buf })
+    }
+
+    /// How much of the target is the path.
+    pub(crate) fn path_len(&self) -> usize {
+        (self.path.end - self.path.start) as usize
+    }
+
+    /// The path as rules see it. `path` is [`Draft::path`](crate::proxy::router::header_scratch::Draft::path).
+    pub(crate) fn path<'s>(&self, buf: &'s [u8], path: &'s [u8]) -> &'s [u8] {
+        self.path.of(if self.normalised { path } else { buf })
+    }
+
+    /// The framing of the request as it goes upstream.
+    pub(crate) fn out_body(&self) -> OutBody {
+        if self.tunnel() { OutBody::Upgrade } else { OutBody::of_request(self.body) }
+    }
+}

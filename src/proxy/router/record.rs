@@ -1,0 +1,114 @@
+//! Counting and logging a request, in one place.
+
+use crate::h1::change::Change;
+use crate::h1::head::{Known, RequestHead, Version};
+use crate::io;
+use crate::observe::access_log::{Headers, Record};
+use crate::observe::flags::Flags;
+use crate::proxy::downstream::connection::Session;
+use crate::proxy::router::header_scratch::{Caller, Draft};
+use crate::proxy::router::stream_info::Story;
+use crate::proxy::router::templates::Sent;
+
+/// The headers that a log format may ask for, as they were sent.
+struct LoggedHeaders<'a> {
+    /// `None` for a request that was not understood.
+    sent: Option<Sent<'a>>,
+    head: &'a RequestHead,
+    buf: &'a [u8],
+    draft: &'a Draft,
+    service_time: Option<&'a str>,
+    scheme: Option<&'a str>,
+}
+
+impl Headers for LoggedHeaders<'_> {
+    fn request(&self, name: &str) -> Option<&[u8]> {
+        let id = Known::of(name.as_bytes());
+        match &self.sent {
+            Some(_) if name == ":scheme" => self.scheme.map(str::as_bytes),
+            Some(sent) => sent.header(id, name),
+            None if matches!(id, Known::XRequestId | Known::XForwardedFor) => None,
+            None => self.head.value_of(name, self.buf),
+        }
+    }
+
+    fn response(&self, name: &str) -> Option<&[u8]> {
+        let id = Known::of(name.as_bytes());
+        if id != Known::XEnvoyUpstreamServiceTime {
+            return self.draft.shown(name);
+        }
+        match self.draft.response.of(id, name.as_bytes()) {
+            Change::To(value) => Some(value),
+            Change::Gone => None,
+            Change::None => self.service_time.map(str::as_bytes),
+        }
+    }
+}
+
+/// Counts a request that has ended, and writes its line.
+pub(crate) fn finish(session: &mut Session, story: &Story<'_>) {
+    let now = io::now();
+    let duration = now.duration_since(story.began);
+    let http = &session.stats.http;
+    http.downstream_rq_active.dec();
+    http.downstream_rq_time.record(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
+    if story.status > 0 {
+        http.response(story.status);
+    }
+    if story.flags.contains(Flags::DC) {
+        http.downstream_rq_rx_reset.inc();
+        http.downstream_cx_destroy_remote_active_rq.inc();
+        http.downstream_cx_destroy_active_rq.inc();
+    }
+    let caller = session.caller();
+    let Caller { head, buf, .. } = caller;
+    let draft = &session.draft;
+    let mut digits = itoa::Buffer::new();
+    let service_time = story.service_time.map(|time| digits.format(time.as_millis()));
+    let asked = story.asked;
+    let headers = LoggedHeaders {
+        sent: asked.as_ref().map(|asked| draft.sent(caller, story, asked)),
+        head,
+        buf,
+        draft,
+        service_time,
+        scheme: asked.map(|asked| asked.scheme),
+    };
+    // A head that the codec refused has no method or path that could be trusted; Envoy shows none either. A body that it
+    // refused does not put the head in doubt.
+    let refused = story.flags.contains(Flags::DPE) && asked.is_none();
+    session.core.log(&Record {
+        start: io::unix_time().checked_sub(duration).unwrap_or(std::time::UNIX_EPOCH),
+        method: if refused { &[] } else { head.method_span.of(buf) },
+        path: match asked {
+            Some(_) if story.rewritten => &draft.rewritten,
+            Some(asked) => asked.target(buf, &draft.path),
+            None if refused => &[],
+            None => head.target.of(buf),
+        },
+        authority: match asked {
+            Some(asked) => story.authority.map_or(asked.host.of(buf), str::as_bytes),
+            None if refused => &[],
+            None => head.find(Known::Host).map_or(&[], |line| line.value.of(buf)),
+        },
+        protocol: if !refused && head.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" },
+        status: story.status,
+        flags: story.flags,
+        details: &story.details,
+        termination_details: "",
+        transport_failure: &story.transport_failure,
+        bytes_received: story.received,
+        bytes_sent: story.sent,
+        duration,
+        upstream_service_time: story.service_time,
+        upstream_host: story.upstream_host.clone(),
+        upstream_connected: story.upstream_connected,
+        upstream_cluster: story.cluster,
+        upstream_local: story.upstream_local,
+        downstream_local: session.local,
+        downstream_remote: session.peer,
+        server_name: "",
+        route_name: story.route,
+        headers: &headers,
+    });
+}

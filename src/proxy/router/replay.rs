@@ -1,0 +1,108 @@
+//! What of a request's body is there to be sent again.
+//!
+//! The head is written anew for each try, and what came with it still lies behind it in the connection's input. What
+//! was read after that is kept in the buffers that it was read into, framed as it was sent, so keeping copies nothing
+//! but pieces that are small; the next try writes it from there. Nothing is kept where the route retries nothing.
+
+use crate::base::limits::{BODY_BUFFER_BYTES, REPLAY_BODY_BYTES};
+use crate::h1::framing::Body;
+use crate::io::Buf;
+use crate::proxy::core::Core;
+use crate::proxy::router::body::{Incoming, put_piece};
+use crate::proxy::router::termination::Ended;
+
+/// The body of a request on its way upstream.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    /// What is still to come of it.
+    pub(crate) incoming: Incoming,
+    /// Whether it is sent in chunks.
+    pub(crate) chunked: bool,
+    /// Its payload in the connection's input, behind the head.
+    first: usize,
+    /// Whether it ended there.
+    first_is_last: bool,
+}
+
+impl Upload {
+    /// Decodes in place what is there of a body: `behind` is what lies behind the head. Returns also how many bytes of it
+    /// belonged to the body.
+    pub(crate) fn begin(body: Body, chunked: bool, behind: &mut [u8]) -> Result<(Self, usize), Ended> {
+        let mut incoming = Incoming::from(body);
+        let was_done = incoming.is_done();
+        let piece = incoming.take(behind).map_err(Ended::BadRequest)?;
+        let first_is_last = incoming.is_done() && !was_done;
+        Ok((Self { incoming, chunked, first: piece.payload, first_is_last }, piece.consumed))
+    }
+
+    /// Payload bytes that came with the head.
+    pub(crate) fn first(&self) -> usize {
+        self.first
+    }
+
+    /// Puts that behind an encoded head.
+    pub(crate) fn write_first(&self, behind: &[u8], out: &mut Buf) {
+        put_piece(behind.get(..self.first).unwrap_or_default(), self.first_is_last, self.chunked, out);
+    }
+}
+
+/// What is kept of what was read behind that.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// As it was sent; a piece may be out for being sent again.
+    pub(crate) pieces: Vec<Buf>,
+    /// Whether the route can make use of it.
+    pub(crate) wanted: bool,
+    payload: u64,
+    taken: usize,
+}
+
+/// What is to be done with the buffer of a piece once it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// It is kept as it is: [`Kept::push`].
+    Buffer,
+    /// Nothing: its bytes have been copied to those before.
+    Copied,
+    /// Nothing: the request has become too large to be kept.
+    Nothing,
+}
+
+impl Kept {
+    /// Forgets the last request.
+    pub(crate) fn begin(&mut self, core: &Core, wanted: bool, first: usize) {
+        self.clear(core);
+        self.wanted = wanted;
+        self.payload = first as u64;
+    }
+
+    /// Whether a piece of this many payload bytes can be kept, with at least `left` more to come.
+    pub(crate) fn admit(&mut self, core: &Core, piece: &Buf, payload: usize, left: u64) -> Keep {
+        self.payload += payload as u64;
+        if self.payload.saturating_add(left) > REPLAY_BODY_BYTES {
+            return Keep::Nothing;
+        }
+        if let Some(last) = self.pieces.last_mut().filter(|last| last.room() >= piece.len()) {
+            last.extend(piece.bytes());
+            return Keep::Copied;
+        }
+        if !core.take_for_replay(BODY_BUFFER_BYTES) {
+            return Keep::Nothing;
+        }
+        self.taken += BODY_BUFFER_BYTES;
+        Keep::Buffer
+    }
+
+    /// Keeps a piece that was admitted with its buffer.
+    pub(crate) fn push(&mut self, piece: Buf) {
+        self.pieces.push(piece);
+    }
+
+    /// Gives all buffers back.
+    pub(crate) fn clear(&mut self, core: &Core) {
+        for piece in self.pieces.drain(..) {
+            core.buffers.put(piece);
+        }
+        core.give_back_from_replay(std::mem::take(&mut self.taken));
+    }
+}

@@ -1,0 +1,109 @@
+//! What the attempts of one request share: its upload, how far it has got, its timeouts, and which attempts were made.
+//!
+//! Which outcomes are tried again is `policy::retry`'s. Called by `tries`, `attempt` and `exchange`.
+
+use crate::observe::flags::Flags;
+use crate::plan::{EndpointId, Forward};
+use crate::policy::retry::{Next, Outcome, RetryPolicy};
+use crate::proxy::router::progress::Progress;
+use crate::proxy::router::replay::Upload;
+use crate::proxy::router::stream_info::Story;
+use crate::proxy::router::timeouts::Patience;
+use crate::upstream::{Avoid, LocalCluster, Permit};
+
+/// What the tries of a request share.
+pub(crate) struct Tries<'p> {
+    pub(crate) upload: Upload,
+    pub(crate) progress: Progress,
+    pub(crate) retries: Retries<'p>,
+    pub(crate) patience: Patience,
+}
+
+impl<'p> Tries<'p> {
+    /// The route whose mirrors copies are to be drawn for, now that the request is sent on; once a request.
+    pub(crate) fn take_copied(&mut self) -> Option<&'p Forward> {
+        let drawn = std::mem::replace(&mut self.retries.copied, true);
+        self.retries.forward.filter(|forward| !drawn && !forward.mirrors.is_empty())
+    }
+}
+
+/// Which tries have been made, and whether there is another one.
+pub(crate) struct Retries<'p> {
+    /// What the route says; `None` of a host that is not declared.
+    forward: Option<&'p Forward>,
+    /// Whether copies have been drawn.
+    copied: bool,
+    /// `x-envoy-attempt-count` of the try under way, from 1.
+    pub(crate) attempt: u32,
+    /// The endpoint of the try under way.
+    pub(crate) at: Option<EndpointId>,
+    /// The permit of the retry under way, where retries are limited.
+    permit: Option<Permit>,
+}
+
+impl<'p> Retries<'p> {
+    /// Before the first attempt at a request of this route.
+    pub(crate) fn new(forward: Option<&'p Forward>) -> Self {
+        Self { forward, copied: false, attempt: 1, at: None, permit: None }
+    }
+
+    pub(crate) fn policy(&self) -> Option<&'p RetryPolicy> {
+        self.forward?.retry.as_deref()
+    }
+
+    /// Whether the request is tried again after this outcome. Counts, and says in the story why not.
+    pub(crate) fn again(
+        &mut self,
+        outcome: Outcome,
+        progress: &Progress,
+        local: &LocalCluster,
+        story: &mut Story<'_>,
+    ) -> bool {
+        self.permit = None; // the outcome of the retry that it was for is known
+        let Some(policy) = self.policy().filter(|_| progress.replayable.get()) else { return false };
+        match policy.next(outcome, self.attempt - 1) {
+            Next::Keep { retried: false } => {}
+            Next::Keep { retried: true } => {
+                local.stats.upstream_rq_retry_success.inc();
+                if let Some(route) = story.route_stats {
+                    route.upstream_rq_retry_success.inc();
+                }
+            }
+            Next::UsedUp => {
+                story.flags.insert(Flags::URX);
+                local.stats.upstream_rq_retry_limit_exceeded.inc();
+                if let Some(route) = story.route_stats {
+                    route.upstream_rq_retry_limit_exceeded.inc();
+                }
+            }
+            Next::Again => match local.admit_retry() {
+                Ok(permit) => {
+                    self.permit = permit;
+                    return true;
+                }
+                Err(_) => {
+                    story.flags.insert(Flags::UO);
+                    local.stats.upstream_rq_retry_overflow.inc();
+                    if let Some(route) = story.route_stats {
+                        route.upstream_rq_retry_overflow.inc();
+                    }
+                }
+            },
+        }
+        false
+    }
+
+    /// Whether anything is ever tried again, so that it matters whether it could be.
+    pub(crate) fn possible(&self) -> bool {
+        self.policy().is_some()
+    }
+
+    /// What the next try is to keep away from, after those at the endpoints `tried`.
+    pub(crate) fn avoid<'t>(&self, tried: &'t [EndpointId]) -> Avoid<'t> {
+        let if_said = |said: fn(&RetryPolicy) -> bool| if self.policy().is_some_and(said) { tried } else { &[] };
+        Avoid {
+            endpoints: if_said(|policy| policy.avoid_tried),
+            priorities_of: if_said(|policy| policy.other_priorities),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Waiting on behalf of a request while nothing of it moves: for a connection, an answer of the resolver, a retry's turn.
+//! The client may leave and the route's time may pass meanwhile.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+
+use crate::io::{Buf, Either, Reader, race};
+use crate::proxy::core::Core;
+use crate::proxy::downstream::connection::Session;
+use crate::proxy::router::progress::Progress;
+use crate::proxy::router::relay::{self, Fed};
+use crate::proxy::router::retry_state::Tries;
+use crate::proxy::router::termination::Ended;
+
+/// The client of a request that waits for something, while nothing is sent or received upstream.
+pub(crate) struct Waiting<'a> {
+    core: &'a Core,
+    reader: &'a mut Reader,
+    behind: &'a mut Buf,
+    /// Whether its leaving can be seen: what it sends is the next request's, and there is none yet.
+    watched: bool,
+}
+
+impl<'a> Waiting<'a> {
+    pub(crate) fn of(session: &'a mut Session, progress: &Progress) -> Self {
+        let Session { core, reader, behind, input, rest, .. } = session;
+        let watched = progress.whole.get() && behind.is_empty() && input.len() == *rest;
+        Self { core, reader, behind, watched }
+    }
+
+    /// What `work` comes to, unless the client leaves first. `work` is dropped then.
+    pub(crate) async fn unless_gone<F: Future + Unpin>(&mut self, mut work: F) -> Result<F::Output, Ended> {
+        if self.watched {
+            let watch = pin!(relay::watch(self.core, self.reader, self.behind));
+            match race(Pin::new(&mut work), watch).await {
+                Either::Left(done) => return Ok(done),
+                Either::Right(Fed::ClientGone) => return Err(Ended::ClientGone),
+                Either::Right(_) => {}
+            }
+        }
+        Ok(work.await)
+    }
+}
+
+/// `work`, unless the client leaves or the route's time passes first.
+pub(crate) async fn in_time<F: Future + Unpin>(
+    session: &mut Session,
+    tries: &Tries<'_>,
+    work: F,
+) -> Result<F::Output, Ended> {
+    let end = tries.patience.route_end(&tries.progress);
+    let mut timer = std::mem::take(&mut session.timer);
+    let done = {
+        let mut waiting = Waiting::of(session, &tries.progress);
+        let work = pin!(waiting.unless_gone(work));
+        match end {
+            None => work.await,
+            Some(end) => match race(work, pin!(timer.until(end))).await {
+                Either::Left(done) => done,
+                Either::Right(()) => Err(Ended::RequestTimedOut),
+            },
+        }
+    };
+    session.timer = timer;
+    done
+}
