@@ -8,7 +8,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 
 use ringway::base::endpoint::EndpointAddress;
 use ringway::base::rng::Rng;
-use ringway::policy::balance::{Ask, Balancer, Group, Member, Policy, Spread};
+use ringway::policy::balance::{Balancer, Group, LoadBalancing, Member, PickContext, Policy};
 use ringway::policy::hashing::key::{self, Key, Outgoing};
 use ringway::policy::hashing::{Algorithm, TableSize, xxh64};
 
@@ -36,7 +36,7 @@ fn picks(c: &mut Criterion) {
     ];
     cases.extend(hashing().map(|(name, policy)| (name, policy, even)));
     for (name, policy, weights) in cases {
-        let spread = Spread::even(policy, None, &endpoints(&weights));
+        let spread = LoadBalancing::even(policy, None, &endpoints(&weights));
         measure(c, name, &spread, &weights);
     }
     let half = COUNT as u32 / 2;
@@ -44,12 +44,12 @@ fn picks(c: &mut Criterion) {
         Group { weight: 80, members: (0..half).collect() },
         Group { weight: 20, members: (half..2 * half).collect() },
     ];
-    let spread = Spread::new(Policy::LeastRequest, None, &endpoints(&even), vec![groups]);
+    let spread = LoadBalancing::new(Policy::LeastRequest, None, &endpoints(&even), vec![groups]);
     measure(c, "localities", &spread, &even);
 }
 
 #[allow(clippy::disallowed_methods, reason = "an Instant can be had from the clock only")]
-fn measure(c: &mut Criterion, name: &str, spread: &Spread, weights: &[u32]) {
+fn measure(c: &mut Criterion, name: &str, spread: &LoadBalancing, weights: &[u32]) {
     let now = Instant::now();
     let members: Vec<Member> = weights.iter().map(|weight| Member { weight: *weight, since: now }).collect();
     let mut rng = Rng::seeded(1);
@@ -57,7 +57,7 @@ fn measure(c: &mut Criterion, name: &str, spread: &Spread, weights: &[u32]) {
     let mut keys = Rng::seeded(2);
     c.bench_function(&format!("pick/{name}"), |b| {
         b.iter(|| {
-            let ask = Ask { hash: spread.hashes().then(|| keys.bits()), now };
+            let ask = PickContext { hash: spread.hashes().then(|| keys.bits()), now };
             balancer.pick(black_box(ask), |at| black_box(at as u32) & 3, |at| black_box(at) != 5, &mut rng)
         });
     });
@@ -105,7 +105,9 @@ fn hashes(c: &mut Criterion) {
 fn tables(c: &mut Criterion) {
     let endpoints = endpoints(&[1; COUNT]);
     for (name, policy) in hashing() {
-        c.bench_function(&format!("make/{name}"), |b| b.iter(|| Spread::even(policy, None, black_box(&endpoints))));
+        c.bench_function(&format!("make/{name}"), |b| {
+            b.iter(|| LoadBalancing::even(policy, None, black_box(&endpoints)))
+        });
     }
 }
 

@@ -25,7 +25,7 @@ use loom::thread;
 use permits::crossing::Crossing;
 
 #[derive(Debug, PartialEq, Eq)]
-enum Letter {
+enum CoreMessage {
     /// A permit; `true`: with a connection.
     Have(bool),
     /// This core waits.
@@ -36,17 +36,17 @@ enum Letter {
 
 #[derive(Default)]
 struct Mailbox {
-    letters: Mutex<VecDeque<Letter>>,
+    letters: Mutex<VecDeque<CoreMessage>>,
     bell: Condvar,
 }
 
 impl Mailbox {
-    fn send(&self, letter: Letter) {
+    fn send(&self, letter: CoreMessage) {
         self.letters.lock().unwrap().push_back(letter);
         self.bell.notify_one();
     }
 
-    fn next(&self) -> Letter {
+    fn next(&self) -> CoreMessage {
         let mut letters = self.letters.lock().unwrap();
         loop {
             match letters.pop_front() {
@@ -81,7 +81,7 @@ struct World {
 }
 
 impl World {
-    fn send(&self, core: usize, letter: Letter) {
+    fn send(&self, core: usize, letter: CoreMessage) {
         let at = self.numbers.iter().position(|number| *number == core).expect("a core that there is");
         self.mailboxes[at].send(letter);
     }
@@ -107,7 +107,7 @@ impl Core {
         let others = self.world.mailboxes.len() - 1;
         for (at, mailbox) in self.world.mailboxes.iter().enumerate() {
             if at != self.at {
-                mailbox.send(Letter::Done);
+                mailbox.send(CoreMessage::Done);
             }
         }
         while self.done < others {
@@ -147,7 +147,7 @@ impl Core {
 
     fn ask(&self, by: usize, from: usize) {
         if let Some(core) = self.world.crossing.who_rests(from, by) {
-            self.world.send(core, Letter::Want(by));
+            self.world.send(core, CoreMessage::Want(by));
         }
     }
 
@@ -155,23 +155,23 @@ impl Core {
     fn answer(&mut self, waits: bool) -> bool {
         let world = self.world.clone();
         match world.mailboxes[self.at].next() {
-            Letter::Done => self.done += 1,
-            Letter::Have(connection) if waits => {
+            CoreMessage::Done => self.done += 1,
+            CoreMessage::Have(connection) if waits => {
                 world.crossing.wait_no_more(self.core);
                 if !connection {
                     self.opened();
                 }
                 return true;
             }
-            Letter::Have(true) => self.settle(),
-            Letter::Have(false) => self.pass_on(),
-            Letter::Want(core) if !world.crossing.waits(core) => {}
-            Letter::Want(core) if self.idle > 0 => {
+            CoreMessage::Have(true) => self.settle(),
+            CoreMessage::Have(false) => self.pass_on(),
+            CoreMessage::Want(core) if !world.crossing.waits(core) => {}
+            CoreMessage::Want(core) if self.idle > 0 => {
                 self.idle -= 1;
                 world.open.fetch_sub(1, Ordering::SeqCst);
-                world.send(core, Letter::Have(false));
+                world.send(core, CoreMessage::Have(false));
             }
-            Letter::Want(core) => {
+            CoreMessage::Want(core) => {
                 self.rests = false;
                 world.crossing.rest_no_more(self.core);
                 self.ask(core, self.core);
@@ -185,14 +185,14 @@ impl Core {
         let world = self.world.clone();
         let crossing = &world.crossing;
         if let Some(other) = crossing.who_waits(self.core) {
-            return world.send(other, Letter::Have(true));
+            return world.send(other, CoreMessage::Have(true));
         }
         if !std::mem::replace(&mut self.rests, true) {
             crossing.rest(self.core);
             if world.fault != Fault::RestsUnseen
                 && let Some(other) = crossing.who_waits(self.core)
             {
-                return world.send(other, Letter::Have(true));
+                return world.send(other, CoreMessage::Have(true));
             }
         }
         self.idle += 1;
@@ -207,12 +207,12 @@ impl Core {
     fn pass_on(&self) {
         let crossing = &self.world.crossing;
         if let Some(other) = crossing.who_waits(self.core) {
-            return self.world.send(other, Letter::Have(false));
+            return self.world.send(other, CoreMessage::Have(false));
         }
         if self.world.fault == Fault::FreesUnseen {
             crossing.limit().give_back(1);
         } else if let Some(other) = crossing.free(self.core) {
-            self.world.send(other, Letter::Have(false));
+            self.world.send(other, CoreMessage::Have(false));
         }
     }
 }

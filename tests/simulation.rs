@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use ringway::base::endpoint::EndpointAddress;
 use ringway::base::id::EndpointId;
 use ringway::base::rng::Rng;
-use ringway::policy::balance::{Ask, Balancer, Group, Member, Policy, Spread};
+use ringway::policy::balance::{Balancer, Group, LoadBalancing, Member, PickContext, Policy};
 use ringway::policy::hashing::Algorithm;
 use ringway::policy::outlier::{self, ClusterHealth, EndpointHealth, Outlier, Streak};
 use ringway::policy::permits::{Breaker, BreakerLimits};
-use ringway::policy::retry::{Answer, Next, Outcome, RetryOn, RetryPolicy};
-use ringway::policy::share::Share;
+use ringway::policy::retry::{Outcome, ResponseSummary, RetryDecision, RetryOn, RetryPolicy};
+use ringway::policy::share::FractionalPercent;
 
 const SEEDS: u64 = 150;
 const STEPS: usize = 1_500;
@@ -89,7 +89,7 @@ impl Seen {
 struct Plan {
     addresses: Vec<u16>,
     health: Vec<Arc<EndpointHealth>>,
-    spread: Spread,
+    spread: LoadBalancing,
 }
 
 /// A plan on one core.
@@ -148,8 +148,8 @@ struct World {
     limits: BreakerLimits,
     breaker: Breaker,
     retry: RetryPolicy,
-    delay: Share,
-    abort: Share,
+    delay: FractionalPercent,
+    abort: FractionalPercent,
     health: ClusterHealth,
     plan: Rc<Plan>,
     cores: Vec<Core>,
@@ -188,14 +188,14 @@ fn some_limits(rng: &mut Rng) -> BreakerLimits {
     }
 }
 
-fn spread(policy: Policy, addresses: &[u16], rng: &mut Rng) -> Spread {
+fn spread(policy: Policy, addresses: &[u16], rng: &mut Rng) -> LoadBalancing {
     let endpoints: Vec<(EndpointAddress, u32)> =
         addresses.iter().map(|port| (([10, 0, 0, 1], *port).into(), 1 + rng.below(2) as u32)).collect();
     let cut = rng.below(addresses.len() as u64) as u32;
     let group = |members: std::ops::Range<u32>| vec![Group { weight: 1, members: members.collect() }];
     let (all, two) = (addresses.len() as u32, rng.below(2) == 0 && cut > 0);
     let levels = if two { vec![group(0..cut), group(cut..all)] } else { vec![group(0..all)] };
-    Spread::new(policy, None, &endpoints, levels)
+    LoadBalancing::new(policy, None, &endpoints, levels)
 }
 
 impl World {
@@ -246,8 +246,8 @@ impl World {
             most_ejected: 0,
             cores: Vec::new(),
             requests: Vec::new(),
-            delay: Share::percent(5.0),
-            abort: Share::percent(3.0),
+            delay: FractionalPercent::percent(5.0),
+            abort: FractionalPercent::percent(3.0),
             seen: Seen::default(),
             now,
             policy,
@@ -331,7 +331,7 @@ impl World {
         if followed.replace(changes) != changes {
             balancer.health_changed(|at| !plan.health[at].is_ejected(), self.now, &mut core.rng);
         }
-        let ask = Ask { hash: (core.rng.below(2) == 0).then(|| core.rng.bits()), now: self.now };
+        let ask = PickContext { hash: (core.rng.below(2) == 0).then(|| core.rng.bits()), now: self.now };
         let tried = request.tried.as_slice();
         let excluded = balancer.levels_tried(if self.retry.other_priorities { tried } else { &[] });
         let other = |at: usize| !self.retry.avoid_tried || tried.iter().all(|id| id.index() != at);
@@ -439,7 +439,7 @@ impl World {
         let status = if self.is_ill(at, id) { [500, 503, 504][self.rng.below(3) as usize] } else { 200 };
         self.rest(at, id);
         self.report(at, id, outlier::Outcome::Answered(status));
-        self.decide(at, id, Outcome::Answered(Answer { status, ..Answer::default() }));
+        self.decide(at, id, Outcome::Answered(ResponseSummary { status, ..ResponseSummary::default() }));
     }
 
     fn is_ill(&mut self, at: usize, id: EndpointId) -> bool {
@@ -470,7 +470,7 @@ impl World {
         }
         let request = &mut self.requests[at];
         request.tried.push(id);
-        if self.retry.next(outcome, request.retries) != Next::Again {
+        if self.retry.next(outcome, request.retries) != RetryDecision::Again {
             return self.end(at, "answered");
         }
         if !self.breaker.retries.take() {

@@ -35,7 +35,7 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// What became of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum DnsAnswer {
     /// There, in the order of the answer, IPv4 first.
     At {
         /// At least one.
@@ -161,10 +161,10 @@ impl Current {
         }
     }
 
-    async fn find(&self, name: &str) -> Answer {
+    async fn find(&self, name: &str) -> DnsAnswer {
         let parsed = match Name::from_utf8(name) {
             Ok(parsed) => parsed,
-            Err(error) => return Answer::Failed(error.to_string()),
+            Err(error) => return DnsAnswer::Failed(error.to_string()),
         };
         let of_file = |kind| self.hosts.lookup_static_host(&Query::query(parsed.clone(), kind));
         let written: Vec<IpAddr> =
@@ -174,7 +174,7 @@ impl Current {
         }
         let servers = match &self.servers {
             Ok(servers) => servers,
-            Err(why) => return Answer::Failed(why.clone()),
+            Err(why) => return DnsAnswer::Failed(why.clone()),
         };
         let (v4, v6) = tokio::join!(
             servers.lookup(parsed.clone(), RecordType::A),
@@ -216,7 +216,7 @@ fn addresses(lookup: &Lookup) -> impl Iterator<Item = IpAddr> {
 }
 
 /// What the answers about the two kinds of address come to.
-fn put_together(lookups: [Result<Lookup, NetError>; 2]) -> Answer {
+fn put_together(lookups: [Result<Lookup, NetError>; 2]) -> DnsAnswer {
     let (mut all, mut valid, mut failed) = (Vec::new(), None, None);
     let now = now();
     for lookup in lookups {
@@ -232,20 +232,20 @@ fn put_together(lookups: [Result<Lookup, NetError>; 2]) -> Answer {
     }
     match (all.is_empty(), failed) {
         (false, _) => found(all, valid.filter(|valid| !valid.is_zero())),
-        (true, Some(why)) => Answer::Failed(why),
-        (true, None) => Answer::NoSuchName,
+        (true, Some(why)) => DnsAnswer::Failed(why),
+        (true, None) => DnsAnswer::NoSuchName,
     }
 }
 
 /// IPv6 addresses count where the host can use them, as the C library has it (`AI_ADDRCONFIG`), or where there are no
 /// others.
-fn found(mut addresses: Vec<IpAddr>, valid: Option<Duration>) -> Answer {
+fn found(mut addresses: Vec<IpAddr>, valid: Option<Duration>) -> DnsAnswer {
     let some_v4 = addresses.iter().any(IpAddr::is_ipv4);
     let some_v6 = addresses.iter().any(IpAddr::is_ipv6);
     if some_v4 && some_v6 && !has_ipv6() {
         addresses.retain(|address| address.is_ipv4() || address.is_loopback());
     }
-    Answer::At { addresses, valid }
+    DnsAnswer::At { addresses, valid }
 }
 
 /// Whether an interface has an IPv6 address that reaches beyond its own link.
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn two_answers_are_one() {
-        let Answer::At { addresses, valid } =
+        let DnsAnswer::At { addresses, valid } =
             put_together([lookup(&["10.0.0.2", "10.0.0.1"], 30), lookup(&["::1"], 9)])
         else {
             panic!("there are addresses");
@@ -290,11 +290,11 @@ mod tests {
         assert!(valid <= Duration::from_secs(9) && valid > Duration::from_secs(7), "{valid:?}");
         let failed = || Err(NetError::Timeout);
         let one = put_together([failed(), lookup(&["::1"], 9)]);
-        assert!(matches!(one, Answer::At { addresses, .. } if addresses == at(&["::1"])));
-        assert!(matches!(put_together([failed(), failed()]), Answer::Failed(why) if why.contains("timed out")));
-        assert!(matches!(put_together([lookup(&[], 9), failed()]), Answer::Failed(_)));
-        assert_eq!(put_together([lookup(&[], 9), lookup(&[], 9)]), Answer::NoSuchName);
+        assert!(matches!(one, DnsAnswer::At { addresses, .. } if addresses == at(&["::1"])));
+        assert!(matches!(put_together([failed(), failed()]), DnsAnswer::Failed(why) if why.contains("timed out")));
+        assert!(matches!(put_together([lookup(&[], 9), failed()]), DnsAnswer::Failed(_)));
+        assert_eq!(put_together([lookup(&[], 9), lookup(&[], 9)]), DnsAnswer::NoSuchName);
         let zero = put_together([lookup(&["10.0.0.1"], 0), lookup(&[], 9)]);
-        assert_eq!(zero, Answer::At { addresses: at(&["10.0.0.1"]), valid: None }, "no TTL is no promise");
+        assert_eq!(zero, DnsAnswer::At { addresses: at(&["10.0.0.1"]), valid: None }, "no TTL is no promise");
     }
 }

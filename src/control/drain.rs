@@ -21,17 +21,17 @@ impl Running {
         self.state.enter(Stage::Draining);
         let patience = self.plan.proxy.drain_duration;
         info!("draining: finishing what is in flight, for {patience:?} at most");
-        let mut running = self.crew.alive();
-        running.iter().for_each(|worker| self.crew.tell(*worker, Message::Drain));
+        let mut running = self.workers.alive();
+        running.iter().for_each(|worker| self.workers.tell(*worker, Message::Drain));
         self.reloads.stop();
         self.bound.drain(..).for_each(super::listeners::Bound::close);
         self.wait_for_end(&mut running, now() + patience, &mut stay);
         if !running.is_empty() {
             info!("closing what is still in flight");
-            running.iter().for_each(|worker| self.crew.tell(*worker, Message::Stop));
+            running.iter().for_each(|worker| self.workers.tell(*worker, Message::Stop));
             self.wait_for_end(&mut running, now() + STOP_PATIENCE, &mut stay);
         }
-        self.crew.dismiss();
+        self.workers.dismiss();
         if let Some(log) = self.log.take() {
             // Lines that a full pipe does not take are lost with the process; there is nobody left to tell.
             let _ = log.writer.finish(STOP_PATIENCE);
@@ -48,12 +48,12 @@ impl Running {
         while !running.is_empty() {
             match self.events.recv_timeout(deadline.saturating_duration_since(now())) {
                 Ok(Event::Worker { life, report: Report::Ended { worker, .. } })
-                    if self.crew.is_current(worker, life) =>
+                    if self.workers.is_current(worker, life) =>
                 {
                     running.retain(|alive| *alive != worker);
                 }
                 // What is in flight may have to know yet where it goes.
-                Ok(Event::Worker { report: Report::AsksWhere { worker, authority }, .. }) => {
+                Ok(Event::Worker { report: Report::ResolveAuthority { worker, authority }, .. }) => {
                     self.asked_where(worker, authority);
                 }
                 Ok(Event::Named { name, answer }) => self.name_answered(&name, &answer),

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
     use crate::istio::model::proxy::Proxy;
     use crate::plan::{Overrides, ProxySettings};
-    use crate::policy::balance::{Policy, Spread};
+    use crate::policy::balance::{LoadBalancing, Policy};
     use crate::policy::outlier::Outlier;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -83,7 +83,7 @@ mod tests {
     fn plan(clusters: &[(&str, Option<u32>)]) -> Plan {
         let cluster = |(name, interval): &(&str, Option<u32>)| {
             let outlier = interval.map(|seconds| Outlier { interval: seconds * SECOND, ..Outlier::default() });
-            let spread = Spread::even(Policy::RoundRobin, None, &[]);
+            let spread = LoadBalancing::even(Policy::RoundRobin, None, &[]);
             Arc::new(Cluster { outlier, ..Cluster::new(name, spread, Vec::new(), SECOND) })
         };
         let proxy = ProxySettings::resolve(&Proxy::default(), &Overrides::default());

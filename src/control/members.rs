@@ -8,19 +8,19 @@ use std::time::Instant;
 use tracing::info;
 
 use super::Running;
-use super::dns::Answer;
-use super::names::{Learnt, Outcome};
+use super::dns::DnsAnswer;
+use super::names::{Learnt, LookupOutcome};
 use crate::base::count::counted;
 use crate::base::endpoint::EndpointAddress;
 use crate::io::now;
 use crate::observe::stats::ClusterShared;
 use crate::plan::{Cluster, ClusterId, NameKind, Plan};
-use crate::upstream::{Joined, SharedCluster};
+use crate::upstream::{ClusterHandles, SharedCluster};
 use crate::worker::{Members, Message};
 
 impl Running {
     /// A name server has answered.
-    pub(super) fn name_answered(&mut self, name: &str, answer: &Answer) {
+    pub(super) fn name_answered(&mut self, name: &str, answer: &DnsAnswer) {
         for question in self.names.questions(name) {
             self.tell_where(question, answer);
         }
@@ -44,15 +44,15 @@ impl Running {
         Some(self.registry.cluster_shared(&self.plan.clusters.get(at)?.name))
     }
 
-    fn learnt(&mut self, at: usize, outcome: Outcome) {
+    fn learnt(&mut self, at: usize, outcome: LookupOutcome) {
         let Some((cluster, stats)) = self.plan.clusters.get(at).cloned().zip(self.cluster_shared(at)) else { return };
         let names = cluster.discovery.names();
         let empties = names.is_some_and(|names| names.kind == NameKind::Every);
         // As Envoy counts: that there is no such name is an answer only to whom it takes endpoints away.
         match outcome {
-            Outcome::Found => stats.update_success.inc(),
-            Outcome::Empty if empties => stats.update_success.inc(),
-            Outcome::Empty | Outcome::Failed => return stats.update_failure.inc(),
+            LookupOutcome::Found => stats.update_success.inc(),
+            LookupOutcome::Empty if empties => stats.update_success.inc(),
+            LookupOutcome::Empty | LookupOutcome::Failed => return stats.update_failure.inc(),
         }
         let Some(members) = self.names.members(&cluster) else { return };
         if members == *cluster {
@@ -73,22 +73,22 @@ impl Running {
             self.registry.move_endpoint(&new.name, was, is.clone());
         }
         let Some(shared) = self.shared.get(at) else { return };
-        let shared = SharedCluster::after(&new, (old, shared), self.crew.len());
+        let shared = SharedCluster::after(&new, (old, shared), self.workers.len());
         let mut plan = Plan::clone(&self.plan);
         let mut all = self.shared.to_vec();
         if let (Some(cluster), Some(place)) = (plan.clusters.get_mut(at), all.get_mut(at)) {
             (*cluster, *place) = (new.clone(), shared.clone());
         }
         (self.plan, self.shared) = (Arc::new(plan), all.into());
-        for worker in self.crew.alive() {
+        for worker in self.workers.alive() {
             let of = |address: &EndpointAddress| self.registry.endpoint(worker, &new.name, address);
-            let joined = Joined {
+            let handles = ClusterHandles {
                 stats: self.registry.cluster(worker, &new.name),
                 endpoints: after.iter().map(of).collect(),
                 shared: shared.clone(),
             };
-            let members = Members { id: ClusterId(at as u32), cluster: new.clone(), joined };
-            self.crew.tell(worker, Message::Members(Box::new(members)));
+            let members = Members { id: ClusterId(at as u32), cluster: new.clone(), handles };
+            self.workers.tell(worker, Message::Members(Box::new(members)));
         }
         self.registry.retain_endpoints(&new.name, &after.iter().cloned().collect::<HashSet<_>>());
         stats.membership_change.inc();

@@ -5,7 +5,6 @@
 
 pub mod admin;
 mod cpus;
-mod crew;
 mod digest;
 mod dns;
 mod drain;
@@ -21,9 +20,10 @@ mod signals;
 mod source;
 mod start;
 mod watch;
+mod workers;
 
 pub use digest::{Changes, Digest};
-pub use dns::Answer;
+pub use dns::DnsAnswer;
 pub use signals::{CaughtSignals, catch_signals};
 pub use source::{Loaded, Source};
 pub use start::{Running, StartError, first_outward_address, start};
@@ -51,7 +51,7 @@ pub enum Event {
         /// The name, as it was asked.
         name: Box<str>,
         /// The answer.
-        answer: Answer,
+        answer: DnsAnswer,
     },
     /// Word from a worker.
     Worker {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::Event;
-use super::dns::{Answer, Asker};
+use super::dns::{Asker, DnsAnswer};
 use super::resolve::Question;
 use crate::plan::{Cluster, Dns, HostAddress, MOST_ADDRESSES, NameKind, Plan, ProxySettings};
 
@@ -54,12 +54,12 @@ pub(super) struct Learnt {
     /// The clusters that it is about.
     pub(super) clusters: Vec<usize>,
     /// How it counts.
-    pub(super) outcome: Outcome,
+    pub(super) outcome: LookupOutcome,
 }
 
 /// How an answer counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum LookupOutcome {
     /// There are addresses.
     #[default]
     Found,
@@ -201,14 +201,14 @@ impl Names {
     }
 
     /// An answer has come; `None`: no cluster needs it.
-    pub(super) fn answered(&mut self, name: &str, answer: &Answer, now: Instant) -> Option<Learnt> {
+    pub(super) fn answered(&mut self, name: &str, answer: &DnsAnswer, now: Instant) -> Option<Learnt> {
         self.asked.remove(name);
         let known = self.known.get_mut(name)?;
         let first = !std::mem::replace(&mut known.answered, true);
         let outcome = known.learn(name, answer, first);
         let wait = match answer {
-            Answer::At { valid, .. } => valid.unwrap_or(self.refresh_rate),
-            Answer::NoSuchName | Answer::Failed(_) => back_off(known.failures, self.refresh_rate),
+            DnsAnswer::At { valid, .. } => valid.unwrap_or(self.refresh_rate),
+            DnsAnswer::NoSuchName | DnsAnswer::Failed(_) => back_off(known.failures, self.refresh_rate),
         };
         known.due = Some(now + wait);
         Some(Learnt { clusters: known.clusters.clone(), outcome })
@@ -224,10 +224,10 @@ impl Known {
         }
     }
 
-    fn learn(&mut self, name: &str, answer: &Answer, first: bool) -> Outcome {
+    fn learn(&mut self, name: &str, answer: &DnsAnswer, first: bool) -> LookupOutcome {
         let before = self.failures;
         match answer {
-            Answer::At { addresses, .. } => {
+            DnsAnswer::At { addresses, .. } => {
                 (self.failures, self.gone) = (0, false);
                 if addresses.len() > MOST_ADDRESSES {
                     warn!("{name} has {} addresses, of which the first {MOST_ADDRESSES} are used", addresses.len());
@@ -237,16 +237,16 @@ impl Known {
                 if before > 0 {
                     info!("{name} is known again");
                 }
-                return Outcome::Found;
+                return LookupOutcome::Found;
             }
-            Answer::NoSuchName => {
+            DnsAnswer::NoSuchName => {
                 (self.failures, self.gone) = (before.saturating_add(1), true);
                 if before == 0 {
                     warn!("{name} has no address: there is no such name");
                 }
-                return Outcome::Empty;
+                return LookupOutcome::Empty;
             }
-            Answer::Failed(why) => {
+            DnsAnswer::Failed(why) => {
                 self.failures = before.saturating_add(1);
                 if before == 0 {
                     let meanwhile = if first || self.addresses.is_empty() { "" } else { "; what it was goes on" };
@@ -254,7 +254,7 @@ impl Known {
                 }
             }
         }
-        Outcome::Failed
+        LookupOutcome::Failed
     }
 }
 
@@ -318,7 +318,7 @@ mod tests {
             asked
         }
 
-        fn answer(&mut self, name: &str, answer: &Answer) -> Option<Learnt> {
+        fn answer(&mut self, name: &str, answer: &DnsAnswer) -> Option<Learnt> {
             self.names.answered(name, answer, self.now)
         }
 
@@ -336,13 +336,13 @@ mod tests {
         }
     }
 
-    fn at(ip: &str, seconds: u64) -> Answer {
+    fn at(ip: &str, seconds: u64) -> DnsAnswer {
         let valid = (seconds > 0).then(|| Duration::from_secs(seconds));
-        Answer::At { addresses: vec![ip.parse().expect("an address")], valid }
+        DnsAnswer::At { addresses: vec![ip.parse().expect("an address")], valid }
     }
 
-    fn failed() -> Answer {
-        Answer::Failed("nobody answers".to_owned())
+    fn failed() -> DnsAnswer {
+        DnsAnswer::Failed("nobody answers".to_owned())
     }
 
     #[test]
@@ -352,7 +352,7 @@ mod tests {
         assert_eq!(book.asked_after(SECOND), [""; 0], "once is enough while nobody has answered");
         assert!(!book.names.all_answered());
         let learnt = book.answer("a.com", &at("10.0.0.1", 5)).expect("it is known");
-        assert_eq!((learnt.clusters.len(), learnt.outcome), (1, Outcome::Found));
+        assert_eq!((learnt.clusters.len(), learnt.outcome), (1, LookupOutcome::Found));
         book.answer("b.com", &at("10.0.0.2", 0));
         assert!(book.names.all_answered());
         assert_eq!(book.members(), [["10.0.0.1:80"], ["10.0.0.2:80"]]);
@@ -371,12 +371,12 @@ mod tests {
         for wait in [1, 1, 2, 4, 8, 16, 32, 60, 60] {
             assert_eq!(book.asked_after(wait * SECOND - SECOND / 2), [""; 0]);
             assert_eq!(book.asked_after(SECOND / 2), ["a.com"], "after {wait} s");
-            assert_eq!(book.answer("a.com", &failed()).map(|learnt| learnt.outcome), Some(Outcome::Failed));
+            assert_eq!(book.answer("a.com", &failed()).map(|learnt| learnt.outcome), Some(LookupOutcome::Failed));
             assert_eq!(book.members(), [["10.0.0.1:80"], ["10.0.0.2:80"]]);
         }
         // That there is no such name takes the endpoints away, but not the single one of a name.
-        book.answer("a.com", &Answer::NoSuchName);
-        book.answer("first.com", &Answer::NoSuchName);
+        book.answer("a.com", &DnsAnswer::NoSuchName);
+        book.answer("first.com", &DnsAnswer::NoSuchName);
         assert_eq!(book.members(), [vec![], vec!["10.0.0.2:80"]]);
         book.answer("a.com", &failed());
         assert_eq!(book.members(), [vec![], vec!["10.0.0.2:80"]]);

@@ -38,13 +38,13 @@ pub(super) struct Reloads {
     seen: Snapshot,
     /// What was said of the configuration in force.
     remarks: Remarks,
-    step: Step,
+    step: ReloadStep,
     /// Asked for while another one was under way.
     next: Option<Cause>,
 }
 
 #[derive(Default)]
-enum Step {
+enum ReloadStep {
     #[default]
     None,
     Loading {
@@ -89,11 +89,11 @@ enum Cause {
 struct Prepared {
     plan: Plan,
     log_format: Option<Arc<AccessLog>>,
-    listeners: Vec<Place>,
+    listeners: Vec<ListenerSocket>,
 }
 
 /// Where a listener of a new plan comes from.
-enum Place {
+enum ListenerSocket {
     New(Bound),
     /// It is this one of the plan before.
     Kept(usize),
@@ -103,20 +103,20 @@ impl Reloads {
     /// When to go on even if nothing happens.
     pub(super) fn next_due(&self) -> Option<Instant> {
         match &self.step {
-            Step::Resolving { until, .. } => Some(*until),
+            ReloadStep::Resolving { until, .. } => Some(*until),
             _ => None,
         }
     }
 
     /// Whether the workers are on their way to another plan.
     pub(super) fn is_installing(&self) -> bool {
-        matches!(self.step, Step::Installing(_))
+        matches!(self.step, ReloadStep::Installing(_))
     }
 
     /// Watches no more, and listens no more on what was about to be closed.
     pub(super) fn stop(&mut self) {
         self.watch = None;
-        if let Step::Installing(installing) = std::mem::take(&mut self.step) {
+        if let ReloadStep::Installing(installing) = std::mem::take(&mut self.step) {
             installing.vanished.into_iter().for_each(Bound::close);
         }
     }
@@ -150,7 +150,7 @@ impl Running {
     }
 
     fn reload(&mut self, cause: Cause) {
-        if !matches!(self.reloads.step, Step::None) {
+        if !matches!(self.reloads.step, ReloadStep::None) {
             // What somebody asked for is done in any case; it reads what has changed, too.
             if !matches!(self.reloads.next, Some(Cause::Asked)) {
                 self.reloads.next = Some(cause);
@@ -180,14 +180,14 @@ impl Running {
             let _ = events.send(Event::Loaded(loaded.ok().map(Box::new))); // nobody is there once the proxy stops
         });
         match reading {
-            Ok(_) => self.reloads.step = Step::Loading { since: now() },
+            Ok(_) => self.reloads.step = ReloadStep::Loading { since: now() },
             Err(error) => self.refuse(&format!("no thread to read it: {error}")),
         }
     }
 
     /// The configuration has been read again.
     pub(super) fn loaded(&mut self, loaded: Option<Box<(Loaded, Digest)>>) {
-        let Step::Loading { since } = std::mem::take(&mut self.reloads.step) else { return };
+        let ReloadStep::Loading { since } = std::mem::take(&mut self.reloads.step) else { return };
         let Some(loaded) = loaded else {
             return self.refuse("reading it panicked");
         };
@@ -207,17 +207,17 @@ impl Running {
         let (now, mut new) = (now(), Box::new(New { plan, digest, remarks: remarks(&problems) }));
         self.names.fill(&mut new.plan, now);
         self.ask_names(now);
-        self.reloads.step = Step::Resolving { since, until: now + NAMES_PATIENCE, new };
+        self.reloads.step = ReloadStep::Resolving { since, until: now + NAMES_PATIENCE, new };
         self.go_on_if_resolved(now);
     }
 
     /// Puts the plan in force that waits for answers about names, if they are there or too late.
     pub(super) fn go_on_if_resolved(&mut self, now: Instant) {
         let over = |until: &Instant| *until <= now || self.names.all_answered();
-        if !matches!(&self.reloads.step, Step::Resolving { until, .. } if over(until)) {
+        if !matches!(&self.reloads.step, ReloadStep::Resolving { until, .. } if over(until)) {
             return;
         }
-        let Step::Resolving { since, new, .. } = std::mem::take(&mut self.reloads.step) else { return };
+        let ReloadStep::Resolving { since, new, .. } = std::mem::take(&mut self.reloads.step) else { return };
         let New { mut plan, digest, remarks } = *new;
         self.names.fill(&mut plan, now);
         match self.prepare(plan) {
@@ -236,8 +236,10 @@ impl Running {
         let open: HashMap<Key, usize> = self.bound.iter().enumerate().map(|(at, bound)| (bound.key, at)).collect();
         let ours: HashSet<u16> = self.bound.iter().map(|bound| bound.address.port()).collect();
         let listeners = plan.listeners.iter().map(|listener| match open.get(&Key::of(listener)) {
-            Some(at) => Ok(Place::Kept(*at)),
-            None => Bound::bind(listener, self.crew.len(), ours.contains(&listener.bind.port())).map(Place::New),
+            Some(at) => Ok(ListenerSocket::Kept(*at)),
+            None => {
+                Bound::bind(listener, self.workers.len(), ours.contains(&listener.bind.port())).map(ListenerSocket::New)
+            }
         });
         let listeners = listeners.collect::<Result<_, _>>()?;
         Ok(Prepared { plan, log_format, listeners })
@@ -247,13 +249,13 @@ impl Running {
     fn commit(&mut self, prepared: Prepared, digest: Digest, since: Instant) {
         let Prepared { plan, log_format, mut listeners } = prepared;
         let plan = Arc::new(plan);
-        self.shared = SharedCluster::all_after(&plan, (&self.plan, &self.shared), self.crew.len());
+        self.shared = SharedCluster::all_after(&plan, (&self.plan, &self.shared), self.workers.len());
         self.ejections.follow(&plan, &self.plan, now());
-        let workers = self.crew.alive();
+        let workers = self.workers.alive();
         for worker in &workers {
-            let socket = |place: &mut Place| match place {
-                Place::New(bound) => bound.socket(*worker).map(Socket::New),
-                Place::Kept(at) => Ok(Socket::Kept(ListenerId(*at as u32))),
+            let socket = |place: &mut ListenerSocket| match place {
+                ListenerSocket::New(bound) => bound.socket(*worker).map(Socket::New),
+                ListenerSocket::Kept(at) => Ok(Socket::Kept(ListenerId(*at as u32))),
             };
             let sockets: std::io::Result<Vec<_>> = listeners.iter_mut().map(socket).collect();
             match sockets {
@@ -261,7 +263,7 @@ impl Running {
                     let stats = core_stats(&plan, &self.registry, *worker);
                     let (plan, shared, log_format) = (plan.own_copy(), self.shared.clone(), log_format.clone());
                     let install = Install { plan, stats, shared, sockets, log_format };
-                    self.crew.tell(*worker, Message::Install(Box::new(install)));
+                    self.workers.tell(*worker, Message::Install(Box::new(install)));
                 }
                 Err(error) => self.lose_worker(*worker, &format!("it cannot have the new listeners: {error}")),
             }
@@ -274,35 +276,35 @@ impl Running {
         let mut before: Vec<Option<Bound>> = self.bound.drain(..).map(Some).collect();
         for (place, listener) in listeners.into_iter().zip(plan.listeners.iter()) {
             match place {
-                Place::New(bound) => {
+                ListenerSocket::New(bound) => {
                     info!("listening on {} for {}", bound.address, listener.kind);
                     self.bound.push(bound);
                 }
-                Place::Kept(at) => self.bound.extend(before.get_mut(at).and_then(Option::take)),
+                ListenerSocket::Kept(at) => self.bound.extend(before.get_mut(at).and_then(Option::take)),
             }
         }
         let vanished = before.into_iter().flatten().collect();
         self.plan = plan;
         let before = std::mem::replace(&mut self.digest, digest);
         self.names.installed(&self.plan);
-        let waiting = self.crew.alive().into_iter().collect();
-        self.reloads.step = Step::Installing(Installing { since, before, waiting, vanished });
+        let waiting = self.workers.alive().into_iter().collect();
+        self.reloads.step = ReloadStep::Installing(Installing { since, before, waiting, vanished });
         self.finish_if_installed();
     }
 
     /// A worker has the new plan, or has died.
     pub(super) fn installed(&mut self, worker: usize) {
-        if let Step::Installing(installing) = &mut self.reloads.step {
+        if let ReloadStep::Installing(installing) = &mut self.reloads.step {
             installing.waiting.remove(&worker);
             self.finish_if_installed();
         }
     }
 
     fn finish_if_installed(&mut self) {
-        if !matches!(&self.reloads.step, Step::Installing(installing) if installing.waiting.is_empty()) {
+        if !matches!(&self.reloads.step, ReloadStep::Installing(installing) if installing.waiting.is_empty()) {
             return;
         }
-        let Step::Installing(Installing { since, before, vanished, .. }) = std::mem::take(&mut self.reloads.step)
+        let ReloadStep::Installing(Installing { since, before, vanished, .. }) = std::mem::take(&mut self.reloads.step)
         else {
             return;
         };

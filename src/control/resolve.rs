@@ -6,9 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::Running;
-use super::dns::Answer;
+use super::dns::DnsAnswer;
 use crate::plan::HostAddress;
-use crate::proxy::Whereabouts;
+use crate::proxy::ResolvedAuthority;
 use crate::worker::Message;
 
 /// Addresses of a host that one request or connection tries in turn. Each may take the whole `connectTimeout`, and whoever
@@ -36,7 +36,7 @@ impl Running {
     pub(super) fn asked_where(&mut self, worker: usize, authority: Box<str>) {
         let question = Question { worker, authority, ours: self.not_to_be_sent_to() };
         let Some((host, _)) = split(&question.authority) else {
-            return self.tell_where(question, &Answer::NoSuchName);
+            return self.tell_where(question, &DnsAnswer::NoSuchName);
         };
         if let Ok(ip) = host.parse() {
             return self.tell_where_at(question, [HostAddress { ip, port: None }], Some(FRESH));
@@ -48,14 +48,14 @@ impl Running {
     }
 
     /// The question has an answer.
-    pub(super) fn tell_where(&self, question: Question, answer: &Answer) {
+    pub(super) fn tell_where(&self, question: Question, answer: &DnsAnswer) {
         match answer {
-            Answer::At { addresses, valid } => {
+            DnsAnswer::At { addresses, valid } => {
                 let addresses = addresses.iter().map(|ip| HostAddress { ip: *ip, port: None });
                 self.tell_where_at(question, addresses, Some(valid.unwrap_or(FRESH)));
             }
-            Answer::NoSuchName => self.tell_where_at(question, [], Some(Duration::ZERO)),
-            Answer::Failed(_) => self.tell_where_at(question, [], None),
+            DnsAnswer::NoSuchName => self.tell_where_at(question, [], Some(Duration::ZERO)),
+            DnsAnswer::Failed(_) => self.tell_where_at(question, [], None),
         }
     }
 
@@ -65,9 +65,9 @@ impl Running {
         addresses: impl IntoIterator<Item = HostAddress>,
         valid: Option<Duration>,
     ) {
-        let whereabouts = whereabouts(&question, addresses);
+        let resolved = resolved(&question, addresses);
         let Question { worker, authority, .. } = question;
-        self.crew.tell(worker, Message::Resolved { authority, whereabouts, valid });
+        self.workers.tell(worker, Message::Resolved { authority, resolved, valid });
     }
 }
 
@@ -85,15 +85,15 @@ fn split(authority: &str) -> Option<(&str, u16)> {
 }
 
 /// Where the authority is whose host has these addresses.
-fn whereabouts(question: &Question, addresses: impl IntoIterator<Item = HostAddress>) -> Whereabouts {
-    let Some((_, port)) = split(&question.authority) else { return Whereabouts::Unknown };
+fn resolved(question: &Question, addresses: impl IntoIterator<Item = HostAddress>) -> ResolvedAuthority {
+    let Some((_, port)) = split(&question.authority) else { return ResolvedAuthority::Unknown };
     let found = addresses.into_iter().map(|address| address.at(port));
     let (mine, mut others): (Vec<_>, Vec<_>) = found.partition(|address| is_ours(*address, &question.ours));
     others.truncate(MOST_ADDRESSES);
     match (others.is_empty(), mine.is_empty()) {
-        (false, _) => Whereabouts::At(others.into()),
-        (true, false) => Whereabouts::Here,
-        (true, true) => Whereabouts::Unknown,
+        (false, _) => ResolvedAuthority::At(others.into()),
+        (true, false) => ResolvedAuthority::Here,
+        (true, true) => ResolvedAuthority::Unknown,
     }
 }
 
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn addresses_need_no_name_service() {
         let at = |addresses: &[&str]| {
-            Whereabouts::At(addresses.iter().map(|address| address.parse().expect("an address")).collect())
+            ResolvedAuthority::At(addresses.iter().map(|address| address.parse().expect("an address")).collect())
         };
         let ours = vec!["127.0.0.1:15001".parse().expect("an address"), "0.0.0.0:15000".parse().expect("an address")];
         for (authority, expected) in [
@@ -131,16 +131,16 @@ mod tests {
             ("127.0.0.1:99999", None),
             ("127.0.0.1:http", None),
             ("", None),
-            ("127.0.0.1:15001", Some(Whereabouts::Here)),
-            ("[::ffff:127.0.0.1]:15001", Some(Whereabouts::Here)),
-            ("0.0.0.0:15001", Some(Whereabouts::Here)),
+            ("127.0.0.1:15001", Some(ResolvedAuthority::Here)),
+            ("[::ffff:127.0.0.1]:15001", Some(ResolvedAuthority::Here)),
+            ("0.0.0.0:15001", Some(ResolvedAuthority::Here)),
             ("127.0.0.2:15001", Some(at(&["127.0.0.2:15001"]))),
-            ("127.0.0.2:15000", Some(Whereabouts::Here)),
+            ("127.0.0.2:15000", Some(ResolvedAuthority::Here)),
         ] {
             let question = Question { worker: 0, authority: authority.into(), ours: ours.clone() };
             let found = split(authority).and_then(|(host, _)| {
                 let ip = host.parse().ok()?;
-                Some(whereabouts(&question, [HostAddress { ip, port: None }]))
+                Some(resolved(&question, [HostAddress { ip, port: None }]))
             });
             assert_eq!(found, expected, "{authority}");
         }
@@ -153,12 +153,12 @@ mod tests {
         let question = Question { worker: 0, authority: "a.example.com:15001".into(), ours };
         let address = |ip: &str, port| HostAddress { ip: ip.parse().expect("an address"), port };
         let both = [address("127.0.0.1", None), address("10.0.0.1", None)];
-        assert_eq!(whereabouts(&question, both), Whereabouts::At(["10.0.0.1:15001".parse().expect("one")].into()));
-        assert_eq!(whereabouts(&question, [address("127.0.0.1", None)]), Whereabouts::Here);
-        assert_eq!(whereabouts(&question, []), Whereabouts::Unknown);
-        let elsewhere = Whereabouts::At(["127.0.0.1:8000".parse().expect("one")].into());
-        assert_eq!(whereabouts(&question, [address("127.0.0.1", Some(8000))]), elsewhere);
+        assert_eq!(resolved(&question, both), ResolvedAuthority::At(["10.0.0.1:15001".parse().expect("one")].into()));
+        assert_eq!(resolved(&question, [address("127.0.0.1", None)]), ResolvedAuthority::Here);
+        assert_eq!(resolved(&question, []), ResolvedAuthority::Unknown);
+        let elsewhere = ResolvedAuthority::At(["127.0.0.1:8000".parse().expect("one")].into());
+        assert_eq!(resolved(&question, [address("127.0.0.1", Some(8000))]), elsewhere);
         let many = (1..=20).map(|last| address(&format!("10.0.0.{last}"), None));
-        assert!(matches!(whereabouts(&question, many), Whereabouts::At(some) if some.len() == MOST_ADDRESSES));
+        assert!(matches!(resolved(&question, many), ResolvedAuthority::At(some) if some.len() == MOST_ADDRESSES));
     }
 }

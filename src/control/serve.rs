@@ -38,7 +38,7 @@ impl Running {
 
     /// The next event; `None` when something is to be done without one.
     fn next_event(&self) -> Option<Event> {
-        let due = [self.crew.next_due(), self.names.next_due(), self.reloads.next_due(), self.ejections.next_due()];
+        let due = [self.workers.next_due(), self.names.next_due(), self.reloads.next_due(), self.ejections.next_due()];
         let Some(due) = due.into_iter().flatten().min() else {
             // This side holds a sender, so the channel never closes.
             return Some(self.events.recv().unwrap_or(Event::Stop));
@@ -60,19 +60,19 @@ impl Running {
                 error!("worker {worker}: a task panicked; its connection was closed");
             }
             Report::MirrorDiffers(difference) => self.state.differs(*difference),
-            Report::Ended { worker, error } if self.crew.is_current(worker, life) => {
+            Report::Ended { worker, error } if self.workers.is_current(worker, life) => {
                 self.lose_worker(worker, &error.unwrap_or_else(|| "nobody asked it to".to_owned()));
                 self.installed(worker); // its successor begins with the plan in force
             }
-            Report::Serving { worker, .. } if self.crew.is_current(worker, life) => {
-                self.crew.serves(worker);
+            Report::Serving { worker, .. } if self.workers.is_current(worker, life) => {
+                self.workers.serves(worker);
                 info!("worker {worker} serves again");
-                if self.crew.all_serve() {
+                if self.workers.all_serve() {
                     self.state.enter(Stage::Live);
                 }
             }
-            Report::AsksWhere { worker, authority } => self.asked_where(worker, authority),
-            Report::Installed { worker } if self.crew.is_current(worker, life) => self.installed(worker),
+            Report::ResolveAuthority { worker, authority } => self.asked_where(worker, authority),
+            Report::Installed { worker } if self.workers.is_current(worker, life) => self.installed(worker),
             // A predecessor's last words, or a plan of the past that is dropped here.
             Report::Ended { .. } | Report::Serving { .. } | Report::Installed { .. } | Report::Retired { .. } => {}
         }
@@ -89,7 +89,7 @@ impl Running {
     /// the admin endpoints, which are nobody's business who can reach those.
     pub(super) fn not_to_be_sent_to(&self) -> Vec<SocketAddr> {
         let listeners = self.plan.listeners.iter().zip(&self.bound);
-        let outward = listeners.filter(|(listener, _)| listener.kind.is_outward());
+        let outward = listeners.filter(|(listener, _)| listener.kind.is_outbound());
         outward.map(|(_, bound)| bound.address).chain(self.admin_address()).collect()
     }
 
@@ -98,11 +98,11 @@ impl Running {
         error!("worker {worker} ended: {why}; another takes its place");
         self.state.enter(Stage::PreInitializing);
         self.bound.iter_mut().for_each(|bound| bound.lose(worker));
-        self.crew.bury(worker, now());
+        self.workers.mark_dead(worker, now());
     }
 
     fn replace_workers(&mut self) {
-        for worker in self.crew.due(now()) {
+        for worker in self.workers.due(now()) {
             self.registry.clear_gauges(worker);
             let sink = self.log.as_ref().map(|log| log.writer.new_sink(worker, &self.registry));
             match self.start_worker(worker, sink) {

@@ -9,11 +9,11 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use super::admin::{Admin, State};
-use super::crew::{Crew, Outfit};
 use super::ejection::Ejections;
 use super::listeners::Bound;
 use super::names::Names;
 use super::reload::Reloads;
+use super::workers::{WorkerInit, Workers};
 use super::{Digest, Event, cpus};
 use crate::io;
 use crate::observe::access_log::{AccessLog, FormatError};
@@ -99,7 +99,7 @@ pub(super) const NAMES_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running proxy.
 pub struct Running {
-    pub(super) crew: Crew,
+    pub(super) workers: Workers,
     pub(super) events: Receiver<Event>,
     pub(super) sender: Sender<Event>,
     pub(super) state: Arc<State>,
@@ -156,13 +156,13 @@ pub fn start(plan: &Plan) -> Result<Running, StartError> {
     state.describe(digest.version());
     let admin = settings.admin.map(|address| open_admin(address, descriptors, &state)).transpose()?;
     let driver = driver(settings.driver);
-    let crew = Crew::new(&cpus, driver, sender.clone(), budget.clone(), first_outward_address(), descriptors);
+    let workers = Workers::new(&cpus, driver, sender.clone(), budget.clone(), first_outward_address(), descriptors);
     let started_with = settings.clone();
     let reloads = Reloads::default();
     let mut ejections = Ejections::default();
     ejections.follow(&plan, &plan, io::now());
     let mut running = Running {
-        crew,
+        workers,
         events,
         sender,
         state,
@@ -238,11 +238,11 @@ impl Running {
         let listeners: std::io::Result<Vec<_>> = self.bound.iter_mut().map(|bound| bound.socket(index)).collect();
         let log = self.log.as_ref().map(|log| log.format.clone()).zip(sink);
         let (plan, stats) = (self.plan.own_copy(), core_stats(&self.plan, &self.registry, index));
-        self.crew.start(index, Outfit { plan, stats, shared: self.shared.clone(), listeners: listeners?, log })
+        self.workers.start(index, WorkerInit { plan, stats, shared: self.shared.clone(), listeners: listeners?, log })
     }
 
     fn wait_until_serving(&mut self) -> Result<(), StartError> {
-        while !self.crew.all_serve() {
+        while !self.workers.all_serve() {
             match self.events.recv() {
                 Ok(event) => self.heard_at_start(event)?,
                 Err(_) => return Err(std::io::Error::other("the workers are gone").into()),
@@ -267,7 +267,7 @@ impl Running {
     fn heard_at_start(&mut self, event: Event) -> Result<(), StartError> {
         match event {
             Event::Worker { report: Report::Serving { worker, started }, .. } => {
-                self.crew.serves(worker);
+                self.workers.serves(worker);
                 if worker == 0 {
                     started.notes.iter().for_each(|note| warn!("{note}"));
                     info!("driver {}", [started.driver, started.flags].join(" ").trim_end());
@@ -277,7 +277,7 @@ impl Running {
                 let error = error.unwrap_or_else(|| "it ended at once".to_owned());
                 return Err(StartError::Worker { worker, error });
             }
-            Event::Worker { report: Report::AsksWhere { worker, authority }, .. } => {
+            Event::Worker { report: Report::ResolveAuthority { worker, authority }, .. } => {
                 self.asked_where(worker, authority);
             }
             Event::Named { name, answer } => self.name_answered(&name, &answer),

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::ask::{BadQuestion, Question};
 use super::live::Live;
 use super::resilience::{Connections, Tries};
-use super::{names, near, streams, undeclared, words};
+use super::{names, streams, suggest, undeclared, words};
 use crate::base::rng::Rng;
 use crate::h1::framing::Upgrade;
 use crate::istio::world::Hidden;
@@ -67,7 +67,7 @@ pub struct Host {
 
 /// Where a rule is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Place {
+pub struct WrittenAt {
     /// The file as it was named.
     pub file: String,
     /// The line of the block, or of the rule; from 1.
@@ -81,14 +81,14 @@ pub struct Place {
     /// Position in the rule's `match`.
     pub block: Option<usize>,
     /// The rule that delegates to it.
-    pub root: Option<Box<Place>>,
+    pub root: Option<Box<WrittenAt>>,
 }
 
 /// The rule that takes the request.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Rule {
     /// Where it is written.
-    pub place: Place,
+    pub place: WrittenAt,
     /// The name in the access log; may be empty.
     pub name: String,
     /// The conditions that hold; none: it takes everything.
@@ -127,7 +127,7 @@ pub enum Verdict {
         /// The `Location`.
         location: String,
         /// Where the server is written.
-        server: Place,
+        server: WrittenAt,
     },
     /// It is answered here.
     DirectResponse {
@@ -201,7 +201,7 @@ pub struct Cluster {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Passed {
     /// Where it is written.
-    pub place: Place,
+    pub place: WrittenAt,
     /// The first condition that does not hold.
     pub because: String,
     /// How many of its conditions do not hold.
@@ -272,15 +272,15 @@ pub fn explain(plan: &Plan, hidden: &[Hidden], question: &Question) -> Result<An
         return Ok(streams::connection(plan, listener, of, request.authority));
     }
     let mut diary =
-        Diary { request: &request, host: None, held: Vec::new(), failed: String::new(), passed: Vec::new() };
+        RouteTrace { request: &request, host: None, held: Vec::new(), failed: String::new(), passed: Vec::new() };
     // Which destination is drawn does not matter: all are told.
     let decision = plan.route_with(id, &request, &mut Rng::seeded(0), &mut diary);
     if asked.upgrade == Upgrade::Refused && !matches!(decision, Decision::NotFound) {
         return Err(BadQuestion::UpgradeRefused);
     }
-    let Diary { host, held, passed, .. } = diary;
+    let RouteTrace { host, held, passed, .. } = diary;
     let nearest =
-        if matches!(decision, Decision::NotFound) { near::nearest(plan, listener, &request) } else { Vec::new() };
+        if matches!(decision, Decision::NotFound) { suggest::nearest(plan, listener, &request) } else { Vec::new() };
     Ok(Answer {
         method: lossy(request.view.method()),
         authority: lossy(request.authority),
@@ -288,7 +288,7 @@ pub fn explain(plan: &Plan, hidden: &[Hidden], question: &Question) -> Result<An
         listener: Listener::of(listener),
         host,
         rule: taken(&decision).map(|route| Rule {
-            place: Place::of(&route.origin),
+            place: WrittenAt::of(&route.origin),
             name: route.name.clone(),
             conditions: held,
             cors: route.cors.is_some(),
@@ -307,7 +307,7 @@ fn lossy(bytes: &[u8]) -> String {
 }
 
 /// Writes down what the matcher does.
-struct Diary<'a> {
+struct RouteTrace<'a> {
     request: &'a Request<'a>,
     host: Option<Host>,
     /// The conditions of the rule whose turn it is that hold.
@@ -317,7 +317,7 @@ struct Diary<'a> {
     passed: Vec<Passed>,
 }
 
-impl Witness for Diary<'_> {
+impl Witness for RouteTrace<'_> {
     fn host(&mut self, host: Option<(&RouteTable, &VirtualHost)>) {
         self.host = host.map(|(table, host)| Host {
             name: host.name.to_string(),
@@ -340,12 +340,12 @@ impl Witness for Diary<'_> {
             self.held.clear();
             let because = std::mem::take(&mut self.failed);
             let failing = route.matcher.conditions().iter().filter(|condition| !condition.holds(self.request)).count();
-            self.passed.push(Passed { place: Place::of(&route.origin), because, failing });
+            self.passed.push(Passed { place: WrittenAt::of(&route.origin), because, failing });
         }
     }
 }
 
-impl Place {
+impl WrittenAt {
     pub(super) fn of(origin: &Origin) -> Self {
         Self {
             file: origin.file.to_string(),
@@ -380,7 +380,7 @@ fn verdict(
         Decision::HttpsRedirect { server } => {
             let mut location = Vec::new();
             rewrite::https_location(&destined(request), &mut location);
-            Verdict::HttpsRedirect { status: 301, location: lossy(&location), server: Place::of(server) }
+            Verdict::HttpsRedirect { status: 301, location: lossy(&location), server: WrittenAt::of(server) }
         }
         Decision::Passthrough { .. } => Verdict::Passthrough,
         // Only what ringway made itself has no rule.

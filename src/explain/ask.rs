@@ -60,7 +60,7 @@ pub enum BadQuestion {
 
 /// A request in memory.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct ParsedQuestion {
     buf: Vec<u8>,
     head: RequestHead,
     completion: Completion,
@@ -82,7 +82,7 @@ struct Url<'a> {
 
 impl Question {
     /// Reads the request as a worker would on a listener of this kind.
-    pub(super) fn read(&self, form: PathForm, kind: ListenerKind) -> Result<Asked, BadQuestion> {
+    pub(super) fn read(&self, form: PathForm, kind: ListenerKind) -> Result<ParsedQuestion, BadQuestion> {
         let url = self.url()?;
         // A tunnel is to an authority, and has no path.
         let target = if self.is_connect() { url.authority } else { &url.target };
@@ -98,7 +98,7 @@ impl Question {
             text += &format!("host: {}\r\n", url.authority);
         }
         text += "\r\n";
-        Asked::read(text.into_bytes(), form, kind.downstream(), self)
+        ParsedQuestion::read(text.into_bytes(), form, kind.downstream(), self)
     }
 
     pub(super) fn is_connect(&self) -> bool {
@@ -208,7 +208,7 @@ fn names(listeners: &[Listener]) -> String {
     listeners.iter().map(name_of).collect::<Vec<_>>().join(", ")
 }
 
-impl Asked {
+impl ParsedQuestion {
     fn read(buf: Vec<u8>, form: PathForm, downstream: Downstream, of: &Question) -> Result<Self, BadQuestion> {
         let mut head = RequestHead::default();
         match parse::request(&buf, &HeadLimits::default(), &mut head)? {

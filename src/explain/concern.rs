@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::answer::{Answer, Place, Verdict};
+use super::answer::{Answer, Verdict, WrittenAt};
 use crate::istio::problem::Problem;
 use crate::istio::world::World;
 
@@ -80,7 +80,7 @@ impl Concern {
     }
 }
 
-fn add_place(resources: &mut HashSet<String>, place: &Place) {
+fn add_place(resources: &mut HashSet<String>, place: &WrittenAt) {
     resources.insert(place.resource.clone());
     if let Some(root) = &place.root {
         add_place(resources, root);

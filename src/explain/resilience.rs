@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::secured::Tls;
+use super::tls::Tls;
 use crate::base::count::counted;
 use crate::plan::{self, Compare, Forward, Keepalive, Plan, Target, retry_conditions};
 use crate::policy::fault::{AbortWith, Fault};

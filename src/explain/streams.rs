@@ -1,10 +1,10 @@
 //! Connections that are no HTTP: what a CONNECT meets at the mesh, and what comes to a gateway that does not look into its
 //! connections.
 
-use super::answer::{Answer, Listener, Place, Rule, Verdict, shares};
+use super::answer::{Answer, Listener, Rule, Verdict, WrittenAt, shares};
 use super::ask::BadQuestion;
 use crate::h1::parse::BadMessage;
-use crate::plan::{self, Conditions, Outbound, Outlet, Plan, Speaks, Streams, tunnel_port};
+use crate::plan::{self, Conditions, Outbound, Plan, Speaks, Streams, TcpRoute, tunnel_port};
 
 /// Where a tunnel to this authority leads.
 pub(super) fn tunnel(
@@ -59,16 +59,16 @@ fn answer(listener: &plan::Listener, authority: &[u8], rule: Option<Rule>, verdi
     }
 }
 
-fn taken(plan: &Plan, outlet: &Outlet) -> Verdict {
+fn taken(plan: &Plan, outlet: &TcpRoute) -> Verdict {
     Verdict::Tunnel {
         destinations: shares(plan, &outlet.destinations),
         looks_inside: matches!(outlet.speaks, Speaks::Http | Speaks::Unsaid),
     }
 }
 
-fn rule(listener: &plan::Listener, number: usize, outlet: &Outlet) -> Option<Rule> {
+fn rule(listener: &plan::Listener, number: usize, outlet: &TcpRoute) -> Option<Rule> {
     let conditions = listener.ways().get(number).map(|(conditions, _)| words(conditions)).unwrap_or_default();
-    let place = Place::of(outlet.origin.as_ref()?);
+    let place = WrittenAt::of(outlet.origin.as_ref()?);
     Some(Rule { place, name: String::new(), conditions, cors: false })
 }
 

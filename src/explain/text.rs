@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::answer::{Answer, Cluster, Destination, Near, Passed, Place, Verdict};
+use super::answer::{Answer, Cluster, Destination, Near, Passed, Verdict, WrittenAt};
 use crate::base::count::{counted, grouped};
 use crate::h1::status;
 
@@ -13,7 +13,7 @@ const MOST_PASSED: usize = 20;
 const LABEL: usize = 16;
 
 /// As a problem is printed: `FILE:LINE: VirtualService/namespace/name: http[0].match[1]`.
-impl Display for Place {
+impl Display for WrittenAt {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: {}", self.file, self.line, self.resource)?;
         self.rule.map_or(Ok(()), |rule| write!(f, ": {}[{rule}]", self.list))?;

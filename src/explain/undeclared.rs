@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::answer::Place;
+use super::answer::WrittenAt;
 use crate::istio::world::{Hidden, Why};
 use crate::plan::{Listener, ListenerKind};
 
@@ -58,7 +58,7 @@ fn on_other_ports(listener: &Listener, host: &str, asked: &str) -> Option<String
     };
     let ports = listener.tables.iter().filter_map(|table| table.port);
     let found: Vec<_> = ports.filter_map(|port| Some((port, declared(port)?))).collect();
-    let place = Place::of(&found.first()?.1.routes().first()?.origin);
+    let place = WrittenAt::of(&found.first()?.1.routes().first()?.origin);
     let ports: Vec<String> = found.iter().map(|(port, _)| port.to_string()).collect();
     Some(format!("{place} is for {host} on port {}, and not on {asked}", ports.join(", ")))
 }

@@ -1,7 +1,7 @@
 //! Conditions, header operations and actions in words.
 
 use crate::plan::{Condition, Edits, HeaderEdits, Pattern, QueryCondition, Request};
-use crate::policy::balance::{Policy, Spread};
+use crate::policy::balance::{LoadBalancing, Policy};
 use crate::policy::hashing::Algorithm;
 use crate::policy::hashing::key::Key;
 
@@ -90,7 +90,7 @@ pub(super) fn hash_key(key: &Key) -> String {
 }
 
 /// How an endpoint is chosen.
-pub(super) fn load_balancing(spread: &Spread) -> &'static str {
+pub(super) fn load_balancing(spread: &LoadBalancing) -> &'static str {
     match spread.policy {
         Policy::LeastRequest => "LEAST_REQUEST",
         Policy::RoundRobin => "ROUND_ROBIN",

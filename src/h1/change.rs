@@ -18,11 +18,11 @@ pub struct Changes {
     lengths: u64,
     /// The new lines as they are written: `name: value`, each with its CRLF.
     text: Vec<u8>,
-    lines: Vec<Line>,
+    lines: Vec<ChangedLine>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Line {
+struct ChangedLine {
     id: Known,
     name: Span,
     value: Span,
@@ -112,7 +112,7 @@ impl Changes {
         }
         let value = Span { start: value as u32, end: self.text.len() as u32 };
         self.text.extend_from_slice(b"\r\n");
-        self.lines.push(Line { id, name, value });
+        self.lines.push(ChangedLine { id, name, value });
     }
 
     /// Takes the lines of a name out of the first `count` lines.

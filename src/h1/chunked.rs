@@ -18,7 +18,7 @@ const MOST_DIGITS: u8 = 16;
 const MOST_EXTENSION_SURPLUS: u64 = 4 * MAX_CHUNK_LINE_BYTES as u64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum State {
+enum DecoderState {
     /// In the size, after this many digits.
     #[default]
     Size,
@@ -46,7 +46,7 @@ enum State {
 /// Where a chunked body is; one per message, [`Default`] at its start.
 #[derive(Debug, Clone, Default)]
 pub struct Decoder {
-    state: State,
+    state: DecoderState,
     digits: u8,
     /// Of the size while it is read, then of the data still to come.
     remaining: u64,
@@ -73,8 +73,8 @@ impl Decoder {
     /// The framing is malformed or beyond its limits. Payload before that place is lost: the message is broken.
     pub fn decode(&mut self, buf: &mut [u8]) -> Result<Decoded, BadMessage> {
         let (mut at, mut payload) = (0, 0);
-        while self.state != State::Done && at < buf.len() {
-            if self.state == State::Data {
+        while self.state != DecoderState::Done && at < buf.len() {
+            if self.state == DecoderState::Data {
                 let rest = buf.len() - at;
                 let take = usize::try_from(self.remaining).map_or(rest, |remaining| remaining.min(rest));
                 if payload != at {
@@ -84,88 +84,88 @@ impl Decoder {
                 payload += take;
                 self.remaining -= take as u64;
                 if self.remaining == 0 {
-                    self.state = State::DataCr;
+                    self.state = DecoderState::DataCr;
                 }
             } else {
                 self.state = self.frame(buf[at])?;
                 at += 1;
             }
         }
-        Ok(Decoded { consumed: at, payload, done: self.state == State::Done })
+        Ok(Decoded { consumed: at, payload, done: self.state == DecoderState::Done })
     }
 
     /// Whether the body has ended.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.state == State::Done
+        self.state == DecoderState::Done
     }
 
     /// The state after one byte of framing.
-    fn frame(&mut self, byte: u8) -> Result<State, BadMessage> {
+    fn frame(&mut self, byte: u8) -> Result<DecoderState, BadMessage> {
         match self.state {
-            State::Size => match hex(byte) {
+            DecoderState::Size => match hex(byte) {
                 Some(digit) if self.digits < MOST_DIGITS => {
                     self.digits += 1;
                     self.remaining = self.remaining << 4 | u64::from(digit);
-                    Ok(State::Size)
+                    Ok(DecoderState::Size)
                 }
                 None if self.digits > 0 => self.after_size(byte),
                 _ => Err(BadMessage::ChunkSize),
             },
-            State::Padding => self.after_size(byte),
-            State::Extension => match byte {
-                b'\r' => Ok(State::SizeLf),
+            DecoderState::Padding => self.after_size(byte),
+            DecoderState::Extension => match byte {
+                b'\r' => Ok(DecoderState::SizeLf),
                 _ if is_text(byte) => {
                     self.surplus += 1;
-                    self.count(State::Extension, BadMessage::ChunkSize)
+                    self.count(DecoderState::Extension, BadMessage::ChunkSize)
                 }
                 _ => Err(BadMessage::ChunkSize),
             },
-            State::SizeLf if byte == b'\n' => self.start_chunk(),
-            State::SizeLf => Err(BadMessage::ChunkSize),
-            State::DataCr if byte == b'\r' => Ok(State::DataLf),
-            State::DataLf if byte == b'\n' => {
+            DecoderState::SizeLf if byte == b'\n' => self.start_chunk(),
+            DecoderState::SizeLf => Err(BadMessage::ChunkSize),
+            DecoderState::DataCr if byte == b'\r' => Ok(DecoderState::DataLf),
+            DecoderState::DataLf if byte == b'\n' => {
                 (self.digits, self.line) = (0, 0);
-                Ok(State::Size)
+                Ok(DecoderState::Size)
             }
-            State::DataCr | State::DataLf => Err(BadMessage::ChunkEnd),
-            State::Trailer if byte == b'\r' => Ok(State::EndLf),
-            State::Trailer if is_token(byte) => self.count(State::TrailerName, BadMessage::Trailer),
-            State::TrailerName if byte == b':' => self.count(State::TrailerValue, BadMessage::Trailer),
-            State::TrailerName if is_token(byte) => self.count(State::TrailerName, BadMessage::Trailer),
-            State::TrailerValue if byte == b'\r' => Ok(State::TrailerLf),
-            State::TrailerValue if is_text(byte) => self.count(State::TrailerValue, BadMessage::Trailer),
-            State::TrailerLf if byte == b'\n' => self.count(State::Trailer, BadMessage::Trailer),
-            State::EndLf if byte == b'\n' => Ok(State::Done),
+            DecoderState::DataCr | DecoderState::DataLf => Err(BadMessage::ChunkEnd),
+            DecoderState::Trailer if byte == b'\r' => Ok(DecoderState::EndLf),
+            DecoderState::Trailer if is_token(byte) => self.count(DecoderState::TrailerName, BadMessage::Trailer),
+            DecoderState::TrailerName if byte == b':' => self.count(DecoderState::TrailerValue, BadMessage::Trailer),
+            DecoderState::TrailerName if is_token(byte) => self.count(DecoderState::TrailerName, BadMessage::Trailer),
+            DecoderState::TrailerValue if byte == b'\r' => Ok(DecoderState::TrailerLf),
+            DecoderState::TrailerValue if is_text(byte) => self.count(DecoderState::TrailerValue, BadMessage::Trailer),
+            DecoderState::TrailerLf if byte == b'\n' => self.count(DecoderState::Trailer, BadMessage::Trailer),
+            DecoderState::EndLf if byte == b'\n' => Ok(DecoderState::Done),
             // `decode` handles the data and stops at the end: only trailers are left.
             _ => Err(BadMessage::Trailer),
         }
     }
 
     /// What may stand behind the digits: white space (some servers pad), an extension, the end of the line.
-    fn after_size(&mut self, byte: u8) -> Result<State, BadMessage> {
+    fn after_size(&mut self, byte: u8) -> Result<DecoderState, BadMessage> {
         match byte {
-            b'\r' => Ok(State::SizeLf),
-            b' ' | b'\t' => self.count(State::Padding, BadMessage::ChunkSize),
-            b';' => self.count(State::Extension, BadMessage::ChunkSize),
+            b'\r' => Ok(DecoderState::SizeLf),
+            b' ' | b'\t' => self.count(DecoderState::Padding, BadMessage::ChunkSize),
+            b';' => self.count(DecoderState::Extension, BadMessage::ChunkSize),
             _ => Err(BadMessage::ChunkSize),
         }
     }
 
-    fn start_chunk(&mut self) -> Result<State, BadMessage> {
+    fn start_chunk(&mut self) -> Result<DecoderState, BadMessage> {
         self.line = 0;
         if self.remaining == 0 {
-            return Ok(State::Trailer);
+            return Ok(DecoderState::Trailer);
         }
         if i64::try_from(self.remaining).is_err() {
             return Err(BadMessage::ChunkSize);
         }
         self.surplus = self.surplus.saturating_sub(self.remaining.saturating_mul(2));
-        if self.surplus > MOST_EXTENSION_SURPLUS { Err(BadMessage::ChunkSize) } else { Ok(State::Data) }
+        if self.surplus > MOST_EXTENSION_SURPLUS { Err(BadMessage::ChunkSize) } else { Ok(DecoderState::Data) }
     }
 
     /// Counts a byte of a line that is thrown away.
-    fn count(&mut self, next: State, too_long: BadMessage) -> Result<State, BadMessage> {
+    fn count(&mut self, next: DecoderState, too_long: BadMessage) -> Result<DecoderState, BadMessage> {
         self.line += 1;
         if self.line > MAX_CHUNK_LINE_BYTES { Err(too_long) } else { Ok(next) }
     }

@@ -31,7 +31,7 @@ pub struct LocalReply<'a> {
 }
 
 /// Appends a whole local reply, head and body.
-pub fn local_reply(out: &mut Vec<u8>, reply: &LocalReply<'_>) {
+pub fn write_local_reply(out: &mut Vec<u8>, reply: &LocalReply<'_>) {
     let changes = reply.changes;
     status_line(out, reply.status, reply.client);
     if reply.overloaded && !changes.drops(Known::Other, b"x-envoy-overloaded") {

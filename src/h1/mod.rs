@@ -18,8 +18,8 @@ pub mod head;
 pub mod hops;
 mod join;
 pub mod local;
+pub mod mirror;
 pub mod parse;
-pub mod shadow;
 pub mod status;
 pub mod target;
 

@@ -17,13 +17,13 @@ use super::problem::{Problem, Severity, Source};
 use super::tree::{Entry, Node, Value};
 
 mod fields;
-mod near;
+mod suggest;
 mod words;
 
 pub use fields::{Field, Message, State, Without};
 pub(super) use fields::{deprecated, enforced, ignored, no_effect, not_yet, not_yet_harmless, removed};
 
-pub(super) use near::{did_you_mean, nearest};
+pub(super) use suggest::{did_you_mean, nearest};
 
 /// Severity and hint of something that Istio has and ringway does not enforce.
 pub(super) fn not_enforced(permissive: bool) -> (Severity, &'static str) {

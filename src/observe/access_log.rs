@@ -14,7 +14,7 @@ mod time;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use format::Step;
+use format::FormatStep;
 use operator::Op;
 use out::Out;
 
@@ -148,7 +148,7 @@ impl std::fmt::Debug for Record<'_> {
 
 /// A compiled format.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessLog(Vec<Step>);
+pub struct AccessLog(Vec<FormatStep>);
 
 impl AccessLog {
     /// Istio's default text format.
@@ -195,7 +195,7 @@ impl AccessLog {
     /// is not among them: the record has it. Mostly empty, so that responses need not be kept for the log.
     #[must_use]
     pub fn response_headers(&self) -> Vec<&str> {
-        let shown = self.0.iter().filter_map(|step| if let Step::Show(_, op) = step { Some(op) } else { None });
+        let shown = self.0.iter().filter_map(|step| if let FormatStep::Show(_, op) = step { Some(op) } else { None });
         let mut names: Vec<&str> = shown.flat_map(Op::response_headers).collect();
         names.sort_unstable();
         names.dedup();
@@ -206,8 +206,8 @@ impl AccessLog {
     pub fn line(&self, out: &mut Vec<u8>, record: &Record<'_>) {
         for step in &self.0 {
             match step {
-                Step::Literal(text) => out.extend_from_slice(text.as_bytes()),
-                Step::Show(style, op) => op.write(Out::new(out, *style), record),
+                FormatStep::Literal(text) => out.extend_from_slice(text.as_bytes()),
+                FormatStep::Show(style, op) => op.write(Out::new(out, *style), record),
             }
         }
     }

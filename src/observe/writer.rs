@@ -45,7 +45,7 @@ struct Filled {
 
 /// Where a file that was opened anew waits for the writer.
 #[derive(Debug, Default)]
-struct Next {
+struct ReopenedFile {
     file: Option<File>,
     /// [`Mail::Reopened`] is on its way: there is never a second one, so that it takes no buffer's room.
     told: bool,
@@ -115,7 +115,7 @@ pub struct Writer {
     ended: Receiver<()>,
     /// Wakes the thread; given up before its end is waited for.
     wake: SyncSender<Mail>,
-    next: Arc<Mutex<Next>>,
+    next: Arc<Mutex<ReopenedFile>>,
     back: Arc<Mutex<Vec<SyncSender<Vec<u8>>>>>,
     /// What to open anew; `None`: the destination was opened by somebody else.
     path: Option<PathBuf>,
@@ -151,7 +151,7 @@ impl Writer {
         }
         let stats = registry.log_writer();
         let (end, ended) = sync_channel(1);
-        let next = Arc::<Mutex<Next>>::default();
+        let next = Arc::<Mutex<ReopenedFile>>::default();
         let reopened = Arc::clone(&next);
         let back = Arc::new(Mutex::new(back));
         let to_workers = Arc::clone(&back);
@@ -222,7 +222,7 @@ fn open(path: &Path) -> io::Result<File> {
 struct Destination {
     to: Box<dyn Write>,
     name: String,
-    next: Arc<Mutex<Next>>,
+    next: Arc<Mutex<ReopenedFile>>,
     /// The last write failed, and was reported.
     failing: bool,
     /// The last write ended inside a line.

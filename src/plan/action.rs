@@ -12,7 +12,7 @@ use crate::base::rng::Rng;
 use crate::policy::fault::Fault;
 use crate::policy::hashing::key::Key;
 use crate::policy::retry::RetryPolicy;
-use crate::policy::share::Share;
+use crate::policy::share::FractionalPercent;
 
 use super::edits::HeaderEdits;
 use super::pattern::Pattern;
@@ -72,7 +72,7 @@ pub struct Mirror {
     /// Where to.
     pub target: Target,
     /// Of which requests.
-    pub share: Share,
+    pub share: FractionalPercent,
     /// Whether the answers are compared with the client's (annotation `ringway.dev/mirror-compare`).
     pub compare: Compare,
 }

@@ -13,7 +13,7 @@ use crate::istio::model::destination_rule::LocalityLb;
 pub use crate::istio::model::dns::{Dns, HostAddress};
 pub use crate::istio::model::workload_entry::Address;
 pub use crate::istio::model::{Labels, Locality};
-use crate::policy::balance::{Policy, Spread, Warmup};
+use crate::policy::balance::{LoadBalancing, Policy, Warmup};
 
 /// Most addresses of one name that become endpoints: an answer can have thousands, and every core keeps a pool and
 /// counters for each.
@@ -114,7 +114,7 @@ impl Recipe {
     }
 
     /// The members sorted by address, and how requests are spread over them; with the name of each.
-    pub(super) fn members(&self, mut found: Vec<Found<'_>>) -> (Vec<Endpoint>, Spread, Box<[Arc<str>]>) {
+    pub(super) fn members(&self, mut found: Vec<Found<'_>>) -> (Vec<Endpoint>, LoadBalancing, Box<[Arc<str>]>) {
         found.sort_by(|one, other| one.address.cmp(&other.address));
         found.dedup_by(|one, other| one.address == other.address);
         let here = Here { locality: &self.here.0, labels: &self.here.1 };
@@ -131,7 +131,7 @@ impl Recipe {
         let kept = || kept.iter().filter_map(|at| found.get(*at as usize));
         let members: Vec<(EndpointAddress, u32)> =
             kept().map(|found| (found.address.clone(), found.placed.weight)).collect();
-        let spread = Spread::new(self.policy, self.warmup, &members, levels);
+        let spread = LoadBalancing::new(self.policy, self.warmup, &members, levels);
         let endpoints = kept().map(|Found { address, placed, .. }| Endpoint {
             address: address.clone(),
             weight: placed.weight,

@@ -8,14 +8,14 @@ use std::collections::HashMap;
 /// Longest host name of a table: that of a DNS name (RFC 1035, 2.3.4).
 pub(super) const MAX_HOST_BYTES: usize = 255;
 
-type Names = HashMap<Box<[u8]>, u32, foldhash::fast::RandomState>;
+type HostNumbers = HashMap<Box<[u8]>, u32, foldhash::fast::RandomState>;
 
 /// Host names and wildcards, each with a number.
 #[derive(Debug, Clone, Default)]
 pub struct HostTable {
-    exact: Names,
+    exact: HostNumbers,
     /// What follows the `*` of the wildcards.
-    suffixes: Names,
+    suffixes: HostNumbers,
     /// Their distinct lengths, longest first.
     lengths: Vec<SuffixLength>,
     any: Option<u32>,

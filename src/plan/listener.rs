@@ -9,7 +9,7 @@ use super::Request;
 use super::hosts::{self, HostTable};
 use super::outbound::Outbound;
 use super::route::{Origin, Route, VirtualHost, Witness};
-use super::streams::{Conditions, Outlet, Streams};
+use super::streams::{Conditions, Streams, TcpRoute};
 use crate::h1::forward::Downstream;
 
 /// The port of an authority that names none.
@@ -57,7 +57,7 @@ pub enum ListenerKind {
 impl ListenerKind {
     /// Whether applications beside the proxy go out through it.
     #[must_use]
-    pub fn is_outward(self) -> bool {
+    pub fn is_outbound(self) -> bool {
         matches!(self, Self::Mesh | Self::Egress(_) | Self::HttpProxy(_))
     }
 
@@ -130,7 +130,7 @@ impl Listener {
 
     /// The outlet with this number, of the mesh or of a gateway.
     #[must_use]
-    pub fn outlet(&self, number: usize) -> Option<&Outlet> {
+    pub fn outlet(&self, number: usize) -> Option<&TcpRoute> {
         match (&self.outbound, &self.streams) {
             (Some(outbound), _) => outbound.outlet(number),
             (None, streams) => streams.as_ref()?.outlet(number),
@@ -139,7 +139,7 @@ impl Listener {
 
     /// Its outlets that are no HTTP, by number, with what a connection must be like for each.
     #[must_use]
-    pub fn ways(&self) -> &[(Conditions, Outlet)] {
+    pub fn ways(&self) -> &[(Conditions, TcpRoute)] {
         match (&self.outbound, &self.streams) {
             (Some(outbound), _) => outbound.ways(),
             (None, Some(streams)) => streams.ways(),

@@ -14,12 +14,12 @@ mod client_tls;
 mod compile;
 mod discovery;
 mod edits;
-mod glance;
 mod hosts;
 mod listener;
 mod matcher;
 mod outbound;
 mod pattern;
+mod prefilter;
 mod retry_words;
 mod route;
 mod settings;
@@ -36,7 +36,7 @@ use crate::base::endpoint::EndpointAddress;
 pub use crate::base::id::{ClusterId, EndpointId, ListenerId, RouteStatsId};
 use crate::base::rng::Rng;
 use crate::h1::forward::View;
-use crate::policy::balance::Spread;
+use crate::policy::balance::LoadBalancing;
 use crate::policy::outlier::Outlier;
 use crate::policy::permits::BreakerLimits;
 
@@ -55,14 +55,16 @@ pub use hosts::{HostTable, without_port as host_of};
 use listener::Found;
 pub use listener::{Listener, ListenerKind, RouteTable};
 pub use matcher::{Condition, HeaderCondition, Matcher, QueryCondition};
-pub use outbound::{BLACK_HOLE_CLUSTER, Declared, Expected, Outbound, Seen, Speaks, Way, tunnel_port};
+pub use outbound::{
+    BLACK_HOLE_CLUSTER, Declared, Detected, DetectedTarget, Outbound, PortProtocol, Speaks, tunnel_port,
+};
 pub use pattern::Pattern;
 pub use retry_words::retry_conditions;
 pub use route::{NoWitness, Origin, Route, StatPrefix, VirtualHost, Witness};
 pub use settings::{
     AccessLogEncoding, Cpus, Driver, Limits, Overrides, PathNormalization, ProxySettings, ServerHeader, is_host_suffix,
 };
-pub use streams::{Chains, Conditions, Outlet, Streams};
+pub use streams::{Chains, Conditions, Streams, TcpRoute};
 
 /// All that the workers serve, immutable.
 #[derive(Debug, Clone)]
@@ -85,7 +87,7 @@ pub struct Cluster {
     /// Istio's cluster name: `outbound|8000|v1|httpbin.default.svc.cluster.local`.
     pub name: String,
     /// How requests are spread over the endpoints (`trafficPolicy.loadBalancer`).
-    pub spread: Spread,
+    pub spread: LoadBalancing,
     /// The members, sorted by address; an [`EndpointId`] is a position here. May be empty: 503, flag UH.
     pub endpoints: Vec<Endpoint>,
     /// How the members are found.
@@ -114,7 +116,7 @@ pub struct Cluster {
 impl Cluster {
     /// A cluster with no policy on its connections.
     #[must_use]
-    pub fn new(name: &str, spread: Spread, endpoints: Vec<Endpoint>, connect_timeout: Duration) -> Self {
+    pub fn new(name: &str, spread: LoadBalancing, endpoints: Vec<Endpoint>, connect_timeout: Duration) -> Self {
         Self {
             name: name.to_owned(),
             spread,

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::PASSTHROUGH_CLUSTER;
 use super::hosts::{self, HostTable};
-use super::streams::{Chains, Conditions, Outlet};
+use super::streams::{Chains, Conditions, TcpRoute};
 
 /// Where connections end that may go nowhere (REGISTRY_ONLY): Istio's name in log and statistics. There is no such
 /// cluster.
@@ -29,9 +29,9 @@ pub struct Outbound {
     /// How long first bytes are awaited (`meshConfig.protocolDetectionTimeout`); `None`: for ever.
     pub detection: Option<Duration>,
     /// Where what nobody declared is sent instead (a Sidecar's `outboundTrafficPolicy.egressProxy`).
-    pub egress_proxy: Option<Outlet>,
+    pub egress_proxy: Option<TcpRoute>,
     /// Those of ports that are HTTP alone last; a number of the tables below is a position here.
-    outlets: Vec<(Conditions, Outlet)>,
+    outlets: Vec<(Conditions, TcpRoute)>,
     /// A number of the tables below is a position here, too.
     services: Vec<Service>,
     /// By port.
@@ -64,7 +64,7 @@ pub struct Declared {
     pub speaks: Speaks,
     /// Where to, by the rules for connections, in order; where none says it, last and without conditions, the service
     /// itself. Of what speaks HTTP that leads nowhere, because other rules say where it goes.
-    pub ways: Vec<(Conditions, Outlet)>,
+    pub ways: Vec<(Conditions, TcpRoute)>,
 }
 
 /// A port of a service.
@@ -94,7 +94,7 @@ struct Port {
 
 /// What is to be expected of a connection, by where it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expected {
+pub enum PortProtocol {
     /// HTTP, to be routed by `Host` on that port.
     Http,
     /// The bytes go to this outlet, whatever they are.
@@ -105,7 +105,7 @@ pub enum Expected {
 
 /// What the first bytes of a connection are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen<'a> {
+pub enum Detected<'a> {
     /// The request line of an HTTP/1 request.
     Http,
     /// A TLS ClientHello, with the server name that it asks for, if any.
@@ -114,7 +114,7 @@ pub enum Seen<'a> {
     Bytes,
 }
 
-impl<'a> Seen<'a> {
+impl<'a> Detected<'a> {
     /// A ClientHello that asks for this name.
     #[must_use]
     pub fn tls(name: &'a str) -> Self {
@@ -133,11 +133,11 @@ impl<'a> Seen<'a> {
 
 /// What becomes of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum DetectedTarget {
     /// It is HTTP.
     Http,
     /// It goes to this outlet.
-    Outlet(usize),
+    TcpRoute(usize),
     /// Nobody declared where it was sent to: what `allow_any` says.
     Undeclared,
 }
@@ -159,7 +159,7 @@ impl Outbound {
 
     /// With this in the place of where undeclared connections were sent.
     #[must_use]
-    pub fn by_way_of(self, egress_proxy: Option<Outlet>) -> Self {
+    pub fn by_way_of(self, egress_proxy: Option<TcpRoute>) -> Self {
         Self { egress_proxy, ..self }
     }
 
@@ -189,13 +189,13 @@ impl Outbound {
 
     /// The outlet with this number.
     #[must_use]
-    pub fn outlet(&self, number: usize) -> Option<&Outlet> {
+    pub fn outlet(&self, number: usize) -> Option<&TcpRoute> {
         self.outlets.get(number).map(|(_, outlet)| outlet)
     }
 
     /// All outlets that are not HTTP alone, by number, with what a connection must be like for each.
     #[must_use]
-    pub fn ways(&self) -> &[(Conditions, Outlet)] {
+    pub fn ways(&self) -> &[(Conditions, TcpRoute)] {
         self.outlets.get(..self.undeclared()).unwrap_or_default()
     }
 
@@ -218,41 +218,41 @@ impl Outbound {
 
     /// What is to be expected of a connection to this address.
     #[must_use]
-    pub fn expect(&self, to: SocketAddr) -> Expected {
-        let Some(port) = self.ports.get(&to.port()) else { return Expected::Unsaid };
+    pub fn expect(&self, to: SocketAddr) -> PortProtocol {
+        let Some(port) = self.ports.get(&to.port()) else { return PortProtocol::Unsaid };
         let own = self.at(port, to);
         let (http, look, chains) = match own {
             Some(own) => (own.speaks == Speaks::Http, own.speaks == Speaks::Unsaid, &own.chains),
             None => (port.http, port.look, &port.chains),
         };
         if http && !look && (own.is_some() || chains.is_empty()) {
-            return Expected::Http;
+            return PortProtocol::Http;
         }
         if http || look || chains.asks_for_names() {
-            return Expected::Unsaid;
+            return PortProtocol::Unsaid;
         }
         let found = chains.find(Some(to.ip()), None);
-        found.map_or(Expected::Unsaid, |number| Expected::Bytes(number as usize))
+        found.map_or(PortProtocol::Unsaid, |number| PortProtocol::Bytes(number as usize))
     }
 
     /// What becomes of a connection to this address that begins so.
     #[must_use]
-    pub fn decide(&self, to: SocketAddr, seen: &Seen<'_>) -> Way {
+    pub fn decide(&self, to: SocketAddr, seen: &Detected<'_>) -> DetectedTarget {
         let port = self.ports.get(&to.port());
         let own = port.and_then(|port| self.at(port, to));
         let never_http = own.is_some_and(|own| matches!(own.speaks, Speaks::Tls | Speaks::Tcp));
-        if *seen == Seen::Http && !never_http {
-            return Way::Http;
+        if *seen == Detected::Http && !never_http {
+            return DetectedTarget::Http;
         }
         let chains = own.map(|own| &own.chains).or(port.map(|port| &port.chains));
         let found = chains.and_then(|chains| chains.find(Some(to.ip()), seen.server_name()));
-        found.map_or(Way::Undeclared, |number| Way::Outlet(number as usize))
+        found.map_or(DetectedTarget::Undeclared, |number| DetectedTarget::TcpRoute(number as usize))
     }
 
     /// The outlet that an authority (`host:port`) names; its port is as given, not the authority's. Its host stands for
     /// the server name that the client is going to ask for, and for the address that it would have connected to.
     #[must_use]
-    pub fn named(&self, authority: &[u8], port: u16) -> Option<(usize, &Outlet)> {
+    pub fn named(&self, authority: &[u8], port: u16) -> Option<(usize, &TcpRoute)> {
         let service = self.services.get(self.ports.get(&port)?.names.find(authority)? as usize)?;
         let host = hosts::without_port(authority);
         let address = std::str::from_utf8(host).ok().and_then(|host| {
@@ -321,9 +321,9 @@ mod tests {
     use super::super::action::{Destination, Destinations, Target};
     use super::*;
 
-    fn outlet(name: &str, speaks: Speaks) -> Outlet {
+    fn outlet(name: &str, speaks: Speaks) -> TcpRoute {
         let destinations = Destinations::only(Destination::plain(Target::Missing(name.into())));
-        Outlet { name: name.into(), destinations, speaks, by_source: false, origin: None }
+        TcpRoute { name: name.into(), destinations, speaks, by_source: false, origin: None }
     }
 
     fn declared(port: u16, name: &str, addresses: &[&str], speaks: Speaks) -> Declared {
@@ -365,17 +365,17 @@ mod tests {
     fn where_it_was_sent_says_what_to_expect() {
         let outbound = sample();
         for (to, expected) in [
-            ("1.2.3.4:80", Expected::Http),
-            ("1.2.3.4:443", Expected::Unsaid),
-            ("1.2.3.4:5432", Expected::Bytes(2)),
-            ("10.9.0.1:6379", Expected::Bytes(4)),
-            ("[::ffff:10.9.0.1]:6379", Expected::Bytes(4)),
-            ("10.9.0.9:6379", Expected::Unsaid),
-            ("10.9.0.2:8080", Expected::Unsaid),
-            ("1.2.3.4:9000", Expected::Unsaid),
-            ("[fd00::9]:9000", Expected::Bytes(6)),
-            ("10.9.0.3:9443", Expected::Bytes(8)),
-            ("1.2.3.4:22", Expected::Unsaid),
+            ("1.2.3.4:80", PortProtocol::Http),
+            ("1.2.3.4:443", PortProtocol::Unsaid),
+            ("1.2.3.4:5432", PortProtocol::Bytes(2)),
+            ("10.9.0.1:6379", PortProtocol::Bytes(4)),
+            ("[::ffff:10.9.0.1]:6379", PortProtocol::Bytes(4)),
+            ("10.9.0.9:6379", PortProtocol::Unsaid),
+            ("10.9.0.2:8080", PortProtocol::Unsaid),
+            ("1.2.3.4:9000", PortProtocol::Unsaid),
+            ("[fd00::9]:9000", PortProtocol::Bytes(6)),
+            ("10.9.0.3:9443", PortProtocol::Bytes(8)),
+            ("1.2.3.4:22", PortProtocol::Unsaid),
         ] {
             assert_eq!(outbound.expect(to.parse().expect("an address")), expected, "{to}");
         }
@@ -385,19 +385,19 @@ mod tests {
     fn what_it_says_first_decides_the_rest() {
         let outbound = sample();
         for (to, seen, way) in [
-            ("1.2.3.4:443", Seen::tls("A.example.com"), Way::Outlet(0)),
-            ("1.2.3.4:443", Seen::tls("x.wild.example.com"), Way::Outlet(1)),
-            ("1.2.3.4:443", Seen::tls("b.example.com"), Way::Undeclared),
-            ("1.2.3.4:443", Seen::Tls(None), Way::Undeclared),
-            ("1.2.3.4:443", Seen::Bytes, Way::Undeclared),
-            ("1.2.3.4:443", Seen::Http, Way::Http),
-            ("10.9.0.9:6379", Seen::Bytes, Way::Undeclared),
-            ("10.9.0.2:8080", Seen::Bytes, Way::Outlet(5)),
-            ("10.9.0.2:8080", Seen::Http, Way::Http),
-            ("1.2.3.4:9000", Seen::tls("mixed-tls"), Way::Outlet(7)),
-            ("1.2.3.4:9000", Seen::Bytes, Way::Undeclared),
-            ("1.2.3.4:22", Seen::Http, Way::Http),
-            ("1.2.3.4:22", Seen::Bytes, Way::Undeclared),
+            ("1.2.3.4:443", Detected::tls("A.example.com"), DetectedTarget::TcpRoute(0)),
+            ("1.2.3.4:443", Detected::tls("x.wild.example.com"), DetectedTarget::TcpRoute(1)),
+            ("1.2.3.4:443", Detected::tls("b.example.com"), DetectedTarget::Undeclared),
+            ("1.2.3.4:443", Detected::Tls(None), DetectedTarget::Undeclared),
+            ("1.2.3.4:443", Detected::Bytes, DetectedTarget::Undeclared),
+            ("1.2.3.4:443", Detected::Http, DetectedTarget::Http),
+            ("10.9.0.9:6379", Detected::Bytes, DetectedTarget::Undeclared),
+            ("10.9.0.2:8080", Detected::Bytes, DetectedTarget::TcpRoute(5)),
+            ("10.9.0.2:8080", Detected::Http, DetectedTarget::Http),
+            ("1.2.3.4:9000", Detected::tls("mixed-tls"), DetectedTarget::TcpRoute(7)),
+            ("1.2.3.4:9000", Detected::Bytes, DetectedTarget::Undeclared),
+            ("1.2.3.4:22", Detected::Http, DetectedTarget::Http),
+            ("1.2.3.4:22", Detected::Bytes, DetectedTarget::Undeclared),
         ] {
             assert_eq!(outbound.decide(to.parse().expect("an address"), &seen), way, "{to} {seen:?}");
         }
@@ -445,9 +445,9 @@ mod tests {
             ],
         );
         let expected = |to: &str| match outbound.expect(to.parse().expect("an address")) {
-            Expected::Bytes(number) => name_of(&outbound, number),
-            Expected::Http => "http",
-            Expected::Unsaid => "unsaid",
+            PortProtocol::Bytes(number) => name_of(&outbound, number),
+            PortProtocol::Http => "http",
+            PortProtocol::Unsaid => "unsaid",
         };
         for (to, name) in [
             ("1.2.3.4:443", "unsaid"),
@@ -459,22 +459,22 @@ mod tests {
         ] {
             assert_eq!(expected(to), name, "{to}");
         }
-        let decided = |to: &str, seen: Seen<'_>| match outbound.decide(to.parse().expect("an address"), &seen) {
-            Way::Outlet(number) => name_of(&outbound, number),
-            Way::Http => "http",
-            Way::Undeclared => "undeclared",
+        let decided = |to: &str, seen: Detected<'_>| match outbound.decide(to.parse().expect("an address"), &seen) {
+            DetectedTarget::TcpRoute(number) => name_of(&outbound, number),
+            DetectedTarget::Http => "http",
+            DetectedTarget::Undeclared => "undeclared",
         };
         for (to, seen, name) in [
-            ("1.2.3.4:443", Seen::tls("x.a.com"), "rule-a"),
-            ("1.2.3.4:443", Seen::tls("y.a.com"), "undeclared"),
-            ("1.2.3.4:443", Seen::tls("b.com"), "b.com"),
-            ("1.2.3.4:443", Seen::tls("vip.com"), "rule-vip"),
-            ("1.2.3.4:443", Seen::Http, "http"),
-            ("10.9.0.1:443", Seen::tls("vip.com"), "rule-vip"),
-            ("10.9.0.1:443", Seen::tls("b.com"), "undeclared"),
-            ("10.9.0.1:443", Seen::Http, "undeclared"),
-            ("10.9.0.3:7000", Seen::Bytes, "rule-any"),
-            ("10.9.0.3:7000", Seen::Http, "http"),
+            ("1.2.3.4:443", Detected::tls("x.a.com"), "rule-a"),
+            ("1.2.3.4:443", Detected::tls("y.a.com"), "undeclared"),
+            ("1.2.3.4:443", Detected::tls("b.com"), "b.com"),
+            ("1.2.3.4:443", Detected::tls("vip.com"), "rule-vip"),
+            ("1.2.3.4:443", Detected::Http, "http"),
+            ("10.9.0.1:443", Detected::tls("vip.com"), "rule-vip"),
+            ("10.9.0.1:443", Detected::tls("b.com"), "undeclared"),
+            ("10.9.0.1:443", Detected::Http, "undeclared"),
+            ("10.9.0.3:7000", Detected::Bytes, "rule-any"),
+            ("10.9.0.3:7000", Detected::Http, "http"),
         ] {
             assert_eq!(decided(to, seen.clone()), name, "{to} {seen:?}");
         }
@@ -516,16 +516,16 @@ mod tests {
         let of = |services: Vec<Declared>| {
             let outbound = Outbound::bound(true, false, None, services);
             match outbound.expect(to) {
-                Expected::Unsaid => [Seen::Http, Seen::tls("a.com"), Seen::Bytes].map(|seen| {
+                PortProtocol::Unsaid => [Detected::Http, Detected::tls("a.com"), Detected::Bytes].map(|seen| {
                     let way = outbound.decide(to, &seen);
-                    if let Way::Outlet(number) = way {
+                    if let DetectedTarget::TcpRoute(number) = way {
                         outbound.outlet(number).expect("an outlet").name.to_string()
                     } else {
                         format!("{way:?}")
                     }
                 }),
-                Expected::Http => ["HTTP"; 3].map(str::to_owned),
-                Expected::Bytes(number) => {
+                PortProtocol::Http => ["HTTP"; 3].map(str::to_owned),
+                PortProtocol::Bytes(number) => {
                     [(); 3].map(|()| outbound.outlet(number).expect("an outlet").name.to_string())
                 }
             }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use super::action::{Action, Cors};
 use super::edits::HeaderEdits;
-use super::glance::Glances;
 use super::listener::RouteTable;
 use super::matcher::{Condition, Matcher};
+use super::prefilter::Glances;
 use super::{Request, RouteStatsId};
 
 /// Some host names of a table, with the routes that are tried for them.

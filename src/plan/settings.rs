@@ -14,7 +14,7 @@ use crate::istio::model::proxy::Proxy;
 pub use crate::istio::model::proxy::{
     AccessLogEncoding, Cpus, Driver, Limits, PathNormalization, ServerHeader, is_host_suffix,
 };
-use crate::policy::share::Share;
+use crate::policy::share::FractionalPercent;
 
 /// What the process runs with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub struct ProxySettings {
     /// Whether its lines are text or JSON.
     pub access_log_encoding: AccessLogEncoding,
     /// Requests continue B3 traces or begin some, of which this share is sampled; `None`: they pass as they are.
-    pub tracing: Option<Share>,
+    pub tracing: Option<FractionalPercent>,
 }
 
 /// What the command line says in place of the Proxy document; `None` leaves the document's value.
@@ -111,7 +111,10 @@ impl ProxySettings {
             access_log_file: proxy.mesh_config.access_log_file.clone(),
             access_log_format: proxy.mesh_config.access_log_format.clone(),
             access_log_encoding: proxy.mesh_config.access_log_encoding,
-            tracing: proxy.mesh_config.tracing.map(|millionths| Share::percent(f64::from(millionths) / 10_000.0)),
+            tracing: proxy
+                .mesh_config
+                .tracing
+                .map(|millionths| FractionalPercent::percent(f64::from(millionths) / 10_000.0)),
         }
     }
 

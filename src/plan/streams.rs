@@ -15,7 +15,7 @@ use crate::base::subnet::Subnet;
 
 /// Where connections go: one rule of a VirtualService with its weights, or a service that has none.
 #[derive(Debug, Clone)]
-pub struct Outlet {
+pub struct TcpRoute {
     /// What its statistics go by (`tcp.<name>.`): its cluster; of several destinations, as in Istio, the VirtualService's
     /// `name.namespace`.
     pub name: Box<str>,
@@ -29,7 +29,7 @@ pub struct Outlet {
     pub origin: Option<Origin>,
 }
 
-impl Outlet {
+impl TcpRoute {
     /// Everything to one cluster of this name, without a rule.
     #[must_use]
     pub fn plain(name: &str, target: Target, speaks: Speaks) -> Self {
@@ -51,19 +51,19 @@ pub struct Conditions {
 #[derive(Debug, Clone, Default)]
 pub struct Chains {
     /// The narrowest first.
-    subnets: Vec<(Subnet, Names)>,
-    anywhere: Names,
+    subnets: Vec<(Subnet, ServerNames)>,
+    anywhere: ServerNames,
 }
 
 /// By server name.
 #[derive(Debug, Clone, Default)]
-struct Names {
+struct ServerNames {
     hosts: HostTable,
     has_hosts: bool,
     rest: Option<u32>,
 }
 
-impl Names {
+impl ServerNames {
     fn new<'a>(entries: &[(&'a Conditions, u32)]) -> Self {
         let named = |(conditions, number): &(&'a Conditions, u32)| {
             let number = *number;
@@ -90,7 +90,7 @@ impl Chains {
         subnets.dedup();
         let of = |wanted: &dyn Fn(&Conditions) -> bool| {
             let of: Vec<_> = entries.iter().copied().filter(|(conditions, _)| wanted(conditions)).collect();
-            Names::new(&of)
+            ServerNames::new(&of)
         };
         Self {
             subnets: subnets
@@ -126,14 +126,14 @@ impl Chains {
 pub struct Streams {
     /// Whether its clients are to begin with TLS; else nothing is waited for.
     pub tls: bool,
-    ways: Vec<(Conditions, Outlet)>,
+    ways: Vec<(Conditions, TcpRoute)>,
     chains: Chains,
 }
 
 impl Streams {
     /// A listener with these rules, of which the first of equals stays.
     #[must_use]
-    pub fn new(tls: bool, ways: Vec<(Conditions, Outlet)>) -> Self {
+    pub fn new(tls: bool, ways: Vec<(Conditions, TcpRoute)>) -> Self {
         let chains = Chains::new(ways.iter().map(|(conditions, _)| conditions).zip(0..));
         Self { tls, ways, chains }
     }
@@ -146,13 +146,13 @@ impl Streams {
 
     /// The outlet with this number.
     #[must_use]
-    pub fn outlet(&self, number: usize) -> Option<&Outlet> {
+    pub fn outlet(&self, number: usize) -> Option<&TcpRoute> {
         self.ways.get(number).map(|(_, outlet)| outlet)
     }
 
     /// Its rules, in order.
     #[must_use]
-    pub fn ways(&self) -> &[(Conditions, Outlet)] {
+    pub fn ways(&self) -> &[(Conditions, TcpRoute)] {
         &self.ways
     }
 }

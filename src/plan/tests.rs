@@ -267,9 +267,9 @@ fn no_listener_no_host_no_route() {
 
 /// Writes down what it is told.
 #[derive(Default)]
-struct Diary(Vec<String>);
+struct RouteTrace(Vec<String>);
 
-impl Witness for Diary {
+impl Witness for RouteTrace {
     fn host(&mut self, host: Option<(&RouteTable, &VirtualHost)>) {
         self.0.push(format!("host {}", host.map_or("-", |(_, host)| &host.name)));
     }
@@ -301,7 +301,7 @@ fn the_witness_sees_each_step() {
         ],
     )]);
     let told = |host| {
-        let mut diary = Diary::default();
+        let mut diary = RouteTrace::default();
         let sample = Sample::get(host, "/x", &[]);
         let _ = plan.route_with(ListenerId(0), &sample.request(), &mut Rng::seeded(1), &mut diary);
         diary.0
@@ -375,7 +375,7 @@ proptest! {
         let expected = wishes.iter().position(|all| all.iter().all(|wish| wish.holds(method, path, &headers)));
         prop_assert_eq!(goes_to(&plan, &sample).map(|n| n as usize), expected);
         // Being watched changes the way, not the outcome.
-        let watched = plan.route_with(ListenerId(0), &sample.request(), &mut Rng::seeded(1), &mut Diary::default());
+        let watched = plan.route_with(ListenerId(0), &sample.request(), &mut Rng::seeded(1), &mut RouteTrace::default());
         let rule = match watched {
             Decision::Forward { route, .. } => route.origin.rule,
             _ => None,

@@ -23,7 +23,7 @@ use priority::Loads;
 use schedule::Schedule;
 
 pub use priority::Levels;
-pub use spread::{Group, Level, Policy, Spread, Warmup};
+pub use spread::{Group, Level, LoadBalancing, Policy, Warmup};
 
 /// Random draws before the usable endpoints are counted instead. With half of them unusable, one pick in 65,536 gets
 /// that far.
@@ -43,7 +43,7 @@ pub struct Member {
 
 /// What a pick may depend on besides the endpoints.
 #[derive(Debug, Clone, Copy)]
-pub struct Ask {
+pub struct PickContext {
     /// The hash of the request (see [`hashing::key`](super::hashing::key)).
     pub hash: Option<u64>,
     /// The time.
@@ -109,7 +109,7 @@ enum Method {
 impl Balancer {
     /// For a cluster's endpoints, all of them usable, at a random point of their rotation.
     #[must_use]
-    pub fn new(spread: &Spread, members: &[Member], now: Instant, rng: &mut Rng) -> Self {
+    pub fn new(spread: &LoadBalancing, members: &[Member], now: Instant, rng: &mut Rng) -> Self {
         let warming = spread.warmup.and_then(|warmup| {
             let end = members.iter().map(|member| member.since).max()? + warmup.duration;
             (end > now).then_some(Warming { warmup, end })
@@ -153,7 +153,7 @@ impl Balancer {
     /// in flight, `usable` whether this request may have it; both take a position below the number of members.
     pub fn pick(
         &mut self,
-        ask: Ask,
+        ask: PickContext,
         active: impl Fn(usize) -> u32,
         usable: impl Fn(usize) -> bool,
         rng: &mut Rng,
@@ -165,7 +165,7 @@ impl Balancer {
     pub fn pick_beyond(
         &mut self,
         excluded: Levels,
-        ask: Ask,
+        ask: PickContext,
         active: impl Fn(usize) -> u32,
         usable: impl Fn(usize) -> bool,
         rng: &mut Rng,
@@ -179,7 +179,7 @@ impl Balancer {
             }
         }
         let unhealthy: &[bool] = unhealthy;
-        let mut pick = |level: &mut Priority, panics: bool, ask: Ask, rng: &mut Rng| {
+        let mut pick = |level: &mut Priority, panics: bool, ask: PickContext, rng: &mut Rng| {
             *panicked = panics;
             if panics || unhealthy.is_empty() {
                 return level.pick(ask, members, &active, &usable, rng);
@@ -192,7 +192,7 @@ impl Balancer {
             several => {
                 // Envoy takes both the level and the place in its table from the one hash.
                 let draw = ask.hash.unwrap_or_else(|| rng.bits());
-                let ask = Ask { hash: Some(draw), ..ask };
+                let ask = PickContext { hash: Some(draw), ..ask };
                 let own = loads.without(excluded);
                 let first = own.level(draw % 100);
                 // The others that have a share, where what is left of this one has been tried by this request already.
@@ -260,7 +260,7 @@ impl Priority {
 
     fn pick(
         &mut self,
-        ask: Ask,
+        ask: PickContext,
         members: &Members,
         active: impl Fn(usize) -> u32,
         usable: impl Fn(usize) -> bool,
@@ -299,7 +299,7 @@ impl Locality {
 
     fn pick(
         &mut self,
-        ask: Ask,
+        ask: PickContext,
         members: &Members,
         active: impl Fn(usize) -> u32,
         usable: impl Fn(usize) -> bool,

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::share::Share;
+use super::share::FractionalPercent;
 
 /// `fault` of a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Delay {
     /// `fixedDelay`.
     pub by: Duration,
     /// `percentage`, or the older `percent`.
-    pub share: Share,
+    pub share: FractionalPercent,
 }
 
 /// `fault.abort`.
@@ -31,7 +31,7 @@ pub struct Abort {
     /// What is answered.
     pub with: AbortWith,
     /// `percentage`.
-    pub share: Share,
+    pub share: FractionalPercent,
 }
 
 /// The answer of an abort.

@@ -6,8 +6,8 @@
 pub mod balance;
 pub mod fault;
 pub mod hashing;
+pub mod local_addresses;
 pub mod outlier;
 pub mod permits;
-pub mod reach;
 pub mod retry;
 pub mod share;

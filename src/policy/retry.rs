@@ -53,7 +53,7 @@ pub struct RetryOn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The upstream answered.
-    Answered(Answer),
+    Answered(ResponseSummary),
     /// No connection came up: refused, unreachable, or not in time.
     ConnectFailed,
     /// The connection ended, or what came was not HTTP, before the head of an answer.
@@ -69,7 +69,7 @@ pub enum Outcome {
 
 /// What matters of an answer's head.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Answer {
+pub struct ResponseSummary {
     /// The status.
     pub status: u16,
     /// `x-envoy-ratelimited` is there.
@@ -92,7 +92,7 @@ impl RetryOn {
         }
     }
 
-    fn covers_answer(&self, answer: Answer) -> bool {
+    fn covers_answer(&self, answer: ResponseSummary) -> bool {
         if answer.rate_limited {
             return self.rate_limited;
         }
@@ -107,7 +107,7 @@ impl RetryOn {
 
 /// What follows an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub enum RetryDecision {
     /// It stands.
     Keep {
         /// Whether a retry led to it.
@@ -122,13 +122,13 @@ pub enum Next {
 impl RetryPolicy {
     /// What follows `outcome`, after `retries` retries.
     #[must_use]
-    pub fn next(&self, outcome: Outcome, retries: u32) -> Next {
+    pub fn next(&self, outcome: Outcome, retries: u32) -> RetryDecision {
         if !self.on.covers(outcome) {
-            Next::Keep { retried: retries > 0 }
+            RetryDecision::Keep { retried: retries > 0 }
         } else if retries >= self.attempts {
-            Next::UsedUp
+            RetryDecision::UsedUp
         } else {
-            Next::Again
+            RetryDecision::Again
         }
     }
 

@@ -4,9 +4,9 @@ use crate::base::rng::Rng;
 
 /// A share in parts per million, the resolution in which Istio passes a `Percent` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Share(u32);
+pub struct FractionalPercent(u32);
 
-impl Share {
+impl FractionalPercent {
     /// Nobody.
     pub const NONE: Self = Self(0);
     /// Everybody.
@@ -44,9 +44,9 @@ mod tests {
     #[test]
     fn percents_are_cut_to_parts_per_million() {
         for (percent, parts) in [(0.0, 0), (0.0001, 1), (0.000_09, 0), (12.5, 125_000), (100.0, 1_000_000)] {
-            assert_eq!(Share::percent(percent), Share(parts), "{percent}");
+            assert_eq!(FractionalPercent::percent(percent), FractionalPercent(parts), "{percent}");
         }
-        assert_eq!(Share::percent(0.25).as_percent(), 0.25);
+        assert_eq!(FractionalPercent::percent(0.25).as_percent(), 0.25);
     }
 
     #[test]
@@ -55,7 +55,7 @@ mod tests {
         let mut rng = Rng::seeded(7);
         for percent in [0.0, 0.5, 30.0, 100.0] {
             let (n, p) = (100_000_u32, percent / 100.0);
-            let hits = (0..n).filter(|_| Share::percent(percent).hits(&mut rng)).count();
+            let hits = (0..n).filter(|_| FractionalPercent::percent(percent).hits(&mut rng)).count();
             let bound = 5.0 * (f64::from(n) * p * (1.0 - p)).sqrt();
             assert!((hits as f64 - f64::from(n) * p).abs() <= bound, "{hits} of {n} at {percent} %");
         }

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use super::downstream::listener::Door;
-use super::dynamic::host_cache::{AskWhere, Names, Whereabouts};
+use super::downstream::listener::ListenerHandle;
+use super::dynamic::host_cache::{HostCache, ResolveAuthority, ResolvedAuthority};
 use super::mirror::shared::{Mirroring, TellMirrors};
 use super::router::rewrite::Captures;
 use crate::base::id::ListenerId;
@@ -27,7 +27,7 @@ use crate::observe::access_log::{AccessLog, Record};
 use crate::observe::date::DateCache;
 use crate::observe::writer::LogSink;
 use crate::plan::{Cluster, ClusterId, HeaderName, Plan};
-use crate::upstream::{CoreStats, Desk, Installed, Joined, Peer, Remains, SharedClusters};
+use crate::upstream::{ClusterHandles, CoreMailbox, CoreStats, Installed, Peer, RetiredPlan, SharedClusters};
 
 /// The downstream connections that the process may hold, over all cores (`limits.maxConnections`).
 ///
@@ -110,7 +110,7 @@ pub struct CoreParts {
     /// The id of the process in `x-ringway-hops`, the same on all cores.
     pub instance: hops::Id,
     /// How control is asked where undeclared hosts are.
-    pub ask_where: AskWhere,
+    pub resolve_authority: ResolveAuthority,
     /// Copies of requests that the core may have under way.
     pub most_mirrors: usize,
     /// How control hears of mirrors.
@@ -126,7 +126,7 @@ pub struct Core {
     /// Free buffers.
     pub buffers: Rc<BufPool>,
     /// Where other cores reach this one, and this one them.
-    pub desk: Rc<Desk>,
+    pub core_mailbox: Rc<CoreMailbox>,
     /// Raised when the last client connection of a draining core has ended.
     pub emptied: Notify,
     installed: RefCell<Rc<Installed>>,
@@ -138,13 +138,13 @@ pub struct Core {
     budget: Arc<Budget>,
     stands_for_loopback: Option<IpAddr>,
     /// The name of this machine.
-    pub(super) hostname: Box<str>,
+    pub(crate) hostname: Box<str>,
     /// The id of the process in `x-ringway-hops`.
-    pub(super) instance: hops::Id,
+    pub(crate) instance: hops::Id,
     captures: RefCell<Captures>,
-    pub(super) names: Names,
-    pub(super) mirroring: Mirroring,
-    live: RefCell<Slab<Rc<Live>>>,
+    pub(crate) names: HostCache,
+    pub(crate) mirroring: Mirroring,
+    live: RefCell<Slab<Rc<ConnectionEntry>>>,
     /// Memory of bodies that are kept for another try.
     kept: Cell<usize>,
     /// Our addresses on the connections of tunnels, and how often the bytes have come through this core by then.
@@ -162,14 +162,14 @@ impl Core {
     #[must_use]
     pub fn new(mut parts: CoreParts) -> Rc<Self> {
         let buffers: Rc<BufPool> = Rc::default();
-        let desk = Desk::new(parts.index, buffers.clone());
-        parts.peers.into_iter().for_each(|(core, peer)| desk.meet(core, peer));
-        let installed = Installed::new(parts.plan, parts.stats, parts.shared, &desk, &mut parts.rng);
+        let core_mailbox = CoreMailbox::new(parts.index, buffers.clone());
+        parts.peers.into_iter().for_each(|(core, peer)| core_mailbox.meet(core, peer));
+        let installed = Installed::new(parts.plan, parts.stats, parts.shared, &core_mailbox, &mut parts.rng);
         let own_address = parts.stands_for_loopback.unwrap_or(Ipv4Addr::LOCALHOST.into());
         Rc::new(Self {
             index: parts.index,
             buffers,
-            desk,
+            core_mailbox,
             emptied: Notify::default(),
             installed: RefCell::new(Rc::new(installed)),
             retired: RefCell::default(),
@@ -181,7 +181,7 @@ impl Core {
             hostname: parts.hostname,
             instance: parts.instance,
             captures: RefCell::default(),
-            names: Names::new(parts.ask_where),
+            names: HostCache::new(parts.resolve_authority),
             mirroring: Mirroring::new(own_address, parts.most_mirrors, parts.tell_mirrors),
             live: RefCell::default(),
             kept: Cell::new(0),
@@ -199,8 +199,8 @@ impl Core {
     }
 
     /// The plan to answer the next request of a connection by, and the number of its listener in that.
-    pub(super) fn installed_at(&self, door: &Door) -> (Rc<Installed>, ListenerId) {
-        (door.last().unwrap_or_else(|| self.installed()), door.listener())
+    pub(crate) fn installed_at(&self, listener_handle: &ListenerHandle) -> (Rc<Installed>, ListenerId) {
+        (listener_handle.last().unwrap_or_else(|| self.installed()), listener_handle.listener())
     }
 
     /// Answers the next request by `plan`. What has not changed keeps its connections and its balancing; requests
@@ -214,7 +214,7 @@ impl Core {
         log_format: Option<Arc<AccessLog>>,
     ) -> Rc<Installed> {
         let old = self.installed();
-        let new = Rc::new(self.with_rng(|rng| Installed::after(&old, plan, stats, shared, &self.desk, rng)));
+        let new = Rc::new(self.with_rng(|rng| Installed::after(&old, plan, stats, shared, &self.core_mailbox, rng)));
         *self.installed.borrow_mut() = new;
         self.retired.borrow_mut().push(old.clone());
         self.swept_to.set(0);
@@ -226,9 +226,9 @@ impl Core {
     }
 
     /// Answers the next request with other members of a cluster. Requests under way keep those that they began with.
-    pub fn change_members(&self, id: ClusterId, cluster: &Arc<Cluster>, joined: Joined) {
+    pub fn change_members(&self, id: ClusterId, cluster: &Arc<Cluster>, handles: ClusterHandles) {
         let old = self.installed();
-        let new = self.with_rng(|rng| old.with_members(id, cluster, joined, &self.desk, rng));
+        let new = self.with_rng(|rng| old.with_members(id, cluster, handles, &self.core_mailbox, rng));
         if let Some(new) = new {
             *self.installed.borrow_mut() = Rc::new(new);
             self.retired.borrow_mut().push(old);
@@ -237,33 +237,33 @@ impl Core {
 
     /// A plan of the past that no request needs any more, to be dropped where its size holds nobody up.
     #[must_use]
-    pub fn take_retired(&self) -> Option<Remains> {
+    pub fn take_retired(&self) -> Option<RetiredPlan> {
         let mut retired = self.retired.borrow_mut();
         let at = retired.iter().position(|installed| Rc::strong_count(installed) == 1)?;
-        Rc::into_inner(retired.swap_remove(at)).map(Installed::into_remains)
+        Rc::into_inner(retired.swap_remove(at)).map(Installed::into_retired)
     }
 
     /// Draws from the core's generator.
-    pub(super) fn with_rng<T>(&self, draw: impl FnOnce(&mut Rng) -> T) -> T {
+    pub(crate) fn with_rng<T>(&self, draw: impl FnOnce(&mut Rng) -> T) -> T {
         draw(&mut self.rng.borrow_mut())
     }
 
     /// A fresh `x-request-id`.
-    pub(super) fn request_id(&self) -> [u8; 36] {
+    pub(crate) fn request_id(&self) -> [u8; 36] {
         self.with_rng(request_id::generate)
     }
 
     /// Control says where an authority is that this core has asked about.
-    pub fn resolved(&self, authority: &str, whereabouts: Whereabouts, valid: Option<Duration>) {
-        self.names.answered(authority, whereabouts, valid, io::now());
+    pub fn resolved(&self, authority: &str, resolved: ResolvedAuthority, valid: Option<Duration>) {
+        self.names.answered(authority, resolved, valid, io::now());
     }
 
     /// Whether a listener for what goes out or the admin endpoints may be on this port of some address: where a connection
     /// from here must not go. Which addresses are this host's is for control to say.
-    pub(super) fn may_listen_on(&self, port: u16) -> bool {
+    pub(crate) fn may_listen_on(&self, port: u16) -> bool {
         let installed = self.installed.borrow();
         let plan = &installed.plan;
-        let outward = plan.listeners.iter().filter(|listener| listener.kind.is_outward());
+        let outward = plan.listeners.iter().filter(|listener| listener.kind.is_outbound());
         // Port 0 is any.
         let mut own = outward.map(|listener| listener.bind.port()).chain(plan.proxy.admin.map(|admin| admin.port()));
         own.any(|own| own == port || own == 0)
@@ -271,7 +271,7 @@ impl Core {
 
     /// Notes our address on a connection of a tunnel for as long as what is returned lives. `passes`: how often its bytes
     /// have come through this core, this time included.
-    pub(super) fn goes_out(self: &Rc<Self>, own: SocketAddr, passes: u8) -> GoingOut {
+    pub(crate) fn goes_out(self: &Rc<Self>, own: SocketAddr, passes: u8) -> GoingOut {
         let own = SocketAddr::new(own.ip().to_canonical(), own.port());
         self.outward.borrow_mut().insert(own, passes);
         GoingOut { core: self.clone(), own }
@@ -280,18 +280,18 @@ impl Core {
     /// How often the bytes of a connection from `peer` have come through tunnels of this core before: a packet filter that
     /// makes no exception for the proxy sends them back here, and so may a rule of a gateway. Of another core's tunnels
     /// nothing is known; a connection that goes round meets one of its own soon.
-    pub(super) fn passes(&self, peer: SocketAddr) -> u8 {
+    pub(crate) fn passes(&self, peer: SocketAddr) -> u8 {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         self.outward.borrow().get(&peer).copied().unwrap_or_default()
     }
 
     /// Room for the groups of rewriting regexes.
-    pub(super) fn with_captures<T>(&self, search: impl FnOnce(&mut Captures) -> T) -> T {
+    pub(crate) fn with_captures<T>(&self, search: impl FnOnce(&mut Captures) -> T) -> T {
         search(&mut self.captures.borrow_mut())
     }
 
     /// Whether so much more memory may be spent on keeping bodies; if so, it is.
-    pub(super) fn take_for_replay(&self, bytes: usize) -> bool {
+    pub(crate) fn take_for_replay(&self, bytes: usize) -> bool {
         let kept = self.kept.get() + bytes;
         let fits = kept <= REPLAY_CORE_BYTES;
         if fits {
@@ -301,24 +301,24 @@ impl Core {
     }
 
     /// Gives back what [`Core::take_for_replay`] took.
-    pub(super) fn give_back_from_replay(&self, bytes: usize) {
+    pub(crate) fn give_back_from_replay(&self, bytes: usize) {
         self.kept.set(self.kept.get() - bytes);
     }
 
     /// The `date` header of now.
-    pub(super) fn date(&self) -> [u8; 29] {
+    pub(crate) fn date(&self) -> [u8; 29] {
         *self.date.borrow_mut().at(io::unix_time())
     }
 
     /// Lets `note` have a look at the response headers that the log shows, if there are any.
-    pub(super) fn if_logged(&self, note: impl FnOnce(&[HeaderName])) {
+    pub(crate) fn if_logged(&self, note: impl FnOnce(&[HeaderName])) {
         if let Some(log) = self.log.borrow().as_ref().filter(|log| !log.wanted.is_empty()) {
             note(&log.wanted);
         }
     }
 
     /// Writes a line of the access log, if there is one.
-    pub(super) fn log(&self, record: &Record<'_>) {
+    pub(crate) fn log(&self, record: &Record<'_>) {
         if let Some(log) = self.log.borrow_mut().as_mut() {
             log.format.line(log.sink.line_buffer(), record);
             log.sink.line_done();
@@ -351,8 +351,10 @@ impl Core {
     }
 
     /// Ends the connections that came in by `door`, which is closed: idle ones at once, the others with their request.
-    pub fn empty(&self, door: &Rc<Door>) {
-        for (_, live) in self.live.borrow().iter().filter(|(_, live)| Rc::ptr_eq(&live.door, door)) {
+    pub fn empty(&self, listener_handle: &Rc<ListenerHandle>) {
+        for (_, live) in
+            self.live.borrow().iter().filter(|(_, live)| Rc::ptr_eq(&live.listener_handle, listener_handle))
+        {
             if live.phase.get() == Phase::Idle {
                 live.handle.shutdown_read();
             }
@@ -366,7 +368,7 @@ impl Core {
         if self.abandoned.replace(true) {
             return;
         }
-        self.desk.abandon();
+        self.core_mailbox.abandon();
         if let Ok(live) = self.live.try_borrow() {
             for (_, live) in live.iter() {
                 live.handle.shutdown_both();
@@ -388,7 +390,7 @@ impl Core {
         }
         let installed = self.installed();
         self.swept_to.set(installed.sweep(self.swept_to.get(), SWEEP_CONNECTIONS, now));
-        self.desk.look_again();
+        self.core_mailbox.look_again();
         self.mirroring.tick();
         self.flush_log();
     }
@@ -400,29 +402,33 @@ impl Core {
     }
 
     /// The address that `x-forwarded-for` names for `peer`.
-    pub(super) fn forwarded_for(&self, peer: SocketAddr) -> IpAddr {
+    pub(crate) fn forwarded_for(&self, peer: SocketAddr) -> IpAddr {
         forward::peer_address(peer.ip(), self.stands_for_loopback)
     }
 
     /// Enters a connection into the table; `None` when the budget is used up.
-    pub(super) fn enter(self: &Rc<Self>, handle: Handle, door: Rc<Door>) -> Option<Entered> {
+    pub(crate) fn enter(
+        self: &Rc<Self>,
+        handle: Handle,
+        listener_handle: Rc<ListenerHandle>,
+    ) -> Option<ConnectionGuard> {
         if !self.budget.take() {
             return None;
         }
-        let live = Rc::new(Live {
+        let live = Rc::new(ConnectionEntry {
             handle,
-            door,
+            listener_handle,
             phase: Cell::new(Phase::Idle),
             deadline: Cell::new(None),
             expired: Cell::new(false),
         });
         let key = self.live.borrow_mut().insert(live.clone());
-        Some(Entered { core: self.clone(), live, key })
+        Some(ConnectionGuard { core: self.clone(), live, key })
     }
 }
 
 /// A connection of a tunnel: see [`Core::goes_out`].
-pub(super) struct GoingOut {
+pub(crate) struct GoingOut {
     core: Rc<Core>,
     own: SocketAddr,
 }
@@ -435,7 +441,7 @@ impl Drop for GoingOut {
 
 /// What a client connection is doing, as far as its deadline is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// Between requests.
     Idle,
     /// Receiving a head.
@@ -451,22 +457,22 @@ pub(super) enum Phase {
 /// Deadlines of clients are coarse (seconds to an hour), so they are two cells that the tick looks at, not a timer for
 /// every read: a request sets them for nothing.
 #[derive(Debug)]
-pub(super) struct Live {
+pub(crate) struct ConnectionEntry {
     handle: Handle,
-    door: Rc<Door>,
+    listener_handle: Rc<ListenerHandle>,
     phase: Cell<Phase>,
     deadline: Cell<Option<Instant>>,
     expired: Cell<bool>,
 }
 
-impl Live {
-    pub(super) fn enter(&self, phase: Phase, deadline: Option<Instant>) {
+impl ConnectionEntry {
+    pub(crate) fn enter(&self, phase: Phase, deadline: Option<Instant>) {
         self.phase.set(phase);
         self.deadline.set(deadline);
     }
 
     /// Whether the tick ended this connection for being late.
-    pub(super) fn expired(&self) -> bool {
+    pub(crate) fn expired(&self) -> bool {
         self.expired.get()
     }
 
@@ -484,27 +490,27 @@ impl Live {
 }
 
 /// A place in the table and in the budget, given back on drop.
-pub(super) struct Entered {
+pub(crate) struct ConnectionGuard {
     core: Rc<Core>,
-    live: Rc<Live>,
+    live: Rc<ConnectionEntry>,
     key: usize,
 }
 
-impl std::ops::Deref for Entered {
-    type Target = Live;
+impl std::ops::Deref for ConnectionGuard {
+    type Target = ConnectionEntry;
 
-    fn deref(&self) -> &Live {
+    fn deref(&self) -> &ConnectionEntry {
         &self.live
     }
 }
 
-impl Entered {
-    pub(super) fn handle(&self) -> &Handle {
+impl ConnectionGuard {
+    pub(crate) fn handle(&self) -> &Handle {
         &self.live.handle
     }
 }
 
-impl Drop for Entered {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.core.live.borrow_mut().remove(self.key);
         if !self.core.abandoned.get() {

@@ -20,8 +20,8 @@ mod router;
 
 pub use self::core::{Budget, Core, CoreParts, Log, TICK};
 pub use self::downstream::h1::serve;
-pub use self::downstream::listener::Door;
-pub use self::dynamic::host_cache::{AskWhere, Whereabouts};
+pub use self::downstream::listener::ListenerHandle;
+pub use self::dynamic::host_cache::{ResolveAuthority, ResolvedAuthority};
 pub use self::mirror::compare::{Difference, Side};
 pub use self::mirror::shared::{MirrorReport, TellMirrors};
 pub use self::router::rewrite;

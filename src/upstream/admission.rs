@@ -23,14 +23,14 @@ use slab::Slab;
 
 use super::connect::open;
 use super::connection::{Moved, Upstream};
-use super::dynamic::Undeclared;
+use super::dynamic::DynamicEndpoints;
 use super::endpoint::LocalEndpoint;
 use super::error::{ConnectError, NoConnection, Overflow};
-use super::mailbox::{Desk, Letter, Member, Says};
-use super::permits::{For, Listed, Loose, Permit, PermitOwner, Place};
-use super::settings::Terms;
+use super::mailbox::{CoreMailbox, CoreMessage, CoreMessageKind, MailboxUser};
+use super::permits::{ConnectionPermit, OpenEntry, Permit, PermitInTransit, PermitKind, PermitOwner};
+use super::settings::ConnectionSettings;
 use super::shared::SharedCluster;
-use super::wait_queue::{self, Left, Queue};
+use super::wait_queue::{self, Left, WaitQueue};
 use crate::base::endpoint::EndpointAddress;
 use crate::io::{self, Handle, ServerName, now};
 use crate::observe::stats::ClusterStats;
@@ -45,14 +45,14 @@ const MOST_IN_A_ROW: u32 = 8;
 #[derive(Debug)]
 pub(super) struct Admission {
     breaker: Arc<Breaker>,
-    desk: Rc<Desk>,
+    core_mailbox: Rc<CoreMailbox>,
     stats: Arc<ClusterStats>,
     /// Of the plan in force.
     shared: RefCell<Arc<SharedCluster>>,
-    terms: Cell<Terms>,
+    settings: Cell<ConnectionSettings>,
     endpoints: RefCell<Vec<Weak<LocalEndpoint>>>,
-    undeclared: RefCell<Weak<Undeclared>>,
-    queue: RefCell<Queue>,
+    undeclared: RefCell<Weak<DynamicEndpoints>>,
+    queue: RefCell<WaitQueue>,
     /// Requests in line for whom no connection is on its way.
     in_need: Cell<u32>,
     /// Whether the other cores know that this one waits.
@@ -68,17 +68,17 @@ pub(super) struct Admission {
 impl Admission {
     pub(super) fn new(
         breaker: &Arc<Breaker>,
-        desk: &Rc<Desk>,
+        core_mailbox: &Rc<CoreMailbox>,
         stats: &Arc<ClusterStats>,
         shared: &Arc<SharedCluster>,
         cluster: &Cluster,
     ) -> Rc<Self> {
         let new = Rc::new(Self {
             breaker: breaker.clone(),
-            desk: desk.clone(),
+            core_mailbox: core_mailbox.clone(),
             stats: stats.clone(),
             shared: RefCell::new(shared.clone()),
-            terms: Cell::new(Terms::of(cluster)),
+            settings: Cell::new(ConnectionSettings::of(cluster)),
             endpoints: RefCell::default(),
             undeclared: RefCell::default(),
             queue: RefCell::default(),
@@ -89,8 +89,8 @@ impl Admission {
             held: Default::default(),
             open: RefCell::default(),
         });
-        let member: Weak<dyn Member> = Rc::<Self>::downgrade(&new);
-        new.desk.enter(member);
+        let member: Weak<dyn MailboxUser> = Rc::<Self>::downgrade(&new);
+        new.core_mailbox.enter(member);
         new
     }
 
@@ -100,30 +100,30 @@ impl Admission {
         cluster: &Cluster,
         shared: &Arc<SharedCluster>,
         endpoints: &[Rc<LocalEndpoint>],
-        undeclared: &Rc<Undeclared>,
+        undeclared: &Rc<DynamicEndpoints>,
     ) {
-        self.terms.set(Terms::of(cluster));
+        self.settings.set(ConnectionSettings::of(cluster));
         self.shared.borrow_mut().clone_from(shared);
         *self.undeclared.borrow_mut() = Rc::downgrade(undeclared);
         *self.endpoints.borrow_mut() = endpoints.iter().map(Rc::downgrade).collect();
         self.pump(); // a limit may have been raised
     }
 
-    fn limit(&self, of: For) -> &Limit {
+    fn limit(&self, of: PermitKind) -> &Limit {
         match of {
-            For::Connection => self.breaker.connections.limit(),
-            For::Pending => &self.breaker.pending,
-            For::Request => &self.breaker.requests,
-            For::Retry => &self.breaker.retries,
+            PermitKind::Connection => self.breaker.connections.limit(),
+            PermitKind::Pending => &self.breaker.pending,
+            PermitKind::Request => &self.breaker.requests,
+            PermitKind::Retry => &self.breaker.retries,
         }
     }
 
-    fn count(&self, of: For) -> &Cell<u32> {
+    fn count(&self, of: PermitKind) -> &Cell<u32> {
         &self.held[of as usize]
     }
 
     /// Takes a permit for anything but a connection.
-    pub(super) fn take(self: &Rc<Self>, of: For) -> Result<Permit, Overflow> {
+    pub(super) fn take(self: &Rc<Self>, of: PermitKind) -> Result<Permit, Overflow> {
         if !self.limit(of).take() {
             return Err(Overflow);
         }
@@ -133,28 +133,28 @@ impl Admission {
 
     /// For how long requests count towards the retry budget, where that is longer than they take.
     fn interval(&self) -> Option<Duration> {
-        Some(self.terms.get().retry_budget?.interval).filter(|interval| !interval.is_zero())
+        Some(self.settings.get().retry_budget?.interval).filter(|interval| !interval.is_zero())
     }
 
     /// Takes the permit of a retry.
     pub(super) fn take_retry(self: &Rc<Self>) -> Result<Permit, Overflow> {
-        if !self.breaker.take_retry(self.terms.get().retry_budget.as_ref(), now()) {
+        if !self.breaker.take_retry(self.settings.get().retry_budget.as_ref(), now()) {
             return Err(Overflow);
         }
-        self.hold(For::Retry);
-        Ok(Permit::new(self.clone(), For::Retry))
+        self.hold(PermitKind::Retry);
+        Ok(Permit::new(self.clone(), PermitKind::Retry))
     }
 
-    fn take_place(self: &Rc<Self>) -> Option<Place> {
-        let taken = self.limit(For::Connection).take();
+    fn take_place(self: &Rc<Self>) -> Option<ConnectionPermit> {
+        let taken = self.limit(PermitKind::Connection).take();
         taken.then(|| {
-            self.hold(For::Connection);
-            Place::new(self.clone())
+            self.hold(PermitKind::Connection);
+            ConnectionPermit::new(self.clone())
         })
     }
 
     /// A permit for a connection, if need be that of an idle one.
-    pub(super) fn take_or_free_place(self: &Rc<Self>) -> Result<Place, Overflow> {
+    pub(super) fn take_or_free_place(self: &Rc<Self>) -> Result<ConnectionPermit, Overflow> {
         self.take_place().or_else(|| self.give_up_idle()).ok_or_else(|| {
             self.stats.upstream_cx_overflow.inc();
             Overflow
@@ -162,18 +162,18 @@ impl Admission {
     }
 
     /// Has a new connection hold its permit.
-    pub(super) fn enter(self: &Rc<Self>, upstream: &mut Upstream, place: Place) {
+    pub(super) fn enter(self: &Rc<Self>, upstream: &mut Upstream, place: ConnectionPermit) {
         upstream.hold(place, self.list(&upstream.handle));
     }
 
     /// A permit that is taken is this core's from now on.
-    fn hold(&self, of: For) {
+    fn hold(&self, of: PermitKind) {
         self.count(of).set(self.count(of).get() + 1);
     }
 
     /// A permit is not this core's any more. False if it was given back already, because the core has died.
-    fn gives_up(&self, of: For) -> bool {
-        if self.desk.is_abandoned() {
+    fn gives_up(&self, of: PermitKind) -> bool {
+        if self.core_mailbox.is_abandoned() {
             return false;
         }
         self.count(of).set(self.count(of).get() - 1);
@@ -187,8 +187,8 @@ impl Admission {
         endpoint: &Rc<LocalEndpoint>,
         name: Option<ServerName<'static>>,
         fresh: bool,
-    ) -> Result<Turn, Overflow> {
-        let Ok(pending) = self.take(For::Pending) else {
+    ) -> Result<QueuedRequest, Overflow> {
+        let Ok(pending) = self.take(PermitKind::Pending) else {
             self.stats.upstream_rq_pending_overflow.inc();
             return Err(Overflow);
         };
@@ -198,7 +198,13 @@ impl Admission {
         if self.in_need.get() > 0 {
             self.stats.upstream_cx_overflow.inc();
         }
-        Ok(Turn { admission: self.clone(), endpoint: endpoint.clone(), ticket, over: false, _pending: pending })
+        Ok(QueuedRequest {
+            admission: self.clone(),
+            endpoint: endpoint.clone(),
+            ticket,
+            over: false,
+            _pending: pending,
+        })
     }
 
     /// Begins a request on a connection that is awake; with the permit of the request.
@@ -207,12 +213,12 @@ impl Admission {
         mut upstream: Box<Upstream>,
         endpoint: &Rc<LocalEndpoint>,
     ) -> Result<(Box<Upstream>, Permit), Overflow> {
-        match self.take(For::Request) {
+        match self.take(PermitKind::Request) {
             Ok(request) => Ok((upstream, request.counting_from(self.interval().map(|_| now())))),
             Err(overflow) => {
                 self.stats.upstream_rq_active_overflow.inc();
                 endpoint.stats.rq_error.inc();
-                upstream.end_request(&self.desk.buffers);
+                upstream.end_request(&self.core_mailbox.buffers);
                 self.settle(upstream, endpoint, true);
                 Err(overflow)
             }
@@ -225,7 +231,7 @@ impl Admission {
         change(endpoint);
         self.in_need.set(self.in_need.get() + endpoint.need() - before);
         if self.in_need.get() == 0 && self.waits.replace(false) {
-            self.breaker.connections.wait_no_more(self.desk.core);
+            self.breaker.connections.wait_no_more(self.core_mailbox.core);
         }
     }
 
@@ -235,9 +241,9 @@ impl Admission {
             if let Some(place) = self.take_place().or_else(|| self.give_up_idle()) {
                 self.bring_up_one(place);
             } else if self.waits.replace(true) {
-                return self.ask(self.desk.core, self.desk.core);
+                return self.ask(self.core_mailbox.core, self.core_mailbox.core);
             } else {
-                self.breaker.connections.wait(self.desk.core);
+                self.breaker.connections.wait(self.core_mailbox.core);
                 // And once more, because what comes free is told of only from here on.
             }
         }
@@ -246,7 +252,7 @@ impl Admission {
     /// Asks the next core after `from` that may have an idle connection, on behalf of `by`.
     fn ask(&self, by: usize, mut from: usize) {
         while let Some(core) = self.breaker.connections.who_rests(from, by) {
-            if self.send(core, Says::Want { core: by }) {
+            if self.send(core, CoreMessageKind::Want { core: by }) {
                 return;
             }
             from = core;
@@ -254,8 +260,8 @@ impl Admission {
     }
 
     /// Sends a letter; false if it went nowhere, and what was in it has been dropped.
-    fn send(&self, core: usize, says: Says) -> bool {
-        self.desk.send(core, Letter { breaker: self.breaker.clone(), says }).is_ok()
+    fn send(&self, core: usize, says: CoreMessageKind) -> bool {
+        self.core_mailbox.send(core, CoreMessage { breaker: self.breaker.clone(), says }).is_ok()
     }
 
     /// The connection of this core that has lain idle longest, and its endpoint.
@@ -270,12 +276,12 @@ impl Admission {
     }
 
     /// Closes an idle connection for its permit.
-    fn give_up_idle(&self) -> Option<Place> {
+    fn give_up_idle(&self) -> Option<ConnectionPermit> {
         self.least_recent_idle()?.1.into_place()
     }
 
     /// Opens a connection for whoever has waited longest without one on its way.
-    fn bring_up_one(self: &Rc<Self>, place: Place) {
+    fn bring_up_one(self: &Rc<Self>, place: ConnectionPermit) {
         let wanted = self.queue.borrow().oldest_in_need();
         let Some((endpoint, name)) = wanted else {
             debug_assert!(false, "nobody is in need, though somebody is counted");
@@ -288,24 +294,24 @@ impl Admission {
 
     /// A permit of this core's is to be had. `arrived`: from another core.
     fn hand_on(self: &Rc<Self>, arrived: bool) {
-        if self.desk.is_abandoned() {
+        if self.core_mailbox.is_abandoned() {
             return; // given back already
         }
-        let core = self.desk.core;
+        let core = self.core_mailbox.core;
         let other = self.breaker.connections.who_waits(core);
         if self.in_need.get() > 0 && (arrived || other.is_none() || self.once_more_in_a_row()) {
-            return self.bring_up_one(Place::new(self.clone()));
+            return self.bring_up_one(ConnectionPermit::new(self.clone()));
         }
         self.in_a_row.set(0);
         if let Some(other) = other {
-            if !self.send(other, Says::Have(self.leave(), None)) {
+            if !self.send(other, CoreMessageKind::Offer(self.leave(), None)) {
                 self.pump(); // it has been given back
             }
             return;
         }
-        self.gives_up(For::Connection);
+        self.gives_up(PermitKind::Connection);
         if let Some(other) = self.breaker.connections.free(core) {
-            self.send(other, Says::Have(Loose::new(self.breaker.clone()), None));
+            self.send(other, CoreMessageKind::Offer(PermitInTransit::new(self.breaker.clone()), None));
         }
     }
 
@@ -318,10 +324,10 @@ impl Admission {
 
     /// A connection to `endpoint` is to be had, with nothing under way on it. `arrived`: it has not been used here just now.
     pub(super) fn settle(self: &Rc<Self>, upstream: Box<Upstream>, endpoint: &Rc<LocalEndpoint>, arrived: bool) {
-        if self.desk.is_abandoned() || !upstream.may_go_on(now()) {
+        if self.core_mailbox.is_abandoned() || !upstream.may_go_on(now()) {
             return; // closed, and its permit goes to who waits
         }
-        let core = self.desk.core;
+        let core = self.core_mailbox.core;
         let other = self.breaker.connections.who_waits(core);
         let here = self.queue.borrow().first_for(endpoint, &upstream);
         if let Some(ticket) = here
@@ -349,7 +355,7 @@ impl Admission {
     }
 
     fn serve(&self, ticket: u64, mut upstream: Box<Upstream>, endpoint: &Rc<LocalEndpoint>) {
-        upstream.wake(&self.desk.buffers);
+        upstream.wake(&self.core_mailbox.buffers);
         let waker = self.queue.borrow_mut().serve(ticket, upstream);
         self.adjust(endpoint, |endpoint| endpoint.waiting.set(endpoint.waiting.get() - 1));
         if let Some(waker) = waker {
@@ -361,19 +367,19 @@ impl Admission {
         let (Some(place), moved) = upstream.leave() else { return };
         let moved = moved.map(|moved| Box::new((endpoint.address(), moved)));
         if let Some(loose) = place.leave() {
-            self.send(core, Says::Have(loose, moved));
+            self.send(core, CoreMessageKind::Offer(loose, moved));
         }
     }
 
     /// Lays a connection to rest, unless somebody waits for it by now.
     fn rest(&self, upstream: Box<Upstream>, endpoint: &Rc<LocalEndpoint>) {
         if !self.rests.replace(true) {
-            self.breaker.connections.rest(self.desk.core);
-            if let Some(other) = self.breaker.connections.who_waits(self.desk.core) {
+            self.breaker.connections.rest(self.core_mailbox.core);
+            if let Some(other) = self.breaker.connections.who_waits(self.core_mailbox.core) {
                 return self.move_to(other, upstream, endpoint);
             }
         }
-        endpoint.put(upstream, &self.desk.buffers, now());
+        endpoint.put(upstream, &self.core_mailbox.buffers, now());
     }
 
     /// A connection from another core, if the plan in force here has its endpoint.
@@ -388,8 +394,8 @@ impl Admission {
         Some((endpoint, upstream))
     }
 
-    fn list(self: &Rc<Self>, handle: &Handle) -> Listed {
-        Listed::new(self.clone(), self.open.borrow_mut().insert(handle.clone()))
+    fn list(self: &Rc<Self>, handle: &Handle) -> OpenEntry {
+        OpenEntry::new(self.clone(), self.open.borrow_mut().insert(handle.clone()))
     }
 
     /// Tells everybody who waits for an endpoint that it cannot be reached.
@@ -399,35 +405,35 @@ impl Admission {
     }
 }
 
-impl Member for Admission {
+impl MailboxUser for Admission {
     fn is_of(&self, breaker: &Arc<Breaker>) -> bool {
         Arc::ptr_eq(&self.breaker, breaker)
     }
 
-    fn read(self: Rc<Self>, says: Says) {
+    fn read(self: Rc<Self>, says: CoreMessageKind) {
         match says {
-            Says::Have(loose, moved) => {
+            CoreMessageKind::Offer(loose, moved) => {
                 loose.take();
-                self.hold(For::Connection);
+                self.hold(PermitKind::Connection);
                 match moved.and_then(|moved| self.arrive(*moved)) {
                     Some((endpoint, mut upstream)) => {
-                        self.enter(&mut upstream, Place::new(self.clone()));
+                        self.enter(&mut upstream, ConnectionPermit::new(self.clone()));
                         self.settle(upstream, &endpoint, true);
                     }
                     None => self.hand_on(true),
                 }
             }
-            Says::Want { core } if !self.breaker.connections.waits(core) => {}
-            Says::Want { core } => match self.give_up_idle() {
+            CoreMessageKind::Want { core } if !self.breaker.connections.waits(core) => {}
+            CoreMessageKind::Want { core } => match self.give_up_idle() {
                 Some(place) => {
                     if let Some(loose) = place.leave() {
-                        self.send(core, Says::Have(loose, None));
+                        self.send(core, CoreMessageKind::Offer(loose, None));
                     }
                 }
                 None => {
                     self.rests.set(false);
-                    self.breaker.connections.rest_no_more(self.desk.core);
-                    self.ask(core, self.desk.core);
+                    self.breaker.connections.rest_no_more(self.core_mailbox.core);
+                    self.ask(core, self.core_mailbox.core);
                 }
             },
         }
@@ -437,27 +443,27 @@ impl Member for Admission {
         self.pump();
     }
 
-    // [`Desk::abandon`] has made sure that nothing is given back twice.
+    // [`CoreMailbox::abandon`] has made sure that nothing is given back twice.
     fn abandon(&self) {
         let crossing = &self.breaker.connections;
-        crossing.wait_no_more(self.desk.core);
-        crossing.rest_no_more(self.desk.core);
+        crossing.wait_no_more(self.core_mailbox.core);
+        crossing.rest_no_more(self.core_mailbox.core);
         if let Ok(open) = self.open.try_borrow() {
             open.iter().for_each(|(_, handle)| handle.shutdown_both());
         }
-        for of in [For::Pending, For::Request, For::Retry] {
+        for of in [PermitKind::Pending, PermitKind::Request, PermitKind::Retry] {
             self.limit(of).give_back(self.count(of).take());
         }
-        for _ in 0..self.count(For::Connection).take() {
-            if let Some(other) = crossing.free(self.desk.core) {
-                self.send(other, Says::Have(Loose::new(self.breaker.clone()), None));
+        for _ in 0..self.count(PermitKind::Connection).take() {
+            if let Some(other) = crossing.free(self.core_mailbox.core) {
+                self.send(other, CoreMessageKind::Offer(PermitInTransit::new(self.breaker.clone()), None));
             }
         }
     }
 }
 
 impl PermitOwner for Admission {
-    fn take_back(&self, of: For, began: Option<Instant>) {
+    fn take_back(&self, of: PermitKind, began: Option<Instant>) {
         if self.gives_up(of) {
             self.limit(of).give_back(1);
         }
@@ -466,9 +472,9 @@ impl PermitOwner for Admission {
         }
     }
 
-    fn leave(&self) -> Loose {
-        self.gives_up(For::Connection);
-        Loose::new(self.breaker.clone())
+    fn leave(&self) -> PermitInTransit {
+        self.gives_up(PermitKind::Connection);
+        PermitInTransit::new(self.breaker.clone())
     }
 
     fn pass_on(self: Rc<Self>) {
@@ -486,10 +492,10 @@ async fn bring_up(
     admission: Rc<Admission>,
     endpoint: Rc<LocalEndpoint>,
     name: Option<ServerName<'static>>,
-    place: Place,
+    place: ConnectionPermit,
 ) {
     let shared = admission.shared.borrow().clone();
-    let opened = open(admission.terms.get(), (&admission.stats, &shared), &endpoint, name).await;
+    let opened = open(admission.settings.get(), (&admission.stats, &shared), &endpoint, name).await;
     let come = |endpoint: &LocalEndpoint| endpoint.connecting.set(endpoint.connecting.get() - 1);
     match opened {
         Ok(mut upstream) => {
@@ -515,7 +521,7 @@ const LETTING_GO: Duration = Duration::from_millis(10);
 
 /// A request's place in the line. Dropped, it leaves it.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct QueuedRequest {
     admission: Rc<Admission>,
     endpoint: Rc<LocalEndpoint>,
     ticket: u64,
@@ -523,10 +529,10 @@ pub(super) struct Turn {
     _pending: Permit,
 }
 
-impl Turn {
+impl QueuedRequest {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Box<Upstream>, Permit), NoConnection>> {
         let turn = self.admission.queue.borrow_mut().poll(self.ticket, cx.waker());
-        let wait_queue::Turn::Over(come) = turn else { return Poll::Pending };
+        let wait_queue::WaitResult::Over(come) = turn else { return Poll::Pending };
         self.over = true;
         Poll::Ready(match come {
             Ok(upstream) => self.admission.attach(upstream, &self.endpoint).map_err(NoConnection::from),
@@ -535,7 +541,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for QueuedRequest {
     fn drop(&mut self) {
         if self.over {
             return;
@@ -546,7 +552,7 @@ impl Drop for Turn {
                 self.admission.adjust(&self.endpoint, |endpoint| endpoint.waiting.set(endpoint.waiting.get() - 1))
             }
             Left::With(mut upstream) => {
-                upstream.end_request(&self.admission.desk.buffers);
+                upstream.end_request(&self.admission.core_mailbox.buffers);
                 self.admission.settle(upstream, &self.endpoint, true);
             }
             Left::Nothing => {}

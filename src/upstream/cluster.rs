@@ -9,23 +9,23 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::admission::Admission;
-use super::dynamic::Undeclared;
+use super::dynamic::DynamicEndpoints;
 use super::endpoint::LocalEndpoint;
 use super::health::{Avoid, LocalHealth};
-use super::mailbox::{Desk, Member as _};
-use super::settings::Terms;
+use super::mailbox::{CoreMailbox, MailboxUser as _};
+use super::settings::ConnectionSettings;
 use super::shared::SharedCluster;
 use crate::base::id::EndpointId;
 use crate::base::rng::Rng;
 use crate::io;
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::Cluster;
-use crate::policy::balance::{Ask, Balancer, Levels, Member};
+use crate::policy::balance::{Balancer, Levels, Member, PickContext};
 use crate::policy::outlier::Outcome;
 
 /// What a core joins a cluster with: its own counters, and what all cores share.
 #[derive(Debug, Clone, Default)]
-pub struct Joined {
+pub struct ClusterHandles {
     /// The core's counters of the cluster.
     pub stats: Arc<ClusterStats>,
     /// The core's counters of each endpoint.
@@ -47,7 +47,7 @@ pub struct LocalCluster {
     health: Option<LocalHealth>,
     pub(super) endpoints: Vec<Rc<LocalEndpoint>>,
     /// Those that requests name themselves.
-    undeclared: Rc<Undeclared>,
+    undeclared: Rc<DynamicEndpoints>,
     /// Who shares its connections out; `None` where nothing was ever limited.
     admission: Option<Rc<Admission>>,
 }
@@ -56,13 +56,13 @@ impl LocalCluster {
     /// A cluster with the endpoints that it shares with `old`, the cluster of this name before it.
     pub(super) fn new(
         cluster: &Arc<Cluster>,
-        joined: Joined,
+        handles: ClusterHandles,
         old: Option<&Rc<Self>>,
-        desk: &Rc<Desk>,
+        core_mailbox: &Rc<CoreMailbox>,
         rng: &mut Rng,
     ) -> Rc<Self> {
         let now = io::now();
-        let Joined { stats, endpoints: endpoint_stats, shared } = joined;
+        let ClusterHandles { stats, endpoints: endpoint_stats, shared } = handles;
         let endpoints: Vec<Rc<LocalEndpoint>> = cluster
             .endpoints
             .iter()
@@ -95,7 +95,7 @@ impl LocalCluster {
         let undeclared = old.map(|old| old.undeclared.clone()).unwrap_or_default();
         let admission = shared.breaker.as_ref().map(|breaker| {
             let known = old.and_then(|old| old.admission.clone()).filter(|known| known.is_of(breaker));
-            let install = || Admission::new(breaker, desk, &stats, &shared, cluster);
+            let install = || Admission::new(breaker, core_mailbox, &stats, &shared, cluster);
             known.unwrap_or_else(install)
         });
         if let Some(admission) = &admission {
@@ -111,8 +111,8 @@ impl LocalCluster {
     }
 
     /// What connections to it are opened with.
-    pub(super) fn terms(&self) -> Terms {
-        Terms::of(&self.plan)
+    pub(super) fn settings(&self) -> ConnectionSettings {
+        ConnectionSettings::of(&self.plan)
     }
 
     /// Says whether the plan in force has the endpoints.
@@ -131,7 +131,7 @@ impl LocalCluster {
 
     /// Chooses the endpoint of the next request, a healthy one, and one that it is not to avoid if there is another;
     /// `None` if there is none to choose.
-    pub fn pick(&self, ask: Ask, avoid: Avoid<'_>, rng: &mut Rng) -> Option<EndpointId> {
+    pub fn pick(&self, ask: PickContext, avoid: Avoid<'_>, rng: &mut Rng) -> Option<EndpointId> {
         // Those that wait for a connection to it will be its load, too.
         let active = |at: usize| {
             self.endpoints.get(at).map_or(0, |endpoint| {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::connection::Upstream;
 use super::endpoint::LocalEndpoint;
 use super::error::{ConnectError, Refusal};
-use super::settings::Terms;
+use super::settings::ConnectionSettings;
 use super::shared::SharedCluster;
 use crate::base::endpoint::EndpointAddress;
 use crate::io::{Conn, ServerName, TlsFailure, connect, now};
@@ -19,13 +19,13 @@ use crate::plan::Keepalive;
 /// # Errors
 /// See [`ConnectError`].
 pub(super) async fn open(
-    terms: Terms,
+    settings: ConnectionSettings,
     (stats, shared): (&Arc<ClusterStats>, &SharedCluster),
     endpoint: &LocalEndpoint,
     name: Option<ServerName<'static>>,
 ) -> Result<Box<Upstream>, ConnectError> {
     stats.upstream_cx_http1_total.inc();
-    open_raw(terms, (stats, shared), endpoint, name).await
+    open_raw(settings, (stats, shared), endpoint, name).await
 }
 
 /// Connects to an endpoint, for bytes that are none of ours to understand.
@@ -33,7 +33,7 @@ pub(super) async fn open(
 /// # Errors
 /// See [`ConnectError`].
 pub(super) async fn open_raw(
-    terms: Terms,
+    settings: ConnectionSettings,
     (stats, shared): (&Arc<ClusterStats>, &SharedCluster),
     endpoint: &LocalEndpoint,
     name: Option<ServerName<'static>>,
@@ -41,17 +41,17 @@ pub(super) async fn open_raw(
     stats.upstream_cx_total.inc();
     endpoint.stats.cx_total.inc();
     let (begun, address) = (now(), endpoint.address());
-    match ready((stats, shared), &address, name.clone(), begun + terms.connect_timeout).await {
+    match ready((stats, shared), &address, name.clone(), begun + settings.connect_timeout).await {
         Ok(conn) => {
             let opened = now();
             let took = opened.duration_since(begun).as_millis();
             stats.upstream_cx_connect_ms.record(u64::try_from(took).unwrap_or(u64::MAX));
-            if let Some(Keepalive { probes, time, interval }) = terms.keepalive {
+            if let Some(Keepalive { probes, time, interval }) = settings.keepalive {
                 // Refused for a connection that is gone already, for times beyond what the kernel counts to, and where
                 // nothing can get lost: Unix domain sockets.
                 let _ = conn.handle.keep_alive(time, interval, probes);
             }
-            Ok(Upstream::new(conn, &terms, (address, name), opened, stats.clone(), endpoint.stats.clone()))
+            Ok(Upstream::new(conn, &settings, (address, name), opened, stats.clone(), endpoint.stats.clone()))
         }
         Err(error) => {
             stats.upstream_cx_connect_fail.inc();

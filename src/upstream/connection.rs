@@ -9,8 +9,8 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::permits::{Listed, Place};
-use super::settings::Terms;
+use super::permits::{ConnectionPermit, OpenEntry};
+use super::settings::ConnectionSettings;
 use crate::base::endpoint::EndpointAddress;
 use crate::io::{Buf, BufPool, Conn, Handle, Parked, Reader, ServerName, Writer};
 use crate::observe::stats::{ClusterStats, EndpointStats};
@@ -72,14 +72,14 @@ pub(super) struct Moved {
 impl Upstream {
     pub(super) fn new(
         conn: Conn,
-        terms: &Terms,
+        settings: &ConnectionSettings,
         to: (EndpointAddress, Option<ServerName<'static>>),
         opened: Instant,
         cluster: Arc<ClusterStats>,
         endpoint: Arc<EndpointStats>,
     ) -> Box<Self> {
-        let expires = terms.max_duration.and_then(|most| opened.checked_add(most));
-        let life = Life { opened, requests: 0, max_requests: terms.max_requests, expires };
+        let expires = settings.max_duration.and_then(|most| opened.checked_add(most));
+        let life = Life { opened, requests: 0, max_requests: settings.max_requests, expires };
         Self::over(conn, to, life, cluster, endpoint)
     }
 
@@ -110,7 +110,7 @@ impl Upstream {
 
     /// Takes the connection out of this core's hands, with its permit; the connection is closed instead where something is
     /// in flight on it.
-    pub(super) fn leave(self: Box<Self>) -> (Option<Place>, Option<Moved>) {
+    pub(super) fn leave(self: Box<Self>) -> (Option<ConnectionPermit>, Option<Moved>) {
         let Self { reader, writer, handle, peer, life, mut open, .. } = *self;
         open.listed = None;
         let socket = Conn { reader, writer, handle }.park();
@@ -119,7 +119,7 @@ impl Upstream {
     }
 
     /// The connection is one of those that are limited.
-    pub(super) fn hold(&mut self, place: Place, listed: Listed) {
+    pub(super) fn hold(&mut self, place: ConnectionPermit, listed: OpenEntry) {
         (self.open.place, self.open.listed) = (Some(place), Some(listed));
     }
 
@@ -129,7 +129,7 @@ impl Upstream {
     }
 
     /// Closes the connection and keeps its permit.
-    pub(super) fn into_place(mut self: Box<Self>) -> Option<Place> {
+    pub(super) fn into_place(mut self: Box<Self>) -> Option<ConnectionPermit> {
         self.open.place.take()
     }
 
@@ -229,8 +229,8 @@ struct Open {
     moved: bool,
     cluster: Arc<ClusterStats>,
     endpoint: Arc<EndpointStats>,
-    listed: Option<Listed>,
-    place: Option<Place>,
+    listed: Option<OpenEntry>,
+    place: Option<ConnectionPermit>,
 }
 
 impl Open {

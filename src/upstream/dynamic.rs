@@ -15,7 +15,7 @@ use crate::observe::stats::{ClusterStats, EndpointStats};
 
 /// The endpoints in use, by address. Reloads keep them.
 #[derive(Debug, Default)]
-pub(super) struct Undeclared {
+pub(super) struct DynamicEndpoints {
     known: RefCell<HashMap<SocketAddr, Rc<LocalEndpoint>, foldhash::fast::RandomState>>,
     /// The plan in force has no such cluster: connections end with their request.
     pub(super) gone: Cell<bool>,
@@ -23,7 +23,7 @@ pub(super) struct Undeclared {
     limited: Cell<bool>,
 }
 
-impl Undeclared {
+impl DynamicEndpoints {
     /// The endpoint at this address.
     pub(super) fn at(&self, address: SocketAddr, now: Instant) -> Rc<LocalEndpoint> {
         let mut endpoints = self.known.borrow_mut();

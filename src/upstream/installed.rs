@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::cluster::{Joined, LocalCluster};
-use super::mailbox::Desk;
+use super::cluster::{ClusterHandles, LocalCluster};
+use super::mailbox::CoreMailbox;
 use super::shared::SharedClusters;
 use crate::base::id::{ClusterId, ListenerId};
 use crate::base::rng::Rng;
@@ -49,7 +49,7 @@ pub struct Installed {
 
 /// What is left of a plan that nobody needs any more. It can be large, and may be dropped on any thread.
 #[derive(Debug)]
-pub struct Remains {
+pub struct RetiredPlan {
     _plan: Arc<Plan>,
     _stats: Arc<CoreStats>,
     _shared: SharedClusters,
@@ -58,10 +58,16 @@ pub struct Remains {
 impl Installed {
     /// Joins a plan with its counters and with what all cores share of it, with empty pools.
     #[must_use]
-    pub fn new(plan: Plan, stats: CoreStats, shared: SharedClusters, desk: &Rc<Desk>, rng: &mut Rng) -> Self {
+    pub fn new(
+        plan: Plan,
+        stats: CoreStats,
+        shared: SharedClusters,
+        core_mailbox: &Rc<CoreMailbox>,
+        rng: &mut Rng,
+    ) -> Self {
         let clusters = plan.clusters.iter().enumerate();
         let clusters = clusters
-            .map(|(at, cluster)| LocalCluster::new(cluster, stats.join(at, &shared), None, desk, rng))
+            .map(|(at, cluster)| LocalCluster::new(cluster, stats.join(at, &shared), None, core_mailbox, rng))
             .collect();
         Self { plan: Arc::new(plan), stats: Arc::new(stats), shared, clusters }
     }
@@ -75,7 +81,7 @@ impl Installed {
         plan: Plan,
         stats: CoreStats,
         shared: SharedClusters,
-        desk: &Rc<Desk>,
+        core_mailbox: &Rc<CoreMailbox>,
         rng: &mut Rng,
     ) -> Self {
         let before = || old.clusters.iter();
@@ -88,7 +94,7 @@ impl Installed {
             .enumerate()
             .map(|(at, cluster)| match by_name.get(cluster.name.as_str()) {
                 Some(local) if local.plan == *cluster => Rc::clone(local),
-                known => LocalCluster::new(cluster, stats.join(at, &shared), known.copied(), desk, rng),
+                known => LocalCluster::new(cluster, stats.join(at, &shared), known.copied(), core_mailbox, rng),
             })
             .collect();
         clusters.iter().for_each(|cluster| cluster.set_gone(false));
@@ -103,13 +109,13 @@ impl Installed {
         &self,
         id: ClusterId,
         cluster: &Arc<Cluster>,
-        joined: Joined,
-        desk: &Rc<Desk>,
+        handles: ClusterHandles,
+        core_mailbox: &Rc<CoreMailbox>,
         rng: &mut Rng,
     ) -> Option<Self> {
         let old = self.clusters.get(id.index()).filter(|old| old.plan.name == cluster.name)?;
         old.set_gone(true);
-        let new = LocalCluster::new(cluster, joined, Some(old), desk, rng);
+        let new = LocalCluster::new(cluster, handles, Some(old), core_mailbox, rng);
         new.set_gone(false);
         old.close_gone();
         let mut clusters = self.clusters.clone();
@@ -131,8 +137,8 @@ impl Installed {
 
     /// Gives up the core's side, and leaves what another thread can drop.
     #[must_use]
-    pub fn into_remains(self) -> Remains {
-        Remains { _plan: self.plan, _stats: self.stats, _shared: self.shared }
+    pub fn into_retired(self) -> RetiredPlan {
+        RetiredPlan { _plan: self.plan, _stats: self.stats, _shared: self.shared }
     }
 
     /// The cluster that routing named, with the members that it has now, and the core's side of it.
@@ -172,8 +178,8 @@ impl Installed {
 
 impl CoreStats {
     /// What the core joins the `at`th cluster of the plan with.
-    fn join(&self, at: usize, shared: &SharedClusters) -> Joined {
-        Joined {
+    fn join(&self, at: usize, shared: &SharedClusters) -> ClusterHandles {
+        ClusterHandles {
             stats: self.clusters.get(at).cloned().unwrap_or_default(),
             endpoints: self.endpoints.get(at).cloned().unwrap_or_default(),
             shared: shared.get(at).cloned().unwrap_or_default(),
@@ -189,7 +195,7 @@ mod tests {
     use crate::plan::{
         Address, Endpoint, HostAddress, Labels, Locality, NameKind, Named, Names, ProxySettings, Recipe,
     };
-    use crate::policy::balance::{Policy, Spread};
+    use crate::policy::balance::{LoadBalancing, Policy};
 
     fn cluster(ports: &[u16]) -> Cluster {
         let endpoints = ports.iter().map(|port| Endpoint {
@@ -199,11 +205,17 @@ mod tests {
         });
         let endpoints: Vec<Endpoint> = endpoints.collect();
         let members: Vec<_> = endpoints.iter().map(|endpoint| (endpoint.address.clone(), endpoint.weight)).collect();
-        Cluster::new("c", Spread::even(Policy::RoundRobin, None, &members), endpoints, Duration::from_secs(10))
+        Cluster::new("c", LoadBalancing::even(Policy::RoundRobin, None, &members), endpoints, Duration::from_secs(10))
     }
 
-    fn joined(cluster: Cluster, old: Option<&Rc<LocalCluster>>) -> Rc<LocalCluster> {
-        LocalCluster::new(&Arc::new(cluster), Joined::default(), old, &Desk::new(0, Rc::default()), &mut Rng::seeded(1))
+    fn handles(cluster: Cluster, old: Option<&Rc<LocalCluster>>) -> Rc<LocalCluster> {
+        LocalCluster::new(
+            &Arc::new(cluster),
+            ClusterHandles::default(),
+            old,
+            &CoreMailbox::new(0, Rc::default()),
+            &mut Rng::seeded(1),
+        )
     }
 
     /// Where each endpoint of `before` is in `after`.
@@ -214,8 +226,8 @@ mod tests {
 
     #[test]
     fn an_endpoint_that_stays_is_the_same_one_whoever_comes_and_goes_beside_it() {
-        let before = joined(cluster(&[1, 3, 5, 7]), None);
-        let after = joined(cluster(&[2, 3, 4, 7, 8]), Some(&before));
+        let before = handles(cluster(&[1, 3, 5, 7]), None);
+        let after = handles(cluster(&[2, 3, 4, 7, 8]), Some(&before));
         assert_eq!(kept(&before, &after), [None, Some(1), None, Some(3)]);
         assert_eq!(after.endpoints[1].since, before.endpoints[1].since, "it need not warm up again");
     }
@@ -238,8 +250,8 @@ mod tests {
     #[test]
     fn the_single_endpoint_of_a_name_stays_itself_when_it_moves() {
         for (kind, stays) in [(NameKind::First, Some(0)), (NameKind::Every, None)] {
-            let before = joined(moved(kind, "10.0.0.1"), None);
-            let after = joined(moved(kind, "10.0.0.2"), Some(&before));
+            let before = handles(moved(kind, "10.0.0.1"), None);
+            let after = handles(moved(kind, "10.0.0.2"), Some(&before));
             assert_eq!(kept(&before, &after), [stays], "{kind:?}");
         }
     }
@@ -250,16 +262,20 @@ mod tests {
         let proxy = ProxySettings::default();
         let plan = Plan { listeners: Arc::default(), clusters: vec![named("a", &[1, 2]), named("b", &[3])], proxy };
         let (stats, shared, mut rng) = (CoreStats::default(), SharedClusters::default(), Rng::seeded(1));
-        let desk = Desk::new(0, Rc::default());
-        let old = Installed::new(plan, stats, shared, &desk, &mut rng);
-        let joined = Joined::default;
+        let core_mailbox = CoreMailbox::new(0, Rc::default());
+        let old = Installed::new(plan, stats, shared, &core_mailbox, &mut rng);
+        let handles = ClusterHandles::default;
         assert!(
-            old.with_members(ClusterId(1), &named("a", &[]), joined(), &desk, &mut rng).is_none(),
+            old.with_members(ClusterId(1), &named("a", &[]), handles(), &core_mailbox, &mut rng).is_none(),
             "another cluster"
         );
-        assert!(old.with_members(ClusterId(2), &named("a", &[]), joined(), &desk, &mut rng).is_none(), "no cluster");
-        let new =
-            old.with_members(ClusterId(0), &named("a", &[2, 4]), joined(), &desk, &mut rng).expect("the same cluster");
+        assert!(
+            old.with_members(ClusterId(2), &named("a", &[]), handles(), &core_mailbox, &mut rng).is_none(),
+            "no cluster"
+        );
+        let new = old
+            .with_members(ClusterId(0), &named("a", &[2, 4]), handles(), &core_mailbox, &mut rng)
+            .expect("the same cluster");
         assert!(Arc::ptr_eq(&old.plan, &new.plan) && Rc::ptr_eq(&old.clusters[1], &new.clusters[1]));
         assert_eq!(kept(&old.clusters[0], &new.clusters[0]), [None, Some(0)]);
         let gone = |installed: &Installed| -> Vec<bool> {

@@ -8,7 +8,7 @@ use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::admission::{Admission, Turn};
+use super::admission::{Admission, QueuedRequest};
 use super::cluster::LocalCluster;
 use super::connect::{open, open_raw};
 use super::connection::Upstream;
@@ -85,7 +85,7 @@ pub struct Pending<'a> {
     /// Over TLS, who the server is to be.
     name: Option<ServerName<'static>>,
     /// Its place in the line, where connections are shared out.
-    turn: Option<Turn>,
+    turn: Option<QueuedRequest>,
     ended: bool,
 }
 
@@ -134,7 +134,7 @@ impl LocalCluster {
         buffers: &BufPool,
     ) -> Result<Box<Upstream>, NoConnection> {
         let place = self.admission().map(|admission| admission.take_or_free_place()).transpose()?;
-        let mut upstream = open_raw(self.terms(), (&self.stats, &*self.shared), endpoint, name).await?;
+        let mut upstream = open_raw(self.settings(), (&self.stats, &*self.shared), endpoint, name).await?;
         if let (Some(admission), Some(place)) = (self.admission(), place) {
             admission.enter(&mut upstream, place);
         }
@@ -167,7 +167,7 @@ impl Pending<'_> {
             None => {
                 // Boxed, because it is rare and holds a timer of its own, which would weigh on every connection's task.
                 let cluster = (&self.local.stats, &*self.local.shared);
-                let opened = Box::pin(open(self.local.terms(), cluster, self.endpoint, self.name.take())).await;
+                let opened = Box::pin(open(self.local.settings(), cluster, self.endpoint, self.name.take())).await;
                 opened.map_err(NoConnection::from).map(|mut upstream| {
                     upstream.wake(self.buffers);
                     (upstream, None)

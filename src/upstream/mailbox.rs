@@ -1,6 +1,6 @@
 //! What cores send each other: permits, connections with them, and the question for one.
 //!
-//! A letter travels through the mailbox of the core it is for, and its bell is rung. Every core has a [`Desk`]: it knows
+//! A letter travels through the mailbox of the core it is for, and its bell is rung. Every core has a [`CoreMailbox`]: it knows
 //! the way to the others, and which of this core's clusters a letter is for. A letter that is lost, because its core has
 //! died, gives its permit back as it is dropped; who waits asks again in time.
 
@@ -10,33 +10,33 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use super::connection::Moved;
-use super::permits::Loose;
+use super::permits::PermitInTransit;
 use crate::base::endpoint::EndpointAddress;
 use crate::io::{BufPool, Ringer};
 use crate::policy::permits::Breaker;
 
 /// What one core sends another.
 #[derive(Debug)]
-pub struct Letter {
+pub struct CoreMessage {
     /// The cluster, by what all cores share of it.
     pub(super) breaker: Arc<Breaker>,
-    pub(super) says: Says,
+    pub(super) says: CoreMessageKind,
 }
 
 #[derive(Debug)]
-pub(super) enum Says {
+pub(super) enum CoreMessageKind {
     /// Here is a permit, and the connection that it is for if the connection could be moved.
-    Have(Loose, Option<Box<(EndpointAddress, Moved)>>),
+    Offer(PermitInTransit, Option<Box<(EndpointAddress, Moved)>>),
     /// This core waits for one.
     Want { core: usize },
 }
 
 /// A cluster of this core that letters may be for.
-pub(super) trait Member: std::fmt::Debug {
+pub(super) trait MailboxUser: std::fmt::Debug {
     /// Whether letters about this breaker are for it.
     fn is_of(&self, breaker: &Arc<Breaker>) -> bool;
     /// A letter for it has come.
-    fn read(self: Rc<Self>, says: Says);
+    fn read(self: Rc<Self>, says: CoreMessageKind);
     /// It looks once more for what its requests wait for.
     fn look_again(self: Rc<Self>);
     /// The core ends: all permits go back, and the connections that they were for end.
@@ -46,20 +46,20 @@ pub(super) trait Member: std::fmt::Debug {
 /// The way to another core.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    letters: Sender<Letter>,
+    core_messages: Sender<CoreMessage>,
     ringer: Arc<Ringer>,
 }
 
 impl Peer {
     /// A core that reads `letters` when `ringer` rings.
     #[must_use]
-    pub fn new(letters: Sender<Letter>, ringer: Arc<Ringer>) -> Self {
-        Self { letters, ringer }
+    pub fn new(core_messages: Sender<CoreMessage>, ringer: Arc<Ringer>) -> Self {
+        Self { core_messages, ringer }
     }
 
     /// Sends it; gives it back if that core is no more.
-    fn send(&self, letter: Letter) -> Result<(), Letter> {
-        self.letters.send(letter).map_err(|error| error.0)?;
+    fn send(&self, core_message: CoreMessage) -> Result<(), CoreMessage> {
+        self.core_messages.send(core_message).map_err(|error| error.0)?;
         self.ringer.ring();
         Ok(())
     }
@@ -67,16 +67,16 @@ impl Peer {
 
 /// One core's place among the others.
 #[derive(Debug)]
-pub struct Desk {
+pub struct CoreMailbox {
     /// The core's number, from 0.
     pub(super) core: usize,
     pub(super) buffers: Rc<BufPool>,
     peers: RefCell<Vec<Option<Peer>>>,
-    admissions: RefCell<Vec<Weak<dyn Member>>>,
+    admissions: RefCell<Vec<Weak<dyn MailboxUser>>>,
     abandoned: Cell<bool>,
 }
 
-impl Desk {
+impl CoreMailbox {
     /// That of a core which knows no other one yet.
     #[must_use]
     pub fn new(core: usize, buffers: Rc<BufPool>) -> Rc<Self> {
@@ -102,11 +102,11 @@ impl Desk {
     }
 
     /// A letter has come.
-    pub fn read(&self, letter: Letter) {
-        let found = self.find(|admission| admission.is_of(&letter.breaker));
+    pub fn read(&self, core_message: CoreMessage) {
+        let found = self.find(|admission| admission.is_of(&core_message.breaker));
         // Without it the core has no plan with this cluster yet, or any more: the letter's permit goes back.
         if let Some(admission) = found {
-            admission.read(letter.says);
+            admission.read(core_message.says);
         }
     }
 
@@ -134,25 +134,25 @@ impl Desk {
         self.abandoned.get()
     }
 
-    pub(super) fn enter(&self, admission: Weak<dyn Member>) {
+    pub(super) fn enter(&self, admission: Weak<dyn MailboxUser>) {
         let mut admissions = self.admissions.borrow_mut();
         admissions.retain(|known| known.strong_count() > 0);
         admissions.push(admission);
     }
 
     /// Sends a letter; gives it back if there is no such core.
-    pub(super) fn send(&self, core: usize, letter: Letter) -> Result<(), Letter> {
+    pub(super) fn send(&self, core: usize, core_message: CoreMessage) -> Result<(), CoreMessage> {
         match self.peers.try_borrow() {
             Ok(peers) => match peers.get(core) {
-                Some(Some(peer)) => peer.send(letter),
-                _ => Err(letter),
+                Some(Some(peer)) => peer.send(core_message),
+                _ => Err(core_message),
             },
-            Err(_) => Err(letter),
+            Err(_) => Err(core_message),
         }
     }
 
     /// The first cluster that `wanted` is true of. Nothing is borrowed while it is asked.
-    fn find(&self, mut wanted: impl FnMut(&Rc<dyn Member>) -> bool) -> Option<Rc<dyn Member>> {
+    fn find(&self, mut wanted: impl FnMut(&Rc<dyn MailboxUser>) -> bool) -> Option<Rc<dyn MailboxUser>> {
         let mut at = 0;
         loop {
             let next = self.admissions.borrow().get(at)?.upgrade();

@@ -25,14 +25,14 @@ mod shared;
 mod tls;
 mod wait_queue;
 
-pub use cluster::{Joined, LocalCluster};
+pub use cluster::{ClusterHandles, LocalCluster};
 pub use connection::{Closed, Upstream};
 pub use endpoint::LocalEndpoint;
 pub use error::{ConnectError, NoConnection, Overflow, Refusal, tls_error};
 pub use health::Avoid;
-pub use installed::{CoreStats, Installed, Remains};
+pub use installed::{CoreStats, Installed, RetiredPlan};
 pub use lease::{Admitted, Lease, Pending};
-pub use mailbox::{Desk, Letter, Peer};
+pub use mailbox::{CoreMailbox, CoreMessage, Peer};
 pub use permits::Permit;
 pub use response_head::{HeadError, read_head};
 pub use shared::{SharedCluster, SharedClusters};

@@ -12,7 +12,7 @@ use crate::policy::permits::Breaker;
 
 /// What a permit is for; also its place in the owner's counts.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum For {
+pub(super) enum PermitKind {
     Connection,
     Pending,
     Request,
@@ -22,9 +22,9 @@ pub(super) enum For {
 /// Takes back what a core held of a limited cluster.
 pub(super) trait PermitOwner: std::fmt::Debug {
     /// A permit for anything but a connection is given back; `began`: of a request that counts on when it has ended.
-    fn take_back(&self, of: For, began: Option<Instant>);
+    fn take_back(&self, of: PermitKind, began: Option<Instant>);
     /// The permit of a connection leaves this core, for another one or for good.
-    fn leave(&self) -> Loose;
+    fn leave(&self) -> PermitInTransit;
     /// A connection's permit is free: a waiter gets it.
     fn pass_on(self: Rc<Self>);
     /// A connection is open no more.
@@ -35,13 +35,13 @@ pub(super) trait PermitOwner: std::fmt::Debug {
 #[derive(Debug)]
 pub struct Permit {
     owner: Rc<dyn PermitOwner>,
-    of: For,
+    of: PermitKind,
     began: Option<Instant>,
 }
 
 impl Permit {
     /// A permit that is taken, and counted as this core's.
-    pub(super) fn new(owner: Rc<dyn PermitOwner>, of: For) -> Self {
+    pub(super) fn new(owner: Rc<dyn PermitOwner>, of: PermitKind) -> Self {
         Self { owner, of, began: None }
     }
 
@@ -60,23 +60,23 @@ impl Drop for Permit {
 
 /// A permit of this core for a connection. Dropped, it goes to whoever waits for it.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct ConnectionPermit {
     owner: Option<Rc<dyn PermitOwner>>,
 }
 
-impl Place {
+impl ConnectionPermit {
     /// A permit that is taken, and counted as this core's.
     pub(super) fn new(owner: Rc<dyn PermitOwner>) -> Self {
         Self { owner: Some(owner) }
     }
 
     /// Takes the permit out of this core's hands.
-    pub(super) fn leave(mut self) -> Option<Loose> {
+    pub(super) fn leave(mut self) -> Option<PermitInTransit> {
         Some(self.owner.take()?.leave())
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         if let Some(owner) = self.owner.take() {
             owner.pass_on();
@@ -86,19 +86,19 @@ impl Drop for Place {
 
 /// A connection's entry in the table of those that are open.
 #[derive(Debug)]
-pub(super) struct Listed {
+pub(super) struct OpenEntry {
     owner: Rc<dyn PermitOwner>,
     key: usize,
 }
 
-impl Listed {
+impl OpenEntry {
     /// The entry with this key.
     pub(super) fn new(owner: Rc<dyn PermitOwner>, key: usize) -> Self {
         Self { owner, key }
     }
 }
 
-impl Drop for Listed {
+impl Drop for OpenEntry {
     fn drop(&mut self) {
         self.owner.unlist(self.key);
     }
@@ -106,9 +106,9 @@ impl Drop for Listed {
 
 /// A permit for a connection, on its way between cores. Given back if nobody takes it.
 #[derive(Debug)]
-pub(super) struct Loose(Option<Arc<Breaker>>);
+pub(super) struct PermitInTransit(Option<Arc<Breaker>>);
 
-impl Loose {
+impl PermitInTransit {
     /// A permit that has been taken.
     pub(super) fn new(breaker: Arc<Breaker>) -> Self {
         Self(Some(breaker))
@@ -120,7 +120,7 @@ impl Loose {
     }
 }
 
-impl Drop for Loose {
+impl Drop for PermitInTransit {
     fn drop(&mut self) {
         if let Some(breaker) = &self.0 {
             breaker.connections.limit().give_back(1);

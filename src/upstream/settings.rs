@@ -8,7 +8,7 @@ use crate::policy::permits::RetryBudget;
 
 /// What a cluster says of each of its connections.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Terms {
+pub(super) struct ConnectionSettings {
     pub(super) connect_timeout: Duration,
     pub(super) keepalive: Option<Keepalive>,
     pub(super) max_requests: Option<NonZeroU32>,
@@ -16,7 +16,7 @@ pub(super) struct Terms {
     pub(super) retry_budget: Option<RetryBudget>,
 }
 
-impl Terms {
+impl ConnectionSettings {
     pub(super) fn of(cluster: &Cluster) -> Self {
         Self {
             connect_timeout: cluster.connect_timeout,

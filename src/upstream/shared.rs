@@ -108,7 +108,7 @@ mod tests {
 
     use super::*;
     use crate::plan::Endpoint;
-    use crate::policy::balance::{Policy, Spread};
+    use crate::policy::balance::{LoadBalancing, Policy};
     use crate::policy::outlier::{Outcome, Outlier};
     use crate::policy::permits::BreakerLimits;
 
@@ -120,7 +120,7 @@ mod tests {
         });
         let endpoints: Vec<Endpoint> = endpoints.collect();
         let members: Vec<_> = endpoints.iter().map(|endpoint| (endpoint.address.clone(), endpoint.weight)).collect();
-        let spread = Spread::even(Policy::RoundRobin, None, &members);
+        let spread = LoadBalancing::even(Policy::RoundRobin, None, &members);
         let cluster = Cluster::new("c", spread, endpoints, Duration::from_secs(10));
         let limits = BreakerLimits { connections, ..BreakerLimits::default() };
         Cluster { limits, outlier: Some(Outlier::default()), ..cluster }

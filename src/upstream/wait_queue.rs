@@ -12,7 +12,7 @@ use crate::io::ServerName;
 /// The line of one cluster. Over all cores together there is no order: each has a line of its own, and what comes free
 /// goes from line to line.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(super) struct WaitQueue {
     last: u64,
     waiters: VecDeque<Waiter>,
 }
@@ -26,17 +26,17 @@ struct Waiter {
     /// It takes no connection that another request has used.
     fresh: bool,
     waker: Option<Waker>,
-    state: State,
+    state: WaiterState,
 }
 
 #[derive(Debug)]
-enum State {
+enum WaiterState {
     Waiting,
     Done(Result<Box<Upstream>, ConnectError>),
 }
 
 /// What came of a wait so far.
-pub(super) enum Turn {
+pub(super) enum WaitResult {
     NotYet,
     Over(Result<Box<Upstream>, ConnectError>),
 }
@@ -49,11 +49,11 @@ pub(super) enum Left {
     Nothing,
 }
 
-impl Queue {
-    /// Lines up; the ticket is for [`Queue::poll`] and [`Queue::leave`].
+impl WaitQueue {
+    /// Lines up; the ticket is for [`WaitQueue::poll`] and [`WaitQueue::leave`].
     pub(super) fn join(&mut self, endpoint: Rc<LocalEndpoint>, name: Option<ServerName<'static>>, fresh: bool) -> u64 {
         self.last += 1;
-        let (ticket, waker, state) = (self.last, None, State::Waiting);
+        let (ticket, waker, state) = (self.last, None, WaiterState::Waiting);
         self.waiters.push_back(Waiter { ticket, endpoint, name, fresh, waker, state });
         self.last
     }
@@ -63,18 +63,18 @@ impl Queue {
     }
 
     /// What came of a wait; it is over once that was told.
-    pub(super) fn poll(&mut self, ticket: u64, waker: &Waker) -> Turn {
-        let Some(at) = self.place(ticket) else { return Turn::NotYet };
+    pub(super) fn poll(&mut self, ticket: u64, waker: &Waker) -> WaitResult {
+        let Some(at) = self.place(ticket) else { return WaitResult::NotYet };
         let waiter = &mut self.waiters[at];
-        if matches!(waiter.state, State::Waiting) {
+        if matches!(waiter.state, WaiterState::Waiting) {
             if !waiter.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
                 waiter.waker = Some(waker.clone());
             }
-            return Turn::NotYet;
+            return WaitResult::NotYet;
         }
         match self.waiters.remove(at).map(|waiter| waiter.state) {
-            Some(State::Done(done)) => Turn::Over(done),
-            _ => Turn::NotYet,
+            Some(WaiterState::Done(done)) => WaitResult::Over(done),
+            _ => WaitResult::NotYet,
         }
     }
 
@@ -82,9 +82,9 @@ impl Queue {
     pub(super) fn leave(&mut self, ticket: u64) -> Left {
         let left = self.place(ticket).and_then(|at| self.waiters.remove(at));
         match left.map(|waiter| waiter.state) {
-            Some(State::Waiting) => Left::Waiting,
-            Some(State::Done(Ok(upstream))) => Left::With(upstream),
-            Some(State::Done(Err(_))) | None => Left::Nothing,
+            Some(WaiterState::Waiting) => Left::Waiting,
+            Some(WaiterState::Done(Ok(upstream))) => Left::With(upstream),
+            Some(WaiterState::Done(Err(_))) | None => Left::Nothing,
         }
     }
 
@@ -98,7 +98,7 @@ impl Queue {
 
     /// What who has waited longest wants, of those for whom no connection is on the way.
     pub(super) fn oldest_in_need(&self) -> Option<(Rc<LocalEndpoint>, Option<ServerName<'static>>)> {
-        let in_need = |waiter: &&Waiter| matches!(waiter.state, State::Waiting) && waiter.endpoint.need() > 0;
+        let in_need = |waiter: &&Waiter| matches!(waiter.state, WaiterState::Waiting) && waiter.endpoint.need() > 0;
         self.waiters.iter().find(in_need).map(|waiter| (waiter.endpoint.clone(), waiter.name.clone()))
     }
 
@@ -106,7 +106,7 @@ impl Queue {
     pub(super) fn serve(&mut self, ticket: u64, upstream: Box<Upstream>) -> Option<Waker> {
         let at = self.place(ticket)?;
         let waiter = &mut self.waiters[at];
-        waiter.state = State::Done(Ok(upstream));
+        waiter.state = WaiterState::Done(Ok(upstream));
         waiter.waker.take()
     }
 
@@ -120,7 +120,7 @@ impl Queue {
     ) -> u32 {
         let mut failed = 0;
         for waiter in self.waiters.iter_mut().filter(|waiter| waiter.is_for(endpoint)) {
-            waiter.state = State::Done(Err(error.again()));
+            waiter.state = WaiterState::Done(Err(error.again()));
             failed += 1;
             if let Some(waker) = waiter.waker.take() {
                 wake(waker);
@@ -133,6 +133,6 @@ impl Queue {
 impl Waiter {
     /// Whether it still waits for a connection to `endpoint`.
     fn is_for(&self, endpoint: &Rc<LocalEndpoint>) -> bool {
-        matches!(self.state, State::Waiting) && Rc::ptr_eq(&self.endpoint, endpoint)
+        matches!(self.state, WaiterState::Waiting) && Rc::ptr_eq(&self.endpoint, endpoint)
     }
 }

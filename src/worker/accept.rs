@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Report, Reporter};
 use crate::base::id::ListenerId;
 use crate::io::{self, Caught, Listener, catch_panic};
-use crate::proxy::{Core, Door, serve};
+use crate::proxy::{Core, ListenerHandle, serve};
 use crate::upstream::Installed;
 
 /// How long to wait after a failed accept. Out of descriptors, an accept fails at once and for ever, while the
@@ -24,7 +24,7 @@ pub enum Socket {
 }
 
 /// The open listeners, in the order of the plan in force.
-pub(super) struct Doors {
+pub(super) struct Listeners {
     core: Rc<Core>,
     reports: Reporter,
     open: Vec<Open>,
@@ -33,11 +33,11 @@ pub(super) struct Doors {
 }
 
 struct Open {
-    door: Rc<Door>,
+    handle: Rc<ListenerHandle>,
     listener: Rc<Listener>,
 }
 
-impl Doors {
+impl Listeners {
     pub(super) fn new(core: Rc<Core>, reports: Reporter) -> Self {
         Self { core, reports, open: Vec::new(), accepting: Rc::new(()) }
     }
@@ -56,7 +56,7 @@ impl Doors {
                 Socket::Kept(was) => {
                     let open = before.get_mut(was.index()).and_then(Option::take);
                     let open = open.ok_or_else(|| std::io::Error::other("a listener to be kept is not open"))?;
-                    open.door.renumber(id);
+                    open.handle.renumber(id);
                     open
                 }
             };
@@ -64,8 +64,8 @@ impl Doors {
         }
         for vanished in before.into_iter().flatten() {
             vanished.listener.stop();
-            vanished.door.close(old.clone());
-            self.core.empty(&vanished.door);
+            vanished.handle.close(old.clone());
+            self.core.empty(&vanished.handle);
         }
         Ok(())
     }
@@ -83,27 +83,27 @@ impl Doors {
 
     fn open(&self, id: ListenerId, socket: TcpListener) -> std::io::Result<Open> {
         let listener = Rc::new(Listener::from_std(socket)?);
-        let door = Door::open(id);
+        let handle = ListenerHandle::open(id);
         let (core, held) = (self.core.clone(), self.accepting.clone());
-        let accepting = accept(core.clone(), door.clone(), listener.clone(), self.reports.clone());
+        let accepting = accept(core.clone(), handle.clone(), listener.clone(), self.reports.clone());
         io::spawn(async move {
             accepting.await;
             drop(held);
             core.emptied.raise();
         });
-        Ok(Open { door, listener })
+        Ok(Open { handle, listener })
     }
 }
 
 /// Accepts until the listener is stopped; each connection is a task of its own.
-async fn accept(core: Rc<Core>, door: Rc<Door>, listener: Rc<Listener>, reports: Reporter) {
+async fn accept(core: Rc<Core>, handle: Rc<ListenerHandle>, listener: Rc<Listener>, reports: Reporter) {
     loop {
         match listener.accept().await {
             Ok(Some((conn, peer))) => {
-                let (core, door, reports) = (core.clone(), door.clone(), reports.clone());
+                let (core, handle, reports) = (core.clone(), handle.clone(), reports.clone());
                 io::spawn(async move {
                     let worker = core.index;
-                    if catch_panic(serve(core, door, conn, peer)).await == Caught::Panicked {
+                    if catch_panic(serve(core, handle, conn, peer)).await == Caught::Panicked {
                         reports(Report::Panicked { worker });
                     }
                 });

@@ -17,10 +17,10 @@ use core_affinity::CoreId;
 use crate::io::{self, Bell, Driver, Notify, Ringer, Started, race};
 use crate::observe::access_log::AccessLog;
 use crate::plan::{Cluster, ClusterId, Plan};
-use crate::proxy::{Core, CoreParts, Difference, TICK, Whereabouts};
-use crate::upstream::{CoreStats, Joined, Letter, Peer, Remains, SharedClusters};
+use crate::proxy::{Core, CoreParts, Difference, ResolvedAuthority, TICK};
+use crate::upstream::{ClusterHandles, CoreMessage, CoreStats, Peer, RetiredPlan, SharedClusters};
 
-use accept::Doors;
+use accept::Listeners;
 pub use accept::Socket;
 
 /// What control asks of a worker.
@@ -33,7 +33,7 @@ pub enum Message {
         /// The authority, as it was asked.
         authority: Box<str>,
         /// The answer.
-        whereabouts: Whereabouts,
+        resolved: ResolvedAuthority,
         /// How long it holds; `None`: nobody answered, and what was known before is better than nothing.
         valid: Option<Duration>,
     },
@@ -74,7 +74,7 @@ pub struct Members {
     /// The cluster with them.
     pub cluster: Arc<Cluster>,
     /// The worker's counters, and what all workers share.
-    pub joined: Joined,
+    pub handles: ClusterHandles,
 }
 
 impl std::fmt::Debug for Install {
@@ -103,10 +103,10 @@ pub enum Report {
         /// Which worker.
         worker: usize,
         /// What is left of it.
-        remains: Box<Remains>,
+        retired_plan: Box<RetiredPlan>,
     },
     /// It wants to know where an authority is ([`Message::Resolved`]).
-    AsksWhere {
+    ResolveAuthority {
         /// Which worker.
         worker: usize,
         /// `host` or `host:port`.
@@ -144,7 +144,7 @@ pub struct Start {
     /// Its messages.
     pub mailbox: Receiver<Message>,
     /// What other cores send it.
-    pub letters: Receiver<Letter>,
+    pub core_messages: Receiver<CoreMessage>,
     /// Rung when there are messages or letters.
     pub bell: Bell,
     /// Where its reports go.
@@ -219,7 +219,7 @@ pub fn main(start: Start) {
 }
 
 async fn serve(start: Start, started: Started) -> std::io::Result<()> {
-    let Start { parts, listeners, mailbox, letters, bell, reports, .. } = start;
+    let Start { parts, listeners, mailbox, core_messages, bell, reports, .. } = start;
     let worker = parts.index;
     let core = Core::new(parts);
     let _end = Abandon(core.clone());
@@ -232,8 +232,8 @@ async fn serve(start: Start, started: Started) -> std::io::Result<()> {
         }
         raise.raise();
     });
-    let mut doors = Doors::new(core.clone(), reports.clone());
-    doors.change(listeners.into_iter().map(Socket::New).collect(), &core.installed())?;
+    let mut open_listeners = Listeners::new(core.clone(), reports.clone());
+    open_listeners.change(listeners.into_iter().map(Socket::New).collect(), &core.installed())?;
     io::spawn(tick(core.clone(), reports.clone()));
     reports(Report::Serving { worker, started });
     loop {
@@ -242,27 +242,27 @@ async fn serve(start: Start, started: Started) -> std::io::Result<()> {
             let emptied = pin!(core.emptied.raised());
             race(rung, emptied).await;
         }
-        while let Ok(letter) = letters.try_recv() {
-            core.desk.read(letter);
+        while let Ok(core_message) = core_messages.try_recv() {
+            core.core_mailbox.read(core_message);
         }
         loop {
             match mailbox.try_recv() {
                 Ok(Message::Install(install)) => {
                     let Install { plan, stats, shared, sockets, log_format } = *install;
                     let old = core.install(plan, stats, shared, log_format);
-                    doors.change(sockets, &old)?;
+                    open_listeners.change(sockets, &old)?;
                     reports(Report::Installed { worker });
                 }
-                Ok(Message::Resolved { authority, whereabouts, valid }) => {
-                    core.resolved(&authority, whereabouts, valid);
+                Ok(Message::Resolved { authority, resolved, valid }) => {
+                    core.resolved(&authority, resolved, valid);
                 }
                 Ok(Message::Members(members)) => {
-                    let Members { id, cluster, joined } = *members;
-                    core.change_members(id, &cluster, joined);
+                    let Members { id, cluster, handles } = *members;
+                    core.change_members(id, &cluster, handles);
                 }
-                Ok(Message::Meet { core: other, peer }) => core.desk.meet(other, peer),
+                Ok(Message::Meet { core: other, peer }) => core.core_mailbox.meet(other, peer),
                 Ok(Message::Drain) => {
-                    doors.stop();
+                    open_listeners.stop();
                     core.drain();
                 }
                 Ok(Message::Stop) | Err(std::sync::mpsc::TryRecvError::Disconnected) => {
@@ -271,7 +271,7 @@ async fn serve(start: Start, started: Started) -> std::io::Result<()> {
                 Err(std::sync::mpsc::TryRecvError::Empty) => break,
             }
         }
-        if core.draining() && core.connections() == 0 && doors.stopped() {
+        if core.draining() && core.connections() == 0 && open_listeners.stopped() {
             return Ok(());
         }
     }
@@ -282,8 +282,8 @@ async fn tick(core: Rc<Core>, reports: Reporter) {
     loop {
         let now = io::now();
         core.tick(now);
-        while let Some(remains) = core.take_retired() {
-            reports(Report::Retired { worker: core.index, remains: Box::new(remains) });
+        while let Some(retired_plan) = core.take_retired() {
+            reports(Report::Retired { worker: core.index, retired_plan: Box::new(retired_plan) });
         }
         io::sleep_until(now + TICK).await;
     }

@@ -137,14 +137,14 @@ fn a_worker_that_panics_takes_its_connections_along() {
                 stands_for_loopback: None,
                 hostname: "test".into(),
                 instance: ringway::h1::hops::id(1),
-                ask_where: Box::new(|_| {}),
+                resolve_authority: Box::new(|_| {}),
                 most_mirrors: 0,
                 tell_mirrors: Box::new(|_| {}),
                 peers: Vec::new(),
             },
             listeners: vec![socket.try_clone().expect("a copy")],
             mailbox,
-            letters,
+            core_messages: letters,
             bell,
             reports: Arc::new(move |report| {
                 assert!(!matches!(report, Report::Installed { .. }), "on purpose: the panic of this test");

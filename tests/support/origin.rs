@@ -47,12 +47,12 @@ struct Shared {
 }
 
 /// What an origin listens on.
-enum Door {
+enum ListenerHandle {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
-impl Door {
+impl ListenerHandle {
     /// The next connection. One over a Unix domain socket is read and written as any other; it only has no addresses.
     fn accept(&self) -> io::Result<TcpStream> {
         match self {
@@ -71,7 +71,7 @@ impl Door {
     }
 }
 
-impl AsFd for Door {
+impl AsFd for ListenerHandle {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Tcp(listener) => listener.as_fd(),
@@ -84,7 +84,7 @@ impl AsFd for Door {
 pub(crate) struct Origin {
     /// Of nobody, for a Unix domain socket.
     pub(crate) address: SocketAddr,
-    door: Arc<Door>,
+    door: Arc<ListenerHandle>,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
 }
@@ -104,7 +104,7 @@ impl Origin {
     ) -> Self {
         let listener = TcpListener::bind(address).unwrap_or_else(|error| panic!("an origin at {address}: {error}"));
         let address = listener.local_addr().expect("a bound socket has an address");
-        Self::behind(address, Door::Tcp(listener), script)
+        Self::behind(address, ListenerHandle::Tcp(listener), script)
     }
 
     /// As [`Origin::start`], at a Unix domain socket.
@@ -112,12 +112,12 @@ impl Origin {
         listener: UnixListener,
         script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        Self::behind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), Door::Unix(listener), script)
+        Self::behind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), ListenerHandle::Unix(listener), script)
     }
 
     fn behind(
         address: SocketAddr,
-        door: Door,
+        door: ListenerHandle,
         script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
         let door = Arc::new(door);
@@ -188,7 +188,7 @@ impl Drop for Origin {
     }
 }
 
-fn accept<F>(door: &Door, shared: &Arc<Shared>, script: &Arc<F>)
+fn accept<F>(door: &ListenerHandle, shared: &Arc<Shared>, script: &Arc<F>)
 where
     F: Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static,
 {

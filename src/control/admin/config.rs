@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 
 mod discovery;
 mod resilience;
-mod secured;
 mod streams;
+mod tls;
 
 use super::{address, endpoint_address};
 use crate::plan::{
@@ -19,7 +19,7 @@ use crate::plan::{
     HeaderEdits, HeaderName, Listener, ListenerKind, Lookup, Operator, PathNormalization, PathRewrite, Pattern, Piece,
     Plan, Redirect, RedirectPath, Route, RouteTable, ServerHeader, Target, Template, UnmatchedPreflights, VirtualHost,
 };
-use crate::policy::balance::{Policy, Spread};
+use crate::policy::balance::{LoadBalancing, Policy};
 use crate::policy::hashing::Algorithm;
 use crate::policy::hashing::key::Key;
 
@@ -117,7 +117,7 @@ fn duration(time: Duration) -> String {
 
 pub(in crate::control) fn cluster(cluster: &Cluster) -> Value {
     let Cluster { name, spread, endpoints, connect_timeout, idle_timeout, .. } = cluster;
-    let Spread { policy, warmup, levels } = spread;
+    let LoadBalancing { policy, warmup, levels } = spread;
     let mut shown = json!({
         "name": name,
         "type": "STATIC",
@@ -138,7 +138,7 @@ pub(in crate::control) fn cluster(cluster: &Cluster) -> Value {
         }
     }
     resilience::connections(&mut shown, cluster);
-    secured::transport_socket(&mut shown, cluster);
+    tls::transport_socket(&mut shown, cluster);
     if let Some(warmup) = warmup {
         shown["slow_start_config"] = json!({
             "slow_start_window": duration(warmup.duration),

@@ -11,7 +11,7 @@ use crate::istio;
 use crate::istio::model::proxy::Proxy;
 use crate::observe::flags::Flags;
 use crate::plan::{self, Cluster, Endpoint, Locality, Overrides, ProxySettings};
-use crate::policy::balance::{Policy, Spread};
+use crate::policy::balance::{LoadBalancing, Policy};
 use crate::proxy::Side;
 
 const NAME: &str = "outbound|8000|v1|httpbin.default.svc.cluster.local";
@@ -25,7 +25,7 @@ struct Running {
 
 fn plan(clusters: &[&str]) -> Arc<Plan> {
     let cluster = |name: &str| {
-        let spread = Spread::even(Policy::LeastRequest, None, &[(([10, 0, 0, 1], 80).into(), 3)]);
+        let spread = LoadBalancing::even(Policy::LeastRequest, None, &[(([10, 0, 0, 1], 80).into(), 3)]);
         let endpoints =
             vec![Endpoint { address: ([10, 0, 0, 1], 80).into(), weight: 3, locality: Locality::parse("r/z") }];
         Cluster { idle_timeout: None, ..Cluster::new(name, spread, endpoints, Duration::from_secs(10)) }

@@ -3,7 +3,7 @@ use super::super::encode::{self, Connection, OutBody, RequestOut, ResponseOut, S
 use super::super::forward::{Completion, Downstream, View};
 use super::super::framing::Body;
 use super::super::head::Known;
-use super::super::local::{LocalReply, local_reply};
+use super::super::local::{LocalReply, write_local_reply};
 use super::changes::{add, changed, set};
 use super::*;
 
@@ -251,7 +251,7 @@ fn nothing_from_outside_the_head_begins_a_line() {
     let answer = answered("HTTP/1.1 200 OK\r\nServer: a\r\n\r\n", &what);
     assert!(!answer.contains("\nEvil"), "{answer:?}");
     let mut reply = Vec::new();
-    local_reply(&mut reply, &LocalReply { location: Some(b"/a\r\nEvil: 1"), ..LOCAL });
+    write_local_reply(&mut reply, &LocalReply { location: Some(b"/a\r\nEvil: 1"), ..LOCAL });
     assert!(!text(&reply).contains("\\nEvil"), "{}", text(&reply));
     assert_eq!(
         sent(message, &RequestOut { path: b"", ..out("", OutBody::None) }).lines().next(),
@@ -508,7 +508,7 @@ fn local_replies_look_like_envoys() {
     ];
     for (reply, expected) in table {
         let mut written = Vec::new();
-        local_reply(&mut written, reply);
+        write_local_reply(&mut written, reply);
         assert_eq!(String::from_utf8_lossy(&written), *expected);
     }
 }

@@ -95,9 +95,9 @@ impl TlsSlot {
         let before = open.len();
         let end = loop {
             match self.step(open) {
-                Ok(Step::More) => {}
-                Ok(Step::Nothing) => break None,
-                Ok(Step::End) => break Some(Ok(0)),
+                Ok(RecordStep::More) => {}
+                Ok(RecordStep::Nothing) => break None,
+                Ok(RecordStep::End) => break Some(Ok(0)),
                 Err(error) => break Some(Err(error)),
             }
         };
@@ -110,12 +110,12 @@ impl TlsSlot {
         }
     }
 
-    fn step(&mut self, open: &mut Buf) -> io::Result<Step> {
+    fn step(&mut self, open: &mut Buf) -> io::Result<RecordStep> {
         let mut tls = self.tls.borrow_mut();
         while open.room() > 0 {
             let mut plain = tls.reader();
             match plain.fill_buf() {
-                Ok([]) => return Ok(Step::End),
+                Ok([]) => return Ok(RecordStep::End),
                 Ok(bytes) => {
                     let taken = bytes.len().min(open.room());
                     open.extend(&bytes[..taken]);
@@ -126,12 +126,14 @@ impl TlsSlot {
             }
         }
         if open.room() == 0 {
-            return Ok(Step::Nothing);
+            return Ok(RecordStep::Nothing);
         }
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
-        let Some(sealed) = self.sealed.as_mut().filter(|sealed| !sealed.is_empty()) else { return Ok(Step::Nothing) };
+        let Some(sealed) = self.sealed.as_mut().filter(|sealed| !sealed.is_empty()) else {
+            return Ok(RecordStep::Nothing);
+        };
         let taken = tls.read_tls(&mut sealed.bytes())?;
         if taken == 0 {
             return Err(io::ErrorKind::InvalidData.into());
@@ -142,11 +144,11 @@ impl TlsSlot {
             self.failure = Some(error.into());
             self.failed = Some(io::ErrorKind::InvalidData.into());
         }
-        Ok(Step::More)
+        Ok(RecordStep::More)
     }
 }
 
-enum Step {
+enum RecordStep {
     /// Records were taken in.
     More,
     /// There are none left, or there is no room.

@@ -218,7 +218,7 @@ fn egress(list: &Item<'_>, namespace: &str) -> Option<Vec<Egress>> {
         if object.list("hosts").is_empty() {
             item.error("needs at least one host", "write \"*/*\" for every host");
         }
-        let Place { port, bind, capture } = Place::read(&object, &mut ports);
+        let ListenerPlace { port, bind, capture } = ListenerPlace::read(&object, &mut ports);
         if object.has_any(&["port"]) {
             if capture == Capture::Redirected && port.is_some_and(|port| port.is_proxy) {
                 refuse(&object, "captureMode", "captureMode IPTABLES of an HTTP proxy", Without::More);
@@ -299,7 +299,7 @@ fn ingress(sidecar: &Object<'_>) -> Vec<Ingress> {
 fn ingress_listener(index: usize, item: &Item<'_>, ports: &mut BTreeSet<u32>) -> Option<Ingress> {
     let before = item.refusals();
     let object = item.object(&INGRESS)?;
-    let Place { port, bind, capture } = Place::read(&object, ports);
+    let ListenerPlace { port, bind, capture } = ListenerPlace::read(&object, ports);
     object.required("port");
     if capture == Capture::Redirected {
         refuse(&object, "captureMode", "captureMode IPTABLES of an ingress listener", Without::More);
@@ -350,13 +350,13 @@ fn refuse(listener: &Object<'_>, field: &str, what: &str, without: Without) {
 }
 
 /// What both kinds of listener have: where it is.
-struct Place {
+struct ListenerPlace {
     port: Option<ListenerPort>,
     bind: Option<IpAddr>,
     capture: Capture,
 }
 
-impl Place {
+impl ListenerPlace {
     /// `ports` are those of the listeners before.
     fn read(listener: &Object<'_>, ports: &mut BTreeSet<u32>) -> Self {
         let capture = listener.get("captureMode").and_then(|item| item.one_of(&["DEFAULT", "IPTABLES", "NONE"]));

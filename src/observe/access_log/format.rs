@@ -8,19 +8,19 @@ use super::out::{Style, inside_json};
 
 /// One step of writing a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum FormatStep {
     Literal(String),
     Show(Style, Op),
 }
 
 /// A piece of a format string.
-enum Piece {
+enum FormatPiece {
     Literal(String),
     Operator(Op),
 }
 
 /// Takes a format string apart.
-fn pieces(format: &str) -> Result<Vec<Piece>, FormatError> {
+fn pieces(format: &str) -> Result<Vec<FormatPiece>, FormatError> {
     let (mut pieces, mut literal, mut rest) = (Vec::new(), String::new(), format);
     while let Some((before, after)) = rest.split_once('%') {
         literal.push_str(before);
@@ -31,14 +31,14 @@ fn pieces(format: &str) -> Result<Vec<Piece>, FormatError> {
         }
         let (command, after) = command(after).ok_or_else(|| FormatError::Unclosed(format!("%{after}")))?;
         if !literal.is_empty() {
-            pieces.push(Piece::Literal(std::mem::take(&mut literal)));
+            pieces.push(FormatPiece::Literal(std::mem::take(&mut literal)));
         }
-        pieces.push(Piece::Operator(command.compile()?));
+        pieces.push(FormatPiece::Operator(command.compile()?));
         rest = after;
     }
     literal.push_str(rest);
     if !literal.is_empty() {
-        pieces.push(Piece::Literal(literal));
+        pieces.push(FormatPiece::Literal(literal));
     }
     Ok(pieces)
 }
@@ -64,16 +64,16 @@ fn command(text: &str) -> Option<(Command<'_>, &str)> {
 }
 
 /// The steps of a text format.
-pub(super) fn text_steps(format: &str) -> Result<Vec<Step>, FormatError> {
+pub(super) fn text_steps(format: &str) -> Result<Vec<FormatStep>, FormatError> {
     let step = |piece| match piece {
-        Piece::Literal(text) => Step::Literal(text),
-        Piece::Operator(op) => Step::Show(Style::Text, op),
+        FormatPiece::Literal(text) => FormatStep::Literal(text),
+        FormatPiece::Operator(op) => FormatStep::Show(Style::Text, op),
     };
     Ok(pieces(format)?.into_iter().map(step).collect())
 }
 
 /// The steps of a JSON format: one object a line, its keys sorted as Envoy sorts them.
-pub(super) fn json_steps(format: &str) -> Result<Vec<Step>, FormatError> {
+pub(super) fn json_steps(format: &str) -> Result<Vec<FormatStep>, FormatError> {
     let value: Value = serde_json::from_str(format).map_err(|error| FormatError::NotAnObject(error.to_string()))?;
     if !value.is_object() {
         return Err(FormatError::NotAnObject("it is something else".to_owned()));
@@ -86,14 +86,14 @@ pub(super) fn json_steps(format: &str) -> Result<Vec<Step>, FormatError> {
 
 #[derive(Default)]
 struct JsonWriter {
-    steps: Vec<Step>,
+    steps: Vec<FormatStep>,
 }
 
 impl JsonWriter {
     fn literal(&mut self, text: &str) {
         match self.steps.last_mut() {
-            Some(Step::Literal(last)) => last.push_str(text),
-            _ => self.steps.push(Step::Literal(text.to_owned())),
+            Some(FormatStep::Literal(last)) => last.push_str(text),
+            _ => self.steps.push(FormatStep::Literal(text.to_owned())),
         }
     }
 
@@ -124,17 +124,17 @@ impl JsonWriter {
     }
 
     /// A lone operator is a value with its own type; anything else is a string.
-    fn string(&mut self, mut pieces: Vec<Piece>) {
-        if let [Piece::Operator(_)] = pieces.as_slice()
-            && let Some(Piece::Operator(op)) = pieces.pop()
+    fn string(&mut self, mut pieces: Vec<FormatPiece>) {
+        if let [FormatPiece::Operator(_)] = pieces.as_slice()
+            && let Some(FormatPiece::Operator(op)) = pieces.pop()
         {
-            return self.steps.push(Step::Show(Style::JsonValue, op.in_json()));
+            return self.steps.push(FormatStep::Show(Style::JsonValue, op.in_json()));
         }
         self.literal("\"");
         for piece in pieces {
             match piece {
-                Piece::Literal(text) => self.literal(&inside_json(&text)),
-                Piece::Operator(op) => self.steps.push(Step::Show(Style::JsonPart, op.in_json())),
+                FormatPiece::Literal(text) => self.literal(&inside_json(&text)),
+                FormatPiece::Operator(op) => self.steps.push(FormatStep::Show(Style::JsonPart, op.in_json())),
             }
         }
         self.literal("\"");

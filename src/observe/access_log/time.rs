@@ -8,10 +8,10 @@ use crate::observe::date::{self, Civil, DAYS, MONTHS};
 
 /// A compiled format.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TimeFormat(Vec<Piece>);
+pub(super) struct TimeFormat(Vec<TimePiece>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
+enum TimePiece {
     Literal(String),
     /// One of [`CONVERSIONS`].
     Field(char),
@@ -36,19 +36,19 @@ impl TimeFormat {
             rest = &rest[at + 1..];
             let mut chars = rest.chars();
             let (taken, mut found) = match (chars.next(), chars.next(), chars.next()) {
-                (Some('%'), ..) => (1, vec![Piece::Literal("%".to_owned())]),
-                (Some('t'), ..) => (1, vec![Piece::Literal("\t".to_owned())]),
+                (Some('%'), ..) => (1, vec![TimePiece::Literal("%".to_owned())]),
+                (Some('t'), ..) => (1, vec![TimePiece::Literal("\t".to_owned())]),
                 // Nanoseconds, as in Envoy.
-                (Some('f'), ..) => (1, vec![Piece::Fraction(9)]),
+                (Some('f'), ..) => (1, vec![TimePiece::Fraction(9)]),
                 (Some('D'), ..) => (1, fields("m/d/y")),
                 (Some('F'), ..) => (1, fields("Y-m-d")),
                 (Some('R'), ..) => (1, fields("H:M")),
                 (Some('T'), ..) => (1, fields("H:M:S")),
-                (Some(c), ..) if CONVERSIONS.contains(c) => (1, vec![Piece::Field(c)]),
-                (Some(n @ '1'..='9'), Some('f'), _) => (2, vec![Piece::Fraction(n as usize - '0' as usize)]),
-                (Some('E'), Some('*'), Some('S')) => (3, vec![Piece::Seconds(None)]),
+                (Some(c), ..) if CONVERSIONS.contains(c) => (1, vec![TimePiece::Field(c)]),
+                (Some(n @ '1'..='9'), Some('f'), _) => (2, vec![TimePiece::Fraction(n as usize - '0' as usize)]),
+                (Some('E'), Some('*'), Some('S')) => (3, vec![TimePiece::Seconds(None)]),
                 (Some('E'), Some(n @ '0'..='9'), Some('S')) => {
-                    (3, vec![Piece::Seconds(Some(n as usize - '0' as usize))])
+                    (3, vec![TimePiece::Seconds(Some(n as usize - '0' as usize))])
                 }
                 (None, ..) => return Err("%".to_owned()),
                 (Some(c), ..) => return Err(format!("%{c}")),
@@ -63,7 +63,7 @@ impl TimeFormat {
     /// The same, to be written inside a JSON string.
     pub(super) fn in_json(self) -> Self {
         let piece = |piece| match piece {
-            Piece::Literal(text) => Piece::Literal(inside_json(&text)),
+            TimePiece::Literal(text) => TimePiece::Literal(inside_json(&text)),
             other => other,
         };
         Self(self.0.into_iter().map(piece).collect())
@@ -76,10 +76,10 @@ impl TimeFormat {
         let civil = Civil::of(second);
         for piece in &self.0 {
             match piece {
-                Piece::Literal(text) => out.extend_from_slice(text.as_bytes()),
-                Piece::Field(c) => field(out, *c, second, &civil),
-                Piece::Fraction(digits) => fraction(out, nanos, *digits),
-                Piece::Seconds(digits) => {
+                TimePiece::Literal(text) => out.extend_from_slice(text.as_bytes()),
+                TimePiece::Field(c) => field(out, *c, second, &civil),
+                TimePiece::Fraction(digits) => fraction(out, nanos, *digits),
+                TimePiece::Seconds(digits) => {
                     padded(out, civil.second, 2, b'0');
                     let digits = digits.unwrap_or_else(|| significant(nanos));
                     if digits > 0 {
@@ -92,15 +92,15 @@ impl TimeFormat {
     }
 }
 
-fn literal(pieces: &mut Vec<Piece>, text: &str) {
+fn literal(pieces: &mut Vec<TimePiece>, text: &str) {
     if !text.is_empty() {
-        pieces.push(Piece::Literal(text.to_owned()));
+        pieces.push(TimePiece::Literal(text.to_owned()));
     }
 }
 
 /// Conversions with single characters between them: `Y-m-d`.
-fn fields(text: &str) -> Vec<Piece> {
-    let piece = |c: char| if c.is_ascii_alphabetic() { Piece::Field(c) } else { Piece::Literal(c.to_string()) };
+fn fields(text: &str) -> Vec<TimePiece> {
+    let piece = |c: char| if c.is_ascii_alphabetic() { TimePiece::Field(c) } else { TimePiece::Literal(c.to_string()) };
     text.chars().map(piece).collect()
 }
 

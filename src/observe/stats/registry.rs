@@ -62,13 +62,13 @@ pub struct Stat {
     /// Its value.
     pub value: Value,
     /// What it counts.
-    pub(super) place: Place,
+    pub(super) place: StatName,
 }
 
 /// Where in its name a statistic says what it is about: Prometheus wants that as labels, and a cluster's name has dots
 /// of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct StatName {
     pub(super) subject: Subject,
     /// Where the name of the field begins.
     pub(super) field: usize,
@@ -472,7 +472,7 @@ impl Tables {
                 let prefix = format!("listener.{name}.worker_{core}.");
                 for (field, sample) in [("downstream_cx_total", total), ("downstream_cx_active", active)] {
                     if wanted(&sample) {
-                        let place = Place { subject: Subject::Worker(core), field: prefix.len() };
+                        let place = StatName { subject: Subject::Worker(core), field: prefix.len() };
                         see(place, [&prefix, field].concat(), Sum::of(&sample));
                     }
                 }
@@ -484,7 +484,7 @@ impl Tables {
             sum_blocks(subject, &prefix, cores.iter().map(AsRef::as_ref), wanted, see);
         }
         sum_blocks(Subject::Process, "server.", std::iter::once(server), wanted, see);
-        let place = Place { subject: Subject::Process, field: "server.".len() };
+        let place = StatName { subject: Subject::Process, field: "server.".len() };
         see(place, "server.total_connections".to_owned(), connections);
         sum_blocks(Subject::Process, "ringway.", std::iter::once(control), wanted, see);
         sum_blocks(Subject::Process, "access_log.", log.iter().map(AsRef::as_ref), wanted, see);
@@ -495,7 +495,7 @@ impl Tables {
 type Wanted<'a> = dyn Fn(&Sample<'_>) -> bool + 'a;
 
 /// Takes a statistic: what it is about, its full name, its sum.
-type See<'a> = dyn FnMut(Place, String, Sum) + 'a;
+type See<'a> = dyn FnMut(StatName, String, Sum) + 'a;
 
 fn sum_blocks<'a, B: Block + 'a>(
     subject: Subject,
@@ -524,7 +524,7 @@ fn sum_blocks<'a, B: Block + 'a>(
             }
         });
     }
-    let place = Place { subject, field: prefix.len() };
+    let place = StatName { subject, field: prefix.len() };
     for (name, sum) in sums {
         see(place, name, sum);
     }

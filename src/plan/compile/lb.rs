@@ -10,7 +10,7 @@ use crate::istio::model::{Labels, selects};
 use crate::istio::world::{Service, ServicePort};
 use crate::plan::discovery::Found;
 use crate::plan::{Cluster, Discovery, NameKind, Named, Names, OwnAuthority, Recipe};
-use crate::policy::balance::{Policy, Spread, Warmup};
+use crate::policy::balance::{LoadBalancing, Policy, Warmup};
 use crate::policy::hashing::key::{Cookie, Key};
 use crate::policy::hashing::{Algorithm, TableSize};
 
@@ -54,8 +54,12 @@ impl<'w> Compiler<'w> {
             labels: workload.labels.clone(),
         });
         let names = Arc::new(Names { kind, named: named.collect(), recipe });
-        let unresolved =
-            Cluster::new(name, Spread::even(names.recipe.policy, None, &[]), Vec::new(), self.settings.connect_timeout);
+        let unresolved = Cluster::new(
+            name,
+            LoadBalancing::even(names.recipe.policy, None, &[]),
+            Vec::new(),
+            self.settings.connect_timeout,
+        );
         names.resolved(&unresolved, |_| &[])
     }
 
@@ -68,7 +72,7 @@ impl<'w> Compiler<'w> {
         };
         let own =
             OwnAuthority { host: service.hostname.as_str().into(), port: at_gateways.then_some(target), at_gateways };
-        let nobody = Spread::even(Policy::Random, None, &[]);
+        let nobody = LoadBalancing::even(Policy::Random, None, &[]);
         let cluster = Cluster::new(name, nobody, Vec::new(), self.settings.connect_timeout);
         Cluster { discovery: Discovery::Authority(own), ..cluster }
     }

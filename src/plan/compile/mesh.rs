@@ -20,7 +20,7 @@ use crate::plan::{
     Action, Cluster, ClusterId, Destination, Destinations, DirectResponse, Discovery, Forward, HeaderEdits, Listener,
     ListenerKind, Matcher, Origin, Outbound, OwnAuthority, PASSTHROUGH_CLUSTER, Route, RouteTable, Target, VirtualHost,
 };
-use crate::policy::balance::{Policy, Spread};
+use crate::policy::balance::{LoadBalancing, Policy};
 
 use super::bound::Bound;
 use super::host::bracketed;
@@ -197,7 +197,7 @@ impl<'w> Compiler<'w> {
 
     /// A cluster of hosts that nobody declared.
     fn cluster_of_undeclared(&self, name: &str) -> Cluster {
-        let spread = Spread::even(Policy::Random, None, &[]);
+        let spread = LoadBalancing::even(Policy::Random, None, &[]);
         Cluster {
             idle_timeout: Some(PASSTHROUGH_IDLE_TIMEOUT),
             keepalive: connections::keepalive(self.world.proxy.mesh_config.tcp_keepalive, None),

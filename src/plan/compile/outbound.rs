@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::istio::model::scalar::Protocol;
 use crate::istio::model::virtual_service::Destination as Named;
 use crate::istio::world::{Service, ServicePort};
-use crate::plan::{Conditions, Declared, Outbound, Outlet, Speaks, Target};
+use crate::plan::{Conditions, Declared, Outbound, Speaks, Target, TcpRoute};
 use crate::policy::hashing::key::Key;
 
 use super::Compiler;
@@ -28,11 +28,11 @@ impl Compiler<'_> {
     }
 
     /// `outboundTrafficPolicy.egressProxy`, as an outlet.
-    pub(super) fn egress_proxy(&mut self) -> Option<Outlet> {
+    pub(super) fn egress_proxy(&mut self) -> Option<TcpRoute> {
         let named = self.world.egress_proxy()?;
         let (port, subset) = (named.port.unwrap_or_default(), named.subset.as_deref().unwrap_or_default());
         let name = format!("outbound|{port}|{subset}|{}", named.host);
-        Some(Outlet::plain(&name, self.destination(named, named.port), Speaks::Tcp))
+        Some(TcpRoute::plain(&name, self.destination(named, named.port), Speaks::Tcp))
     }
 
     /// Whether undeclared hosts may be connected to, and whether they may be this host.
@@ -69,7 +69,7 @@ impl Compiler<'_> {
                         _ => self.destination(&named, Some(port.number)),
                     };
                     let by_source = self.hash_key(&named) == Some(Key::SourceIp);
-                    let outlet = Outlet { by_source, ..Outlet::plain(&name, target, speaks) };
+                    let outlet = TcpRoute { by_source, ..TcpRoute::plain(&name, target, speaks) };
                     ways.push((Conditions::default(), outlet));
                 }
                 let (names, addresses) = (names.clone(), service.addresses.clone());

@@ -6,7 +6,7 @@ use crate::istio::model::virtual_service::{self as model, AbortStatus, MirrorCom
 use crate::plan::{Compare, Forward, Mirror};
 use crate::policy::fault::{Abort, AbortWith, Delay, Fault};
 use crate::policy::retry::{RetryOn, RetryPolicy};
-use crate::policy::share::Share;
+use crate::policy::share::FractionalPercent;
 
 use super::bound::Rule;
 use super::{Compiler, Scope};
@@ -67,8 +67,12 @@ impl<'w> Compiler<'w> {
             MirrorCompare::StatusAndBody => Compare::StatusAndBody,
         };
         let mirrors = rule.rule.mirroring.destinations().filter_map(|(_, to, percent)| {
-            let share = Share::percent(percent);
-            (share > Share::NONE).then(|| Mirror { target: self.destination(to, scope.port), share, compare })
+            let share = FractionalPercent::percent(percent);
+            (share > FractionalPercent::NONE).then(|| Mirror {
+                target: self.destination(to, scope.port),
+                share,
+                compare,
+            })
         });
         mirrors.collect()
     }
@@ -76,16 +80,16 @@ impl<'w> Compiler<'w> {
 
 /// `None`: it never happens.
 fn fault(fault: &model::Fault) -> Option<Fault> {
-    let delay = fault.delay.map(|delay| Delay { by: delay.fixed, share: Share::percent(delay.percent) });
+    let delay = fault.delay.map(|delay| Delay { by: delay.fixed, share: FractionalPercent::percent(delay.percent) });
     let abort = fault.abort.map(|abort| {
         let with = match abort.status {
             AbortStatus::Http(status) => AbortWith::Status(status),
             AbortStatus::Grpc(status) => AbortWith::Grpc(status),
         };
-        Abort { with, share: Share::percent(abort.percent) }
+        Abort { with, share: FractionalPercent::percent(abort.percent) }
     });
-    let delay = delay.filter(|delay| delay.share > Share::NONE);
-    let abort = abort.filter(|abort| abort.share > Share::NONE);
+    let delay = delay.filter(|delay| delay.share > FractionalPercent::NONE);
+    let abort = abort.filter(|abort| abort.share > FractionalPercent::NONE);
     (delay.is_some() || abort.is_some()).then_some(Fault { delay, abort })
 }
 

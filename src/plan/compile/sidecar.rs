@@ -14,9 +14,9 @@ use crate::istio::model::sidecar::{Egress, Ingress, ListenerPort, LocalEndpoint,
 use crate::istio::world::View;
 use crate::plan::{
     Action, Cluster, Conditions, Declared, Destination, Destinations, Endpoint, Forward, Listener, ListenerKind,
-    Locality, Origin, Outbound, Outlet, RouteTable, Speaks, Target, VirtualHost,
+    Locality, Origin, Outbound, RouteTable, Speaks, Target, TcpRoute, VirtualHost,
 };
-use crate::policy::balance::{Policy, Spread};
+use crate::policy::balance::{LoadBalancing, Policy};
 use crate::policy::retry::{RetryOn, RetryPolicy};
 
 use super::lb_rules::Effective;
@@ -130,7 +130,7 @@ impl<'w> Compiler<'w> {
             // The workload's to open.
             Speaks::Tls | Speaks::Tcp => Speaks::Tcp,
         };
-        let outlet = Outlet::plain(&cluster_name(port), target, speaks);
+        let outlet = TcpRoute::plain(&cluster_name(port), target, speaks);
         let ways = vec![(Conditions::default(), outlet)];
         let declared = Declared { port, names: Vec::new(), addresses: Vec::new(), speaks, ways };
         let detection = self.world.proxy.mesh_config.protocol_detection_timeout;
@@ -160,7 +160,7 @@ impl<'w> Compiler<'w> {
             self.problems.push(sidecar.meta.source.error(&path, what, instead));
             return None;
         }
-        let spread = Spread::even(Policy::default(), None, &[(address.clone(), 1)]);
+        let spread = LoadBalancing::even(Policy::default(), None, &[(address.clone(), 1)]);
         let endpoints = vec![Endpoint { address, weight: 1, locality: Locality::default() }];
         let name = cluster_name(ingress.port.number);
         let cluster = Cluster::new(&name, spread, endpoints, self.settings.connect_timeout);

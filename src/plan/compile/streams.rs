@@ -8,7 +8,9 @@ use crate::istio::model::gateway::Serves;
 use crate::istio::model::selects;
 use crate::istio::model::virtual_service::{MESH, StreamMatch, StreamRoute, VirtualService};
 use crate::istio::world::{Service, ServicePort, World};
-use crate::plan::{BLACK_HOLE_CLUSTER, Conditions, Destination, Destinations, Origin, Outlet, Speaks, Streams, Target};
+use crate::plan::{
+    BLACK_HOLE_CLUSTER, Conditions, Destination, Destinations, Origin, Speaks, Streams, Target, TcpRoute,
+};
 use crate::policy::hashing::key::Key;
 
 use super::host::ServerHosts;
@@ -53,7 +55,7 @@ impl<'w> Compiler<'w> {
         service: &Service,
         port: &ServicePort,
         speaks: Speaks,
-    ) -> (Vec<(Conditions, Outlet)>, bool) {
+    ) -> (Vec<(Conditions, TcpRoute)>, bool) {
         let scope = Scope { gateway: MESH, port: Some(port.number) };
         match speaks {
             Speaks::Http => (Vec::new(), true),
@@ -67,7 +69,7 @@ impl<'w> Compiler<'w> {
     }
 
     /// A service of TLS with one rule of its own has no other way: what no rule names is undeclared.
-    fn tls_ways(&mut self, mesh: &MeshStreams<'w>, service: &Service, scope: Scope<'_>) -> Vec<(Conditions, Outlet)> {
+    fn tls_ways(&mut self, mesh: &MeshStreams<'w>, service: &Service, scope: Scope<'_>) -> Vec<(Conditions, TcpRoute)> {
         let mut ways = Vec::new();
         let mut seen = HashSet::new();
         for from in mesh.over(self.world, &service.hostname, scope.port) {
@@ -98,7 +100,7 @@ impl<'w> Compiler<'w> {
         service: &Service,
         scope: Scope<'_>,
         speaks: Speaks,
-    ) -> (Vec<(Conditions, Outlet)>, bool) {
+    ) -> (Vec<(Conditions, TcpRoute)>, bool) {
         let mut ways = Vec::new();
         let mut open = true;
         for from in mesh.over(self.world, &service.hostname, scope.port) {
@@ -162,7 +164,7 @@ impl<'w> Compiler<'w> {
         from: &'w VirtualService,
         scope: Scope<'_>,
         taken: &mut HashSet<String>,
-        ways: &mut Vec<(Conditions, Outlet)>,
+        ways: &mut Vec<(Conditions, TcpRoute)>,
     ) {
         for rule in &from.tls {
             for (at, block) in rule.matches.iter().enumerate().filter(|(_, block)| is_at_gateway(block, scope)) {
@@ -180,7 +182,7 @@ impl<'w> Compiler<'w> {
         }
     }
 
-    fn tcp_of_server(&mut self, from: &'w VirtualService, scope: Scope<'_>, ways: &mut Vec<(Conditions, Outlet)>) {
+    fn tcp_of_server(&mut self, from: &'w VirtualService, scope: Scope<'_>, ways: &mut Vec<(Conditions, TcpRoute)>) {
         for rule in &from.tcp {
             if !rule.matches.is_empty() && !rule.matches.iter().any(|block| is_at_gateway(block, scope)) {
                 continue;
@@ -221,7 +223,7 @@ impl<'w> Compiler<'w> {
         block: Option<usize>,
         scope: Scope<'_>,
         speaks: Speaks,
-    ) -> Option<Outlet> {
+    ) -> Option<TcpRoute> {
         let mut to = Vec::with_capacity(rule.route.len());
         for entry in &rule.route {
             let target = match rule.withheld {
@@ -236,7 +238,7 @@ impl<'w> Compiler<'w> {
         };
         let first = rule.route.first()?;
         let source = &from.meta.source;
-        Some(Outlet {
+        Some(TcpRoute {
             name: name.into(),
             destinations: Destinations::new(to)?,
             speaks,
@@ -256,12 +258,12 @@ impl<'w> Compiler<'w> {
 
 impl Served<'_> {
     /// Where connections for the hosts of a withheld server for TLS go: nowhere, also where another server has wider hosts.
-    fn closed(&self) -> (Conditions, Outlet) {
+    fn closed(&self) -> (Conditions, TcpRoute) {
         let hosts = self.server.hosts.iter();
         let everything = hosts.clone().any(|host| host.host == "*");
         let server_names = if everything { Vec::new() } else { hosts.map(|host| host.host.as_str().into()).collect() };
-        let outlet = Outlet::plain(BLACK_HOLE_CLUSTER, Target::Missing(BLACK_HOLE_CLUSTER.into()), Speaks::Tls);
-        (Conditions { subnets: Vec::new(), server_names }, Outlet { origin: Some(self.origin()), ..outlet })
+        let outlet = TcpRoute::plain(BLACK_HOLE_CLUSTER, Target::Missing(BLACK_HOLE_CLUSTER.into()), Speaks::Tls);
+        (Conditions { subnets: Vec::new(), server_names }, TcpRoute { origin: Some(self.origin()), ..outlet })
     }
 }
 

@@ -35,7 +35,7 @@ fn members(names: &Arc<Names>, a: &[&str], b: &[&str]) -> Vec<String> {
 
 fn resolved(names: &Arc<Names>, a: &[&str], b: &[&str]) -> Cluster {
     let (a, b): (Vec<_>, Vec<_>) = (a.iter().map(|a| at(a)).collect(), b.iter().map(|b| at(b)).collect());
-    let spread = Spread::even(Policy::RoundRobin, None, &[]);
+    let spread = LoadBalancing::even(Policy::RoundRobin, None, &[]);
     let cluster = Cluster::new("c", spread, Vec::new(), Duration::from_secs(1));
     let answers = |name: &str| match name {
         "a.com" => a.clone(),

@@ -12,16 +12,16 @@ pub(super) const REBASE_AT: f64 = 1_048_576.0;
 #[derive(Debug, Clone)]
 pub(super) struct Schedule {
     /// All owners, but for those in `passed` while picking.
-    pub(super) turns: BinaryHeap<Turn>,
+    pub(super) turns: BinaryHeap<ScheduledTurn>,
     /// Unusable ones met during a pick.
-    passed: Vec<Turn>,
+    passed: Vec<ScheduledTurn>,
     pub(super) now: f64,
     /// Orders turns of equal deadline: first come, first served.
     entered: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Turn {
+pub(super) struct ScheduledTurn {
     deadline: f64,
     entered: u64,
     owner: u32,
@@ -44,7 +44,7 @@ impl Schedule {
 
     /// Gives `owner` a turn after its present one.
     pub(super) fn enter(&mut self, owner: u32, weight: f64) {
-        self.turns.push(Turn { deadline: self.now + weight.recip(), entered: self.entered, owner });
+        self.turns.push(ScheduledTurn { deadline: self.now + weight.recip(), entered: self.entered, owner });
         self.entered += 1;
     }
 
@@ -83,22 +83,22 @@ impl Schedule {
 }
 
 /// The earliest deadline is the greatest, as `BinaryHeap` gives its greatest first.
-impl Ord for Turn {
+impl Ord for ScheduledTurn {
     fn cmp(&self, other: &Self) -> Ordering {
         other.deadline.total_cmp(&self.deadline).then(other.entered.cmp(&self.entered))
     }
 }
 
-impl PartialOrd for Turn {
+impl PartialOrd for ScheduledTurn {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Turn {
+impl PartialEq for ScheduledTurn {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl Eq for Turn {}
+impl Eq for ScheduledTurn {}

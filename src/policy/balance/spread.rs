@@ -72,7 +72,7 @@ impl PartialEq for Level {
 
 /// How a cluster's requests are spread. Two for the same endpoints are equal if they spread alike.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Spread {
+pub struct LoadBalancing {
     /// How an endpoint is chosen within a group, or with a hash within a level.
     pub policy: Policy,
     /// `warmup`; has a meaning for [`Policy::LeastRequest`] and [`Policy::RoundRobin`] only.
@@ -81,7 +81,7 @@ pub struct Spread {
     pub levels: Box<[Level]>,
 }
 
-impl Spread {
+impl LoadBalancing {
     /// Whether requests are spread by what they are hashed by.
     #[must_use]
     pub fn hashes(&self) -> bool {

@@ -30,8 +30,8 @@ fn now() -> Instant {
 }
 
 /// A request without a hash.
-fn ask() -> Ask {
-    Ask { hash: None, now: now() }
+fn ask() -> PickContext {
+    PickContext { hash: None, now: now() }
 }
 
 fn addresses(weights: &[u32]) -> Vec<(EndpointAddress, u32)> {
@@ -45,7 +45,7 @@ fn members(weights: &[u32]) -> Vec<Member> {
 
 /// One over all endpoints of these weights.
 fn balancer(weights: &[u32], policy: Policy, rng: &mut Rng) -> Balancer {
-    Balancer::new(&Spread::even(policy, None, &addresses(weights)), &members(weights), now(), rng)
+    Balancer::new(&LoadBalancing::even(policy, None, &addresses(weights)), &members(weights), now(), rng)
 }
 
 /// How often each endpoint is picked in `picks` picks with nothing in flight and everything usable.
@@ -256,7 +256,7 @@ fn leveled(policy: Policy, levels: &[&[(u32, u32)]], rng: &mut Rng) -> (Balancer
     let members_of = |group: &Group| group.members.iter().map(|at| *at as usize).collect();
     let names = groups.iter().map(|level| level.iter().map(members_of).collect()).collect();
     let weights = vec![1; next as usize];
-    let spread = Spread::new(policy, None, &addresses(&weights), groups);
+    let spread = LoadBalancing::new(policy, None, &addresses(&weights), groups);
     (Balancer::new(&spread, &members(&weights), now(), rng), names)
 }
 
@@ -443,13 +443,13 @@ fn new_endpoints_warm_up() {
         let mut rng = Rng::seeded(6);
         let second = Duration::from_secs(1);
         let warmup = Warmup { duration: 100 * second, minimum_percent: 10.0, aggression: 1.0 };
-        let spread = Spread::even(policy, Some(warmup), &addresses(&[1, 1]));
+        let spread = LoadBalancing::even(policy, Some(warmup), &addresses(&[1, 1]));
         let later = now() + 1_000 * second;
         let members = [Member { weight: 1, since: now() }, Member { weight: 1, since: later }];
         let mut balancer = Balancer::new(&spread, &members, later, &mut rng);
         // A share of s beside one of 1 is s / (1 + s) of the picks.
         for (age, share) in [(0, 0.1), (5, 0.1), (25, 0.25), (50, 0.5), (99, 0.99), (100, 1.0), (500, 1.0)] {
-            let ask = Ask { hash: None, now: later + age * second };
+            let ask = PickContext { hash: None, now: later + age * second };
             let count =
                 (0..2_000).filter(|_| balancer.pick(ask, |_| 0, |_| true, &mut rng) == Some(EndpointId(1))).count();
             assert_share(count as u32, 2_000, share / (1.0 + share), &format!("{policy:?} after {age} s"));
@@ -469,7 +469,7 @@ fn a_hash_picks_the_same_endpoint_on_every_core() {
         let picks = |seed| -> Vec<Option<EndpointId>> {
             let mut rng = Rng::seeded(seed);
             let mut balancer = balancer(&[1; 7], *policy, &mut rng);
-            let ask = |key: u64| Ask { hash: Some(key.wrapping_mul(0x9e37_79b9_7f4a_7c15)), now: now() };
+            let ask = |key: u64| PickContext { hash: Some(key.wrapping_mul(0x9e37_79b9_7f4a_7c15)), now: now() };
             (0..100).map(|key| balancer.pick(ask(key), |_| 0, |_| true, &mut rng)).collect()
         };
         assert_eq!(picks(1), picks(2));

@@ -22,14 +22,14 @@ fn on(word: &str) -> RetryOn {
 }
 
 const fn status(status: u16) -> Outcome {
-    Outcome::Answered(Answer { status, rate_limited: false, grpc_status: None })
+    Outcome::Answered(ResponseSummary { status, rate_limited: false, grpc_status: None })
 }
 
 const fn grpc(grpc_status: u8) -> Outcome {
-    Outcome::Answered(Answer { status: 200, rate_limited: false, grpc_status: Some(grpc_status) })
+    Outcome::Answered(ResponseSummary { status: 200, rate_limited: false, grpc_status: Some(grpc_status) })
 }
 
-const LIMITED: Outcome = Outcome::Answered(Answer { status: 503, rate_limited: true, grpc_status: Some(14) });
+const LIMITED: Outcome = Outcome::Answered(ResponseSummary { status: 503, rate_limited: true, grpc_status: Some(14) });
 
 const UNSENT: Outcome = Outcome::Reset { sent: false };
 const SENT: Outcome = Outcome::Reset { sent: true };
@@ -90,12 +90,12 @@ fn policy(attempts: u32, backoff: Duration) -> RetryPolicy {
 fn retries_are_used_up() {
     let policy = policy(2, Duration::from_millis(25));
     for (outcome, retries, next) in [
-        (status(200), 0, Next::Keep { retried: false }),
-        (status(503), 0, Next::Again),
-        (status(503), 1, Next::Again),
-        (status(503), 2, Next::UsedUp),
-        (status(200), 2, Next::Keep { retried: true }),
-        (Outcome::Overflow, 1, Next::Keep { retried: true }),
+        (status(200), 0, RetryDecision::Keep { retried: false }),
+        (status(503), 0, RetryDecision::Again),
+        (status(503), 1, RetryDecision::Again),
+        (status(503), 2, RetryDecision::UsedUp),
+        (status(200), 2, RetryDecision::Keep { retried: true }),
+        (Outcome::Overflow, 1, RetryDecision::Keep { retried: true }),
     ] {
         assert_eq!(policy.next(outcome, retries), next, "{outcome:?} after {retries}");
     }
@@ -118,7 +118,11 @@ fn waits_are_uniform_below_a_bound_that_doubles() {
 fn outcomes() -> impl Strategy<Value = Outcome> {
     prop_oneof![
         (100_u16..=999, any::<bool>(), proptest::option::of(0_u8..=16)).prop_map(
-            |(status, rate_limited, grpc_status)| Outcome::Answered(Answer { status, rate_limited, grpc_status })
+            |(status, rate_limited, grpc_status)| Outcome::Answered(ResponseSummary {
+                status,
+                rate_limited,
+                grpc_status
+            })
         ),
         Just(Outcome::ConnectFailed),
         any::<bool>().prop_map(|sent| Outcome::Reset { sent }),
@@ -168,9 +172,9 @@ proptest! {
         let mut retries = 0;
         for outcome in seen {
             match policy.next(outcome, retries) {
-                Next::Again => retries += 1,
-                Next::Keep { retried } => prop_assert_eq!(retried, retries > 0),
-                Next::UsedUp => prop_assert_eq!(retries, attempts),
+                RetryDecision::Again => retries += 1,
+                RetryDecision::Keep { retried } => prop_assert_eq!(retried, retries > 0),
+                RetryDecision::UsedUp => prop_assert_eq!(retries, attempts),
             }
         }
         prop_assert!(retries <= attempts);

@@ -11,16 +11,16 @@ use std::time::Instant;
 use crate::io::{self, Buf, Conn, Reader, Writer};
 use crate::observe::stats::ListenerStats;
 use crate::plan::ListenerKind;
-use crate::proxy::core::{Core, Entered};
-use crate::proxy::downstream::listener::Door;
+use crate::proxy::core::{ConnectionGuard, Core};
+use crate::proxy::downstream::listener::ListenerHandle;
 
 /// One connection and what it has said so far.
-pub(crate) struct Arrival {
+pub(crate) struct Accepted {
     pub(crate) core: Rc<Core>,
-    pub(crate) door: Rc<Door>,
+    pub(crate) listener_handle: Rc<ListenerHandle>,
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
-    pub(crate) entered: Entered,
+    pub(crate) entered: ConnectionGuard,
     pub(crate) peer: SocketAddr,
     /// What the client connected to: our own address, or the one that it was redirected from.
     pub(crate) local: SocketAddr,
@@ -63,12 +63,17 @@ impl Drop for Counted {
     }
 }
 
-impl Arrival {
+impl Accepted {
     /// Lets a connection in; `None` if there are too many.
-    pub(crate) fn admit(core: Rc<Core>, door: Rc<Door>, conn: Conn, peer: SocketAddr) -> Option<Self> {
-        let (installed, listener) = core.installed_at(&door);
+    pub(crate) fn admit(
+        core: Rc<Core>,
+        listener_handle: Rc<ListenerHandle>,
+        conn: Conn,
+        peer: SocketAddr,
+    ) -> Option<Self> {
+        let (installed, listener) = core.installed_at(&listener_handle);
         let stats = installed.stats.listeners.get(listener.index())?.clone();
-        let Some(entered) = core.enter(conn.handle.clone(), door.clone()) else {
+        let Some(entered) = core.enter(conn.handle.clone(), listener_handle.clone()) else {
             stats.downstream_cx_overflow.inc();
             return None;
         };
@@ -82,7 +87,7 @@ impl Arrival {
         let addressed = original.or_else(|| only_port.map(|port| SocketAddr::new(own.ip(), port)));
         Some(Self {
             core,
-            door,
+            listener_handle,
             reader: conn.reader,
             writer: conn.writer,
             entered,

@@ -13,24 +13,24 @@ use crate::h1::parse::HeadLimits;
 use crate::io::{Buf, Reader, Timer, Writer};
 use crate::observe::stats::HttpStats;
 use crate::plan::Limits;
-use crate::proxy::core::{Core, Entered};
-use crate::proxy::downstream::accept::{Arrival, Counted};
-use crate::proxy::downstream::listener::Door;
+use crate::proxy::core::{ConnectionGuard, Core};
+use crate::proxy::downstream::accept::{Accepted, Counted};
+use crate::proxy::downstream::listener::ListenerHandle;
 use crate::proxy::mirror::queue::Mirrors;
-use crate::proxy::router::header_scratch::{Caller, Draft};
-use crate::proxy::router::parsed_request::Asked;
-use crate::proxy::router::replay::Kept;
+use crate::proxy::router::header_scratch::{Caller, HeaderScratch};
+use crate::proxy::router::parsed_request::ParsedRequest;
+use crate::proxy::router::replay::ReplayBuffer;
 
 /// One client connection and the memory that its requests reuse, one after the other.
 pub(crate) struct Session {
     pub(crate) core: Rc<Core>,
     /// Where it came in.
-    pub(crate) door: Rc<Door>,
+    pub(crate) listener_handle: Rc<ListenerHandle>,
     /// The listener's number in the plan that the request under way is answered by.
     pub(crate) listener: ListenerId,
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
-    pub(crate) entered: Entered,
+    pub(crate) entered: ConnectionGuard,
     pub(crate) peer: SocketAddr,
     /// The peer's address as `x-forwarded-for` says it.
     pub(crate) forwarded_for: String,
@@ -54,9 +54,9 @@ pub(crate) struct Session {
     /// Bytes of a next, pipelined request that came while this one was answered.
     pub(crate) behind: Buf,
     /// Scratch for what rules make of the request and its response.
-    pub(crate) draft: Draft,
+    pub(crate) draft: HeaderScratch,
     /// What is kept of the request's body.
-    pub(crate) kept: Kept,
+    pub(crate) kept: ReplayBuffer,
     /// The copies of the request.
     pub(crate) mirrors: Mirrors,
     /// The endpoints that the request has been tried at, but for the one under way.
@@ -79,10 +79,22 @@ pub(crate) struct SessionStats {
 
 impl Session {
     /// That of a connection that speaks HTTP; `None` if its listener is in no plan.
-    pub(crate) fn open(arrival: Arrival) -> Option<Self> {
-        let Arrival { core, door, reader, writer, entered, peer, local, original, addressed, seen, counted, .. } =
-            arrival;
-        let (installed, listener) = core.installed_at(&door);
+    pub(crate) fn open(accepted: Accepted) -> Option<Self> {
+        let Accepted {
+            core,
+            listener_handle,
+            reader,
+            writer,
+            entered,
+            peer,
+            local,
+            original,
+            addressed,
+            seen,
+            counted,
+            ..
+        } = accepted;
+        let (installed, listener) = core.installed_at(&listener_handle);
         let http = installed.stats.http.get(listener.index())?.clone();
         http.downstream_cx_total.inc();
         http.downstream_cx_active.inc();
@@ -93,7 +105,7 @@ impl Session {
             forwarded_for: core.forwarded_for(peer).to_string(),
             external_address: peer.ip().to_canonical().to_string(),
             core,
-            door,
+            listener_handle,
             listener,
             reader,
             writer,
@@ -107,8 +119,8 @@ impl Session {
             head: RequestHead::default(),
             response: ResponseHead::default(),
             behind: Buf::default(),
-            draft: Draft::default(),
-            kept: Kept::default(),
+            draft: HeaderScratch::default(),
+            kept: ReplayBuffer::default(),
             mirrors: Mirrors::default(),
             tried: Vec::new(),
             timer: Timer::default(),
@@ -133,13 +145,13 @@ impl Session {
     }
 
     /// The request as it goes upstream, before rules change it.
-    pub(crate) fn view(&self, asked: &Asked) -> View<'_> {
+    pub(crate) fn view(&self, asked: &ParsedRequest) -> View<'_> {
         self.caller().view(asked, &self.draft.completion)
     }
 
     /// Whether the connection ends with its request: the core takes nothing new, or the listener has vanished.
     pub(crate) fn draining(&self) -> bool {
-        self.core.draining() || self.door.closed()
+        self.core.draining() || self.listener_handle.closed()
     }
 
     /// Ends the connection here and now, so that the client cannot take what it got for the whole.

@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 use crate::h1::parse::{self, Parsed};
 use crate::io::{self, Conn, Either, race};
 use crate::proxy::core::{Core, Phase};
-use crate::proxy::downstream::accept::Arrival;
+use crate::proxy::downstream::accept::Accepted;
 use crate::proxy::downstream::connection::{Session, head_limits};
-use crate::proxy::downstream::listener::Door;
+use crate::proxy::downstream::listener::ListenerHandle;
 use crate::proxy::l4::detect;
 use crate::proxy::l4::gateway;
 use crate::proxy::router::local_reply::reply;
 use crate::proxy::router::record;
 use crate::proxy::router::route;
-use crate::proxy::router::stream_info::Story;
-use crate::proxy::router::termination::Ended;
+use crate::proxy::router::stream_info::StreamInfo;
+use crate::proxy::router::termination::Termination;
 
 /// What next_head came to.
-enum Next {
+enum NextHead {
     Request {
         began: Instant,
     },
@@ -29,18 +29,18 @@ enum Next {
     /// To be answered before closing.
     Refused {
         began: Instant,
-        ended: Ended,
+        ended: Termination,
     },
 }
 
 /// Serves one client connection to its end.
-pub async fn serve(core: Rc<Core>, door: Rc<Door>, conn: Conn, peer: SocketAddr) {
-    let Some(mut session) = arrive(core, door, conn, peer).await else { return };
+pub async fn serve(core: Rc<Core>, listener_handle: Rc<ListenerHandle>, conn: Conn, peer: SocketAddr) {
+    let Some(mut session) = arrive(core, listener_handle, conn, peer).await else { return };
     loop {
         let keep = match session.next_head().await {
-            Next::Request { began } => route::answer(&mut session, began).await,
-            Next::Closed => return,
-            Next::Refused { began, ended } => {
+            NextHead::Request { began } => route::answer(&mut session, began).await,
+            NextHead::Closed => return,
+            NextHead::Refused { began, ended } => {
                 session.refuse(began, ended).await;
                 false
             }
@@ -53,29 +53,29 @@ pub async fn serve(core: Rc<Core>, door: Rc<Door>, conn: Conn, peer: SocketAddr)
 }
 
 /// The session of a connection that speaks HTTP. A function of its own, so that what is needed until then is not kept.
-async fn arrive(core: Rc<Core>, door: Rc<Door>, conn: Conn, peer: SocketAddr) -> Option<Session> {
-    let arrival = Arrival::admit(core, door, conn, peer)?;
-    if arrival.addressed.is_none() && !arrival.is_stream {
-        return Session::open(arrival);
+async fn arrive(core: Rc<Core>, listener_handle: Rc<ListenerHandle>, conn: Conn, peer: SocketAddr) -> Option<Session> {
+    let accepted = Accepted::admit(core, listener_handle, conn, peer)?;
+    if accepted.addressed.is_none() && !accepted.is_stream {
+        return Session::open(accepted);
     }
     // Boxed, because its state must not weigh on every connection's task.
-    if arrival.is_stream {
-        Box::pin(gateway::serve(arrival)).await;
+    if accepted.is_stream {
+        Box::pin(gateway::serve(accepted)).await;
         return None;
     }
-    Session::open(Box::pin(detect::receive(arrival)).await?)
+    Session::open(Box::pin(detect::receive(accepted)).await?)
 }
 
 impl Session {
     /// Waits for the next head and leaves it parsed in `self.head`, its bytes at the front of `self.input`.
-    async fn next_head(&mut self) -> Next {
+    async fn next_head(&mut self) -> NextHead {
         self.head.clear();
         self.draft.clear();
         let mut began = None;
         loop {
             // Asked for anew after each wait, and not held during one: a connection may lie idle for an hour, and must
             // neither keep an old plan's memory nor go by an old plan's limits.
-            let (installed, _) = self.core.installed_at(&self.door);
+            let (installed, _) = self.core.installed_at(&self.listener_handle);
             let limits = &installed.plan.proxy.limits;
             if !self.input.is_empty() {
                 let began = *began.get_or_insert_with(io::now);
@@ -83,13 +83,13 @@ impl Session {
                     Ok(Parsed::Complete) => {
                         self.requests += 1;
                         self.entered.enter(Phase::Busy, None);
-                        return Next::Request { began };
+                        return NextHead::Request { began };
                     }
                     Ok(Parsed::NeedMore) => self.entered.enter(Phase::Head, Some(began + limits.headers_timeout)),
-                    Err(bad) => return Next::Refused { began, ended: Ended::BadRequest(bad) },
+                    Err(bad) => return NextHead::Refused { began, ended: Termination::BadRequest(bad) },
                 }
             } else if self.draining() {
-                return Next::Closed;
+                return NextHead::Closed;
             } else {
                 // The first head is due from the connect on, later ones may take their time to begin.
                 let patience = if self.requests == 0 { limits.headers_timeout } else { limits.idle_timeout };
@@ -102,10 +102,10 @@ impl Session {
                 _ if self.entered.expired() => {
                     let Some(began) = began else {
                         self.stats.http.downstream_cx_idle_timeout.inc();
-                        return Next::Closed;
+                        return NextHead::Closed;
                     };
                     self.stats.http.downstream_rq_header_timeout.inc();
-                    return Next::Refused { began, ended: Ended::HeadTimedOut };
+                    return NextHead::Refused { began, ended: Termination::HeadTimedOut };
                 }
                 _ => {
                     let ours = began.is_none() && self.draining();
@@ -113,7 +113,7 @@ impl Session {
                     let side =
                         if ours { &http.downstream_cx_destroy_local } else { &http.downstream_cx_destroy_remote };
                     side.inc();
-                    return Next::Closed;
+                    return NextHead::Closed;
                 }
             }
         }
@@ -143,17 +143,17 @@ impl Session {
     }
 
     /// Answers what never became a request; the connection is to be closed.
-    async fn refuse(&mut self, began: Instant, ended: Ended) {
+    async fn refuse(&mut self, began: Instant, ended: Termination) {
         self.stats.http.downstream_rq_total.inc();
         self.stats.http.downstream_rq_http1_total.inc();
         self.stats.http.downstream_rq_active.inc();
-        if matches!(ended, Ended::BadRequest(_)) {
+        if matches!(ended, Termination::BadRequest(_)) {
             self.stats.http.downstream_cx_protocol_error.inc();
         }
-        let (installed, _) = self.core.installed_at(&self.door);
-        let mut story = Story::new(began);
-        reply(self, &installed, &mut story, ended, true).await;
-        record::finish(self, &story);
+        let (installed, _) = self.core.installed_at(&self.listener_handle);
+        let mut info = StreamInfo::new(began);
+        reply(self, &installed, &mut info, ended, true).await;
+        record::finish(self, &info);
     }
 
     /// Closes so that the client gets the last answer: a close with unread bytes would reset the connection and destroy

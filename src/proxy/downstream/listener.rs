@@ -12,13 +12,13 @@ use crate::upstream::Installed;
 
 /// Where the connections of one listener came in.
 #[derive(Debug)]
-pub struct Door {
+pub struct ListenerHandle {
     listener: Cell<ListenerId>,
     /// Set once the listener has vanished.
     last: RefCell<Option<Rc<Installed>>>,
 }
 
-impl Door {
+impl ListenerHandle {
     /// The door of a listener of the plan in force.
     #[must_use]
     pub fn open(listener: ListenerId) -> Rc<Self> {

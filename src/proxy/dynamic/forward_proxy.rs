@@ -15,10 +15,10 @@ use crate::io::{Either, Timer, now, race};
 use crate::plan::{Cluster, OwnAuthority};
 use crate::proxy::core::Core;
 use crate::proxy::downstream::connection::Session;
-use crate::proxy::dynamic::host_cache::Whereabouts;
-use crate::proxy::router::parsed_request::Asked;
-use crate::proxy::router::retry_state::Tries;
-use crate::proxy::router::termination::Ended;
+use crate::proxy::dynamic::host_cache::ResolvedAuthority;
+use crate::proxy::router::parsed_request::ParsedRequest;
+use crate::proxy::router::retry_state::RetryState;
+use crate::proxy::router::termination::Termination;
 use crate::proxy::router::waiting;
 
 /// Longer authorities are nobody's: 253 bytes are a name, 6 a port.
@@ -29,19 +29,19 @@ pub(crate) async fn find(
     session: &mut Session,
     cluster: &Cluster,
     own: &OwnAuthority,
-    asked: &Asked,
-    tries: &Tries<'_>,
-) -> Result<Rc<Whereabouts>, Ended> {
+    asked: &ParsedRequest,
+    retry_state: &RetryState<'_>,
+) -> Result<Rc<ResolvedAuthority>, Termination> {
     // What comes in at a gateway was sent to it, and would come back.
     if !(own.at_gateways || asked.downstream.is_trusted()) {
-        return Err(Ended::NoEndpoint);
+        return Err(Termination::NoEndpoint);
     }
     // Of an application it is known where it was sent (Envoy's ORIGINAL_DST).
     if let Some(original) = session.original.filter(|_| !own.at_gateways) {
-        return Ok(Rc::new(Whereabouts::At([original].into())));
+        return Ok(Rc::new(ResolvedAuthority::At([original].into())));
     }
-    let name = authority(asked.host.of(session.input.bytes()), own).ok_or(Ended::NoEndpoint)?;
-    let name = std::str::from_utf8(&name).map_err(|_| Ended::NoEndpoint)?;
+    let name = authority(asked.host.of(session.input.bytes()), own).ok_or(Termination::NoEndpoint)?;
+    let name = std::str::from_utf8(&name).map_err(|_| Termination::NoEndpoint)?;
     let began = now();
     let core = session.core.clone();
     match known(&core, name, began).await {
@@ -49,7 +49,7 @@ pub(crate) async fn find(
         // Boxed, because it is rare and holds a timer of its own.
         None => {
             let asking = Box::pin(answer(&core, name, began + cluster.connect_timeout));
-            somewhere(waiting::in_time(session, tries, asking).await?)
+            somewhere(waiting::in_time(session, retry_state, asking).await?)
         }
     }
 }
@@ -61,30 +61,30 @@ pub(crate) async fn find_for_copy(
     own: &OwnAuthority,
     asked: &[u8],
     believed: bool,
-) -> Result<Rc<Whereabouts>, Ended> {
+) -> Result<Rc<ResolvedAuthority>, Termination> {
     if !(own.at_gateways || believed) {
-        return Err(Ended::NoEndpoint);
+        return Err(Termination::NoEndpoint);
     }
-    let name = authority(asked, own).ok_or(Ended::NoEndpoint)?;
-    let name = std::str::from_utf8(&name).map_err(|_| Ended::NoEndpoint)?;
+    let name = authority(asked, own).ok_or(Termination::NoEndpoint)?;
+    let name = std::str::from_utf8(&name).map_err(|_| Termination::NoEndpoint)?;
     somewhere(answer(core, name, now() + cluster.connect_timeout).await)
 }
 
 /// What an answer says of where to go; `None`: there was none in time.
-fn somewhere(found: Option<Rc<Whereabouts>>) -> Result<Rc<Whereabouts>, Ended> {
-    let found = found.ok_or(Ended::Unresolved)?;
+fn somewhere(found: Option<Rc<ResolvedAuthority>>) -> Result<Rc<ResolvedAuthority>, Termination> {
+    let found = found.ok_or(Termination::Unresolved)?;
     match *found {
-        Whereabouts::At(_) => Ok(found),
-        Whereabouts::Here => Err(Ended::Circular),
-        Whereabouts::Unknown => Err(Ended::Unresolved),
+        ResolvedAuthority::At(_) => Ok(found),
+        ResolvedAuthority::Here => Err(Termination::Circular),
+        ResolvedAuthority::Unknown => Err(Termination::Unresolved),
     }
 }
 
 /// The addresses in an answer that [`find`] gave.
-pub(crate) fn addresses(found: &Whereabouts) -> &[SocketAddr] {
+pub(crate) fn addresses(found: &ResolvedAuthority) -> &[SocketAddr] {
     match found {
-        Whereabouts::At(addresses) => addresses,
-        Whereabouts::Here | Whereabouts::Unknown => &[],
+        ResolvedAuthority::At(addresses) => addresses,
+        ResolvedAuthority::Here | ResolvedAuthority::Unknown => &[],
     }
 }
 
@@ -115,7 +115,7 @@ pub(crate) fn authority(asked: &[u8], own: &OwnAuthority) -> Option<SmallVec<[u8
 }
 
 /// What is known without waiting.
-async fn known(core: &Core, name: &str, now: Instant) -> Option<Rc<Whereabouts>> {
+async fn known(core: &Core, name: &str, now: Instant) -> Option<Rc<ResolvedAuthority>> {
     let mut find = pin!(core.names.find(name, now));
     poll_fn(|cx| {
         Poll::Ready(match find.as_mut().poll(cx) {
@@ -127,7 +127,7 @@ async fn known(core: &Core, name: &str, now: Instant) -> Option<Rc<Whereabouts>>
 }
 
 /// What control says, unless that takes too long.
-async fn answer(core: &Core, name: &str, end: Instant) -> Option<Rc<Whereabouts>> {
+async fn answer(core: &Core, name: &str, end: Instant) -> Option<Rc<ResolvedAuthority>> {
     let mut timer = Timer::default();
     match race(pin!(core.names.find(name, now())), pin!(timer.until(end))).await {
         Either::Left(found) => Some(found),

@@ -10,11 +10,11 @@ use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// How control is asked where an authority (`host:port`) is. It answers with [`super::Core::resolved`], or never.
-pub type AskWhere = Box<dyn Fn(&str) + Send>;
+pub type ResolveAuthority = Box<dyn Fn(&str) + Send>;
 
 /// What control says of an authority.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Whereabouts {
+pub enum ResolvedAuthority {
     /// There, in order of preference.
     At(Box<[SocketAddr]>),
     /// Nobody knows, or the name service does not answer.
@@ -39,35 +39,35 @@ const UNKNOWN: Duration = Duration::from_secs(2);
 const MOST_NAMES: usize = 4096;
 
 /// What one core knows.
-pub(crate) struct Names {
-    ask: AskWhere,
+pub(crate) struct HostCache {
+    ask: ResolveAuthority,
     known: RefCell<HashMap<Box<str>, Name, foldhash::fast::RandomState>>,
 }
 
 struct Name {
-    answer: Option<Answer>,
+    answer: Option<CachedAnswer>,
     /// Control has been asked, and has not answered yet.
     asked: bool,
     waiting: Vec<Waker>,
 }
 
-struct Answer {
-    whereabouts: Rc<Whereabouts>,
+struct CachedAnswer {
+    resolved: Rc<ResolvedAuthority>,
     fresh_until: Instant,
     usable_until: Instant,
 }
 
-impl Names {
-    pub(crate) fn new(ask: AskWhere) -> Self {
+impl HostCache {
+    pub(crate) fn new(ask: ResolveAuthority) -> Self {
         Self { ask, known: RefCell::default() }
     }
 
     /// Where `authority` is. Pending until control answers; may be dropped at any time.
-    pub(crate) async fn find(&self, authority: &str, now: Instant) -> Rc<Whereabouts> {
+    pub(crate) async fn find(&self, authority: &str, now: Instant) -> Rc<ResolvedAuthority> {
         poll_fn(|cx| {
             let mut known = self.known.borrow_mut();
             if !known.contains_key(authority) && !make_room(&mut known, now) {
-                return Poll::Ready(Rc::new(Whereabouts::Unknown));
+                return Poll::Ready(Rc::new(ResolvedAuthority::Unknown));
             }
             let name = match known.get_mut(authority) {
                 Some(name) => name,
@@ -82,7 +82,7 @@ impl Names {
                 (self.ask)(authority);
             }
             if let Some(answer) = usable {
-                return Poll::Ready(answer.whereabouts.clone());
+                return Poll::Ready(answer.resolved.clone());
             }
             if !name.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
                 name.waiting.push(cx.waker().clone());
@@ -94,7 +94,7 @@ impl Names {
 
     /// Control has answered. The answer holds for so long; `None`: the name service failed, and an answer of before
     /// that can be used still is used.
-    pub(crate) fn answered(&self, authority: &str, whereabouts: Whereabouts, valid: Option<Duration>, now: Instant) {
+    pub(crate) fn answered(&self, authority: &str, resolved: ResolvedAuthority, valid: Option<Duration>, now: Instant) {
         let waiting = {
             let mut known = self.known.borrow_mut();
             let Some(name) = known.get_mut(authority) else { return };
@@ -102,13 +102,13 @@ impl Names {
             match &mut name.answer {
                 Some(before) if valid.is_none() && now < before.usable_until => before.fresh_until = now + UNKNOWN,
                 answer => {
-                    let (fresh, stale) = match whereabouts {
-                        Whereabouts::At(_) => (valid.unwrap_or_default().clamp(FRESH, LONGEST), STALE),
-                        Whereabouts::Unknown | Whereabouts::Here => (UNKNOWN, Duration::ZERO),
+                    let (fresh, stale) = match resolved {
+                        ResolvedAuthority::At(_) => (valid.unwrap_or_default().clamp(FRESH, LONGEST), STALE),
+                        ResolvedAuthority::Unknown | ResolvedAuthority::Here => (UNKNOWN, Duration::ZERO),
                     };
                     let fresh_until = now + fresh;
-                    let whereabouts = Rc::new(whereabouts);
-                    *answer = Some(Answer { whereabouts, fresh_until, usable_until: fresh_until + stale });
+                    let resolved = Rc::new(resolved);
+                    *answer = Some(CachedAnswer { resolved, fresh_until, usable_until: fresh_until + stale });
                 }
             }
             std::mem::take(&mut name.waiting)
@@ -134,20 +134,20 @@ mod tests {
 
     use super::*;
 
-    fn asked() -> (Names, Arc<Mutex<Vec<String>>>) {
+    fn asked() -> (HostCache, Arc<Mutex<Vec<String>>>) {
         let heard: Arc<Mutex<Vec<String>>> = Arc::default();
         let ear = heard.clone();
-        (Names::new(Box::new(move |name| ear.lock().expect("no panic").push(name.to_owned()))), heard)
+        (HostCache::new(Box::new(move |name| ear.lock().expect("no panic").push(name.to_owned()))), heard)
     }
 
-    fn at(port: u16) -> Whereabouts {
-        Whereabouts::At([SocketAddr::from(([10, 0, 0, 1], port))].into())
+    fn at(port: u16) -> ResolvedAuthority {
+        ResolvedAuthority::At([SocketAddr::from(([10, 0, 0, 1], port))].into())
     }
 
-    fn look(names: &Names, authority: &str, now: Instant) -> Option<Whereabouts> {
+    fn look(names: &HostCache, authority: &str, now: Instant) -> Option<ResolvedAuthority> {
         let mut cx = Context::from_waker(Waker::noop());
         match pin!(names.find(authority, now)).poll(&mut cx) {
-            Poll::Ready(found) => Some(Whereabouts::clone(&found)),
+            Poll::Ready(found) => Some(ResolvedAuthority::clone(&found)),
             Poll::Pending => None,
         }
     }
@@ -179,8 +179,8 @@ mod tests {
         assert_eq!((look(&names, "a", start + long), times()), (Some(at(1)), 2));
         assert_eq!((look(&names, "a", start + long), times()), (Some(at(1)), 2));
         assert_eq!((look(&names, "a", start + long + STALE), times()), (None, 2));
-        names.answered("a", Whereabouts::Unknown, Some(Duration::ZERO), start + long);
-        assert_eq!((look(&names, "a", start + long), times()), (Some(Whereabouts::Unknown), 2));
+        names.answered("a", ResolvedAuthority::Unknown, Some(Duration::ZERO), start + long);
+        assert_eq!((look(&names, "a", start + long), times()), (Some(ResolvedAuthority::Unknown), 2));
         assert_eq!((look(&names, "a", start + long + UNKNOWN), times()), (None, 3));
     }
 
@@ -193,11 +193,11 @@ mod tests {
         names.answered("a", at(1), Some(Duration::ZERO), start);
         assert_eq!((look(&names, "a", start), times()), (Some(at(1)), 1), "no promise at all holds for a moment");
         assert_eq!((look(&names, "a", start + FRESH), times()), (Some(at(1)), 2));
-        names.answered("a", Whereabouts::Unknown, None, start + FRESH);
+        names.answered("a", ResolvedAuthority::Unknown, None, start + FRESH);
         assert_eq!((look(&names, "a", start + FRESH), times()), (Some(at(1)), 2));
         assert_eq!((look(&names, "a", start + FRESH + UNKNOWN), times()), (Some(at(1)), 3), "and is asked about again");
-        names.answered("a", Whereabouts::Unknown, None, start + FRESH + STALE);
-        assert_eq!(look(&names, "a", start + FRESH + STALE), Some(Whereabouts::Unknown), "but not for ever");
+        names.answered("a", ResolvedAuthority::Unknown, None, start + FRESH + STALE);
+        assert_eq!(look(&names, "a", start + FRESH + STALE), Some(ResolvedAuthority::Unknown), "but not for ever");
     }
 
     #[test]
@@ -207,8 +207,8 @@ mod tests {
         for number in 0..MOST_NAMES {
             assert_eq!(look(&names, &number.to_string(), start), None);
         }
-        assert_eq!(look(&names, "one more", start), Some(Whereabouts::Unknown));
-        names.answered("7", Whereabouts::Here, Some(FRESH), start);
+        assert_eq!(look(&names, "one more", start), Some(ResolvedAuthority::Unknown));
+        names.answered("7", ResolvedAuthority::Here, Some(FRESH), start);
         assert_eq!(look(&names, "one more", start + UNKNOWN), None, "an answer that is of no use made room");
     }
 }

@@ -13,17 +13,17 @@ use std::time::Instant;
 use crate::h1::target;
 use crate::io::{self, Either, Timer, race};
 use crate::plan::Outbound;
-use crate::policy::reach::stays_local;
+use crate::policy::local_addresses::stays_local;
 use crate::proxy::core::Core;
-use crate::proxy::dynamic::host_cache::Whereabouts;
-use crate::proxy::router::termination::Ended;
+use crate::proxy::dynamic::host_cache::ResolvedAuthority;
+use crate::proxy::router::termination::Termination;
 
 /// Addresses to try in turn; not empty. Small, because a request holds it to its end.
 #[derive(Debug)]
 pub(crate) enum Addresses {
     One(SocketAddr),
-    /// [`Whereabouts::At`].
-    Known(Rc<Whereabouts>),
+    /// [`ResolvedAuthority::At`].
+    Known(Rc<ResolvedAuthority>),
 }
 
 impl Deref for Addresses {
@@ -33,8 +33,8 @@ impl Deref for Addresses {
         match self {
             Self::One(address) => std::slice::from_ref(address),
             Self::Known(known) => match &**known {
-                Whereabouts::At(addresses) => addresses,
-                Whereabouts::Here | Whereabouts::Unknown => &[],
+                ResolvedAuthority::At(addresses) => addresses,
+                ResolvedAuthority::Here | ResolvedAuthority::Unknown => &[],
             },
         }
     }
@@ -43,25 +43,25 @@ impl Deref for Addresses {
 /// Where the host of an authority (`host` or `host:port`) is, if control knows by `deadline`.
 ///
 /// # Errors
-/// [`Ended::Unresolved`], [`Ended::Circular`], [`Ended::LocalTarget`].
+/// [`Termination::Unresolved`], [`Termination::Circular`], [`Termination::LocalTarget`].
 pub(crate) async fn of_authority(
     core: &Core,
     timer: &mut Timer,
     outbound: Option<&Outbound>,
     authority: &[u8],
     deadline: Instant,
-) -> Result<Addresses, Ended> {
+) -> Result<Addresses, Termination> {
     let name = std::str::from_utf8(authority).ok().filter(|_| target::is_authority(authority));
-    let name = name.ok_or(Ended::Unresolved)?;
+    let name = name.ok_or(Termination::Unresolved)?;
     let found = pin!(core.names.find(name, io::now()));
     let found = match race(found, pin!(timer.until(deadline))).await {
         Either::Left(found) => found,
-        Either::Right(()) => return Err(Ended::Unresolved),
+        Either::Right(()) => return Err(Termination::Unresolved),
     };
     match &*found {
-        Whereabouts::At(_) => permitted(outbound, found).map(Addresses::Known),
-        Whereabouts::Here => Err(Ended::Circular),
-        Whereabouts::Unknown => Err(Ended::Unresolved),
+        ResolvedAuthority::At(_) => permitted(outbound, found).map(Addresses::Known),
+        ResolvedAuthority::Here => Err(Termination::Circular),
+        ResolvedAuthority::Unknown => Err(Termination::Unresolved),
     }
 }
 
@@ -75,14 +75,14 @@ pub(crate) async fn of_original(
     outbound: &Outbound,
     original: SocketAddr,
     deadline: Instant,
-) -> Result<Addresses, Ended> {
+) -> Result<Addresses, Termination> {
     if core.may_listen_on(original.port()) {
         return of_authority(core, timer, Some(outbound), original.to_string().as_bytes(), deadline).await;
     }
     if outbound.allow_local || !stays_local(original.ip()) {
         Ok(Addresses::One(original))
     } else {
-        Err(Ended::LocalTarget)
+        Err(Termination::LocalTarget)
     }
 }
 
@@ -90,15 +90,18 @@ pub(crate) async fn of_original(
 /// difference.
 ///
 /// # Errors
-/// [`Ended::LocalTarget`].
-pub(crate) fn permitted(outbound: Option<&Outbound>, found: Rc<Whereabouts>) -> Result<Rc<Whereabouts>, Ended> {
-    let (Some(outbound), Whereabouts::At(addresses)) = (outbound, &*found) else { return Ok(found) };
+/// [`Termination::LocalTarget`].
+pub(crate) fn permitted(
+    outbound: Option<&Outbound>,
+    found: Rc<ResolvedAuthority>,
+) -> Result<Rc<ResolvedAuthority>, Termination> {
+    let (Some(outbound), ResolvedAuthority::At(addresses)) = (outbound, &*found) else { return Ok(found) };
     let open = |address: &&SocketAddr| outbound.allow_local || !stays_local(address.ip());
     if addresses.iter().all(|address| open(&address)) {
         return Ok(found);
     }
     let allowed: Box<[SocketAddr]> = addresses.iter().filter(open).copied().collect();
-    if allowed.is_empty() { Err(Ended::LocalTarget) } else { Ok(Rc::new(Whereabouts::At(allowed))) }
+    if allowed.is_empty() { Err(Termination::LocalTarget) } else { Ok(Rc::new(ResolvedAuthority::At(allowed))) }
 }
 
 #[cfg(test)]
@@ -114,11 +117,11 @@ mod tests {
         let guarded = Outbound::default();
         let open = Outbound::new(true, true, None, Vec::new());
         let of = |outbound: &Outbound, addresses: &[SocketAddr]| {
-            let found = permitted(Some(outbound), Rc::new(Whereabouts::At(addresses.into())))?;
-            Ok::<_, Ended>(Addresses::Known(found).to_vec())
+            let found = permitted(Some(outbound), Rc::new(ResolvedAuthority::At(addresses.into())))?;
+            Ok::<_, Termination>(Addresses::Known(found).to_vec())
         };
         assert_eq!(of(&guarded, &addresses).expect("two are left"), [addresses[1], addresses[3]]);
         assert_eq!(of(&open, &addresses).expect("all"), addresses);
-        assert!(matches!(of(&guarded, &addresses[..1]), Err(Ended::LocalTarget)));
+        assert!(matches!(of(&guarded, &addresses[..1]), Err(Termination::LocalTarget)));
     }
 }

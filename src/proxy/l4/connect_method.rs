@@ -13,18 +13,18 @@ use crate::h1::framing::Body;
 use crate::h1::parse::BadMessage;
 use crate::io::{self, Buf, Timer};
 use crate::observe::flags::Flags;
-use crate::plan::{Cluster, Outbound, Outlet, Seen, Speaks, Target, tunnel_port};
+use crate::plan::{Cluster, Detected, Outbound, Speaks, Target, TcpRoute, tunnel_port};
 use crate::proxy::core::{Core, Phase};
 use crate::proxy::downstream::connection::Session;
 use crate::proxy::downstream::leaving::{End, unless_left};
 use crate::proxy::dynamic::passthrough;
-use crate::proxy::l4::detect::{Patience, first_bytes};
+use crate::proxy::l4::detect::{DetectionTimeouts, first_bytes};
 use crate::proxy::l4::tunnel::{self, Ending, Meters, Until};
-use crate::proxy::l4::upstream::{self, Attempt, Going};
+use crate::proxy::l4::upstream::{self, Attempt, TcpRequest};
 use crate::proxy::router::local_reply;
-use crate::proxy::router::parsed_request::Asked;
-use crate::proxy::router::stream_info::Story;
-use crate::proxy::router::termination::Ended;
+use crate::proxy::router::parsed_request::ParsedRequest;
+use crate::proxy::router::stream_info::StreamInfo;
+use crate::proxy::router::termination::Termination;
 use crate::upstream::{Closed, Installed, LocalCluster};
 
 /// Whether the connection's client takes this for a proxy that makes tunnels. One that was redirected here does not know
@@ -38,37 +38,37 @@ pub(crate) fn is_for(session: &Session, installed: &Installed) -> bool {
 pub(crate) async fn answer<'p>(
     session: &mut Session,
     installed: &'p Installed,
-    story: &mut Story<'p>,
-    asked: &Asked,
+    info: &mut StreamInfo<'p>,
+    asked: &ParsedRequest,
 ) -> bool {
     let Some(outbound) = installed.outbound(session.listener) else { return false };
     let authority = asked.host.of(session.input.bytes());
     // What follows is the tunnel's, and must not be some body's.
     let (Some(port), Body::None) = (tunnel_port(authority), asked.body) else {
-        return local_reply::reply(session, installed, story, Ended::BadRequest(BadMessage::Target), true).await;
+        return local_reply::reply(session, installed, info, Termination::BadRequest(BadMessage::Target), true).await;
     };
     let named = outbound.named(authority, port).map(|(_, outlet)| outlet);
     if let Some(outlet) = named
         && matches!(outlet.speaks, Speaks::Http | Speaks::Unsaid)
     {
-        return may_be_http(session, installed, story, asked, outlet, port).await;
+        return may_be_http(session, installed, info, asked, outlet, port).await;
     }
     let mut early = early_bytes(session);
     let attempt = match named {
-        Some(outlet) => to_outlet(session, installed, story, asked, (outbound, outlet), (&mut early, End::Left)).await,
-        None => to_undeclared(session, installed, story, (outbound, asked), &mut early).await,
+        Some(outlet) => to_outlet(session, installed, info, asked, (outbound, outlet), (&mut early, End::Left)).await,
+        None => to_passthrough(session, installed, info, (outbound, asked), &mut early).await,
     };
-    story.upstream_host = attempt.host;
+    info.upstream_host = attempt.host;
     match attempt.outcome {
         Ok(outlet) => {
-            if establish(session, story).await {
-                carry(session, story, outlet, early).await;
+            if establish(session, info).await {
+                carry(session, info, outlet, early).await;
             }
             false
         }
         Err(ended) => {
             session.core.buffers.put(early);
-            local_reply::reply(session, installed, story, ended, true).await
+            local_reply::reply(session, installed, info, ended, true).await
         }
     }
 }
@@ -77,13 +77,13 @@ pub(crate) async fn answer<'p>(
 async fn may_be_http<'p>(
     session: &mut Session,
     installed: &'p Installed,
-    story: &mut Story<'p>,
-    asked: &Asked,
-    outlet: &'p Outlet,
+    info: &mut StreamInfo<'p>,
+    asked: &ParsedRequest,
+    outlet: &'p TcpRoute,
     port: u16,
 ) -> bool {
     let Some(outbound) = installed.outbound(session.listener) else { return false };
-    if !establish(session, story).await {
+    if !establish(session, info).await {
         return false;
     }
     if outlet.speaks == Speaks::Unsaid {
@@ -91,20 +91,20 @@ async fn may_be_http<'p>(
         session.entered.enter(Phase::Busy, None);
         let limits = &installed.plan.proxy.limits;
         let begin = outbound.detection.unwrap_or(limits.idle_timeout);
-        let patience = Patience { begin: Some(begin), end: limits.headers_timeout };
+        let patience = DetectionTimeouts { begin: Some(begin), end: limits.headers_timeout };
         let seen = first_bytes(&session.core, &mut session.reader, &mut early, patience).await;
         let is_http = match seen {
             None => return false,
-            Some(seen) => seen == Seen::Http,
+            Some(seen) => seen == Detected::Http,
         };
         if !is_http {
             let client = (&mut early, End::HalfClosed);
-            let attempt = to_outlet(session, installed, story, asked, (outbound, outlet), client).await;
-            story.upstream_host = attempt.host;
+            let attempt = to_outlet(session, installed, info, asked, (outbound, outlet), client).await;
+            info.upstream_host = attempt.host;
             match attempt.outcome {
-                Ok(outlet) => carry(session, story, outlet, early).await,
+                Ok(outlet) => carry(session, info, outlet, early).await,
                 // Too late for a status: the tunnel ends at once.
-                Err(ended) => _ = local_reply::tell(story, &ended),
+                Err(ended) => _ = local_reply::note_termination(info, &ended),
             }
             return false;
         }
@@ -119,44 +119,44 @@ async fn may_be_http<'p>(
 async fn to_outlet<'p>(
     session: &mut Session,
     installed: &'p Installed,
-    story: &mut Story<'p>,
-    asked: &Asked,
-    (outbound, outlet): (&Outbound, &'p Outlet),
+    info: &mut StreamInfo<'p>,
+    asked: &ParsedRequest,
+    (outbound, outlet): (&Outbound, &'p TcpRoute),
     (early, end): (&mut Buf, End),
 ) -> Attempt {
     let core = session.core.clone();
     let target = &core.with_rng(|rng| outlet.destinations.pick(rng)).target;
     match target {
-        Target::Known(id) => story.cluster = installed.cluster_name(*id),
+        Target::Known(id) => info.cluster = installed.cluster_name(*id),
         Target::Missing(name) => {
             session.stats.http.no_cluster.inc();
-            story.cluster = name;
+            info.cluster = name;
         }
     }
     let authority: SmallVec<[u8; 64]> = asked.host.of(session.input.bytes()).into();
     let (peer, passes) = (session.peer, core.passes(session.peer).saturating_add(1));
-    let going = Going { peer, original: session.original, name: Some(&authority), passes };
+    let going = TcpRequest { peer, original: session.original, name: Some(&authority), passes };
     let connecting = upstream::to_target(&core, installed, Some(outbound), (outlet, target), going);
     or_gone(unless_left(&core, &mut session.reader, early, end, Box::pin(connecting)).await)
 }
 
-async fn to_undeclared<'p>(
+async fn to_passthrough<'p>(
     session: &mut Session,
     installed: &'p Installed,
-    story: &mut Story<'p>,
-    (outbound, asked): (&'p Outbound, &Asked),
+    info: &mut StreamInfo<'p>,
+    (outbound, asked): (&'p Outbound, &ParsedRequest),
     early: &mut Buf,
 ) -> Attempt {
     if let Some(outlet) = &outbound.egress_proxy {
-        story.route = "allow_any";
-        return to_outlet(session, installed, story, asked, (outbound, outlet), (early, End::Left)).await;
+        info.route = "allow_any";
+        return to_outlet(session, installed, info, asked, (outbound, outlet), (early, End::Left)).await;
     }
     let Some(cluster) = installed.passthrough().filter(|_| outbound.allow_any) else {
         session.stats.http.rq_direct_response.inc();
-        story.route = "block_all";
-        return Attempt::failed(Ended::Blocked);
+        info.route = "block_all";
+        return Attempt::failed(Termination::Blocked);
     };
-    (story.cluster, story.route) = (&cluster.0.name, "allow_any");
+    (info.cluster, info.route) = (&cluster.0.name, "allow_any");
     let authority: SmallVec<[u8; 64]> = asked.host.of(session.input.bytes()).into();
     let core = session.core.clone();
     let passes = core.passes(session.peer).saturating_add(1);
@@ -165,7 +165,7 @@ async fn to_undeclared<'p>(
 }
 
 fn or_gone(attempt: Option<Attempt>) -> Attempt {
-    attempt.unwrap_or_else(|| Attempt::failed(Ended::ClientGone))
+    attempt.unwrap_or_else(|| Attempt::failed(Termination::ClientGone))
 }
 
 /// To where the host of an authority is.
@@ -184,18 +184,18 @@ async fn to_authority(
 }
 
 /// Tells the client that the tunnel is there (RFC 9110 §9.3.6: no body, no framing). False if it has left.
-async fn establish(session: &mut Session, story: &mut Story<'_>) -> bool {
+async fn establish(session: &mut Session, info: &mut StreamInfo<'_>) -> bool {
     const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
     let mut out = session.core.buffers.head();
     out.extend(ESTABLISHED);
     let (sent, out) = session.writer.write_all(out).await;
     session.core.buffers.put(out);
     if sent.is_err() {
-        story.flags.insert(Flags::DC);
+        info.flags.insert(Flags::DC);
         return false;
     }
-    story.status = 200;
-    story.details = "via_upstream".into();
+    info.status = 200;
+    info.details = "via_upstream".into();
     session.stats.http.downstream_cx_tx_bytes_total.add(ESTABLISHED.len() as u64);
     true
 }
@@ -213,13 +213,13 @@ fn early_bytes(session: &mut Session) -> Buf {
 }
 
 /// Bytes both ways, until both sides have ended.
-async fn carry(session: &mut Session, story: &mut Story<'_>, mut outlet: upstream::Outlet, early: Buf) {
+async fn carry(session: &mut Session, info: &mut StreamInfo<'_>, mut outlet: upstream::TunnelUpstream, early: Buf) {
     let http = session.stats.http.clone();
     http.downstream_cx_upgrades_total.inc();
     http.downstream_cx_upgrades_active.inc();
     session.entered.enter(Phase::Busy, None);
     let (upstream, cluster) = (&mut outlet.upstream, &outlet.stats);
-    (story.upstream_connected, story.upstream_local) = (true, upstream.local());
+    (info.upstream_connected, info.upstream_local) = (true, upstream.local());
     let meters = Meters {
         up: [Some(&http.downstream_cx_rx_bytes_total), Some(&cluster.upstream_cx_tx_bytes_total)],
         down: [Some(&http.downstream_cx_tx_bytes_total), Some(&cluster.upstream_cx_rx_bytes_total)],
@@ -235,22 +235,22 @@ async fn carry(session: &mut Session, story: &mut Story<'_>, mut outlet: upstrea
     )
     .await;
     http.downstream_cx_upgrades_active.dec();
-    story.received += passed.up;
-    story.sent += passed.down;
+    info.received += passed.up;
+    info.sent += passed.down;
     match passed.ending {
         Ending::Client => {}
         Ending::Upstream => upstream.closed_by(Closed::Remote),
         Ending::ClientBroke => {
-            story.flags.insert(Flags::DC);
+            info.flags.insert(Flags::DC);
             upstream.handle.abort();
         }
         Ending::UpstreamBroke => {
-            story.flags.insert(Flags::UC);
+            info.flags.insert(Flags::UC);
             upstream.closed_by(Closed::Remote);
             // The client must see that what it got may not be all.
             session.cut_off();
         }
-        Ending::Quiet => story.flags.insert(Flags::SI),
-        Ending::Old => story.flags.insert(Flags::DT),
+        Ending::Quiet => info.flags.insert(Flags::SI),
+        Ending::Old => info.flags.insert(Flags::DT),
     }
 }

@@ -7,55 +7,56 @@
 use std::time::Duration;
 
 use crate::io::{self, Buf, Either, Reader, Timer, race};
-use crate::plan::{Expected, Seen, Way};
+use crate::plan::{Detected, DetectedTarget, PortProtocol};
 use crate::proxy::core::{Core, Phase};
-use crate::proxy::downstream::accept::Arrival;
+use crate::proxy::downstream::accept::Accepted;
 use crate::proxy::dynamic::passthrough;
 use crate::proxy::l4::sni;
 use crate::proxy::l4::tcp::{self, To};
-use crate::proxy::router::termination::Ended;
+use crate::proxy::router::termination::Termination;
 
 /// Serves the connection to its end, unless it is HTTP: then it is given back.
-pub(crate) async fn receive(mut arrival: Arrival) -> Option<Arrival> {
-    let Some(addressed) = arrival.addressed else { return Some(arrival) };
-    let (installed, listener) = arrival.core.installed_at(&arrival.door);
+pub(crate) async fn receive(mut accepted: Accepted) -> Option<Accepted> {
+    let Some(addressed) = accepted.addressed else { return Some(accepted) };
+    let (installed, listener) = accepted.core.installed_at(&accepted.listener_handle);
     let outbound = installed.outbound(listener)?;
     // Who meant the listener itself, and was redirected on the way, would come back here for ever.
-    if let Some(original) = arrival.original
-        && arrival.core.may_listen_on(original.port())
+    if let Some(original) = accepted.original
+        && accepted.core.may_listen_on(original.port())
     {
         let deadline = io::now() + installed.plan.proxy.connect_timeout;
-        let found = passthrough::of_original(&arrival.core, &mut Timer::default(), outbound, original, deadline).await;
-        if matches!(found, Err(Ended::Circular)) {
-            tcp::serve(arrival, (installed, listener), To::Nowhere(Ended::Circular), None).await;
+        let found = passthrough::of_original(&accepted.core, &mut Timer::default(), outbound, original, deadline).await;
+        if matches!(found, Err(Termination::Circular)) {
+            tcp::serve(accepted, (installed, listener), To::Nowhere(Termination::Circular), None).await;
             return None;
         }
     }
     let mut server_name = None;
     let way = match outbound.expect(addressed) {
-        Expected::Http => return Some(arrival),
-        Expected::Bytes(number) => Way::Outlet(number),
-        Expected::Unsaid => {
-            arrival.entered.enter(Phase::Idle, Some(io::now() + installed.plan.proxy.limits.idle_timeout));
-            let Arrival { core, reader, seen, .. } = &mut arrival;
-            let patience = Patience { begin: outbound.detection, end: installed.plan.proxy.limits.headers_timeout };
+        PortProtocol::Http => return Some(accepted),
+        PortProtocol::Bytes(number) => DetectedTarget::TcpRoute(number),
+        PortProtocol::Unsaid => {
+            accepted.entered.enter(Phase::Idle, Some(io::now() + installed.plan.proxy.limits.idle_timeout));
+            let Accepted { core, reader, seen, .. } = &mut accepted;
+            let patience =
+                DetectionTimeouts { begin: outbound.detection, end: installed.plan.proxy.limits.headers_timeout };
             let seen = first_bytes(core, reader, seen, patience).await?;
             server_name = seen.server_name().map(|name| String::from_utf8_lossy(name).into_owned());
             outbound.decide(addressed, &seen)
         }
     };
     let to = match way {
-        Way::Http => return Some(arrival),
-        Way::Outlet(number) => To::Outlet(number),
-        Way::Undeclared => To::Undeclared,
+        DetectedTarget::Http => return Some(accepted),
+        DetectedTarget::TcpRoute(number) => To::TcpRoute(number),
+        DetectedTarget::Undeclared => To::Undeclared,
     };
-    tcp::serve(arrival, (installed, listener), to, server_name).await;
+    tcp::serve(accepted, (installed, listener), to, server_name).await;
     None
 }
 
 /// How long first bytes are waited for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
+pub(crate) struct DetectionTimeouts {
     /// For all of them, from now on; `None`: for ever.
     pub(crate) begin: Option<Duration>,
     /// For all of them, from the first one on.
@@ -67,8 +68,8 @@ pub(crate) async fn first_bytes<'b>(
     core: &Core,
     reader: &mut Reader,
     seen: &'b mut Buf,
-    patience: Patience,
-) -> Option<Seen<'b>> {
+    patience: DetectionTimeouts,
+) -> Option<Detected<'b>> {
     let begin = patience.begin.map(|patience| io::now() + patience);
     let mut end = None;
     let mut timer = Timer::default();
@@ -84,14 +85,14 @@ pub(crate) async fn first_bytes<'b>(
             None => reader.done().await,
             Some(deadline) => match race(std::pin::pin!(reader.done()), std::pin::pin!(timer.until(deadline))).await {
                 Either::Left(read) => read,
-                Either::Right(()) => return Some(Seen::Bytes),
+                Either::Right(()) => return Some(Detected::Bytes),
             },
         };
         let more = matches!(read, Ok(1..));
         seen.extend(bytes.bytes());
         core.buffers.put(bytes);
         if !more {
-            return if seen.is_empty() { None } else { Some(Seen::Bytes) };
+            return if seen.is_empty() { None } else { Some(Detected::Bytes) };
         }
     }
     sni::look(seen.bytes())

@@ -6,28 +6,28 @@ use std::borrow::Cow;
 
 use crate::base::limits::MOST_FIRST_BYTES;
 use crate::h1::head::Method;
-use crate::plan::Seen;
+use crate::plan::Detected;
 
 /// What the bytes so far are; `None`: more are needed to say.
-pub(crate) fn look(bytes: &[u8]) -> Option<Seen<'_>> {
+pub(crate) fn look(bytes: &[u8]) -> Option<Detected<'_>> {
     let seen = match bytes.first()? {
         &HANDSHAKE => hello(bytes),
         b'A'..=b'Z' => request_line(bytes),
-        _ => Some(Seen::Bytes),
+        _ => Some(Detected::Bytes),
     };
-    if seen.is_none() && bytes.len() >= MOST_FIRST_BYTES { Some(Seen::Bytes) } else { seen }
+    if seen.is_none() && bytes.len() >= MOST_FIRST_BYTES { Some(Detected::Bytes) } else { seen }
 }
 
 /// The whole line is awaited: `GET key` is a request to others, too. A CONNECT asks some other proxy for a tunnel, whose
 /// bytes are none of ours.
-fn request_line(bytes: &[u8]) -> Option<Seen<'_>> {
+fn request_line(bytes: &[u8]) -> Option<Detected<'_>> {
     const LONGEST_METHOD: usize = 16;
     let token = bytes.iter().take(LONGEST_METHOD + 1).take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-');
     let token = &bytes[..token.count()];
     match bytes.get(token.len()) {
         None if token.len() <= LONGEST_METHOD => return None,
         Some(b' ') if Method::of(token).is_some_and(|method| method != Method::Connect) => {}
-        _ => return Some(Seen::Bytes),
+        _ => return Some(Detected::Bytes),
     }
     let rest = &bytes[token.len()..];
     match memchr::memchr(b'\n', rest) {
@@ -35,10 +35,10 @@ fn request_line(bytes: &[u8]) -> Option<Seen<'_>> {
             let line = rest[..end].strip_suffix(b"\r").unwrap_or(&rest[..end]);
             let version = line.len().checked_sub(8).and_then(|at| line.get(at..));
             let is_http = version.is_some_and(|version| version.starts_with(b"HTTP/1."));
-            Some(if is_http { Seen::Http } else { Seen::Bytes })
+            Some(if is_http { Detected::Http } else { Detected::Bytes })
         }
         None if rest.iter().all(|byte| (b' '..0x7f).contains(byte) || *byte == b'\r') => None,
-        None => Some(Seen::Bytes),
+        None => Some(Detected::Bytes),
     }
 }
 
@@ -47,24 +47,24 @@ const HANDSHAKE: u8 = 22;
 
 /// RFC 8446 §5.1 and §4.1.2: records that hold a ClientHello, with the server name of its extensions (RFC 6066 §3). A hello
 /// may be cut over as many records as its client likes.
-fn hello(bytes: &[u8]) -> Option<Seen<'_>> {
+fn hello(bytes: &[u8]) -> Option<Detected<'_>> {
     const CLIENT_HELLO: u8 = 1;
     let (first, rest) = match record(bytes) {
         Record::Whole { content, rest } => (content, rest),
         Record::Part(content) => match content.first() {
-            Some(kind) if *kind != CLIENT_HELLO => return Some(Seen::Bytes),
+            Some(kind) if *kind != CLIENT_HELLO => return Some(Detected::Bytes),
             _ => return None,
         },
-        Record::None => return Some(Seen::Bytes),
+        Record::None => return Some(Detected::Bytes),
     };
     if first.first() != Some(&CLIENT_HELLO) {
-        return Some(Seen::Bytes);
+        return Some(Detected::Bytes);
     }
     // Most hellos are one record, whose name is where it is; those of several have to be put together.
     if let Some(length) = hello_length(first)
         && let Some(whole) = first.get(..length)
     {
-        return Some(Seen::Tls(server_name(whole).map(Cow::Borrowed)));
+        return Some(Detected::Tls(server_name(whole).map(Cow::Borrowed)));
     }
     let mut whole = first.to_vec();
     let mut rest = rest;
@@ -75,12 +75,12 @@ fn hello(bytes: &[u8]) -> Option<Seen<'_>> {
                 rest = behind;
             }
             Record::Part(_) => return None,
-            Record::None => return Some(Seen::Bytes),
+            Record::None => return Some(Detected::Bytes),
         }
         if let Some(length) = hello_length(&whole)
             && let Some(whole) = whole.get(..length)
         {
-            return Some(Seen::Tls(server_name(whole).map(|name| Cow::Owned(name.to_vec()))));
+            return Some(Detected::Tls(server_name(whole).map(|name| Cow::Owned(name.to_vec()))));
         }
     }
 }
@@ -209,37 +209,37 @@ mod tests {
     #[test]
     fn first_bytes() {
         for (bytes, seen) in [
-            (&b"GET / HTTP/1.1\r\n"[..], Some(Seen::Http)),
-            (b"POST /a?b HTTP/1.0\r\nHost: x", Some(Seen::Http)),
-            (b"M-SEARCH * HTTP/1.1\r\n", Some(Seen::Http)),
-            (b"GET http://a/ HTTP/1.1\n", Some(Seen::Http)),
+            (&b"GET / HTTP/1.1\r\n"[..], Some(Detected::Http)),
+            (b"POST /a?b HTTP/1.0\r\nHost: x", Some(Detected::Http)),
+            (b"M-SEARCH * HTTP/1.1\r\n", Some(Detected::Http)),
+            (b"GET http://a/ HTTP/1.1\n", Some(Detected::Http)),
             (b"", None),
             (b"G", None),
             (b"GET /a", None),
             (b"GET /a HTTP/1.1\r", None),
-            (b"GET key\r\n", Some(Seen::Bytes)),
-            (b"GET / HTTP/2.0\r\n", Some(Seen::Bytes)),
-            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Some(Seen::Bytes)),
-            (b"CONNECT a:443 HTTP/1.1\r\n", Some(Seen::Bytes)),
-            (b"HELO mail\r\n", Some(Seen::Bytes)),
+            (b"GET key\r\n", Some(Detected::Bytes)),
+            (b"GET / HTTP/2.0\r\n", Some(Detected::Bytes)),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Some(Detected::Bytes)),
+            (b"CONNECT a:443 HTTP/1.1\r\n", Some(Detected::Bytes)),
+            (b"HELO mail\r\n", Some(Detected::Bytes)),
             (b"EHLO", None),
-            (b"EHLO mail\r\n", Some(Seen::Bytes)),
-            (b"ABCDEFGHIJKLMNOPQ", Some(Seen::Bytes)),
-            (b"GET \x01", Some(Seen::Bytes)),
-            (b"SSH-2.0-x\r\n", Some(Seen::Bytes)),
-            (b"get / HTTP/1.1\r\n", Some(Seen::Bytes)),
-            (b"*2\r\n", Some(Seen::Bytes)),
-            (b"\0", Some(Seen::Bytes)),
+            (b"EHLO mail\r\n", Some(Detected::Bytes)),
+            (b"ABCDEFGHIJKLMNOPQ", Some(Detected::Bytes)),
+            (b"GET \x01", Some(Detected::Bytes)),
+            (b"SSH-2.0-x\r\n", Some(Detected::Bytes)),
+            (b"get / HTTP/1.1\r\n", Some(Detected::Bytes)),
+            (b"*2\r\n", Some(Detected::Bytes)),
+            (b"\0", Some(Detected::Bytes)),
             (b"\x16\x03", None),
-            (b"\x16\x02\x01", Some(Seen::Bytes)),
-            (b"\x16\x03\x01\x00\x01\x02", Some(Seen::Bytes)),
-            (b"\x16\x03\x01\x00\x09\x02", Some(Seen::Bytes)),
+            (b"\x16\x02\x01", Some(Detected::Bytes)),
+            (b"\x16\x03\x01\x00\x01\x02", Some(Detected::Bytes)),
+            (b"\x16\x03\x01\x00\x09\x02", Some(Detected::Bytes)),
             (b"\x16\x03\x01\x00\x01\x01", None),
-            (b"\x16\x03\x01\x00\x00", Some(Seen::Bytes)),
-            (b"\x16\x03\x01\x40\x01", Some(Seen::Bytes)),
+            (b"\x16\x03\x01\x00\x00", Some(Detected::Bytes)),
+            (b"\x16\x03\x01\x40\x01", Some(Detected::Bytes)),
             (b"\x16\x03\x01\x00\x01\x01\x16\x03\x01\x00", None),
-            (b"\x16\x03\x01\x00\x01\x01\x17\x03\x01\x00", Some(Seen::Bytes)),
-            (b"\x16\x03\x01\x00\x01\x01\x15", Some(Seen::Bytes)),
+            (b"\x16\x03\x01\x00\x01\x01\x17\x03\x01\x00", Some(Detected::Bytes)),
+            (b"\x16\x03\x01\x00\x01\x01\x15", Some(Detected::Bytes)),
         ] {
             assert_eq!(look(bytes), seen, "{:?}", String::from_utf8_lossy(bytes));
         }
@@ -247,9 +247,9 @@ mod tests {
 
     #[test]
     fn server_names() {
-        assert_eq!(look(&named("a.example.com")), Some(Seen::tls("a.example.com")));
-        assert_eq!(look(&hello_with(&[])), Some(Seen::Tls(None)));
-        assert_eq!(look(&named("")), Some(Seen::Tls(None)));
+        assert_eq!(look(&named("a.example.com")), Some(Detected::tls("a.example.com")));
+        assert_eq!(look(&hello_with(&[])), Some(Detected::Tls(None)));
+        assert_eq!(look(&named("")), Some(Detected::Tls(None)));
     }
 
     #[test]
@@ -274,8 +274,11 @@ mod tests {
                 let _ = look(&damaged[..at]);
             }
         }
-        assert_eq!(look(&[b"GET /".as_slice(), &[b'x'; MOST_FIRST_BYTES]].concat()), Some(Seen::Bytes));
-        assert_eq!(look(&[[22, 3, 1, 0xff, 0xff, 1].as_slice(), &[0; MOST_FIRST_BYTES]].concat()), Some(Seen::Bytes));
+        assert_eq!(look(&[b"GET /".as_slice(), &[b'x'; MOST_FIRST_BYTES]].concat()), Some(Detected::Bytes));
+        assert_eq!(
+            look(&[[22, 3, 1, 0xff, 0xff, 1].as_slice(), &[0; MOST_FIRST_BYTES]].concat()),
+            Some(Detected::Bytes)
+        );
     }
 
     /// The same hello in records of these lengths, and the last of what is left.
@@ -297,7 +300,7 @@ mod tests {
     fn a_hello_in_records_of_one_byte() {
         let sound = named("www.example.com");
         let cut = cut(&sound, &vec![1; sound.len()]);
-        assert_eq!(look(&cut), Some(Seen::tls("www.example.com")));
+        assert_eq!(look(&cut), Some(Detected::tls("www.example.com")));
         assert_eq!(look(&cut[..cut.len() - 1]), None);
     }
 
@@ -306,7 +309,7 @@ mod tests {
     fn a_hello_with_something_behind_it() {
         let mut sound = named("www.example.com");
         sound.extend([20, 3, 3, 0, 1, 1]);
-        assert_eq!(look(&sound), Some(Seen::tls("www.example.com")));
+        assert_eq!(look(&sound), Some(Detected::tls("www.example.com")));
     }
 
     proptest! {
@@ -316,7 +319,7 @@ mod tests {
             lengths in prop::collection::vec(1..80_usize, 0..12),
         ) {
             let cut = cut(&named(&name), &lengths);
-            let expected = Seen::tls(&name);
+            let expected = Detected::tls(&name);
             prop_assert_eq!(look(&cut), Some(expected));
             for end in 0..cut.len() {
                 prop_assert_eq!(look(&cut[..end]), None, "{} of {} bytes", end, cut.len());

@@ -16,26 +16,26 @@ use crate::observe::flags::Flags;
 use crate::observe::stats::TcpStats;
 use crate::plan::{BLACK_HOLE_CLUSTER, Cluster, Listener, Outbound, PASSTHROUGH_CLUSTER, Target};
 use crate::proxy::core::{Core, Phase};
-use crate::proxy::downstream::accept::Arrival;
+use crate::proxy::downstream::accept::Accepted;
 use crate::proxy::downstream::leaving::{End, unless_left};
 use crate::proxy::dynamic::passthrough;
 use crate::proxy::l4::tunnel::{self, Ending, Meters, Until};
-use crate::proxy::l4::upstream::{self, Attempt, Going};
-use crate::proxy::router::termination::Ended;
+use crate::proxy::l4::upstream::{self, Attempt, TcpRequest};
+use crate::proxy::router::termination::Termination;
 use crate::upstream::{Closed, Installed, LocalCluster};
 
 /// Where a connection goes.
 pub(crate) enum To {
     /// To an outlet of the plan.
-    Outlet(usize),
+    TcpRoute(usize),
     /// To where it was sent or to the egress proxy, if anything may go to what nobody declared.
     Undeclared,
     /// It is refused.
-    Nowhere(Ended),
+    Nowhere(Termination),
 }
 
 /// What the log says of a connection.
-struct Tale {
+struct TcpInfo {
     flags: Flags,
     details: Cow<'static, str>,
     failure: Cow<'static, str>,
@@ -49,16 +49,16 @@ struct Tale {
 
 /// Serves the connection to its end.
 pub(crate) async fn serve(
-    mut arrival: Arrival,
+    mut accepted: Accepted,
     (installed, listener): (Rc<Installed>, ListenerId),
     to: To,
     server_name: Option<String>,
 ) {
     let Some(of) = installed.plan.listeners.get(listener.index()) else { return };
-    let outlet = if let To::Outlet(number) = &to { Some(*number) } else { None };
+    let outlet = if let To::TcpRoute(number) = &to { Some(*number) } else { None };
     let stats = of.tcp_stats_of(outlet).and_then(|place| installed.stats.tcp.get(place)).cloned().unwrap_or_default();
     stats.downstream_cx_total.inc();
-    let mut tale = Tale {
+    let mut info = TcpInfo {
         flags: Flags::NONE,
         details: "".into(),
         failure: "".into(),
@@ -69,60 +69,60 @@ pub(crate) async fn serve(
         own: None,
         cluster: "".into(),
     };
-    arrival.entered.enter(Phase::Busy, None);
-    let passes = arrival.core.passes(arrival.peer);
-    let most = if of.kind.is_outward() { 0 } else { MOST_PASSES };
+    accepted.entered.enter(Phase::Busy, None);
+    let passes = accepted.core.passes(accepted.peer);
+    let most = if of.kind.is_outbound() { 0 } else { MOST_PASSES };
     let Attempt { host, mut outcome } = match passes > most {
-        true => Attempt::failed(Ended::Circular),
-        false => connect(&mut arrival, &installed, of, to, server_name.as_deref(), &mut tale).await,
+        true => Attempt::failed(Termination::Circular),
+        false => connect(&mut accepted, &installed, of, to, server_name.as_deref(), &mut info).await,
     };
     // Asked once more: what was on its way then is there now.
-    if outcome.is_ok() && arrival.core.passes(arrival.peer) > most {
-        outcome = Err(Ended::Circular);
+    if outcome.is_ok() && accepted.core.passes(accepted.peer) > most {
+        outcome = Err(Termination::Circular);
     }
     // It may last for days, and a reload must not wait for it to have its memory back.
     drop(installed);
-    tale.host = host;
+    info.host = host;
     match outcome {
-        Ok(outlet) => carry(&mut arrival, outlet, &stats, &mut tale).await,
+        Ok(outlet) => carry(&mut accepted, outlet, &stats, &mut info).await,
         Err(ended) => {
-            if tale.host.is_none() {
+            if info.host.is_none() {
                 stats.downstream_cx_no_route.inc();
             }
-            tell(&mut tale, &ended);
+            note_termination(&mut info, &ended);
         }
     }
-    log(&arrival, &tale, server_name.as_deref().unwrap_or_default());
+    log(&accepted, &info, server_name.as_deref().unwrap_or_default());
 }
 
 /// How often the bytes of a connection to a gateway may have come through a core already: as often as requests may.
 const MOST_PASSES: u8 = 10;
 
 async fn connect(
-    arrival: &mut Arrival,
+    accepted: &mut Accepted,
     installed: &Installed,
     of: &Listener,
     to: To,
     server_name: Option<&str>,
-    tale: &mut Tale,
+    info: &mut TcpInfo,
 ) -> Attempt {
-    let core = arrival.core.clone();
+    let core = accepted.core.clone();
     let outbound = of.outbound.as_deref();
-    let going = Going {
-        peer: arrival.peer,
-        original: arrival.original,
+    let going = TcpRequest {
+        peer: accepted.peer,
+        original: accepted.original,
         name: server_name.map(str::as_bytes),
-        passes: core.passes(arrival.peer).saturating_add(1),
+        passes: core.passes(accepted.peer).saturating_add(1),
     };
     let outlet = match to {
         To::Nowhere(ended) => return Attempt::failed(ended),
-        To::Outlet(number) => of.outlet(number),
+        To::TcpRoute(number) => of.outlet(number),
         To::Undeclared => outbound.and_then(|outbound| outbound.egress_proxy.as_ref()),
     };
-    let (reader, seen) = (&mut arrival.reader, &mut arrival.seen);
+    let (reader, seen) = (&mut accepted.reader, &mut accepted.seen);
     let attempt = if let Some(outlet) = outlet {
         let target = &core.with_rng(|rng| outlet.destinations.pick(rng)).target;
-        tale.cluster = match target {
+        info.cluster = match target {
             Target::Known(id) => installed.cluster_name(*id).into(),
             Target::Missing(name) => name.clone(),
         };
@@ -131,15 +131,15 @@ async fn connect(
     } else {
         let passthrough = installed.passthrough().zip(outbound).filter(|(_, outbound)| outbound.allow_any);
         // Where it was not sent anywhere else there is nowhere to pass it on to.
-        let (Some((cluster, outbound)), Some(original)) = (passthrough, arrival.original) else {
-            tale.cluster = BLACK_HOLE_CLUSTER.into();
-            return Attempt::failed(Ended::NoEndpoint); // Envoy's has none, either
+        let (Some((cluster, outbound)), Some(original)) = (passthrough, accepted.original) else {
+            info.cluster = BLACK_HOLE_CLUSTER.into();
+            return Attempt::failed(Termination::NoEndpoint); // Envoy's has none, either
         };
-        tale.cluster = PASSTHROUGH_CLUSTER.into();
+        info.cluster = PASSTHROUGH_CLUSTER.into();
         let connecting = to_original(&core, cluster, outbound, original, going.passes);
         unless_left(&core, reader, seen, End::HalfClosed, Box::pin(connecting)).await
     };
-    attempt.unwrap_or_else(|| Attempt::failed(Ended::ClientGone))
+    attempt.unwrap_or_else(|| Attempt::failed(Termination::ClientGone))
 }
 
 /// To where the connection was sent.
@@ -158,22 +158,29 @@ async fn to_original(
 }
 
 /// What an end means to a connection: no status, and after a failed connect Envoy says that it will not be tried again.
-fn tell(tale: &mut Tale, ended: &Ended) {
-    let verdict = ended.verdict(false);
-    tale.flags.insert(verdict.flags);
+fn note_termination(info: &mut TcpInfo, ended: &Termination) {
+    let verdict = ended.local_reply(false);
+    info.flags.insert(verdict.flags);
     match ended {
-        Ended::ConnectFailed(_) | Ended::ConnectTimedOut | Ended::TlsFailed(_) => tale.flags.insert(Flags::URX),
-        Ended::Circular | Ended::LocalTarget | Ended::NoRule => tale.details = verdict.details,
+        Termination::ConnectFailed(_) | Termination::ConnectTimedOut | Termination::TlsFailed(_) => {
+            info.flags.insert(Flags::URX)
+        }
+        Termination::Circular | Termination::LocalTarget | Termination::NoRule => info.details = verdict.details,
         _ => {}
     }
-    tale.failure = verdict.transport_failure;
+    info.failure = verdict.transport_failure;
 }
 
 /// Bytes both ways, until both sides have ended.
-async fn carry(arrival: &mut Arrival, mut outlet: upstream::Outlet, stats: &Arc<TcpStats>, tale: &mut Tale) {
-    let Arrival { core, reader, writer, entered, seen, .. } = arrival;
+async fn carry(
+    accepted: &mut Accepted,
+    mut outlet: upstream::TunnelUpstream,
+    stats: &Arc<TcpStats>,
+    info: &mut TcpInfo,
+) {
+    let Accepted { core, reader, writer, entered, seen, .. } = accepted;
     let (upstream, cluster) = (&mut outlet.upstream, &outlet.stats);
-    (tale.connected, tale.own) = (true, upstream.local());
+    (info.connected, info.own) = (true, upstream.local());
     let meters = Meters {
         up: [Some(&stats.downstream_cx_rx_bytes_total), Some(&cluster.upstream_cx_tx_bytes_total)],
         down: [Some(&stats.downstream_cx_tx_bytes_total), Some(&cluster.upstream_cx_rx_bytes_total)],
@@ -187,29 +194,29 @@ async fn carry(arrival: &mut Arrival, mut outlet: upstream::Outlet, stats: &Arc<
         meters,
     )
     .await;
-    (tale.received, tale.sent) = (passed.up, passed.down);
+    (info.received, info.sent) = (passed.up, passed.down);
     match passed.ending {
         Ending::Client => {}
         Ending::Upstream => {
             upstream.closed_by(Closed::Remote);
-            linger(arrival).await;
+            linger(accepted).await;
         }
         Ending::ClientBroke => {
-            tale.flags.insert(Flags::DC);
+            info.flags.insert(Flags::DC);
             upstream.handle.abort();
         }
         Ending::UpstreamBroke => {
-            tale.flags.insert(Flags::UC);
+            info.flags.insert(Flags::UC);
             upstream.closed_by(Closed::Remote);
             // The client must see that what it got may not be all.
             entered.handle().abort();
         }
         Ending::Quiet => {
-            tale.flags.insert(Flags::SI);
+            info.flags.insert(Flags::SI);
             stats.idle_timeout.inc();
         }
         Ending::Old => {
-            tale.flags.insert(Flags::DT);
+            info.flags.insert(Flags::DT);
             stats.max_downstream_connection_duration.inc();
         }
     }
@@ -217,9 +224,9 @@ async fn carry(arrival: &mut Arrival, mut outlet: upstream::Outlet, stats: &Arc<
 
 /// Ends our side, and drops what the client still sends for a moment: a close over unread bytes would be a reset, and that
 /// could destroy what the upstream sent last.
-async fn linger(arrival: &mut Arrival) {
+async fn linger(accepted: &mut Accepted) {
     const PATIENCE: Duration = Duration::from_secs(1);
-    let Arrival { core, reader, entered, .. } = arrival;
+    let Accepted { core, reader, entered, .. } = accepted;
     entered.handle().shutdown_write();
     let mut timer = Timer::default();
     let mut deadline = pin!(timer.until(io::now() + PATIENCE));
@@ -239,29 +246,29 @@ async fn linger(arrival: &mut Arrival) {
     }
 }
 
-fn log(arrival: &Arrival, tale: &Tale, server_name: &str) {
-    let duration = io::now().duration_since(arrival.counted.opened);
-    arrival.core.log(&Record {
+fn log(accepted: &Accepted, info: &TcpInfo, server_name: &str) {
+    let duration = io::now().duration_since(accepted.counted.opened);
+    accepted.core.log(&Record {
         start: io::unix_time().checked_sub(duration).unwrap_or(std::time::UNIX_EPOCH),
         method: &[],
         path: &[],
         authority: &[],
         protocol: "",
         status: 0,
-        flags: tale.flags,
-        details: &tale.details,
+        flags: info.flags,
+        details: &info.details,
         termination_details: "",
-        transport_failure: &tale.failure,
-        bytes_received: tale.received,
-        bytes_sent: tale.sent,
+        transport_failure: &info.failure,
+        bytes_received: info.received,
+        bytes_sent: info.sent,
         duration,
         upstream_service_time: None,
-        upstream_host: tale.host.clone(),
-        upstream_connected: tale.connected,
-        upstream_cluster: &tale.cluster,
-        upstream_local: tale.own,
-        downstream_local: arrival.local,
-        downstream_remote: arrival.peer,
+        upstream_host: info.host.clone(),
+        upstream_connected: info.connected,
+        upstream_cluster: &info.cluster,
+        upstream_local: info.own,
+        downstream_local: accepted.local,
+        downstream_remote: accepted.peer,
         server_name,
         route_name: "",
         headers: &NoHeaders,

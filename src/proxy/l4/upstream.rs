@@ -11,17 +11,17 @@ use crate::base::endpoint::EndpointAddress;
 use crate::io::{self, Timer};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::{self, Cluster, Discovery, Outbound, Target};
-use crate::policy::balance::Ask;
+use crate::policy::balance::PickContext;
 use crate::policy::hashing::key;
 use crate::policy::outlier::Outcome;
 use crate::proxy::core::{Core, GoingOut};
 use crate::proxy::dynamic::forward_proxy;
 use crate::proxy::dynamic::passthrough;
-use crate::proxy::router::termination::Ended;
+use crate::proxy::router::termination::Termination;
 use crate::upstream::{Avoid, Installed, LocalCluster, LocalEndpoint, NoConnection, Upstream};
 
 /// An upstream connection of a tunnel.
-pub(crate) struct Outlet {
+pub(crate) struct TunnelUpstream {
     pub(crate) upstream: Box<Upstream>,
     /// For so long nothing need move on it.
     pub(crate) quiet: Option<Duration>,
@@ -29,7 +29,7 @@ pub(crate) struct Outlet {
     pub(crate) end: Option<Instant>,
     /// The counters of its cluster.
     pub(crate) stats: Arc<ClusterStats>,
-    _riding: Riding,
+    _riding: ActiveRequest,
     _listed: Option<GoingOut>,
 }
 
@@ -37,11 +37,11 @@ pub(crate) struct Outlet {
 pub(crate) struct Attempt {
     /// Where it went last.
     pub(crate) host: Option<EndpointAddress>,
-    pub(crate) outcome: Result<Outlet, Ended>,
+    pub(crate) outcome: Result<TunnelUpstream, Termination>,
 }
 
 impl Attempt {
-    pub(crate) fn failed(ended: Ended) -> Self {
+    pub(crate) fn failed(ended: Termination) -> Self {
         Self { host: None, outcome: Err(ended) }
     }
 }
@@ -65,9 +65,9 @@ impl Drop for Connecting<'_> {
 }
 
 /// Counts a tunnel that has its connection as a request of its cluster and endpoint.
-struct Riding(Arc<ClusterStats>, Arc<EndpointStats>);
+struct ActiveRequest(Arc<ClusterStats>, Arc<EndpointStats>);
 
-impl Riding {
+impl ActiveRequest {
     fn begin(cluster: &LocalCluster, endpoint: &LocalEndpoint) -> Self {
         cluster.stats.upstream_rq_total.inc();
         cluster.stats.upstream_rq_active.inc();
@@ -77,7 +77,7 @@ impl Riding {
     }
 }
 
-impl Drop for Riding {
+impl Drop for ActiveRequest {
     fn drop(&mut self) {
         self.0.upstream_rq_active.dec();
         self.1.rq_active.dec();
@@ -86,7 +86,7 @@ impl Drop for Riding {
 
 /// What is known of a client and of where it wants to go.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Going<'a> {
+pub(crate) struct TcpRequest<'a> {
     pub(crate) peer: SocketAddr,
     /// Where it was sent to before it was redirected here.
     pub(crate) original: Option<SocketAddr>,
@@ -101,10 +101,10 @@ pub(crate) async fn to_target(
     core: &Rc<Core>,
     installed: &Installed,
     outbound: Option<&Outbound>,
-    (outlet, target): (&plan::Outlet, &Target),
-    going: Going<'_>,
+    (outlet, target): (&plan::TcpRoute, &Target),
+    going: TcpRequest<'_>,
 ) -> Attempt {
-    let Some(cluster) = cluster(installed, target) else { return Attempt::failed(Ended::NoCluster) };
+    let Some(cluster) = cluster(installed, target) else { return Attempt::failed(Termination::NoCluster) };
     let Discovery::Authority(own) = &cluster.0.discovery else {
         let hash = outlet.by_source.then(|| key::source_ip(going.peer));
         return to_cluster(core, cluster, hash, going.passes).await;
@@ -113,17 +113,17 @@ pub(crate) async fn to_target(
     let mut timer = Timer::default();
     let found = match going {
         // `resolution: NONE`: it goes where it was sent.
-        Going { original: Some(original), .. } if !own.at_gateways => match outbound {
+        TcpRequest { original: Some(original), .. } if !own.at_gateways => match outbound {
             Some(outbound) => passthrough::of_original(core, &mut timer, outbound, original, deadline).await,
-            None => Err(Ended::NoEndpoint),
+            None => Err(Termination::NoEndpoint),
         },
-        Going { name: Some(name), .. } if own.at_gateways || outbound.is_some() => {
+        TcpRequest { name: Some(name), .. } if own.at_gateways || outbound.is_some() => {
             match forward_proxy::authority(name, own) {
                 Some(name) => passthrough::of_authority(core, &mut timer, outbound, &name, deadline).await,
-                None => Err(Ended::NoEndpoint),
+                None => Err(Termination::NoEndpoint),
             }
         }
-        _ => Err(Ended::NoEndpoint),
+        _ => Err(Termination::NoEndpoint),
     };
     match found {
         Ok(addresses) => to_addresses(core, cluster, &addresses, going.passes).await,
@@ -146,17 +146,17 @@ async fn to_cluster(
     hash: Option<u64>,
     passes: u8,
 ) -> Attempt {
-    let ask = Ask { hash, now: io::now() };
+    let ask = PickContext { hash, now: io::now() };
     let picked = core.with_rng(|rng| local.pick(ask, Avoid::default(), rng));
     let Some(endpoint) = picked.and_then(|id| local.endpoint(id)) else {
         local.stats.upstream_cx_none_healthy.inc();
-        return Attempt::failed(Ended::NoEndpoint);
+        return Attempt::failed(Termination::NoEndpoint);
     };
     let host = Some(endpoint.address());
     let outcome = connect(core, (cluster, local), endpoint, passes).await;
     match &outcome {
         Ok(_) => local.report(picked, Outcome::Connected),
-        Err(Ended::Overflow) => {}
+        Err(Termination::Overflow) => {}
         Err(_) => local.report(picked, Outcome::Failed),
     }
     Attempt { host, outcome }
@@ -169,7 +169,7 @@ pub(crate) async fn to_addresses(
     addresses: &[SocketAddr],
     passes: u8,
 ) -> Attempt {
-    let mut attempt = Attempt::failed(Ended::Unresolved);
+    let mut attempt = Attempt::failed(Termination::Unresolved);
     for address in addresses {
         let endpoint = local.undeclared(*address, io::now());
         let outcome = connect(core, (cluster, local), &endpoint, passes).await;
@@ -186,7 +186,7 @@ async fn connect(
     (cluster, local): (&Cluster, &LocalCluster),
     endpoint: &LocalEndpoint,
     passes: u8,
-) -> Result<Outlet, Ended> {
+) -> Result<TunnelUpstream, Termination> {
     let connecting = Connecting::begin(local, endpoint);
     // Raw bytes name no host: unless the rule does, it is the service's that is asked for.
     let name = match &local.shared.tls {
@@ -205,7 +205,14 @@ async fn connect(
             let stats = local.stats.clone();
             let listed = upstream.local().map(|own| core.goes_out(own, passes));
             let (quiet, end) = (cluster.tcp_idle_timeout, cluster.max_duration.map(|most| io::now() + most));
-            Ok(Outlet { upstream, quiet, end, stats, _riding: Riding::begin(local, endpoint), _listed: listed })
+            Ok(TunnelUpstream {
+                upstream,
+                quiet,
+                end,
+                stats,
+                _riding: ActiveRequest::begin(local, endpoint),
+                _listed: listed,
+            })
         }
         Err(error) => {
             endpoint.stats.rq_error.inc();

@@ -1,6 +1,6 @@
 //! Whether a mirror answers as the original does.
 //!
-//! Both sides come to the same few words, an [`Answer`], and the copy's task judges once it knows both. A match costs a
+//! Both sides come to the same few words, an [`ObservedAnswer`], and the copy's task judges once it knows both. A match costs a
 //! counter; only a difference is put into words, for the admin endpoints.
 
 use std::time::{Duration, SystemTime};
@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime};
 use crate::base::id::ClusterId;
 use crate::observe::flags::Flags;
 use crate::observe::stats::Verdict;
-use crate::proxy::router::termination::Ended;
+use crate::proxy::router::termination::Termination;
 
 /// What came back from one side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(crate) enum ObservedAnswer {
     /// A whole answer.
     Whole {
         /// Its status.
@@ -26,13 +26,13 @@ pub(crate) enum Answer {
     Unknown,
 }
 
-impl Answer {
+impl ObservedAnswer {
     /// How a request ended, as far as its upstream is concerned.
-    pub(crate) fn of(ended: &Ended, status: u16, digest: impl FnOnce() -> u64) -> Self {
+    pub(crate) fn of(ended: &Termination, status: u16, digest: impl FnOnce() -> u64) -> Self {
         match ended {
-            Ended::Answered => Self::Whole { status, digest: digest() },
-            Ended::ClientGone | Ended::BodyTimedOut | Ended::BadRequest(_) => Self::Unknown,
-            failed => Self::None(failed.verdict(false).flags),
+            Termination::Answered => Self::Whole { status, digest: digest() },
+            Termination::ClientGone | Termination::BodyTimedOut | Termination::BadRequest(_) => Self::Unknown,
+            failed => Self::None(failed.local_reply(false).flags),
         }
     }
 
@@ -53,8 +53,8 @@ impl Answer {
 
 /// What came back from one side, and when.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Heard {
-    pub(crate) answer: Answer,
+pub(crate) struct ObservedResponse {
+    pub(crate) answer: ObservedAnswer,
     /// From the moment that the request was sent on to the end of the answer.
     pub(crate) took: Duration,
     /// Where it came from.
@@ -62,9 +62,11 @@ pub(crate) struct Heard {
 }
 
 /// The verdict on two answers, and the two statuses for the counters (0: no answer).
-pub(crate) fn judge(original: Answer, mirror: Answer) -> (Verdict, u16, u16) {
+pub(crate) fn judge(original: ObservedAnswer, mirror: ObservedAnswer) -> (Verdict, u16, u16) {
     let verdict = match (original, mirror) {
-        (Answer::Unknown, _) | (_, Answer::Unknown) | (Answer::None(_), Answer::None(_)) => Verdict::Uncompared,
+        (ObservedAnswer::Unknown, _)
+        | (_, ObservedAnswer::Unknown)
+        | (ObservedAnswer::None(_), ObservedAnswer::None(_)) => Verdict::Uncompared,
         (original, mirror) if original == mirror => Verdict::Match,
         _ => Verdict::Mismatch,
     };
@@ -101,8 +103,8 @@ pub struct Side {
 }
 
 impl Side {
-    pub(crate) fn new(heard: &Heard, cluster: &str) -> Self {
-        let Heard { answer, took, .. } = *heard;
+    pub(crate) fn new(heard: &ObservedResponse, cluster: &str) -> Self {
+        let ObservedResponse { answer, took, .. } = *heard;
         Self { cluster: cluster.to_owned(), status: answer.status(), flags: answer.flags(), took }
     }
 }
@@ -110,8 +112,8 @@ impl Side {
 impl Difference {
     /// `head` begins with the request line.
     pub(crate) fn new(at: SystemTime, head: &[u8], original: Side, mirror: Side) -> Self {
-        let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
-        let mut words = line.split(|byte| *byte == b' ').map(|word| String::from_utf8_lossy(word).into_owned());
+        let queue = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        let mut words = queue.split(|byte| *byte == b' ').map(|word| String::from_utf8_lossy(word).into_owned());
         let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         Self { at, method, path, original, mirror }
     }
@@ -129,17 +131,17 @@ mod tests {
 
     #[test]
     fn answers_are_judged() {
-        let whole = |status, digest| Answer::Whole { status, digest };
-        let none = Answer::None(Flags::UF);
+        let whole = |status, digest| ObservedAnswer::Whole { status, digest };
+        let none = ObservedAnswer::None(Flags::UF);
         for (original, mirror, expected) in [
             (whole(200, 0), whole(200, 0), (Verdict::Match, 200, 200)),
             (whole(200, 1), whole(200, 2), (Verdict::Mismatch, 200, 200)),
             (whole(200, 0), whole(500, 0), (Verdict::Mismatch, 200, 500)),
             (whole(200, 0), none, (Verdict::Mismatch, 200, 0)),
             (none, whole(200, 0), (Verdict::Mismatch, 0, 200)),
-            (none, Answer::None(Flags::UT), (Verdict::Uncompared, 0, 0)),
-            (Answer::Unknown, whole(200, 0), (Verdict::Uncompared, 0, 200)),
-            (whole(200, 0), Answer::Unknown, (Verdict::Uncompared, 200, 0)),
+            (none, ObservedAnswer::None(Flags::UT), (Verdict::Uncompared, 0, 0)),
+            (ObservedAnswer::Unknown, whole(200, 0), (Verdict::Uncompared, 0, 200)),
+            (whole(200, 0), ObservedAnswer::Unknown, (Verdict::Uncompared, 200, 0)),
         ] {
             assert_eq!(judge(original, mirror), expected, "{original:?} and {mirror:?}");
         }
@@ -148,14 +150,14 @@ mod tests {
     #[test]
     fn only_what_is_the_upstreams_fault_is_no_answer() {
         for (ended, expected) in [
-            (Ended::Answered, Answer::Whole { status: 204, digest: 7 }),
-            (Ended::UpstreamCut, Answer::None(Flags::UPE)),
-            (Ended::RequestTimedOut, Answer::None(Flags::UT)),
-            (Ended::NoEndpoint, Answer::None(Flags::UH)),
-            (Ended::ClientGone, Answer::Unknown),
-            (Ended::BodyTimedOut, Answer::Unknown),
+            (Termination::Answered, ObservedAnswer::Whole { status: 204, digest: 7 }),
+            (Termination::UpstreamCut, ObservedAnswer::None(Flags::UPE)),
+            (Termination::RequestTimedOut, ObservedAnswer::None(Flags::UT)),
+            (Termination::NoEndpoint, ObservedAnswer::None(Flags::UH)),
+            (Termination::ClientGone, ObservedAnswer::Unknown),
+            (Termination::BodyTimedOut, ObservedAnswer::Unknown),
         ] {
-            assert_eq!(Answer::of(&ended, 204, || 7), expected, "{ended:?}");
+            assert_eq!(ObservedAnswer::of(&ended, 204, || 7), expected, "{ended:?}");
         }
     }
 

@@ -17,13 +17,13 @@ use crate::h1::chunked::chunk_size_line;
 use crate::io::{self, Buf, Timer};
 use crate::plan::Target;
 use crate::proxy::core::Core;
-use crate::proxy::mirror::compare::{Answer, Heard};
-use crate::proxy::router::termination::Ended;
+use crate::proxy::mirror::compare::{ObservedAnswer, ObservedResponse};
+use crate::proxy::router::termination::Termination;
 
 /// A copy's place among those of its core, given back on drop.
-pub(crate) struct Place(Rc<Core>);
+pub(crate) struct MirrorPermit(Rc<Core>);
 
-impl Place {
+impl MirrorPermit {
     pub(crate) fn take(core: &Rc<Core>) -> Option<Self> {
         let running = &core.mirroring.running;
         (running.get() < core.mirroring.most).then(|| {
@@ -33,7 +33,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for MirrorPermit {
     fn drop(&mut self) {
         let running = &self.0.mirroring.running;
         running.set(running.get() - 1);
@@ -57,7 +57,7 @@ enum Stage {
 
 /// Why a copy ends before its answer does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Doom {
+pub(crate) enum MirrorAbort {
     /// The request never became whole.
     Cut,
     /// The mirror took the body too slowly.
@@ -70,7 +70,7 @@ pub(crate) enum Doom {
 
 /// What a request and one of its copies share: pieces on their way to the copy, and the request's end. Both are tasks of
 /// one core, and neither waits while it holds a borrow.
-pub(crate) struct Line {
+pub(crate) struct MirrorQueue {
     core: Rc<Core>,
     pieces: RefCell<VecDeque<Buf>>,
     /// Memory that is accounted for in the core: that of `pieces`, and of the one being sent.
@@ -81,11 +81,11 @@ pub(crate) struct Line {
     /// When the request was over, its answer included.
     over: Cell<Option<Instant>>,
     /// What its client got.
-    original: Cell<Option<Heard>>,
+    original: Cell<Option<ObservedResponse>>,
     copy: RefCell<Option<Waker>>,
 }
 
-impl Line {
+impl MirrorQueue {
     pub(crate) fn new(core: Rc<Core>, ended: Option<Instant>, whole: bool) -> Rc<Self> {
         Rc::new(Self {
             core,
@@ -133,7 +133,7 @@ impl Line {
     }
 
     /// The request is over, and this is what its client got.
-    fn leave(&self, now: Instant, heard: Heard) {
+    fn leave(&self, now: Instant, heard: ObservedResponse) {
         if self.stage.get() == Stage::Coming {
             self.give_up(Stage::Cut);
         }
@@ -196,7 +196,7 @@ impl Line {
     }
 
     /// The next piece; `None` once all of the request has been taken. Never anything of a request that is
-    /// cut: see [`Line::poll_doom`].
+    /// cut: see [`MirrorQueue::poll_doom`].
     pub(crate) fn poll_piece(&self, cx: &Context<'_>) -> Poll<Option<Buf>> {
         self.watch(cx);
         match self.pieces.borrow_mut().pop_front() {
@@ -207,31 +207,36 @@ impl Line {
     }
 
     /// Whether the copy must end now, and if not when it will have to. `timeout` is the route's.
-    pub(crate) fn poll_doom(&self, timeout: Option<Duration>, timer: &mut Timer, cx: &mut Context<'_>) -> Poll<Doom> {
+    pub(crate) fn poll_abort(
+        &self,
+        timeout: Option<Duration>,
+        timer: &mut Timer,
+        cx: &mut Context<'_>,
+    ) -> Poll<MirrorAbort> {
         self.watch(cx);
         match self.stage.get() {
-            Stage::Cut => return Poll::Ready(Doom::Cut),
-            Stage::TooSlow => return Poll::Ready(Doom::TooSlow),
+            Stage::Cut => return Poll::Ready(MirrorAbort::Cut),
+            Stage::TooSlow => return Poll::Ready(MirrorAbort::TooSlow),
             Stage::Coming | Stage::Whole | Stage::Refused => {}
         }
-        let (end, doom) = match timeout {
-            Some(timeout) => (self.ended.get().map(|ended| ended + timeout), Doom::TimedOut),
-            None => (self.over.get().map(|over| over + MIRROR_PATIENCE), Doom::Outlived),
+        let (end, abort) = match timeout {
+            Some(timeout) => (self.ended.get().map(|ended| ended + timeout), MirrorAbort::TimedOut),
+            None => (self.over.get().map(|over| over + MIRROR_PATIENCE), MirrorAbort::Outlived),
         };
         match end {
-            Some(end) => timer.poll_until(end, cx).map(|()| doom),
+            Some(end) => timer.poll_until(end, cx).map(|()| abort),
             None => Poll::Pending,
         }
     }
 
     /// What the request's client got, once that is known.
-    pub(crate) fn poll_original(&self, cx: &Context<'_>) -> Poll<Heard> {
+    pub(crate) fn poll_original(&self, cx: &Context<'_>) -> Poll<ObservedResponse> {
         self.watch(cx);
         self.original.get().map_or(Poll::Pending, Poll::Ready)
     }
 }
 
-impl Drop for Line {
+impl Drop for MirrorQueue {
     fn drop(&mut self) {
         for piece in self.pieces.get_mut().drain(..) {
             self.core.buffers.put(piece);
@@ -245,7 +250,7 @@ impl Drop for Line {
 pub(crate) struct Mirrors(Option<Box<Copies>>);
 
 struct Copies {
-    lines: Vec<Rc<Line>>,
+    queues: Vec<Rc<MirrorQueue>>,
     begun: Instant,
     /// Of the body of the answer, if anybody compares that.
     digest: Option<RefCell<XxHash64>>,
@@ -253,16 +258,16 @@ struct Copies {
 
 impl Mirrors {
     /// What a request holds of its copies; `digest`: somebody compares the body of the answer.
-    pub(crate) fn new(lines: Vec<Rc<Line>>, begun: Instant, digest: bool) -> Self {
+    pub(crate) fn new(queues: Vec<Rc<MirrorQueue>>, begun: Instant, digest: bool) -> Self {
         let digest = digest.then(|| RefCell::new(XxHash64::with_seed(0)));
-        Self(Some(Box::new(Copies { lines, begun, digest })))
+        Self(Some(Box::new(Copies { queues, begun, digest })))
     }
 
     /// A piece of the request's body, framed as it is sent.
     #[inline]
     pub(crate) fn piece(&self, bytes: &[u8]) {
         if let Some(copies) = &self.0 {
-            copies.lines.iter().for_each(|line| line.push(bytes));
+            copies.queues.iter().for_each(|queue| queue.push(bytes));
         }
     }
 
@@ -270,7 +275,7 @@ impl Mirrors {
     #[inline]
     pub(crate) fn whole(&self, now: Instant) {
         if let Some(copies) = &self.0 {
-            copies.lines.iter().for_each(|line| line.whole(now));
+            copies.queues.iter().for_each(|queue| queue.whole(now));
         }
     }
 
@@ -286,16 +291,17 @@ impl Mirrors {
     }
 
     /// The request is over, having ended so. `cluster` is the original's.
-    pub(crate) fn leave(&mut self, cluster: &Target, ended: &Ended, status: u16) {
+    pub(crate) fn leave(&mut self, cluster: &Target, ended: &Termination, status: u16) {
         let Some(copies) = self.0.take() else { return };
         let now = io::now();
-        let answer = Answer::of(ended, status, || copies.digest.as_ref().map_or(0, |digest| digest.borrow().finish()));
+        let answer =
+            ObservedAnswer::of(ended, status, || copies.digest.as_ref().map_or(0, |digest| digest.borrow().finish()));
         let cluster = match cluster {
             Target::Known(id) => Some(*id),
             Target::Missing(_) => None,
         };
-        let heard = Heard { answer, took: now.duration_since(copies.begun), cluster };
-        copies.lines.iter().for_each(|line| line.leave(now, heard));
+        let heard = ObservedResponse { answer, took: now.duration_since(copies.begun), cluster };
+        copies.queues.iter().for_each(|queue| queue.leave(now, heard));
     }
 }
 
@@ -303,8 +309,15 @@ impl Drop for Copies {
     /// A connection's task that is dropped must leave no copy behind that waits for it.
     fn drop(&mut self) {
         let now = io::now();
-        for line in self.lines.drain(..).filter(|line| line.over.get().is_none()) {
-            line.leave(now, Heard { answer: Answer::Unknown, took: now.duration_since(self.begun), cluster: None });
+        for queue in self.queues.drain(..).filter(|queue| queue.over.get().is_none()) {
+            queue.leave(
+                now,
+                ObservedResponse {
+                    answer: ObservedAnswer::Unknown,
+                    took: now.duration_since(self.begun),
+                    cluster: None,
+                },
+            );
         }
     }
 }

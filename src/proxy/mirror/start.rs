@@ -1,21 +1,21 @@
 //! Mirroring, from the request's side: which copies are drawn, and what the request hands them.
 //!
-//! A request and each of its copies share a [`Line`]. The request leaves there what it has read of its body, and goes on
+//! A request and each of its copies share a [`MirrorQueue`]. The request leaves there what it has read of its body, and goes on
 //! at once: whatever the mirror does, the request never waits for it. What the copy has not taken is bounded twice, for
 //! the copy and for all of the core; a copy that would pass a bound is given up and counted. The copy itself is a task of
 //! its own (`shadow`). Called by `attempt` (the first try), `relay` (pieces of bodies) and `request` (the end).
 
 use std::rc::Rc;
 
-use crate::h1::shadow::shadow as shadow_head;
+use crate::h1::mirror::mirrored as shadow_head;
 use crate::io::{self, Buf};
 use crate::observe::stats::Verdict;
 use crate::plan::{Compare, Forward, Target};
 use crate::proxy::downstream::connection::Session;
-use crate::proxy::mirror::queue::{Line, Mirrors, Place};
-use crate::proxy::mirror::task::{self, Shadow};
-use crate::proxy::router::parsed_request::Asked;
-use crate::proxy::router::retry_state::Tries;
+use crate::proxy::mirror::queue::{MirrorPermit, MirrorQueue, Mirrors};
+use crate::proxy::mirror::task::{self, MirrorTask};
+use crate::proxy::router::parsed_request::ParsedRequest;
+use crate::proxy::router::retry_state::RetryState;
 use crate::upstream::Installed;
 
 /// Draws the copies of a request that is about to be sent for the first time, and sends them. `head` is how it goes
@@ -23,25 +23,25 @@ use crate::upstream::Installed;
 pub(crate) fn start(
     session: &mut Session,
     installed: &Rc<Installed>,
-    (forward, asked): (&Forward, &Asked),
+    (forward, asked): (&Forward, &ParsedRequest),
     head: &Buf,
-    tries: &Tries<'_>,
+    retry_state: &RetryState<'_>,
 ) {
-    let (upload, ended) = (&tries.upload, tries.progress.ended.get());
+    let (upload, ended) = (&retry_state.upload, retry_state.progress.ended.get());
     // Bytes that two peers agree on cannot be had from a third: Envoy copies the request for the tunnel, and no more.
     if asked.tunnel() {
         return;
     }
     let core = &session.core;
     let behind = session.input.bytes().get(session.head.len..).unwrap_or_default();
-    let (mut lines, mut compare, begun) = (Vec::new(), Compare::Nothing, io::now());
+    let (mut queues, mut compare, begun) = (Vec::new(), Compare::Nothing, io::now());
     for mirror in &*forward.mirrors {
         if !core.with_rng(|rng| mirror.share.hits(rng)) {
             continue;
         }
         let Target::Known(cluster) = mirror.target else { continue };
         let Some((to, local)) = installed.cluster(cluster) else { continue };
-        let Some(place) = Place::take(core) else {
+        let Some(permit) = MirrorPermit::take(core) else {
             let mirrored = local.stats.mirrored();
             mirrored.mirror_overflow.inc();
             if mirror.compare != Compare::Nothing {
@@ -50,35 +50,35 @@ pub(crate) fn start(
             continue;
         };
         let mut first = core.buffers.head();
-        let what = crate::h1::shadow::Shadow {
+        let what = crate::h1::mirror::Mirrored {
             host_suffix: installed.plan.proxy.mirror_host_suffix.as_bytes(),
             own_address: core.mirroring.own_address.as_bytes(),
         };
         shadow_head(first.cleared_vec(), head.bytes(), &what);
         upload.write_first(behind, &mut first);
         let whole = upload.incoming.is_done();
-        let line = Line::new(core.clone(), ended, whole);
-        lines.push(line.clone());
+        let queue = MirrorQueue::new(core.clone(), ended, whole);
+        queues.push(queue.clone());
         if mirror.compare == Compare::StatusAndBody {
             compare = Compare::StatusAndBody;
         }
-        task::spawn(Shadow {
+        task::spawn(MirrorTask {
             core: core.clone(),
             installed: installed.clone(),
             cluster,
             listener: session.listener,
             authority: task::authority(&to.discovery, head.bytes()),
-            line,
+            queue,
             first,
             all_in_first: whole,
             method: session.head.method,
             begun,
             timeout: forward.timeout,
             compare: mirror.compare,
-            place: Some(place),
+            permit: Some(permit),
         });
     }
-    if !lines.is_empty() {
-        session.mirrors = Mirrors::new(lines, begun, compare == Compare::StatusAndBody);
+    if !queues.is_empty() {
+        session.mirrors = Mirrors::new(queues, begun, compare == Compare::StatusAndBody);
     }
 }

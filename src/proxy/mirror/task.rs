@@ -1,7 +1,7 @@
 //! A copy of a request on its way to a mirror: a task of its own beside the request, on the same core.
 //!
 //! It chooses an endpoint of the mirror's cluster and gets a connection as any request does, sends what the request leaves
-//! in its [`Line`], reads the answer and forgets it. Nothing of it reaches the client or the access log. It ends with the
+//! in its [`MirrorQueue`], reads the answer and forgets it. Nothing of it reaches the client or the access log. It ends with the
 //! route's timeout, is never retried, and where it fails only the mirror's own statistics know.
 
 use std::cell::{Cell, RefCell};
@@ -20,22 +20,22 @@ use crate::h1::head::{Method, ResponseHead};
 use crate::io::{self, Buf, Caught, Either, Reader, Timer, Writer, catch_panic, race};
 use crate::observe::stats::Verdict;
 use crate::plan::{Cluster, Compare, Discovery, OwnAuthority};
-use crate::policy::balance::Ask;
+use crate::policy::balance::PickContext;
 use crate::policy::outlier::Outcome;
 use crate::proxy::core::Core;
 use crate::proxy::downstream::connection::head_limits;
 use crate::proxy::dynamic::forward_proxy;
 use crate::proxy::dynamic::passthrough;
-use crate::proxy::mirror::compare::{Answer, Difference, Heard, Side, judge};
-use crate::proxy::mirror::queue::{Doom, Line, Place};
+use crate::proxy::mirror::compare::{Difference, ObservedAnswer, ObservedResponse, Side, judge};
+use crate::proxy::mirror::queue::{MirrorAbort, MirrorPermit, MirrorQueue};
 use crate::proxy::router::attempt_report::{Active, report_end};
 use crate::proxy::router::body::Incoming;
 use crate::proxy::router::header_scratch::header_lines;
-use crate::proxy::router::termination::Ended;
+use crate::proxy::router::termination::Termination;
 use crate::upstream::{Admitted, Avoid, Closed, Installed, Lease, LocalCluster, LocalEndpoint, Upstream, read_head};
 
 /// A copy, ready to be sent.
-pub(crate) struct Shadow {
+pub(crate) struct MirrorTask {
     pub(crate) core: Rc<Core>,
     /// Kept until the copy has ended, whatever plan comes after it.
     pub(crate) installed: Rc<Installed>,
@@ -45,7 +45,7 @@ pub(crate) struct Shadow {
     pub(crate) listener: ListenerId,
     /// Where the request itself goes, of a mirror without endpoints: see [`authority`].
     pub(crate) authority: Option<Box<[u8]>>,
-    pub(crate) line: Rc<Line>,
+    pub(crate) queue: Rc<MirrorQueue>,
     /// Its head, and what of the body came with that, framed.
     pub(crate) first: Buf,
     /// Whether nothing comes behind `first`.
@@ -57,12 +57,12 @@ pub(crate) struct Shadow {
     pub(crate) timeout: Option<Duration>,
     pub(crate) compare: Compare,
     /// Given back when the mirror has answered.
-    pub(crate) place: Option<Place>,
+    pub(crate) permit: Option<MirrorPermit>,
 }
 
 /// What is noted of a copy while it runs.
 #[derive(Default)]
-struct Notes {
+struct MirrorNotes {
     /// The status of the answer; 0 as long as there is none.
     status: Cell<u16>,
     /// Bytes sent and received.
@@ -80,14 +80,14 @@ struct Notes {
 }
 
 /// How a copy ended.
-enum Fate {
-    Ended(Ended),
+enum MirrorOutcome {
+    Finished(Termination),
     /// Not by the mirror's doing, or not by that alone.
-    GivenUp(Doom),
+    GivenUp(MirrorAbort),
 }
 
 /// Starts the copy's task.
-pub(crate) fn spawn(shadow: Shadow) {
+pub(crate) fn spawn(shadow: MirrorTask) {
     let core = shadow.core.clone();
     // Boxed, because the guard moves its future.
     io::spawn(async move {
@@ -108,33 +108,34 @@ pub(crate) fn authority(mirror: &Discovery, head: &[u8]) -> Option<Box<[u8]>> {
     matches!(mirror, Discovery::Authority(_)).then(|| host_of(head).into())
 }
 
-impl Shadow {
+impl MirrorTask {
     async fn run(mut self) {
         let digest = (self.compare == Compare::StatusAndBody).then(|| RefCell::new(XxHash64::with_seed(0)));
-        let fate = self.send(digest.as_ref()).await;
-        self.line.refuse();
-        drop(self.place.take());
+        let outcome = self.send(digest.as_ref()).await;
+        self.queue.refuse();
+        drop(self.permit.take());
         if self.compare == Compare::Nothing {
             return;
         }
-        let answer = match fate {
-            (Fate::Ended(ended), status) => {
-                Answer::of(&ended, status, || digest.map_or(0, |digest| digest.borrow().finish()))
+        let answer = match outcome {
+            (MirrorOutcome::Finished(ended), status) => {
+                ObservedAnswer::of(&ended, status, || digest.map_or(0, |digest| digest.borrow().finish()))
             }
-            (Fate::GivenUp(_), _) => Answer::Unknown,
+            (MirrorOutcome::GivenUp(_), _) => ObservedAnswer::Unknown,
         };
-        let mirror = Heard { answer, took: io::now().duration_since(self.begun), cluster: Some(self.cluster) };
-        let original = poll_fn(|cx| self.line.poll_original(cx)).await;
+        let mirror =
+            ObservedResponse { answer, took: io::now().duration_since(self.begun), cluster: Some(self.cluster) };
+        let original = poll_fn(|cx| self.queue.poll_original(cx)).await;
         self.judge(&original, &mirror);
     }
 
     /// Compares the two answers, and tells of a difference.
-    fn judge(&self, original: &Heard, mirror: &Heard) {
+    fn judge(&self, original: &ObservedResponse, mirror: &ObservedResponse) {
         let Some((_, local)) = self.installed.cluster(self.cluster) else { return };
         let (verdict, ours, theirs) = judge(original.answer, mirror.answer);
         local.stats.mirrored().compared(verdict, ours, theirs);
         if verdict == Verdict::Mismatch {
-            let name = |heard: &Heard| {
+            let name = |heard: &ObservedResponse| {
                 let found = heard.cluster.and_then(|id| self.installed.cluster(id));
                 found.map_or("", |(cluster, _)| cluster.name.as_str())
             };
@@ -145,31 +146,31 @@ impl Shadow {
     }
 
     /// Sends the copy and reads its answer. Returns also the status of that.
-    async fn send(&self, digest: Option<&RefCell<XxHash64>>) -> (Fate, u16) {
-        let notes = Notes::default();
+    async fn send(&self, digest: Option<&RefCell<XxHash64>>) -> (MirrorOutcome, u16) {
+        let notes = MirrorNotes::default();
         let Some((cluster, local)) = self.installed.cluster(self.cluster) else {
-            return (Fate::Ended(Ended::NoCluster), 0);
+            return (MirrorOutcome::Finished(Termination::NoCluster), 0);
         };
         local.stats.mirrored();
         let mut timer = Timer::default();
-        let fate = {
+        let outcome = {
             let sent = pin!(self.deliver(cluster, local, &notes, digest));
-            let doomed = pin!(poll_fn(|cx| self.line.poll_doom(self.timeout, &mut timer, cx)));
-            match race(sent, doomed).await {
-                Either::Left(ended) => Fate::Ended(ended),
-                Either::Right(Doom::TimedOut) => Fate::Ended(Ended::RequestTimedOut),
-                Either::Right(doom) => Fate::GivenUp(doom),
+            let aborted = pin!(poll_fn(|cx| self.queue.poll_abort(self.timeout, &mut timer, cx)));
+            match race(sent, aborted).await {
+                Either::Left(ended) => MirrorOutcome::Finished(ended),
+                Either::Right(MirrorAbort::TimedOut) => MirrorOutcome::Finished(Termination::RequestTimedOut),
+                Either::Right(abort) => MirrorOutcome::GivenUp(abort),
             }
         };
-        if let Fate::Ended(ended) = &fate {
+        if let MirrorOutcome::Finished(ended) = &outcome {
             report_end(local, notes.id.get(), ended, notes.connected.get() && notes.status.get() == 0);
         }
-        match (notes.endpoint.take(), &fate) {
-            (Some(endpoint), _) => self.count(&fate, &notes, local, &endpoint),
-            (None, Fate::Ended(ended)) => local.stats.mirrored().response(ended.verdict(false).status),
-            (None, Fate::GivenUp(_)) => local.stats.upstream_rq_cancelled.inc(),
+        match (notes.endpoint.take(), &outcome) {
+            (Some(endpoint), _) => self.count(&outcome, &notes, local, &endpoint),
+            (None, MirrorOutcome::Finished(ended)) => local.stats.mirrored().response(ended.local_reply(false).status),
+            (None, MirrorOutcome::GivenUp(_)) => local.stats.upstream_rq_cancelled.inc(),
         }
-        (fate, notes.status.get())
+        (outcome, notes.status.get())
     }
 
     /// Sends the copy to an endpoint of the mirror.
@@ -177,18 +178,18 @@ impl Shadow {
         &self,
         cluster: &Cluster,
         local: &LocalCluster,
-        notes: &Notes,
+        notes: &MirrorNotes,
         digest: Option<&RefCell<XxHash64>>,
-    ) -> Ended {
+    ) -> Termination {
         if let Discovery::Authority(own) = &cluster.discovery {
             return Box::pin(self.deliver_to_authority(cluster, own, local, notes, digest)).await;
         }
         // Envoy's copies carry no hash either: which endpoint of a hashing cluster gets one is drawn.
-        let ask = Ask { hash: None, now: self.begun };
+        let ask = PickContext { hash: None, now: self.begun };
         let picked = self.core.with_rng(|rng| local.pick(ask, Avoid::default(), rng));
         let Some((endpoint, id)) = picked.and_then(|id| Some((local.endpoint(id)?, id))) else {
             local.stats.upstream_cx_none_healthy.inc();
-            return Ended::NoEndpoint;
+            return Termination::NoEndpoint;
         };
         self.exchange(local, (endpoint, Some(id)), notes, digest).await
     }
@@ -199,29 +200,29 @@ impl Shadow {
         cluster: &Cluster,
         own: &OwnAuthority,
         local: &LocalCluster,
-        notes: &Notes,
+        notes: &MirrorNotes,
         digest: Option<&RefCell<XxHash64>>,
-    ) -> Ended {
+    ) -> Termination {
         let outbound = self.installed.outbound(self.listener);
         let authority = self.authority.as_deref().unwrap_or_default();
         let found = forward_proxy::find_for_copy(&self.core, cluster, own, authority, outbound.is_some()).await;
         let found = match found.and_then(|found| passthrough::permitted(outbound, found)) {
             Ok(found) => found,
             Err(ended) => {
-                if matches!(ended, Ended::NoEndpoint) {
+                if matches!(ended, Termination::NoEndpoint) {
                     local.stats.upstream_cx_none_healthy.inc();
                 }
                 return ended;
             }
         };
-        let mut last = Ended::Unresolved;
+        let mut last = Termination::Unresolved;
         for address in forward_proxy::addresses(&found) {
             if let Some(before) = notes.endpoint.take() {
                 before.stats.rq_error.inc();
             }
             let endpoint = local.undeclared(*address, io::now());
             last = self.exchange(local, (&endpoint, None), notes, digest).await;
-            if !matches!(last, Ended::ConnectFailed(_) | Ended::ConnectTimedOut) {
+            if !matches!(last, Termination::ConnectFailed(_) | Termination::ConnectTimedOut) {
                 break;
             }
         }
@@ -233,9 +234,9 @@ impl Shadow {
         &self,
         local: &LocalCluster,
         (endpoint, id): (&Rc<LocalEndpoint>, Option<EndpointId>),
-        notes: &Notes,
+        notes: &MirrorNotes,
         digest: Option<&RefCell<XxHash64>>,
-    ) -> Ended {
+    ) -> Termination {
         notes.endpoint.replace(Some(endpoint.clone()));
         notes.id.set(id);
         let mut fresh = false;
@@ -253,15 +254,15 @@ impl Shadow {
             let received = notes.received.get();
             let (ended, reusable) = self.carry(&mut upstream, (local, id), notes, digest).await;
             let silent = notes.received.get() == received && upstream.buf.is_empty();
-            if matches!(ended, Ended::UpstreamReset | Ended::UpstreamCut) {
+            if matches!(ended, Termination::UpstreamReset | Termination::UpstreamCut) {
                 upstream.closed_by(Closed::Remote);
             }
             if reusable {
                 upstream.check_in(&self.core.buffers, io::now());
-            } else if matches!(ended, Ended::Answered) && notes.sent.get() {
+            } else if matches!(ended, Termination::Answered) && notes.sent.get() {
                 upstream.end_request(&self.core.buffers);
             }
-            let again = matches!(ended, Ended::UpstreamReset) && reused && silent;
+            let again = matches!(ended, Termination::UpstreamReset) && reused && silent;
             if !(again && self.all_in_first && self.method.is_idempotent()) {
                 return ended;
             }
@@ -278,7 +279,7 @@ impl Shadow {
         local: &LocalCluster,
         endpoint: &Rc<LocalEndpoint>,
         fresh: bool,
-    ) -> Result<Lease, Ended> {
+    ) -> Result<Lease, Termination> {
         let name = match &local.shared.tls {
             None => None,
             Some(tls) => Some(tls.name(self.authority.as_deref().unwrap_or_else(|| self.host()))?),
@@ -286,7 +287,7 @@ impl Shadow {
         match local.admit(endpoint, name, fresh, &self.core.buffers) {
             Ok(Admitted::Now(upstream)) => Ok(upstream),
             Ok(Admitted::Pending(mut pending)) => Ok(pending.connection().await?),
-            Err(_) => Err(Ended::Overflow),
+            Err(_) => Err(Termination::Overflow),
         }
     }
 
@@ -300,9 +301,9 @@ impl Shadow {
         &self,
         upstream: &mut Upstream,
         (local, id): (&LocalCluster, Option<EndpointId>),
-        notes: &Notes,
+        notes: &MirrorNotes,
         digest: Option<&RefCell<XxHash64>>,
-    ) -> (Ended, bool) {
+    ) -> (Termination, bool) {
         notes.sent.set(false);
         let Upstream { reader, writer, buf, .. } = upstream;
         let mut upload = pin!(self.upload(writer, notes));
@@ -316,22 +317,22 @@ impl Shadow {
     }
 
     /// Sends the copy to its end, or as far as the mirror takes it.
-    async fn upload(&self, writer: &mut Writer, notes: &Notes) {
+    async fn upload(&self, writer: &mut Writer, notes: &MirrorNotes) {
         let mut first = self.core.buffers.head();
         first.extend(self.first.bytes());
         let bytes = first.len();
         let (sent, first) = writer.write_all(first).await;
         self.core.buffers.put(first);
         if sent.is_err() {
-            return self.line.refuse();
+            return self.queue.refuse();
         }
         notes.written.set(notes.written.get() + bytes as u64);
-        while let Some(piece) = poll_fn(|cx| self.line.poll_piece(cx)).await {
+        while let Some(piece) = poll_fn(|cx| self.queue.poll_piece(cx)).await {
             let bytes = piece.len();
             let (sent, piece) = writer.write_all(piece).await;
-            self.line.sent(piece);
+            self.queue.sent(piece);
             if sent.is_err() {
-                return self.line.refuse();
+                return self.queue.refuse();
             }
             notes.written.set(notes.written.get() + bytes as u64);
         }
@@ -343,9 +344,9 @@ impl Shadow {
         &self,
         (reader, buf): (&mut Reader, &mut Buf),
         (local, id): (&LocalCluster, Option<EndpointId>),
-        notes: &Notes,
+        notes: &MirrorNotes,
         digest: Option<&RefCell<XxHash64>>,
-    ) -> (Ended, bool) {
+    ) -> (Termination, bool) {
         let mut head = ResponseHead::default();
         let limits = head_limits(&self.installed.plan.proxy.limits);
         loop {
@@ -354,7 +355,7 @@ impl Shadow {
             }
             notes.received.set(notes.received.get() + buf.len() as u64);
             match head.status {
-                101 => return (Ended::UpstreamProtocol, false),
+                101 => return (Termination::UpstreamProtocol, false),
                 200.. => break,
                 interim => local.stats.mirrored().response(interim),
             }
@@ -362,20 +363,20 @@ impl Shadow {
         }
         local.report(id, Outcome::Answered(head.status));
         let Ok(body) = framing::response_body(&head, buf.bytes(), self.method) else {
-            return (Ended::UpstreamProtocol, false);
+            return (Termination::UpstreamProtocol, false);
         };
         notes.status.set(head.status);
         let keep_alive = framing::response_keep_alive(&head, buf.bytes()) && body != Body::UntilClose;
         buf.consume(head.len);
         let mut incoming = Incoming::from(body);
         loop {
-            let Ok(piece) = incoming.take(buf.bytes_mut()) else { return (Ended::UpstreamCorrupt, false) };
+            let Ok(piece) = incoming.take(buf.bytes_mut()) else { return (Termination::UpstreamCorrupt, false) };
             if let Some(digest) = digest {
                 digest.borrow_mut().write(buf.bytes().get(..piece.payload).unwrap_or_default());
             }
             buf.consume(piece.consumed);
             if incoming.is_done() {
-                return (Ended::Answered, keep_alive && buf.is_empty());
+                return (Termination::Answered, keep_alive && buf.is_empty());
             }
             let mut filling = std::mem::take(buf);
             if filling.capacity() < BODY_BUFFER_BYTES {
@@ -386,49 +387,51 @@ impl Shadow {
             *buf = filled;
             match read {
                 Ok(n) if n > 0 => notes.received.set(notes.received.get() + n as u64),
-                Ok(_) if matches!(incoming, Incoming::UntilClose) => return (Ended::Answered, false),
-                _ => return (Ended::UpstreamCut, false),
+                Ok(_) if matches!(incoming, Incoming::UntilClose) => return (Termination::Answered, false),
+                _ => return (Termination::UpstreamCut, false),
             }
         }
     }
 
     /// Counts how the copy ended, for its cluster and its endpoint.
-    fn count(&self, fate: &Fate, notes: &Notes, local: &LocalCluster, endpoint: &LocalEndpoint) {
+    fn count(&self, outcome: &MirrorOutcome, notes: &MirrorNotes, local: &LocalCluster, endpoint: &LocalEndpoint) {
         let (stats, mirrored) = (&local.stats, local.stats.mirrored());
         stats.upstream_cx_tx_bytes_total.add(notes.written.get());
         stats.upstream_cx_rx_bytes_total.add(notes.received.get());
-        let status = match (fate, notes.status.get()) {
-            (Fate::Ended(ended), 0) => ended.verdict(false).status,
-            (Fate::GivenUp(_), _) => 0,
+        let status = match (outcome, notes.status.get()) {
+            (MirrorOutcome::Finished(ended), 0) => ended.local_reply(false).status,
+            (MirrorOutcome::GivenUp(_), _) => 0,
             (_, status) => status,
         };
         if status > 0 {
             mirrored.response(status);
         }
         let given_up = if notes.connected.get() { &stats.upstream_rq_tx_reset } else { &stats.upstream_rq_cancelled };
-        match fate {
-            Fate::Ended(Ended::Answered) => {
-                let ended = self.line.ended().unwrap_or(self.begun);
+        match outcome {
+            MirrorOutcome::Finished(Termination::Answered) => {
+                let ended = self.queue.ended().unwrap_or(self.begun);
                 let took = io::now().saturating_duration_since(ended).as_millis();
                 mirrored.took(u64::try_from(took).unwrap_or(u64::MAX));
                 if status < 500 {
                     return endpoint.stats.rq_success.inc();
                 }
             }
-            Fate::Ended(Ended::UpstreamReset) => stats.upstream_rq_rx_reset.inc(),
-            Fate::Ended(Ended::UpstreamCut) => {
+            MirrorOutcome::Finished(Termination::UpstreamReset) => stats.upstream_rq_rx_reset.inc(),
+            MirrorOutcome::Finished(Termination::UpstreamCut) => {
                 stats.upstream_rq_rx_reset.inc();
                 stats.upstream_cx_protocol_error.inc();
             }
-            Fate::Ended(Ended::UpstreamProtocol | Ended::UpstreamCorrupt) => stats.upstream_cx_protocol_error.inc(),
-            Fate::Ended(Ended::RequestTimedOut) => {
+            MirrorOutcome::Finished(Termination::UpstreamProtocol | Termination::UpstreamCorrupt) => {
+                stats.upstream_cx_protocol_error.inc()
+            }
+            MirrorOutcome::Finished(Termination::RequestTimedOut) => {
                 stats.upstream_rq_timeout.inc();
                 endpoint.stats.rq_timeout.inc();
                 given_up.inc();
             }
-            Fate::Ended(_) => {}
-            Fate::GivenUp(doom) => {
-                if *doom == Doom::TooSlow {
+            MirrorOutcome::Finished(_) => {}
+            MirrorOutcome::GivenUp(abort) => {
+                if *abort == MirrorAbort::TooSlow {
                     mirrored.mirror_overflow.inc();
                 }
                 given_up.inc();
@@ -438,10 +441,10 @@ impl Shadow {
     }
 }
 
-impl Drop for Shadow {
+impl Drop for MirrorTask {
     /// However its task ends, the request must not go on leaving pieces for it.
     fn drop(&mut self) {
-        self.line.refuse();
+        self.queue.refuse();
         self.core.buffers.put(std::mem::take(&mut self.first));
     }
 }

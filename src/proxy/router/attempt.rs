@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use crate::io::{self, Buf, BufPool};
 use crate::plan::{Cluster, Discovery, OwnAuthority};
-use crate::policy::balance::Ask;
+use crate::policy::balance::PickContext;
 use crate::policy::hashing::key::{self, Hashed, Key, NewCookie};
 use crate::policy::outlier::Outcome;
 use crate::proxy::core::Phase;
@@ -19,15 +19,15 @@ use crate::proxy::dynamic::passthrough;
 use crate::proxy::l4::tunnel::{self, End, Ending, Meters, Until};
 use crate::proxy::mirror::start;
 use crate::proxy::router::attempt_report::{Active, report_end};
-use crate::proxy::router::attempt_result::{Exchanged, Run, Tried};
-use crate::proxy::router::exchange::{Notes, exchange, outgoing};
+use crate::proxy::router::attempt_result::{AttemptResult, ExchangeResult, RequestResult};
+use crate::proxy::router::exchange::{ExchangeNotes, exchange, outgoing};
 use crate::proxy::router::hash::Head;
 use crate::proxy::router::local_reply;
-use crate::proxy::router::parsed_request::Asked;
+use crate::proxy::router::parsed_request::ParsedRequest;
 use crate::proxy::router::progress::Progress;
-use crate::proxy::router::retry_state::Tries;
-use crate::proxy::router::stream_info::Story;
-use crate::proxy::router::termination::Ended;
+use crate::proxy::router::retry_state::RetryState;
+use crate::proxy::router::stream_info::StreamInfo;
+use crate::proxy::router::termination::Termination;
 use crate::proxy::router::waiting;
 use crate::upstream::{
     Admitted, Closed, ConnectError, Installed, Lease, LocalCluster, LocalEndpoint, NoConnection, Pending, Upstream,
@@ -37,96 +37,98 @@ use crate::upstream::{
 pub(crate) async fn run(
     session: &mut Session,
     installed: &Rc<Installed>,
-    story: &mut Story<'_>,
+    info: &mut StreamInfo<'_>,
     (cluster, local): (&Cluster, &LocalCluster),
-    asked: &Asked,
+    asked: &ParsedRequest,
     keys: &[Key],
-    tries: &mut Tries<'_>,
-) -> Tried {
+    retry_state: &mut RetryState<'_>,
+) -> AttemptResult {
     if let Discovery::Authority(own) = &cluster.discovery {
         // Boxed, because it is rare, and a whole try more would weigh on every connection's task.
-        return Box::pin(run_at_authority(session, installed, story, (cluster, local), asked, own, tries)).await;
+        return Box::pin(run_at_authority(session, installed, info, (cluster, local), asked, own, retry_state)).await;
     }
     // Written before there is an endpoint, because what chooses one may be in it.
-    let head = outgoing(session, story, asked, tries);
+    let head = outgoing(session, info, asked, retry_state);
     let hashed = match cluster.spread.hashes() {
         true => key::hash(keys, &Head::new(head.bytes(), session)),
         false => Hashed::default(),
     };
-    let ask = Ask { hash: hashed.hash, now: story.began };
-    let avoid = tries.retries.avoid(&session.tried);
+    let ask = PickContext { hash: hashed.hash, now: info.began };
+    let avoid = retry_state.retries.avoid(&session.tried);
     let picked = session.core.with_rng(|rng| local.pick(ask, avoid, rng));
-    tries.retries.at = picked;
+    retry_state.retries.at = picked;
     let Some(endpoint) = picked.and_then(|id| local.endpoint(id)) else {
         session.core.buffers.put(head);
         local.stats.upstream_cx_none_healthy.inc();
-        return Tried::Over(Run::failed(Ended::NoEndpoint, tries.progress.whole.get()));
+        return AttemptResult::Final(RequestResult::failed(Termination::NoEndpoint, retry_state.progress.whole.get()));
     };
     let head = (head, hashed.cookies.as_slice());
-    at(session, installed, story, local, asked, endpoint, head, tries).await
+    attempt_on(session, installed, info, local, asked, endpoint, head, retry_state).await
 }
 
 /// Makes the try at a cluster without endpoints, where the request itself says where it goes.
 async fn run_at_authority(
     session: &mut Session,
     installed: &Rc<Installed>,
-    story: &mut Story<'_>,
+    info: &mut StreamInfo<'_>,
     (cluster, local): (&Cluster, &LocalCluster),
-    asked: &Asked,
+    asked: &ParsedRequest,
     own: &OwnAuthority,
-    tries: &mut Tries<'_>,
-) -> Tried {
-    let found = forward_proxy::find(session, cluster, own, asked, tries).await;
+    retry_state: &mut RetryState<'_>,
+) -> AttemptResult {
+    let found = forward_proxy::find(session, cluster, own, asked, retry_state).await;
     match found.and_then(|found| passthrough::permitted(installed.outbound(session.listener), found)) {
         Ok(found) => {
             let addresses = forward_proxy::addresses(&found);
-            at_first_of(session, installed, story, local, asked, addresses, tries).await
+            attempt_on_first_of(session, installed, info, local, asked, addresses, retry_state).await
         }
         Err(ended) => {
             match ended {
-                Ended::NoEndpoint => local.stats.upstream_cx_none_healthy.inc(),
-                Ended::RequestTimedOut => time_out(local, story),
+                Termination::NoEndpoint => local.stats.upstream_cx_none_healthy.inc(),
+                Termination::RequestTimedOut => time_out(local, info),
                 _ => {}
             }
-            Tried::Over(Run::failed(ended, tries.progress.whole.get()))
+            AttemptResult::Final(RequestResult::failed(ended, retry_state.progress.whole.get()))
         }
     }
 }
 
 /// Makes the try at a host that is not declared: at the first of its addresses that takes the connection.
-pub(crate) async fn run_undeclared(
+pub(crate) async fn run_passthrough(
     session: &mut Session,
     installed: &Rc<Installed>,
-    story: &mut Story<'_>,
+    info: &mut StreamInfo<'_>,
     local: &LocalCluster,
-    asked: &Asked,
+    asked: &ParsedRequest,
     addresses: &[SocketAddr],
-    tries: &mut Tries<'_>,
-) -> Run {
-    match at_first_of(session, installed, story, local, asked, addresses, tries).await {
-        Tried::Over(run) => run,
+    retry_state: &mut RetryState<'_>,
+) -> RequestResult {
+    match attempt_on_first_of(session, installed, info, local, asked, addresses, retry_state).await {
+        AttemptResult::Final(run) => run,
         // There is no policy that could have said so.
-        Tried::Again => Run::failed(Ended::UpstreamReset, tries.progress.whole.get()),
+        AttemptResult::Retry => RequestResult::failed(Termination::UpstreamReset, retry_state.progress.whole.get()),
     }
 }
 
 /// Makes the try at the first of the addresses (a few of them) that takes the connection.
-async fn at_first_of(
+async fn attempt_on_first_of(
     session: &mut Session,
     installed: &Rc<Installed>,
-    story: &mut Story<'_>,
+    info: &mut StreamInfo<'_>,
     local: &LocalCluster,
-    asked: &Asked,
+    asked: &ParsedRequest,
     addresses: &[SocketAddr],
-    tries: &mut Tries<'_>,
-) -> Tried {
-    let mut tried = Tried::Over(Run::failed(Ended::Unresolved, tries.progress.whole.get()));
+    retry_state: &mut RetryState<'_>,
+) -> AttemptResult {
+    let mut tried =
+        AttemptResult::Final(RequestResult::failed(Termination::Unresolved, retry_state.progress.whole.get()));
     for address in addresses {
-        let endpoint = local.undeclared(*address, story.began);
-        let head = (outgoing(session, story, asked, tries), &[][..]);
-        tried = at(session, installed, story, local, asked, &endpoint, head, tries).await;
-        let unreachable = |run: &Run| matches!(run.ended, Ended::ConnectFailed(_) | Ended::ConnectTimedOut);
-        if !matches!(&tried, Tried::Over(run) if unreachable(run)) {
+        let endpoint = local.undeclared(*address, info.began);
+        let head = (outgoing(session, info, asked, retry_state), &[][..]);
+        tried = attempt_on(session, installed, info, local, asked, &endpoint, head, retry_state).await;
+        let unreachable =
+            |run: &RequestResult| matches!(run.ended, Termination::ConnectFailed(_) | Termination::ConnectTimedOut);
+        if !matches!(&tried, AttemptResult::Final(run) if unreachable(run)) {
             break;
         }
     }
@@ -135,30 +137,30 @@ async fn at_first_of(
 
 /// Makes the try at an endpoint.
 #[allow(clippy::too_many_arguments, reason = "they are what a try is made of, and a struct of them would only hide it")]
-async fn at(
+async fn attempt_on(
     session: &mut Session,
     installed: &Rc<Installed>,
-    story: &mut Story<'_>,
+    info: &mut StreamInfo<'_>,
     local: &LocalCluster,
-    asked: &Asked,
+    asked: &ParsedRequest,
     endpoint: &Rc<LocalEndpoint>,
     (mut head, cookies): (Buf, &[NewCookie<'_>]),
-    tries: &mut Tries<'_>,
-) -> Tried {
+    retry_state: &mut RetryState<'_>,
+) -> AttemptResult {
     let core = session.core.clone();
     let mut fresh = false;
     loop {
-        let admitted = admit(session, story, local, endpoint, fresh, &core.buffers);
+        let admitted = admit(session, info, local, endpoint, fresh, &core.buffers);
         // What a circuit breaker refuses at once is not copied either.
         if admitted.is_ok()
-            && let Some(forward) = tries.take_copied()
+            && let Some(forward) = retry_state.take_copied()
         {
-            start::start(session, installed, (forward, asked), &head, tries);
+            start::start(session, installed, (forward, asked), &head, retry_state);
         }
         let there = match admitted {
             Ok(Admitted::Now(upstream)) => Ok(upstream),
             Ok(Admitted::Pending(mut pending)) => {
-                connection(session, story, local, endpoint, &mut pending, tries).await
+                connection(session, info, local, endpoint, &mut pending, retry_state).await
             }
             Err(ended) => Err(ended),
         };
@@ -166,59 +168,59 @@ async fn at(
             Ok(upstream) => upstream,
             Err(ended) => {
                 session.core.buffers.put(head);
-                report_end(local, tries.retries.at, &ended, false);
-                return Tried::Over(Run::failed(ended, tries.progress.whole.get()));
+                report_end(local, retry_state.retries.at, &ended, false);
+                return AttemptResult::Final(RequestResult::failed(ended, retry_state.progress.whole.get()));
             }
         };
         let active = Active::begin(local, endpoint);
         // The single endpoint of a name may have moved since.
-        story.upstream_host = Some(upstream.peer().clone());
-        local.report(tries.retries.at, Outcome::Connected);
+        info.upstream_host = Some(upstream.peer().clone());
+        local.report(retry_state.retries.at, Outcome::Connected);
         let behind = session.input.bytes().get(session.head.len..).unwrap_or_default();
-        tries.upload.write_first(behind, &mut head);
+        retry_state.upload.write_first(behind, &mut head);
         let parts = (local, endpoint, active);
-        match carry(session, installed, story, asked, (head, cookies), parts, upstream, tries).await {
-            Exchanged::Tried(tried) => return tried,
-            Exchanged::Stale => local.stats.upstream_rq_retry_reused.inc(),
+        match send_on(session, installed, info, asked, (head, cookies), parts, upstream, retry_state).await {
+            ExchangeResult::Attempt(tried) => return tried,
+            ExchangeResult::StaleConnection => local.stats.upstream_rq_retry_reused.inc(),
         }
         fresh = true;
-        head = outgoing(session, story, asked, tries);
+        head = outgoing(session, info, asked, retry_state);
     }
 }
 
 /// A connection to the endpoint that rests, unless it must be `fresh`, or a place in the line for one.
 fn admit<'l>(
     session: &Session,
-    story: &mut Story<'_>,
+    info: &mut StreamInfo<'_>,
     local: &'l LocalCluster,
     endpoint: &'l Rc<LocalEndpoint>,
     fresh: bool,
     buffers: &'l BufPool,
-) -> Result<Admitted<'l>, Ended> {
-    story.upstream_host = Some(endpoint.address());
+) -> Result<Admitted<'l>, Termination> {
+    info.upstream_host = Some(endpoint.address());
     let name = match &local.shared.tls {
         None => None,
-        Some(tls) => Some(tls.name(host(session, story)).map_err(|error| refused(endpoint, error))?),
+        Some(tls) => Some(tls.name(host(session, info)).map_err(|error| refused(endpoint, error))?),
     };
-    local.admit(endpoint, name, fresh, buffers).map_err(|_| Ended::Overflow)
+    local.admit(endpoint, name, fresh, buffers).map_err(|_| Termination::Overflow)
 }
 
 /// The connection that a request stands in line for.
 async fn connection(
     session: &mut Session,
-    story: &mut Story<'_>,
+    info: &mut StreamInfo<'_>,
     local: &LocalCluster,
     endpoint: &Rc<LocalEndpoint>,
     pending: &mut Pending<'_>,
-    tries: &Tries<'_>,
-) -> Result<Lease, Ended> {
-    match waiting::in_time(session, tries, pin!(pending.connection())).await {
+    retry_state: &RetryState<'_>,
+) -> Result<Lease, Termination> {
+    match waiting::in_time(session, retry_state, pin!(pending.connection())).await {
         Ok(Ok(upstream)) => Ok(upstream),
-        Ok(Err(NoConnection::Overflow)) => Err(Ended::Overflow),
+        Ok(Err(NoConnection::Overflow)) => Err(Termination::Overflow),
         Ok(Err(NoConnection::Connect(error))) => Err(refused(endpoint, error)),
         Err(ended) => {
-            if matches!(ended, Ended::RequestTimedOut) {
-                time_out(local, story);
+            if matches!(ended, Termination::RequestTimedOut) {
+                time_out(local, info);
             }
             Err(ended)
         }
@@ -226,72 +228,81 @@ async fn connection(
 }
 
 /// Counts a request that gets no connection, and says how it ends.
-fn refused(endpoint: &LocalEndpoint, error: ConnectError) -> Ended {
+fn refused(endpoint: &LocalEndpoint, error: ConnectError) -> Termination {
     endpoint.stats.rq_error.inc();
-    Ended::from(error)
+    Termination::from(error)
 }
 
 /// The Host that is sent.
-fn host<'a>(session: &'a Session, story: &Story<'a>) -> &'a [u8] {
-    let of_client = || story.asked.map_or(&[][..], |asked| asked.host.of(session.input.bytes()));
-    story.authority.map_or_else(of_client, str::as_bytes)
+fn host<'a>(session: &'a Session, info: &StreamInfo<'a>) -> &'a [u8] {
+    let of_client = || info.asked.map_or(&[][..], |asked| asked.host.of(session.input.bytes()));
+    info.authority.map_or_else(of_client, str::as_bytes)
 }
 
 /// Sends the request on a connection and brings back its response.
-#[allow(clippy::too_many_arguments, reason = "as for `at`")]
-async fn carry(
+#[allow(clippy::too_many_arguments, reason = "as for `attempt_on`")]
+async fn send_on(
     session: &mut Session,
     installed: &Installed,
-    story: &mut Story<'_>,
-    asked: &Asked,
+    info: &mut StreamInfo<'_>,
+    asked: &ParsedRequest,
     head: (Buf, &[NewCookie<'_>]),
     (local, endpoint, active): (&LocalCluster, &Rc<LocalEndpoint>, Active),
     mut upstream: Lease,
-    tries: &mut Tries<'_>,
-) -> Exchanged {
+    retry_state: &mut RetryState<'_>,
+) -> ExchangeResult {
     local.stats.upstream_rq_total.inc();
     endpoint.stats.rq_total.inc();
-    if let Some(route) = story.route_stats {
+    if let Some(route) = info.route_stats {
         route.upstream_rq_total.inc();
     }
-    (story.upstream_connected, story.upstream_local) = (true, upstream.local());
+    (info.upstream_connected, info.upstream_local) = (true, upstream.local());
     let reused = upstream.begin_request();
-    let notes = Notes::default();
-    tries.progress.try_begins();
-    let mut exchanged = exchange(session, installed, story, asked, head, local, &mut upstream, &notes, tries).await;
+    let notes = ExchangeNotes::default();
+    retry_state.progress.try_begins();
+    let mut exchanged =
+        exchange(session, installed, info, asked, head, local, &mut upstream, &notes, retry_state).await;
     if notes.tunnel.get() {
-        run_tunnel(session, story, local, &mut upstream, &tries.progress).await;
+        run_tunnel(session, info, local, &mut upstream, &retry_state.progress).await;
     }
-    story.sent += notes.sent.payload.get();
+    info.sent += notes.sent.payload.get();
     session.stats.http.downstream_cx_tx_bytes_total.add(notes.sent.wire.get());
-    local.stats.upstream_cx_tx_bytes_total.add(tries.progress.written.get());
+    local.stats.upstream_cx_tx_bytes_total.add(retry_state.progress.written.get());
     local.stats.upstream_cx_rx_bytes_total.add(notes.received.get() + notes.sent.received.get());
     drop(active);
-    if let Exchanged::Tried(Tried::Over(Run { ended: Ended::UpstreamReset, .. })) = exchanged
+    if let ExchangeResult::Attempt(AttemptResult::Final(RequestResult { ended: Termination::UpstreamReset, .. })) =
+        exchanged
         && reused
         && notes.received.get() == 0
         && upstream.buf.is_empty()
-        && tries.progress.replayable.get()
+        && retry_state.progress.replayable.get()
         && session.head.method.is_idempotent()
     {
-        exchanged = Exchanged::Stale;
+        exchanged = ExchangeResult::StaleConnection;
     }
-    if let Exchanged::Tried(Tried::Over(Run { ended: ended @ Ended::UpstreamReset, .. })) = &mut exchanged
+    if let ExchangeResult::Attempt(AttemptResult::Final(RequestResult {
+        ended: ended @ Termination::UpstreamReset,
+        ..
+    })) = &mut exchanged
         && let Some(failure) = upstream.reader.tls_failure()
     {
-        *ended = Ended::TlsBroke(Box::new(failure));
+        *ended = Termination::TlsBroke(Box::new(failure));
     }
-    count(&exchanged, story, &notes, (local, endpoint), &mut upstream);
-    if let Exchanged::Tried(Tried::Over(Run { ended, began, .. })) = &exchanged {
-        report_end(local, tries.retries.at, ended, !began);
+    count(&exchanged, info, &notes, (local, endpoint), &mut upstream);
+    if let ExchangeResult::Attempt(AttemptResult::Final(RequestResult { ended, began, .. })) = &exchanged {
+        report_end(local, retry_state.retries.at, ended, !began);
     }
     let now = io::now();
-    if matches!(exchanged, Exchanged::Tried(Tried::Over(Run { ended: Ended::Answered, .. }))) && !notes.tunnel.get() {
-        took(local, story, &tries.progress, now);
+    if matches!(
+        exchanged,
+        ExchangeResult::Attempt(AttemptResult::Final(RequestResult { ended: Termination::Answered, .. }))
+    ) && !notes.tunnel.get()
+    {
+        record_upstream_time(local, info, &retry_state.progress, now);
         if notes.closed.get() {
             upstream.closed_by(Closed::Remote);
         }
-        if tries.progress.sent.get() && !notes.reusable.get() {
+        if retry_state.progress.sent.get() && !notes.reusable.get() {
             upstream.end_request(&session.core.buffers);
         }
     }
@@ -302,53 +313,53 @@ async fn carry(
 }
 
 /// Counts how long a whole answer took from the end of its request, if that has ended.
-fn took(local: &LocalCluster, story: &Story<'_>, progress: &Progress, now: Instant) {
+fn record_upstream_time(local: &LocalCluster, info: &StreamInfo<'_>, progress: &Progress, now: Instant) {
     let Some(ended) = progress.ended.get() else { return };
     let took = u64::try_from(now.duration_since(ended).as_millis()).unwrap_or(u64::MAX);
     local.stats.upstream_rq_time.record(took);
-    if let Some(route) = story.route_stats {
+    if let Some(route) = info.route_stats {
         route.upstream_rq_time.record(took);
     }
 }
 
 /// Counts how a try ended, for its cluster and its endpoint.
 fn count(
-    exchanged: &Exchanged,
-    story: &Story<'_>,
-    notes: &Notes,
+    exchanged: &ExchangeResult,
+    info: &StreamInfo<'_>,
+    notes: &ExchangeNotes,
     (local, endpoint): (&LocalCluster, &LocalEndpoint),
     upstream: &mut Upstream,
 ) {
     let stats = &local.stats;
     let ended = match exchanged {
-        Exchanged::Stale => {
+        ExchangeResult::StaleConnection => {
             upstream.closed_by(Closed::Remote);
             return stats.upstream_rq_rx_reset.inc();
         }
-        Exchanged::Tried(Tried::Again) => {
+        ExchangeResult::Attempt(AttemptResult::Retry) => {
             if !notes.reusable.get() {
                 stats.upstream_rq_tx_reset.inc();
             }
             return endpoint.stats.rq_error.inc();
         }
-        Exchanged::Tried(Tried::Over(run)) => &run.ended,
+        ExchangeResult::Attempt(AttemptResult::Final(run)) => &run.ended,
     };
     match ended {
-        Ended::Answered if story.status < 500 => return endpoint.stats.rq_success.inc(),
-        Ended::Answered => {}
-        Ended::UpstreamReset | Ended::TlsBroke(_) | Ended::UpstreamCut => {
+        Termination::Answered if info.status < 500 => return endpoint.stats.rq_success.inc(),
+        Termination::Answered => {}
+        Termination::UpstreamReset | Termination::TlsBroke(_) | Termination::UpstreamCut => {
             upstream.closed_by(Closed::Remote);
             stats.upstream_rq_rx_reset.inc();
-            if matches!(ended, Ended::UpstreamCut) {
+            if matches!(ended, Termination::UpstreamCut) {
                 stats.upstream_cx_protocol_error.inc();
             }
         }
-        Ended::UpstreamProtocol | Ended::UpstreamCorrupt => stats.upstream_cx_protocol_error.inc(),
-        Ended::RequestTimedOut | Ended::TryTimedOut => {
-            if matches!(ended, Ended::TryTimedOut) {
+        Termination::UpstreamProtocol | Termination::UpstreamCorrupt => stats.upstream_cx_protocol_error.inc(),
+        Termination::RequestTimedOut | Termination::TryTimedOut => {
+            if matches!(ended, Termination::TryTimedOut) {
                 stats.upstream_rq_per_try_timeout.inc();
             } else {
-                time_out(local, story);
+                time_out(local, info);
             }
             endpoint.stats.rq_timeout.inc();
             stats.upstream_rq_tx_reset.inc();
@@ -359,9 +370,9 @@ fn count(
 }
 
 /// Counts a request whose route's timeout passed during a try.
-fn time_out(local: &LocalCluster, story: &Story<'_>) {
+fn time_out(local: &LocalCluster, info: &StreamInfo<'_>) {
     local.stats.upstream_rq_timeout.inc();
-    if let Some(route) = story.route_stats {
+    if let Some(route) = info.route_stats {
         route.upstream_rq_timeout.inc();
     }
 }
@@ -369,7 +380,7 @@ fn time_out(local: &LocalCluster, story: &Story<'_>) {
 /// Turns the two connections into a tunnel until one of them ends.
 async fn run_tunnel(
     session: &mut Session,
-    story: &mut Story<'_>,
+    info: &mut StreamInfo<'_>,
     local: &LocalCluster,
     upstream: &mut Upstream,
     progress: &Progress,
@@ -394,8 +405,8 @@ async fn run_tunnel(
     let passed = Box::pin(tunnel::run(&core, client, upstream, early, Until::Either, meters)).await;
     http.downstream_cx_upgrades_active.dec();
     progress.received.set(progress.received.get() + passed.up);
-    story.sent += passed.down;
+    info.sent += passed.down;
     if passed.ending == Ending::Client {
-        local_reply::tell(story, &Ended::ClientGone);
+        local_reply::note_termination(info, &Termination::ClientGone);
     }
 }

@@ -7,7 +7,7 @@ use crate::io::TlsFailure;
 use crate::observe::stats::{ClusterStats, EndpointStats};
 use crate::plan::EndpointId;
 use crate::policy::outlier::Outcome;
-use crate::proxy::router::termination::Ended;
+use crate::proxy::router::termination::Termination;
 use crate::upstream::{LocalCluster, LocalEndpoint};
 
 /// Counts a request as active for as long as it lives: from the moment at which it has a connection. One that waits for a
@@ -32,14 +32,14 @@ impl Drop for Active {
 /// Tells `outlierDetection` of the end of a try, unless it says nothing of the endpoint: the client left, or a breaker
 /// refused the try. Nor does a timeout but while the head of an answer is awaited: before, there was no connection yet,
 /// and after, the status was told already.
-pub(crate) fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &Ended, awaited: bool) {
+pub(crate) fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &Termination, awaited: bool) {
     let failed = match ended {
-        Ended::ConnectFailed(_) | Ended::ConnectTimedOut => true,
+        Termination::ConnectFailed(_) | Termination::ConnectTimedOut => true,
         // A Host that is no name is the client's doing.
-        Ended::TlsFailed(failure) => **failure != TlsFailure::NoName,
-        Ended::UpstreamReset | Ended::TlsBroke(_) => true,
-        Ended::UpstreamProtocol | Ended::UpstreamCut | Ended::UpstreamCorrupt => true,
-        Ended::RequestTimedOut | Ended::TryTimedOut => awaited,
+        Termination::TlsFailed(failure) => **failure != TlsFailure::NoName,
+        Termination::UpstreamReset | Termination::TlsBroke(_) => true,
+        Termination::UpstreamProtocol | Termination::UpstreamCut | Termination::UpstreamCorrupt => true,
+        Termination::RequestTimedOut | Termination::TryTimedOut => awaited,
         _ => false,
     };
     if failed {

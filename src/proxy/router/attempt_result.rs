@@ -1,41 +1,41 @@
 //! What comes of an attempt, and of the request with it. Data alone: `attempt` and `exchange` make it, `tries` and
 //! `request` go by it.
 
-use crate::proxy::router::termination::Ended;
+use crate::proxy::router::termination::Termination;
 
 /// How a request ended.
-pub(crate) struct Run {
-    pub(crate) ended: Ended,
+pub(crate) struct RequestResult {
+    pub(crate) ended: Termination,
     /// Whether anything of a response went to the client.
     pub(crate) began: bool,
     /// Whether the client's connection can be used again.
     pub(crate) keep: bool,
 }
 
-impl Run {
-    pub(crate) fn failed(ended: Ended, keep: bool) -> Self {
+impl RequestResult {
+    pub(crate) fn failed(ended: Termination, keep: bool) -> Self {
         Self { ended, began: false, keep }
     }
 }
 
 /// What came of a try.
-pub(crate) enum Tried {
+pub(crate) enum AttemptResult {
     /// The end of the request, if the failure is not one that is tried again.
-    Over(Run),
+    Final(RequestResult),
     /// An answer that was not let through, because the request is to be tried again.
-    Again,
+    Retry,
 }
 
 /// What came of an exchange.
-pub(crate) enum Exchanged {
-    Tried(Tried),
+pub(crate) enum ExchangeResult {
+    Attempt(AttemptResult),
     /// The connection had been used before and was closed as the request was sent, which the upstream may do at any time:
     /// the request never reached anyone, and is sent again on a new one.
-    Stale,
+    StaleConnection,
 }
 
-impl From<Run> for Exchanged {
-    fn from(run: Run) -> Self {
-        Self::Tried(Tried::Over(run))
+impl From<RequestResult> for ExchangeResult {
+    fn from(run: RequestResult) -> Self {
+        Self::Attempt(AttemptResult::Final(run))
     }
 }

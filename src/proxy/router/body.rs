@@ -38,7 +38,7 @@ impl From<Body> for Incoming {
 
 /// What a piece of a body came to.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Piece {
+pub(crate) struct BodyPiece {
     /// Payload bytes, compacted to the front of what was given.
     pub(crate) payload: usize,
     /// Bytes that belonged to the body; those behind it are the next message's.
@@ -59,24 +59,24 @@ impl Incoming {
     }
 
     /// Decodes received bytes in place.
-    pub(crate) fn take(&mut self, bytes: &mut [u8]) -> Result<Piece, BadMessage> {
+    pub(crate) fn take(&mut self, bytes: &mut [u8]) -> Result<BodyPiece, BadMessage> {
         match self {
-            Self::Done => Ok(Piece { payload: 0, consumed: 0 }),
-            Self::UntilClose => Ok(Piece { payload: bytes.len(), consumed: bytes.len() }),
+            Self::Done => Ok(BodyPiece { payload: 0, consumed: 0 }),
+            Self::UntilClose => Ok(BodyPiece { payload: bytes.len(), consumed: bytes.len() }),
             Self::Length(left) => {
                 let n = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                 *left -= n as u64;
                 if *left == 0 {
                     *self = Self::Done;
                 }
-                Ok(Piece { payload: n, consumed: n })
+                Ok(BodyPiece { payload: n, consumed: n })
             }
             Self::Chunked(decoder) => {
                 let decoded = decoder.decode(bytes)?;
                 if decoded.done {
                     *self = Self::Done;
                 }
-                Ok(Piece { payload: decoded.payload, consumed: decoded.consumed })
+                Ok(BodyPiece { payload: decoded.payload, consumed: decoded.consumed })
             }
         }
     }
@@ -103,7 +103,7 @@ pub(crate) fn reframe(
     chunked: bool,
     surplus: &mut Buf,
 ) -> Result<usize, BadMessage> {
-    let Piece { payload, consumed } = incoming.take(buf.bytes_mut())?;
+    let BodyPiece { payload, consumed } = incoming.take(buf.bytes_mut())?;
     if consumed < buf.len() && incoming.is_done() {
         surplus.extend(&buf.bytes()[consumed..]);
     }

@@ -16,29 +16,29 @@ use crate::io::{self, Buf, Either, race};
 use crate::plan::ServerHeader;
 use crate::policy::hashing::key::NewCookie;
 use crate::policy::outlier::{self, Outcome as Reported};
-use crate::policy::retry::{Answer, Outcome};
-use crate::proxy::core::{Core, Live};
+use crate::policy::retry::{Outcome, ResponseSummary};
+use crate::proxy::core::{ConnectionEntry, Core};
 use crate::proxy::downstream::connection::{Session, head_limits};
 use crate::proxy::mirror::queue::Mirrors;
-use crate::proxy::router::attempt_result::{Exchanged, Run, Tried};
+use crate::proxy::router::attempt_result::{AttemptResult, ExchangeResult, RequestResult};
 use crate::proxy::router::body::Incoming;
 use crate::proxy::router::fault;
 use crate::proxy::router::header_scratch::Caller;
-use crate::proxy::router::parsed_request::Asked;
+use crate::proxy::router::parsed_request::ParsedRequest;
 use crate::proxy::router::progress::Progress;
-use crate::proxy::router::relay::{self, Client, Relayed, Response, Sent};
+use crate::proxy::router::relay::{self, Client, DownloadEnd, Response, SentCounters};
 use crate::proxy::router::replay::Upload;
-use crate::proxy::router::retry_state::Tries;
-use crate::proxy::router::stream_info::Story;
+use crate::proxy::router::retry_state::RetryState;
+use crate::proxy::router::stream_info::StreamInfo;
 use crate::proxy::router::templates::Received;
-use crate::proxy::router::termination::Ended;
-use crate::proxy::router::timeouts::{Deadline, Late};
+use crate::proxy::router::termination::Termination;
+use crate::proxy::router::timeouts::{Deadline, TimeoutKind};
 use crate::upstream::{Installed, LocalCluster, Upstream, read_head};
 
 /// What is noted of an exchange while it runs, whichever future it runs in.
 #[derive(Default)]
-pub(crate) struct Notes {
-    pub(crate) sent: Sent,
+pub(crate) struct ExchangeNotes {
+    pub(crate) sent: SentCounters,
     /// Bytes of heads, and of what came with them, received from the upstream.
     pub(crate) received: Cell<u64>,
     /// The upstream connection has nothing of this exchange left on it.
@@ -50,53 +50,58 @@ pub(crate) struct Notes {
 }
 
 /// The request's head, ready to be sent.
-pub(crate) fn outgoing(session: &mut Session, story: &Story<'_>, asked: &Asked, tries: &Tries<'_>) -> Buf {
+pub(crate) fn outgoing(
+    session: &mut Session,
+    info: &StreamInfo<'_>,
+    asked: &ParsedRequest,
+    retry_state: &RetryState<'_>,
+) -> Buf {
     let mut out = session.core.buffers.head();
-    let spent = match tries.progress.ended.get() {
-        Some(ended) if tries.retries.attempt > 1 => io::now().duration_since(ended),
+    let spent = match retry_state.progress.ended.get() {
+        Some(ended) if retry_state.retries.attempt > 1 => io::now().duration_since(ended),
         _ => Duration::ZERO,
     };
-    let expected = tries.patience.expected_ms(spent);
-    session.draft.note_try(tries.retries.attempt, expected);
+    let expected = retry_state.timeouts.expected_ms(spent);
+    session.draft.note_try(retry_state.retries.attempt, expected);
     let (buf, draft) = (session.input.bytes(), &session.draft);
     let target = asked.target(buf, &draft.path);
     encode::request(
         out.cleared_vec(),
         &session.view(asked),
         &RequestOut {
-            path: if story.rewritten { &draft.rewritten } else { target },
-            authority: story.authority.map(str::as_bytes).or(asked.authority.map(|authority| authority.of(buf))),
+            path: if info.rewritten { &draft.rewritten } else { target },
+            authority: info.authority.map(str::as_bytes).or(asked.authority.map(|authority| authority.of(buf))),
             body: asked.out_body(),
             // The workload hears of the tries of whoever calls it.
-            attempt: if asked.downstream == Downstream::Inbound { 0 } else { tries.retries.attempt },
+            attempt: if asked.downstream == Downstream::Inbound { 0 } else { retry_state.retries.attempt },
             expected_timeout_ms: expected,
-            original_host: story.authority.map(|_| asked.host.of(buf)),
-            original_path: story.rewritten.then_some(target),
+            original_host: info.authority.map(|_| asked.host.of(buf)),
+            original_path: info.rewritten.then_some(target),
             changes: &draft.request,
         },
     );
     out
 }
 
-#[allow(clippy::too_many_arguments, reason = "as for `at`")]
+#[allow(clippy::too_many_arguments, reason = "as for `attempt_on`")]
 pub(crate) async fn exchange(
     session: &mut Session,
     installed: &Installed,
-    story: &mut Story<'_>,
-    asked: &Asked,
+    info: &mut StreamInfo<'_>,
+    asked: &ParsedRequest,
     (first, cookies): (Buf, &[NewCookie<'_>]),
     local: &LocalCluster,
     upstream: &mut Upstream,
-    notes: &Notes,
-    tries: &mut Tries<'_>,
-) -> Exchanged {
+    notes: &ExchangeNotes,
+    retry_state: &mut RetryState<'_>,
+) -> ExchangeResult {
     let limits = &installed.plan.proxy.limits;
     let head_limits = head_limits(&installed.plan.proxy.limits);
     let pipelined = session.input.len() > session.rest || !session.behind.is_empty();
     let (method, version) = (session.head.method, session.head.version);
     let Session {
         core,
-        door,
+        listener_handle,
         reader,
         writer,
         entered,
@@ -111,7 +116,7 @@ pub(crate) async fn exchange(
         unframed,
         ..
     } = session;
-    let (core, live): (&Core, &Live) = (core, entered);
+    let (core, live): (&Core, &ConnectionEntry) = (core, entered);
     let caller = Caller {
         head,
         buf: input.bytes(),
@@ -121,14 +126,14 @@ pub(crate) async fn exchange(
         hostname: &core.hostname,
     };
     let Upstream { reader: up_reader, writer: up_writer, buf: up_buf, handle: up_handle, .. } = upstream;
-    let Tries { upload, progress, retries, patience } = tries;
-    let connected = if patience.is_endless() { story.began } else { io::now() };
+    let RetryState { upload, progress, retries, timeouts } = retry_state;
+    let connected = if timeouts.is_endless() { info.began } else { io::now() };
     let progress: &Progress = progress;
     let Upload { incoming, chunked, .. } = upload;
-    let mut deadline = Deadline::new(timer, progress, *patience, connected);
+    let mut deadline = Deadline::new(timer, progress, *timeouts, connected);
     let mirrors: &Mirrors = mirrors;
     let client = Client { core, live, reader, kept, mirrors, behind, body_timeout: limits.body_timeout, pipelined };
-    let mut feed = pin!(relay::feed(client, up_writer, first, incoming, *chunked, progress));
+    let mut feed = pin!(relay::pump_request(client, up_writer, first, incoming, *chunked, progress));
     let mut feeding = true;
 
     // Until the final head is there, interim ones are passed on as they come.
@@ -148,12 +153,12 @@ pub(crate) async fn exchange(
                     Either::Left(Either::Left(fed)) => {
                         feeding = false;
                         if let Some(ended) = fed.ends() {
-                            return Run::failed(ended, false).into();
+                            return RequestResult::failed(ended, false).into();
                         }
                     }
-                    Either::Left(Either::Right(read)) => break read.map_err(Ended::from),
-                    Either::Right(Late::Request) => break Err(Ended::RequestTimedOut),
-                    Either::Right(Late::Try) => break Err(Ended::TryTimedOut),
+                    Either::Left(Either::Right(read)) => break read.map_err(Termination::from),
+                    Either::Right(TimeoutKind::Request) => break Err(Termination::RequestTimedOut),
+                    Either::Right(TimeoutKind::Try) => break Err(Termination::TryTimedOut),
                 }
             }
         };
@@ -163,10 +168,10 @@ pub(crate) async fn exchange(
         notes.received.set(notes.received.get() + up_buf.len() as u64);
         let switching = response.status == 101;
         if switching && !asked.tunnel() {
-            break Err(Ended::UpstreamProtocol);
+            break Err(Termination::UpstreamProtocol);
         }
         if switching || response.status >= 200 {
-            break framing::response_body(response, up_buf.bytes(), method).map_err(|_| Ended::UpstreamProtocol);
+            break framing::response_body(response, up_buf.bytes(), method).map_err(|_| Termination::UpstreamProtocol);
         }
         local.stats.response(response.status);
         // The client counts on what it was told; another upstream might not say so.
@@ -177,7 +182,7 @@ pub(crate) async fn exchange(
             let (sent, out) = writer.write_all(out).await;
             core.buffers.put(out);
             if sent.is_err() {
-                return Run::failed(Ended::ClientGone, false).into();
+                return RequestResult::failed(Termination::ClientGone, false).into();
             }
         }
         up_buf.consume(response.len);
@@ -189,7 +194,7 @@ pub(crate) async fn exchange(
         local.report(retries.at, Reported::Answered(of_grpc.map_or(answer.status, outlier::status_of_grpc)));
     }
     let again = answer
-        .is_some_and(|answer| answer.status != 101 && retries.again(Outcome::Answered(answer), progress, local, story));
+        .is_some_and(|answer| answer.status != 101 && retries.again(Outcome::Answered(answer), progress, local, info));
     let body = match answered {
         Ok(body) if !again => body,
         answered => {
@@ -202,7 +207,7 @@ pub(crate) async fn exchange(
                 }
             }
             return match answered {
-                Err(ended) => Run::failed(ended, progress.whole.get()).into(),
+                Err(ended) => RequestResult::failed(ended, progress.whole.get()).into(),
                 Ok(body) => {
                     local.stats.replaced(response.status);
                     let there = (up_buf.len() - response.len) as u64;
@@ -214,7 +219,7 @@ pub(crate) async fn exchange(
                     let reusable = framing::response_keep_alive(response, up_buf.bytes());
                     notes.reusable.set(complete && reusable && progress.sent.get());
                     up_buf.clear();
-                    Exchanged::Tried(Tried::Again)
+                    ExchangeResult::Attempt(AttemptResult::Retry)
                 }
             };
         }
@@ -223,13 +228,13 @@ pub(crate) async fn exchange(
     let now = io::now();
     // A request for a tunnel has no end, so nothing to measure from; Envoy leaves the header out as well.
     let service_time = (!asked.tunnel()).then(|| now.duration_since(progress.ended.get().unwrap_or(now)));
-    story.service_time = service_time;
-    story.status = response.status;
-    story.details = "via_upstream".into();
+    info.service_time = service_time;
+    info.status = response.status;
+    info.details = "via_upstream".into();
     let tunnelled = response.status == 101;
     let out_body = if tunnelled { OutBody::Upgrade } else { OutBody::of_response(body, version) };
     *unframed = out_body == OutBody::UntilClose;
-    let draining = core.draining() || door.closed();
+    let draining = core.draining() || listener_handle.closed();
     let keep =
         asked.keep_alive && progress.whole.get() && out_body != OutBody::UntilClose && !draining && !asked.tunnel();
     let received = Received {
@@ -237,7 +242,7 @@ pub(crate) async fn exchange(
         buf: up_buf.bytes(),
         service_time: service_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
     };
-    draft.edit_response(caller, story, Some(received), &installed.plan.proxy.server_header);
+    draft.edit_response(caller, info, Some(received), &installed.plan.proxy.server_header);
     // They count as the upstream's own: rules that take `set-cookie` out take them, too.
     let cookies = if draft.response.drops(Known::Other, b"set-cookie") { &[] } else { cookies };
     for cookie in cookies {
@@ -265,7 +270,7 @@ pub(crate) async fn exchange(
     let reusable = framing::response_keep_alive(response, up_buf.bytes());
     up_buf.consume(response.len);
     if tunnelled {
-        story.sent += up_buf.len() as u64;
+        info.sent += up_buf.len() as u64;
         out.extend(up_buf.bytes());
         up_buf.clear();
     }
@@ -295,31 +300,33 @@ pub(crate) async fn exchange(
                 Either::Left(Either::Right(fed)) => {
                     feeding = false;
                     if let Some(ended) = fed.ends() {
-                        return Run { ended, began: true, keep: false }.into();
+                        return RequestResult { ended, began: true, keep: false }.into();
                     }
                 }
-                Either::Right(_) => return Run { ended: Ended::RequestTimedOut, began: true, keep: false }.into(),
+                Either::Right(_) => {
+                    return RequestResult { ended: Termination::RequestTimedOut, began: true, keep: false }.into();
+                }
             }
         }
     };
     let ended = match relayed {
-        Relayed::Whole { clean } => {
+        DownloadEnd::Whole { clean } => {
             notes.closed.set(body == Body::UntilClose);
             let finished = clean && progress.sent.get() && body != Body::UntilClose;
             notes.reusable.set(finished && reusable && !tunnelled);
             notes.tunnel.set(tunnelled);
-            Ended::Answered
+            Termination::Answered
         }
-        Relayed::UpstreamCut => Ended::UpstreamCut,
-        Relayed::UpstreamCorrupt => Ended::UpstreamCorrupt,
-        Relayed::ClientGone => Ended::ClientGone,
+        DownloadEnd::UpstreamCut => Termination::UpstreamCut,
+        DownloadEnd::UpstreamCorrupt => Termination::UpstreamCorrupt,
+        DownloadEnd::ClientGone => Termination::ClientGone,
     };
-    Run { ended, began: true, keep }.into()
+    RequestResult { ended, began: true, keep }.into()
 }
 
 /// What of an answer's head retrying and ejection go by.
-fn answer(head: &ResponseHead, buf: &[u8]) -> Answer {
-    let mut answer = Answer { status: head.status, ..Answer::default() };
+fn answer(head: &ResponseHead, buf: &[u8]) -> ResponseSummary {
+    let mut answer = ResponseSummary { status: head.status, ..ResponseSummary::default() };
     answer.rate_limited =
         head.all(Known::XEnvoy).any(|line| line.name.of(buf).eq_ignore_ascii_case(b"x-envoy-ratelimited"));
     let grpc_status = head.all(Known::Other).find(|line| line.name.of(buf).eq_ignore_ascii_case(b"grpc-status"));

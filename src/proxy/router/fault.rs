@@ -14,30 +14,35 @@ use crate::h1::head::Known;
 use crate::io::{self, Either, race};
 use crate::observe::flags::Flags;
 use crate::policy::fault::{AbortWith, Fault};
-use crate::policy::share::Share;
+use crate::policy::share::FractionalPercent;
 use crate::proxy::downstream::connection::Session;
-use crate::proxy::router::relay::{self, Fed};
+use crate::proxy::router::relay::{self, UploadEnd};
 use crate::proxy::router::replay::Upload;
-use crate::proxy::router::stream_info::{Injected, Story};
-use crate::proxy::router::termination::Ended;
+use crate::proxy::router::stream_info::{Injected, StreamInfo};
+use crate::proxy::router::termination::Termination;
 
 /// Draws for the faults of a route and lets the request suffer them; how it ends by them, if it does.
-pub(crate) async fn inject(session: &mut Session, story: &mut Story<'_>, body: Body, fault: &Fault) -> Option<Ended> {
-    let hits = |session: &Session, share: Share| session.core.with_rng(|rng| share.hits(rng));
+pub(crate) async fn inject(
+    session: &mut Session,
+    info: &mut StreamInfo<'_>,
+    body: Body,
+    fault: &Fault,
+) -> Option<Termination> {
+    let hits = |session: &Session, share: FractionalPercent| session.core.with_rng(|rng| share.hits(rng));
     if let Some(delay) = fault.delay.filter(|delay| hits(session, delay.share)) {
         let http = &session.stats.http;
         http.fault_delays_injected.inc();
-        story.fault = Some(Injected::begin(http));
-        story.flags.insert(Flags::DI);
-        if let Err(ended) = hold(session, story, body, delay.by).await {
+        info.fault = Some(Injected::begin(http));
+        info.flags.insert(Flags::DI);
+        if let Err(ended) = hold(session, info, body, delay.by).await {
             return Some(ended);
         }
     }
     let abort = fault.abort.filter(|abort| hits(session, abort.share))?;
     let http = &session.stats.http;
     http.fault_aborts_injected.inc();
-    story.fault.get_or_insert_with(|| Injected::begin(http));
-    Some(Ended::FaultAborted(abort.with))
+    info.fault.get_or_insert_with(|| Injected::begin(http));
+    Some(Termination::FaultAborted(abort.with))
 }
 
 /// Whether a request is one of gRPC's.
@@ -66,7 +71,12 @@ pub(crate) fn answer_grpc(with: AbortWith, message: &str, changes: &mut Changes)
 }
 
 /// Waits, unless the client leaves.
-async fn hold(session: &mut Session, story: &mut Story<'_>, body: Body, delay: Duration) -> Result<(), Ended> {
+async fn hold(
+    session: &mut Session,
+    info: &mut StreamInfo<'_>,
+    body: Body,
+    delay: Duration,
+) -> Result<(), Termination> {
     let until = io::now() + delay.min(LONGEST);
     let Session { core, reader, behind, timer, input, head, .. } = session;
     let gone = {
@@ -77,7 +87,7 @@ async fn hold(session: &mut Session, story: &mut Story<'_>, body: Body, delay: D
             let watch = pin!(relay::watch(core, reader, behind));
             match race(sleep.as_mut(), watch).await {
                 Either::Left(()) => break,
-                Either::Right(fed) => gone = matches!(fed, Fed::ClientGone),
+                Either::Right(fed) => gone = matches!(fed, UploadEnd::ClientGone),
             }
         }
         if input.len() + behind.len() >= BODY_BUFFER_BYTES {
@@ -89,8 +99,8 @@ async fn hold(session: &mut Session, story: &mut Story<'_>, body: Body, delay: D
     behind.clear();
     if gone {
         let there = input.bytes_mut().get_mut(head.len..).unwrap_or_default();
-        story.received = Upload::begin(body, false, there).map_or(0, |(upload, _)| upload.first() as u64);
-        return Err(Ended::ClientGone);
+        info.received = Upload::begin(body, false, there).map_or(0, |(upload, _)| upload.first() as u64);
+        return Err(Termination::ClientGone);
     }
     Ok(())
 }

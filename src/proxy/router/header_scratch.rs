@@ -8,13 +8,13 @@ use crate::h1::forward::{Completion, Downstream, View, append};
 use crate::h1::head::{Known, RequestHead};
 use crate::plan::{Edits, HeaderName, ServerHeader};
 use crate::proxy::router::cors;
-use crate::proxy::router::parsed_request::Asked;
-use crate::proxy::router::stream_info::Story;
-use crate::proxy::router::templates::{self, Received, Scene, Sent};
+use crate::proxy::router::parsed_request::ParsedRequest;
+use crate::proxy::router::stream_info::StreamInfo;
+use crate::proxy::router::templates::{self, Received, Sent, TemplateContext};
 
 /// Scratch of the request under way.
 #[derive(Debug, Default)]
-pub(crate) struct Draft {
+pub(crate) struct HeaderScratch {
     /// The path and query after normalisation, if that changed them.
     pub(crate) path: Vec<u8>,
     /// The path and query that a rule puts in their place.
@@ -57,7 +57,7 @@ pub(crate) struct Caller<'a> {
 
 impl<'a> Caller<'a> {
     /// The request as it goes upstream, before rules change it.
-    pub(crate) fn view(&self, asked: &Asked, completion: &'a Completion) -> View<'a> {
+    pub(crate) fn view(&self, asked: &ParsedRequest, completion: &'a Completion) -> View<'a> {
         View {
             head: self.head,
             buf: self.buf,
@@ -69,7 +69,7 @@ impl<'a> Caller<'a> {
     }
 }
 
-impl Draft {
+impl HeaderScratch {
     /// Forgets the last request.
     pub(crate) fn clear(&mut self) {
         self.path.clear();
@@ -116,19 +116,25 @@ impl Draft {
     }
 
     /// Works out what a rule does to the request's head.
-    pub(crate) fn edit_request(&mut self, edits: &Edits, caller: Caller<'_>, story: &Story<'_>, asked: &Asked) {
+    pub(crate) fn edit_request(
+        &mut self,
+        edits: &Edits,
+        caller: Caller<'_>,
+        info: &StreamInfo<'_>,
+        asked: &ParsedRequest,
+    ) {
         if edits.is_empty() {
             return;
         }
         let Self { path, completion, forwarded_for, numbers, request, .. } = self;
         let parts = (&**path, &*completion, &[][..], &*numbers);
-        let scene = Scene {
-            sent: Sent { original_path: None, original_host: None, ..sent(caller, story, asked, parts, &change::NONE) },
+        let context = TemplateContext {
+            sent: Sent { original_path: None, original_host: None, ..sent(caller, info, asked, parts, &change::NONE) },
             target: asked.target(caller.buf, path),
             authority: asked.host.of(caller.buf),
-            ..scene(caller, story, asked, parts, &change::NONE)
+            ..context(caller, info, asked, parts, &change::NONE)
         };
-        templates::work_out(edits, &scene, None, request);
+        templates::work_out(edits, &context, None, request);
         // What is added stands in the same list.
         if request.has_line(Known::XForwardedFor, b"x-forwarded-for") {
             if !request.drops(Known::XForwardedFor, b"x-forwarded-for") {
@@ -142,32 +148,32 @@ impl Draft {
     pub(crate) fn edit_response(
         &mut self,
         caller: Caller<'_>,
-        story: &Story<'_>,
+        info: &StreamInfo<'_>,
         received: Option<Received<'_>>,
         server: &ServerHeader,
     ) {
         let Self { path, rewritten, completion, forwarded_for, numbers, request, response, .. } = self;
         response.clear();
-        if let (Some(edits), Some(asked)) = (story.edits.filter(|edits| !edits.is_empty()), &story.asked) {
-            let scene = Scene {
+        if let (Some(edits), Some(asked)) = (info.edits.filter(|edits| !edits.is_empty()), &info.asked) {
+            let context = TemplateContext {
                 answering: true,
                 received,
-                target: if story.rewritten { rewritten } else { asked.target(caller.buf, path) },
-                authority: story.authority.map_or(asked.host.of(caller.buf), str::as_bytes),
-                ..scene(caller, story, asked, (path, completion, forwarded_for, numbers), request)
+                target: if info.rewritten { rewritten } else { asked.target(caller.buf, path) },
+                authority: info.authority.map_or(asked.host.of(caller.buf), str::as_bytes),
+                ..context(caller, info, asked, (path, completion, forwarded_for, numbers), request)
             };
             let keeps = matches!(server, ServerHeader::Overwrite(_)).then_some(Known::Server);
-            templates::work_out(edits, &scene, keeps, response);
+            templates::work_out(edits, &context, keeps, response);
         }
-        if let Some((policy, origin)) = story.cors {
+        if let Some((policy, origin)) = info.cors {
             cors::mark(policy, origin.of(caller.buf), response);
         }
     }
 
     /// The headers as they went upstream.
-    pub(crate) fn sent<'a>(&'a self, caller: Caller<'a>, story: &'a Story<'_>, asked: &Asked) -> Sent<'a> {
+    pub(crate) fn sent<'a>(&'a self, caller: Caller<'a>, info: &'a StreamInfo<'_>, asked: &ParsedRequest) -> Sent<'a> {
         let Self { path, completion, forwarded_for, numbers, request, .. } = self;
-        sent(caller, story, asked, (path, completion, forwarded_for, numbers), request)
+        sent(caller, info, asked, (path, completion, forwarded_for, numbers), request)
     }
 }
 
@@ -182,8 +188,8 @@ pub(crate) fn header_lines(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> 
 
 fn sent<'a>(
     caller: Caller<'a>,
-    story: &'a Story<'_>,
-    asked: &Asked,
+    info: &'a StreamInfo<'_>,
+    asked: &ParsedRequest,
     (path, completion, forwarded_for, numbers): (&'a [u8], &'a Completion, &'a [u8], &'a Numbers),
     changes: &'a Changes,
 ) -> Sent<'a> {
@@ -197,33 +203,33 @@ fn sent<'a>(
             () => &numbers.attempt,
         },
         expected_timeout: &numbers.expected_timeout,
-        original_path: story.rewritten.then(|| asked.target(caller.buf, path)),
-        original_host: story.authority.map(|_| asked.host.of(caller.buf)),
+        original_path: info.rewritten.then(|| asked.target(caller.buf, path)),
+        original_host: info.authority.map(|_| asked.host.of(caller.buf)),
     }
 }
 
-fn scene<'a>(
+fn context<'a>(
     caller: Caller<'a>,
-    story: &'a Story<'_>,
-    asked: &Asked,
+    info: &'a StreamInfo<'_>,
+    asked: &ParsedRequest,
     (path, completion, forwarded_for, numbers): (&'a [u8], &'a Completion, &'a [u8], &'a Numbers),
     changes: &'a Changes,
-) -> Scene<'a> {
-    Scene {
-        sent: sent(caller, story, asked, (path, completion, forwarded_for, numbers), changes),
+) -> TemplateContext<'a> {
+    TemplateContext {
+        sent: sent(caller, info, asked, (path, completion, forwarded_for, numbers), changes),
         target: &[],
         authority: &[],
         scheme: asked.scheme,
         answering: false,
         received: None,
-        status: story.status,
-        flags: story.flags,
-        route: story.route,
-        cluster: story.cluster,
-        upstream: story.upstream_host.as_ref(),
+        status: info.status,
+        flags: info.flags,
+        route: info.route,
+        cluster: info.cluster,
+        upstream: info.upstream_host.as_ref(),
         peer: caller.peer,
         local: caller.local,
-        began: story.began,
+        began: info.began,
         hostname: caller.hostname,
     }
 }
@@ -234,7 +240,7 @@ mod tests {
 
     #[test]
     fn what_the_log_shows_is_kept() {
-        let mut draft = Draft::default();
+        let mut draft = HeaderScratch::default();
         let names = ["content-length", "x-a", "x-gone"].map(HeaderName::new);
         draft.keep_for_log(
             &names,

@@ -9,11 +9,11 @@ use crate::h1::head::{RequestHead, Span};
 use crate::h1::parse::BadMessage;
 use crate::h1::target::{self, Normal, PathForm};
 use crate::plan::ListenerKind;
-use crate::proxy::router::termination::Ended;
+use crate::proxy::router::termination::Termination;
 
 /// What the head of a request says, beyond its lines.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Asked {
+pub(crate) struct ParsedRequest {
     /// The body that follows.
     pub(crate) body: Body,
     /// The upgrade it asks for.
@@ -24,7 +24,7 @@ pub(crate) struct Asked {
     path: Span,
     /// The path and query.
     target: Span,
-    /// Whether `path` and `target` are spans of [`Draft::path`](crate::proxy::router::header_scratch::Draft::path), where the normalised form is, and not of the head.
+    /// Whether `path` and `target` are spans of [`HeaderScratch::path`](crate::proxy::router::header_scratch::Draft::path), where the normalised form is, and not of the head.
     normalised: bool,
     /// The query, without its `?`; a span of the head.
     pub(crate) query: Span,
@@ -45,16 +45,16 @@ pub(crate) fn read(
     kind: Option<ListenerKind>,
     path_form: PathForm,
     scratch: &mut Vec<u8>,
-) -> Result<Asked, Ended> {
+) -> Result<ParsedRequest, Termination> {
     let downstream = kind.map_or(Downstream::Edge, ListenerKind::downstream);
-    let body = framing::request_body(head, buf).map_err(Ended::BadRequest)?;
-    let parts = target::split(head, buf).map_err(Ended::BadRequest)?;
+    let body = framing::request_body(head, buf).map_err(Termination::BadRequest)?;
+    let parts = target::split(head, buf).map_err(Termination::BadRequest)?;
     // Here `Host` says where to go, and it may say so only in the form that everybody reads the same way.
     let host = parts.host.of(buf);
     if downstream.is_trusted() && !host.is_empty() && !target::is_authority(host) {
-        return Err(Ended::BadRequest(BadMessage::Authority));
+        return Err(Termination::BadRequest(BadMessage::Authority));
     }
-    let normal = target::normalize(parts.path.of(buf), path_form, scratch).map_err(Ended::BadRequest)?;
+    let normal = target::normalize(parts.path.of(buf), path_form, scratch).map_err(Termination::BadRequest)?;
     let normalised = matches!(normal, Normal::Rewritten);
     let (path, target) = if normalised {
         let path = Span { start: 0, end: scratch.len() as u32 };
@@ -67,7 +67,7 @@ pub(crate) fn read(
         let end = if parts.has_query { parts.query.end } else { parts.path.end };
         (parts.path, Span { start: parts.path.start, end })
     };
-    Ok(Asked {
+    Ok(ParsedRequest {
         body,
         upgrade: framing::upgrade(head, buf),
         keep_alive: framing::request_keep_alive(head, buf),
@@ -82,7 +82,7 @@ pub(crate) fn read(
     })
 }
 
-impl Asked {
+impl ParsedRequest {
     /// Whether the connection ends with an answer that is given before the request's body is read.
     pub(crate) fn closes(&self) -> bool {
         !self.keep_alive || !matches!(self.body, Body::None | Body::Length(0))
@@ -93,7 +93,7 @@ impl Asked {
         self.upgrade == Upgrade::WebSocket && self.body == Body::None
     }
 
-    /// The path and query as rules see them. `path` is [`Draft::path`](crate::proxy::router::header_scratch::Draft::path).
+    /// The path and query as rules see them. `path` is [`HeaderScratch::path`](crate::proxy::router::header_scratch::Draft::path).
     pub(crate) fn target<'s>(&self, buf: &'s [u8], path: &'s [u8]) -> &'s [u8] {
         self.target.of(if self.normalised { path } else { buf })
     }
@@ -103,7 +103,7 @@ impl Asked {
         (self.path.end - self.path.start) as usize
     }
 
-    /// The path as rules see it. `path` is [`Draft::path`](crate::proxy::router::header_scratch::Draft::path).
+    /// The path as rules see it. `path` is [`HeaderScratch::path`](crate::proxy::router::header_scratch::Draft::path).
     pub(crate) fn path<'s>(&self, buf: &'s [u8], path: &'s [u8]) -> &'s [u8] {
         self.path.of(if self.normalised { path } else { buf })
     }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::Instant;
 
-/// How far the request has got; written by `relay::feed`, read by whoever races it.
+/// How far the request has got; written by `relay::pump_request`, read by whoever races it.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     /// The client has sent all of it.

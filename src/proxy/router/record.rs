@@ -6,8 +6,8 @@ use crate::io;
 use crate::observe::access_log::{Headers, Record};
 use crate::observe::flags::Flags;
 use crate::proxy::downstream::connection::Session;
-use crate::proxy::router::header_scratch::{Caller, Draft};
-use crate::proxy::router::stream_info::Story;
+use crate::proxy::router::header_scratch::{Caller, HeaderScratch};
+use crate::proxy::router::stream_info::StreamInfo;
 use crate::proxy::router::templates::Sent;
 
 /// The headers that a log format may ask for, as they were sent.
@@ -16,7 +16,7 @@ struct LoggedHeaders<'a> {
     sent: Option<Sent<'a>>,
     head: &'a RequestHead,
     buf: &'a [u8],
-    draft: &'a Draft,
+    draft: &'a HeaderScratch,
     service_time: Option<&'a str>,
     scheme: Option<&'a str>,
 }
@@ -46,16 +46,16 @@ impl Headers for LoggedHeaders<'_> {
 }
 
 /// Counts a request that has ended, and writes its line.
-pub(crate) fn finish(session: &mut Session, story: &Story<'_>) {
+pub(crate) fn finish(session: &mut Session, info: &StreamInfo<'_>) {
     let now = io::now();
-    let duration = now.duration_since(story.began);
+    let duration = now.duration_since(info.began);
     let http = &session.stats.http;
     http.downstream_rq_active.dec();
     http.downstream_rq_time.record(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
-    if story.status > 0 {
-        http.response(story.status);
+    if info.status > 0 {
+        http.response(info.status);
     }
-    if story.flags.contains(Flags::DC) {
+    if info.flags.contains(Flags::DC) {
         http.downstream_rq_rx_reset.inc();
         http.downstream_cx_destroy_remote_active_rq.inc();
         http.downstream_cx_destroy_active_rq.inc();
@@ -64,10 +64,10 @@ pub(crate) fn finish(session: &mut Session, story: &Story<'_>) {
     let Caller { head, buf, .. } = caller;
     let draft = &session.draft;
     let mut digits = itoa::Buffer::new();
-    let service_time = story.service_time.map(|time| digits.format(time.as_millis()));
-    let asked = story.asked;
+    let service_time = info.service_time.map(|time| digits.format(time.as_millis()));
+    let asked = info.asked;
     let headers = LoggedHeaders {
-        sent: asked.as_ref().map(|asked| draft.sent(caller, story, asked)),
+        sent: asked.as_ref().map(|asked| draft.sent(caller, info, asked)),
         head,
         buf,
         draft,
@@ -76,39 +76,39 @@ pub(crate) fn finish(session: &mut Session, story: &Story<'_>) {
     };
     // A head that the codec refused has no method or path that could be trusted; Envoy shows none either. A body that it
     // refused does not put the head in doubt.
-    let refused = story.flags.contains(Flags::DPE) && asked.is_none();
+    let refused = info.flags.contains(Flags::DPE) && asked.is_none();
     session.core.log(&Record {
         start: io::unix_time().checked_sub(duration).unwrap_or(std::time::UNIX_EPOCH),
         method: if refused { &[] } else { head.method_span.of(buf) },
         path: match asked {
-            Some(_) if story.rewritten => &draft.rewritten,
+            Some(_) if info.rewritten => &draft.rewritten,
             Some(asked) => asked.target(buf, &draft.path),
             None if refused => &[],
             None => head.target.of(buf),
         },
         authority: match asked {
-            Some(asked) => story.authority.map_or(asked.host.of(buf), str::as_bytes),
+            Some(asked) => info.authority.map_or(asked.host.of(buf), str::as_bytes),
             None if refused => &[],
             None => head.find(Known::Host).map_or(&[], |line| line.value.of(buf)),
         },
         protocol: if !refused && head.version == Version::Http10 { "HTTP/1.0" } else { "HTTP/1.1" },
-        status: story.status,
-        flags: story.flags,
-        details: &story.details,
+        status: info.status,
+        flags: info.flags,
+        details: &info.details,
         termination_details: "",
-        transport_failure: &story.transport_failure,
-        bytes_received: story.received,
-        bytes_sent: story.sent,
+        transport_failure: &info.transport_failure,
+        bytes_received: info.received,
+        bytes_sent: info.sent,
         duration,
-        upstream_service_time: story.service_time,
-        upstream_host: story.upstream_host.clone(),
-        upstream_connected: story.upstream_connected,
-        upstream_cluster: story.cluster,
-        upstream_local: story.upstream_local,
+        upstream_service_time: info.service_time,
+        upstream_host: info.upstream_host.clone(),
+        upstream_connected: info.upstream_connected,
+        upstream_cluster: info.cluster,
+        upstream_local: info.upstream_local,
         downstream_local: session.local,
         downstream_remote: session.peer,
         server_name: "",
-        route_name: story.route,
+        route_name: info.route,
         headers: &headers,
     });
 }

@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use crate::h1::parse::BadMessage;
 use crate::io::{self, Buf, Reader, Writer};
-use crate::proxy::core::{Core, Live, Phase};
+use crate::proxy::core::{ConnectionEntry, Core, Phase};
 use crate::proxy::mirror::queue::Mirrors;
-use crate::proxy::router::body::{CHUNK_FRONT, Incoming, Piece, prepare, put_piece, reframe, reframe_response};
+use crate::proxy::router::body::{BodyPiece, CHUNK_FRONT, Incoming, prepare, put_piece, reframe, reframe_response};
 use crate::proxy::router::progress::Progress;
-use crate::proxy::router::replay::{Keep, Kept};
-use crate::proxy::router::termination::Ended;
+use crate::proxy::router::replay::{ReplayBuffer, ReplayDecision};
+use crate::proxy::router::termination::Termination;
 
-/// Why [`feed`] has nothing more to do.
+/// Why [`pump_request`] has nothing more to do.
 #[derive(Debug)]
-pub(crate) enum Fed {
+pub(crate) enum UploadEnd {
     /// The request is sent, and the client has begun its next one: nothing more is read for now.
     NextBegan,
     /// The upstream takes no more. Its answer may still be on the way.
@@ -33,14 +33,14 @@ pub(crate) enum Fed {
     Bad(BadMessage),
 }
 
-impl Fed {
+impl UploadEnd {
     /// How the request ends with this, if it does.
-    pub(crate) fn ends(self) -> Option<Ended> {
+    pub(crate) fn ends(self) -> Option<Termination> {
         match self {
             Self::NextBegan | Self::UpstreamClosed | Self::Stopped => None,
-            Self::ClientGone => Some(Ended::ClientGone),
-            Self::TimedOut => Some(Ended::BodyTimedOut),
-            Self::Bad(bad) => Some(Ended::BadRequest(bad)),
+            Self::ClientGone => Some(Termination::ClientGone),
+            Self::TimedOut => Some(Termination::BodyTimedOut),
+            Self::Bad(bad) => Some(Termination::BadRequest(bad)),
         }
     }
 }
@@ -48,10 +48,10 @@ impl Fed {
 /// The client's side of an exchange.
 pub(crate) struct Client<'a> {
     pub(crate) core: &'a Core,
-    pub(crate) live: &'a Live,
+    pub(crate) live: &'a ConnectionEntry,
     pub(crate) reader: &'a mut Reader,
     /// What was read of the body before, by this try and those before it.
-    pub(crate) kept: &'a mut Kept,
+    pub(crate) kept: &'a mut ReplayBuffer,
     /// Who gets a copy of it.
     pub(crate) mirrors: &'a Mirrors,
     /// Where the bytes of a next, pipelined request are kept.
@@ -66,29 +66,29 @@ pub(crate) struct Client<'a> {
 ///
 /// May be dropped at any point: once the request is sent nothing is lost, and before that the upstream connection is
 /// closed by the caller. Whoever wants to send the request again waits for `progress.writing` to become false.
-pub(crate) async fn feed(
+pub(crate) async fn pump_request(
     client: Client<'_>,
     upstream: &mut Writer,
     first: Buf,
     incoming: &mut Incoming,
     chunked: bool,
     progress: &Progress,
-) -> Fed {
+) -> UploadEnd {
     let Client { core, live, reader, kept, mirrors, behind, body_timeout, pipelined } = client;
     let first_bytes = first.len() as u64;
     let (sent, buf) = upstream.write_all(first).await;
     core.buffers.put(buf);
     if sent.is_err() {
-        return Fed::UpstreamClosed;
+        return UploadEnd::UpstreamClosed;
     }
     progress.written.set(first_bytes);
     for at in 0..kept.pieces.len() {
         let piece = std::mem::take(&mut kept.pieces[at]);
         if !write_kept(upstream, piece, progress, |piece| kept.pieces[at] = piece).await {
-            return Fed::UpstreamClosed;
+            return UploadEnd::UpstreamClosed;
         }
         if progress.stop.get() {
-            return Fed::Stopped;
+            return UploadEnd::Stopped;
         }
     }
     let mut next_began = pipelined;
@@ -103,13 +103,13 @@ pub(crate) async fn feed(
             let (read, buf) = reader.done().await;
             match read {
                 Ok(n) if n > 0 => {}
-                _ if live.expired() => return Fed::TimedOut,
-                _ => return Fed::ClientGone,
+                _ if live.expired() => return UploadEnd::TimedOut,
+                _ => return UploadEnd::ClientGone,
             }
             let mut buf = with_margins(core, buf, chunked);
             let payload = match reframe(incoming, &mut buf, chunked, behind) {
                 Ok(payload) => payload,
-                Err(bad) => return Fed::Bad(bad),
+                Err(bad) => return UploadEnd::Bad(bad),
             };
             progress.received.set(progress.received.get() + payload as u64);
             mirrors.piece(buf.bytes());
@@ -120,8 +120,8 @@ pub(crate) async fn feed(
                 mirrors.whole(now);
             }
             let sent = match keep(core, kept, &buf, payload, incoming.left(), progress) {
-                Keep::Buffer => write_kept(upstream, buf, progress, |piece| kept.push(piece)).await,
-                Keep::Copied | Keep::Nothing => {
+                ReplayDecision::Buffer => write_kept(upstream, buf, progress, |piece| kept.push(piece)).await,
+                ReplayDecision::Copied | ReplayDecision::Nothing => {
                     let bytes = buf.len() as u64;
                     let (sent, emptied) = upstream.write_all(buf).await;
                     core.buffers.put(emptied);
@@ -132,17 +132,17 @@ pub(crate) async fn feed(
                 }
             };
             if !sent {
-                return Fed::UpstreamClosed;
+                return UploadEnd::UpstreamClosed;
             }
             if progress.stop.get() {
-                return Fed::Stopped;
+                return UploadEnd::Stopped;
             }
         }
         live.enter(Phase::Busy, None);
     }
     next_began |= !behind.is_empty();
     progress.sent.set(true);
-    if next_began { Fed::NextBegan } else { watch(core, reader, behind).await }
+    if next_began { UploadEnd::NextBegan } else { watch(core, reader, behind).await }
 }
 
 /// Writes a piece that is kept and hands it to `put_back`. False if the upstream takes no more.
@@ -159,12 +159,19 @@ async fn write_kept(upstream: &mut Writer, piece: Buf, progress: &Progress, put_
 }
 
 /// Says what becomes of a piece that was read, and notes if the request cannot be sent again from now on.
-fn keep(core: &Core, kept: &mut Kept, piece: &Buf, payload: usize, left: u64, progress: &Progress) -> Keep {
+fn keep(
+    core: &Core,
+    kept: &mut ReplayBuffer,
+    piece: &Buf,
+    payload: usize,
+    left: u64,
+    progress: &Progress,
+) -> ReplayDecision {
     if !progress.replayable.get() {
-        return Keep::Nothing;
+        return ReplayDecision::Nothing;
     }
-    let keep = if kept.wanted { kept.admit(core, piece, payload, left) } else { Keep::Nothing };
-    if keep == Keep::Nothing {
+    let keep = if kept.wanted { kept.admit(core, piece, payload, left) } else { ReplayDecision::Nothing };
+    if keep == ReplayDecision::Nothing {
         progress.replayable.set(false);
         progress.abandoned.set(kept.wanted);
         kept.clear(core);
@@ -186,7 +193,7 @@ fn with_margins(core: &Core, buf: Buf, chunked: bool) -> Buf {
 }
 
 /// Waits until the client sends more or leaves. The read stays armed if this is dropped: it is the next request's.
-pub(crate) async fn watch(core: &Core, reader: &mut Reader, behind: &mut Buf) -> Fed {
+pub(crate) async fn watch(core: &Core, reader: &mut Reader, behind: &mut Buf) -> UploadEnd {
     if !reader.armed() {
         reader.arm(core.buffers.head());
     }
@@ -194,9 +201,9 @@ pub(crate) async fn watch(core: &Core, reader: &mut Reader, behind: &mut Buf) ->
     let fed = match read {
         Ok(n) if n > 0 => {
             behind.extend(buf.bytes());
-            Fed::NextBegan
+            UploadEnd::NextBegan
         }
-        _ => Fed::ClientGone,
+        _ => UploadEnd::ClientGone,
     };
     core.buffers.put(buf);
     fed
@@ -204,7 +211,7 @@ pub(crate) async fn watch(core: &Core, reader: &mut Reader, behind: &mut Buf) ->
 
 /// How a response's way to the client ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Relayed {
+pub(crate) enum DownloadEnd {
     /// Whole. `clean` if the upstream sent nothing behind it.
     Whole {
         /// Whether the upstream sent nothing behind the response.
@@ -220,7 +227,7 @@ pub(crate) enum Relayed {
 
 /// The counters of one response, in bytes.
 #[derive(Debug, Default)]
-pub(crate) struct Sent {
+pub(crate) struct SentCounters {
     /// Payload sent to the client.
     pub(crate) payload: Cell<u64>,
     /// All that was sent to the client.
@@ -232,7 +239,7 @@ pub(crate) struct Sent {
 /// A response on its way to the client.
 pub(crate) struct Response<'a> {
     pub(crate) core: &'a Core,
-    pub(crate) live: &'a Live,
+    pub(crate) live: &'a ConnectionEntry,
     /// The upstream's receiving side, and what was received already behind the head.
     pub(crate) reader: &'a mut Reader,
     pub(crate) buf: &'a mut Buf,
@@ -249,15 +256,15 @@ pub(crate) async fn response(
     mut out: Buf,
     mut incoming: Incoming,
     chunked: bool,
-    sent: &Sent,
-) -> Relayed {
+    sent: &SentCounters,
+) -> DownloadEnd {
     let Response { core, live, reader, buf, client, mirrors, patience } = response;
     let was_done = incoming.is_done();
-    let Ok(Piece { mut payload, consumed }) = incoming.take(buf.bytes_mut()) else {
+    let Ok(BodyPiece { mut payload, consumed }) = incoming.take(buf.bytes_mut()) else {
         // The head has not gone out yet, but the client gets what Envoy would send: a head and then a cut.
         let (_, out) = client.write_all(out).await;
         core.buffers.put(out);
-        return Relayed::UpstreamCorrupt;
+        return DownloadEnd::UpstreamCorrupt;
     };
     mirrors.answered(buf.bytes(), payload, false);
     put_piece(&buf.bytes()[..payload], incoming.is_done() && !was_done, chunked, &mut out);
@@ -268,13 +275,13 @@ pub(crate) async fn response(
         let (written, emptied) = client.write_all(out).await;
         out = emptied;
         if written.is_err() {
-            return Relayed::ClientGone;
+            return DownloadEnd::ClientGone;
         }
         sent.payload.set(sent.payload.get() + payload as u64);
         sent.wire.set(sent.wire.get() + bytes);
         if incoming.is_done() {
             core.buffers.put(out);
-            return Relayed::Whole { clean: buf.is_empty() };
+            return DownloadEnd::Whole { clean: buf.is_empty() };
         }
         live.enter(Phase::Busy, None);
         loop {
@@ -284,14 +291,14 @@ pub(crate) async fn response(
             match read {
                 Ok(n) if n > 0 => sent.received.set(sent.received.get() + n as u64),
                 Ok(_) if matches!(incoming, Incoming::UntilClose) => incoming = Incoming::Done,
-                _ => return Relayed::UpstreamCut,
+                _ => return DownloadEnd::UpstreamCut,
             }
             match reframe_response(&mut incoming, &mut out, chunked, buf) {
                 Ok(taken) => {
                     mirrors.answered(out.bytes(), taken, chunked);
                     payload = taken;
                 }
-                Err(_) => return Relayed::UpstreamCorrupt,
+                Err(_) => return DownloadEnd::UpstreamCorrupt,
             }
             // A read that held only framing leaves nothing to send.
             if !out.is_empty() || incoming.is_done() {

@@ -9,7 +9,7 @@ use crate::h1::framing::Body;
 use crate::io::Buf;
 use crate::proxy::core::Core;
 use crate::proxy::router::body::{Incoming, put_piece};
-use crate::proxy::router::termination::Ended;
+use crate::proxy::router::termination::Termination;
 
 /// The body of a request on its way upstream.
 #[derive(Debug)]
@@ -27,10 +27,10 @@ pub(crate) struct Upload {
 impl Upload {
     /// Decodes in place what is there of a body: `behind` is what lies behind the head. Returns also how many bytes of it
     /// belonged to the body.
-    pub(crate) fn begin(body: Body, chunked: bool, behind: &mut [u8]) -> Result<(Self, usize), Ended> {
+    pub(crate) fn begin(body: Body, chunked: bool, behind: &mut [u8]) -> Result<(Self, usize), Termination> {
         let mut incoming = Incoming::from(body);
         let was_done = incoming.is_done();
-        let piece = incoming.take(behind).map_err(Ended::BadRequest)?;
+        let piece = incoming.take(behind).map_err(Termination::BadRequest)?;
         let first_is_last = incoming.is_done() && !was_done;
         Ok((Self { incoming, chunked, first: piece.payload, first_is_last }, piece.consumed))
     }
@@ -48,7 +48,7 @@ impl Upload {
 
 /// What is kept of what was read behind that.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
+pub(crate) struct ReplayBuffer {
     /// As it was sent; a piece may be out for being sent again.
     pub(crate) pieces: Vec<Buf>,
     /// Whether the route can make use of it.
@@ -59,8 +59,8 @@ pub(crate) struct Kept {
 
 /// What is to be done with the buffer of a piece once it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Keep {
-    /// It is kept as it is: [`Kept::push`].
+pub(crate) enum ReplayDecision {
+    /// It is kept as it is: [`ReplayBuffer::push`].
     Buffer,
     /// Nothing: its bytes have been copied to those before.
     Copied,
@@ -68,7 +68,7 @@ pub(crate) enum Keep {
     Nothing,
 }
 
-impl Kept {
+impl ReplayBuffer {
     /// Forgets the last request.
     pub(crate) fn begin(&mut self, core: &Core, wanted: bool, first: usize) {
         self.clear(core);
@@ -77,20 +77,20 @@ impl Kept {
     }
 
     /// Whether a piece of this many payload bytes can be kept, with at least `left` more to come.
-    pub(crate) fn admit(&mut self, core: &Core, piece: &Buf, payload: usize, left: u64) -> Keep {
+    pub(crate) fn admit(&mut self, core: &Core, piece: &Buf, payload: usize, left: u64) -> ReplayDecision {
         self.payload += payload as u64;
         if self.payload.saturating_add(left) > REPLAY_BODY_BYTES {
-            return Keep::Nothing;
+            return ReplayDecision::Nothing;
         }
         if let Some(last) = self.pieces.last_mut().filter(|last| last.room() >= piece.len()) {
             last.extend(piece.bytes());
-            return Keep::Copied;
+            return ReplayDecision::Copied;
         }
         if !core.take_for_replay(BODY_BUFFER_BYTES) {
-            return Keep::Nothing;
+            return ReplayDecision::Nothing;
         }
         self.taken += BODY_BUFFER_BYTES;
-        Keep::Buffer
+        ReplayDecision::Buffer
     }
 
     /// Keeps a piece that was admitted with its buffer.

@@ -4,22 +4,22 @@
 
 use crate::observe::flags::Flags;
 use crate::plan::{EndpointId, Forward};
-use crate::policy::retry::{Next, Outcome, RetryPolicy};
+use crate::policy::retry::{Outcome, RetryDecision, RetryPolicy};
 use crate::proxy::router::progress::Progress;
 use crate::proxy::router::replay::Upload;
-use crate::proxy::router::stream_info::Story;
-use crate::proxy::router::timeouts::Patience;
+use crate::proxy::router::stream_info::StreamInfo;
+use crate::proxy::router::timeouts::Timeouts;
 use crate::upstream::{Avoid, LocalCluster, Permit};
 
 /// What the tries of a request share.
-pub(crate) struct Tries<'p> {
+pub(crate) struct RetryState<'p> {
     pub(crate) upload: Upload,
     pub(crate) progress: Progress,
-    pub(crate) retries: Retries<'p>,
-    pub(crate) patience: Patience,
+    pub(crate) retries: AttemptHistory<'p>,
+    pub(crate) timeouts: Timeouts,
 }
 
-impl<'p> Tries<'p> {
+impl<'p> RetryState<'p> {
     /// The route whose mirrors copies are to be drawn for, now that the request is sent on; once a request.
     pub(crate) fn take_copied(&mut self) -> Option<&'p Forward> {
         let drawn = std::mem::replace(&mut self.retries.copied, true);
@@ -28,7 +28,7 @@ impl<'p> Tries<'p> {
 }
 
 /// Which tries have been made, and whether there is another one.
-pub(crate) struct Retries<'p> {
+pub(crate) struct AttemptHistory<'p> {
     /// What the route says; `None` of a host that is not declared.
     forward: Option<&'p Forward>,
     /// Whether copies have been drawn.
@@ -41,7 +41,7 @@ pub(crate) struct Retries<'p> {
     permit: Option<Permit>,
 }
 
-impl<'p> Retries<'p> {
+impl<'p> AttemptHistory<'p> {
     /// Before the first attempt at a request of this route.
     pub(crate) fn new(forward: Option<&'p Forward>) -> Self {
         Self { forward, copied: false, attempt: 1, at: None, permit: None }
@@ -57,34 +57,34 @@ impl<'p> Retries<'p> {
         outcome: Outcome,
         progress: &Progress,
         local: &LocalCluster,
-        story: &mut Story<'_>,
+        info: &mut StreamInfo<'_>,
     ) -> bool {
         self.permit = None; // the outcome of the retry that it was for is known
         let Some(policy) = self.policy().filter(|_| progress.replayable.get()) else { return false };
         match policy.next(outcome, self.attempt - 1) {
-            Next::Keep { retried: false } => {}
-            Next::Keep { retried: true } => {
+            RetryDecision::Keep { retried: false } => {}
+            RetryDecision::Keep { retried: true } => {
                 local.stats.upstream_rq_retry_success.inc();
-                if let Some(route) = story.route_stats {
+                if let Some(route) = info.route_stats {
                     route.upstream_rq_retry_success.inc();
                 }
             }
-            Next::UsedUp => {
-                story.flags.insert(Flags::URX);
+            RetryDecision::UsedUp => {
+                info.flags.insert(Flags::URX);
                 local.stats.upstream_rq_retry_limit_exceeded.inc();
-                if let Some(route) = story.route_stats {
+                if let Some(route) = info.route_stats {
                     route.upstream_rq_retry_limit_exceeded.inc();
                 }
             }
-            Next::Again => match local.admit_retry() {
+            RetryDecision::Again => match local.admit_retry() {
                 Ok(permit) => {
                     self.permit = permit;
                     return true;
                 }
                 Err(_) => {
-                    story.flags.insert(Flags::UO);
+                    info.flags.insert(Flags::UO);
                     local.stats.upstream_rq_retry_overflow.inc();
-                    if let Some(route) = story.route_stats {
+                    if let Some(route) = info.route_stats {
                         route.upstream_rq_retry_overflow.inc();
                     }
                 }

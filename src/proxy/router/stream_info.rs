@@ -12,11 +12,11 @@ use crate::h1::head::Span;
 use crate::observe::flags::Flags;
 use crate::observe::stats::{HttpStats, RouteStats};
 use crate::plan::{Cors, Edits};
-use crate::proxy::router::parsed_request::Asked;
+use crate::proxy::router::parsed_request::ParsedRequest;
 
 /// What is noted of a request along its way.
 #[derive(Debug)]
-pub(crate) struct Story<'p> {
+pub(crate) struct StreamInfo<'p> {
     /// When its first byte was seen.
     pub(crate) began: Instant,
     /// The status sent; 0 if none was.
@@ -40,12 +40,12 @@ pub(crate) struct Story<'p> {
     /// The counters of a route with a `statPrefix`.
     pub(crate) route_stats: Option<&'p RouteStats>,
     /// What the request asked for, once that is understood.
-    pub(crate) asked: Option<Asked>,
+    pub(crate) asked: Option<ParsedRequest>,
     /// What rules do to the response's head.
     pub(crate) edits: Option<&'p Edits>,
     /// The policy that allows the request's origin, and that origin: a span of the head.
     pub(crate) cors: Option<(&'p Cors, Span)>,
-    /// Whether a rule has put another path and query in place of the client's: `Draft::rewritten`.
+    /// Whether a rule has put another path and query in place of the client's: `HeaderScratch::rewritten`.
     pub(crate) rewritten: bool,
     /// The Host that a rule puts in place of the client's.
     pub(crate) authority: Option<&'p str>,
@@ -55,7 +55,7 @@ pub(crate) struct Story<'p> {
     pub(crate) fault: Option<Injected>,
 }
 
-impl Story<'_> {
+impl StreamInfo<'_> {
     pub(crate) fn new(began: Instant) -> Self {
         Self {
             began,

@@ -77,7 +77,7 @@ pub(crate) struct Received<'a> {
 
 /// All that an operator can name.
 #[derive(Clone, Copy)]
-pub(crate) struct Scene<'a> {
+pub(crate) struct TemplateContext<'a> {
     pub(crate) sent: Sent<'a>,
     /// Path and query; those of the client for operations on the request, those of the upstream for the others.
     pub(crate) target: &'a [u8],
@@ -102,14 +102,14 @@ pub(crate) struct Scene<'a> {
 }
 
 /// Works operations out. `keeps` is a header that they cannot change: `server`, if it is overwritten.
-pub(crate) fn work_out(edits: &Edits, scene: &Scene<'_>, keeps: Option<Known>, changes: &mut Changes) {
+pub(crate) fn work_out(edits: &Edits, context: &TemplateContext<'_>, keeps: Option<Known>, changes: &mut Changes) {
     let changeable = |name: &&HeaderName| Some(name.id()) != keeps;
     for name in edits.remove.iter().filter(changeable) {
         changes.remove(name.id(), name.as_str().as_bytes());
     }
     let value = |template: &Template, out: &mut Vec<u8>| match template.constant() {
         Some(value) => out.extend_from_slice(value),
-        None => template.operators().iter().for_each(|operator| scene.write(operator, &edits.remove, out)),
+        None => template.operators().iter().for_each(|operator| context.write(operator, &edits.remove, out)),
     };
     for (name, template) in edits.set.iter().filter(|(name, _)| changeable(&name)) {
         changes.set(name.id(), name.as_str().as_bytes(), |out| value(template, out));
@@ -119,7 +119,7 @@ pub(crate) fn work_out(edits: &Edits, scene: &Scene<'_>, keeps: Option<Known>, c
     }
 }
 
-impl Scene<'_> {
+impl TemplateContext<'_> {
     fn write(&self, operator: &Operator, removed: &[HeaderName], out: &mut Vec<u8>) {
         match operator {
             Operator::Literal(text) => out.extend_from_slice(text),

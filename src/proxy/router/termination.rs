@@ -13,7 +13,7 @@ use crate::upstream::{ConnectError, HeadError, NoConnection, Refusal, tls_error}
 
 /// Every way in which a request can end.
 #[derive(Debug)]
-pub(crate) enum Ended {
+pub(crate) enum Termination {
     /// The upstream's response went to the client, whole.
     Answered,
     /// No virtual host or route: 404 NR.
@@ -74,7 +74,7 @@ pub(crate) enum Ended {
 
 /// What the log says of an end, and what the client gets if nothing was sent to it yet.
 #[derive(Debug)]
-pub(crate) struct Verdict {
+pub(crate) struct TerminationReply {
     /// The status of a local reply; 0 where none can be sent any more.
     pub(crate) status: u16,
     /// Its body.
@@ -87,7 +87,7 @@ pub(crate) struct Verdict {
     pub(crate) transport_failure: Cow<'static, str>,
 }
 
-impl From<HeadError> for Ended {
+impl From<HeadError> for Termination {
     fn from(error: HeadError) -> Self {
         match error {
             HeadError::Reset => Self::UpstreamReset,
@@ -96,7 +96,7 @@ impl From<HeadError> for Ended {
     }
 }
 
-impl From<ConnectError> for Ended {
+impl From<ConnectError> for Termination {
     fn from(error: ConnectError) -> Self {
         match error {
             ConnectError::Failed(refusal) => Self::ConnectFailed(refusal),
@@ -106,7 +106,7 @@ impl From<ConnectError> for Ended {
     }
 }
 
-impl From<NoConnection> for Ended {
+impl From<NoConnection> for Termination {
     fn from(none: NoConnection) -> Self {
         match none {
             NoConnection::Overflow => Self::Overflow,
@@ -118,11 +118,11 @@ impl From<NoConnection> for Ended {
 /// The body of every answer to a request that took too long.
 const TOO_LATE: &str = "upstream request timeout";
 
-impl Ended {
+impl Termination {
     /// The verdict of behaviour as Envoy has it. `retried`: whether this was the end of another try than the first.
-    pub(crate) fn verdict(&self, retried: bool) -> Verdict {
+    pub(crate) fn local_reply(&self, retried: bool) -> TerminationReply {
         let reset = |status, reason, flags| reset(status, reason, flags, retried);
-        let plain = |status, body: &'static str, flags, details: &'static str| Verdict {
+        let plain = |status, body: &'static str, flags, details: &'static str| TerminationReply {
             status,
             body: body.into(),
             flags,
@@ -177,7 +177,7 @@ impl Ended {
                 Flags::NONE,
                 "local_target_refused",
             ),
-            Self::GoesRound(passes) => Verdict {
+            Self::GoesRound(passes) => TerminationReply {
                 details: format!("hop_limit{{{passes}_passes}}").into(),
                 ..plain(508, "this request goes round in circles", Flags::NONE, "")
             },
@@ -188,9 +188,9 @@ impl Ended {
 }
 
 /// The reply to a response that never began, in Envoy's words.
-fn reset(status: u16, reason: &str, flags: Flags, retried: bool) -> Verdict {
+fn reset(status: u16, reason: &str, flags: Flags, retried: bool) -> TerminationReply {
     let again = if retried { "retried and the latest " } else { "" };
-    Verdict {
+    TerminationReply {
         status,
         body: format!("upstream connect error or disconnect/reset before headers. {again}reset reason: {reason}")
             .into(),
@@ -201,12 +201,12 @@ fn reset(status: u16, reason: &str, flags: Flags, retried: bool) -> Verdict {
 }
 
 /// The reply to a request that got no connection, for this reason.
-fn no_connection(failure: String, retried: bool) -> Verdict {
+fn no_connection(failure: String, retried: bool) -> TerminationReply {
     because(reset(503, "remote connection failure", Flags::UF, retried), "remote_connection_failure", failure)
 }
 
-fn because(verdict: Verdict, reason: &str, failure: String) -> Verdict {
-    Verdict {
+fn because(verdict: TerminationReply, reason: &str, failure: String) -> TerminationReply {
+    TerminationReply {
         details: format!("upstream_reset_before_response_started{{{reason}|{failure}}}").into(),
         transport_failure: failure.into(),
         ..verdict
@@ -237,31 +237,32 @@ mod tests {
 
     #[test]
     fn bodies_have_the_lengths_that_envoy_sends() {
-        let refused_by = |by| Ended::ConnectFailed(Box::new(Refusal { error: io::Error::from_raw_os_error(111), by }));
+        let refused_by =
+            |by| Termination::ConnectFailed(Box::new(Refusal { error: io::Error::from_raw_os_error(111), by }));
         let refused = || refused_by(([10, 0, 0, 1], 80).into());
         for (ended, retried, status, length) in [
-            (Ended::NotFound, false, 404, 0),
-            (Ended::NoCluster, false, 503, 0),
-            (Ended::NoEndpoint, false, 503, 19),
-            (Ended::Overflow, false, 503, 81),
+            (Termination::NotFound, false, 404, 0),
+            (Termination::NoCluster, false, 503, 0),
+            (Termination::NoEndpoint, false, 503, 19),
+            (Termination::Overflow, false, 503, 81),
             (refused(), false, 503, 98),
             (refused(), true, 503, 121),
-            (Ended::ConnectTimedOut, false, 503, 91),
-            (Ended::UpstreamReset, false, 503, 95),
-            (Ended::UpstreamProtocol, false, 502, 87),
-            (Ended::RequestTimedOut, false, 504, 24),
-            (Ended::TryTimedOut, true, 504, 24),
-            (Ended::FaultAborted(AbortWith::Status(418)), false, 418, 18),
+            (Termination::ConnectTimedOut, false, 503, 91),
+            (Termination::UpstreamReset, false, 503, 95),
+            (Termination::UpstreamProtocol, false, 502, 87),
+            (Termination::RequestTimedOut, false, 504, 24),
+            (Termination::TryTimedOut, true, 504, 24),
+            (Termination::FaultAborted(AbortWith::Status(418)), false, 418, 18),
         ] {
-            let verdict = ended.verdict(retried);
+            let verdict = ended.local_reply(retried);
             assert_eq!((verdict.status, verdict.body.len()), (status, length), "{ended:?}");
         }
         assert_eq!(
-            refused().verdict(false).details,
+            refused().local_reply(false).details,
             "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}"
         );
         assert_eq!(
-            refused_by(EndpointAddress::Unix("/run/my app.sock".into())).verdict(false).transport_failure,
+            refused_by(EndpointAddress::Unix("/run/my app.sock".into())).local_reply(false).transport_failure,
             "immediate_connect_error:_Connection_refused|remote_address:/run/my_app.sock"
         );
     }

@@ -13,7 +13,7 @@ use crate::proxy::router::progress::Progress;
 
 /// How long a request may take; longer than a year is for ever.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
+pub(crate) struct Timeouts {
     /// From the end of the request to the end of the response.
     pub(crate) route: Option<Duration>,
     /// From then on, or from the connection if that came later, to the head of the response.
@@ -23,7 +23,7 @@ pub(crate) struct Patience {
 /// Longer is for ever.
 pub(crate) const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
-impl Patience {
+impl Timeouts {
     /// That of a route; a timeout per try that could not pass before the route's is none.
     pub(crate) fn of(forward: &Forward) -> Self {
         let finite = |timeout: &Duration| *timeout < FOR_EVER;
@@ -58,7 +58,7 @@ impl Patience {
 
 /// Which time has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Late {
+pub(crate) enum TimeoutKind {
     /// The route's.
     Request,
     /// The try's.
@@ -69,35 +69,35 @@ pub(crate) enum Late {
 pub(crate) struct Deadline<'a> {
     timer: &'a mut Timer,
     progress: &'a Progress,
-    patience: Patience,
+    timeouts: Timeouts,
     connected: Instant,
 }
 
 impl<'a> Deadline<'a> {
-    pub(crate) fn new(timer: &'a mut Timer, progress: &'a Progress, patience: Patience, connected: Instant) -> Self {
-        Self { timer, progress, patience, connected }
+    pub(crate) fn new(timer: &'a mut Timer, progress: &'a Progress, timeouts: Timeouts, connected: Instant) -> Self {
+        Self { timer, progress, timeouts, connected }
     }
 
     /// The head of the response is there: the time per try is over.
     pub(crate) fn answered(&mut self) {
-        self.patience.per_try = None;
+        self.timeouts.per_try = None;
     }
 
     /// Completes when it is too late; never without a timeout. Is to be polled behind whatever may see the end of the
     /// request, because time runs only from there.
-    pub(crate) async fn late(&mut self) -> Late {
+    pub(crate) async fn late(&mut self) -> TimeoutKind {
         poll_fn(|cx| self.poll_late(cx)).await
     }
 
-    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Late> {
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<TimeoutKind> {
         let Some((at, late)) = self.next() else { return Poll::Pending };
         self.timer.poll_until(at, cx).map(|()| late)
     }
 
-    fn next(&self) -> Option<(Instant, Late)> {
+    fn next(&self) -> Option<(Instant, TimeoutKind)> {
         let ended = self.progress.ended.get()?;
-        let route = self.patience.route.map(|timeout| (ended + timeout, Late::Request));
-        let per_try = self.patience.per_try.map(|timeout| (ended.max(self.connected) + timeout, Late::Try));
+        let route = self.timeouts.route.map(|timeout| (ended + timeout, TimeoutKind::Request));
+        let per_try = self.timeouts.per_try.map(|timeout| (ended.max(self.connected) + timeout, TimeoutKind::Try));
         match (route, per_try) {
             (Some(route), Some(per_try)) => Some(if per_try.0 < route.0 { per_try } else { route }),
             (route, per_try) => route.or(per_try),

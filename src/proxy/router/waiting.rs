@@ -8,9 +8,9 @@ use crate::io::{Buf, Either, Reader, race};
 use crate::proxy::core::Core;
 use crate::proxy::downstream::connection::Session;
 use crate::proxy::router::progress::Progress;
-use crate::proxy::router::relay::{self, Fed};
-use crate::proxy::router::retry_state::Tries;
-use crate::proxy::router::termination::Ended;
+use crate::proxy::router::relay::{self, UploadEnd};
+use crate::proxy::router::retry_state::RetryState;
+use crate::proxy::router::termination::Termination;
 
 /// The client of a request that waits for something, while nothing is sent or received upstream.
 pub(crate) struct Waiting<'a> {
@@ -29,12 +29,12 @@ impl<'a> Waiting<'a> {
     }
 
     /// What `work` comes to, unless the client leaves first. `work` is dropped then.
-    pub(crate) async fn unless_gone<F: Future + Unpin>(&mut self, mut work: F) -> Result<F::Output, Ended> {
+    pub(crate) async fn unless_gone<F: Future + Unpin>(&mut self, mut work: F) -> Result<F::Output, Termination> {
         if self.watched {
             let watch = pin!(relay::watch(self.core, self.reader, self.behind));
             match race(Pin::new(&mut work), watch).await {
                 Either::Left(done) => return Ok(done),
-                Either::Right(Fed::ClientGone) => return Err(Ended::ClientGone),
+                Either::Right(UploadEnd::ClientGone) => return Err(Termination::ClientGone),
                 Either::Right(_) => {}
             }
         }
@@ -45,19 +45,19 @@ impl<'a> Waiting<'a> {
 /// `work`, unless the client leaves or the route's time passes first.
 pub(crate) async fn in_time<F: Future + Unpin>(
     session: &mut Session,
-    tries: &Tries<'_>,
+    retry_state: &RetryState<'_>,
     work: F,
-) -> Result<F::Output, Ended> {
-    let end = tries.patience.route_end(&tries.progress);
+) -> Result<F::Output, Termination> {
+    let end = retry_state.timeouts.route_end(&retry_state.progress);
     let mut timer = std::mem::take(&mut session.timer);
     let done = {
-        let mut waiting = Waiting::of(session, &tries.progress);
+        let mut waiting = Waiting::of(session, &retry_state.progress);
         let work = pin!(waiting.unless_gone(work));
         match end {
             None => work.await,
             Some(end) => match race(work, pin!(timer.until(end))).await {
                 Either::Left(done) => done,
-                Either::Right(()) => Err(Ended::RequestTimedOut),
+                Either::Right(()) => Err(Termination::RequestTimedOut),
             },
         }
     };

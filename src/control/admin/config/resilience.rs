@@ -8,7 +8,7 @@ use crate::policy::fault::{AbortWith, Fault};
 use crate::policy::outlier::Outlier;
 use crate::policy::permits::BreakerLimits;
 use crate::policy::retry::RetryPolicy;
-use crate::policy::share::Share;
+use crate::policy::share::FractionalPercent;
 
 /// Adds what a cluster's connections have: their ends, the breaker, and who is ejected.
 pub(super) fn connections(shown: &mut Value, cluster: &Cluster) {
@@ -144,6 +144,6 @@ pub(super) fn fault(fault: &Fault) -> Value {
     shown
 }
 
-fn fraction(share: Share) -> Value {
+fn fraction(share: FractionalPercent) -> Value {
     json!({"numerator": share.per_million(), "denominator": "MILLION"})
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::shown_target;
-use crate::plan::{Conditions, Listener, Outlet, Plan};
+use crate::plan::{Conditions, Listener, Plan, TcpRoute};
 
 /// The filter chains that rules of VirtualServices make; those of services without rules are not shown.
 pub(super) fn filter_chains(shown: &mut Value, plan: &Plan, listener: &Listener) {
@@ -13,7 +13,7 @@ pub(super) fn filter_chains(shown: &mut Value, plan: &Plan, listener: &Listener)
     }
 }
 
-fn chain(plan: &Plan, (conditions, outlet): &(Conditions, Outlet)) -> Option<Value> {
+fn chain(plan: &Plan, (conditions, outlet): &(Conditions, TcpRoute)) -> Option<Value> {
     let origin = outlet.origin.as_ref()?.to_string();
     let mut matched = json!({});
     if !conditions.server_names.is_empty() {

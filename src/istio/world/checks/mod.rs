@@ -15,9 +15,9 @@ mod proxy;
 mod reach;
 mod references;
 mod rules;
-mod secured;
 mod shadows;
 mod streams;
+mod tls;
 mod tries;
 mod wording;
 

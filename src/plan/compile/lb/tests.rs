@@ -65,7 +65,7 @@ fn rule(name: &str, meta: &str, spec: &str) -> String {
 
 const SUBSETS: &str = "subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]";
 
-fn spread<'p>(plan: &'p Plan, port: u16, subset: &str) -> &'p Spread {
+fn spread<'p>(plan: &'p Plan, port: u16, subset: &str) -> &'p LoadBalancing {
     let name = format!("outbound|{port}|{subset}|a.default.svc.cluster.local");
     &plan.clusters.iter().find(|cluster| cluster.name == name).expect("the cluster is in the plan").spread
 }

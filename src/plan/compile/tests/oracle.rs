@@ -39,7 +39,7 @@ struct Service {
 }
 
 #[derive(Debug, Clone)]
-struct Asked {
+struct OracleRequest {
     authority: &'static str,
     target: &'static str,
     method: &'static str,
@@ -104,7 +104,7 @@ impl Block {
         every_path && !conditions
     }
 
-    fn takes(&self, asked: &Asked) -> bool {
+    fn takes(&self, asked: &OracleRequest) -> bool {
         let (path, query) = asked.target.split_once('?').unwrap_or((asked.target, ""));
         // A regex does not heed it.
         let folds = self.ignore_case && !matches!(self.uri, Some(Text::Regex(_)));
@@ -172,7 +172,7 @@ fn covers(host: &str, authority: &str) -> bool {
 }
 
 /// The route that takes the request.
-fn expected(services: &[Service], asked: &Asked) -> Option<String> {
+fn expected(services: &[Service], asked: &OracleRequest) -> Option<String> {
     let claimed = services.iter().zip(0..).filter(|(service, number)| !service.routes(*number).is_empty());
     let claimed: Vec<&str> = claimed.flat_map(|(service, _)| &service.hosts).copied().collect();
     let covering = claimed.into_iter().filter(|host| covers(host, asked.authority));
@@ -238,7 +238,7 @@ fn service() -> impl Strategy<Value = Service> {
     (hosts, rules).prop_map(|(hosts, rules)| Service { hosts, rules })
 }
 
-fn asked() -> impl Strategy<Value = Asked> {
+fn asked() -> impl Strategy<Value = OracleRequest> {
     let headers = prop::sample::select(&["x-h: 1", "x-h: 12", "x-h: 2", "x-h: ", "x-w: 1", "x-w: 12", "x-w: ", "y: 1"]);
     (
         prop::sample::select(&AUTHORITIES),
@@ -246,7 +246,7 @@ fn asked() -> impl Strategy<Value = Asked> {
         prop::sample::select(&["GET", "POST", "PUT"]),
         prop::collection::vec(headers, 0..4),
     )
-        .prop_map(|(authority, target, method, headers)| Asked { authority, target, method, headers })
+        .prop_map(|(authority, target, method, headers)| OracleRequest { authority, target, method, headers })
 }
 
 proptest! {

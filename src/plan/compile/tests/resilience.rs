@@ -8,7 +8,7 @@ use crate::policy::fault::{Abort, AbortWith, Delay, Fault};
 use crate::policy::outlier::Outlier;
 use crate::policy::permits::{BreakerLimits, RetryBudget};
 use crate::policy::retry::{RetryOn, RetryPolicy};
-use crate::policy::share::Share;
+use crate::policy::share::FractionalPercent;
 
 const SUBSETS: &str = "subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]";
 
@@ -153,8 +153,8 @@ fn the_mesh_retries_without_rules_and_passes_through_without() {
 
 #[test]
 fn faults_and_timeouts() {
-    let delay = |percent| Some(Delay { by: Duration::from_secs(7), share: Share::percent(percent) });
-    let abort = |with| Some(Abort { with, share: Share::ALL });
+    let delay = |percent| Some(Delay { by: Duration::from_secs(7), share: FractionalPercent::percent(percent) });
+    let abort = |with| Some(Abort { with, share: FractionalPercent::ALL });
     for (text, expected) in [
         ("delay: {fixedDelay: 7s, percent: 100}", Some(Fault { delay: delay(100.0), abort: None })),
         ("delay: {fixedDelay: 7s, percentage: {value: 0.1}}", Some(Fault { delay: delay(0.1), abort: None })),

@@ -1,7 +1,7 @@
 //! Listeners of a Sidecar: what each sees, where it is, and what it leads to.
 
 use super::*;
-use crate::plan::{Action, Expected, Listener, ListenerKind, Seen, Way};
+use crate::plan::{Action, Detected, DetectedTarget, Listener, ListenerKind, PortProtocol};
 
 /// Three services in two namespaces, of which `db` has a TCP port, and a VirtualService for a host that is none.
 const SERVICES: &str = "
@@ -132,12 +132,12 @@ fn bytes(plan: &Plan, kind: ListenerKind, address: &str) -> String {
     let outbound = of(plan, kind).1.outbound.as_ref().expect("a way out");
     let address = address.parse().expect("an address");
     let way = match outbound.expect(address) {
-        Expected::Bytes(number) => Way::Outlet(number),
-        Expected::Http => return "HTTP".to_owned(),
-        Expected::Unsaid => outbound.decide(address, &Seen::Bytes),
+        PortProtocol::Bytes(number) => DetectedTarget::TcpRoute(number),
+        PortProtocol::Http => return "HTTP".to_owned(),
+        PortProtocol::Unsaid => outbound.decide(address, &Detected::Bytes),
     };
     match way {
-        Way::Outlet(number) => outbound.outlet(number).expect("an outlet").name.to_string(),
+        DetectedTarget::TcpRoute(number) => outbound.outlet(number).expect("an outlet").name.to_string(),
         other => format!("{other:?}"),
     }
 }

@@ -1,7 +1,7 @@
 //! `tls` and `tcp` rules, at Gateways and at the mesh.
 
 use super::*;
-use crate::plan::{Outlet, Seen, Way};
+use crate::plan::{Detected, DetectedTarget, TcpRoute};
 
 const PROXY: &str = "---\napiVersion: ringway.dev/v1\nkind: Proxy\nmetadata: {name: p, labels: {app: me}}\nspec: {bind: 127.0.0.1, ports: {443: 8443}, mesh: {listen: '127.0.0.1:15001'}, meshConfig: {accessLogFile: /dev/null}}\n";
 
@@ -43,7 +43,7 @@ fn by_name(block: &str, host: &str) -> String {
 }
 
 /// The clusters of an outlet, with their weights.
-fn clusters(plan: &Plan, outlet: &Outlet) -> String {
+fn clusters(plan: &Plan, outlet: &TcpRoute) -> String {
     let name = |target: &Target| match target {
         Target::Known(id) => plan.cluster(*id).expect("a cluster of the plan").name.clone(),
         Target::Missing(name) => format!("NC {name}"),
@@ -60,12 +60,12 @@ fn at_gateway(plan: &Plan, name: Option<&str>) -> String {
 }
 
 /// Where a connection to this address goes at the mesh.
-fn at_mesh(plan: &Plan, to: &str, seen: &Seen<'_>) -> String {
+fn at_mesh(plan: &Plan, to: &str, seen: &Detected<'_>) -> String {
     let outbound = plan.listeners.last().and_then(|listener| listener.outbound.as_deref()).expect("the mesh");
     match outbound.decide(to.parse().expect("an address"), seen) {
-        Way::Http => "http".to_owned(),
-        Way::Undeclared => "undeclared".to_owned(),
-        Way::Outlet(number) => clusters(plan, outbound.outlet(number).expect("an outlet")),
+        DetectedTarget::Http => "http".to_owned(),
+        DetectedTarget::Undeclared => "undeclared".to_owned(),
+        DetectedTarget::TcpRoute(number) => clusters(plan, outbound.outlet(number).expect("an outlet")),
     }
 }
 
@@ -178,7 +178,7 @@ fn services_of_tls_at_the_mesh() {
         ("1.2.3.4:443", "plain.com", "outbound|443||plain.com:1"),
         ("1.2.3.4:444", "a.example.com", "undeclared"),
     ] {
-        assert_eq!(at_mesh(&plan, to, &Seen::tls(name)), expected, "{name} to {to}");
+        assert_eq!(at_mesh(&plan, to, &Detected::tls(name)), expected, "{name} to {to}");
     }
 }
 
@@ -206,7 +206,7 @@ fn services_of_tcp_at_the_mesh() {
         ("10.1.1.1:5433", "outbound|9000||a.org:0"),
         ("1.1.1.1:5433", "outbound|5433||db.com:1"),
     ] {
-        assert_eq!(at_mesh(&plan, to, &Seen::Bytes), expected, "{to}");
+        assert_eq!(at_mesh(&plan, to, &Detected::Bytes), expected, "{to}");
     }
 }
 

@@ -16,7 +16,7 @@ use crate::io::{self, doorbell};
 use crate::observe::access_log::AccessLog;
 use crate::observe::writer::LogSink;
 use crate::plan::Plan;
-use crate::proxy::{AskWhere, Budget, CoreParts, Log, MirrorReport, TellMirrors};
+use crate::proxy::{Budget, CoreParts, Log, MirrorReport, ResolveAuthority, TellMirrors};
 use crate::upstream::{CoreStats, Peer, SharedClusters};
 use crate::worker::{self, Handle, Message, Report, Reporter, Start};
 
@@ -25,7 +25,7 @@ use crate::worker::{self, Handle, Message, Report, Reporter, Start};
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 
 /// All workers, by core.
-pub(super) struct Crew {
+pub(super) struct Workers {
     members: Vec<Member>,
     driver: io::Driver,
     events: Sender<Event>,
@@ -48,13 +48,13 @@ struct Member {
 
 enum Stage {
     /// Not started, or dead; to be started at this time.
-    Vacant { due: Option<Instant> },
+    Stopped { due: Option<Instant> },
     /// Started; `serving` once it accepts.
     Alive { handle: Handle, peer: Peer, thread: JoinHandle<()>, serving: bool },
 }
 
 /// What a worker is started with, besides what all have in common.
-pub(super) struct Outfit {
+pub(super) struct WorkerInit {
     /// Its own copy of the plan in force.
     pub(super) plan: Plan,
     /// Its counters.
@@ -67,7 +67,7 @@ pub(super) struct Outfit {
     pub(super) log: Option<(Arc<AccessLog>, LogSink)>,
 }
 
-impl Crew {
+impl Workers {
     /// A worker for each of `cpus`; none is started. `descriptors`: what the process may open.
     pub(super) fn new(
         cpus: &[CoreId],
@@ -78,7 +78,7 @@ impl Crew {
         descriptors: u64,
     ) -> Self {
         let started = io::now();
-        let member = |cpu: &CoreId| Member { cpu: *cpu, life: 0, started, stage: Stage::Vacant { due: None } };
+        let member = |cpu: &CoreId| Member { cpu: *cpu, life: 0, started, stage: Stage::Stopped { due: None } };
         Self {
             members: cpus.iter().map(member).collect(),
             driver,
@@ -100,11 +100,11 @@ impl Crew {
     ///
     /// # Errors
     /// When the process is out of descriptors or threads.
-    pub(super) fn start(&mut self, index: usize, outfit: Outfit) -> std::io::Result<()> {
-        let ((mail, mailbox), (letter, letters)) = (channel(), channel());
+    pub(super) fn start(&mut self, index: usize, outfit: WorkerInit) -> std::io::Result<()> {
+        let ((mail, mailbox), (core_message, core_messages)) = (channel(), channel());
         let (bell, ringer) = doorbell()?;
         let ringer = Arc::new(ringer);
-        let peer = Peer::new(letter, ringer.clone());
+        let peer = Peer::new(core_message, ringer.clone());
         let others: Vec<(usize, Peer)> = self.peers().filter(|(other, _)| *other != index).collect();
         let Some(member) = self.members.get_mut(index) else { return Ok(()) };
         self.lives += 1;
@@ -123,14 +123,14 @@ impl Crew {
                 stands_for_loopback: self.stands_for_loopback,
                 hostname: hostname(),
                 instance: self.instance,
-                ask_where: ask_where(index, reports.clone()),
+                resolve_authority: resolve_authority(index, reports.clone()),
                 most_mirrors: self.most_mirrors,
                 tell_mirrors: tell_mirrors(index, reports.clone()),
                 peers: others.clone(),
             },
             listeners: outfit.listeners,
             mailbox,
-            letters,
+            core_messages,
             bell,
             reports,
         };
@@ -146,7 +146,7 @@ impl Crew {
     fn peers(&self) -> impl Iterator<Item = (usize, Peer)> {
         self.members.iter().enumerate().filter_map(|(index, member)| match &member.stage {
             Stage::Alive { peer, .. } => Some((index, peer.clone())),
-            Stage::Vacant { .. } => None,
+            Stage::Stopped { .. } => None,
         })
     }
 
@@ -168,13 +168,13 @@ impl Crew {
     }
 
     /// A worker has ended, or could not be started: it is due again at once, or after a while.
-    pub(super) fn bury(&mut self, index: usize, now: Instant) {
+    pub(super) fn mark_dead(&mut self, index: usize, now: Instant) {
         let Some(member) = self.members.get_mut(index) else { return };
-        let tried_before = matches!(member.stage, Stage::Vacant { .. });
+        let tried_before = matches!(member.stage, Stage::Stopped { .. });
         let long = !tried_before && now.duration_since(member.started) >= SHORT_LIFE;
         let due = if long { now } else { now + SHORT_LIFE };
         member.life = 0; // what its thread still says is of no interest
-        member.stage = Stage::Vacant { due: Some(due) };
+        member.stage = Stage::Stopped { due: Some(due) };
     }
 
     /// When the next worker is to be replaced.
@@ -217,14 +217,14 @@ impl Crew {
 impl Member {
     fn due(&self) -> Option<Instant> {
         match self.stage {
-            Stage::Vacant { due } => due,
+            Stage::Stopped { due } => due,
             Stage::Alive { .. } => None,
         }
     }
 }
 
-fn ask_where(worker: usize, reports: Reporter) -> AskWhere {
-    Box::new(move |authority| reports(Report::AsksWhere { worker, authority: authority.into() }))
+fn resolve_authority(worker: usize, reports: Reporter) -> ResolveAuthority {
+    Box::new(move |authority| reports(Report::ResolveAuthority { worker, authority: authority.into() }))
 }
 
 fn tell_mirrors(worker: usize, reports: Reporter) -> TellMirrors {

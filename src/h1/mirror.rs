@@ -7,7 +7,7 @@ use super::encode::put;
 
 /// What a copy says that the original does not.
 #[derive(Debug, Clone, Copy)]
-pub struct Shadow<'a> {
+pub struct Mirrored<'a> {
     /// Appended to the name in `Host`, before the port; may be empty.
     pub host_suffix: &'a [u8],
     /// This host's address, the last one in `x-forwarded-for`.
@@ -15,7 +15,7 @@ pub struct Shadow<'a> {
 }
 
 /// Appends the head of the copy to `out`. `head` is a head that [`encode::request`](super::encode::request) wrote.
-pub fn shadow(out: &mut Vec<u8>, head: &[u8], what: &Shadow<'_>) {
+pub fn mirrored(out: &mut Vec<u8>, head: &[u8], what: &Mirrored<'_>) {
     out.reserve(head.len() + 64);
     let (mut host_done, mut forwarded_for_done) = (false, false);
     let mut rest = head;
@@ -93,7 +93,7 @@ mod tests {
 
     fn of(head: &str, suffix: &str) -> String {
         let mut out = Vec::new();
-        shadow(&mut out, head.as_bytes(), &Shadow { host_suffix: suffix.as_bytes(), own_address: b"10.0.0.1" });
+        mirrored(&mut out, head.as_bytes(), &Mirrored { host_suffix: suffix.as_bytes(), own_address: b"10.0.0.1" });
         String::from_utf8(out).expect("text")
     }
 

@@ -19,7 +19,7 @@ const MOST_TABLES: usize = 31;
 /// path, because the first ones (`/api/v1/`) are often the same in all rules. The default lets everything through, and
 /// what does not get through surely does not match.
 #[derive(Debug, Clone, Copy, Default)]
-struct Glance {
+struct PathPrefilter {
     /// Where in the path the eight bytes begin.
     start: u32,
     want: u64,
@@ -27,7 +27,7 @@ struct Glance {
     mask: u64,
 }
 
-impl Glance {
+impl PathPrefilter {
     fn of(conditions: &[Condition]) -> Self {
         let text = conditions.iter().find_map(|condition| match condition {
             Condition::Path(Pattern::Exact(text) | Pattern::Prefix(text)) => Some(text),
@@ -55,13 +55,13 @@ fn window(path: &[u8], start: usize) -> u64 {
     }
 }
 
-/// The routes of a virtual host, by what a glance at the path tells of them.
+/// The routes of a virtual host, by what a prefilter at the path tells of them.
 #[derive(Debug, Clone)]
 pub(super) struct Glances(Kind);
 
 #[derive(Debug, Clone)]
 enum Kind {
-    Few(Box<[Glance]>),
+    Few(Box<[PathPrefilter]>),
     Many(Index),
 }
 
@@ -84,7 +84,7 @@ struct Table {
 impl Glances {
     /// Of the routes with these conditions.
     pub(super) fn of<'a>(routes: impl Iterator<Item = &'a [Condition]>) -> Self {
-        let glances: Box<[Glance]> = routes.map(Glance::of).collect();
+        let glances: Box<[PathPrefilter]> = routes.map(PathPrefilter::of).collect();
         Self(if glances.len() <= FEW { Kind::Few(glances) } else { Kind::Many(Index::of(&glances)) })
     }
 
@@ -99,22 +99,22 @@ impl Glances {
 }
 
 impl Index {
-    fn of(glances: &[Glance]) -> Self {
+    fn of(glances: &[PathPrefilter]) -> Self {
         let mut tables: Vec<(u32, u64, HashMap<u64, Vec<u32>>)> = Vec::new();
         let mut others = Vec::new();
-        for (number, glance) in (0..).zip(glances) {
-            let place = (glance.start, glance.mask);
+        for (number, prefilter) in (0..).zip(glances) {
+            let place = (prefilter.start, prefilter.mask);
             let at = tables.iter().position(|(start, mask, _)| (*start, *mask) == place);
             let at = match at {
-                _ if glance.mask == 0 => None,
+                _ if prefilter.mask == 0 => None,
                 None if tables.len() < MOST_TABLES => {
-                    tables.push((glance.start, glance.mask, HashMap::new()));
+                    tables.push((prefilter.start, prefilter.mask, HashMap::new()));
                     Some(tables.len() - 1)
                 }
                 found => found,
             };
             match at {
-                Some(at) => tables[at].2.entry(glance.want).or_default().push(number),
+                Some(at) => tables[at].2.entry(prefilter.want).or_default().push(number),
                 None => others.push(number),
             }
         }

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::answer::{Near, Place};
+use super::answer::{Near, WrittenAt};
 use super::words;
 use crate::plan::{Listener, Plan, Request, VirtualHost};
 
@@ -25,7 +25,7 @@ fn rules(host: &VirtualHost, request: &Request<'_>) -> Vec<Near> {
         .map(|route| {
             let failing = route.matcher.conditions().iter().filter(|condition| !condition.holds(request));
             let differs: Vec<_> = failing.map(|condition| words::failed(condition, request)).collect();
-            Near { what: Place::of(&route.origin).to_string(), differs }
+            Near { what: WrittenAt::of(&route.origin).to_string(), differs }
         })
         .collect();
     near.sort_by_key(|near| near.differs.len());
