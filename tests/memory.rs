@@ -15,13 +15,13 @@ const CONNECTIONS: u64 = 10_000;
 
 /// Bytes of ringway's memory for a keep-alive connection between two requests: a head buffer of one page, the state of
 /// its task, its place in the tables.
-const ALLOWED_BYTES: u64 = 12 * 1024;
+const ALLOWED_BYTES: u64 = 6 * 1024;
 
 /// Bytes of the state machine of one connection's task: it is allocated for each one, and stays for as long.
-const ALLOWED_TASK_BYTES: usize = 6 * 1024;
+const ALLOWED_TASK_BYTES: usize = 1024;
 
-/// The size of what a function with four arguments returns, without calling it.
-fn size_of_result<A, B, C, D, R>(_: impl FnOnce(A, B, C, D) -> R) -> usize {
+/// The size of what a function with five arguments returns, without calling it.
+fn size_of_result<A, B, C, D, E, R>(_: impl FnOnce(A, B, C, D, E) -> R) -> usize {
     size_of::<R>()
 }
 

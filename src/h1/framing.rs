@@ -7,9 +7,10 @@ use super::head::{HeaderLine, Known, Method, RequestHead, ResponseHead, Version,
 use super::parse::BadMessage;
 
 /// How the end of a body is found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Body {
     /// There is no body, and no header says that there is one of zero bytes.
+    #[default]
     None,
     /// `Content-Length` bytes.
     Length(u64),
@@ -124,9 +125,10 @@ fn keep_alive<'a>(version: Version, connection: impl Iterator<Item = &'a HeaderL
 }
 
 /// What a request asks the connection to become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Upgrade {
     /// Nothing, or something that is ignored (h2c, or an offer that the request's form does not allow).
+    #[default]
     None,
     /// A WebSocket (RFC 6455 §4.1). Bytes after the head must not reach the upstream before its 101.
     WebSocket,

@@ -25,7 +25,7 @@ pub async fn sleep_until(deadline: Instant) {
 }
 
 /// A timer that can be set again and again. It allocates when it is first used, and never more: for deadlines that come
-/// with every request.
+/// with every request. It is one task's: the runtime wakes whichever task polled it first after it was made or fired.
 #[derive(Default)]
 pub struct Timer(Option<Pin<Box<monoio::time::Sleep>>>);
 

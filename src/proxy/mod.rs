@@ -17,6 +17,7 @@ mod dynamic;
 mod l4;
 mod mirror;
 mod router;
+mod stream;
 
 pub use self::core::{Budget, Core, CoreParts, Log, TICK};
 pub use self::downstream::h1::serve;
@@ -25,3 +26,4 @@ pub use self::dynamic::host_cache::{ResolveAuthority, ResolvedAuthority};
 pub use self::mirror::compare::{Difference, Side};
 pub use self::mirror::shared::{MirrorReport, TellMirrors};
 pub use self::router::rewrite;
+pub use self::stream::StreamPool;

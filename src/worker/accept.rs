@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Report, Reporter};
 use crate::base::id::ListenerId;
 use crate::io::{self, Caught, Listener, catch_panic};
-use crate::proxy::{Core, ListenerHandle, serve};
+use crate::proxy::{Core, ListenerHandle, StreamPool, serve};
 use crate::upstream::Installed;
 
 /// How long to wait after a failed accept. Out of descriptors, an accept fails at once and for ever, while the
@@ -26,6 +26,8 @@ pub enum Socket {
 /// The open listeners, in the order of the plan in force.
 pub(super) struct Listeners {
     core: Rc<Core>,
+    /// Free memory of requests.
+    streams: Rc<StreamPool>,
     reports: Reporter,
     open: Vec<Open>,
     /// One for each task that accepts, and this one.
@@ -39,7 +41,7 @@ struct Open {
 
 impl Listeners {
     pub(super) fn new(core: Rc<Core>, reports: Reporter) -> Self {
-        Self { core, reports, open: Vec::new(), accepting: Rc::new(()) }
+        Self { core, streams: Rc::default(), reports, open: Vec::new(), accepting: Rc::new(()) }
     }
 
     /// Goes on with `sockets`, one for each listener of the plan that is in force now. Listeners of `old`, the plan
@@ -85,7 +87,8 @@ impl Listeners {
         let listener = Rc::new(Listener::from_std(socket)?);
         let handle = ListenerHandle::open(id);
         let (core, held) = (self.core.clone(), self.accepting.clone());
-        let accepting = accept(core.clone(), handle.clone(), listener.clone(), self.reports.clone());
+        let shared = (core.clone(), self.streams.clone(), self.reports.clone());
+        let accepting = accept(shared, handle.clone(), listener.clone());
         io::spawn(async move {
             accepting.await;
             drop(held);
@@ -96,14 +99,18 @@ impl Listeners {
 }
 
 /// Accepts until the listener is stopped; each connection is a task of its own.
-async fn accept(core: Rc<Core>, handle: Rc<ListenerHandle>, listener: Rc<Listener>, reports: Reporter) {
+async fn accept(
+    (core, streams, reports): (Rc<Core>, Rc<StreamPool>, Reporter),
+    handle: Rc<ListenerHandle>,
+    listener: Rc<Listener>,
+) {
     loop {
         match listener.accept().await {
             Ok(Some((conn, peer))) => {
-                let (core, handle, reports) = (core.clone(), handle.clone(), reports.clone());
+                let (core, streams, handle, reports) = (core.clone(), streams.clone(), handle.clone(), reports.clone());
                 io::spawn(async move {
                     let worker = core.index;
-                    if catch_panic(serve(core, handle, conn, peer)).await == Caught::Panicked {
+                    if catch_panic(serve(core, streams, handle, conn, peer)).await == Caught::Panicked {
                         reports(Report::Panicked { worker });
                     }
                 });

@@ -1,4 +1,5 @@
-//! A client's connection: reading one head after the other, and closing in a way that the client understands.
+//! HTTP/1 on a client's connection: reading one head after the other, a stream for each, and closing in a way that the
+//! client understands.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -9,85 +10,111 @@ use crate::h1::parse::{self, Parsed};
 use crate::io::{self, Conn, Either, race};
 use crate::proxy::core::{Core, Phase};
 use crate::proxy::downstream::accept::Accepted;
-use crate::proxy::downstream::connection::{Session, head_limits};
+use crate::proxy::downstream::connection::{ClientConnection, head_limits};
 use crate::proxy::downstream::listener::ListenerHandle;
 use crate::proxy::l4::detect;
 use crate::proxy::l4::gateway;
-use crate::proxy::router::local_reply::reply;
-use crate::proxy::router::record;
-use crate::proxy::router::route;
-use crate::proxy::router::stream_info::StreamInfo;
 use crate::proxy::router::termination::Termination;
+use crate::proxy::stream::{Parts, Scratch, Stream, StreamPool};
 
 /// What next_head came to.
 enum NextHead {
-    Request {
-        began: Instant,
-    },
+    /// A request, parsed in this scratch.
+    Request { began: Instant, scratch: Box<Scratch> },
     /// The client left, or was idle for too long, or the core drains: nothing to answer.
     Closed,
     /// To be answered before closing.
-    Refused {
-        began: Instant,
-        ended: Termination,
-    },
+    Refused { began: Instant, ended: Termination, scratch: Box<Scratch> },
 }
 
-/// Serves one client connection to its end.
-pub async fn serve(core: Rc<Core>, listener_handle: Rc<ListenerHandle>, conn: Conn, peer: SocketAddr) {
-    let Some(mut session) = arrive(core, listener_handle, conn, peer).await else { return };
+/// Serves one client connection to its end; its requests take their memory from `streams`.
+pub async fn serve(
+    core: Rc<Core>,
+    streams: Rc<StreamPool>,
+    listener_handle: Rc<ListenerHandle>,
+    conn: Conn,
+    peer: SocketAddr,
+) {
+    let Some(mut conn) = arrive(core, listener_handle, conn, peer).await else { return };
     loop {
-        let keep = match session.next_head().await {
-            NextHead::Request { began } => route::answer(&mut session, began).await,
+        let (scratch, keep) = match conn.next_head(&streams).await {
+            NextHead::Request { began, scratch } => {
+                let ((back, scratch), keep) = streams.run(serve_stream, (conn, scratch), began).await;
+                conn = back;
+                (scratch, keep)
+            }
             NextHead::Closed => return,
-            NextHead::Refused { began, ended } => {
-                session.refuse(began, ended).await;
-                false
+            NextHead::Refused { began, ended, mut scratch } => {
+                // Boxed, because it is rare and must not weigh on every connection's task.
+                Box::pin(refuse(&mut conn, &mut scratch, began, ended)).await;
+                (scratch, false)
             }
         };
+        streams.put_scratch(scratch);
         if !keep {
             break;
         }
     }
-    session.close().await;
+    Box::pin(conn.close()).await;
 }
 
-/// The session of a connection that speaks HTTP. A function of its own, so that what is needed until then is not kept.
-async fn arrive(core: Rc<Core>, listener_handle: Rc<ListenerHandle>, conn: Conn, peer: SocketAddr) -> Option<Session> {
+/// Serves the request whose head is parsed in the scratch. True if the connection is to be kept for another.
+async fn serve_stream((mut conn, mut scratch): Parts, began: Instant) -> (Parts, bool) {
+    let (installed, listener) = conn.core.installed_at(&conn.listener_handle);
+    let keep = Stream::new(&mut conn, &mut scratch, (&installed, listener), began).serve().await;
+    ((conn, scratch), keep)
+}
+
+/// Answers what never became a request; the connection is to be closed.
+async fn refuse(conn: &mut ClientConnection, scratch: &mut Scratch, began: Instant, ended: Termination) {
+    if matches!(ended, Termination::BadRequest(_)) {
+        conn.http.downstream_cx_protocol_error.inc();
+    }
+    let (installed, listener) = conn.core.installed_at(&conn.listener_handle);
+    Stream::new(conn, scratch, (&installed, listener), began).refuse(ended).await;
+}
+
+/// The connection, if it speaks HTTP. A function of its own, so that what is needed until then is not kept.
+async fn arrive(
+    core: Rc<Core>,
+    listener_handle: Rc<ListenerHandle>,
+    conn: Conn,
+    peer: SocketAddr,
+) -> Option<Box<ClientConnection>> {
     let accepted = Accepted::admit(core, listener_handle, conn, peer)?;
     if accepted.addressed.is_none() && !accepted.is_stream {
-        return Session::open(accepted);
+        return ClientConnection::open(accepted);
     }
     // Boxed, because its state must not weigh on every connection's task.
     if accepted.is_stream {
         Box::pin(gateway::serve(accepted)).await;
         return None;
     }
-    Session::open(Box::pin(detect::receive(accepted)).await?)
+    ClientConnection::open(Box::pin(detect::receive(accepted)).await?)
 }
 
-impl Session {
-    /// Waits for the next head and leaves it parsed in `self.head`, its bytes at the front of `self.input`.
-    async fn next_head(&mut self) -> NextHead {
-        self.head.clear();
-        self.draft.clear();
-        let mut began = None;
+impl ClientConnection {
+    /// Waits for the next head, and leaves its bytes at the front of `input`. While nothing has come, the connection holds
+    /// nothing but the buffer that its read fills.
+    async fn next_head(&mut self, streams: &StreamPool) -> NextHead {
+        let mut begun: Option<(Instant, Box<Scratch>)> = None;
         loop {
-            // Asked for anew after each wait, and not held during one: a connection may lie idle for an hour, and must
+            // Looked up anew after each wait, and not held during one: a connection may lie idle for an hour, and must
             // neither keep an old plan's memory nor go by an old plan's limits.
             let (installed, _) = self.core.installed_at(&self.listener_handle);
             let limits = &installed.plan.proxy.limits;
             if !self.input.is_empty() {
-                let began = *began.get_or_insert_with(io::now);
-                match parse::request(self.input.bytes(), &head_limits(limits), &mut self.head) {
+                let (began, mut scratch) = begun.take().unwrap_or_else(|| (io::now(), streams.scratch()));
+                match parse::request(self.input.bytes(), &head_limits(limits), &mut scratch.head) {
                     Ok(Parsed::Complete) => {
                         self.requests += 1;
                         self.entered.enter(Phase::Busy, None);
-                        return NextHead::Request { began };
+                        return NextHead::Request { began, scratch };
                     }
                     Ok(Parsed::NeedMore) => self.entered.enter(Phase::Head, Some(began + limits.headers_timeout)),
-                    Err(bad) => return NextHead::Refused { began, ended: Termination::BadRequest(bad) },
+                    Err(bad) => return NextHead::Refused { began, ended: Termination::BadRequest(bad), scratch },
                 }
+                begun = Some((began, scratch));
             } else if self.draining() {
                 return NextHead::Closed;
             } else {
@@ -100,16 +127,16 @@ impl Session {
             match read {
                 Ok(n) if n > 0 => {}
                 _ if self.entered.expired() => {
-                    let Some(began) = began else {
-                        self.stats.http.downstream_cx_idle_timeout.inc();
+                    let Some((began, scratch)) = begun else {
+                        self.http.downstream_cx_idle_timeout.inc();
                         return NextHead::Closed;
                     };
-                    self.stats.http.downstream_rq_header_timeout.inc();
-                    return NextHead::Refused { began, ended: Termination::HeadTimedOut };
+                    self.http.downstream_rq_header_timeout.inc();
+                    return NextHead::Refused { began, ended: Termination::HeadTimedOut, scratch };
                 }
                 _ => {
-                    let ours = began.is_none() && self.draining();
-                    let http = &self.stats.http;
+                    let ours = begun.is_none() && self.draining();
+                    let http = &self.http;
                     let side =
                         if ours { &http.downstream_cx_destroy_local } else { &http.downstream_cx_destroy_remote };
                     side.inc();
@@ -137,23 +164,9 @@ impl Session {
         let emptied = std::mem::replace(&mut self.input, buf);
         self.core.buffers.put(emptied);
         if let Ok(n) = read {
-            self.stats.http.downstream_cx_rx_bytes_total.add(n as u64);
+            self.http.downstream_cx_rx_bytes_total.add(n as u64);
         }
         read
-    }
-
-    /// Answers what never became a request; the connection is to be closed.
-    async fn refuse(&mut self, began: Instant, ended: Termination) {
-        self.stats.http.downstream_rq_total.inc();
-        self.stats.http.downstream_rq_http1_total.inc();
-        self.stats.http.downstream_rq_active.inc();
-        if matches!(ended, Termination::BadRequest(_)) {
-            self.stats.http.downstream_cx_protocol_error.inc();
-        }
-        let (installed, _) = self.core.installed_at(&self.listener_handle);
-        let mut info = StreamInfo::new(began);
-        reply(self, &installed, &mut info, ended, true).await;
-        record::finish(self, &info);
     }
 
     /// Closes so that the client gets the last answer: a close with unread bytes would reset the connection and destroy
@@ -165,7 +178,7 @@ impl Session {
         if self.entered.expired() {
             return;
         }
-        self.stats.http.downstream_cx_destroy_local.inc();
+        self.http.downstream_cx_destroy_local.inc();
         if self.cut {
             return;
         }

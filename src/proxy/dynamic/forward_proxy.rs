@@ -14,42 +14,40 @@ use crate::h1::target;
 use crate::io::{Either, Timer, now, race};
 use crate::plan::{Cluster, OwnAuthority};
 use crate::proxy::core::Core;
-use crate::proxy::downstream::connection::Session;
 use crate::proxy::dynamic::host_cache::ResolvedAuthority;
-use crate::proxy::router::parsed_request::ParsedRequest;
 use crate::proxy::router::retry_state::RetryState;
 use crate::proxy::router::termination::Termination;
 use crate::proxy::router::waiting;
+use crate::proxy::stream::Stream;
 
 /// Longer authorities are nobody's: 253 bytes are a name, 6 a port.
 const LONGEST: usize = 260;
 
 /// Where the request goes; at least one address.
 pub(crate) async fn find(
-    session: &mut Session,
+    stream: &mut Stream<'_>,
     cluster: &Cluster,
     own: &OwnAuthority,
-    asked: &ParsedRequest,
     retry_state: &RetryState<'_>,
 ) -> Result<Rc<ResolvedAuthority>, Termination> {
     // What comes in at a gateway was sent to it, and would come back.
-    if !(own.at_gateways || asked.downstream.is_trusted()) {
+    if !(own.at_gateways || stream.parsed.downstream.is_trusted()) {
         return Err(Termination::NoEndpoint);
     }
     // Of an application it is known where it was sent (Envoy's ORIGINAL_DST).
-    if let Some(original) = session.original.filter(|_| !own.at_gateways) {
+    if let Some(original) = stream.conn.original.filter(|_| !own.at_gateways) {
         return Ok(Rc::new(ResolvedAuthority::At([original].into())));
     }
-    let name = authority(asked.host.of(session.input.bytes()), own).ok_or(Termination::NoEndpoint)?;
+    let name = authority(stream.parsed.host.of(stream.conn.input.bytes()), own).ok_or(Termination::NoEndpoint)?;
     let name = std::str::from_utf8(&name).map_err(|_| Termination::NoEndpoint)?;
     let began = now();
-    let core = session.core.clone();
+    let core = stream.conn.core.clone();
     match known(&core, name, began).await {
         Some(known) => somewhere(Some(known)),
         // Boxed, because it is rare and holds a timer of its own.
         None => {
             let asking = Box::pin(answer(&core, name, began + cluster.connect_timeout));
-            somewhere(waiting::in_time(session, retry_state, asking).await?)
+            somewhere(waiting::in_time(stream, retry_state, asking).await?)
         }
     }
 }

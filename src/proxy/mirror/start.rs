@@ -5,42 +5,32 @@
 //! the copy and for all of the core; a copy that would pass a bound is given up and counted. The copy itself is a task of
 //! its own (`shadow`). Called by `attempt` (the first try), `relay` (pieces of bodies) and `request` (the end).
 
-use std::rc::Rc;
-
 use crate::h1::mirror::mirrored as shadow_head;
 use crate::io::{self, Buf};
 use crate::observe::stats::Verdict;
 use crate::plan::{Compare, Forward, Target};
-use crate::proxy::downstream::connection::Session;
 use crate::proxy::mirror::queue::{MirrorPermit, MirrorQueue, Mirrors};
 use crate::proxy::mirror::task::{self, MirrorTask};
-use crate::proxy::router::parsed_request::ParsedRequest;
 use crate::proxy::router::retry_state::RetryState;
-use crate::upstream::Installed;
+use crate::proxy::stream::Stream;
 
 /// Draws the copies of a request that is about to be sent for the first time, and sends them. `head` is how it goes
-/// upstream; what of its body is there already lies behind the head in the session's input.
-pub(crate) fn start(
-    session: &mut Session,
-    installed: &Rc<Installed>,
-    (forward, asked): (&Forward, &ParsedRequest),
-    head: &Buf,
-    retry_state: &RetryState<'_>,
-) {
+/// upstream; what of its body is there already lies behind the head in the stream's input.
+pub(crate) fn start(stream: &mut Stream<'_>, forward: &Forward, head: &Buf, retry_state: &RetryState<'_>) {
     let (upload, ended) = (&retry_state.upload, retry_state.progress.ended.get());
     // Bytes that two peers agree on cannot be had from a third: Envoy copies the request for the tunnel, and no more.
-    if asked.tunnel() {
+    if stream.parsed.tunnel() {
         return;
     }
-    let core = &session.core;
-    let behind = session.input.bytes().get(session.head.len..).unwrap_or_default();
+    let core = &stream.conn.core;
+    let behind = stream.conn.input.bytes().get(stream.scratch.head.len..).unwrap_or_default();
     let (mut queues, mut compare, begun) = (Vec::new(), Compare::Nothing, io::now());
     for mirror in &*forward.mirrors {
         if !core.with_rng(|rng| mirror.share.hits(rng)) {
             continue;
         }
         let Target::Known(cluster) = mirror.target else { continue };
-        let Some((to, local)) = installed.cluster(cluster) else { continue };
+        let Some((to, local)) = stream.installed.cluster(cluster) else { continue };
         let Some(permit) = MirrorPermit::take(core) else {
             let mirrored = local.stats.mirrored();
             mirrored.mirror_overflow.inc();
@@ -51,7 +41,7 @@ pub(crate) fn start(
         };
         let mut first = core.buffers.head();
         let what = crate::h1::mirror::Mirrored {
-            host_suffix: installed.plan.proxy.mirror_host_suffix.as_bytes(),
+            host_suffix: stream.installed.plan.proxy.mirror_host_suffix.as_bytes(),
             own_address: core.mirroring.own_address.as_bytes(),
         };
         shadow_head(first.cleared_vec(), head.bytes(), &what);
@@ -64,14 +54,14 @@ pub(crate) fn start(
         }
         task::spawn(MirrorTask {
             core: core.clone(),
-            installed: installed.clone(),
+            installed: stream.installed.clone(),
             cluster,
-            listener: session.listener,
+            listener: stream.listener,
             authority: task::authority(&to.discovery, head.bytes()),
             queue,
             first,
             all_in_first: whole,
-            method: session.head.method,
+            method: stream.scratch.head.method,
             begun,
             timeout: forward.timeout,
             compare: mirror.compare,
@@ -79,6 +69,6 @@ pub(crate) fn start(
         });
     }
     if !queues.is_empty() {
-        session.mirrors = Mirrors::new(queues, begun, compare == Compare::StatusAndBody);
+        stream.scratch.mirrors = Mirrors::new(queues, begun, compare == Compare::StatusAndBody);
     }
 }

@@ -13,216 +13,295 @@ use crate::policy::balance::PickContext;
 use crate::policy::hashing::key::{self, Hashed, Key, NewCookie};
 use crate::policy::outlier::Outcome;
 use crate::proxy::core::Phase;
-use crate::proxy::downstream::connection::Session;
 use crate::proxy::dynamic::forward_proxy;
 use crate::proxy::dynamic::passthrough;
 use crate::proxy::l4::tunnel::{self, End, Ending, Meters, Until};
 use crate::proxy::mirror::start;
 use crate::proxy::router::attempt_report::{Active, report_end};
 use crate::proxy::router::attempt_result::{AttemptResult, ExchangeResult, RequestResult};
-use crate::proxy::router::exchange::{ExchangeNotes, exchange, outgoing};
+use crate::proxy::router::exchange::ExchangeNotes;
 use crate::proxy::router::hash::Head;
 use crate::proxy::router::local_reply;
-use crate::proxy::router::parsed_request::ParsedRequest;
 use crate::proxy::router::progress::Progress;
 use crate::proxy::router::retry_state::RetryState;
 use crate::proxy::router::stream_info::StreamInfo;
 use crate::proxy::router::termination::Termination;
 use crate::proxy::router::waiting;
+use crate::proxy::stream::Stream;
 use crate::upstream::{
-    Admitted, Closed, ConnectError, Installed, Lease, LocalCluster, LocalEndpoint, NoConnection, Pending, Upstream,
+    Admitted, Closed, ConnectError, Lease, LocalCluster, LocalEndpoint, NoConnection, Pending, Upstream,
 };
 
-/// Makes the try. Where it fails before a response began, the caller answers.
-pub(crate) async fn run(
-    session: &mut Session,
-    installed: &Rc<Installed>,
-    info: &mut StreamInfo<'_>,
-    (cluster, local): (&Cluster, &LocalCluster),
-    asked: &ParsedRequest,
-    keys: &[Key],
-    retry_state: &mut RetryState<'_>,
-) -> AttemptResult {
-    if let Discovery::Authority(own) = &cluster.discovery {
-        // Boxed, because it is rare, and a whole try more would weigh on every connection's task.
-        return Box::pin(run_at_authority(session, installed, info, (cluster, local), asked, own, retry_state)).await;
-    }
-    // Written before there is an endpoint, because what chooses one may be in it.
-    let head = outgoing(session, info, asked, retry_state);
-    let hashed = match cluster.spread.hashes() {
-        true => key::hash(keys, &Head::new(head.bytes(), session)),
-        false => Hashed::default(),
-    };
-    let ask = PickContext { hash: hashed.hash, now: info.began };
-    let avoid = retry_state.retries.avoid(&session.tried);
-    let picked = session.core.with_rng(|rng| local.pick(ask, avoid, rng));
-    retry_state.retries.at = picked;
-    let Some(endpoint) = picked.and_then(|id| local.endpoint(id)) else {
-        session.core.buffers.put(head);
-        local.stats.upstream_cx_none_healthy.inc();
-        return AttemptResult::Final(RequestResult::failed(Termination::NoEndpoint, retry_state.progress.whole.get()));
-    };
-    let head = (head, hashed.cookies.as_slice());
-    attempt_on(session, installed, info, local, asked, endpoint, head, retry_state).await
-}
-
-/// Makes the try at a cluster without endpoints, where the request itself says where it goes.
-async fn run_at_authority(
-    session: &mut Session,
-    installed: &Rc<Installed>,
-    info: &mut StreamInfo<'_>,
-    (cluster, local): (&Cluster, &LocalCluster),
-    asked: &ParsedRequest,
-    own: &OwnAuthority,
-    retry_state: &mut RetryState<'_>,
-) -> AttemptResult {
-    let found = forward_proxy::find(session, cluster, own, asked, retry_state).await;
-    match found.and_then(|found| passthrough::permitted(installed.outbound(session.listener), found)) {
-        Ok(found) => {
-            let addresses = forward_proxy::addresses(&found);
-            attempt_on_first_of(session, installed, info, local, asked, addresses, retry_state).await
+impl Stream<'_> {
+    /// Makes the try. Where it fails before a response began, the caller answers.
+    pub(crate) async fn attempt(
+        &mut self,
+        (cluster, local): (&Cluster, &LocalCluster),
+        keys: &[Key],
+        retry_state: &mut RetryState<'_>,
+    ) -> AttemptResult {
+        if let Discovery::Authority(own) = &cluster.discovery {
+            // Boxed, because it is rare, and a whole try more would weigh on every connection's task.
+            return Box::pin(self.attempt_at_authority((cluster, local), own, retry_state)).await;
         }
-        Err(ended) => {
-            match ended {
-                Termination::NoEndpoint => local.stats.upstream_cx_none_healthy.inc(),
-                Termination::RequestTimedOut => time_out(local, info),
-                _ => {}
-            }
-            AttemptResult::Final(RequestResult::failed(ended, retry_state.progress.whole.get()))
-        }
-    }
-}
-
-/// Makes the try at a host that is not declared: at the first of its addresses that takes the connection.
-pub(crate) async fn run_passthrough(
-    session: &mut Session,
-    installed: &Rc<Installed>,
-    info: &mut StreamInfo<'_>,
-    local: &LocalCluster,
-    asked: &ParsedRequest,
-    addresses: &[SocketAddr],
-    retry_state: &mut RetryState<'_>,
-) -> RequestResult {
-    match attempt_on_first_of(session, installed, info, local, asked, addresses, retry_state).await {
-        AttemptResult::Final(run) => run,
-        // There is no policy that could have said so.
-        AttemptResult::Retry => RequestResult::failed(Termination::UpstreamReset, retry_state.progress.whole.get()),
-    }
-}
-
-/// Makes the try at the first of the addresses (a few of them) that takes the connection.
-async fn attempt_on_first_of(
-    session: &mut Session,
-    installed: &Rc<Installed>,
-    info: &mut StreamInfo<'_>,
-    local: &LocalCluster,
-    asked: &ParsedRequest,
-    addresses: &[SocketAddr],
-    retry_state: &mut RetryState<'_>,
-) -> AttemptResult {
-    let mut tried =
-        AttemptResult::Final(RequestResult::failed(Termination::Unresolved, retry_state.progress.whole.get()));
-    for address in addresses {
-        let endpoint = local.undeclared(*address, info.began);
-        let head = (outgoing(session, info, asked, retry_state), &[][..]);
-        tried = attempt_on(session, installed, info, local, asked, &endpoint, head, retry_state).await;
-        let unreachable =
-            |run: &RequestResult| matches!(run.ended, Termination::ConnectFailed(_) | Termination::ConnectTimedOut);
-        if !matches!(&tried, AttemptResult::Final(run) if unreachable(run)) {
-            break;
-        }
-    }
-    tried
-}
-
-/// Makes the try at an endpoint.
-#[allow(clippy::too_many_arguments, reason = "they are what a try is made of, and a struct of them would only hide it")]
-async fn attempt_on(
-    session: &mut Session,
-    installed: &Rc<Installed>,
-    info: &mut StreamInfo<'_>,
-    local: &LocalCluster,
-    asked: &ParsedRequest,
-    endpoint: &Rc<LocalEndpoint>,
-    (mut head, cookies): (Buf, &[NewCookie<'_>]),
-    retry_state: &mut RetryState<'_>,
-) -> AttemptResult {
-    let core = session.core.clone();
-    let mut fresh = false;
-    loop {
-        let admitted = admit(session, info, local, endpoint, fresh, &core.buffers);
-        // What a circuit breaker refuses at once is not copied either.
-        if admitted.is_ok()
-            && let Some(forward) = retry_state.take_copied()
-        {
-            start::start(session, installed, (forward, asked), &head, retry_state);
-        }
-        let there = match admitted {
-            Ok(Admitted::Now(upstream)) => Ok(upstream),
-            Ok(Admitted::Pending(mut pending)) => {
-                connection(session, info, local, endpoint, &mut pending, retry_state).await
-            }
-            Err(ended) => Err(ended),
+        // Written before there is an endpoint, because what chooses one may be in it.
+        let head = self.outgoing(retry_state);
+        let hashed = match cluster.spread.hashes() {
+            true => key::hash(keys, &Head::new(head.bytes(), self)),
+            false => Hashed::default(),
         };
-        let upstream = match there {
-            Ok(upstream) => upstream,
+        let ask = PickContext { hash: hashed.hash, now: self.info.began };
+        let avoid = retry_state.retries.avoid(&self.scratch.tried);
+        let picked = self.conn.core.with_rng(|rng| local.pick(ask, avoid, rng));
+        retry_state.retries.at = picked;
+        let Some(endpoint) = picked.and_then(|id| local.endpoint(id)) else {
+            self.conn.core.buffers.put(head);
+            local.stats.upstream_cx_none_healthy.inc();
+            return AttemptResult::Final(RequestResult::failed(
+                Termination::NoEndpoint,
+                retry_state.progress.whole.get(),
+            ));
+        };
+        let head = (head, hashed.cookies.as_slice());
+        self.attempt_on(local, endpoint, head, retry_state).await
+    }
+
+    /// Makes the try at a cluster without endpoints, where the request itself says where it goes.
+    async fn attempt_at_authority(
+        &mut self,
+        (cluster, local): (&Cluster, &LocalCluster),
+        own: &OwnAuthority,
+        retry_state: &mut RetryState<'_>,
+    ) -> AttemptResult {
+        let found = forward_proxy::find(self, cluster, own, retry_state).await;
+        match found.and_then(|found| passthrough::permitted(self.installed.outbound(self.listener), found)) {
+            Ok(found) => {
+                let addresses = forward_proxy::addresses(&found);
+                self.attempt_on_first_of(local, addresses, retry_state).await
+            }
             Err(ended) => {
-                session.core.buffers.put(head);
-                report_end(local, retry_state.retries.at, &ended, false);
-                return AttemptResult::Final(RequestResult::failed(ended, retry_state.progress.whole.get()));
+                match ended {
+                    Termination::NoEndpoint => local.stats.upstream_cx_none_healthy.inc(),
+                    Termination::RequestTimedOut => time_out(local, &self.info),
+                    _ => {}
+                }
+                AttemptResult::Final(RequestResult::failed(ended, retry_state.progress.whole.get()))
             }
-        };
-        let active = Active::begin(local, endpoint);
-        // The single endpoint of a name may have moved since.
-        info.upstream_host = Some(upstream.peer().clone());
-        local.report(retry_state.retries.at, Outcome::Connected);
-        let behind = session.input.bytes().get(session.head.len..).unwrap_or_default();
-        retry_state.upload.write_first(behind, &mut head);
-        let parts = (local, endpoint, active);
-        match send_on(session, installed, info, asked, (head, cookies), parts, upstream, retry_state).await {
-            ExchangeResult::Attempt(tried) => return tried,
-            ExchangeResult::StaleConnection => local.stats.upstream_rq_retry_reused.inc(),
         }
-        fresh = true;
-        head = outgoing(session, info, asked, retry_state);
     }
-}
 
-/// A connection to the endpoint that rests, unless it must be `fresh`, or a place in the line for one.
-fn admit<'l>(
-    session: &Session,
-    info: &mut StreamInfo<'_>,
-    local: &'l LocalCluster,
-    endpoint: &'l Rc<LocalEndpoint>,
-    fresh: bool,
-    buffers: &'l BufPool,
-) -> Result<Admitted<'l>, Termination> {
-    info.upstream_host = Some(endpoint.address());
-    let name = match &local.shared.tls {
-        None => None,
-        Some(tls) => Some(tls.name(host(session, info)).map_err(|error| refused(endpoint, error))?),
-    };
-    local.admit(endpoint, name, fresh, buffers).map_err(|_| Termination::Overflow)
-}
-
-/// The connection that a request stands in line for.
-async fn connection(
-    session: &mut Session,
-    info: &mut StreamInfo<'_>,
-    local: &LocalCluster,
-    endpoint: &Rc<LocalEndpoint>,
-    pending: &mut Pending<'_>,
-    retry_state: &RetryState<'_>,
-) -> Result<Lease, Termination> {
-    match waiting::in_time(session, retry_state, pin!(pending.connection())).await {
-        Ok(Ok(upstream)) => Ok(upstream),
-        Ok(Err(NoConnection::Overflow)) => Err(Termination::Overflow),
-        Ok(Err(NoConnection::Connect(error))) => Err(refused(endpoint, error)),
-        Err(ended) => {
-            if matches!(ended, Termination::RequestTimedOut) {
-                time_out(local, info);
+    /// Makes the try at the first of the addresses (a few of them) that takes the connection.
+    pub(crate) async fn attempt_on_first_of(
+        &mut self,
+        local: &LocalCluster,
+        addresses: &[SocketAddr],
+        retry_state: &mut RetryState<'_>,
+    ) -> AttemptResult {
+        let mut tried =
+            AttemptResult::Final(RequestResult::failed(Termination::Unresolved, retry_state.progress.whole.get()));
+        for address in addresses {
+            let endpoint = local.undeclared(*address, self.info.began);
+            let head = (self.outgoing(retry_state), &[][..]);
+            tried = self.attempt_on(local, &endpoint, head, retry_state).await;
+            let unreachable =
+                |run: &RequestResult| matches!(run.ended, Termination::ConnectFailed(_) | Termination::ConnectTimedOut);
+            if !matches!(&tried, AttemptResult::Final(run) if unreachable(run)) {
+                break;
             }
-            Err(ended)
+        }
+        tried
+    }
+
+    /// Makes the try at an endpoint.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "they are what a try is made of, and a struct of them would only hide it"
+    )]
+    async fn attempt_on(
+        &mut self,
+        local: &LocalCluster,
+        endpoint: &Rc<LocalEndpoint>,
+        (mut head, cookies): (Buf, &[NewCookie<'_>]),
+        retry_state: &mut RetryState<'_>,
+    ) -> AttemptResult {
+        let core = self.conn.core.clone();
+        let mut fresh = false;
+        loop {
+            let admitted = self.admit(local, endpoint, fresh, &core.buffers);
+            // What a circuit breaker refuses at once is not copied either.
+            if admitted.is_ok()
+                && let Some(forward) = retry_state.take_copied()
+            {
+                start::start(self, forward, &head, retry_state);
+            }
+            let there = match admitted {
+                Ok(Admitted::Now(upstream)) => Ok(upstream),
+                Ok(Admitted::Pending(mut pending)) => self.connection(local, endpoint, &mut pending, retry_state).await,
+                Err(ended) => Err(ended),
+            };
+            let upstream = match there {
+                Ok(upstream) => upstream,
+                Err(ended) => {
+                    self.conn.core.buffers.put(head);
+                    report_end(local, retry_state.retries.at, &ended, false);
+                    return AttemptResult::Final(RequestResult::failed(ended, retry_state.progress.whole.get()));
+                }
+            };
+            let active = Active::begin(local, endpoint);
+            // The single endpoint of a name may have moved since.
+            self.info.upstream_host = Some(upstream.peer().clone());
+            local.report(retry_state.retries.at, Outcome::Connected);
+            let behind = self.conn.input.bytes().get(self.scratch.head.len..).unwrap_or_default();
+            retry_state.upload.write_first(behind, &mut head);
+            let parts = (local, endpoint, active);
+            match self.send_on((head, cookies), parts, upstream, retry_state).await {
+                ExchangeResult::Attempt(tried) => return tried,
+                ExchangeResult::StaleConnection => local.stats.upstream_rq_retry_reused.inc(),
+            }
+            fresh = true;
+            head = self.outgoing(retry_state);
+        }
+    }
+
+    /// A connection to the endpoint that rests, unless it must be `fresh`, or a place in the line for one.
+    fn admit<'l>(
+        &mut self,
+        local: &'l LocalCluster,
+        endpoint: &'l Rc<LocalEndpoint>,
+        fresh: bool,
+        buffers: &'l BufPool,
+    ) -> Result<Admitted<'l>, Termination> {
+        self.info.upstream_host = Some(endpoint.address());
+        let name = match &local.shared.tls {
+            None => None,
+            Some(tls) => Some(tls.name(self.sent_host()).map_err(|error| refused(endpoint, error))?),
+        };
+        local.admit(endpoint, name, fresh, buffers).map_err(|_| Termination::Overflow)
+    }
+
+    /// The connection that a request stands in line for.
+    async fn connection(
+        &mut self,
+        local: &LocalCluster,
+        endpoint: &Rc<LocalEndpoint>,
+        pending: &mut Pending<'_>,
+        retry_state: &RetryState<'_>,
+    ) -> Result<Lease, Termination> {
+        match waiting::in_time(self, retry_state, pin!(pending.connection())).await {
+            Ok(Ok(upstream)) => Ok(upstream),
+            Ok(Err(NoConnection::Overflow)) => Err(Termination::Overflow),
+            Ok(Err(NoConnection::Connect(error))) => Err(refused(endpoint, error)),
+            Err(ended) => {
+                if matches!(ended, Termination::RequestTimedOut) {
+                    time_out(local, &self.info);
+                }
+                Err(ended)
+            }
+        }
+    }
+
+    /// The Host that is sent.
+    fn sent_host(&self) -> &[u8] {
+        let of_client = || self.host();
+        self.info.authority.map_or_else(of_client, str::as_bytes)
+    }
+
+    /// Sends the request on a connection and brings back its response.
+    #[allow(clippy::too_many_arguments, reason = "as for `attempt_on`")]
+    async fn send_on(
+        &mut self,
+        head: (Buf, &[NewCookie<'_>]),
+        (local, endpoint, active): (&LocalCluster, &Rc<LocalEndpoint>, Active),
+        mut upstream: Lease,
+        retry_state: &mut RetryState<'_>,
+    ) -> ExchangeResult {
+        local.stats.upstream_rq_total.inc();
+        endpoint.stats.rq_total.inc();
+        if let Some(route) = self.info.route_stats {
+            route.upstream_rq_total.inc();
+        }
+        (self.info.upstream_connected, self.info.upstream_local) = (true, upstream.local());
+        let reused = upstream.begin_request();
+        let notes = ExchangeNotes::default();
+        retry_state.progress.try_begins();
+        let mut exchanged = self.exchange(head, local, &mut upstream, &notes, retry_state).await;
+        if notes.tunnel.get() {
+            self.run_tunnel(local, &mut upstream, &retry_state.progress).await;
+        }
+        self.info.sent += notes.sent.payload.get();
+        self.conn.http.downstream_cx_tx_bytes_total.add(notes.sent.wire.get());
+        local.stats.upstream_cx_tx_bytes_total.add(retry_state.progress.written.get());
+        local.stats.upstream_cx_rx_bytes_total.add(notes.received.get() + notes.sent.received.get());
+        drop(active);
+        if let ExchangeResult::Attempt(AttemptResult::Final(RequestResult {
+            ended: Termination::UpstreamReset, ..
+        })) = exchanged
+            && reused
+            && notes.received.get() == 0
+            && upstream.buf.is_empty()
+            && retry_state.progress.replayable.get()
+            && self.scratch.head.method.is_idempotent()
+        {
+            exchanged = ExchangeResult::StaleConnection;
+        }
+        if let ExchangeResult::Attempt(AttemptResult::Final(RequestResult {
+            ended: ended @ Termination::UpstreamReset,
+            ..
+        })) = &mut exchanged
+            && let Some(failure) = upstream.reader.tls_failure()
+        {
+            *ended = Termination::TlsBroke(Box::new(failure));
+        }
+        count(&exchanged, &self.info, &notes, (local, endpoint), &mut upstream);
+        if let ExchangeResult::Attempt(AttemptResult::Final(RequestResult { ended, began, .. })) = &exchanged {
+            report_end(local, retry_state.retries.at, ended, !began);
+        }
+        let now = io::now();
+        if matches!(
+            exchanged,
+            ExchangeResult::Attempt(AttemptResult::Final(RequestResult { ended: Termination::Answered, .. }))
+        ) && !notes.tunnel.get()
+        {
+            record_upstream_time(local, &self.info, &retry_state.progress, now);
+            if notes.closed.get() {
+                upstream.closed_by(Closed::Remote);
+            }
+            if retry_state.progress.sent.get() && !notes.reusable.get() {
+                upstream.end_request(&self.conn.core.buffers);
+            }
+        }
+        if notes.reusable.get() {
+            upstream.check_in(&self.conn.core.buffers, now);
+        }
+        exchanged
+    }
+
+    /// Turns the two connections into a tunnel until one of them ends.
+    async fn run_tunnel(&mut self, local: &LocalCluster, upstream: &mut Upstream, progress: &Progress) {
+        let http = self.conn.http.clone();
+        http.downstream_cx_upgrades_total.inc();
+        http.downstream_cx_upgrades_active.inc();
+        let core = self.conn.core.clone();
+        let mut early = core.buffers.head();
+        early.extend(self.conn.input.bytes().get(self.conn.rest..).unwrap_or_default());
+        early.extend(self.conn.behind.bytes());
+        self.conn.input.truncate(self.conn.rest);
+        self.conn.behind.clear();
+        self.conn.entered.enter(Phase::Busy, None);
+        let client =
+            End { reader: &mut self.conn.reader, writer: &mut self.conn.writer, handle: self.conn.entered.handle() };
+        let upstream = End { reader: &mut upstream.reader, writer: &mut upstream.writer, handle: &upstream.handle };
+        let meters = Meters {
+            up: [Some(&http.downstream_cx_rx_bytes_total), Some(&local.stats.upstream_cx_tx_bytes_total)],
+            down: [Some(&http.downstream_cx_tx_bytes_total), Some(&local.stats.upstream_cx_rx_bytes_total)],
+        };
+        // Boxed, because tunnels are rare and their state must not weigh on every connection's task.
+        let passed = Box::pin(tunnel::run(&core, client, upstream, early, Until::Either, meters)).await;
+        http.downstream_cx_upgrades_active.dec();
+        progress.received.set(progress.received.get() + passed.up);
+        self.info.sent += passed.down;
+        if passed.ending == Ending::Client {
+            local_reply::note_termination(&mut self.info, &Termination::ClientGone);
         }
     }
 }
@@ -231,85 +310,6 @@ async fn connection(
 fn refused(endpoint: &LocalEndpoint, error: ConnectError) -> Termination {
     endpoint.stats.rq_error.inc();
     Termination::from(error)
-}
-
-/// The Host that is sent.
-fn host<'a>(session: &'a Session, info: &StreamInfo<'a>) -> &'a [u8] {
-    let of_client = || info.asked.map_or(&[][..], |asked| asked.host.of(session.input.bytes()));
-    info.authority.map_or_else(of_client, str::as_bytes)
-}
-
-/// Sends the request on a connection and brings back its response.
-#[allow(clippy::too_many_arguments, reason = "as for `attempt_on`")]
-async fn send_on(
-    session: &mut Session,
-    installed: &Installed,
-    info: &mut StreamInfo<'_>,
-    asked: &ParsedRequest,
-    head: (Buf, &[NewCookie<'_>]),
-    (local, endpoint, active): (&LocalCluster, &Rc<LocalEndpoint>, Active),
-    mut upstream: Lease,
-    retry_state: &mut RetryState<'_>,
-) -> ExchangeResult {
-    local.stats.upstream_rq_total.inc();
-    endpoint.stats.rq_total.inc();
-    if let Some(route) = info.route_stats {
-        route.upstream_rq_total.inc();
-    }
-    (info.upstream_connected, info.upstream_local) = (true, upstream.local());
-    let reused = upstream.begin_request();
-    let notes = ExchangeNotes::default();
-    retry_state.progress.try_begins();
-    let mut exchanged =
-        exchange(session, installed, info, asked, head, local, &mut upstream, &notes, retry_state).await;
-    if notes.tunnel.get() {
-        run_tunnel(session, info, local, &mut upstream, &retry_state.progress).await;
-    }
-    info.sent += notes.sent.payload.get();
-    session.stats.http.downstream_cx_tx_bytes_total.add(notes.sent.wire.get());
-    local.stats.upstream_cx_tx_bytes_total.add(retry_state.progress.written.get());
-    local.stats.upstream_cx_rx_bytes_total.add(notes.received.get() + notes.sent.received.get());
-    drop(active);
-    if let ExchangeResult::Attempt(AttemptResult::Final(RequestResult { ended: Termination::UpstreamReset, .. })) =
-        exchanged
-        && reused
-        && notes.received.get() == 0
-        && upstream.buf.is_empty()
-        && retry_state.progress.replayable.get()
-        && session.head.method.is_idempotent()
-    {
-        exchanged = ExchangeResult::StaleConnection;
-    }
-    if let ExchangeResult::Attempt(AttemptResult::Final(RequestResult {
-        ended: ended @ Termination::UpstreamReset,
-        ..
-    })) = &mut exchanged
-        && let Some(failure) = upstream.reader.tls_failure()
-    {
-        *ended = Termination::TlsBroke(Box::new(failure));
-    }
-    count(&exchanged, info, &notes, (local, endpoint), &mut upstream);
-    if let ExchangeResult::Attempt(AttemptResult::Final(RequestResult { ended, began, .. })) = &exchanged {
-        report_end(local, retry_state.retries.at, ended, !began);
-    }
-    let now = io::now();
-    if matches!(
-        exchanged,
-        ExchangeResult::Attempt(AttemptResult::Final(RequestResult { ended: Termination::Answered, .. }))
-    ) && !notes.tunnel.get()
-    {
-        record_upstream_time(local, info, &retry_state.progress, now);
-        if notes.closed.get() {
-            upstream.closed_by(Closed::Remote);
-        }
-        if retry_state.progress.sent.get() && !notes.reusable.get() {
-            upstream.end_request(&session.core.buffers);
-        }
-    }
-    if notes.reusable.get() {
-        upstream.check_in(&session.core.buffers, now);
-    }
-    exchanged
 }
 
 /// Counts how long a whole answer took from the end of its request, if that has ended.
@@ -374,39 +374,5 @@ fn time_out(local: &LocalCluster, info: &StreamInfo<'_>) {
     local.stats.upstream_rq_timeout.inc();
     if let Some(route) = info.route_stats {
         route.upstream_rq_timeout.inc();
-    }
-}
-
-/// Turns the two connections into a tunnel until one of them ends.
-async fn run_tunnel(
-    session: &mut Session,
-    info: &mut StreamInfo<'_>,
-    local: &LocalCluster,
-    upstream: &mut Upstream,
-    progress: &Progress,
-) {
-    let http = session.stats.http.clone();
-    http.downstream_cx_upgrades_total.inc();
-    http.downstream_cx_upgrades_active.inc();
-    let core = session.core.clone();
-    let mut early = core.buffers.head();
-    early.extend(session.input.bytes().get(session.rest..).unwrap_or_default());
-    early.extend(session.behind.bytes());
-    session.input.truncate(session.rest);
-    session.behind.clear();
-    session.entered.enter(Phase::Busy, None);
-    let client = End { reader: &mut session.reader, writer: &mut session.writer, handle: session.entered.handle() };
-    let upstream = End { reader: &mut upstream.reader, writer: &mut upstream.writer, handle: &upstream.handle };
-    let meters = Meters {
-        up: [Some(&http.downstream_cx_rx_bytes_total), Some(&local.stats.upstream_cx_tx_bytes_total)],
-        down: [Some(&http.downstream_cx_tx_bytes_total), Some(&local.stats.upstream_cx_rx_bytes_total)],
-    };
-    // Boxed, because tunnels are rare and their state must not weigh on every connection's task.
-    let passed = Box::pin(tunnel::run(&core, client, upstream, early, Until::Either, meters)).await;
-    http.downstream_cx_upgrades_active.dec();
-    progress.received.set(progress.received.get() + passed.up);
-    info.sent += passed.down;
-    if passed.ending == Ending::Client {
-        local_reply::note_termination(info, &Termination::ClientGone);
     }
 }

@@ -18,22 +18,22 @@ use crate::policy::hashing::key::NewCookie;
 use crate::policy::outlier::{self, Outcome as Reported};
 use crate::policy::retry::{Outcome, ResponseSummary};
 use crate::proxy::core::{ConnectionEntry, Core};
-use crate::proxy::downstream::connection::{Session, head_limits};
+use crate::proxy::downstream::connection::ClientConnection;
+use crate::proxy::downstream::connection::head_limits;
 use crate::proxy::mirror::queue::Mirrors;
 use crate::proxy::router::attempt_result::{AttemptResult, ExchangeResult, RequestResult};
 use crate::proxy::router::body::Incoming;
 use crate::proxy::router::fault;
-use crate::proxy::router::header_scratch::Caller;
-use crate::proxy::router::parsed_request::ParsedRequest;
+use crate::proxy::router::header_scratch::DownstreamRequest;
 use crate::proxy::router::progress::Progress;
 use crate::proxy::router::relay::{self, Client, DownloadEnd, Response, SentCounters};
 use crate::proxy::router::replay::Upload;
 use crate::proxy::router::retry_state::RetryState;
-use crate::proxy::router::stream_info::StreamInfo;
 use crate::proxy::router::templates::Received;
 use crate::proxy::router::termination::Termination;
 use crate::proxy::router::timeouts::{Deadline, TimeoutKind};
-use crate::upstream::{Installed, LocalCluster, Upstream, read_head};
+use crate::proxy::stream::{Scratch, Stream};
+use crate::upstream::{LocalCluster, Upstream, read_head};
 
 /// What is noted of an exchange while it runs, whichever future it runs in.
 #[derive(Default)]
@@ -49,279 +49,283 @@ pub(crate) struct ExchangeNotes {
     pub(crate) tunnel: Cell<bool>,
 }
 
-/// The request's head, ready to be sent.
-pub(crate) fn outgoing(
-    session: &mut Session,
-    info: &StreamInfo<'_>,
-    asked: &ParsedRequest,
-    retry_state: &RetryState<'_>,
-) -> Buf {
-    let mut out = session.core.buffers.head();
-    let spent = match retry_state.progress.ended.get() {
-        Some(ended) if retry_state.retries.attempt > 1 => io::now().duration_since(ended),
-        _ => Duration::ZERO,
-    };
-    let expected = retry_state.timeouts.expected_ms(spent);
-    session.draft.note_try(retry_state.retries.attempt, expected);
-    let (buf, draft) = (session.input.bytes(), &session.draft);
-    let target = asked.target(buf, &draft.path);
-    encode::request(
-        out.cleared_vec(),
-        &session.view(asked),
-        &RequestOut {
-            path: if info.rewritten { &draft.rewritten } else { target },
-            authority: info.authority.map(str::as_bytes).or(asked.authority.map(|authority| authority.of(buf))),
-            body: asked.out_body(),
-            // The workload hears of the tries of whoever calls it.
-            attempt: if asked.downstream == Downstream::Inbound { 0 } else { retry_state.retries.attempt },
-            expected_timeout_ms: expected,
-            original_host: info.authority.map(|_| asked.host.of(buf)),
-            original_path: info.rewritten.then_some(target),
-            changes: &draft.request,
-        },
-    );
-    out
-}
+impl Stream<'_> {
+    /// The request's head, ready to be sent.
+    pub(crate) fn outgoing(&mut self, retry_state: &RetryState<'_>) -> Buf {
+        let mut out = self.conn.core.buffers.head();
+        let spent = match retry_state.progress.ended.get() {
+            Some(ended) if retry_state.retries.attempt > 1 => io::now().duration_since(ended),
+            _ => Duration::ZERO,
+        };
+        let expected = retry_state.timeouts.expected_ms(spent);
+        self.scratch.headers.note_try(retry_state.retries.attempt, expected);
+        let (buf, draft) = (self.conn.input.bytes(), &self.scratch.headers);
+        let target = self.parsed.target(buf, &draft.path);
+        encode::request(
+            out.cleared_vec(),
+            &self.view(),
+            &RequestOut {
+                path: if self.info.rewritten { &draft.rewritten } else { target },
+                authority: self
+                    .info
+                    .authority
+                    .map(str::as_bytes)
+                    .or(self.parsed.authority.map(|authority| authority.of(buf))),
+                body: self.parsed.out_body(),
+                // The workload hears of the tries of whoever calls it.
+                attempt: if self.parsed.downstream == Downstream::Inbound { 0 } else { retry_state.retries.attempt },
+                expected_timeout_ms: expected,
+                original_host: self.info.authority.map(|_| self.parsed.host.of(buf)),
+                original_path: self.info.rewritten.then_some(target),
+                changes: &draft.request,
+            },
+        );
+        out
+    }
 
-#[allow(clippy::too_many_arguments, reason = "as for `attempt_on`")]
-pub(crate) async fn exchange(
-    session: &mut Session,
-    installed: &Installed,
-    info: &mut StreamInfo<'_>,
-    asked: &ParsedRequest,
-    (first, cookies): (Buf, &[NewCookie<'_>]),
-    local: &LocalCluster,
-    upstream: &mut Upstream,
-    notes: &ExchangeNotes,
-    retry_state: &mut RetryState<'_>,
-) -> ExchangeResult {
-    let limits = &installed.plan.proxy.limits;
-    let head_limits = head_limits(&installed.plan.proxy.limits);
-    let pipelined = session.input.len() > session.rest || !session.behind.is_empty();
-    let (method, version) = (session.head.method, session.head.version);
-    let Session {
-        core,
-        listener_handle,
-        reader,
-        writer,
-        entered,
-        input,
-        behind,
-        head,
-        response,
-        draft,
-        kept,
-        mirrors,
-        timer,
-        unframed,
-        ..
-    } = session;
-    let (core, live): (&Core, &ConnectionEntry) = (core, entered);
-    let caller = Caller {
-        head,
-        buf: input.bytes(),
-        peer: session.peer,
-        local: session.local,
-        external_address: &session.external_address,
-        hostname: &core.hostname,
-    };
-    let Upstream { reader: up_reader, writer: up_writer, buf: up_buf, handle: up_handle, .. } = upstream;
-    let RetryState { upload, progress, retries, timeouts } = retry_state;
-    let connected = if timeouts.is_endless() { info.began } else { io::now() };
-    let progress: &Progress = progress;
-    let Upload { incoming, chunked, .. } = upload;
-    let mut deadline = Deadline::new(timer, progress, *timeouts, connected);
-    let mirrors: &Mirrors = mirrors;
-    let client = Client { core, live, reader, kept, mirrors, behind, body_timeout: limits.body_timeout, pipelined };
-    let mut feed = pin!(relay::pump_request(client, up_writer, first, incoming, *chunked, progress));
-    let mut feeding = true;
+    #[allow(clippy::too_many_arguments, reason = "as for `attempt_on`")]
+    pub(crate) async fn exchange(
+        &mut self,
+        (first, cookies): (Buf, &[NewCookie<'_>]),
+        local: &LocalCluster,
+        upstream: &mut Upstream,
+        notes: &ExchangeNotes,
+        retry_state: &mut RetryState<'_>,
+    ) -> ExchangeResult {
+        let limits = &self.installed.plan.proxy.limits;
+        let head_limits = head_limits(&self.installed.plan.proxy.limits);
+        let pipelined = self.conn.input.len() > self.conn.rest || !self.conn.behind.is_empty();
+        let (method, version) = (self.scratch.head.method, self.scratch.head.version);
+        let Self { conn, scratch, info, parsed, installed, .. } = self;
+        let ClientConnection {
+            core,
+            listener_handle,
+            reader,
+            writer,
+            entered,
+            input,
+            behind,
+            peer,
+            local: own,
+            external_address,
+            timer,
+            ..
+        } = &mut **conn;
+        let Scratch { head, response, headers, replay, mirrors, unframed, .. } = &mut **scratch;
+        let (core, live): (&Core, &ConnectionEntry) = (core, entered);
+        let downstream = DownstreamRequest {
+            head,
+            buf: input.bytes(),
+            peer: *peer,
+            local: *own,
+            external_address,
+            hostname: &core.hostname,
+        };
+        let Upstream { reader: up_reader, writer: up_writer, buf: up_buf, handle: up_handle, .. } = upstream;
+        let RetryState { upload, progress, retries, timeouts } = retry_state;
+        let connected = if timeouts.is_endless() { info.began } else { io::now() };
+        let progress: &Progress = progress;
+        let Upload { incoming, chunked, .. } = upload;
+        let mut deadline = Deadline::new(timer, progress, *timeouts, connected);
+        let mirrors: &Mirrors = mirrors;
+        let client =
+            Client { core, live, reader, replay, mirrors, behind, body_timeout: limits.body_timeout, pipelined };
+        let mut feed = pin!(relay::pump_request(client, up_writer, first, incoming, *chunked, progress));
+        let mut feeding = true;
 
-    // Until the final head is there, interim ones are passed on as they come.
-    let answered = loop {
-        let read = {
-            let mut read = pin!(read_head(up_reader, up_buf, &head_limits, response));
+        // Until the final head is there, interim ones are passed on as they come.
+        let answered = loop {
+            let read = {
+                let mut read = pin!(read_head(up_reader, up_buf, &head_limits, response));
+                loop {
+                    let woken = if feeding {
+                        race(pin!(race(feed.as_mut(), read.as_mut())), pin!(deadline.late())).await
+                    } else {
+                        match race(read.as_mut(), pin!(deadline.late())).await {
+                            Either::Left(read) => Either::Left(Either::Right(read)),
+                            Either::Right(late) => Either::Right(late),
+                        }
+                    };
+                    match woken {
+                        Either::Left(Either::Left(fed)) => {
+                            feeding = false;
+                            if let Some(ended) = fed.ends() {
+                                return RequestResult::failed(ended, false).into();
+                            }
+                        }
+                        Either::Left(Either::Right(read)) => break read.map_err(Termination::from),
+                        Either::Right(TimeoutKind::Request) => break Err(Termination::RequestTimedOut),
+                        Either::Right(TimeoutKind::Try) => break Err(Termination::TryTimedOut),
+                    }
+                }
+            };
+            if let Err(ended) = read {
+                break Err(ended);
+            }
+            notes.received.set(notes.received.get() + up_buf.len() as u64);
+            let switching = response.status == 101;
+            if switching && !parsed.tunnel() {
+                break Err(Termination::UpstreamProtocol);
+            }
+            if switching || response.status >= 200 {
+                break framing::response_body(response, up_buf.bytes(), method)
+                    .map_err(|_| Termination::UpstreamProtocol);
+            }
+            local.stats.response(response.status);
+            // The client counts on what it was told; another upstream might not say so.
+            progress.replayable.set(false);
+            if version == Version::Http11 {
+                let mut out = core.buffers.head();
+                encode::interim(out.cleared_vec(), response, up_buf.bytes());
+                let (sent, out) = writer.write_all(out).await;
+                core.buffers.put(out);
+                if sent.is_err() {
+                    return RequestResult::failed(Termination::ClientGone, false).into();
+                }
+            }
+            up_buf.consume(response.len);
+        };
+        deadline.answered();
+        let answer = answered.is_ok().then(|| answer(response, up_buf.bytes()));
+        if let Some(answer) = answer {
+            let of_grpc =
+                answer.grpc_status.filter(|_| fault::is_of_grpc(&downstream.view(parsed, &headers.completion)));
+            local.report(retries.at, Reported::Answered(of_grpc.map_or(answer.status, outlier::status_of_grpc)));
+        }
+        let again = answer.is_some_and(|answer| {
+            answer.status != 101 && retries.again(Outcome::Answered(answer), progress, local, info)
+        });
+        let body = match answered {
+            Ok(body) if !again => body,
+            answered => {
+                // A piece of the body that is being written would be lost with its future.
+                if feeding && retries.possible() {
+                    progress.stop.set(true);
+                    if progress.writing.get() {
+                        up_handle.shutdown_both();
+                        feed.await;
+                    }
+                }
+                return match answered {
+                    Err(ended) => RequestResult::failed(ended, progress.whole.get()).into(),
+                    Ok(body) => {
+                        local.stats.replaced(response.status);
+                        let there = (up_buf.len() - response.len) as u64;
+                        let complete = match body {
+                            Body::None => there == 0,
+                            Body::Length(length) => there == length,
+                            Body::Chunked | Body::UntilClose => false,
+                        };
+                        let reusable = framing::response_keep_alive(response, up_buf.bytes());
+                        notes.reusable.set(complete && reusable && progress.sent.get());
+                        up_buf.clear();
+                        ExchangeResult::Attempt(AttemptResult::Retry)
+                    }
+                };
+            }
+        };
+
+        let now = io::now();
+        // A request for a tunnel has no end, so nothing to measure from; Envoy leaves the header out as well.
+        let service_time = (!parsed.tunnel()).then(|| now.duration_since(progress.ended.get().unwrap_or(now)));
+        info.service_time = service_time;
+        info.status = response.status;
+        info.details = "via_upstream".into();
+        let tunnelled = response.status == 101;
+        let out_body = if tunnelled { OutBody::Upgrade } else { OutBody::of_response(body, version) };
+        *unframed = out_body == OutBody::UntilClose;
+        let draining = core.draining() || listener_handle.closed();
+        let keep = parsed.keep_alive
+            && progress.whole.get()
+            && out_body != OutBody::UntilClose
+            && !draining
+            && !parsed.tunnel();
+        let received = Received {
+            head: response,
+            buf: up_buf.bytes(),
+            service_time: service_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+        };
+        headers.edit_response(downstream, info, Some(received), &installed.plan.proxy.server_header);
+        // They count as the upstream's own: rules that take `set-cookie` out take them, too.
+        let cookies = if headers.response.drops(Known::Other, b"set-cookie") { &[] } else { cookies };
+        for cookie in cookies {
+            headers.response.add(Known::Other, b"set-cookie", |out| cookie.write(out));
+        }
+        let mut out = core.buffers.body();
+        encode::response(
+            out.cleared_vec(),
+            response,
+            up_buf.bytes(),
+            &ResponseOut {
+                server: match &installed.plan.proxy.server_header {
+                    ServerHeader::Overwrite(name) => Server::Overwrite(name.as_bytes()),
+                    ServerHeader::PassThrough => Server::PassThrough,
+                },
+                date: &core.date(),
+                service_time_ms: received.service_time,
+                body: out_body,
+                connection: if keep { Connection::KeepAlive } else { Connection::Close },
+                client: version,
+                changes: &headers.response,
+            },
+        );
+        core.if_logged(|names| headers.keep_for_log(names, out.bytes()));
+        let reusable = framing::response_keep_alive(response, up_buf.bytes());
+        up_buf.consume(response.len);
+        if tunnelled {
+            info.sent += up_buf.len() as u64;
+            out.extend(up_buf.bytes());
+            up_buf.clear();
+        }
+        let relayed = {
+            let response = Response {
+                core,
+                live,
+                reader: up_reader,
+                buf: up_buf,
+                client: writer,
+                mirrors,
+                patience: limits.idle_timeout,
+            };
+            let chunked = out_body == OutBody::Chunked;
+            let mut relay = pin!(relay::response(response, out, Incoming::from(body), chunked, &notes.sent));
             loop {
                 let woken = if feeding {
-                    race(pin!(race(feed.as_mut(), read.as_mut())), pin!(deadline.late())).await
+                    race(pin!(race(relay.as_mut(), feed.as_mut())), pin!(deadline.late())).await
                 } else {
-                    match race(read.as_mut(), pin!(deadline.late())).await {
-                        Either::Left(read) => Either::Left(Either::Right(read)),
+                    match race(relay.as_mut(), pin!(deadline.late())).await {
+                        Either::Left(relayed) => Either::Left(Either::Left(relayed)),
                         Either::Right(late) => Either::Right(late),
                     }
                 };
                 match woken {
-                    Either::Left(Either::Left(fed)) => {
+                    Either::Left(Either::Left(relayed)) => break relayed,
+                    Either::Left(Either::Right(fed)) => {
                         feeding = false;
                         if let Some(ended) = fed.ends() {
-                            return RequestResult::failed(ended, false).into();
+                            return RequestResult { ended, began: true, keep: false }.into();
                         }
                     }
-                    Either::Left(Either::Right(read)) => break read.map_err(Termination::from),
-                    Either::Right(TimeoutKind::Request) => break Err(Termination::RequestTimedOut),
-                    Either::Right(TimeoutKind::Try) => break Err(Termination::TryTimedOut),
-                }
-            }
-        };
-        if let Err(ended) = read {
-            break Err(ended);
-        }
-        notes.received.set(notes.received.get() + up_buf.len() as u64);
-        let switching = response.status == 101;
-        if switching && !asked.tunnel() {
-            break Err(Termination::UpstreamProtocol);
-        }
-        if switching || response.status >= 200 {
-            break framing::response_body(response, up_buf.bytes(), method).map_err(|_| Termination::UpstreamProtocol);
-        }
-        local.stats.response(response.status);
-        // The client counts on what it was told; another upstream might not say so.
-        progress.replayable.set(false);
-        if version == Version::Http11 {
-            let mut out = core.buffers.head();
-            encode::interim(out.cleared_vec(), response, up_buf.bytes());
-            let (sent, out) = writer.write_all(out).await;
-            core.buffers.put(out);
-            if sent.is_err() {
-                return RequestResult::failed(Termination::ClientGone, false).into();
-            }
-        }
-        up_buf.consume(response.len);
-    };
-    deadline.answered();
-    let answer = answered.is_ok().then(|| answer(response, up_buf.bytes()));
-    if let Some(answer) = answer {
-        let of_grpc = answer.grpc_status.filter(|_| fault::is_of_grpc(&caller.view(asked, &draft.completion)));
-        local.report(retries.at, Reported::Answered(of_grpc.map_or(answer.status, outlier::status_of_grpc)));
-    }
-    let again = answer
-        .is_some_and(|answer| answer.status != 101 && retries.again(Outcome::Answered(answer), progress, local, info));
-    let body = match answered {
-        Ok(body) if !again => body,
-        answered => {
-            // A piece of the body that is being written would be lost with its future.
-            if feeding && retries.possible() {
-                progress.stop.set(true);
-                if progress.writing.get() {
-                    up_handle.shutdown_both();
-                    feed.await;
-                }
-            }
-            return match answered {
-                Err(ended) => RequestResult::failed(ended, progress.whole.get()).into(),
-                Ok(body) => {
-                    local.stats.replaced(response.status);
-                    let there = (up_buf.len() - response.len) as u64;
-                    let complete = match body {
-                        Body::None => there == 0,
-                        Body::Length(length) => there == length,
-                        Body::Chunked | Body::UntilClose => false,
-                    };
-                    let reusable = framing::response_keep_alive(response, up_buf.bytes());
-                    notes.reusable.set(complete && reusable && progress.sent.get());
-                    up_buf.clear();
-                    ExchangeResult::Attempt(AttemptResult::Retry)
-                }
-            };
-        }
-    };
-
-    let now = io::now();
-    // A request for a tunnel has no end, so nothing to measure from; Envoy leaves the header out as well.
-    let service_time = (!asked.tunnel()).then(|| now.duration_since(progress.ended.get().unwrap_or(now)));
-    info.service_time = service_time;
-    info.status = response.status;
-    info.details = "via_upstream".into();
-    let tunnelled = response.status == 101;
-    let out_body = if tunnelled { OutBody::Upgrade } else { OutBody::of_response(body, version) };
-    *unframed = out_body == OutBody::UntilClose;
-    let draining = core.draining() || listener_handle.closed();
-    let keep =
-        asked.keep_alive && progress.whole.get() && out_body != OutBody::UntilClose && !draining && !asked.tunnel();
-    let received = Received {
-        head: response,
-        buf: up_buf.bytes(),
-        service_time: service_time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
-    };
-    draft.edit_response(caller, info, Some(received), &installed.plan.proxy.server_header);
-    // They count as the upstream's own: rules that take `set-cookie` out take them, too.
-    let cookies = if draft.response.drops(Known::Other, b"set-cookie") { &[] } else { cookies };
-    for cookie in cookies {
-        draft.response.add(Known::Other, b"set-cookie", |out| cookie.write(out));
-    }
-    let mut out = core.buffers.body();
-    encode::response(
-        out.cleared_vec(),
-        response,
-        up_buf.bytes(),
-        &ResponseOut {
-            server: match &installed.plan.proxy.server_header {
-                ServerHeader::Overwrite(name) => Server::Overwrite(name.as_bytes()),
-                ServerHeader::PassThrough => Server::PassThrough,
-            },
-            date: &core.date(),
-            service_time_ms: received.service_time,
-            body: out_body,
-            connection: if keep { Connection::KeepAlive } else { Connection::Close },
-            client: version,
-            changes: &draft.response,
-        },
-    );
-    core.if_logged(|names| draft.keep_for_log(names, out.bytes()));
-    let reusable = framing::response_keep_alive(response, up_buf.bytes());
-    up_buf.consume(response.len);
-    if tunnelled {
-        info.sent += up_buf.len() as u64;
-        out.extend(up_buf.bytes());
-        up_buf.clear();
-    }
-    let relayed = {
-        let response = Response {
-            core,
-            live,
-            reader: up_reader,
-            buf: up_buf,
-            client: writer,
-            mirrors,
-            patience: limits.idle_timeout,
-        };
-        let chunked = out_body == OutBody::Chunked;
-        let mut relay = pin!(relay::response(response, out, Incoming::from(body), chunked, &notes.sent));
-        loop {
-            let woken = if feeding {
-                race(pin!(race(relay.as_mut(), feed.as_mut())), pin!(deadline.late())).await
-            } else {
-                match race(relay.as_mut(), pin!(deadline.late())).await {
-                    Either::Left(relayed) => Either::Left(Either::Left(relayed)),
-                    Either::Right(late) => Either::Right(late),
-                }
-            };
-            match woken {
-                Either::Left(Either::Left(relayed)) => break relayed,
-                Either::Left(Either::Right(fed)) => {
-                    feeding = false;
-                    if let Some(ended) = fed.ends() {
-                        return RequestResult { ended, began: true, keep: false }.into();
+                    Either::Right(_) => {
+                        return RequestResult { ended: Termination::RequestTimedOut, began: true, keep: false }.into();
                     }
                 }
-                Either::Right(_) => {
-                    return RequestResult { ended: Termination::RequestTimedOut, began: true, keep: false }.into();
-                }
             }
-        }
-    };
-    let ended = match relayed {
-        DownloadEnd::Whole { clean } => {
-            notes.closed.set(body == Body::UntilClose);
-            let finished = clean && progress.sent.get() && body != Body::UntilClose;
-            notes.reusable.set(finished && reusable && !tunnelled);
-            notes.tunnel.set(tunnelled);
-            Termination::Answered
-        }
-        DownloadEnd::UpstreamCut => Termination::UpstreamCut,
-        DownloadEnd::UpstreamCorrupt => Termination::UpstreamCorrupt,
-        DownloadEnd::ClientGone => Termination::ClientGone,
-    };
-    RequestResult { ended, began: true, keep }.into()
+        };
+        let ended = match relayed {
+            DownloadEnd::Whole { clean } => {
+                notes.closed.set(body == Body::UntilClose);
+                let finished = clean && progress.sent.get() && body != Body::UntilClose;
+                notes.reusable.set(finished && reusable && !tunnelled);
+                notes.tunnel.set(tunnelled);
+                Termination::Answered
+            }
+            DownloadEnd::UpstreamCut => Termination::UpstreamCut,
+            DownloadEnd::UpstreamCorrupt => Termination::UpstreamCorrupt,
+            DownloadEnd::ClientGone => Termination::ClientGone,
+        };
+        RequestResult { ended, began: true, keep }.into()
+    }
 }
 
 /// What of an answer's head retrying and ejection go by.

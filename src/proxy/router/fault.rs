@@ -9,40 +9,68 @@ use std::time::Duration;
 use crate::base::limits::BODY_BUFFER_BYTES;
 use crate::h1::change::Changes;
 use crate::h1::forward::View;
-use crate::h1::framing::Body;
 use crate::h1::head::Known;
 use crate::io::{self, Either, race};
 use crate::observe::flags::Flags;
 use crate::policy::fault::{AbortWith, Fault};
 use crate::policy::share::FractionalPercent;
-use crate::proxy::downstream::connection::Session;
+use crate::proxy::downstream::connection::ClientConnection;
 use crate::proxy::router::relay::{self, UploadEnd};
 use crate::proxy::router::replay::Upload;
-use crate::proxy::router::stream_info::{Injected, StreamInfo};
+use crate::proxy::router::stream_info::Injected;
 use crate::proxy::router::termination::Termination;
+use crate::proxy::stream::Stream;
 
-/// Draws for the faults of a route and lets the request suffer them; how it ends by them, if it does.
-pub(crate) async fn inject(
-    session: &mut Session,
-    info: &mut StreamInfo<'_>,
-    body: Body,
-    fault: &Fault,
-) -> Option<Termination> {
-    let hits = |session: &Session, share: FractionalPercent| session.core.with_rng(|rng| share.hits(rng));
-    if let Some(delay) = fault.delay.filter(|delay| hits(session, delay.share)) {
-        let http = &session.stats.http;
-        http.fault_delays_injected.inc();
-        info.fault = Some(Injected::begin(http));
-        info.flags.insert(Flags::DI);
-        if let Err(ended) = hold(session, info, body, delay.by).await {
-            return Some(ended);
+impl Stream<'_> {
+    /// Draws for the faults of a route and lets the request suffer them; how it ends by them, if it does.
+    pub(crate) async fn inject(&mut self, fault: &Fault) -> Option<Termination> {
+        let hits = |stream: &Self, share: FractionalPercent| stream.conn.core.with_rng(|rng| share.hits(rng));
+        if let Some(delay) = fault.delay.filter(|delay| hits(self, delay.share)) {
+            let http = &self.conn.http;
+            http.fault_delays_injected.inc();
+            self.info.fault = Some(Injected::begin(http));
+            self.info.flags.insert(Flags::DI);
+            if let Err(ended) = self.hold(delay.by).await {
+                return Some(ended);
+            }
         }
+        let abort = fault.abort.filter(|abort| hits(self, abort.share))?;
+        let http = &self.conn.http;
+        http.fault_aborts_injected.inc();
+        self.info.fault.get_or_insert_with(|| Injected::begin(http));
+        Some(Termination::FaultAborted(abort.with))
     }
-    let abort = fault.abort.filter(|abort| hits(session, abort.share))?;
-    let http = &session.stats.http;
-    http.fault_aborts_injected.inc();
-    info.fault.get_or_insert_with(|| Injected::begin(http));
-    Some(Termination::FaultAborted(abort.with))
+
+    /// Waits, unless the client leaves.
+    async fn hold(&mut self, delay: Duration) -> Result<(), Termination> {
+        let until = io::now() + delay.min(LONGEST);
+        let ClientConnection { core, reader, behind, input, timer, .. } = &mut *self.conn;
+        let gone = {
+            let mut sleep = pin!(timer.until(until));
+            // What the client sends meanwhile is read, or its leaving would not be seen; but not more than a buffer of it.
+            let mut gone = false;
+            while !gone && input.len() + behind.len() < BODY_BUFFER_BYTES {
+                let watch = pin!(relay::watch(core, reader, behind));
+                match race(sleep.as_mut(), watch).await {
+                    Either::Left(()) => break,
+                    Either::Right(fed) => gone = matches!(fed, UploadEnd::ClientGone),
+                }
+            }
+            if input.len() + behind.len() >= BODY_BUFFER_BYTES {
+                sleep.await;
+            }
+            gone
+        };
+        input.extend(behind.bytes());
+        behind.clear();
+        if gone {
+            let there = input.bytes_mut().get_mut(self.scratch.head.len..).unwrap_or_default();
+            let upload = Upload::begin(self.parsed.body, false, there);
+            self.info.received = upload.map_or(0, |(upload, _)| upload.first() as u64);
+            return Err(Termination::ClientGone);
+        }
+        Ok(())
+    }
 }
 
 /// Whether a request is one of gRPC's.
@@ -68,41 +96,6 @@ pub(crate) fn answer_grpc(with: AbortWith, message: &str, changes: &mut Changes)
     set(b"content-type", b"application/grpc");
     set(b"grpc-status", itoa::Buffer::new().format(status).as_bytes());
     set(b"grpc-message", message.as_bytes());
-}
-
-/// Waits, unless the client leaves.
-async fn hold(
-    session: &mut Session,
-    info: &mut StreamInfo<'_>,
-    body: Body,
-    delay: Duration,
-) -> Result<(), Termination> {
-    let until = io::now() + delay.min(LONGEST);
-    let Session { core, reader, behind, timer, input, head, .. } = session;
-    let gone = {
-        let mut sleep = pin!(timer.until(until));
-        // What the client sends meanwhile is read, or its leaving would not be seen; but not more than a buffer of it.
-        let mut gone = false;
-        while !gone && input.len() + behind.len() < BODY_BUFFER_BYTES {
-            let watch = pin!(relay::watch(core, reader, behind));
-            match race(sleep.as_mut(), watch).await {
-                Either::Left(()) => break,
-                Either::Right(fed) => gone = matches!(fed, UploadEnd::ClientGone),
-            }
-        }
-        if input.len() + behind.len() >= BODY_BUFFER_BYTES {
-            sleep.await;
-        }
-        gone
-    };
-    input.extend(behind.bytes());
-    behind.clear();
-    if gone {
-        let there = input.bytes_mut().get_mut(head.len..).unwrap_or_default();
-        info.received = Upload::begin(body, false, there).map_or(0, |(upload, _)| upload.first() as u64);
-        return Err(Termination::ClientGone);
-    }
-    Ok(())
 }
 
 /// Delays above a year are a year's.

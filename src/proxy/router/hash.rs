@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use crate::policy::hashing::key::Outgoing;
-use crate::proxy::downstream::connection::Session;
+use crate::proxy::stream::Stream;
 
 /// The head of a request that was written by `h1::encode`.
 pub(crate) struct Head<'a> {
@@ -18,8 +18,8 @@ pub(crate) struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
-    pub(crate) fn new(head: &'a [u8], session: &Session) -> Self {
-        Self::of(head, (session.peer, session.local))
+    pub(crate) fn new(head: &'a [u8], stream: &Stream<'_>) -> Self {
+        Self::of(head, (stream.conn.peer, stream.conn.local))
     }
 
     fn of(head: &'a [u8], connection: (SocketAddr, SocketAddr)) -> Self {

@@ -7,6 +7,7 @@ use crate::h1::change::{self, Changes};
 use crate::h1::forward::{Completion, Downstream, View, append};
 use crate::h1::head::{Known, RequestHead};
 use crate::plan::{Edits, HeaderName, ServerHeader};
+use crate::proxy::downstream::connection::ClientConnection;
 use crate::proxy::router::cors;
 use crate::proxy::router::parsed_request::ParsedRequest;
 use crate::proxy::router::stream_info::StreamInfo;
@@ -43,7 +44,7 @@ struct Numbers {
 
 /// The client and its request, as they came.
 #[derive(Clone, Copy)]
-pub(crate) struct Caller<'a> {
+pub(crate) struct DownstreamRequest<'a> {
     pub(crate) head: &'a RequestHead,
     /// What the spans of `head` point into.
     pub(crate) buf: &'a [u8],
@@ -55,16 +56,28 @@ pub(crate) struct Caller<'a> {
     pub(crate) hostname: &'a str,
 }
 
-impl<'a> Caller<'a> {
+impl<'a> DownstreamRequest<'a> {
+    /// The head that has come on a connection.
+    pub(crate) fn new(conn: &'a ClientConnection, head: &'a RequestHead) -> Self {
+        Self {
+            head,
+            buf: conn.input.bytes(),
+            peer: conn.peer,
+            local: conn.local,
+            external_address: &conn.external_address,
+            hostname: &conn.core.hostname,
+        }
+    }
+
     /// The request as it goes upstream, before rules change it.
-    pub(crate) fn view(&self, asked: &ParsedRequest, completion: &'a Completion) -> View<'a> {
+    pub(crate) fn view(&self, parsed: &ParsedRequest, completion: &'a Completion) -> View<'a> {
         View {
             head: self.head,
             buf: self.buf,
             completion,
-            downstream: asked.downstream,
+            downstream: parsed.downstream,
             external_address: self.external_address.as_bytes(),
-            tunnel: asked.tunnel(),
+            tunnel: parsed.tunnel(),
         }
     }
 }
@@ -119,9 +132,9 @@ impl HeaderScratch {
     pub(crate) fn edit_request(
         &mut self,
         edits: &Edits,
-        caller: Caller<'_>,
+        downstream: DownstreamRequest<'_>,
         info: &StreamInfo<'_>,
-        asked: &ParsedRequest,
+        parsed: &ParsedRequest,
     ) {
         if edits.is_empty() {
             return;
@@ -129,10 +142,14 @@ impl HeaderScratch {
         let Self { path, completion, forwarded_for, numbers, request, .. } = self;
         let parts = (&**path, &*completion, &[][..], &*numbers);
         let context = TemplateContext {
-            sent: Sent { original_path: None, original_host: None, ..sent(caller, info, asked, parts, &change::NONE) },
-            target: asked.target(caller.buf, path),
-            authority: asked.host.of(caller.buf),
-            ..context(caller, info, asked, parts, &change::NONE)
+            sent: Sent {
+                original_path: None,
+                original_host: None,
+                ..sent(downstream, info, parsed, parts, &change::NONE)
+            },
+            target: parsed.target(downstream.buf, path),
+            authority: parsed.host.of(downstream.buf),
+            ..context(downstream, info, parsed, parts, &change::NONE)
         };
         templates::work_out(edits, &context, None, request);
         // What is added stands in the same list.
@@ -147,33 +164,38 @@ impl HeaderScratch {
     /// Works out what rules do to the response's head: to that of the upstream, or to the proxy's own.
     pub(crate) fn edit_response(
         &mut self,
-        caller: Caller<'_>,
+        downstream: DownstreamRequest<'_>,
         info: &StreamInfo<'_>,
         received: Option<Received<'_>>,
         server: &ServerHeader,
     ) {
         let Self { path, rewritten, completion, forwarded_for, numbers, request, response, .. } = self;
         response.clear();
-        if let (Some(edits), Some(asked)) = (info.edits.filter(|edits| !edits.is_empty()), &info.asked) {
+        if let (Some(edits), Some(parsed)) = (info.edits.filter(|edits| !edits.is_empty()), &info.parsed) {
             let context = TemplateContext {
                 answering: true,
                 received,
-                target: if info.rewritten { rewritten } else { asked.target(caller.buf, path) },
-                authority: info.authority.map_or(asked.host.of(caller.buf), str::as_bytes),
-                ..context(caller, info, asked, (path, completion, forwarded_for, numbers), request)
+                target: if info.rewritten { rewritten } else { parsed.target(downstream.buf, path) },
+                authority: info.authority.map_or(parsed.host.of(downstream.buf), str::as_bytes),
+                ..context(downstream, info, parsed, (path, completion, forwarded_for, numbers), request)
             };
             let keeps = matches!(server, ServerHeader::Overwrite(_)).then_some(Known::Server);
             templates::work_out(edits, &context, keeps, response);
         }
         if let Some((policy, origin)) = info.cors {
-            cors::mark(policy, origin.of(caller.buf), response);
+            cors::mark(policy, origin.of(downstream.buf), response);
         }
     }
 
     /// The headers as they went upstream.
-    pub(crate) fn sent<'a>(&'a self, caller: Caller<'a>, info: &'a StreamInfo<'_>, asked: &ParsedRequest) -> Sent<'a> {
+    pub(crate) fn sent<'a>(
+        &'a self,
+        downstream: DownstreamRequest<'a>,
+        info: &'a StreamInfo<'_>,
+        parsed: &ParsedRequest,
+    ) -> Sent<'a> {
         let Self { path, completion, forwarded_for, numbers, request, .. } = self;
-        sent(caller, info, asked, (path, completion, forwarded_for, numbers), request)
+        sent(downstream, info, parsed, (path, completion, forwarded_for, numbers), request)
     }
 }
 
@@ -187,39 +209,39 @@ pub(crate) fn header_lines(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> 
 }
 
 fn sent<'a>(
-    caller: Caller<'a>,
+    downstream: DownstreamRequest<'a>,
     info: &'a StreamInfo<'_>,
-    asked: &ParsedRequest,
+    parsed: &ParsedRequest,
     (path, completion, forwarded_for, numbers): (&'a [u8], &'a Completion, &'a [u8], &'a Numbers),
     changes: &'a Changes,
 ) -> Sent<'a> {
     Sent {
-        view: caller.view(asked, completion),
+        view: downstream.view(parsed, completion),
         changes,
         forwarded_for,
         attempt: match () {
-            () if asked.downstream == Downstream::Inbound => b"",
+            () if parsed.downstream == Downstream::Inbound => b"",
             () if numbers.attempt.is_empty() => b"1",
             () => &numbers.attempt,
         },
         expected_timeout: &numbers.expected_timeout,
-        original_path: info.rewritten.then(|| asked.target(caller.buf, path)),
-        original_host: info.authority.map(|_| asked.host.of(caller.buf)),
+        original_path: info.rewritten.then(|| parsed.target(downstream.buf, path)),
+        original_host: info.authority.map(|_| parsed.host.of(downstream.buf)),
     }
 }
 
 fn context<'a>(
-    caller: Caller<'a>,
+    downstream: DownstreamRequest<'a>,
     info: &'a StreamInfo<'_>,
-    asked: &ParsedRequest,
+    parsed: &ParsedRequest,
     (path, completion, forwarded_for, numbers): (&'a [u8], &'a Completion, &'a [u8], &'a Numbers),
     changes: &'a Changes,
 ) -> TemplateContext<'a> {
     TemplateContext {
-        sent: sent(caller, info, asked, (path, completion, forwarded_for, numbers), changes),
+        sent: sent(downstream, info, parsed, (path, completion, forwarded_for, numbers), changes),
         target: &[],
         authority: &[],
-        scheme: asked.scheme,
+        scheme: parsed.scheme,
         answering: false,
         received: None,
         status: info.status,
@@ -227,10 +249,10 @@ fn context<'a>(
         route: info.route,
         cluster: info.cluster,
         upstream: info.upstream_host.as_ref(),
-        peer: caller.peer,
-        local: caller.local,
+        peer: downstream.peer,
+        local: downstream.local,
         began: info.began,
-        hostname: caller.hostname,
+        hostname: downstream.hostname,
     }
 }
 

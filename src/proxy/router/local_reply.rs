@@ -6,12 +6,11 @@ use crate::h1::head::Method;
 use crate::h1::local::{LocalReply, write_local_reply};
 use crate::observe::flags::Flags;
 use crate::plan::ServerHeader;
-use crate::proxy::downstream::connection::Session;
 use crate::proxy::router::fault;
-use crate::proxy::router::header_scratch::Caller;
+use crate::proxy::router::header_scratch::DownstreamRequest;
 use crate::proxy::router::stream_info::StreamInfo;
 use crate::proxy::router::termination::Termination;
-use crate::upstream::Installed;
+use crate::proxy::stream::{Scratch, Stream};
 
 /// Takes the verdict of an end over into the story.
 pub(crate) fn note_termination(
@@ -25,41 +24,6 @@ pub(crate) fn note_termination(
     (reply.status, reply.body)
 }
 
-/// Works out what rules do to the head of an answer of our own.
-pub(crate) fn edit_response(session: &mut Session, installed: &Installed, info: &StreamInfo<'_>) {
-    let Session { core, head, input, peer, local, external_address, draft, .. } = session;
-    let (external_address, hostname) = (external_address.as_str(), &*core.hostname);
-    let caller = Caller { head, buf: input.bytes(), peer: *peer, local: *local, external_address, hostname };
-    draft.edit_response(caller, info, None, &installed.plan.proxy.server_header);
-}
-
-/// Answers with the proxy's own words. True if the connection is to be kept.
-pub(crate) async fn reply(
-    session: &mut Session,
-    installed: &Installed,
-    info: &mut StreamInfo<'_>,
-    ended: Termination,
-    close: bool,
-) -> bool {
-    let (mut status, mut body) = note_termination(info, &ended);
-    if status == 0 {
-        return false;
-    }
-    if matches!(ended, Termination::BodyTimedOut) {
-        session.stats.http.downstream_rq_timeout.inc();
-    }
-    edit_response(session, installed, info);
-    if let Termination::FaultAborted(with) = ended
-        && info.asked.is_some_and(|asked| fault::is_of_grpc(&session.view(&asked)))
-    {
-        fault::answer_grpc(with, &body, &mut session.draft.response);
-        (status, body) = (200, "".into());
-    }
-    let overloaded = matches!(ended, Termination::Overflow);
-    send(session, installed, info, LocalAnswer { status, body: body.as_bytes(), location: None, overloaded, close })
-        .await
-}
-
 /// An answer of our own.
 pub(crate) struct LocalAnswer<'a> {
     pub(crate) status: u16,
@@ -71,48 +35,74 @@ pub(crate) struct LocalAnswer<'a> {
     pub(crate) close: bool,
 }
 
-/// Sends it, with the changes of `session.draft.response`. True if the connection is to be kept.
-pub(crate) async fn send(
-    session: &mut Session,
-    installed: &Installed,
-    info: &mut StreamInfo<'_>,
-    answer: LocalAnswer<'_>,
-) -> bool {
-    let LocalAnswer { status, body, location, overloaded, close } = answer;
-    let close = close || session.draining();
-    let head_request = session.head.method == Method::Head;
-    let mut out = session.core.buffers.head();
-    write_local_reply(
-        out.cleared_vec(),
-        &LocalReply {
-            status,
-            body,
-            head_request,
-            close,
-            client: session.head.version,
-            server: server(&installed.plan.proxy.server_header),
-            date: &session.core.date(),
-            location,
-            overloaded,
-            changes: &session.draft.response,
-        },
-    );
-    session.core.if_logged(|names| session.draft.keep_for_log(names, out.bytes()));
-    info.status = status;
-    let bytes = out.len() as u64;
-    let (sent, out) = session.writer.write_all(out).await;
-    session.core.buffers.put(out);
-    if sent.is_err() {
-        info.flags.insert(Flags::DC);
-        return false;
+impl Stream<'_> {
+    /// Works out what rules do to the head of an answer of our own.
+    pub(crate) fn edit_local_response(&mut self) {
+        let downstream = DownstreamRequest::new(self.conn, &self.scratch.head);
+        self.scratch.headers.edit_response(downstream, &self.info, None, &self.installed.plan.proxy.server_header);
     }
-    session.stats.http.downstream_cx_tx_bytes_total.add(bytes);
-    let bodiless = head_request || matches!(status, 100..=199 | 204 | 304);
-    info.sent = if bodiless { 0 } else { body.len() as u64 };
-    if close && session.draining() {
-        session.stats.http.downstream_cx_drain_close.inc();
+
+    /// Answers with the proxy's own words. True if the connection is to be kept.
+    pub(crate) async fn reply(&mut self, ended: Termination, close: bool) -> bool {
+        let (mut status, mut body) = note_termination(&mut self.info, &ended);
+        if status == 0 {
+            return false;
+        }
+        if matches!(ended, Termination::BodyTimedOut) {
+            self.conn.http.downstream_rq_timeout.inc();
+        }
+        self.edit_local_response();
+        if let Termination::FaultAborted(with) = ended
+            && self.info.parsed.is_some()
+            && fault::is_of_grpc(&self.view())
+        {
+            fault::answer_grpc(with, &body, &mut self.scratch.headers.response);
+            (status, body) = (200, "".into());
+        }
+        let overloaded = matches!(ended, Termination::Overflow);
+        self.send_local(LocalAnswer { status, body: body.as_bytes(), location: None, overloaded, close }).await
     }
-    !close
+
+    /// Sends an answer of our own, with the changes of `scratch.headers.response`. True if the connection is to be kept.
+    pub(crate) async fn send_local(&mut self, answer: LocalAnswer<'_>) -> bool {
+        let LocalAnswer { status, body, location, overloaded, close } = answer;
+        let close = close || self.conn.draining();
+        let Scratch { head, headers, .. } = &mut *self.scratch;
+        let core = &self.conn.core;
+        let head_request = head.method == Method::Head;
+        let mut out = core.buffers.head();
+        write_local_reply(
+            out.cleared_vec(),
+            &LocalReply {
+                status,
+                body,
+                head_request,
+                close,
+                client: head.version,
+                server: server(&self.installed.plan.proxy.server_header),
+                date: &core.date(),
+                location,
+                overloaded,
+                changes: &headers.response,
+            },
+        );
+        core.if_logged(|names| headers.keep_for_log(names, out.bytes()));
+        self.info.status = status;
+        let bytes = out.len() as u64;
+        let (sent, out) = self.conn.writer.write_all(out).await;
+        self.conn.core.buffers.put(out);
+        if sent.is_err() {
+            self.info.flags.insert(Flags::DC);
+            return false;
+        }
+        self.conn.http.downstream_cx_tx_bytes_total.add(bytes);
+        let bodiless = head_request || matches!(status, 100..=199 | 204 | 304);
+        self.info.sent = if bodiless { 0 } else { body.len() as u64 };
+        if close && self.conn.draining() {
+            self.conn.http.downstream_cx_drain_close.inc();
+        }
+        !close
+    }
 }
 
 /// The name that goes into `server:` of our own answers; none with `passthrough`.

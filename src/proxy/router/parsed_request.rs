@@ -12,7 +12,7 @@ use crate::plan::ListenerKind;
 use crate::proxy::router::termination::Termination;
 
 /// What the head of a request says, beyond its lines.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ParsedRequest {
     /// The body that follows.
     pub(crate) body: Body,

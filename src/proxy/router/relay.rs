@@ -51,10 +51,10 @@ pub(crate) struct Client<'a> {
     pub(crate) live: &'a ConnectionEntry,
     pub(crate) reader: &'a mut Reader,
     /// What was read of the body before, by this try and those before it.
-    pub(crate) kept: &'a mut ReplayBuffer,
+    pub(crate) replay: &'a mut ReplayBuffer,
     /// Who gets a copy of it.
     pub(crate) mirrors: &'a Mirrors,
-    /// Where the bytes of a next, pipelined request are kept.
+    /// Where the bytes of a next, pipelined request are replay.
     pub(crate) behind: &'a mut Buf,
     pub(crate) body_timeout: Duration,
     /// Whether a next request has been read already, so that nothing need be read to see the client leave.
@@ -62,7 +62,7 @@ pub(crate) struct Client<'a> {
 }
 
 /// Sends `first` (the head and what of the body came with it), what earlier tries have read, then the rest of the body as
-/// it comes, then watches the client: its next bytes are kept, its end is told.
+/// it comes, then watches the client: its next bytes are replay, its end is told.
 ///
 /// May be dropped at any point: once the request is sent nothing is lost, and before that the upstream connection is
 /// closed by the caller. Whoever wants to send the request again waits for `progress.writing` to become false.
@@ -74,7 +74,7 @@ pub(crate) async fn pump_request(
     chunked: bool,
     progress: &Progress,
 ) -> UploadEnd {
-    let Client { core, live, reader, kept, mirrors, behind, body_timeout, pipelined } = client;
+    let Client { core, live, reader, replay, mirrors, behind, body_timeout, pipelined } = client;
     let first_bytes = first.len() as u64;
     let (sent, buf) = upstream.write_all(first).await;
     core.buffers.put(buf);
@@ -82,9 +82,9 @@ pub(crate) async fn pump_request(
         return UploadEnd::UpstreamClosed;
     }
     progress.written.set(first_bytes);
-    for at in 0..kept.pieces.len() {
-        let piece = std::mem::take(&mut kept.pieces[at]);
-        if !write_kept(upstream, piece, progress, |piece| kept.pieces[at] = piece).await {
+    for at in 0..replay.pieces.len() {
+        let piece = std::mem::take(&mut replay.pieces[at]);
+        if !write_kept(upstream, piece, progress, |piece| replay.pieces[at] = piece).await {
             return UploadEnd::UpstreamClosed;
         }
         if progress.stop.get() {
@@ -119,8 +119,8 @@ pub(crate) async fn pump_request(
                 progress.ended.set(Some(now));
                 mirrors.whole(now);
             }
-            let sent = match keep(core, kept, &buf, payload, incoming.left(), progress) {
-                ReplayDecision::Buffer => write_kept(upstream, buf, progress, |piece| kept.push(piece)).await,
+            let sent = match keep(core, replay, &buf, payload, incoming.left(), progress) {
+                ReplayDecision::Buffer => write_kept(upstream, buf, progress, |piece| replay.push(piece)).await,
                 ReplayDecision::Copied | ReplayDecision::Nothing => {
                     let bytes = buf.len() as u64;
                     let (sent, emptied) = upstream.write_all(buf).await;
@@ -161,7 +161,7 @@ async fn write_kept(upstream: &mut Writer, piece: Buf, progress: &Progress, put_
 /// Says what becomes of a piece that was read, and notes if the request cannot be sent again from now on.
 fn keep(
     core: &Core,
-    kept: &mut ReplayBuffer,
+    replay: &mut ReplayBuffer,
     piece: &Buf,
     payload: usize,
     left: u64,
@@ -170,11 +170,11 @@ fn keep(
     if !progress.replayable.get() {
         return ReplayDecision::Nothing;
     }
-    let keep = if kept.wanted { kept.admit(core, piece, payload, left) } else { ReplayDecision::Nothing };
+    let keep = if replay.wanted { replay.admit(core, piece, payload, left) } else { ReplayDecision::Nothing };
     if keep == ReplayDecision::Nothing {
         progress.replayable.set(false);
-        progress.abandoned.set(kept.wanted);
-        kept.clear(core);
+        progress.abandoned.set(replay.wanted);
+        replay.clear(core);
     }
     keep
 }

@@ -40,7 +40,7 @@ pub(crate) struct StreamInfo<'p> {
     /// The counters of a route with a `statPrefix`.
     pub(crate) route_stats: Option<&'p RouteStats>,
     /// What the request asked for, once that is understood.
-    pub(crate) asked: Option<ParsedRequest>,
+    pub(crate) parsed: Option<ParsedRequest>,
     /// What rules do to the response's head.
     pub(crate) edits: Option<&'p Edits>,
     /// The policy that allows the request's origin, and that origin: a span of the head.
@@ -72,7 +72,7 @@ impl StreamInfo<'_> {
             cluster: "",
             route: "",
             route_stats: None,
-            asked: None,
+            parsed: None,
             edits: None,
             cors: None,
             rewritten: false,

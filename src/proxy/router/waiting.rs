@@ -6,11 +6,12 @@ use std::pin::{Pin, pin};
 
 use crate::io::{Buf, Either, Reader, race};
 use crate::proxy::core::Core;
-use crate::proxy::downstream::connection::Session;
+use crate::proxy::downstream::connection::ClientConnection;
 use crate::proxy::router::progress::Progress;
 use crate::proxy::router::relay::{self, UploadEnd};
 use crate::proxy::router::retry_state::RetryState;
 use crate::proxy::router::termination::Termination;
+use crate::proxy::stream::Stream;
 
 /// The client of a request that waits for something, while nothing is sent or received upstream.
 pub(crate) struct Waiting<'a> {
@@ -22,8 +23,8 @@ pub(crate) struct Waiting<'a> {
 }
 
 impl<'a> Waiting<'a> {
-    pub(crate) fn of(session: &'a mut Session, progress: &Progress) -> Self {
-        let Session { core, reader, behind, input, rest, .. } = session;
+    pub(crate) fn of(stream: &'a mut Stream<'_>, progress: &Progress) -> Self {
+        let ClientConnection { core, reader, behind, input, rest, .. } = &mut *stream.conn;
         let watched = progress.whole.get() && behind.is_empty() && input.len() == *rest;
         Self { core, reader, behind, watched }
     }
@@ -44,14 +45,14 @@ impl<'a> Waiting<'a> {
 
 /// `work`, unless the client leaves or the route's time passes first.
 pub(crate) async fn in_time<F: Future + Unpin>(
-    session: &mut Session,
+    stream: &mut Stream<'_>,
     retry_state: &RetryState<'_>,
     work: F,
 ) -> Result<F::Output, Termination> {
     let end = retry_state.timeouts.route_end(&retry_state.progress);
-    let mut timer = std::mem::take(&mut session.timer);
+    let mut timer = std::mem::take(&mut stream.conn.timer);
     let done = {
-        let mut waiting = Waiting::of(session, &retry_state.progress);
+        let mut waiting = Waiting::of(stream, &retry_state.progress);
         let work = pin!(waiting.unless_gone(work));
         match end {
             None => work.await,
@@ -61,6 +62,6 @@ pub(crate) async fn in_time<F: Future + Unpin>(
             },
         }
     };
-    session.timer = timer;
+    stream.conn.timer = timer;
     done
 }
