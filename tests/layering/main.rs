@@ -1,6 +1,9 @@
 //! Holds the source to the layers that `src/lib.rs` draws, and to the laws that go with them: the runtime's name and
 //! `unsafe` stay inside `src/io`, and every `unsafe` says why it is sound.
 
+mod imports;
+mod loops;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
