@@ -148,7 +148,7 @@ fn curl_with_http_proxy() {
     }
 }
 
-/// A VirtualService of the mesh for a host that is no service applies on every port (`decisions.md`; istiod: port 80).
+/// A VirtualService of the mesh for a host that is no service applies on every port (`docs/DEPARTURES.md`; istiod: port 80).
 #[test]
 fn a_virtual_service_for_an_unregistered_host() {
     let mesh = Mesh::start(Driver::IoUring, "REGISTRY_ONLY");

@@ -350,7 +350,7 @@ impl Core {
         }
     }
 
-    /// Ends the connections that came in by `door`, which is closed: idle ones at once, the others with their request.
+    /// Ends the connections that came in by `listener_handle`, which is closed: idle ones at once, the others with their request.
     pub fn empty(&self, listener_handle: &Rc<ListenerHandle>) {
         for (_, live) in
             self.live.borrow().iter().filter(|(_, live)| Rc::ptr_eq(&live.listener_handle, listener_handle))

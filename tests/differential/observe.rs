@@ -47,7 +47,7 @@ impl Observation {
         }
     }
 
-    /// Header names are compared in lower case: Envoy lowers them, ringway passes them on (decisions.md). Repeated
+    /// Header names are compared in lower case: Envoy lowers them, ringway passes them on (docs/DEPARTURES.md). Repeated
     /// lines keep their order.
     fn headers(&mut self, at: &str, headers: &[(String, String)]) {
         let mut seen: BTreeMap<String, Vec<String>> = BTreeMap::new();

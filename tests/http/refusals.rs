@@ -1,5 +1,5 @@
 //! Every request that is refused: whole, byte by byte, and behind a good one on the same connection. What Envoy says to
-//! each is in `tests/differential`; here is what ringway must say (`decisions.md`: safety before leniency).
+//! each is in `tests/differential`; here is what ringway must say (`docs/DEPARTURES.md`: safety before leniency).
 
 use crate::support::client::Client;
 use crate::support::origin::Origin;

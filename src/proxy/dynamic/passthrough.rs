@@ -2,7 +2,7 @@
 //! redirected here, or to where the host that it names is.
 //!
 //! What may be connected to is decided here, on addresses and right before they are used, never on names: nothing looks
-//! a name up a second time. Called by `request`, `connect` and `redirect`.
+//! a name up a second time. Called by `router::route` and `l4`.
 
 use std::net::SocketAddr;
 use std::ops::Deref;

@@ -3,7 +3,7 @@
 //!
 //! Where it may lead is what requests may do: to the cluster of a service with that port, else what
 //! `outboundTrafficPolicy` says. To a port that speaks HTTP there is no way around the rules: the requests inside the
-//! tunnel are routed like any others. Called by `request`; Gateways answer CONNECT with 404, as Envoy does.
+//! tunnel are routed like any others. Called by `router::route`; Gateways answer CONNECT with 404, as Envoy does.
 
 use std::rc::Rc;
 

@@ -1,7 +1,7 @@
 //! A connection that a rule of the packet filter redirected to the mesh listener, or that came to a listener for one port:
 //! what does it speak, and where does it go?
 //!
-//! HTTP goes back to `conn`, with the port that it was sent to; what is no HTTP ends in `tcp`. The table that knows is
+//! HTTP goes back to `downstream::h1`, with the port that it was sent to; what is no HTTP ends in `tcp`. The table that knows is
 //! `plan::Outbound`; here are the bytes and the time.
 
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! What a request and its mirrored copies share: pieces of the body on their way to a copy, and how the request ended.
 //!
 //! A request never waits for its copies. What one of them has not taken yet is bounded, for each copy and for the core; a
-//! copy that would pass a bound is given up. Written by `relay` (pieces) and `request` (the end), read by `shadow`.
+//! copy that would pass a bound is given up. Written by `relay` (pieces) and `route` (the end), read by `task`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

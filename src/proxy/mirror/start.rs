@@ -3,7 +3,7 @@
 //! A request and each of its copies share a [`MirrorQueue`]. The request leaves there what it has read of its body, and goes on
 //! at once: whatever the mirror does, the request never waits for it. What the copy has not taken is bounded twice, for
 //! the copy and for all of the core; a copy that would pass a bound is given up and counted. The copy itself is a task of
-//! its own (`shadow`). Called by `attempt` (the first try), `relay` (pieces of bodies) and `request` (the end).
+//! its own (`task`). Called by `attempt`, before the first one.
 
 use crate::h1::mirror::mirrored as shadow_head;
 use crate::io::{self, Buf};

@@ -1,6 +1,6 @@
-//! One try: choose an endpoint, get a connection to it, send the request over it, and count what came of that.
+//! One attempt: choose an endpoint, get a connection to it, send the request over it, and count what came of that.
 //!
-//! The sending and receiving is `exchange`'s; how often a request is tried is `tries`'.
+//! The sending and receiving is `exchange`'s; how many attempts a request has is `retry`'s.
 
 use std::net::SocketAddr;
 use std::pin::pin;

@@ -1,5 +1,5 @@
-//! What comes of an attempt, and of the request with it. Data alone: `attempt` and `exchange` make it, `tries` and
-//! `request` go by it.
+//! What comes of an attempt, and of the request with it. Data alone: `attempt` and `exchange` make it, `retry` and
+//! `route` go by it.
 
 use crate::proxy::router::termination::Termination;
 

@@ -1,6 +1,6 @@
 //! What the head of a request says, once it is understood: framing, target, host, and whose word counts.
 //!
-//! Pure: spans into the head's bytes, or into the scratch that has the normalised path. Called by `request`.
+//! Pure: spans into the head's bytes, or into the scratch that has the normalised path. Called by `route`.
 
 use crate::h1::encode::OutBody;
 use crate::h1::forward::{self, Downstream};

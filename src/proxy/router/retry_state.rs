@@ -1,6 +1,6 @@
 //! What the attempts of one request share: its upload, how far it has got, its timeouts, and which attempts were made.
 //!
-//! Which outcomes are tried again is `policy::retry`'s. Called by `tries`, `attempt` and `exchange`.
+//! Which outcomes are tried again is `policy::retry`'s. Called by `retry`, `attempt` and `exchange`.
 
 use crate::observe::flags::Flags;
 use crate::plan::{EndpointId, Forward};

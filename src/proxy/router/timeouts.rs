@@ -1,6 +1,6 @@
 //! The times of a request: its route's timeout, the timeout of one attempt, and the deadline that the two make.
 //!
-//! Routes without a timeout set no timer. Called by `tries`, which reads them off the route, and `exchange`, which keeps to
+//! Routes without a timeout set no timer. Called by `retry`, which reads them off the route, and `exchange`, which keeps to
 //! them.
 
 use std::future::poll_fn;

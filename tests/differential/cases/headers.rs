@@ -180,7 +180,7 @@ const MARKED: Reply = Reply::Bytes(
 const FOR_THIS_HOP: Reply =
     Reply::Bytes(b"HTTP/1.1 200 OK\r\nConnection: x-from\r\nX-From: origin\r\nContent-Length: 2\r\n\r\nok");
 
-const ONE_RULE: &str = "decisions.md: the destination wins, always";
+const ONE_RULE: &str = "docs/DEPARTURES.md: the destination wins, always";
 
 const DESTINATION_WINS: &[Stated] = &[
     Stated { place: "client.0.header.x-set", ringway: "destination", why: ONE_RULE },

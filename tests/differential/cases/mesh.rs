@@ -223,7 +223,7 @@ const KNOWN: &[Case] = &[
     ask!("GET" "http://routed:8000/x" "routed:8000" [] => &["200 - via_upstream v1"]),
 ];
 
-/// decisions.md removes what steers a proxy; these tell one of things that only another proxy can know.
+/// docs/DEPARTURES.md removes what steers a proxy; these tell one of things that only another proxy can know.
 const FROM_PROXIES: &str = "an application's word for what only proxies say is not passed on";
 
 const NO_ADDRESS: &[Stated] =

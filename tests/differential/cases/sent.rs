@@ -334,9 +334,9 @@ const JOINED_BY_ENVOY: [&str; 9] = [
     "x-forwarded-port",
 ];
 
-const TWO_HOSTS: &str = "decisions.md: two Host lines are refused";
-const HOPS: &str = "decisions.md: requests that go round; the header is ringway's";
-const CONTROL: &str = "decisions.md: x-envoy-* headers from clients are removed";
+const TWO_HOSTS: &str = "docs/DEPARTURES.md: two Host lines are refused";
+const HOPS: &str = "docs/DEPARTURES.md: requests that go round; the header is ringway's";
+const CONTROL: &str = "docs/DEPARTURES.md: x-envoy-* headers from clients are removed";
 const UPGRADES: &str = "RFC 9110, 7.6.1: what Connection names is for this hop in a request for an upgrade as well";
 const FRAMING: &str = "where a message ends is not for Connection to say";
 const CLIENTS_WAY: &str = "what a proxy in front has said of the client stays, as X-Forwarded-For does";
