@@ -96,7 +96,8 @@ const NAMES_LENGTH: &[Stated] = &[
     Stated { place: "origin.0.header.transfer-encoding", ringway: "<absent>", why: CONNECTION_NAMES },
 ];
 
-const ONLY_1_0: &str = "docs/DEPARTURES.md, HTTP/1.0: accepted as it is; an Envoy that accepts it takes any version for it";
+const ONLY_1_0: &str =
+    "docs/DEPARTURES.md, HTTP/1.0: accepted as it is; an Envoy that accepts it takes any version for it";
 
 const VERSION: &[Stated] = &[
     Stated { place: "client.0.start", ringway: "HTTP/1.1 426 Upgrade Required", why: ONLY_1_0 },
@@ -105,7 +106,8 @@ const VERSION: &[Stated] = &[
     Stated { place: "origin", ringway: "", why: ONLY_1_0 },
 ];
 
-const NO_HOST_1_0: &str = "docs/DEPARTURES.md, HTTP/1.0: without Host it goes to the `*` virtual host, which is not there";
+const NO_HOST_1_0: &str =
+    "docs/DEPARTURES.md, HTTP/1.0: without Host it goes to the `*` virtual host, which is not there";
 
 const NO_HOST: &[Stated] = &[
     Stated { place: "client.0.start", ringway: "HTTP/1.0 404 Not Found", why: NO_HOST_1_0 },
