@@ -56,7 +56,7 @@ impl Source {
         let (world, mut problems) = istio::read(&self.paths, stdin, self.options);
         snapshot.add(&world.credential_files);
         let (plan, more) = plan::compile(&world, ProxySettings::resolve(&world.proxy, &self.overrides));
-        problems.extend(more);
+        problems.extend(more.into_iter().filter(|problem| !world.is_consequence(problem)));
         if let Err(error) = log_format(&plan.proxy) {
             problems.push(world.proxy.source.error("spec.meshConfig.accessLogFormat", error.to_string(), ""));
         }

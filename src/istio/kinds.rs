@@ -205,6 +205,7 @@ impl Kinds {
             } else {
                 self.resource(&item, kind, api_version);
             }
+            self.model.damage.add(&source, reader.into_damage());
         }
         self.problems = problems;
     }
@@ -229,13 +230,20 @@ impl Kinds {
         };
         let Some(document) = item.object(table) else { return };
         let meta = object_meta::read(&document);
-        if meta.is_named() && !self.is_first(item, kind) {
-            return;
+        if !meta.is_named() || self.is_first(item, kind) {
+            return self.read_kind(family, kind, meta, &document);
         }
+        // Read only for what else is wrong with it.
+        let model = std::mem::take(&mut self.model);
+        self.read_kind(family, kind, meta, &document);
+        self.model = model;
+    }
+
+    fn read_kind(&mut self, family: Family, kind: &str, meta: Meta, document: &Object<'_>) {
         if family == Family::Kubernetes {
-            self.kubernetes(kind, meta, &document)
+            self.kubernetes(kind, meta, document)
         } else {
-            self.istio(kind, meta, &document)
+            self.istio(kind, meta, document)
         }
     }
 
@@ -245,6 +253,7 @@ impl Kinds {
             if let Some(other) = &model.proxy {
                 let place = format!("{}:{}", other.source.file, other.source.line);
                 document.item.error(format!("a second Proxy: the first is at {place}"), "one process has one Proxy");
+                let _ = proxy::read(meta, document.get("spec").as_ref());
             } else {
                 model.proxy = proxy::read(meta, document.get("spec").as_ref());
             }
@@ -311,7 +320,7 @@ fn family(document: &Object<'_>, kind: &str, api_version: &str) -> Option<Family
     let group = group(api_version);
     let known = KNOWN.iter().find(|known| known.kind == kind);
     if let Some(known) = known.filter(|known| known.group == group) {
-        return version(document, known, api_version);
+        return Some(version(document, known, api_version));
     }
     let unknown_kind = |known: &[&str]| {
         if let Some(item) = document.get("kind") {
@@ -335,7 +344,7 @@ fn family(document: &Object<'_>, kind: &str, api_version: &str) -> Option<Family
         ("networking.k8s.io" | "extensions", "Ingress") => Some(Family::NotEnforced(Without::NoMore)),
         ("gateway.networking.k8s.io", _) => Some(Family::NotEnforced(without_gateway_api(document, kind))),
         (group, _) => match known.filter(|known| is_slip(group, known.group)) {
-            Some(known) => version(document, known, api_version),
+            Some(known) => Some(version(document, known, api_version)),
             None if group == "telemetry.istio.io" => Some(Family::NotEnforced(Without::NoMore)),
             // Security and extensions of Istio stop requests, and which ones is not known without reading them.
             None if group.ends_with(".istio.io") => Some(Family::NotEnforced(Without::More)),
@@ -364,16 +373,13 @@ fn not_enforced_kind(item: &Item<'_>, kind: &str, api_version: &str, without: Wi
     }
 }
 
-/// The family of a kind, if its `apiVersion` is one of the kind's; else a report.
-fn version(document: &Object<'_>, known: &Known, api_version: &str) -> Option<Family> {
-    if known.versions.contains(&api_version) {
-        return Some(known.family);
-    }
-    if let Some(item) = document.get("apiVersion") {
+/// The family of a kind; reports an `apiVersion` that is none of the kind's. The rest of the document is read all the same.
+fn version(document: &Object<'_>, known: &Known, api_version: &str) -> Family {
+    if let Some(item) = document.get("apiVersion").filter(|_| !known.versions.contains(&api_version)) {
         let what = format!("\"{api_version}\" is not an apiVersion of {}", known.kind);
         item.error(what, format!("write \"{}\"", known.versions.first().unwrap_or(&"")));
     }
-    None
+    known.family
 }
 
 fn group(api_version: &str) -> &str {

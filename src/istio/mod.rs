@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 mod credentials;
+mod damage;
 pub mod grammar;
 mod kinds;
 mod load;

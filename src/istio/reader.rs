@@ -3,7 +3,8 @@
 //! Each message type of the model has a [`Message`]: the table of *all* its fields in Istio, enforced or not. Opening
 //! an object checks its keys against the table at once, so no field can be dropped in silence; what then reads the
 //! fields only deals with values. A reading function returns `None` when it has reported why, and its callers go on
-//! with the next field: one run shows every problem.
+//! with the next field: one run shows every problem. What could not be read is written down (`damage`), so that nobody
+//! reports what is only missing because of it: [`Object::is_damaged`] is asked first.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use foldhash::HashSet;
 
+use super::damage::Fields;
 use super::model::Labels;
 use super::model::scalar::{labels, parse_duration};
 use super::problem::{Problem, Severity, Source};
@@ -18,12 +20,14 @@ use super::tree::{Entry, Node, Value};
 
 mod fields;
 mod near;
+mod object;
 mod words;
 
 pub use fields::{Field, Message, State, Without};
 pub(super) use fields::{deprecated, enforced, ignored, no_effect, not_yet, not_yet_harmless, removed};
 
 pub(super) use near::{did_you_mean, nearest};
+pub(super) use object::Object;
 
 /// Severity and hint of something that Istio has and ringway does not enforce.
 pub(super) fn not_enforced(permissive: bool) -> (Severity, &'static str) {
@@ -55,8 +59,8 @@ pub(super) struct Reader<'a> {
     /// Whether kubectl reads such a document, too: not that of the proxy itself.
     is_for_kubectl: bool,
     problems: &'a RefCell<Vec<Problem>>,
-    /// How much of the resource is not served as it is written.
-    refusals: Cell<usize>,
+    /// How much of the resource is not served as it is written, though the rest is (`--permissive`).
+    left_out: Cell<usize>,
     /// How much is left out without which more would be served than is written, and is not yet accounted for by a part
     /// that is withheld. Only `--permissive` leaves anything out.
     gaps: Cell<usize>,
@@ -64,6 +68,8 @@ pub(super) struct Reader<'a> {
     indivisible: bool,
     /// What has been said of the resource, and at which path: a field that is looked at twice is reported once.
     said: RefCell<HashSet<(String, String)>>,
+    /// Which fields could not be read.
+    damage: RefCell<Fields>,
 }
 
 impl<'a> Reader<'a> {
@@ -75,7 +81,8 @@ impl<'a> Reader<'a> {
             is_for_kubectl,
             problems,
             indivisible: false,
-            refusals: Cell::new(0),
+            left_out: Cell::new(0),
+            damage: RefCell::default(),
             said: RefCell::default(),
             gaps: Cell::new(0),
         }
@@ -91,9 +98,18 @@ impl<'a> Reader<'a> {
         Item { reader: self, node, line: node.line, path: String::new() }
     }
 
-    /// Reports what is not served as it is written, with `--permissive` perhaps as a warning.
+    /// Which fields could not be read.
+    pub(super) fn into_damage(self) -> Fields {
+        self.damage.into_inner()
+    }
+
+    /// Reports what is not served as it is written: as an error, after which nothing is served, or with `--permissive` as
+    /// a warning, after which what is left out must be looked after.
     fn refuse(&self, severity: Severity, line: u32, path: &str, what: String, instead: String) {
-        self.refusals.set(self.refusals.get() + 1);
+        match severity {
+            Severity::Error => self.damage.borrow_mut().wrong(path),
+            _ => self.left_out.set(self.left_out.get() + 1),
+        }
         self.report(severity, line, path, what, instead);
     }
 
@@ -149,9 +165,15 @@ impl<'a> Item<'a> {
         &self.path
     }
 
-    /// How much has been refused so far: two counts tell whether what was read between them is whole.
-    pub(super) fn refusals(&self) -> usize {
-        self.reader.refusals.get()
+    /// How much has been left out so far: two counts tell whether what was read between them is served as it is written.
+    /// Errors do not count: after one nothing is served, and what is wrong with the rest is of interest.
+    pub(super) fn left_out(&self) -> usize {
+        self.reader.left_out.get()
+    }
+
+    /// Whether anything of this value has an error.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.reader.damage.borrow().touch(&self.path)
     }
 
     /// The place of the whole resource.
@@ -222,6 +244,7 @@ impl<'a> Item<'a> {
             }
             value => format!("must be {wanted}, not {}", value.kind()),
         };
+        self.reader.damage.borrow_mut().unread(&self.path);
         self.error(what, instead);
     }
 
@@ -486,155 +509,5 @@ impl<'a> Item<'a> {
     /// Opens an object of a Kubernetes kind: other keys than the ones looked up are passed over.
     pub(super) fn open(&self) -> Option<Object<'a>> {
         Some(Object { item: self.clone(), entries: self.entries()?, message: None })
-    }
-}
-
-/// An object whose fields can be looked up by their camelCase names.
-pub(super) struct Object<'a> {
-    pub(super) item: Item<'a>,
-    entries: &'a [Entry],
-    /// Its fields, where others are errors.
-    message: Option<&'static Message>,
-}
-
-impl<'a> Object<'a> {
-    /// The field's value; `None` if it is absent or `null`.
-    pub(super) fn get(&self, name: &str) -> Option<Item<'a>> {
-        self.written(name).filter(|item| !item.is_null())
-    }
-
-    /// The field's value; reports its absence.
-    pub(super) fn required(&self, name: &str) -> Option<Item<'a>> {
-        let found = self.get(name);
-        if found.is_none() && !self.is_misspelt(name) {
-            self.item.error(format!("\"{name}\" is required"), "");
-        }
-        found
-    }
-
-    /// Whether a field seems to be there under another name, which has been reported as an error.
-    fn is_misspelt(&self, name: &str) -> bool {
-        let Some(message) = self.message.filter(|_| !self.item.reader.permissive) else { return false };
-        let names: Vec<_> = message.fields.iter().map(|field| field.name).collect();
-        let unknown = self.entries.iter().filter(|entry| !names.iter().any(|name| spells(&entry.key, name)));
-        unknown.into_iter().any(|entry| nearest(&entry.key, &names) == Some(name))
-    }
-
-    /// Whether no field is written.
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// Whether any of the fields is written.
-    pub(super) fn has_any(&self, names: &[&str]) -> bool {
-        names.iter().any(|name| self.get(name).is_some())
-    }
-
-    /// The items of a list field; empty when absent.
-    pub(super) fn list(&self, name: &str) -> Vec<Item<'a>> {
-        self.get(name).map(|item| item.list()).unwrap_or_default()
-    }
-
-    /// A string field; empty when absent.
-    pub(super) fn text(&self, name: &str) -> String {
-        self.get(name).and_then(|item| item.string()).unwrap_or_default().to_owned()
-    }
-
-    /// Reads a field only for what is wrong with it.
-    pub(super) fn verify<T>(&self, name: &str, read: impl Fn(&Item<'a>) -> Option<T>) {
-        let _ = self.get(name).and_then(|item| read(&item));
-    }
-
-    /// Reads the items of a list field only for what is wrong with them.
-    pub(super) fn verify_each<T>(&self, name: &str, read: impl Fn(&Item<'a>) -> Option<T>) {
-        for item in self.list(name) {
-            let _ = read(&item);
-        }
-    }
-
-    fn written(&self, name: &str) -> Option<Item<'a>> {
-        let entry = self.entries.iter().find(|entry| spells(&entry.key, name))?;
-        Some(self.at(entry))
-    }
-
-    fn at(&self, entry: &'a Entry) -> Item<'a> {
-        let mut path = String::with_capacity(self.item.path.len() + 1 + entry.key.len());
-        path.push_str(&self.item.path);
-        if !path.is_empty() {
-            path.push('.');
-        }
-        path.push_str(&entry.key);
-        Item { reader: self.item.reader, node: &entry.node, line: entry.line, path }
-    }
-
-    fn check(&self, entry: &'a Entry, before: &[Entry], message: &'static Message, tells_not_yet: bool) {
-        let Some(field) = message.fields.iter().find(|field| spells(&entry.key, field.name)) else {
-            return self.unknown(&self.at(entry), &entry.key, message);
-        };
-        let twin = before.iter().find(|twin| spells(&twin.key, field.name));
-        // Nearly every field is this one, and a place costs time to put into words.
-        if twin.is_none() && matches!(field.state, State::Enforced | State::Ignored(_)) {
-            return;
-        }
-        let item = self.at(entry);
-        if let Some(twin) = twin {
-            return item
-                .error(format!("\"{}\" and \"{}\" are the same field", twin.key, entry.key), "keep one of them");
-        }
-        match field.state {
-            State::Enforced | State::Ignored(_) => {}
-            State::Deprecated(instead) => item.warn(format!("\"{}\" is deprecated", entry.key), instead),
-            State::Removed(instead) => item.error(format!("\"{}\" was removed from Istio", entry.key), instead),
-            State::NotYet(_) | State::NoEffect(_) if item.is_null() || !tells_not_yet => {}
-            State::NotYet(without) => item.not_enforced(&format!("\"{}\"", entry.key), without),
-            State::NoEffect(reason) => item.warn(format!("\"{}\" has no effect: {reason}", entry.key), ""),
-        }
-    }
-
-    fn unknown(&self, item: &Item<'_>, key: &str, message: &'static Message) {
-        let names: Vec<_> = message.fields.iter().map(|field| field.name).collect();
-        let what = format!("unknown field \"{key}\" in {}", message.name);
-        // What it was to mean is not known.
-        let (severity, _) = item.reader.without(Without::More);
-        item.reader.refuse(severity, item.line, &item.path, what, did_you_mean(key, &names));
-    }
-}
-
-/// Whether `written` is `name` (lowerCamelCase) in either of protojson's spellings.
-fn spells(written: &str, name: &str) -> bool {
-    if written == name {
-        return true;
-    }
-    let mut written = written.bytes();
-    for byte in name.bytes() {
-        if byte.is_ascii_uppercase() {
-            if written.next() != Some(b'_') || written.next() != Some(byte.to_ascii_lowercase()) {
-                return false;
-            }
-        } else if written.next() != Some(byte) {
-            return false;
-        }
-    }
-    written.next().is_none()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn both_spellings_name_a_field() {
-        for (written, name, same) in [
-            ("hosts", "hosts", true),
-            ("trafficPolicy", "trafficPolicy", true),
-            ("traffic_policy", "trafficPolicy", true),
-            ("TrafficPolicy", "trafficPolicy", false),
-            ("traffic_Policy", "trafficPolicy", false),
-            ("trafficpolicy", "trafficPolicy", false),
-            ("traffic_policy_", "trafficPolicy", false),
-            ("host", "hosts", false),
-        ] {
-            assert_eq!(spells(written, name), same, "{written} {name}");
-        }
     }
 }

@@ -357,14 +357,14 @@ const DATA: [&str; 13] = [
     "stringData",
 ];
 
-fn documents(text: &str) -> Vec<Value> {
+pub(super) fn documents(text: &str) -> Vec<Value> {
     serde_yaml::Deserializer::from_str(text)
         .map(|document| <Value as serde::Deserialize>::deserialize(document).expect("good YAML"))
         .filter(|document| !document.is_null())
         .collect()
 }
 
-fn text(documents: &[Value]) -> Vec<u8> {
+pub(super) fn text(documents: &[Value]) -> Vec<u8> {
     let texts = documents.iter().map(|document| serde_yaml::to_string(document).expect("a document"));
     texts.collect::<Vec<_>>().join("---\n").into_bytes()
 }

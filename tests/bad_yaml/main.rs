@@ -22,6 +22,7 @@ mod sentences;
 mod services;
 mod sockets;
 mod text;
+mod together;
 mod traps;
 mod unreached;
 mod vain_actions;
@@ -147,6 +148,8 @@ fn permissive_turns_unknown_and_unenforced_into_warnings_and_nothing_else() {
              it is enforced",
             "8: VirtualService/default/v: spec.colours: warning: unknown field \"colours\" in VirtualService",
             "10: VirtualService/default/v: spec.http[0].colour: warning: unknown field \"colour\" in HTTPRoute",
+            "10: VirtualService/default/v: spec.http[0]: warning: requests that this rule takes get 503, since not all of \
+             it is enforced",
             "11: VirtualService/default/v: spec.http[0].match[0].uri.regex: \"(\" is not a valid regular expression: \
              at character 1: no \")\" closes the group that begins here (write \")\" behind it, or \"\\(\" for a \
              parenthesis)",

@@ -8,16 +8,26 @@ use super::{
 #[test]
 fn service_and_workload_entries() {
     check(&[
-        (service_entry("{}"), &[r#"4: ServiceEntry/default/s: spec: "hosts" is required"#]),
+        (
+            service_entry("{}"),
+            &[
+                r#"4: ServiceEntry/default/s: spec: "hosts" is required"#,
+                r#"4: ServiceEntry/default/s: spec: warning: has no "ports", so it has no effect (write the ports that clients address)"#,
+            ],
+        ),
         (
             service_entry("{hosts: [], resolution: STATIC}"),
-            &["4: ServiceEntry/default/s: spec.hosts: must be 1 to 256 hosts, not 0"],
+            &[
+                "4: ServiceEntry/default/s: spec.hosts: must be 1 to 256 hosts, not 0",
+                r#"4: ServiceEntry/default/s: spec: warning: has no "ports", so it has no effect (write the ports that clients address)"#,
+            ],
         ),
         (
             service_entry(r#"{hosts: ["*", a_b.com], resolution: STATIC}"#),
             &[
                 r#"4: ServiceEntry/default/s: spec.hosts[0]: host "*" must be a name, not "*""#,
                 r#"4: ServiceEntry/default/s: spec.hosts[1]: host "a_b.com" is not a host name"#,
+                r#"4: ServiceEntry/default/s: spec: warning: has no "ports", so it has no effect (write the ports that clients address)"#,
             ],
         ),
         (
@@ -30,11 +40,15 @@ fn service_and_workload_entries() {
             service_entry("{hosts: [a.com], resolution: STATC}"),
             &[
                 r#"4: ServiceEntry/default/s: spec.resolution: "STATC" is not one of NONE, STATIC, DNS, DNS_ROUND_ROBIN, DYNAMIC_DNS (did you mean "STATIC"?)"#,
+                r#"4: ServiceEntry/default/s: spec: warning: has no "ports", so it has no effect (write the ports that clients address)"#,
             ],
         ),
         (
             service_entry("{hosts: [a.com], location: MESH, resolution: STATIC}"),
-            &[r#"4: ServiceEntry/default/s: spec.location: "MESH" is not one of MESH_EXTERNAL, MESH_INTERNAL"#],
+            &[
+                r#"4: ServiceEntry/default/s: spec.location: "MESH" is not one of MESH_EXTERNAL, MESH_INTERNAL"#,
+                r#"4: ServiceEntry/default/s: spec: warning: has no "ports", so it has no effect (write the ports that clients address)"#,
+            ],
         ),
         (
             service_entry(
@@ -63,7 +77,10 @@ fn service_and_workload_entries() {
             service_entry(
                 "{hosts: [a.com], resolution: STATIC, endpoints: [{address: 1.2.3.4}], workloadSelector: {labels: {a: b}}}",
             ),
-            &[r#"4: ServiceEntry/default/s: spec: has both "endpoints" and "workloadSelector" (keep one of them)"#],
+            &[
+                r#"4: ServiceEntry/default/s: spec: has both "endpoints" and "workloadSelector" (keep one of them)"#,
+                r#"4: ServiceEntry/default/s: spec: warning: has no "ports", so it has no effect (write the ports that clients address)"#,
+            ],
         ),
         (
             service_entry(
@@ -112,12 +129,14 @@ fn service_and_workload_entries() {
                 r#"4: ServiceEntry/default/s: spec.endpoints[1].address: a unix socket has no ports (remove "ports")"#,
                 r#"4: ServiceEntry/default/s: spec.endpoints[1]: port "a" is not a port of this ServiceEntry"#,
                 r#"4: ServiceEntry/default/s: spec.endpoints[1]: a unix socket goes with resolution STATIC only (write "resolution: STATIC")"#,
+                r#"4: ServiceEntry/default/s: spec: warning: has no "ports", so it has no effect (write the ports that clients address)"#,
             ],
         ),
         (
             service_entry("{hosts: ['*.a.com'], resolution: DNS}"),
             &[
                 r#"4: ServiceEntry/default/s: spec.hosts[0]: no name server knows a wildcard (write "endpoints", or a full host name)"#,
+                r#"4: ServiceEntry/default/s: spec: warning: has no "ports", so it has no effect (write the ports that clients address)"#,
             ],
         ),
         (
@@ -128,6 +147,7 @@ fn service_and_workload_entries() {
                 r#"4: ServiceEntry/default/s: spec.hosts[0]: must be a wildcard with resolution DYNAMIC_DNS (write "resolution: DNS")"#,
                 "4: ServiceEntry/default/s: spec: has addresses, and resolution DYNAMIC_DNS finds them by name (remove them)",
                 r#"4: ServiceEntry/default/s: spec: has endpoints, and resolution DYNAMIC_DNS takes none (write "resolution: STATIC")"#,
+                r#"4: ServiceEntry/default/s: spec: warning: has no "ports", so it has no effect (write the ports that clients address)"#,
             ],
         ),
         (

@@ -53,7 +53,13 @@ fn their_ports() {
     let endpoints = |ports: &str| format!("resolution: STATIC, {ports}, endpoints: [{{address: 'unix:///a'}}]");
     check(&[
         (of_entry(&endpoints(TWO_PORTS)), &[one_port]),
-        (of_entry(&endpoints("ports: []")), &[one_port]),
+        (
+            of_entry(&endpoints("ports: []")),
+            &[
+                one_port,
+                "4: ServiceEntry/default/s: spec: warning: has no \"ports\", so it has no effect (write the ports that clients address)",
+            ],
+        ),
         (of_entry(&endpoints("ports: [{number: 80, name: http, protocol: HTTP, targetPort: 8080}]")), &[]),
         (
             of_entry(&format!(

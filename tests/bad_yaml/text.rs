@@ -93,6 +93,7 @@ fn kinds_and_versions() {
             "apiVersion: networking.istio.io/v2\nkind: Gateway\nmetadata: {name: g}\nspec: {}\n".to_owned(),
             &[
                 r#"1: Gateway/default/g: apiVersion: "networking.istio.io/v2" is not an apiVersion of Gateway (write "networking.istio.io/v1")"#,
+                r#"4: Gateway/default/g: spec: "servers" is required"#,
             ],
         ),
         (
@@ -105,17 +106,22 @@ fn kinds_and_versions() {
             "apiVersion: v1\nkind: VirtualService\nmetadata: {name: g}\n".to_owned(),
             &[
                 r#"1: VirtualService/default/g: apiVersion: "v1" is not an apiVersion of VirtualService (write "networking.istio.io/v1")"#,
+                r#"1: VirtualService/default/g: "spec" is required"#,
             ],
         ),
         (
             "apiVersion: networking/v1\nkind: Gateway\nmetadata: {name: g}\n".to_owned(),
             &[
                 r#"1: Gateway/default/g: apiVersion: "networking/v1" is not an apiVersion of Gateway (write "networking.istio.io/v1")"#,
+                r#"1: Gateway/default/g: "spec" is required"#,
             ],
         ),
         (
             "apiVersion: v1beta1\nkind: Service\nmetadata: {name: g}\n".to_owned(),
-            &[r#"1: Service/default/g: apiVersion: "v1beta1" is not an apiVersion of Service (write "v1")"#],
+            &[
+                r#"1: Service/default/g: apiVersion: "v1beta1" is not an apiVersion of Service (write "v1")"#,
+                r#"1: Service/default/g: "spec" is required"#,
+            ],
         ),
         (
             "apiVersion: ringway.dev/v2\nkind: Proxy\nmetadata: {name: g}\n".to_owned(),
@@ -131,6 +137,7 @@ fn kinds_and_versions() {
             "apiVersion: discovery.k8s.io/v1beta1\nkind: EndpointSlice\nmetadata: {name: g}\n".to_owned(),
             &[
                 r#"1: EndpointSlice/default/g: apiVersion: "discovery.k8s.io/v1beta1" is not an apiVersion of EndpointSlice (write "discovery.k8s.io/v1")"#,
+                r#"1: EndpointSlice/default/g: warning: belongs to no Service: it has no label "kubernetes.io/service-name" (give it the Service's name)"#,
             ],
         ),
         (
@@ -259,7 +266,10 @@ fn fields_that_are_unknown_twice_removed_or_not_enforced() {
         ),
         (
             virtual_service_spec("{hosts: [a.example.com], gateways: [g], tcp: [{}]}"),
-            &[r#"4: VirtualService/default/v: spec.tcp[0]: has no destination (write it under "route")"#],
+            &[
+                r#"4: VirtualService/default/v: spec.tcp[0]: has no destination (write it under "route")"#,
+                r#"4: VirtualService/default/v: spec.gateways[0]: warning: Gateway "default/g" has no server that "tcp" is for: the rules have no effect there (write a server of protocol TCP)"#,
+            ],
         ),
         (
             virtual_service_spec("{gateways: [g], http: [{route: [{destination: {host: web, port: {number: 80}}}]}]}"),

@@ -221,7 +221,7 @@ fn by_whose_requests_are_meant() {
 fn by_delegation() {
     let root = |http: &str| virtual_service_spec(&format!("{{hosts: [a.example.com], gateways: [g], http: [{http}]}}"));
     let delegate = || istio("VirtualService", "d", &format!("{{http: [{{{TO_NOWHERE}}}]}}"));
-    let hidden = || istio("VirtualService", "d", &format!("{{exportTo: ['~'], http: [{{{TO_NOWHERE}}}]}}"));
+    let hidden = || istio("VirtualService", "d", &format!("{{exportTo: [far], http: [{{{TO_NOWHERE}}}]}}"));
     let to_it = "{delegate: {name: d}}";
     says("a delegate", &[root(to_it), delegate()], SERVED);
     says("nobody's", &[root("{redirect: {uri: /x}}"), delegate()], Some(&note("no rule delegates to it")));

@@ -22,9 +22,11 @@ pub struct Gateway {
 /// One entry of `servers`. Servers that end TLS are refused by name, with `--permissive` withheld.
 #[derive(Debug, Clone)]
 pub struct Server {
+    /// Position in the document's `servers`.
+    pub index: usize,
     /// `name`: for statistics; empty when absent.
     pub name: String,
-    /// `port.number`.
+    /// `port.number`; 0 if that or the protocol could not be read, which only checks see.
     pub port: u16,
     /// `port.name`.
     pub port_name: String,
@@ -111,8 +113,8 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<Gateway> {
         if items.is_empty() {
             list.error("needs at least one server", "");
         }
-        servers.extend(items.iter().filter_map(|item| {
-            let Part { value, withheld } = item.part(|| server(item, &meta.namespace, &mut port_names));
+        servers.extend(items.iter().enumerate().filter_map(|(index, item)| {
+            let Part { value, withheld } = item.part(|| server(index, item, &meta.namespace, &mut port_names));
             if withheld {
                 item.withheld("this server is left out: its port is closed, or its hosts get 404");
             }
@@ -122,38 +124,46 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<Gateway> {
     Some(Gateway { meta, selector, servers })
 }
 
-fn server(item: &Item<'_>, namespace: &str, port_names: &mut BTreeSet<String>) -> Option<Server> {
+fn server(index: usize, item: &Item<'_>, namespace: &str, port_names: &mut BTreeSet<String>) -> Option<Server> {
     let server = item.object(&SERVER)?;
     let bind = server.get("bind").and_then(|item| bind(&item));
     let hosts = server.required("hosts").map(|item| hosts(&item, namespace));
-    let port = server.required("port").and_then(|item| item.object(&PORT))?;
-    let number = port.required("number").and_then(|item| item.port());
-    let port_name = port.required("name").and_then(|item| item.nonempty_string().map(str::to_owned));
-    if let Some(name) = &port_name
+    let port = server.required("port").and_then(|item| item.object(&PORT));
+    let port = port.as_ref();
+    let number = port.and_then(|port| port.required("number")?.port());
+    let port_name = port.and_then(|port| port.required("name")?.nonempty_string().map(str::to_owned));
+    if let (Some(port), Some(name)) = (port, &port_name)
         && !port_names.insert(name.clone())
     {
         port.item.error(format!("a second port named \"{name}\" in this Gateway"), "give each port its own name");
     }
-    let protocol = port.required("protocol").and_then(|item| protocol(&item));
+    let protocol = port.and_then(|port| protocol(&port.required("protocol")?));
     let tls = tls(&server, protocol);
-    let serves = match protocol? {
-        Protocol::Http => Serves::Http,
-        Protocol::Https | Protocol::Tls if tls.is_some_and(|tls| tls.mode == Mode::Passthrough) => Serves::Tls,
-        Protocol::Tcp => Serves::Tcp,
+    let serves = match protocol {
+        Some(Protocol::Http) => Some(Serves::Http),
+        Some(Protocol::Https | Protocol::Tls) if tls.is_some_and(|tls| tls.mode == Mode::Passthrough) => {
+            Some(Serves::Tls)
+        }
+        Some(Protocol::Tcp) => Some(Serves::Tcp),
         // What it would take: with `--permissive` nobody else gets it.
-        Protocol::Https | Protocol::Tls if item.is_permissive() => Serves::Tls,
-        Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb if item.is_permissive() => Serves::Http,
-        _ if item.is_permissive() => Serves::Tcp,
-        _ => return None,
+        Some(Protocol::Https | Protocol::Tls) if item.is_permissive() => Some(Serves::Tls),
+        Some(Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb) if item.is_permissive() => Some(Serves::Http),
+        Some(_) if item.is_permissive() => Some(Serves::Tcp),
+        _ => None,
     };
+    if serves.is_none() && !item.is_damaged() {
+        return None;
+    }
     Some(Server {
+        index,
         name: server.text("name"),
-        port: number?,
-        port_name: port_name?,
-        serves,
+        // Without a protocol it is not known what would be on the port.
+        port: number.filter(|_| serves.is_some()).unwrap_or_default(),
+        port_name: port_name.unwrap_or_default(),
+        serves: serves.unwrap_or(Serves::Http),
         https_redirect: tls.is_some_and(|tls| tls.https_redirect),
         bind,
-        hosts: hosts?,
+        hosts: hosts.unwrap_or_default(),
         withheld: false,
     })
 }
@@ -188,10 +198,11 @@ fn protocol(item: &Item<'_>) -> Option<Protocol> {
 
 /// `tls`; `None` also if it is wrong.
 fn tls(server: &Object<'_>, protocol: Option<Protocol>) -> Option<ServerTls> {
-    let port = match protocol? {
-        Protocol::Https | Protocol::Tls => server_tls::Port::Tls,
-        Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb => server_tls::Port::PlainHttp,
-        _ => server_tls::Port::Other,
+    let port = match protocol {
+        Some(Protocol::Https | Protocol::Tls) => server_tls::Port::Tls,
+        Some(Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb) => server_tls::Port::PlainHttp,
+        Some(_) => server_tls::Port::Other,
+        None => server_tls::Port::Unknown,
     };
     if port == server_tls::Port::Tls && !server.has_any(&["tls"]) {
         let instead = "write \"mode: PASSTHROUGH\", or where its certificate is";

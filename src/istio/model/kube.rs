@@ -111,7 +111,7 @@ pub(in crate::istio) fn read_service(meta: Meta, document: &Object<'_>) -> Optio
         client.object(&CLIENT_IP_CONFIG).map(drop)
     });
     let external_name = match spec.get("type") {
-        Some(kind) if kind.string() == Some("ExternalName") => Some(external_name(&spec)?),
+        Some(kind) if kind.string() == Some("ExternalName") => Some(external_name(&spec)),
         _ => None,
     };
     let selector = spec.get("selector").map(|item| item.string_map()).unwrap_or_default();
@@ -126,6 +126,10 @@ pub(in crate::istio) fn read_service(meta: Meta, document: &Object<'_>) -> Optio
     }
     let export_to = meta.annotations.get(EXPORT_ANNOTATION).map(|list| export::of_annotation(list, &meta.namespace));
     let addresses = cluster_ips(&spec);
+    let external_name = match external_name {
+        Some(name) => Some(name?),
+        None => None,
+    };
     Some(KubeService { meta, ports, selector, addresses, external_name, export_to, withheld: false })
 }
 
@@ -163,7 +167,7 @@ fn cluster_ips(spec: &Object<'_>) -> Vec<IpAddr> {
 /// `None` also for UDP and SCTP, which no HTTP proxy serves.
 fn service_port(item: &Item<'_>) -> Option<KubePort> {
     let port = item.object(&SERVICE_PORT)?;
-    let number = port.required("port")?.port()?;
+    let number = port.required("port").and_then(|item| item.port());
     let name = port.text("name");
     let transport = port.get("protocol").and_then(|item| item.string()).unwrap_or("TCP");
     if transport != "TCP" {
@@ -171,10 +175,11 @@ fn service_port(item: &Item<'_>) -> Option<KubePort> {
     }
     let app_protocol = port.get("appProtocol").and_then(|item| item.string());
     let target = match port.get("targetPort") {
-        None => TargetPort::Number(number),
-        Some(item) if item.is_number() => TargetPort::Number(item.port()?),
-        Some(item) => TargetPort::Name(item.nonempty_string()?.to_owned()),
+        None => number.map(TargetPort::Number),
+        Some(item) if item.is_number() => item.port().map(TargetPort::Number),
+        Some(item) => item.nonempty_string().map(|name| TargetPort::Name(name.to_owned())),
     };
+    let (number, target) = (number?, target?);
     let protocol = Protocol::of_kube_port(number, &name, transport, app_protocol);
     Some(KubePort { number, name, protocol, target })
 }

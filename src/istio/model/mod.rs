@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::damage::Damage;
 use super::problem::Source;
 
 pub mod credential;
@@ -107,6 +108,8 @@ pub(super) struct Model {
     pub(super) pods: Vec<kube::Pod>,
     pub(super) secrets: Vec<secret::KubeSecret>,
     pub(super) proxy: Option<proxy::Proxy>,
+    /// Which fields of all these could not be read.
+    pub(super) damage: Damage,
 }
 
 impl Model {
@@ -125,6 +128,7 @@ impl Model {
             pods,
             secrets,
             proxy,
+            damage,
         } = later;
         if self.proxy.is_some() && proxy.is_some() {
             return false;
@@ -141,6 +145,7 @@ impl Model {
         self.pods.extend(pods);
         self.secrets.extend(secrets);
         self.proxy = self.proxy.take().or(proxy);
+        self.damage.absorb(damage);
         true
     }
 }

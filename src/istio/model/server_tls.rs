@@ -48,6 +48,8 @@ pub(super) enum Port {
     PlainHttp,
     /// It speaks something else.
     Other,
+    /// What it speaks could not be read.
+    Unknown,
 }
 
 /// What `tls` of a Gateway's server says.
@@ -93,10 +95,8 @@ pub(super) struct Checked {
 /// name, and not only looked at.
 pub(super) fn check(item: &Item<'_>, port: Port, refuses: bool) -> Option<Checked> {
     let tls = if refuses { item.object(&SERVER_TLS)? } else { item.outline(&SERVER_TLS)? };
-    let mode = match tls.get("mode") {
-        Some(item) => item.one_of(MODES)?,
-        None => "PASSTHROUGH",
-    };
+    // A mode that could not be read is one about which nothing follows.
+    let mode = tls.get("mode").map_or(Some("PASSTHROUGH"), |item| item.one_of(MODES));
     for name in ["minProtocolVersion", "maxProtocolVersion"] {
         tls.verify(name, |item| item.one_of(VERSIONS));
     }
@@ -104,25 +104,28 @@ pub(super) fn check(item: &Item<'_>, port: Port, refuses: bool) -> Option<Checke
     let redirect = tls.get("httpsRedirect").and_then(|item| item.bool()).unwrap_or_default();
     match port {
         Port::PlainHttp
-            if mode != "PASSTHROUGH" || has(&tls, &["serverCertificate", "privateKey", "caCertificates"]) =>
+            if mode.is_some_and(|mode| mode != "PASSTHROUGH")
+                || has(&tls, &["serverCertificate", "privateKey", "caCertificates"]) =>
         {
             item.error("a plain HTTP port has no TLS", "write protocol HTTPS, or httpsRedirect alone");
         }
         Port::Other => item.error("only a port of protocol HTTPS or TLS has TLS settings", "change its protocol"),
         _ => {}
     }
-    if redirect && port != Port::PlainHttp {
+    if redirect && !matches!(port, Port::PlainHttp | Port::Unknown) {
         item.warn("httpsRedirect has an effect on plain HTTP ports only", "write it at the server for port 80");
     }
-    certificates(&tls, mode);
+    if let Some(mode) = mode {
+        certificates(&tls, mode);
+    }
     match port {
-        Port::Tls if mode == "PASSTHROUGH" => {
+        Port::Tls if mode == Some("PASSTHROUGH") => {
             without_effect(&tls, "mode PASSTHROUGH leaves TLS to whoever it goes on to")
         }
         Port::PlainHttp => without_effect(&tls, "a plain HTTP port has no TLS"),
         _ => {}
     }
-    Some(Checked { mode, redirect })
+    Some(Checked { mode: mode?, redirect })
 }
 
 /// What says how TLS is to be ended, where it is not.

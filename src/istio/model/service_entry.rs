@@ -123,7 +123,7 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<ServiceEntry
     let location = object.get("location").and_then(|item| location(&item)).unwrap_or_default();
     let workload_selector = object.get("workloadSelector").and_then(|item| {
         let labels = item.object(&SELECTOR)?.get("labels").map(|item| item.labels()).unwrap_or_default();
-        if labels.is_empty() {
+        if labels.is_empty() && !item.is_damaged() {
             item.warn("selects every WorkloadEntry of its namespace", "write the labels to select by");
         }
         if let Some(name) = resolution.and_then(Resolution::without_endpoints) {
@@ -151,10 +151,11 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<ServiceEntry
             format!("port {} is none of HTTP, HTTP2, GRPC, TLS, which resolution DYNAMIC_DNS is for", port.number);
         spec.error(what, "write the port's \"protocol\"");
     }
-    if object.list("ports").is_empty() && spec.refusals() == 0 {
+    if object.list("ports").is_empty() && !object.is_damaged("ports") && spec.left_out() == 0 {
         spec.warn("has no \"ports\", so it has no effect", "write the ports that clients address");
     }
-    let resolution = resolution?;
+    // Something static is what most is known of.
+    let resolution = resolution.unwrap_or(Resolution::Static);
     Some(ServiceEntry {
         meta,
         hosts,
@@ -224,18 +225,20 @@ fn port(item: &Item<'_>) -> Option<EntryPort> {
     });
     let protocol = match object.get("protocol") {
         None => Some(Protocol::Auto),
-        Some(item) => {
-            let text = item.string()?;
-            let protocol = Protocol::parse(text);
-            if protocol.is_none() {
-                let known = Protocol::KNOWN;
-                item.error(format!("\"{text}\" is not one of {}", known.join(", ")), did_you_mean(text, known));
-            }
-            protocol
-        }
+        Some(item) => protocol(&item),
     };
     let target_port = object.get("targetPort").and_then(|item| item.port());
     Some(EntryPort { number: number?, name: name?, protocol: protocol?, target_port })
+}
+
+fn protocol(item: &Item<'_>) -> Option<Protocol> {
+    let text = item.string()?;
+    let protocol = Protocol::parse(text);
+    if protocol.is_none() {
+        let known = Protocol::KNOWN;
+        item.error(format!("\"{text}\" is not one of {}", known.join(", ")), did_you_mean(text, known));
+    }
+    protocol
 }
 
 fn location(item: &Item<'_>) -> Option<Location> {
@@ -295,10 +298,11 @@ fn endpoints(object: &Object<'_>, resolution: Option<Resolution>, ports: &[Entry
             }
         }
     }
+    let knows_no_ports = object.is_damaged("ports");
     let mut endpoints = Vec::new();
     let mut withheld = None;
     for item in &items {
-        let part = item.part(|| endpoint(item, resolution, ports));
+        let part = item.part(|| endpoint(item, resolution, ports, knows_no_ports));
         if part.withheld {
             item.withheld("this endpoint is left out");
             withheld = Some(item);
@@ -335,10 +339,15 @@ impl Resolution {
     }
 }
 
-fn endpoint(item: &Item<'_>, resolution: Option<Resolution>, ports: &[EntryPort]) -> Option<WorkloadSpec> {
+fn endpoint(
+    item: &Item<'_>,
+    resolution: Option<Resolution>,
+    ports: &[EntryPort],
+    knows_no_ports: bool,
+) -> Option<WorkloadSpec> {
     let endpoint = workload_entry::read_endpoint(item)?;
     for name in endpoint.ports.keys() {
-        if !ports.iter().any(|port| port.name == *name) {
+        if !ports.iter().any(|port| port.name == *name) && !knows_no_ports {
             let names: Vec<_> = ports.iter().map(|port| port.name.as_str()).collect();
             item.error(format!("port \"{name}\" is not a port of this ServiceEntry"), did_you_mean(name, &names));
         }
@@ -347,7 +356,7 @@ fn endpoint(item: &Item<'_>, resolution: Option<Resolution>, ports: &[EntryPort]
         (Address::Name(_), Some(Resolution::Static)) => {
             item.error("a host name is no endpoint of resolution STATIC", "write \"resolution: DNS\", or an address");
         }
-        (Address::Unix(_), Some(Resolution::Static)) if ports.len() != 1 => {
+        (Address::Unix(_), Some(Resolution::Static)) if ports.len() != 1 && !knows_no_ports => {
             item.error("a unix socket serves exactly one port", "write one ServiceEntry for each socket");
         }
         (Address::Unix(_), Some(resolution)) if resolution != Resolution::Static => {

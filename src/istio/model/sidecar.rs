@@ -188,7 +188,7 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<Sidecar> {
     }
     let workload_selector = object.get("workloadSelector").and_then(|item| {
         let labels = item.object(&SELECTOR)?.get("labels").map(|item| item.labels()).unwrap_or_default();
-        if labels.is_empty() {
+        if labels.is_empty() && !item.is_damaged() {
             item.warn("selects every workload of its namespace", "write the labels to select by");
         }
         Some(labels)
@@ -212,7 +212,7 @@ fn egress(list: &Item<'_>, namespace: &str) -> Option<Vec<Egress>> {
     let mut ports = BTreeSet::new();
     let mut listeners = Vec::new();
     for (index, item) in items.iter().enumerate() {
-        let before = item.refusals();
+        let before = item.left_out();
         let Some(object) = item.object(&EGRESS) else { continue };
         let hosts: Vec<_> = object.list("hosts").iter().filter_map(|item| import(item, namespace)).collect();
         if object.list("hosts").is_empty() {
@@ -224,7 +224,7 @@ fn egress(list: &Item<'_>, namespace: &str) -> Option<Vec<Egress>> {
                 refuse(&object, "captureMode", "captureMode IPTABLES of an HTTP proxy", Without::More);
             }
             // With `--permissive` what cannot be listened on is left out.
-            if item.refusals() == before {
+            if item.left_out() == before {
                 listeners.push(Egress { index, port, bind, capture, hosts });
             }
             continue;
@@ -297,7 +297,7 @@ fn ingress(sidecar: &Object<'_>) -> Vec<Ingress> {
 }
 
 fn ingress_listener(index: usize, item: &Item<'_>, ports: &mut BTreeSet<u32>) -> Option<Ingress> {
-    let before = item.refusals();
+    let before = item.left_out();
     let object = item.object(&INGRESS)?;
     let Place { port, bind, capture } = Place::read(&object, ports);
     object.required("port");
@@ -317,7 +317,7 @@ fn ingress_listener(index: usize, item: &Item<'_>, ports: &mut BTreeSet<u32>) ->
         let is_tls = port.and_then(|port| port.protocol).is_some_and(Protocol::is_tls);
         server_tls::check(item, if is_tls { server_tls::Port::Tls } else { server_tls::Port::Other }, false)
     });
-    let whole = item.refusals() == before;
+    let whole = item.left_out() == before;
     Some(Ingress { index, port: port?, bind, endpoint: endpoint?, connection_pool }).filter(|_| whole)
 }
 
@@ -427,7 +427,10 @@ fn protocol(port: &Object<'_>) -> (Option<Protocol>, bool) {
 }
 
 fn outbound_traffic_policy(object: &Object<'_>) -> Option<OutboundTrafficPolicy> {
-    let Some(mode) = object.get("mode") else {
+    let Some(mode) = object.get("mode").filter(|mode| !mode.is_damaged()) else {
+        if object.is_damaged("mode") {
+            return object.get("mode").and_then(|mode| mode.string()).and(None);
+        }
         object.item.warn("without a mode is REGISTRY_ONLY, unlike no policy at all", "write the \"mode\"");
         return Some(OutboundTrafficPolicy::RegistryOnly);
     };
@@ -444,11 +447,11 @@ fn outbound_traffic_policy(object: &Object<'_>) -> Option<OutboundTrafficPolicy>
 fn egress_proxy(policy: &Object<'_>, namespace: &str) -> Option<Destination> {
     let item = policy.get("egressProxy")?;
     let allows_any = policy.get("mode").is_some_and(|mode| mode.is_text() && mode.string() == Some("ALLOW_ANY"));
-    if !allows_any {
+    if !allows_any && !policy.is_damaged("mode") {
         item.error("needs mode ALLOW_ANY", "with REGISTRY_ONLY nothing undeclared is sent anywhere");
     }
     let to = destination(&item, namespace)?;
-    if to.port.is_none() {
+    if to.port.is_none() && !item.open().is_some_and(|to| to.is_damaged("port")) {
         item.error("needs a port", "write \"port: {number: 3128}\"");
     }
     Some(to).filter(|to| allows_any && to.port.is_some())

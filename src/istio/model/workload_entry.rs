@@ -59,6 +59,9 @@ pub enum Address {
     Unix(Arc<str>),
 }
 
+/// What stands for an address that could not be read: one of those that are for documentation (RFC 5737).
+const UNREADABLE: Address = Address::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
+
 /// Most bytes of a socket's path (unix(7): `sun_path`, but for the zero byte at its end).
 const LONGEST_PATH: usize = 107;
 
@@ -74,10 +77,12 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<WorkloadEntr
         }
         None => {
             spec.error("\"address\" is required", "");
-            None
+            Some(UNREADABLE)
         }
     };
-    let mut spec = WorkloadSpec { address: address?, ..body };
+    // Where an address could not be read, nothing is served: the rest of the entry is there for the checks.
+    let address = address.or_else(|| object.is_damaged("address").then_some(UNREADABLE))?;
+    let mut spec = WorkloadSpec { address, ..body };
     spec.labels.extend(meta.labels.clone());
     if spec.locality.is_empty() {
         spec.locality = Locality::of_labels(&spec.labels);
@@ -89,7 +94,8 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<WorkloadEntr
 pub(in crate::istio) fn read_endpoint(item: &Item<'_>) -> Option<WorkloadSpec> {
     let object = item.object(&WORKLOAD_ENTRY)?;
     let body = body(&object);
-    Some(WorkloadSpec { address: address(&object, &object.required("address")?)?, ..body })
+    let address = object.required("address").and_then(|item| address(&object, &item));
+    Some(WorkloadSpec { address: address.unwrap_or(UNREADABLE), ..body })
 }
 
 /// Checks a WorkloadGroup's template, which needs no address.

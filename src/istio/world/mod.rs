@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use foldhash::HashMap;
 
+use super::damage::Damage;
 use super::model::destination_rule::DestinationRule;
 use super::model::export::ExportTo;
 use super::model::gateway::Gateway;
@@ -50,6 +51,8 @@ pub struct World {
     /// The files of certificates and keys that `tls` names, by name, each as it was when it was opened; `None`: it could
     /// not be.
     pub credential_files: Vec<(PathBuf, Option<Metadata>)>,
+    /// Which fields could not be read.
+    damage: Damage,
 }
 
 impl World {
@@ -59,7 +62,7 @@ impl World {
         bind_everywhere(&mut model);
         let proxy = model.proxy.take().unwrap_or_default();
         let services = registry::build(&mut model, &proxy.mesh_config, &mut problems);
-        let world = Self {
+        let mut world = Self {
             sidecar: visibility::own_sidecar(&proxy, &model.sidecars).cloned(),
             proxy,
             gateways: model.gateways,
@@ -67,8 +70,11 @@ impl World {
             destination_rules: model.destination_rules,
             services,
             credential_files: Vec::new(),
+            damage: Damage::default(),
         };
-        let gaps = checks::check(&world, &model.sidecars, permissive, &mut problems);
+        let gaps = checks::check(&world, &model.sidecars, permissive, &model.damage, &mut problems);
+        world.damage = model.damage;
+        world.drop_unreadable();
         (if gaps { world.without_sidecar() } else { world }, problems)
     }
 }
@@ -88,6 +94,45 @@ impl World {
     fn without_sidecar(mut self) -> Self {
         self.sidecar = self.sidecar.and_then(Withhold::withhold);
         self
+    }
+}
+
+impl World {
+    /// Takes out what is there for the checks only: parts of a configuration that has errors, which nobody serves.
+    fn drop_unreadable(&mut self) {
+        for service in &mut self.virtual_services {
+            service.http.retain(|rule| rule.is_whole);
+            for mirroring in service.http.iter_mut().map(|rule| &mut rule.mirroring) {
+                mirroring.mirror.take_if(|to| !to.is_known());
+                mirroring.mirrors.retain(|(to, _)| to.is_known());
+            }
+            service.tls.retain(|rule| rule.is_whole);
+            service.tcp.retain(|rule| rule.is_whole);
+        }
+        for gateway in &mut self.gateways {
+            gateway.servers.retain(|server| server.port > 0);
+        }
+        if let Some(sidecar) = &mut self.sidecar {
+            sidecar.egress_proxy.take_if(|to| !to.is_known());
+        }
+        self.destination_rules.retain(|rule| !rule.host.is_empty());
+        for rule in &mut self.destination_rules {
+            rule.traffic_policy.ports.retain(|entry| entry.port > 0);
+            rule.subsets.retain(|subset| !subset.name.is_empty());
+            rule.subsets.iter_mut().for_each(|subset| subset.traffic_policy.ports.retain(|entry| entry.port > 0));
+        }
+    }
+
+    /// Whether anything of these fields could not be read in some resource of a kind: what is not there may be in it.
+    #[must_use]
+    pub fn is_unknown(&self, kind: &str, fields: &[&str]) -> bool {
+        self.damage.of_kind(kind, fields)
+    }
+
+    /// Whether a problem comes of a field alone that could not be read, which has been told.
+    #[must_use]
+    pub fn is_consequence(&self, problem: &Problem) -> bool {
+        !problem.is_error() && self.damage.of(&problem.resource, &problem.path)
     }
 }
 

@@ -131,7 +131,7 @@ fn spoken(serves: Serves) -> &'static str {
 impl Served<'_> {
     /// The server's place in its Gateway.
     pub(super) fn index(&self) -> usize {
-        self.gateway.servers.iter().position(|server| std::ptr::eq(server, self.server)).unwrap_or_default()
+        self.server.index
     }
 
     /// Where the server is written.

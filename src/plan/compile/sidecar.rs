@@ -80,7 +80,8 @@ impl<'w> Compiler<'w> {
     /// The inbound listeners.
     pub(super) fn ingress(&mut self) -> Vec<Listener> {
         let Some(sidecar) = &self.world.sidecar else { return Vec::new() };
-        if sidecar.ingress.is_empty() && sidecar.inbound_connection_pool.is_some() {
+        let unknown = self.world.is_unknown("Sidecar", &["spec.ingress"]);
+        if sidecar.ingress.is_empty() && sidecar.inbound_connection_pool.is_some() && !unknown {
             let what = "there is no ingress listener for which it would hold";
             self.problems.push(sidecar.meta.source.warning("spec.inboundConnectionPool", what, "add \"ingress\""));
         }

@@ -144,7 +144,8 @@ impl<'w> Compiler<'w> {
                     }
                 }
             }
-            if ways.len() == before {
+            let fields = ["metadata", "spec.hosts", "spec.gateways", if tls { "spec.tls" } else { "spec.tcp" }];
+            if ways.len() == before && !self.world.is_unknown("VirtualService", &fields) {
                 let what = format!(
                     "no VirtualService bound to it has a rule under \"{}\" for this server: its connections are closed",
                     if tls { TLS } else { TCP }

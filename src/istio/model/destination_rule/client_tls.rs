@@ -86,8 +86,8 @@ const FILES: [&str; 4] = ["clientCertificate", "caCertificates", "privateKey", "
 pub(super) fn read(item: &Item<'_>) -> Option<ClientTls> {
     let object = item.object(&CLIENT_TLS)?;
     let mode = match object.get("mode") {
-        Some(item) => item.one_of(MODES)?,
-        None => "DISABLE",
+        Some(item) => item.one_of(MODES),
+        None => Some("DISABLE"),
     };
     let text = |name: &str| Some(object.text(name)).filter(|text| !text.is_empty());
     let subject_alt_names: Vec<String> = object.list("subjectAltNames").iter().filter_map(alt_name).collect();
@@ -100,6 +100,7 @@ pub(super) fn read(item: &Item<'_>) -> Option<ClientTls> {
         client_certificate: text("clientCertificate"),
         private_key: text("privateKey"),
     };
+    let Some(mode) = mode else { return Some(ClientTls::Disabled) };
     match mode {
         "DISABLE" => {
             disabled(item, &object);
@@ -129,7 +130,7 @@ pub(super) fn read(item: &Item<'_>) -> Option<ClientTls> {
 fn disabled(item: &Item<'_>, object: &Object<'_>) {
     let others = ["sni", "subjectAltNames", "credentialName", "insecureSkipVerify"].iter().chain(&FILES);
     let has_others = others.into_iter().any(|name| object.get(name).is_some());
-    if has_others && object.get("mode").is_none() {
+    if has_others && object.get("mode").is_none() && !object.is_damaged("mode") {
         item.warn("without a mode there is no TLS, and the rest has no effect", "write mode SIMPLE or MUTUAL");
     }
 }

@@ -106,7 +106,7 @@ pub(super) const MAX_INT: u32 = i32::MAX as u32;
 /// Reads a ConnectionPoolSettings.
 pub(in crate::istio) fn read(item: &Item<'_>) -> Option<ConnectionPool> {
     let object = item.object(&CONNECTION_POOL)?;
-    if !object.has_any(&["tcp", "http"]) {
+    if !object.has_any(&["tcp", "http"]) && !item.is_damaged() {
         item.error("has no settings", "write \"tcp\" or \"http\"");
     }
     let mut pool = ConnectionPool::default();

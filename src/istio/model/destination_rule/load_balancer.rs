@@ -152,10 +152,12 @@ const MAX_MAGLEV_SIZE: u32 = 5_000_011 - 1;
 
 /// Reads `loadBalancer`.
 pub(super) fn read(item: &Item<'_>, has_outlier_detection: bool) -> Option<LoadBalancer> {
+    let before = item.left_out();
     let object = item.object(&LOAD_BALANCER)?;
     let policy = match (object.get("simple"), object.get("consistentHash")) {
         (Some(_), Some(hash)) => {
             hash.error("stands beside \"simple\"", "keep one of them");
+            let _ = consistent_hash(&hash);
             None
         }
         (Some(item), None) => simple(&item),
@@ -166,7 +168,10 @@ pub(super) fn read(item: &Item<'_>, has_outlier_detection: bool) -> Option<LoadB
         zone.error("stands beside \"localityLbSetting\"", "keep one of them");
     }
     let locality = object.get("localityLbSetting").and_then(|item| locality::read(&item, has_outlier_detection));
-    Some(LoadBalancer { policy: policy?, locality, warmup: warmup(&object) })
+    let warmup = warmup(&object);
+    // What is left out is not another policy.
+    let policy = if item.left_out() == before { policy.unwrap_or_default() } else { policy? };
+    Some(LoadBalancer { policy, locality, warmup })
 }
 
 fn simple(item: &Item<'_>) -> Option<LbPolicy> {
@@ -190,7 +195,8 @@ fn consistent_hash(item: &Item<'_>) -> Option<ConsistentHash> {
     let object = item.object(&CONSISTENT_HASH)?;
     let key = hash_key(&object);
     let table = hash_table(&object);
-    Some(ConsistentHash { key: key?, table: table? })
+    let table = table.unwrap_or(HashTable::Ring { minimum_size: RING_SIZE });
+    Some(ConsistentHash { key: key.unwrap_or(HashKey::Nothing), table })
 }
 
 fn hash_key(object: &Object<'_>) -> Option<HashKey> {
@@ -199,6 +205,7 @@ fn hash_key(object: &Object<'_>) -> Option<HashKey> {
         .filter_map(|name| Some((name, object.get(name)?)))
         .collect();
     match written.as_slice() {
+        [] if object.item.is_damaged() => None,
         [] => {
             object.item.warn("hashes nothing of a request, so endpoints are drawn", "write what to hash");
             Some(HashKey::Nothing)
@@ -234,33 +241,40 @@ fn cookie(item: &Item<'_>) -> Option<HashCookie> {
 fn hash_table(object: &Object<'_>) -> Option<HashTable> {
     let minimum = |item: &Item<'_>| item.whole(0, MAX_RING_SIZE).map(u64::from);
     let old = object.get("minimumRingSize").and_then(|item| minimum(&item)).filter(|size| *size > 0);
-    match (object.get("ringHash"), object.get("maglev")) {
+    let (ring, maglev) = (object.get("ringHash"), object.get("maglev"));
+    let ring_hash = |item: &Item<'_>| {
+        let minimum_size = match item.object(&RING_HASH)?.get("minimumRingSize") {
+            Some(item) => minimum(&item)?,
+            None => RING_SIZE,
+        };
+        Some(HashTable::Ring { minimum_size })
+    };
+    let tables = (ring.as_ref().map(ring_hash), maglev.as_ref().map(maglev_table));
+    match (ring, maglev) {
         (Some(_), Some(maglev)) => {
             maglev.error("stands beside \"ringHash\"", "keep one of them");
-            None
+            return None;
         }
         (Some(item), None) | (None, Some(item)) if old.is_some() => {
             item.error("stands beside the old \"minimumRingSize\"", "remove that one");
-            None
+            return None;
         }
-        (Some(item), None) => {
-            let minimum_size = match item.object(&RING_HASH)?.get("minimumRingSize") {
-                Some(item) => minimum(&item)?,
-                None => RING_SIZE,
-            };
-            Some(HashTable::Ring { minimum_size })
-        }
-        (None, Some(item)) => {
-            let size = item.object(&MAGLEV)?.required("tableSize")?;
-            let table_size = u64::from(size.whole(1, MAX_MAGLEV_SIZE)?);
-            if !is_prime(table_size) {
-                size.error(format!("{table_size} is not a prime number"), "Envoy's default is 65537");
-                return None;
-            }
-            Some(HashTable::Maglev { table_size })
-        }
+        _ => {}
+    }
+    match tables {
+        (Some(table), _) | (None, Some(table)) => table,
         (None, None) => Some(HashTable::Ring { minimum_size: old.unwrap_or(RING_SIZE) }),
     }
+}
+
+fn maglev_table(item: &Item<'_>) -> Option<HashTable> {
+    let size = item.object(&MAGLEV)?.required("tableSize")?;
+    let table_size = u64::from(size.whole(1, MAX_MAGLEV_SIZE)?);
+    if !is_prime(table_size) {
+        size.error(format!("{table_size} is not a prime number"), "Envoy's default is 65537");
+        return None;
+    }
+    Some(HashTable::Maglev { table_size })
 }
 
 /// Envoy's notion, to which 1 belongs (`Primes::isPrime`).
@@ -276,13 +290,14 @@ fn warmup(object: &Object<'_>) -> Option<Warmup> {
         return Some(Warmup { duration, minimum_percent, aggression });
     };
     let object = item.object(&WARMUP)?;
-    let minimum_percent = match object.get("minimumPercent") {
-        Some(item) => item.decimal(0.0, 100.0)?,
-        None => minimum_percent,
-    };
-    let aggression = match object.get("aggression") {
-        Some(item) => item.decimal(f64::MIN_POSITIVE, f64::MAX)?,
-        None => aggression,
-    };
-    Some(Warmup { duration: object.required("duration")?.duration()?, minimum_percent, aggression })
+    let minimum_percent = object.get("minimumPercent").map_or(Some(minimum_percent), |item| item.decimal(0.0, 100.0));
+    let positive = |item: Item<'_>| item.decimal(f64::MIN_POSITIVE, f64::MAX);
+    let aggression = object.get("aggression").map_or(Some(aggression), positive);
+    let duration = object.required("duration").and_then(|item| item.duration());
+    // What could not be read has been told: the rest is there for the checks.
+    Some(Warmup {
+        duration: duration.unwrap_or_default(),
+        minimum_percent: minimum_percent.unwrap_or_default(),
+        aggression: aggression.unwrap_or_default(),
+    })
 }

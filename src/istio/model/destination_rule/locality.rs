@@ -68,7 +68,8 @@ pub(in crate::istio) fn read(item: &Item<'_>, has_outlier_detection: bool) -> Op
     if (!failover.is_empty() || !failover_priority.is_empty()) && !has_outlier_detection {
         item.warn("fails over only with an outlierDetection beside it", "Istio does nothing without");
     }
-    check_overlaps(&object, "distribute", distribute.iter().map(|entry| entry.from.as_str()));
+    let known = distribute.iter().map(|entry| entry.from.as_str());
+    check_overlaps(&object, "distribute", known.filter(|from| !from.is_empty() || !object.is_damaged("distribute")));
     let enabled = object.get("enabled").and_then(|item| item.bool());
     Some(LocalityLb { enabled, distribute, failover, failover_priority })
 }
@@ -82,7 +83,7 @@ fn distribute(item: &Item<'_>) -> Option<Distribute> {
     }
     to.sort();
     let sum: u32 = to.iter().map(|(_, share)| *share).sum();
-    if sum != 100 {
+    if sum != 100 && !object.is_damaged("to") {
         item.error(format!("the shares under \"to\" sum to {sum}"), "make them sum to 100");
         return None;
     }

@@ -32,7 +32,7 @@ pub(in crate::istio) use outlier_detection::read as read_outlier_detection;
 pub struct DestinationRule {
     /// Name, namespace, place.
     pub meta: Meta,
-    /// `host`: expanded and lower-case. May be `*.suffix` or `*`.
+    /// `host`: expanded and lower-case. May be `*.suffix` or `*`; empty if it could not be read, which only checks see.
     pub host: String,
     /// `trafficPolicy`: of every subset that does not override it.
     pub traffic_policy: TrafficPolicy,
@@ -58,7 +58,7 @@ impl Withhold for DestinationRule {
 /// A named part of a service's endpoints.
 #[derive(Debug, Clone)]
 pub struct Subset {
-    /// `name`.
+    /// `name`; empty if it could not be read or is another one's, which only checks see.
     pub name: String,
     /// `labels` that an endpoint must have; empty: every endpoint.
     pub labels: Labels,
@@ -88,7 +88,7 @@ pub struct TrafficPolicy {
 /// One entry of `portLevelSettings`: for its port it stands in place of the whole policy that it is in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PortPolicy {
-    /// `port.number`: of the service.
+    /// `port.number`: of the service; 0 if it could not be read or is another one's, which only checks see.
     pub port: u16,
     /// `loadBalancer`; `None`: the default.
     pub load_balancer: Option<LoadBalancer>,
@@ -168,6 +168,7 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<DestinationR
     if workload_selector.is_some()
         && let (Some(item), Some(scope)) = (object.get("exportTo"), &export_to)
         && !scope.is_only(&meta.namespace)
+        && !item.is_damaged()
     {
         item.error("a rule with a workloadSelector is for its own namespace only", "write [\".\"]");
     }
@@ -192,24 +193,29 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<DestinationR
     };
     let subsets = object.list("subsets").iter().filter_map(&mut read_subset).collect();
     let withheld = false;
-    Some(DestinationRule { meta, host: host?, traffic_policy: policy, subsets, export_to, workload_selector, withheld })
+    let host = host.unwrap_or_default();
+    Some(DestinationRule { meta, host, traffic_policy: policy, subsets, export_to, workload_selector, withheld })
 }
 
 fn subset(item: &Item<'_>, names: &mut BTreeSet<String>) -> Option<Subset> {
     let object = item.object(&SUBSET)?;
     let labels = object.get("labels").map(|item| item.labels()).unwrap_or_default();
     let policy = object.get("trafficPolicy").and_then(|item| traffic_policy(&item)).unwrap_or_default();
-    let name_item = object.required("name")?;
-    let name = name_item.string()?;
+    let name = object.required("name").and_then(|item| subset_name(&item, names));
+    Some(Subset { name: name.unwrap_or_default(), labels, traffic_policy: policy, withheld: false })
+}
+
+fn subset_name(item: &Item<'_>, names: &mut BTreeSet<String>) -> Option<String> {
+    let name = item.string()?;
     if !host::is_label(name) {
-        name_item.error(format!("\"{name}\" is not a subset's name"), "letters, digits and \"-\"");
+        item.error(format!("\"{name}\" is not a subset's name"), "letters, digits and \"-\"");
         return None;
     }
     if !names.insert(name.to_owned()) {
-        name_item.error(format!("a second subset named \"{name}\""), "give each subset its own name");
+        item.error(format!("a second subset named \"{name}\""), "give each subset its own name");
         return None;
     }
-    Some(Subset { name: name.to_owned(), labels, traffic_policy: policy, withheld: false })
+    Some(name.to_owned())
 }
 
 fn traffic_policy(item: &Item<'_>) -> Option<TrafficPolicy> {
@@ -224,12 +230,12 @@ fn traffic_policy(item: &Item<'_>) -> Option<TrafficPolicy> {
         if withheld {
             item.withheld("requests to this port get 503");
         }
-        let Some(policy) = value.map(|policy| PortPolicy { withheld, ..policy }) else { continue };
-        if ports.iter().any(|other| other.port == policy.port) {
+        let Some(mut policy) = value.map(|policy| PortPolicy { withheld, ..policy }) else { continue };
+        if policy.port > 0 && ports.iter().any(|other| other.port == policy.port) {
             item.error(format!("a second entry for port {}", policy.port), "only the first has an effect: merge them");
-        } else {
-            ports.push(policy);
+            policy.port = 0;
         }
+        ports.push(policy);
     }
     let retry_budget = object.get("retryBudget").and_then(|item| connection_pool::retry_budget(&item));
     Some(TrafficPolicy { load_balancer, connection_pool, outlier_detection, tls, retry_budget, ports })
@@ -245,7 +251,7 @@ struct Blocks {
 
 fn blocks(object: &Object<'_>) -> Blocks {
     let outlier_detection = object.get("outlierDetection").and_then(|item| outlier_detection::read(&item));
-    let fails_over = outlier_detection.is_some();
+    let fails_over = object.has_any(&["outlierDetection"]) || object.is_damaged("outlierDetection");
     let load_balancer = object.get("loadBalancer").and_then(|item| load_balancer::read(&item, fails_over));
     let connection_pool = object.get("connectionPool").and_then(|item| connection_pool::read(&item));
     let tls = object.get("tls").and_then(|item| client_tls::read(&item));
@@ -255,10 +261,12 @@ fn blocks(object: &Object<'_>) -> Blocks {
 
 fn port_policy(item: &Item<'_>) -> Option<PortPolicy> {
     let object = item.object(&PORT_TRAFFIC_POLICY)?;
-    if !object.has_any(&["loadBalancer", "connectionPool", "outlierDetection", "tls"]) {
+    let names = ["loadBalancer", "connectionPool", "outlierDetection", "tls"];
+    if !object.has_any(&names) && !names.iter().any(|name| object.is_damaged(name)) {
         item.error("has no policy", "write one beside \"port\"");
     }
     let Blocks { load_balancer, connection_pool, outlier_detection, tls } = blocks(&object);
-    let port = object.required("port")?.object(&PORT_SELECTOR)?.required("number")?.port()?;
+    let selector = object.required("port").and_then(|item| item.object(&PORT_SELECTOR));
+    let port = selector.and_then(|selector| selector.required("number")?.port()).unwrap_or_default();
     Some(PortPolicy { port, load_balancer, connection_pool, outlier_detection, tls, withheld: false })
 }

@@ -59,7 +59,8 @@ pub(in crate::istio) fn read(item: &Item<'_>) -> Option<OutlierDetection> {
     let whole = |name: &str, max: u32| object.get(name).and_then(|item| item.whole(0, max));
     let split = object.get("splitExternalLocalOriginErrors").and_then(|item| item.bool()).unwrap_or_default();
     let local = whole("consecutiveLocalOriginFailures", u32::MAX);
-    if local.is_some_and(|local| local > 0) && !split {
+    let damaged = object.is_damaged("splitExternalLocalOriginErrors");
+    if local.is_some_and(|local| local > 0) && !split && !damaged {
         object.verify("consecutiveLocalOriginFailures", |item| {
             item.error(
                 "has an effect only where local errors are counted apart",

@@ -63,6 +63,11 @@ pub(in crate::istio) fn read(item: &Item<'_>, subject: Subject) -> Option<String
         }
         [(first, _), (second, _), ..] => {
             item.error(format!("has both \"{first}\" and \"{second}\""), "keep one of them");
+            for (name, value) in &written {
+                if let (Some(text), "regex") = (value.string(), *name) {
+                    check_regex(value, text);
+                }
+            }
             None
         }
     }

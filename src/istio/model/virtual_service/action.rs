@@ -131,9 +131,9 @@ fn filled(object: &Object<'_>, name: &str) -> Option<String> {
 pub(super) fn redirect(item: &Item<'_>) -> Option<Redirect> {
     let object = item.object(&HTTP_REDIRECT)?;
     let path = match (filled(&object, "uri"), filled(&object, "prefixRewrite")) {
-        (Some(_), Some(_)) => {
+        (Some(uri), Some(_)) => {
             item.error("has both \"uri\" and \"prefixRewrite\"", "keep one of them");
-            return None;
+            Some(RedirectPath::Whole(uri))
         }
         (Some(uri), None) => Some(RedirectPath::Whole(uri)),
         (None, prefix) => prefix.map(RedirectPath::Prefix),
@@ -142,12 +142,12 @@ pub(super) fn redirect(item: &Item<'_>) -> Option<Redirect> {
     let has_port = object.has_any(&["port", "derivePort"]);
     let port = redirect_port(&object);
     let scheme = object.get("scheme").and_then(|item| item.one_of(&["http", "https"])).map(str::to_owned);
-    if path.is_none() && authority.is_none() && !has_port && !object.has_any(&["scheme"]) {
+    if path.is_none() && authority.is_none() && !has_port && !object.has_any(&["scheme"]) && !item.is_damaged() {
         item.error("changes nothing", "write \"uri\", \"prefixRewrite\", \"authority\", \"port\" or \"scheme\"");
         return None;
     }
     let code = match object.get("redirectCode") {
-        Some(item) => redirect_code(&item)?,
+        Some(item) => redirect_code(&item).unwrap_or_default(),
         None => RedirectCode::default(),
     };
     Some(Redirect { path, authority, port, scheme, code })
@@ -198,9 +198,9 @@ pub(super) fn direct_response(item: &Item<'_>) -> Option<DirectResponse> {
 fn body(item: &Item<'_>) -> Option<Vec<u8>> {
     let object = item.object(&HTTP_BODY)?;
     let body = match (object.get("string"), object.get("bytes")) {
-        (Some(_), Some(_)) => {
+        (Some(text), Some(_)) => {
             item.error("has both \"string\" and \"bytes\"", "keep one of them");
-            return None;
+            text.string()?.as_bytes().to_vec()
         }
         (Some(text), None) => text.string()?.as_bytes().to_vec(),
         (None, Some(bytes)) => {
@@ -254,15 +254,16 @@ pub(super) fn rewrite(item: &Item<'_>) -> Option<Rewrite> {
     let object = item.object(&HTTP_REWRITE)?;
     let authority = filled(&object, "authority");
     let path = match (filled(&object, "uri"), object.get("uriRegexRewrite")) {
-        (Some(_), Some(regex)) => {
+        (Some(uri), Some(regex)) => {
             regex.error("stands beside \"uri\"", "keep one of them");
-            return None;
+            let _ = regex_rewrite(&regex);
+            Some(PathRewrite::Matched(uri))
         }
         (Some(uri), None) => Some(PathRewrite::Matched(uri)),
-        (None, Some(regex)) => Some(regex_rewrite(&regex)?),
+        (None, Some(regex)) => regex_rewrite(&regex),
         (None, None) => None,
     };
-    if path.is_none() && authority.is_none() {
+    if path.is_none() && authority.is_none() && !item.is_damaged() {
         item.error("changes nothing", "write \"uri\", \"uriRegexRewrite\" or \"authority\"");
         return None;
     }

@@ -89,13 +89,10 @@ pub(super) fn read<'a>(item: &Item<'a>, scope: Scope<'_>) -> Option<Block<'a, Ht
     block(item, |item| conditions(item, scope))
 }
 
-/// Reads a block: none if it cannot be read.
+/// Reads a block. One with an error stays to be checked: nothing is served.
 pub(super) fn block<'a, T>(item: &Item<'a>, read: impl Fn(&Item<'a>) -> Option<T>) -> Option<Block<'a, T>> {
-    let before = item.refusals();
     let Part { value, withheld } = item.part(|| read(item));
-    let whole = item.refusals() == before;
-    let conditions = value.filter(|_| whole || withheld)?;
-    Some(Block { item: item.clone(), conditions, withheld })
+    Some(Block { item: item.clone(), conditions: value?, withheld })
 }
 
 fn conditions(item: &Item<'_>, scope: Scope<'_>) -> Option<HttpMatch> {

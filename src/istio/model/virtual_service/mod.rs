@@ -74,6 +74,8 @@ pub struct HttpRoute {
     pub index: u32,
     /// Line of the rule in the file.
     pub line: u32,
+    /// Whether its conditions and its action could be read. Only checks see others.
+    pub is_whole: bool,
     /// `match`: any of these blocks suffices; empty: every request.
     pub matches: Vec<HttpMatch>,
     /// `route`. Of this, `redirect`, `direct_response` and `delegate` exactly one is set (a delegating rule may have a
@@ -110,6 +112,7 @@ impl HttpRoute {
     fn withhold(&mut self) {
         *self = Self {
             name: std::mem::take(&mut self.name),
+            is_whole: self.is_whole,
             index: self.index,
             line: self.line,
             matches: std::mem::take(&mut self.matches),
@@ -150,12 +153,19 @@ pub struct RouteDestination {
 /// Where requests go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
-    /// `host`: expanded and lower-case.
+    /// `host`: expanded and lower-case; empty if it could not be read, which only checks see.
     pub host: String,
     /// `subset`; `None`: all endpoints of the service.
     pub subset: Option<String>,
     /// `port.number`.
     pub port: Option<u16>,
+}
+
+impl Destination {
+    /// Whether its host could be read.
+    pub(in crate::istio) fn is_known(&self) -> bool {
+        !self.host.is_empty()
+    }
 }
 
 const VIRTUAL_SERVICE: Message = Message {
@@ -250,7 +260,7 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<VirtualServi
     // A field that is not known may be any that is not written.
     let has_gaps = spec.has_gaps();
     let export_to = object.get("exportTo").and_then(|item| export::read(&item, &meta.namespace, false));
-    let is_delegate = object.list("hosts").is_empty();
+    let is_delegate = object.list("hosts").is_empty() && !object.is_damaged("hosts");
     if is_delegate && has_gaps {
         spec.error("has no \"hosts\", so whose requests its rules take is not known", "remove the unknown field");
     }
@@ -259,11 +269,14 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<VirtualServi
         gateways.push(EVERY_GATEWAY.to_owned());
     }
     let hosts = hosts(&object, &meta.namespace, gateways.iter().any(|gateway| gateway == MESH));
-    if !object.has_any(&["http", "tls", "tcp"]) {
+    let lists = ["http", "tls", "tcp"];
+    if !object.has_any(&lists) && !lists.iter().any(|list| object.is_damaged(list)) {
         spec.error("has no rules", "write at least one under \"http\"");
     }
     let read_destination = |item: &Item<'_>| destination(item, &meta.namespace);
-    let context = streams::Context { namespace: &meta.namespace, hosts: &hosts, destination: &read_destination };
+    let knows_hosts = !object.is_damaged("hosts");
+    let context =
+        streams::Context { namespace: &meta.namespace, hosts: &hosts, knows_hosts, destination: &read_destination };
     let (tls, tcp) = (streams::tls(&object, &context), streams::tcp(&object, &context));
     if is_delegate {
         for item in ["tls", "tcp"].into_iter().filter_map(|name| object.get(name)) {
@@ -273,7 +286,8 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<VirtualServi
     let scope = Scope {
         namespace: &meta.namespace,
         is_delegate,
-        is_for_gateways: !gateways.is_empty() && !gateways.iter().any(|gateway| gateway == MESH),
+        is_for_gateways: object.is_damaged("gateways")
+            || !gateways.is_empty() && !gateways.iter().any(|gateway| gateway == MESH),
     };
     let rules = object.list("http");
     let http = (0..).zip(&rules).filter_map(|(index, item)| http_route(index, item, scope)).collect();
@@ -310,7 +324,7 @@ fn gateways(object: &Object<'_>, namespace: &str, is_delegate: bool) -> Vec<Stri
         return Vec::new();
     }
     if items.is_empty() {
-        return vec![MESH.to_owned()];
+        return if object.is_damaged("gateways") { Vec::new() } else { vec![MESH.to_owned()] };
     }
     items.iter().filter_map(|item| gateway_reference(item, namespace)).collect()
 }
@@ -389,17 +403,18 @@ fn http_route(index: u32, item: &Item<'_>, scope: Scope<'_>) -> Option<HttpRoute
 /// The rule without its blocks, and these.
 fn rule<'a>(index: u32, item: &Item<'a>, scope: Scope<'_>) -> Option<(HttpRoute, Vec<Block<'a, HttpMatch>>)> {
     let namespace = scope.namespace;
+    let before = item.left_out();
     let object = item.object(&HTTP_ROUTE)?;
     let written = object.list("match");
     let blocks: Vec<_> = written.iter().filter_map(|item| matching::read(item, scope)).collect();
     let destinations = object.list("route");
     let route: Vec<_> = destinations.iter().filter_map(|item| route_destination(item, namespace)).collect();
-    if route.len() > 1 && route.iter().all(|destination| destination.weight == 0) {
+    if route.len() > 1 && route.iter().all(|destination| destination.weight == 0) && !object.is_damaged("route") {
         item.error("the weights of several destinations sum to 0", "give each destination its \"weight\"");
     }
     if let ([only], [to]) = (destinations.as_slice(), route.as_slice())
         && to.weight == 0
-        && let Some(weight) = only.open().and_then(|only| only.get("weight"))
+        && let Some(weight) = only.open().and_then(|only| only.get("weight")).filter(|weight| !weight.is_damaged())
     {
         let what = "the only destination gets every request, whatever its weight";
         weight.note(what, "use \"directResponse\" to serve nothing");
@@ -420,8 +435,11 @@ fn rule<'a>(index: u32, item: &Item<'a>, scope: Scope<'_>) -> Option<(HttpRoute,
     // Without any of its blocks a rule would match everything.
     let never_matches = blocks.is_empty() && !written.is_empty();
     let acts = !route.is_empty() || redirect.is_some() || direct_response.is_some() || delegate.is_some();
+    let is_whole = acts && !never_matches && route.iter().all(|to| to.destination.is_known());
+    let is_kept = is_whole || item.left_out() == before;
     let rule = || HttpRoute {
         name: object.text("name"),
+        is_whole,
         index,
         line: item.line(),
         matches: Vec::new(),
@@ -437,7 +455,7 @@ fn rule<'a>(index: u32, item: &Item<'a>, scope: Scope<'_>) -> Option<(HttpRoute,
         cors_policy,
         headers,
     };
-    (acts && !never_matches).then(|| (rule(), blocks))
+    is_kept.then(|| (rule(), blocks))
 }
 
 /// Which fields of a rule exclude each other, and that there is an action (Istio's `validateHTTPRouteConflict`).
@@ -457,7 +475,7 @@ fn check_conflicts(object: &Object<'_>, has_route: bool, in_delegate: bool) {
         exclude("redirect", &["route", "fault", "rewrite", "directResponse"]);
     } else if object.has_any(&["directResponse"]) {
         exclude("directResponse", &["route", "fault", "rewrite"]);
-    } else if !has_route {
+    } else if !has_route && !["route", "redirect", "directResponse", "delegate"].iter().any(|f| object.is_damaged(f)) {
         object.item.error("has no action", "write the destinations under \"route\"");
     }
     if object.has_any(&["mirror"]) && !object.list("mirrors").is_empty() {
@@ -498,13 +516,10 @@ fn delegate(item: &Item<'_>, own_namespace: &str) -> Option<String> {
 
 fn route_destination(item: &Item<'_>, namespace: &str) -> Option<RouteDestination> {
     let object = item.object(&ROUTE_DESTINATION)?;
-    let weight = match object.get("weight") {
-        Some(item) => item.whole(0, i32::MAX as u32),
-        None => Some(0),
-    };
-    let destination = destination(&object.required("destination")?, namespace);
+    let weight = object.get("weight").and_then(|item| item.whole(0, i32::MAX as u32));
     let headers = object.get("headers").and_then(|item| headers::read(&item));
-    Some(RouteDestination { destination: destination?, weight: weight?, headers })
+    let destination = destination(&object.required("destination")?, namespace);
+    Some(RouteDestination { destination: destination?, weight: weight.unwrap_or_default(), headers })
 }
 
 /// A destination written in a resource of `namespace`.
@@ -518,11 +533,9 @@ pub(in crate::istio) fn destination(item: &Item<'_>, namespace: &str) -> Option<
         }
         (!subset.is_empty()).then(|| subset.to_owned())
     });
-    let port = match object.get("port") {
-        Some(item) => Some(item.object(&PORT_SELECTOR)?.required("number").and_then(|item| item.port())?),
-        None => None,
-    };
-    Some(Destination { host: host?, subset, port })
+    let selector = object.get("port").and_then(|item| item.object(&PORT_SELECTOR));
+    let port = selector.and_then(|selector| selector.required("number")?.port());
+    Some(Destination { host: host.unwrap_or_default(), subset, port })
 }
 
 fn destination_host(item: &Item<'_>, namespace: &str) -> Option<String> {

@@ -202,15 +202,20 @@ pub(super) fn read(rule: &Object<'_>, destination: &dyn Fn(&Item<'_>) -> Option<
     }
 }
 
+/// What stands for a number that cannot be read: more than none, so that what is said of retries is checked.
+const SOME_ATTEMPTS: u32 = 2;
+
 /// Reads an HTTPRetry.
 pub(in crate::istio) fn retries(item: &Item<'_>) -> Option<Retries> {
     let object = item.object(&RETRY)?;
-    let attempts = object.get("attempts").map_or(Some(0), |item| item.whole(0, i32::MAX as u32));
+    let written = object.get("attempts");
+    let attempts = written.as_ref().map_or(Some(0), |item| item.whole(0, i32::MAX as u32));
+    let attempts = attempts.filter(|_| !object.is_damaged("attempts"));
     if attempts == Some(0) && object.has_any(&["perTryTimeout", "retryOn", "retryRemoteLocalities"]) {
         item.error("sets how to retry, and no \"attempts\"", "write how many, or 0 alone for none");
     }
     Some(Retries {
-        attempts: attempts?,
+        attempts: attempts.unwrap_or(SOME_ATTEMPTS),
         per_try_timeout: object.get("perTryTimeout").and_then(|item| item.duration()),
         retry_on: object.get("retryOn").map(|item| retry_on(&item)).unwrap_or_default(),
         remote_localities: object.get("retryRemoteLocalities").and_then(|item| item.bool()).unwrap_or_default(),
@@ -243,7 +248,7 @@ fn is_known_status(status: u16) -> bool {
 
 fn fault(item: &Item<'_>) -> Option<Fault> {
     let object = item.object(&FAULT)?;
-    if !object.has_any(&["delay", "abort"]) {
+    if !object.has_any(&["delay", "abort"]) && !item.is_damaged() {
         item.error("has no fault", "write \"delay\" or \"abort\"");
     }
     Some(Fault {
@@ -258,7 +263,7 @@ fn delay(item: &Item<'_>) -> Option<Delay> {
     let share = object.get("percentage").map(|item| share(&item));
     let older = object.get("percent").and_then(|item| item.whole(0, 100)).map(f64::from);
     never_happens(&object, &["percentage", "percent"]);
-    if fixed.is_none() && !object.has_any(&["exponentialDelay"]) {
+    if fixed.is_none() && !object.has_any(&["exponentialDelay"]) && !object.is_damaged("fixedDelay") {
         item.warn("has no time, so it does nothing", "write \"fixedDelay\"");
     }
     Some(Delay { fixed: fixed??, percent: share.or(older).unwrap_or_default() })
@@ -272,6 +277,7 @@ fn abort(item: &Item<'_>) -> Option<Abort> {
     never_happens(&object, &["percentage"]);
     match (object.get("httpStatus"), object.get("grpcStatus")) {
         (Some(_), Some(grpc)) => grpc.error("stands beside \"httpStatus\"", "keep one of them"),
+        (None, None) if object.is_damaged("httpStatus") || object.is_damaged("grpcStatus") => {}
         (None, None) => item.warn("has no status, so it does nothing", "write \"httpStatus\""),
         _ => {}
     }
@@ -287,7 +293,7 @@ fn abort(item: &Item<'_>) -> Option<Abort> {
 
 /// A fault of which the share is not written hits nobody: 0 is the default.
 fn never_happens(object: &Object<'_>, shares: &[&str]) {
-    if !object.has_any(shares) {
+    if !object.has_any(shares) && !shares.iter().any(|share| object.is_damaged(share)) {
         let instead = "write \"percentage: {value: 100}\"";
         object.item.warn("never happens: its share of the requests is 0 by default", instead);
     }

@@ -14,6 +14,8 @@ pub struct StreamRoute {
     pub index: u32,
     /// Line of the rule in the file.
     pub line: u32,
+    /// Whether its conditions and destinations could be read. Only checks see others.
+    pub is_whole: bool,
     /// `match`: any of these blocks suffices. Of `tls` at least one; none of `tcp`: every connection.
     pub matches: Vec<StreamMatch>,
     /// `route`; at least one. Their `headers` are `None`.
@@ -82,6 +84,8 @@ pub(super) struct Context<'c> {
     pub(super) namespace: &'c str,
     /// Its hosts, expanded.
     pub(super) hosts: &'c [String],
+    /// Whether these are all of them.
+    pub(super) knows_hosts: bool,
     /// Reads a Destination.
     pub(super) destination: &'c dyn Fn(&Item<'_>) -> Option<Destination>,
 }
@@ -91,12 +95,12 @@ pub(super) fn tls(object: &Object<'_>, context: &Context<'_>) -> Vec<StreamRoute
     rules(object, "tls", &|item| {
         let rule = item.object(&TLS_ROUTE)?;
         let blocks = rule.list("match");
-        if blocks.is_empty() {
+        if blocks.is_empty() && !rule.is_damaged("match") {
             item.error("has no \"match\"", "write the \"sniHosts\" to match");
         }
         let matches = whole_blocks(&blocks, |item| tls_match(item, context));
         let route = destinations(&rule, context);
-        (!matches.is_empty()).then_some((matches, route))
+        Some(Parts { is_whole: !matches.is_empty(), matches, route })
     })
 }
 
@@ -107,7 +111,7 @@ pub(super) fn tcp(object: &Object<'_>, context: &Context<'_>) -> Vec<StreamRoute
         let blocks = rule.list("match");
         let matches = whole_blocks(&blocks, |item| tcp_match(item, context));
         let route = destinations(&rule, context);
-        (!matches.is_empty() || blocks.is_empty()).then_some((matches, route))
+        Some(Parts { is_whole: !matches.is_empty() || blocks.is_empty(), matches, route })
     })
 }
 
@@ -119,16 +123,23 @@ fn whole_blocks(blocks: &[Item<'_>], read: impl Fn(&Item<'_>) -> Option<StreamMa
 }
 
 /// `match` and `route`.
-type Parts = (Vec<StreamMatch>, Vec<RouteDestination>);
+struct Parts {
+    is_whole: bool,
+    matches: Vec<StreamMatch>,
+    route: Vec<RouteDestination>,
+}
 
 fn rules(object: &Object<'_>, field: &str, read: &dyn Fn(&Item<'_>) -> Option<Parts>) -> Vec<StreamRoute> {
     let rule = |(index, item): (u32, &Item<'_>)| {
+        let before = item.left_out();
         let Part { value, withheld } = item.part(|| read(item));
         if withheld {
             item.withheld("connections that this rule takes are closed");
         }
-        let (matches, route) = value?;
-        (!route.is_empty()).then(|| StreamRoute { index, line: item.line(), matches, route, withheld })
+        let Parts { is_whole, matches, route } = value?;
+        let is_whole = is_whole && !route.is_empty() && route.iter().all(|to| to.destination.is_known());
+        let keeps = is_whole || item.left_out() == before;
+        keeps.then(|| StreamRoute { index, line: item.line(), is_whole, matches, route, withheld })
     };
     (0..).zip(&object.list(field)).filter_map(rule).collect()
 }
@@ -137,7 +148,7 @@ fn tls_match(item: &Item<'_>, context: &Context<'_>) -> Option<StreamMatch> {
     let block = item.object(&TLS_MATCH)?;
     let conditions = connection(&block, context);
     let names = block.list("sniHosts");
-    if names.is_empty() {
+    if names.is_empty() && !block.is_damaged("sniHosts") {
         item.error("has no \"sniHosts\"", "write at least one");
     }
     let sni_hosts = names.iter().filter_map(|item| server_name(item, context)).collect();
@@ -156,7 +167,8 @@ fn server_name(item: &Item<'_>, context: &Context<'_>) -> Option<String> {
     }
     let lower = name.to_ascii_lowercase();
     let full = host::expand(name, context.namespace);
-    if !context.hosts.iter().any(|host| host::covers(host, &lower) || host::covers(host, &full)) {
+    if context.knows_hosts && !context.hosts.iter().any(|host| host::covers(host, &lower) || host::covers(host, &full))
+    {
         item.error(format!("\"{name}\" is not covered by any of \"hosts\""), "add it there");
     }
     Some(lower)
@@ -196,17 +208,17 @@ fn subnet(item: &Item<'_>) -> Option<Subnet> {
 
 fn destinations(rule: &Object<'_>, context: &Context<'_>) -> Vec<RouteDestination> {
     let items = rule.list("route");
-    if items.is_empty() {
+    if items.is_empty() && !rule.is_damaged("route") {
         rule.item.error("has no destination", "write it under \"route\"");
     }
     let read = |item: &Item<'_>| {
         let object = item.object(&ROUTE_DESTINATION)?;
         let destination = object.required("destination").and_then(|item| (context.destination)(&item));
-        let weight = object.get("weight").map_or(Some(0), |item| item.whole(0, i32::MAX as u32));
-        Some(RouteDestination { destination: destination?, weight: weight?, headers: None })
+        let weight = object.get("weight").and_then(|item| item.whole(0, i32::MAX as u32)).unwrap_or_default();
+        Some(RouteDestination { destination: destination?, weight, headers: None })
     };
     let route: Vec<_> = items.iter().filter_map(read).collect();
-    if route.len() > 1 && route.iter().all(|to| to.weight == 0) {
+    if route.len() > 1 && route.iter().all(|to| to.weight == 0) && !rule.is_damaged("route") {
         rule.item.error("the weights of several destinations sum to 0", "give each destination its \"weight\"");
     }
     route

@@ -7,7 +7,7 @@ use foldhash::{HashMap, HashMapExt};
 use super::Checks;
 use crate::istio::model::gateway::{Gateway, Server, Serves};
 use crate::istio::model::sidecar::Sidecar;
-use crate::istio::model::virtual_service::{MESH, VirtualService};
+use crate::istio::model::virtual_service::{HttpRoute, MESH, VirtualService};
 use crate::istio::model::{Meta, selects};
 
 impl Checks<'_> {
@@ -42,7 +42,9 @@ impl Checks<'_> {
         let world = self.world;
         let mut owners: HashMap<(&str, &str), &VirtualService> = HashMap::new();
         for service in &world.virtual_services {
-            let Some(route) = service.http.iter().find(|route| route.matches.is_empty()) else { continue };
+            let unknown = |route: &HttpRoute| self.is_unknown(service, &format!("{}.match", super::rule_path(route)));
+            let mut catch_alls = service.http.iter().filter(|route| route.matches.is_empty());
+            let Some(route) = catch_alls.find(|route| !unknown(route)) else { continue };
             let mut told = false;
             for gateway in service.gateways.iter().filter(|gateway| *gateway != MESH) {
                 for name in &service.hosts {
@@ -77,8 +79,13 @@ impl Checks<'_> {
                 continue;
             }
             // Of other protocols the later server is left out, which is told where they are compiled.
-            let servers = gateway.servers.iter().enumerate().filter(|(_, server)| server.serves == Serves::Http);
-            for (index, server) in servers {
+            let servers = gateway
+                .servers
+                .iter()
+                .enumerate()
+                .filter(|(_, server)| server.serves == Serves::Http && server.port > 0);
+            for (_, server) in servers {
+                let index = server.index;
                 for (first, hosts) in claimed(&mut taken, gateway, server) {
                     let what = format!(
                         "{} has a server for port {} and \"{}\", too [IST0145]",

@@ -52,6 +52,7 @@ impl Checks<'_> {
                 self.problems.push(source.note(&format!("{path}.http.http2MaxRequests"), what, ""));
             }
             let (idle, field) = match pool.http_idle_timeout {
+                None if self.damage.touches(source, &format!("{path}.http.idleTimeout")) => continue,
                 Some(_) => (pool.http_idle_timeout, "http.idleTimeout"),
                 None => (pool.tcp_idle_timeout, "tcp.idleTimeout"),
             };
@@ -105,11 +106,13 @@ impl Checks<'_> {
                 // A subset's entry leaves the budget alone.
                 ("retryBudget", under.is_none() && policy.retry_budget.is_some()),
             ];
-            let lost: Vec<_> = blocks.iter().filter(|(_, lost)| *lost).map(|(name, _)| *name).collect();
-            if !lost.is_empty() {
+            let place = format!("{path}.portLevelSettings[{index}]");
+            let known = |name: &str| !self.damage.touches(&rule.meta.source, &format!("{place}.{name}"));
+            let lost = blocks.iter().filter(|(name, lost)| *lost && known(name));
+            let lost: Vec<_> = lost.map(|(name, _)| *name).collect();
+            if !lost.is_empty() && *port > 0 {
                 let what = format!("stands in place of the whole policy: port {port} has no {}", lost.join(", "));
-                let path = format!("{path}.portLevelSettings[{index}]");
-                self.problems.push(rule.meta.source.warning(&path, what, "write it again here"));
+                self.sure.push(rule.meta.source.warning(&place, what, "write it again here"));
             }
         }
     }
@@ -117,7 +120,14 @@ impl Checks<'_> {
     /// A subset's policy holds only for requests that a rule sends to the subset.
     fn unused(&mut self, rule: &DestinationRule, index: usize, subset: &Subset, used: &HashSet<(String, String)>) {
         let has_policy = subset.traffic_policy != TrafficPolicy::default();
-        if !has_policy || rule.host.starts_with('*') || used.contains(&(rule.host.clone(), subset.name.clone())) {
+        let unknown = rule.host.is_empty()
+            || subset.name.is_empty()
+            || self.damage.of_kind("VirtualService", &["metadata", "spec.http", "spec.tls", "spec.tcp"]);
+        if !has_policy
+            || unknown
+            || rule.host.starts_with('*')
+            || used.contains(&(rule.host.clone(), subset.name.clone()))
+        {
             return;
         }
         let what = format!("no VirtualService sends anything to subset \"{}\": its policy has no effect", subset.name);
@@ -146,6 +156,9 @@ impl Checks<'_> {
         let Some(service) = self.world.services.get(&rule.host).filter(|service| service.hostname == rule.host) else {
             return;
         };
+        if !self.knows_endpoints(service) {
+            return;
+        }
         let everyone = Labels::new();
         let whole = &rule.traffic_policy;
         let mut held: Vec<(String, &OutlierDetection, &str, &Labels)> = Vec::new();

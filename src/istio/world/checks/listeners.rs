@@ -14,6 +14,8 @@ impl Checks<'_> {
         let Some(sidecar) = &world.sidecar else { return gaps };
         if let Some(to) = &sidecar.egress_proxy
             && world.services.get(&to.host).is_none()
+            && to.is_known()
+            && self.knows_all_services()
         {
             let what =
                 format!("there is no service \"{}\": requests to undeclared hosts get 503 NC [IST0101]", to.host);

@@ -9,6 +9,7 @@ mod actions;
 mod conditions;
 mod conflicts;
 mod connections;
+mod delegates;
 mod listeners;
 mod policies;
 mod proxy;
@@ -28,13 +29,14 @@ use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use self::conditions::Expressions;
 use self::reach::{Owners, Roots};
 use super::{Service, World};
+use crate::istio::damage::Damage;
 use crate::istio::model::destination_rule::DestinationRule;
 use crate::istio::model::gateway::Gateway;
 use crate::istio::model::scalar::host;
 use crate::istio::model::selects;
 use crate::istio::model::sidecar::Sidecar;
 use crate::istio::model::virtual_service::{HttpMatch, HttpRoute, VirtualService};
-use crate::istio::problem::Problem;
+use crate::istio::problem::{Problem, Severity};
 use crate::istio::reader::nearest;
 
 /// Comparisons with other names that may be spent on hints: enough for any human's slips, and ten thousand wrong
@@ -42,7 +44,14 @@ use crate::istio::reader::nearest;
 const HINT_COMPARISONS: usize = 100_000;
 
 /// Adds the problems of the world. True if the Sidecar must not be served, see [`Checks::listeners`].
-pub(super) fn check(world: &World, sidecars: &[Sidecar], permissive: bool, problems: &mut Vec<Problem>) -> bool {
+pub(super) fn check(
+    world: &World,
+    sidecars: &[Sidecar],
+    permissive: bool,
+    damage: &Damage,
+    problems: &mut Vec<Problem>,
+) -> bool {
+    let first = problems.len();
     let mut checks = Checks {
         world,
         permissive,
@@ -56,6 +65,8 @@ pub(super) fn check(world: &World, sidecars: &[Sidecar], permissive: bool, probl
         shadowed_blocks: HashSet::new(),
         expressions: Expressions::default(),
         comparisons_left: HINT_COMPARISONS,
+        damage,
+        sure: Vec::new(),
     };
     // What no request meets, and what none gets to, is asked by those that follow.
     checks.conditions();
@@ -70,7 +81,16 @@ pub(super) fn check(world: &World, sidecars: &[Sidecar], permissive: bool, probl
     checks.secured();
     checks.conflicts(sidecars);
     checks.proxy();
-    checks.listeners()
+    let gaps = checks.listeners();
+    let sure = checks.sure;
+    // What is said of a field may come of a part of it that could not be read.
+    let mut at = 0;
+    problems.retain(|problem| {
+        at += 1;
+        at <= first || problem.severity == Severity::Error || !damage.of(&problem.resource, &problem.path)
+    });
+    problems.extend(sure);
+    gaps
 }
 
 struct Checks<'a> {
@@ -91,9 +111,35 @@ struct Checks<'a> {
     shadowed_blocks: HashSet<*const HttpMatch>,
     expressions: Expressions,
     comparisons_left: usize,
+    damage: &'a Damage,
+    /// Problems that do not come of what could not be read, though something at their place could not.
+    sure: Vec<Problem>,
 }
 
 impl Checks<'_> {
+    /// Whether something of a field could not be read, so that nothing follows from what is missing.
+    fn is_unknown(&self, of: &VirtualService, path: &str) -> bool {
+        self.damage.touches(&of.meta.source, path)
+    }
+
+    /// Whether there may be services of names that could not be read.
+    fn knows_all_services(&self) -> bool {
+        !self.damage.of_kind("Service", &["metadata", "spec.type", "spec.externalName"])
+            && !self.damage.of_kind("ServiceEntry", &["metadata", "spec.hosts"])
+    }
+
+    /// Whether all that may answer for a service could be read.
+    fn knows_endpoints(&self, service: &Service) -> bool {
+        let kinds = ["WorkloadEntry", "EndpointSlice", "Endpoints", "Pod"];
+        !kinds.iter().any(|kind| self.damage.of_kind(kind, &[""])) && !self.damage.touches(&service.source, "spec")
+    }
+
+    /// Whether all DestinationRules could be read, as far as it matters who they are for.
+    fn knows_rules(&self) -> bool {
+        let fields = ["metadata", "spec.host", "spec.subsets", "spec.exportTo", "spec.workloadSelector"];
+        !self.damage.of_kind("DestinationRule", &fields)
+    }
+
     fn broken(&mut self, service: &VirtualService, path: &str, what: String, instead: impl Into<String>) {
         self.problems.push(service.meta.source.broken(path, what, instead));
     }

@@ -32,14 +32,14 @@ impl Checks<'_> {
             if is_warm && balancer.policy == LbPolicy::Random {
                 let what = "has no effect on RANDOM";
                 let instead = "use LEAST_REQUEST or ROUND_ROBIN with it";
-                self.problems.push(source.warning(&format!("{path}.warmup"), what, instead));
+                self.sure.push(source.warning(&format!("{path}.warmup"), what, instead));
             }
             return;
         };
         if is_warm {
             let what = "has no effect on consistentHash";
             let instead = "use LEAST_REQUEST or ROUND_ROBIN with it";
-            self.problems.push(source.warning(&format!("{path}.warmup"), what, instead));
+            self.sure.push(source.warning(&format!("{path}.warmup"), what, instead));
         }
         let without = match &hash.key {
             HashKey::Header(name) if self.is_always_sent(name) => return,
@@ -66,6 +66,9 @@ impl Checks<'_> {
         let Some(service) = self.world.services.get(&rule.host).filter(|service| service.hostname == rule.host) else {
             return;
         };
+        if self.damage.touches(&service.source, "spec.ports") {
+            return;
+        }
         let policies = [("spec".to_owned(), &rule.traffic_policy)].into_iter().chain(
             rule.subsets
                 .iter()
@@ -74,7 +77,7 @@ impl Checks<'_> {
         );
         for (path, policy) in policies {
             for (index, entry) in policy.ports.iter().enumerate() {
-                if service.port(entry.port).is_none() {
+                if entry.port > 0 && service.port(entry.port).is_none() {
                     let numbers: Vec<_> = service.ports.iter().map(|port| port.number.to_string()).collect();
                     let path = format!("{path}.trafficPolicy.portLevelSettings[{index}].port");
                     let what = format!("{} is not a port of {}: no effect", entry.port, service.hostname);

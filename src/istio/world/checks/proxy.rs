@@ -14,14 +14,17 @@ impl Checks<'_> {
             .iter()
             .filter(|gateway| proxy.labels.is_empty() || selects(&gateway.selector, &proxy.labels))
             .collect();
-        if served.is_empty() && !self.world.gateways.is_empty() {
+        if self.damage.of_kind("Gateway", &["spec"]) {
+            // Who serves what is not known.
+        } else if served.is_empty() && !self.world.gateways.is_empty() {
             let what = "no Gateway's selector matches these labels: nothing is served";
             let instead = "take the labels of a Gateway's \"selector\"";
             self.problems.push(proxy.source.warning("metadata.labels", what, instead));
         }
         let ports: BTreeSet<u16> =
             served.iter().flat_map(|gateway| gateway.servers.iter().map(|server| server.port)).collect();
-        for from in proxy.ports.keys().filter(|from| !ports.contains(from)) {
+        let unknown = self.damage.of_kind("Gateway", &["spec"]);
+        for from in proxy.ports.keys().filter(|from| !ports.contains(from) && !unknown) {
             let what = format!("no Gateway that is served has a port {from}");
             self.problems.push(proxy.source.warning(&format!("spec.ports[{from}]"), what, ""));
         }

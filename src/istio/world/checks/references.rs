@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
+use foldhash::{HashMap, HashMapExt};
 
 use super::reach::Unreached;
-use super::{Checks, rule_path, streams};
+use super::{Checks, ServedHosts, rule_path, streams};
 use crate::istio::model::destination_rule::{DestinationRule, Subset, TrafficPolicy};
 use crate::istio::model::scalar::{Protocol, host};
 use crate::istio::model::selects;
@@ -20,17 +20,19 @@ struct Rule<'r> {
     list: &'static str,
     /// `port` and `gateways` of its blocks.
     blocks: Vec<(Option<u16>, &'r [String])>,
+    /// Whether not all of these could be read.
+    is_unknown: bool,
 }
 
 impl<'r> Rule<'r> {
-    fn of_requests(route: &'r HttpRoute) -> Self {
+    fn of_requests(route: &'r HttpRoute, is_unknown: bool) -> Self {
         let blocks = route.matches.iter().map(|block| (block.port, block.gateways.as_slice())).collect();
-        Self { list: "http", blocks }
+        Self { list: "http", blocks, is_unknown }
     }
 
-    fn of_connections(list: &'static str, route: &'r StreamRoute) -> Self {
+    fn of_connections(list: &'static str, route: &'r StreamRoute, is_unknown: bool) -> Self {
         let blocks = route.matches.iter().map(|block| (block.port, block.gateways.as_slice())).collect();
-        Self { list, blocks }
+        Self { list, blocks, is_unknown }
     }
 
     /// Whether what comes in at a Gateway may meet it.
@@ -43,6 +45,18 @@ impl<'r> Rule<'r> {
         self.blocks.iter().any(|(_, gateways)| of_block(gateways))
     }
 }
+
+/// What says where a VirtualService is met ...
+const PLACES: [&str; 3] = ["hosts", "gateways", "exportTo"];
+
+/// ... from outside of it ...
+const PLACES_OF_ALL: [&str; 4] = ["metadata", "spec.hosts", "spec.gateways", "spec.exportTo"];
+
+/// ... which requests a rule sends on ...
+const ACTS: [&str; 6] = ["match", "route", "fault", "redirect", "directResponse", "delegate"];
+
+/// ... and which of them it mirrors.
+const MIRRORS: [&str; 3] = ["mirrorPercentage", "mirrorPercent", "mirrors"];
 
 /// What a destination is for.
 #[derive(Clone, Copy)]
@@ -94,30 +108,40 @@ impl<'a> Checks<'a> {
         let defined = subsets_by_host(&world.destination_rules);
         for service in &world.virtual_services {
             self.gateway_references(service);
-            let of_service = self.unreached_service(service, false);
+            let of_service = self.surely(service, "spec", &PLACES, self.unreached_service(service, false));
             for route in &service.http {
-                let rule = Rule::of_requests(route);
-                let all = self.unreached_destinations(service, route).or_else(|| of_service.clone());
+                let rule = Rule::of_requests(route, self.is_unknown(service, &format!("{}.match", rule_path(route))));
+                let all = self.unreached_destinations(service, route);
+                let all = self.surely(service, &rule_path(route), &ACTS, all).or_else(|| of_service.clone());
                 for (index, to) in route.route.iter().enumerate() {
                     let path = format!("{}.route[{index}].destination", rule_path(route));
-                    let unreached = all.clone().or_else(|| Self::unweighted(to.weight, &route.route));
+                    let unweighted = Self::unweighted(to.weight, &route.route);
+                    let unreached = all.clone().or_else(|| self.surely(service, &rule_path(route), &ACTS, unweighted));
                     self.link((service, &rule), path, (&to.destination, Use::Route), unreached, &defined);
                 }
                 for (field, to, percent) in route.mirroring.destinations() {
                     let path = format!("{}.{field}", rule_path(route));
-                    let unreached = all.clone().or_else(|| Self::unmirrored(percent));
+                    let unmirrored = Self::unmirrored(percent);
+                    let unmirrored = self.surely(service, &rule_path(route), &MIRRORS, unmirrored);
+                    let unreached = all.clone().or(unmirrored);
                     self.link((service, &rule), path, (to, Use::Mirror), unreached, &defined);
                 }
             }
-            let of_service = self.unreached_service(service, true);
+            let of_service = self.surely(service, "spec", &PLACES, self.unreached_service(service, true));
             for (list, routes) in streams::lists(service) {
                 for (place, route) in routes.iter().enumerate() {
-                    let rule = Rule::of_connections(list, route);
+                    let unknown = self.is_unknown(service, &format!("spec.{list}[{}].match", route.index));
+                    let rule = Rule::of_connections(list, route, unknown);
                     let earlier = routes.get(..place).unwrap_or_default();
-                    let all = self.unreached_stream(service, earlier, route).or_else(|| of_service.clone());
+                    let all = self.unreached_stream(service, earlier, route);
+                    let path = format!("spec.{list}[{}]", route.index);
+                    let all = self.surely(service, &path, &ACTS, all).or_else(|| of_service.clone());
                     for (index, to) in route.route.iter().enumerate() {
                         let path = format!("spec.{list}[{}].route[{index}].destination", route.index);
-                        let unreached = all.clone().or_else(|| Self::unweighted(to.weight, &route.route));
+                        let unweighted = Self::unweighted(to.weight, &route.route);
+                        let unreached = all.clone().or_else(|| {
+                            self.surely(service, &format!("spec.{list}[{}]", route.index), &ACTS, unweighted)
+                        });
                         self.link((service, &rule), path, (&to.destination, Use::Stream), unreached, &defined);
                     }
                 }
@@ -127,6 +151,21 @@ impl<'a> Checks<'a> {
         for rule in &world.destination_rules {
             self.destination_rule(rule);
         }
+    }
+
+    /// Why nothing gets to a place, if nothing that could not be read has to do with it: `fields` of what is at `path`.
+    fn surely(
+        &self,
+        service: &VirtualService,
+        path: &str,
+        fields: &[&str],
+        unreached: Option<Unreached>,
+    ) -> Option<Unreached> {
+        let since = matches!(unreached, Some(Unreached::Since(_)));
+        let unknown = |field: &&str| self.is_unknown(service, &format!("{path}.{field}"));
+        let of_others =
+            || self.damage.of_kind("Gateway", &["spec"]) || self.damage.of_kind("VirtualService", &PLACES_OF_ALL);
+        unreached.filter(|_| !since || !fields.iter().any(unknown) && !of_others())
     }
 
     fn gateway_references(&mut self, service: &VirtualService) {
@@ -150,6 +189,11 @@ impl<'a> Checks<'a> {
 
     fn gateway_reference(&mut self, service: &VirtualService, path: &str, gateway: &str) {
         if let Some(served) = self.gateways.get(gateway) {
+            if self.damage.touches(&served.gateway.meta.source, "spec.servers")
+                || self.is_unknown(service, "spec.hosts")
+            {
+                return;
+            }
             let meets = service.hosts.iter().any(|host| served.meets(host, &service.meta.namespace));
             // One without servers has an error of its own; a delegate has no hosts.
             let said_of_host = service.hosts.is_empty() || is_alone(service);
@@ -159,6 +203,9 @@ impl<'a> Checks<'a> {
                 let instead = format!("its hosts: {}", served.offered());
                 self.broken(service, path, what, instead);
             }
+            return;
+        }
+        if self.damage.of_kind("Gateway", &["metadata"]) {
             return;
         }
         let own_name = gateway.rsplit('/').next().unwrap_or_default();
@@ -181,6 +228,10 @@ impl<'a> Checks<'a> {
         let Some(served) = served.filter(|served| served.iter().all(|one| !one.gateway.servers.is_empty())) else {
             return;
         };
+        let unknown = |served: &&ServedHosts<'_>| self.damage.touches(&served.gateway.meta.source, "spec.servers");
+        if self.is_unknown(service, "spec.gateways") || served.iter().any(unknown) {
+            return;
+        }
         let reached: Vec<bool> = service
             .hosts
             .iter()
@@ -226,6 +277,9 @@ impl<'a> Checks<'a> {
     fn destination(&mut self, link: &Link<'_>, defined: &Defined<'a>) {
         let Link { from, path, to, is, .. } = link;
         let Some(service) = self.world.services.get(&to.host) else {
+            if !to.is_known() || !self.knows_all_services() {
+                return;
+            }
             let what = format!("there is no service \"{}\": {} [IST0101]", to.host, link.lost("requests get 503 NC"));
             let instead = self.service_hint(&to.host);
             // Not broken for certain: a file is also checked by itself, without those that make its services known.
@@ -243,7 +297,7 @@ impl<'a> Checks<'a> {
         } else if service.resolution.goes_by_request() && matches!(is, Use::Mirror) {
             self.mirrored_host(link, service);
         }
-        if service.workloads.is_empty() && !service.resolution.goes_by_request() {
+        if service.workloads.is_empty() && !service.resolution.goes_by_request() && self.knows_endpoints(service) {
             let lost = link.lost("so requests get 503");
             let what = format!("nothing answers for {}: it has no endpoints, {lost}", service.hostname);
             let instead = "add a WorkloadEntry with the labels that it selects, or an EndpointSlice";
@@ -257,6 +311,9 @@ impl<'a> Checks<'a> {
     /// A subset of a service that is in none of the documents, where a DestinationRule for it is: that one says which
     /// subsets there are.
     fn subset_of_a_stranger(&mut self, link: &Link<'_>, defined: &Defined<'a>) {
+        if !self.knows_rules() {
+            return;
+        }
         let Some(name) = &link.to.subset else { return };
         let known: Vec<_> = defined.of(&link.to.host).map(|(_, subset)| subset.name.as_str()).collect();
         if known.contains(&name.as_str()) || !defined.has_rule_for(&link.to.host) {
@@ -292,7 +349,7 @@ impl<'a> Checks<'a> {
         let subsets = || rules.iter().flat_map(|rule| &rule.subsets);
         if let Some(found) = subsets().find(|defined| defined.name == name) {
             let none = !service.workloads.iter().any(|workload| selects(&found.labels, &workload.labels));
-            if none && !service.workloads.is_empty() {
+            if none && !service.workloads.is_empty() && self.knows_endpoints(service) && self.knows_rules() {
                 let labels: Vec<_> = found.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
                 let what = format!(
                     "no endpoint of {} has the labels of subset \"{name}\": {} [IST0173]",
@@ -302,6 +359,9 @@ impl<'a> Checks<'a> {
                 let instead = format!("give the workloads: {}", labels.join(", "));
                 self.problems.push(link.problem(Severity::Broken, &path, what, instead));
             }
+            return;
+        }
+        if !self.knows_rules() {
             return;
         }
         let host = &service.hostname;
@@ -366,6 +426,9 @@ impl<'a> Checks<'a> {
     }
 
     fn destination_port(&mut self, link: &Link<'_>, service: &Service) {
+        if self.damage.touches(&service.source, "spec.ports") {
+            return;
+        }
         let Link { from, rule, path, to, is, .. } = link;
         let by_alias = self.world.services.alias(&to.host).and_then(|alias| alias.port);
         let port = match (to.port.or(by_alias), service.ports.as_slice()) {
@@ -385,6 +448,9 @@ impl<'a> Checks<'a> {
             }
             (None, [only]) => only,
             (None, _) => {
+                if rule.is_unknown || self.is_unknown(from, "spec.gateways") {
+                    return;
+                }
                 let listened = self.listened_ports(from, rule);
                 let Some(missing) = listened.iter().find(|port| service.port(**port).is_none()) else { return };
                 let what = format!(
@@ -425,61 +491,15 @@ impl<'a> Checks<'a> {
         ports
     }
 
-    /// Delegates that do not exist, that are not one, that are not visible; and delegates that nobody asks.
-    fn delegates(&mut self) {
-        let world = self.world;
-        let takes_part = |service: &VirtualService| {
-            service.hosts.is_empty() || service.http.iter().any(|route| route.delegate.is_some())
-        };
-        if !world.virtual_services.iter().any(takes_part) {
-            return;
-        }
-        let by_name: HashMap<String, &VirtualService> =
-            world.virtual_services.iter().map(|service| (service.meta.full_name(), service)).collect();
-        let mut asked = HashSet::new();
-        for service in &world.virtual_services {
-            for route in &service.http {
-                let Some(name) = &route.delegate else { continue };
-                asked.insert(name.as_str());
-                let path = format!("{}.delegate", rule_path(route));
-                let why = match by_name.get(name) {
-                    None => format!("there is no VirtualService \"{name}\" [IST0101]"),
-                    Some(other) if !other.hosts.is_empty() => {
-                        format!("VirtualService \"{name}\" has hosts: no delegate")
-                    }
-                    Some(other) if !world.sees_virtual_service(&service.meta.namespace, other) => {
-                        format!("VirtualService \"{name}\" is not exported to \"{}\"", service.meta.namespace)
-                    }
-                    Some(_) => continue,
-                };
-                let instead = match by_name.get(name) {
-                    None => {
-                        let names: Vec<_> = by_name.keys().take(self.comparisons_left).collect();
-                        self.comparisons_left -= names.len();
-                        did_you_mean(name, &names)
-                    }
-                    Some(other) if !other.hosts.is_empty() => "a delegate has neither hosts nor gateways".to_owned(),
-                    Some(_) => "add that namespace to its \"exportTo\"".to_owned(),
-                };
-                self.broken(service, &path, format!("{why}: the rule is left out"), instead);
-            }
-        }
-        let is_delegate =
-            |service: &&VirtualService| service.hosts.is_empty() && !service.meta.source.has("spec.hosts[0]");
-        for service in world.virtual_services.iter().filter(is_delegate) {
-            if !asked.contains(service.meta.full_name().as_str()) {
-                let what = "no VirtualService delegates to this one: no effect".to_owned();
-                self.warn(service, "spec", what, "write \"delegate\" in a rule of another, or \"hosts\" here");
-            }
-        }
-    }
-
     fn destination_rule(&mut self, rule: &DestinationRule) {
-        if host::is_wildcard(&rule.host) {
+        if host::is_wildcard(&rule.host) || rule.host.is_empty() {
             return;
         }
         let source = &rule.meta.source;
         let Some(service) = self.world.services.get(&rule.host) else {
+            if !self.knows_all_services() {
+                return;
+            }
             let what = format!("there is no service \"{}\": the rule has no effect [IST0174]", rule.host);
             let instead = self.service_hint(&rule.host);
             return self.problems.push(source.warning("spec.host", what, instead));
@@ -532,7 +552,8 @@ impl<'a> Checks<'a> {
             lost("spec.trafficPolicy", first, "of several rules the subsets are put together, the policies are not");
         }
         for (index, subset) in rule.subsets.iter().enumerate() {
-            let first = rules.iter().find(|rule| rule.subsets.iter().any(|other| other.name == subset.name));
+            let same = |other: &Subset| other.name == subset.name && !subset.name.is_empty();
+            let first = rules.iter().find(|rule| rule.subsets.iter().any(same));
             lost(&format!("spec.subsets[{index}].name"), first, "keep one of them");
         }
     }

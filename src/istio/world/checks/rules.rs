@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Checks, rule_path};
+use super::{Checks, ServedHosts, rule_path};
 use crate::istio::model::scalar::{StringMatch, host};
 use crate::istio::model::virtual_service::{
     Headers, HttpMatch, HttpRoute, MESH, PathRewrite, RedirectPath, UnmatchedPreflights, VirtualService,
@@ -43,7 +43,7 @@ impl Checks<'_> {
                         self.warn(service, &path, what, "name the port \"http\" or \"http-…\", or set its appProtocol");
                     }
                 }
-                None if listens && !host::is_wildcard(name) => {
+                None if listens && !host::is_wildcard(name) && self.knows_all_services() => {
                     let what = format!("no service is registered as \"{name}\": the rules apply on every port");
                     self.note(service, &path, what, "Istio itself applies them on port 80 only");
                 }
@@ -61,7 +61,8 @@ impl Checks<'_> {
     fn takes_everything(&self, service: &VirtualService) -> bool {
         let mut taken = BTreeSet::new();
         for route in &service.http {
-            if route.matches.is_empty() || route.matches.iter().any(any_path) {
+            let unknown = self.is_unknown(service, &format!("{}.match", rule_path(route)));
+            if route.matches.is_empty() || route.matches.iter().any(any_path) || unknown {
                 return true;
             }
             let of_mesh =
@@ -86,7 +87,9 @@ impl Checks<'_> {
         for (index, block) in route.matches.iter().enumerate() {
             let path = format!("{}.match[{index}]", rule_path(route));
             for (at, gateway) in block.gateways.iter().enumerate() {
-                if !service.gateways.contains(gateway) && !service.hosts.is_empty() {
+                let unknown = self.is_unknown(service, "spec.gateways");
+                let is_delegate = service.hosts.is_empty() && !self.is_unknown(service, "spec.hosts");
+                if !service.gateways.contains(gateway) && !is_delegate && !unknown {
                     let what =
                         format!("\"{gateway}\" is not one of this VirtualService's gateways: never matches there");
                     self.warn(service, &format!("{path}.gateways[{at}]"), what, "add it to \"spec.gateways\"");
@@ -118,6 +121,10 @@ impl Checks<'_> {
         let served: Option<Vec<_>> = gateways.iter().map(|name| self.gateways.get(name)).collect();
         // Names that lead nowhere are reported on their own, and the mesh has every port.
         let Some(served) = served.filter(|served| !served.is_empty()) else { return };
+        let unknown = |served: &&ServedHosts<'_>| self.damage.touches(&served.gateway.meta.source, "spec.servers");
+        if self.is_unknown(service, "spec.gateways") || served.iter().any(unknown) {
+            return;
+        }
         if !served.iter().any(|served| served.ports.contains(&port)) {
             let ports: BTreeSet<u16> = served.iter().flat_map(|served| &served.ports).copied().collect();
             let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
@@ -136,6 +143,9 @@ impl Checks<'_> {
             _ => return,
         };
         let everything = [HttpMatch { uri: Some(StringMatch::Prefix("/".to_owned())), ..HttpMatch::default() }];
+        if self.is_unknown(service, &format!("{}.match", rule_path(route))) {
+            return;
+        }
         let blocks = if route.matches.is_empty() { &everything[..] } else { &route.matches };
         for block in blocks {
             let prefix = match &block.uri {

@@ -32,6 +32,9 @@ impl Checks<'_> {
 
     /// Names of certificates that nobody will see.
     fn names_in_vain(&mut self) {
+        if self.damage.of_kind("DestinationRule", &["metadata", "spec"]) {
+            return;
+        }
         for service in self.world.services.iter().filter(|service| !service.subject_alt_names.is_empty()) {
             let rules = self.rules.of(service);
             let policies = rules.iter().flat_map(|rule| {
@@ -44,13 +47,16 @@ impl Checks<'_> {
             if !blocks.any(|tls| matches!(tls, Some(ClientTls::Originated(_)))) {
                 let what = format!("no DestinationRule has connections to {} secured: no effect", service.hostname);
                 let instead = "write trafficPolicy.tls with mode SIMPLE in one";
-                self.problems.push(service.source.warning("spec.subjectAltNames", what, instead));
+                self.sure.push(service.source.warning("spec.subjectAltNames", what, instead));
             }
         }
     }
 
     fn plain_to_tls(&mut self, from: &VirtualService, path: &str, to: &Destination) {
         let Some(service) = self.world.services.get(&to.host) else { return };
+        if self.damage.of_kind("DestinationRule", &["metadata", "spec"]) {
+            return;
+        }
         let port = match (to.port, service.ports.as_slice()) {
             (Some(number), _) => service.port(number),
             (None, [only]) => Some(only),

@@ -28,6 +28,11 @@ impl Checks<'_> {
         let mut earlier: Vec<(&HttpRoute, Option<usize>, &HttpMatch)> = Vec::new();
         let everything = HttpMatch::default();
         for route in &service.http {
+            // Without a condition that could not be read a block takes more than it is meant to.
+            let unknown = self.is_unknown(service, &format!("{}.match", rule_path(route)));
+            if unknown && route.matches.is_empty() {
+                continue;
+            }
             let blocks: Vec<(Option<usize>, &HttpMatch)> = match route.matches.as_slice() {
                 [] => vec![(None, &everything)],
                 blocks => blocks.iter().enumerate().map(|(index, block)| (Some(index), block)).collect(),
@@ -36,8 +41,9 @@ impl Checks<'_> {
             // Of those that nothing meets that has been said.
             let met: Vec<_> = blocks.iter().filter(|(_, block)| !self.never.contains(&from_ref(*block))).collect();
             for (index, block) in &met {
+                let before = if unknown { &[] } else { met.as_slice() };
                 let mine: Vec<_> =
-                    met.iter().take_while(|(at, _)| at < index).map(|(at, b)| (route, *at, *b)).collect();
+                    before.iter().take_while(|(at, _)| at < index).map(|(at, b)| (route, *at, *b)).collect();
                 *left = left.saturating_sub(earlier.len() + mine.len());
                 if *left == 0 {
                     return;
@@ -58,15 +64,18 @@ impl Checks<'_> {
                     Some((_, path, ..)) => (format!("{path} takes everything"), "put the rule without \"match\" last"),
                     None => (format!("{} takes everything it matches", by.join(" and ")), FIRST),
                 };
-                self.warn(service, &rule_path(route), format!("no request gets here: {what} [IST0130]"), instead);
+                let what = format!("no request gets here: {what} [IST0130]");
+                self.sure.push(service.meta.source.warning(&rule_path(route), what, instead));
             } else {
                 for (index, path, ..) in &covered {
                     self.shadowed_blocks.extend(index.and_then(|at| route.matches.get(at)).map(from_ref));
                     let what = format!("no request gets here: {path} takes everything it matches [IST0131]");
-                    self.warn(service, &block_path(route, *index), what, FIRST);
+                    self.sure.push(service.meta.source.warning(&block_path(route, *index), what, FIRST));
                 }
             }
-            if route.delegate.is_none() {
+            let delegates =
+                route.delegate.is_some() || self.is_unknown(service, &format!("{}.delegate", rule_path(route)));
+            if !delegates && !unknown {
                 earlier.extend(met.into_iter().map(|(index, block)| (route, *index, *block)));
             }
         }

@@ -35,13 +35,16 @@ impl Checks<'_> {
         for (index, name) in service.hosts.iter().enumerate() {
             let path = format!("spec.hosts[{index}]");
             let Some(known) = self.world.services.get(name) else {
+                if !self.knows_all_services() {
+                    continue;
+                }
                 let what =
                     format!("no service is registered as \"{name}\": the rules under \"{list}\" have no effect on it");
                 let instead = "at the mesh they are for the ports of services: add a ServiceEntry for it";
                 self.warn(service, &path, what, instead);
                 continue;
             };
-            if known.ports.iter().any(|port| takes(list, port)) {
+            if known.ports.iter().any(|port| takes(list, port)) || self.damage.touches(&known.source, "spec.ports") {
                 continue;
             }
             let ports: Vec<_> =
@@ -73,6 +76,9 @@ impl Checks<'_> {
             if named.clone().next().is_some() && named.clone().all(|block| !may_come_from(block, name)) {
                 continue;
             }
+            if self.damage.touches(&gateway.meta.source, "spec.servers") {
+                continue;
+            }
             let what =
                 format!("Gateway \"{name}\" has no server that \"{list}\" is for: the rules have no effect there");
             let instead = match list {
@@ -86,8 +92,9 @@ impl Checks<'_> {
     fn stream_blocks(&mut self, service: &VirtualService, list: &str, rule: &StreamRoute) {
         for (index, block) in rule.matches.iter().enumerate() {
             let path = format!("spec.{list}[{}].match[{index}]", rule.index);
-            for (at, gateway) in block.gateways.iter().enumerate().filter(|(_, name)| !service.gateways.contains(*name))
-            {
+            let unknown = self.is_unknown(service, "spec.gateways");
+            let known = block.gateways.iter().enumerate().filter(|_| !unknown);
+            for (at, gateway) in known.filter(|(_, name)| !service.gateways.contains(*name)) {
                 let what = format!("\"{gateway}\" is not one of this VirtualService's gateways: never matches there");
                 self.warn(service, &format!("{path}.gateways[{at}]"), what, "add it to \"spec.gateways\"");
             }

@@ -76,7 +76,8 @@ impl Checks<'_> {
             && route.matches.iter().all(|block| {
                 matches!(&block.method, Some(StringMatch::Exact(method)) if IDEMPOTENT.contains(&method.as_str()))
             });
-        if retries.attempts == 0 || harmless || !retries.retry_on.iter().any(after_the_request) {
+        let unknown = self.is_unknown(service, &format!("{}.match", rule_path(route)));
+        if retries.attempts == 0 || harmless || unknown || !retries.retry_on.iter().any(after_the_request) {
             return;
         }
         let what =
@@ -88,7 +89,12 @@ impl Checks<'_> {
     /// The name that mirrors are called by. Once for each VirtualService.
     fn mirrored_hosts(&mut self, service: &VirtualService) {
         let suffix = &self.world.proxy.mirror_host_suffix;
-        let mirrored = service.http.iter().find_map(|route| {
+        let unknown = |route: &HttpRoute| {
+            let fields = ["mirror", "mirrors", "mirrorPercentage", "mirrorPercent"];
+            fields.iter().any(|field| self.is_unknown(service, &format!("{}.{field}", rule_path(route))))
+        };
+        // The first of them is where it is said.
+        let mirrored = service.http.iter().take_while(|route| !unknown(route)).find_map(|route| {
             let (field, ..) = route.mirroring.destinations().find(|(_, _, percent)| *percent > 0.0)?;
             Some(format!("{}.{field}", rule_path(route)))
         });
@@ -105,12 +111,13 @@ impl Checks<'_> {
             return;
         }
         let on = |conditions: &[&str]| retries.retry_on.iter().any(|own| conditions.contains(&own.as_str()));
+        let unknown_conditions = self.damage.touches(source, &format!("{path}.retryOn"));
         if let Some(try_timeout) = retries.per_try_timeout {
             let path = format!("{path}.perTryTimeout");
             if let Some(timeout) = timeout.filter(|timeout| *timeout <= try_timeout) {
                 let what = format!("is not shorter than the timeout of {timeout:?}, so it has no effect");
                 self.problems.push(source.warning(&path, what, "make it shorter"));
-            } else if !on(&AFTER_TIMEOUT) {
+            } else if !on(&AFTER_TIMEOUT) && !unknown_conditions {
                 let list = if retries.retry_on.is_empty() { "the default \"retryOn\"" } else { "\"retryOn\"" };
                 let what =
                     format!("a try that is cut short is not retried: {list} has none of {}", AFTER_TIMEOUT.join(", "));
