@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use crate::h1::change::{self, Changes};
-use crate::h1::forward::{Completion, Downstream, View, append};
+use crate::h1::forward::{Completion, Downstream, View};
 use crate::h1::head::{Known, RequestHead};
 use crate::plan::{Edits, HeaderName, ServerHeader};
 use crate::proxy::downstream::connection::ClientConnection;
@@ -22,8 +22,8 @@ pub(crate) struct HeaderScratch {
     pub(crate) rewritten: Vec<u8>,
     /// What the proxy says of the request.
     pub(crate) completion: Completion,
-    /// `x-forwarded-for` with what rules add to it; empty where they add nothing.
-    forwarded_for: Vec<u8>,
+    /// The lists in it with what rules add; empty where they add nothing.
+    lists: Completion,
     numbers: Numbers,
     /// What rules change in the request's head.
     pub(crate) request: Changes,
@@ -88,7 +88,7 @@ impl HeaderScratch {
         self.path.clear();
         self.rewritten.clear();
         self.completion.clear();
-        self.forwarded_for.clear();
+        self.lists.clear();
         self.numbers.attempt.clear();
         self.numbers.expected_timeout.clear();
         self.request.clear();
@@ -139,8 +139,8 @@ impl HeaderScratch {
         if edits.is_empty() {
             return;
         }
-        let Self { path, completion, forwarded_for, numbers, request, .. } = self;
-        let parts = (&**path, &*completion, &[][..], &*numbers);
+        let Self { path, completion, lists, numbers, request, .. } = self;
+        let parts = (&**path, &*completion, &*lists, &*numbers);
         let context = TemplateContext {
             sent: Sent {
                 original_path: None,
@@ -152,13 +152,7 @@ impl HeaderScratch {
             ..context(downstream, info, parsed, parts, &change::NONE)
         };
         templates::work_out(edits, &context, None, request);
-        // What is added stands in the same list.
-        if request.has_line(Known::XForwardedFor, b"x-forwarded-for") {
-            if !request.drops(Known::XForwardedFor, b"x-forwarded-for") {
-                forwarded_for.extend_from_slice(completion.forwarded_for());
-            }
-            request.values(Known::XForwardedFor).for_each(|value| append(forwarded_for, value));
-        }
+        lists.note_changes(completion, request);
     }
 
     /// Works out what rules do to the response's head: to that of the upstream, or to the proxy's own.
@@ -169,7 +163,7 @@ impl HeaderScratch {
         received: Option<Received<'_>>,
         server: &ServerHeader,
     ) {
-        let Self { path, rewritten, completion, forwarded_for, numbers, request, response, .. } = self;
+        let Self { path, rewritten, completion, lists, numbers, request, response, .. } = self;
         response.clear();
         if let (Some(edits), Some(parsed)) = (info.edits.filter(|edits| !edits.is_empty()), &info.parsed) {
             let context = TemplateContext {
@@ -177,7 +171,7 @@ impl HeaderScratch {
                 received,
                 target: if info.rewritten { rewritten } else { parsed.target(downstream.buf, path) },
                 authority: info.authority.map_or(parsed.host.of(downstream.buf), str::as_bytes),
-                ..context(downstream, info, parsed, (path, completion, forwarded_for, numbers), request)
+                ..context(downstream, info, parsed, (path, completion, lists, numbers), request)
             };
             let keeps = matches!(server, ServerHeader::Overwrite(_)).then_some(Known::Server);
             templates::work_out(edits, &context, keeps, response);
@@ -194,8 +188,8 @@ impl HeaderScratch {
         info: &'a StreamInfo<'_>,
         parsed: &ParsedRequest,
     ) -> Sent<'a> {
-        let Self { path, completion, forwarded_for, numbers, request, .. } = self;
-        sent(downstream, info, parsed, (path, completion, forwarded_for, numbers), request)
+        let Self { path, completion, lists, numbers, request, .. } = self;
+        sent(downstream, info, parsed, (path, completion, lists, numbers), request)
     }
 }
 
@@ -212,13 +206,13 @@ fn sent<'a>(
     downstream: DownstreamRequest<'a>,
     info: &'a StreamInfo<'_>,
     parsed: &ParsedRequest,
-    (path, completion, forwarded_for, numbers): (&'a [u8], &'a Completion, &'a [u8], &'a Numbers),
+    (path, completion, lists, numbers): (&'a [u8], &'a Completion, &'a Completion, &'a Numbers),
     changes: &'a Changes,
 ) -> Sent<'a> {
     Sent {
         view: downstream.view(parsed, completion),
         changes,
-        forwarded_for,
+        lists,
         attempt: match () {
             () if parsed.downstream == Downstream::Inbound => b"",
             () if numbers.attempt.is_empty() => b"1",
@@ -234,11 +228,11 @@ fn context<'a>(
     downstream: DownstreamRequest<'a>,
     info: &'a StreamInfo<'_>,
     parsed: &ParsedRequest,
-    (path, completion, forwarded_for, numbers): (&'a [u8], &'a Completion, &'a [u8], &'a Numbers),
+    (path, completion, lists, numbers): (&'a [u8], &'a Completion, &'a Completion, &'a Numbers),
     changes: &'a Changes,
 ) -> TemplateContext<'a> {
     TemplateContext {
-        sent: sent(downstream, info, parsed, (path, completion, forwarded_for, numbers), changes),
+        sent: sent(downstream, info, parsed, (path, completion, lists, numbers), changes),
         target: &[],
         authority: &[],
         scheme: parsed.scheme,
