@@ -33,9 +33,19 @@ impl Fields {
         self.unread.insert(path.to_owned());
     }
 
+    /// Whether all could be read.
+    pub(super) fn is_empty(&self) -> bool {
+        self.wrong.is_empty()
+    }
+
+    fn extend(&mut self, more: Self) {
+        self.wrong.extend(more.wrong);
+        self.unread.extend(more.unread);
+    }
+
     /// Whether anything of the field at `path` is unknown: itself, a part of it, or all of what it is in.
     pub(super) fn touch(&self, path: &str) -> bool {
-        if self.wrong.is_empty() {
+        if self.is_empty() {
             return false;
         }
         self.wrong.contains(path) || self.inside(path) || self.around(path)
@@ -60,24 +70,30 @@ impl Fields {
 
 /// The fields of all resources.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Damage(BTreeMap<Arc<str>, Fields>);
+pub(super) struct Damage {
+    resources: BTreeMap<Arc<str>, Fields>,
+    /// Those of all resources of a kind: thousands of references may ask about them, among thousands of wrong documents.
+    kinds: BTreeMap<Box<str>, Fields>,
+}
 
 impl Damage {
     /// Adds what is known of a resource's fields.
     pub(super) fn add(&mut self, source: &Source, fields: Fields) {
-        if !fields.wrong.is_empty() {
-            // Without a name several resources have the same: then something of all of them is unknown.
-            let known = self.0.entry(source.resource.clone()).or_default();
-            known.wrong.extend(fields.wrong);
-            known.unread.extend(fields.unread);
+        if fields.is_empty() {
+            return;
         }
+        let kind = source.resource.split('/').next().unwrap_or_default();
+        self.kinds.entry(kind.into()).or_default().extend(fields.clone());
+        // Without a name several resources have the same: then something of all of them is unknown.
+        self.resources.entry(source.resource.clone()).or_default().extend(fields);
     }
 
     pub(super) fn absorb(&mut self, later: Self) {
-        for (resource, fields) in later.0 {
-            let known = self.0.entry(resource).or_default();
-            known.wrong.extend(fields.wrong);
-            known.unread.extend(fields.unread);
+        for (resource, fields) in later.resources {
+            self.resources.entry(resource).or_default().extend(fields);
+        }
+        for (kind, fields) in later.kinds {
+            self.kinds.entry(kind).or_default().extend(fields);
         }
     }
 
@@ -88,21 +104,17 @@ impl Damage {
 
     /// As [`Damage::touches`], for the resource of this name.
     pub(super) fn of(&self, resource: &str, path: &str) -> bool {
-        self.0.get(resource).is_some_and(|fields| fields.touch(path))
+        self.resources.get(resource).is_some_and(|fields| fields.touch(path))
     }
 
     /// Whether anything of these fields is unknown in any resource of a kind.
     pub(super) fn of_kind(&self, kind: &str, paths: &[&str]) -> bool {
-        self.any(kind, |fields| paths.iter().any(|path| fields.touch(path)))
+        self.kinds.get(kind).is_some_and(|fields| paths.iter().any(|path| fields.touch(path)))
     }
 
     /// Whether in any resource of a kind a field is unknown whose path has `part` in it.
     pub(super) fn of_kind_with(&self, kind: &str, part: &str) -> bool {
-        self.any(kind, |fields| fields.wrong.iter().any(|path| path.contains(part)))
-    }
-
-    fn any(&self, kind: &str, is: impl Fn(&Fields) -> bool) -> bool {
-        self.0.iter().any(|(resource, fields)| resource.split('/').next() == Some(kind) && is(fields))
+        self.kinds.get(kind).is_some_and(|fields| fields.wrong.iter().any(|path| path.contains(part)))
     }
 }
 

@@ -33,7 +33,9 @@ impl<'a> Object<'a> {
 
     /// Whether a field has an error, or seems to be there under another name: then nothing follows from what is missing.
     pub(in crate::istio) fn is_damaged(&self, name: &str) -> bool {
-        self.item.reader.damage.borrow().touch(&self.path_of(name))
+        let damage = self.item.reader.damage.borrow();
+        // Nearly every document is in order, and a path costs time to put into words.
+        !damage.is_empty() && damage.touch(&self.path_of(name))
     }
 
     fn path_of(&self, name: &str) -> String {
