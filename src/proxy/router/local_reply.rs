@@ -12,7 +12,7 @@ use crate::proxy::router::stream_info::StreamInfo;
 use crate::proxy::router::termination::Termination;
 use crate::proxy::stream::{Scratch, Stream};
 
-/// Takes the verdict of an end over into the story.
+/// Takes what an end says over into the stream's info.
 pub(crate) fn note_termination(
     info: &mut StreamInfo<'_>,
     ended: &Termination,

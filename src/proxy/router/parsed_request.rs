@@ -24,7 +24,7 @@ pub(crate) struct ParsedRequest {
     path: Span,
     /// The path and query.
     target: Span,
-    /// Whether `path` and `target` are spans of [`HeaderScratch::path`](crate::proxy::router::header_scratch::Draft::path), where the normalised form is, and not of the head.
+    /// Whether `path` and `target` are spans of [`HeaderScratch::path`](crate::proxy::router::header_scratch::HeaderScratch::path), where the normalised form is, and not of the head.
     normalised: bool,
     /// The query, without its `?`; a span of the head.
     pub(crate) query: Span,
@@ -93,7 +93,7 @@ impl ParsedRequest {
         self.upgrade == Upgrade::WebSocket && self.body == Body::None
     }
 
-    /// The path and query as rules see them. `path` is [`HeaderScratch::path`](crate::proxy::router::header_scratch::Draft::path).
+    /// The path and query as rules see them. `path` is [`HeaderScratch::path`](crate::proxy::router::header_scratch::HeaderScratch::path).
     pub(crate) fn target<'s>(&self, buf: &'s [u8], path: &'s [u8]) -> &'s [u8] {
         self.target.of(if self.normalised { path } else { buf })
     }
@@ -103,7 +103,7 @@ impl ParsedRequest {
         (self.path.end - self.path.start) as usize
     }
 
-    /// The path as rules see it. `path` is [`HeaderScratch::path`](crate::proxy::router::header_scratch::Draft::path).
+    /// The path as rules see it. `path` is [`HeaderScratch::path`](crate::proxy::router::header_scratch::HeaderScratch::path).
     pub(crate) fn path<'s>(&self, buf: &'s [u8], path: &'s [u8]) -> &'s [u8] {
         self.path.of(if self.normalised { path } else { buf })
     }

@@ -51,7 +51,7 @@ impl<'p> AttemptHistory<'p> {
         self.forward?.retry.as_deref()
     }
 
-    /// Whether the request is tried again after this outcome. Counts, and says in the story why not.
+    /// Whether the request is tried again after this outcome. Counts, and says in the info why not.
     pub(crate) fn again(
         &mut self,
         outcome: Outcome,
