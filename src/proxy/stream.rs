@@ -121,6 +121,7 @@ where
 /// Free scratch memory and free task states of one core: as many as it has had requests at once.
 #[derive(Default)]
 pub struct StreamPool {
+    #[allow(clippy::vec_box, reason = "it goes from hand to hand with a request: only a pointer is to move")]
     scratch: RefCell<Vec<Box<Scratch>>>,
     slots: RefCell<Vec<Box<dyn Slot>>>,
 }

@@ -99,11 +99,11 @@ impl<'p> Stream<'p> {
             Decision::Forward { route, forward, destination } => {
                 (self.info.route, self.info.edits) = (&route.name, Some(&destination.headers.response));
                 self.info.route_stats = self.installed.route_stats(route);
-                self.to_destination(route, forward, destination).await
+                self.send_to_destination(route, forward, destination).await
             }
             Decision::Passthrough { route } => {
                 self.info.route = &route.name;
-                self.to_passthrough(close).await
+                self.send_to_passthrough(close).await
             }
         }
     }
@@ -181,7 +181,12 @@ impl<'p> Stream<'p> {
         kept
     }
 
-    async fn to_destination(&mut self, route: &'p Route, forward: &'p Forward, destination: &'p Destination) -> bool {
+    async fn send_to_destination(
+        &mut self,
+        route: &'p Route,
+        forward: &'p Forward,
+        destination: &'p Destination,
+    ) -> bool {
         let close = self.parsed.closes();
         let found = match &destination.target {
             Target::Known(id) => self.installed.cluster(*id),
@@ -251,7 +256,7 @@ impl<'p> Stream<'p> {
     }
 
     /// Sends the request to where the connection was sent before it was redirected, or else to wherever its authority is.
-    async fn to_passthrough(&mut self, close: bool) -> bool {
+    async fn send_to_passthrough(&mut self, close: bool) -> bool {
         let Some((cluster, local)) = self.installed.passthrough() else {
             self.conn.http.no_cluster.inc();
             return self.reply(Termination::NoCluster, close).await;
