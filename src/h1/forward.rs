@@ -8,6 +8,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::change::Changes;
 use super::head::{HeaderLine, Known, RequestHead, ResponseHead, list};
 
 const ATTEMPT_COUNT: &str = "x-envoy-attempt-count";
@@ -89,12 +90,35 @@ impl Completion {
         }
     }
 
-    /// `x-forwarded-for` as it is sent before rules change it; empty for none.
+    /// The header that is a list, of [`LISTS`]; empty for none.
     #[must_use]
-    pub fn forwarded_for(&self) -> &[u8] {
-        &self.forwarded_for
+    pub fn list(&self, id: Known) -> &[u8] {
+        match id {
+            Known::XForwardedFor => &self.forwarded_for,
+            Known::XForwardedProto => &self.forwarded_proto,
+            Known::XRequestId => &self.request_id,
+            _ => &[],
+        }
+    }
+
+    /// Takes over what `changes` make of the lists of `before`, in which what is added stands behind what was there.
+    pub fn note_changes(&mut self, before: &Self, changes: &Changes) {
+        let lists = [&mut self.forwarded_for, &mut self.forwarded_proto, &mut self.request_id];
+        for ((id, name), own) in LISTS.into_iter().zip(lists) {
+            if !changes.drops(id, name) {
+                own.extend_from_slice(before.list(id));
+            }
+            changes.values(id).for_each(|value| append(own, value));
+        }
     }
 }
+
+/// The headers that the proxy itself writes in every request, that are lists in its hands and that rules may add to.
+pub const LISTS: [(Known, &[u8]); 3] = [
+    (Known::XForwardedFor, b"x-forwarded-for"),
+    (Known::XForwardedProto, b"x-forwarded-proto"),
+    (Known::XRequestId, b"x-request-id"),
+];
 
 /// The address by which `x-forwarded-for` names a client at `peer`. For one on this host that is the host's `own` address, if
 /// it has one; other addresses of 127.0.0.0/8 stand for themselves (Envoy's `isLoopbackAddress`).
@@ -108,7 +132,7 @@ pub fn peer_address(peer: IpAddr, own: Option<IpAddr>) -> IpAddr {
 }
 
 /// Appends to a list as Envoy does: comma, no blank.
-pub fn append(list: &mut Vec<u8>, value: &[u8]) {
+fn append(list: &mut Vec<u8>, value: &[u8]) {
     if !list.is_empty() && !value.is_empty() {
         list.push(b',');
     }

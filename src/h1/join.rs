@@ -5,14 +5,7 @@
 //! add such a line.
 
 use super::change::Changes;
-use super::head::Known;
-
-/// The headers that the proxy itself writes in every request and that rules may add to.
-const LISTS: [(Known, &[u8]); 3] = [
-    (Known::XForwardedFor, b"x-forwarded-for"),
-    (Known::XForwardedProto, b"x-forwarded-proto"),
-    (Known::XRequestId, b"x-request-id"),
-];
+use super::forward::LISTS;
 
 /// Joins the lines of the names that `changes` adds a line of. The head begins at `start`; its request line counts as any
 /// other.

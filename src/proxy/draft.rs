@@ -8,7 +8,7 @@ use super::edits::{self, Received, Scene, Sent};
 use super::record::Story;
 use super::request::Asked;
 use crate::h1::change::{self, Changes};
-use crate::h1::forward::{Completion, Downstream, View, append};
+use crate::h1::forward::{Completion, Downstream, View};
 use crate::h1::head::{Known, RequestHead};
 use crate::plan::{Edits, HeaderName, ServerHeader};
 
@@ -21,8 +21,8 @@ pub(super) struct Draft {
     pub(super) rewritten: Vec<u8>,
     /// What the proxy says of the request.
     pub(super) completion: Completion,
-    /// `x-forwarded-for` with what rules add to it; empty where they add nothing.
-    forwarded_for: Vec<u8>,
+    /// The lists in it with what rules add; empty where they add nothing.
+    lists: Completion,
     numbers: Numbers,
     /// What rules change in the request's head.
     pub(super) request: Changes,
@@ -75,7 +75,7 @@ impl Draft {
         self.path.clear();
         self.rewritten.clear();
         self.completion.clear();
-        self.forwarded_for.clear();
+        self.lists.clear();
         self.numbers.attempt.clear();
         self.numbers.expected_timeout.clear();
         self.request.clear();
@@ -120,8 +120,8 @@ impl Draft {
         if edits.is_empty() {
             return;
         }
-        let Self { path, completion, forwarded_for, numbers, request, .. } = self;
-        let parts = (&**path, &*completion, &[][..], &*numbers);
+        let Self { path, completion, lists, numbers, request, .. } = self;
+        let parts = (&**path, &*completion, &*lists, &*numbers);
         let scene = Scene {
             sent: Sent { original_path: None, original_host: None, ..sent(caller, story, asked, parts, &change::NONE) },
             target: asked.target(caller.buf, path),
@@ -129,13 +129,7 @@ impl Draft {
             ..scene(caller, story, asked, parts, &change::NONE)
         };
         edits::work_out(edits, &scene, None, request);
-        // What is added stands in the same list.
-        if request.has_line(Known::XForwardedFor, b"x-forwarded-for") {
-            if !request.drops(Known::XForwardedFor, b"x-forwarded-for") {
-                forwarded_for.extend_from_slice(completion.forwarded_for());
-            }
-            request.values(Known::XForwardedFor).for_each(|value| append(forwarded_for, value));
-        }
+        lists.note_changes(completion, request);
     }
 
     /// Works out what rules do to the response's head: to that of the upstream, or to the proxy's own.
@@ -146,7 +140,7 @@ impl Draft {
         received: Option<Received<'_>>,
         server: &ServerHeader,
     ) {
-        let Self { path, rewritten, completion, forwarded_for, numbers, request, response, .. } = self;
+        let Self { path, rewritten, completion, lists, numbers, request, response, .. } = self;
         response.clear();
         if let (Some(edits), Some(asked)) = (story.edits.filter(|edits| !edits.is_empty()), &story.asked) {
             let scene = Scene {
@@ -154,7 +148,7 @@ impl Draft {
                 received,
                 target: if story.rewritten { rewritten } else { asked.target(caller.buf, path) },
                 authority: story.authority.map_or(asked.host.of(caller.buf), str::as_bytes),
-                ..scene(caller, story, asked, (path, completion, forwarded_for, numbers), request)
+                ..scene(caller, story, asked, (path, completion, lists, numbers), request)
             };
             let keeps = matches!(server, ServerHeader::Overwrite(_)).then_some(Known::Server);
             edits::work_out(edits, &scene, keeps, response);
@@ -166,8 +160,8 @@ impl Draft {
 
     /// The headers as they went upstream.
     pub(super) fn sent<'a>(&'a self, caller: Caller<'a>, story: &'a Story<'_>, asked: &Asked) -> Sent<'a> {
-        let Self { path, completion, forwarded_for, numbers, request, .. } = self;
-        sent(caller, story, asked, (path, completion, forwarded_for, numbers), request)
+        let Self { path, completion, lists, numbers, request, .. } = self;
+        sent(caller, story, asked, (path, completion, lists, numbers), request)
     }
 }
 
@@ -184,13 +178,13 @@ fn sent<'a>(
     caller: Caller<'a>,
     story: &'a Story<'_>,
     asked: &Asked,
-    (path, completion, forwarded_for, numbers): (&'a [u8], &'a Completion, &'a [u8], &'a Numbers),
+    (path, completion, lists, numbers): (&'a [u8], &'a Completion, &'a Completion, &'a Numbers),
     changes: &'a Changes,
 ) -> Sent<'a> {
     Sent {
         view: caller.view(asked, completion),
         changes,
-        forwarded_for,
+        lists,
         attempt: match () {
             () if asked.downstream == Downstream::Inbound => b"",
             () if numbers.attempt.is_empty() => b"1",
@@ -206,11 +200,11 @@ fn scene<'a>(
     caller: Caller<'a>,
     story: &'a Story<'_>,
     asked: &Asked,
-    (path, completion, forwarded_for, numbers): (&'a [u8], &'a Completion, &'a [u8], &'a Numbers),
+    (path, completion, lists, numbers): (&'a [u8], &'a Completion, &'a Completion, &'a Numbers),
     changes: &'a Changes,
 ) -> Scene<'a> {
     Scene {
-        sent: sent(caller, story, asked, (path, completion, forwarded_for, numbers), changes),
+        sent: sent(caller, story, asked, (path, completion, lists, numbers), changes),
         target: &[],
         authority: &[],
         scheme: asked.scheme,

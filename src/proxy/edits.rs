@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crate::base::endpoint::EndpointAddress;
 use crate::h1::change::{Change, Changes};
-use crate::h1::forward::{self, View};
+use crate::h1::forward::{self, Completion, LISTS, View};
 use crate::h1::head::{Known, ResponseHead, Version};
 use crate::io;
 use crate::observe::date;
@@ -24,8 +24,8 @@ pub(super) struct Sent<'a> {
     pub(super) view: View<'a>,
     /// What rules change; empty while that is being worked out.
     pub(super) changes: &'a Changes,
-    /// `x-forwarded-for` with what rules add; empty where they add nothing.
-    pub(super) forwarded_for: &'a [u8],
+    /// The lists of the proxy's own with what rules add; empty where they add nothing.
+    pub(super) lists: &'a Completion,
     /// `x-envoy-attempt-count`; empty: the client's stands.
     pub(super) attempt: &'a [u8],
     /// `x-envoy-expected-rq-timeout-ms`; empty for none.
@@ -41,7 +41,7 @@ impl<'a> Sent<'a> {
     pub(super) fn header(&self, id: Known, name: &str) -> Option<&'a [u8]> {
         match self.changes.of(id, name.as_bytes()) {
             // What is added has become a part of it.
-            Change::To(_) if id == Known::XForwardedFor => return Some(self.forwarded_for),
+            Change::To(_) if LISTS.iter().any(|(list, _)| *list == id) => return Some(self.lists.list(id)),
             Change::To(value) if self.changes.drops(id, name.as_bytes()) => return Some(value),
             // What is added stands behind what was there.
             Change::To(value) => return self.unchanged(id, name).or(Some(value)),

@@ -93,7 +93,7 @@ spec:
     match: [{uri: {prefix: /lists}}]
     headers:
       request: {add: {x-forwarded-for: 1.2.3.4, x-forwarded-proto: ftp, x-plain: more}}
-      response: {add: {x-forwarded-for: '%REQ(x-forwarded-for)%'}}
+      response: {add: {x-forwarded-for: '%REQ(x-forwarded-for)%', x-proto: '%REQ(x-forwarded-proto)%'}}
     route: [{destination: {host: origin}}]
   - name: new-list
     match: [{uri: {prefix: /new-list}}]
