@@ -1,7 +1,7 @@
 //! A request from its parsed head to its end: framing, target, route, and either a forward or an answer of our own.
 //!
-//! In Envoy's order: routing, faults, CORS, then the route's action; header operations see the request as the client sent it,
-//! with what the proxy says of the client, and rewriting comes after them.
+//! In Envoy's order: routing, faults, CORS, then the route's action; conditions and header operations see the request
+//! as it goes upstream (`h1::forward`), and rewriting comes after them.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
