@@ -142,7 +142,10 @@ fn append(list: &mut Vec<u8>, value: &[u8]) {
 /// The scheme by which the client reached the proxy, or says that it was reached: `http` or `https`.
 #[must_use]
 pub fn scheme(head: &RequestHead, buf: &[u8], downstream: Downstream) -> &'static str {
-    let mut said = head.all(Known::XForwardedProto).filter(|_| downstream.is_trusted()).map(|line| line.value.of(buf));
+    if !downstream.is_trusted() || !head.has(Known::XForwardedProto) {
+        return "http";
+    }
+    let mut said = head.all(Known::XForwardedProto).map(|line| line.value.of(buf));
     match (said.next(), said.next()) {
         (Some(scheme), None) if scheme.eq_ignore_ascii_case(b"https") => "https",
         _ => "http",
@@ -193,19 +196,18 @@ impl<'a> View<'a> {
 
     /// The values of all lines of this name, in order.
     #[inline]
-    pub fn values<'n>(&self, id: Known, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        let (written, buf) = (self.written(id, name), self.buf);
+    pub fn values<'v>(&'v self, id: Known, name: &'v str) -> Values<'v, 'a> {
         // Where the proxy writes the header, it is the only one that does.
-        let received = written.is_none().then(|| self.lines(id, name));
-        written.flatten().into_iter().chain(received.into_iter().flatten().map(move |line| line.value.of(buf)))
+        match self.written(id, name) {
+            Some(written) => Values { written, lines: Lines { view: self, lines: [].iter(), id, name } },
+            None => Values { written: None, lines: self.lines(id, name) },
+        }
     }
 
     /// The lines of this name that pass as they are, in order.
     #[inline]
-    pub fn lines<'n>(&self, id: Known, name: &'n str) -> impl Iterator<Item = &'a HeaderLine> + use<'a, 'n> {
-        let view = *self;
-        let named = view.head.all(id).filter(move |line| is_named(line, view.buf, name));
-        named.filter(move |line| view.ruling(line, true) == Ruling::Pass)
+    pub fn lines<'v>(&'v self, id: Known, name: &'v str) -> Lines<'v, 'a> {
+        Lines { view: self, lines: self.head.span_of(id).iter(), id, name }
     }
 
     /// What the proxy itself writes under a name, if the name is the proxy's to write.
@@ -238,14 +240,20 @@ impl<'a> View<'a> {
     }
 
     /// Whether [`View::ruling`] has to compare lines with what `Connection` names.
+    #[inline]
     pub(super) fn nominates(&self) -> bool {
-        nominated(self.head.all(Known::Connection), self.buf).next().is_some()
+        self.head.has(Known::Connection) && nominated(self.head.all(Known::Connection), self.buf).next().is_some()
     }
 
     /// What becomes of a line, one of the head's own. `nominates` may be true though [`View::nominates`] is not, which
     /// costs time and changes nothing.
     #[inline]
     pub(super) fn ruling(&self, line: &HeaderLine, nominates: bool) -> Ruling<'a> {
+        // Most lines of most heads.
+        if line.id == Known::Other && !nominates { Ruling::Pass } else { self.ruling_by_name(line, nominates) }
+    }
+
+    fn ruling_by_name(&self, line: &HeaderLine, nominates: bool) -> Ruling<'a> {
         match line.id {
             Known::Other | Known::UserAgent | Known::Server | Known::Date | Known::Expect => {
                 if nominates && self.is_nominated(line) { Ruling::Remove } else { Ruling::Pass }
@@ -291,6 +299,44 @@ impl<'a> View<'a> {
     }
 }
 
+/// The values of a header as it goes upstream: see [`View::values`].
+#[derive(Debug, Clone)]
+pub struct Values<'v, 'a> {
+    written: Option<&'a [u8]>,
+    lines: Lines<'v, 'a>,
+}
+
+impl<'a> Iterator for Values<'_, 'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        self.written.take().or_else(|| Some(self.lines.next()?.value.of(self.lines.view.buf)))
+    }
+}
+
+/// Header lines that pass as they are: see [`View::lines`].
+#[derive(Debug, Clone)]
+pub struct Lines<'v, 'a> {
+    view: &'v View<'a>,
+    lines: std::slice::Iter<'a, HeaderLine>,
+    id: Known,
+    name: &'v str,
+}
+
+impl<'a> Iterator for Lines<'_, 'a> {
+    type Item = &'a HeaderLine;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a HeaderLine> {
+        let Self { view, lines, id, name } = self;
+        let nominates = view.head.has(Known::Connection);
+        lines.find(|line| {
+            line.id == *id && is_named(line, view.buf, name) && view.ruling(line, nominates) == Ruling::Pass
+        })
+    }
+}
+
 #[inline]
 fn is_named(line: &HeaderLine, buf: &[u8], name: &str) -> bool {
     let shared = matches!(line.id, Known::Other | Known::XEnvoy);
@@ -313,9 +359,22 @@ pub fn is_never_sent(name: &str) -> bool {
 
 /// What the lines of `Connection` name, its usual options aside: `close` is reserved and never a header (RFC 9110 §9.1).
 fn nominated<'a>(connection: impl Iterator<Item = &'a HeaderLine>, buf: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
-    const OPTIONS: [&[u8]; 4] = [b"keep-alive", b"close", b"upgrade", b"te"];
-    let options = connection.flat_map(|line| list(line.value.of(buf)));
-    options.filter(|option| !OPTIONS.iter().any(|usual| option.eq_ignore_ascii_case(usual)))
+    // Nearly always the whole value is one of them.
+    let values = connection.map(|line| line.value.of(buf)).filter(|value| !is_usual_option(value));
+    values.flat_map(list).filter(|option| !is_usual_option(option))
+}
+
+#[inline]
+fn is_usual_option(option: &[u8]) -> bool {
+    let usual: &[u8] = match option.len() {
+        2 => b"te",
+        5 => b"close",
+        7 => b"upgrade",
+        10 => b"keep-alive",
+        _ => return false,
+    };
+    // Written in lower case, most of the time.
+    option == usual || option.eq_ignore_ascii_case(usual)
 }
 
 /// Whether the sender asked for this header to go no further. What a proxy in front of this one may have said about the
@@ -330,8 +389,9 @@ fn is_nominated<'a>(connection: impl Iterator<Item = &'a HeaderLine>, buf: &'a [
 }
 
 /// Whether a response's `Connection` names anything, so that lines must be compared with it.
+#[inline]
 pub(super) fn response_nominates(head: &ResponseHead, buf: &[u8]) -> bool {
-    nominated(head.all(Known::Connection), buf).next().is_some()
+    head.has(Known::Connection) && nominated(head.all(Known::Connection), buf).next().is_some()
 }
 
 /// Whether the origin asked for this header of its response to go no further.

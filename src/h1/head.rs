@@ -285,8 +285,13 @@ macro_rules! lookups {
             /// Every line of a known name, in order.
             #[inline]
             pub fn all(&self, id: Known) -> impl Iterator<Item = &HeaderLine> {
-                let lines = self.headers.get(self.facts.index.range(id)).unwrap_or_default();
-                lines.iter().filter(move |line| line.id == id)
+                self.span_of(id).iter().filter(move |line| line.id == id)
+            }
+
+            /// From the first line of a known name to the last one, others between them included.
+            #[inline]
+            pub(super) fn span_of(&self, id: Known) -> &[HeaderLine] {
+                self.headers.get(self.facts.index.range(id)).unwrap_or_default()
             }
 
             /// The first value of a name in any case. `buf` is the buffer that the head was parsed from.

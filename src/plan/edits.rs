@@ -134,7 +134,7 @@ pub struct Template(Box<[Operator]>);
 pub enum Operator {
     /// These bytes; `%%` has become `%`.
     Literal(Box<[u8]>),
-    /// `%REQ(NAME?OTHER):LENGTH%`, on the request as it was received.
+    /// `%REQ(NAME?OTHER):LENGTH%`, on the request as it goes upstream, before this operation.
     Request(Lookup),
     /// `%RESP(NAME?OTHER):LENGTH%`, on the response before this operation; empty in `headers.request`.
     Response(Lookup),

@@ -7,6 +7,7 @@
 use super::Request;
 use super::edits::HeaderName;
 use super::pattern::Pattern;
+use crate::h1::forward::Values;
 
 /// The conditions of one `match` block, all of which must hold; none: everything matches.
 #[derive(Debug, Clone, Default)]
@@ -130,7 +131,8 @@ impl HeaderCondition {
 
     /// The values of all lines of the name, as they go upstream. Each is tested by itself: Envoy 1.40 does not join repeated
     /// lines.
-    pub fn values<'a>(&'a self, request: &Request<'a>) -> impl Iterator<Item = &'a [u8]> {
+    #[inline]
+    pub fn values<'r, 'a>(&'r self, request: &'r Request<'a>) -> Values<'r, 'a> {
         request.view.values(self.name.id(), self.name.as_str())
     }
 

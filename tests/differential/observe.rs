@@ -91,7 +91,7 @@ fn normal(name: &str, value: &str) -> String {
         // `Upgrade` or `upgrade`: Envoy passes it on as received, ringway writes its own.
         "connection" => value.to_ascii_lowercase(),
         "x-request-id" if is_uuid(value) => "<uuid>".to_owned(),
-        // Envoy writes the machine's own address for a peer on loopback; ringway writes the peer.
+        // For a client on this machine it ends with one of the machine's own addresses.
         "x-forwarded-for" => match value.rsplit_once(',') {
             Some((before, last)) if last.parse::<std::net::IpAddr>().is_ok() => format!("{before},<peer>"),
             None if value.parse::<std::net::IpAddr>().is_ok() => "<peer>".to_owned(),

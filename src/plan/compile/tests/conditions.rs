@@ -66,16 +66,55 @@ fn conditions_of_a_match_block() {
     }
 }
 
+/// A condition on a header that no request goes on with cannot be met, and `check` says so; none of the others is called
+/// so.
 #[test]
-fn headers_that_the_edge_removes_never_match() {
-    let http = "[{match: [{headers: {X-Envoy-Internal: {exact: 'true'}}}], route: [{destination: {host: a}}]}]";
-    let (plan, problems) =
-        compiled(&(gateway("g", 80, "['*']") + &virtual_service("v", "['*']", "[g]", http) + SERVICE_A));
-    assert_eq!(goes(&plan, "GET", "h", "/", &["x-envoy-internal: true"]), ["404"]);
-    assert!(
-        problems
-            .iter()
-            .any(|problem| problem.contains("headers[X-Envoy-Internal]: warning: \"X-Envoy-Internal\" is removed")),
-        "{problems:#?}"
-    );
+fn headers_that_are_never_sent_never_match() {
+    let removed = [
+        "X-Envoy-Internal",
+        "x-envoy-retry-on",
+        "x-envoy-upstream-service-time",
+        "x-envoy-unheard-of",
+        "X-Forwarded-Client-Cert",
+        "keep-alive",
+        "Proxy-Connection",
+        "transfer-encoding",
+    ];
+    let sent = [
+        "x-envoy-external-address",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-request-id",
+        "connection",
+        "upgrade",
+        "te",
+        "expect",
+        "content-length",
+        "x-a",
+    ];
+    let rule = |condition: &str| {
+        let http = format!("[{{match: [{{{condition}}}], route: [{{destination: {{host: a}}}}]}}]");
+        compiled(&(gateway("g", 80, "['*']") + &virtual_service("v", "['*']", "[g]", &http) + SERVICE_A))
+    };
+    for name in removed {
+        for (condition, so, found) in [
+            (format!("headers: {{{name}: {{exact: a}}}}"), "never matches", false),
+            (format!("headers: {{{name}: {{}}}}"), "never matches", false),
+            (format!("withoutHeaders: {{{name}: {{exact: a}}}}"), "always holds", true),
+            (format!("withoutHeaders: {{{name}: {{}}}}"), "always holds", true),
+            (format!("withoutHeaders: {{{name}: {{exact: ''}}}}"), "never holds", false),
+        ] {
+            let (plan, problems) = rule(&condition);
+            assert_eq!(goes(&plan, "GET", "h", "/", &[&format!("{name}: a")]) != ["404"], found, "{condition}");
+            let what = format!(
+                "[{name}]: warning: \"{name}\" is removed from what clients send before rules are tried: this {so}"
+            );
+            assert!(problems.iter().any(|problem| problem.contains(&what)), "{condition}: {problems:#?}");
+        }
+    }
+    for name in sent {
+        let (_, problems) =
+            rule(&format!("headers: {{{name}: {{exact: a}}}}, withoutHeaders: {{{name}: {{exact: b}}}}"));
+        assert!(!problems.iter().any(|problem| problem.contains("is removed")), "{name}: {problems:#?}");
+    }
 }
