@@ -156,11 +156,12 @@ impl Silent {
 /// Asserts that ringway is connecting, and waits until it does not any more: well before the connect timeout.
 #[track_caller]
 fn abandoned(ringway: &Ringway, cluster: &str, leave: impl FnOnce()) {
-    let active = || ringway.stat(&format!("cluster.{cluster}.upstream_rq_active"));
-    eventually("a connect under way", || (active() == 1).then_some(()));
+    let stat = |name| ringway.stat(&format!("cluster.{cluster}.{name}"));
+    eventually("a connect under way", || (stat("upstream_rq_pending_active") == 1).then_some(()));
+    assert_eq!(stat("upstream_rq_active"), 0, "there is no connection yet");
     let began = Instant::now();
     leave();
-    eventually("nobody waits for it any more", || (active() == 0).then_some(()));
+    eventually("nobody waits for it any more", || (stat("upstream_rq_pending_active") == 0).then_some(()));
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
