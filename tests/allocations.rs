@@ -278,17 +278,17 @@ fn at_a_socket(path: &std::path::Path) -> String {
 }
 
 /// A request, and the status and length of its answer.
-struct PickContext {
+struct Ask {
     what: &'static str,
     head: String,
     mesh: bool,
     answer: (u16, usize),
 }
 
-fn asks(origin: u16) -> Vec<PickContext> {
+fn asks(origin: u16) -> Vec<Ask> {
     let ask = |what: &'static str, line: &str, lines: &str, mesh, answer| {
         let head = format!("{line} HTTP/1.1\r\n{lines}User-Agent: test\r\nAccept: */*\r\n\r\n");
-        PickContext { what, head, mesh, answer }
+        Ask { what, head, mesh, answer }
     };
     let rules = "Host: rules.example.com\r\nX-Secret: 1\r\n";
     let cors = format!("{rules}Origin: https://shop.example.com\r\n");
@@ -320,7 +320,7 @@ fn asks(origin: u16) -> Vec<PickContext> {
     asks
 }
 
-fn requests(client: &mut Client, ask: &PickContext, count: usize) {
+fn requests(client: &mut Client, ask: &Ask, count: usize) {
     for _ in 0..count {
         client.send(&ask.head);
         let response = client.response_to(ask.head.split(' ').next().unwrap_or_default());
@@ -390,7 +390,7 @@ fn requests_on_a_connection_that_stays_allocate_nothing() {
             requests(&mut client, &ask, 1_000);
             seen.push((driver.name(), ask.what, by_workers() - before));
         }
-        let ask = PickContext {
+        let ask = Ask {
             what: "over TLS",
             head: "GET /some/path HTTP/1.1\r\nHost: secured.example.com\r\nAccept: */*\r\n\r\n".to_owned(),
             mesh: false,
@@ -404,7 +404,7 @@ fn requests_on_a_connection_that_stays_allocate_nothing() {
         drop(client);
         for (name, _) in MIRRORED {
             let head = format!("GET /some/path HTTP/1.1\r\nHost: {name}.example.com\r\nAccept: */*\r\n\r\n");
-            let ask = PickContext { what: name, head, mesh: false, answer: (200, 1024) };
+            let ask = Ask { what: name, head, mesh: false, answer: (200, 1024) };
             let mut client = Client::connect(addresses[0]);
             let mut ask_and_wait = |count: usize| {
                 for _ in 0..count {

@@ -47,12 +47,12 @@ struct Shared {
 }
 
 /// What an origin listens on.
-enum ListenerHandle {
+enum Socket {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
-impl ListenerHandle {
+impl Socket {
     /// The next connection. One over a Unix domain socket is read and written as any other; it only has no addresses.
     fn accept(&self) -> io::Result<TcpStream> {
         match self {
@@ -71,7 +71,7 @@ impl ListenerHandle {
     }
 }
 
-impl AsFd for ListenerHandle {
+impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Tcp(listener) => listener.as_fd(),
@@ -84,7 +84,7 @@ impl AsFd for ListenerHandle {
 pub(crate) struct Origin {
     /// Of nobody, for a Unix domain socket.
     pub(crate) address: SocketAddr,
-    door: Arc<ListenerHandle>,
+    socket: Arc<Socket>,
     shared: Arc<Shared>,
     acceptor: Option<JoinHandle<()>>,
 }
@@ -104,7 +104,7 @@ impl Origin {
     ) -> Self {
         let listener = TcpListener::bind(address).unwrap_or_else(|error| panic!("an origin at {address}: {error}"));
         let address = listener.local_addr().expect("a bound socket has an address");
-        Self::behind(address, ListenerHandle::Tcp(listener), script)
+        Self::behind(address, Socket::Tcp(listener), script)
     }
 
     /// As [`Origin::start`], at a Unix domain socket.
@@ -112,22 +112,22 @@ impl Origin {
         listener: UnixListener,
         script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        Self::behind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), ListenerHandle::Unix(listener), script)
+        Self::behind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), Socket::Unix(listener), script)
     }
 
     fn behind(
         address: SocketAddr,
-        door: ListenerHandle,
+        socket: Socket,
         script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        let door = Arc::new(door);
+        let socket = Arc::new(socket);
         let shared = Arc::new(Shared::default());
         let acceptor = std::thread::spawn({
-            let (door, shared) = (Arc::clone(&door), Arc::clone(&shared));
+            let (socket, shared) = (Arc::clone(&socket), Arc::clone(&shared));
             let script = Arc::new(script);
-            move || accept(&door, &shared, &script)
+            move || accept(&socket, &shared, &script)
         });
-        Self { address, door, shared, acceptor: Some(acceptor) }
+        Self { address, socket, shared, acceptor: Some(acceptor) }
     }
 
     /// Answers every request of every connection with the same bytes.
@@ -181,20 +181,20 @@ impl Origin {
 impl Drop for Origin {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::SeqCst);
-        self.door.close();
+        self.socket.close();
         if let Some(acceptor) = self.acceptor.take() {
             let _ = acceptor.join(); // a panic there has been printed; this may run while unwinding from another one
         }
     }
 }
 
-fn accept<F>(door: &ListenerHandle, shared: &Arc<Shared>, script: &Arc<F>)
+fn accept<F>(socket: &Socket, shared: &Arc<Shared>, script: &Arc<F>)
 where
     F: Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static,
 {
     let mut peers = Vec::new();
     loop {
-        let stream = door.accept();
+        let stream = socket.accept();
         if shared.stopping.load(Ordering::SeqCst) {
             break;
         }

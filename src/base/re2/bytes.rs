@@ -22,7 +22,7 @@ impl Bytes {
         bytes
     }
 
-    /// What `.` matches without the flag `s`.
+    /// The bytes that `.` matches without the flag `s`.
     pub(super) fn no_line_feed() -> Self {
         Self::of(&[b'\n'..=b'\n']).negated()
     }

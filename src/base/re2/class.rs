@@ -1,4 +1,4 @@
-//! What stands for one byte out of several, `[...]`, `\d` and `\pN`, and the escapes that stand for one.
+//! Classes, which stand for one byte out of several (`[...]`, `\d`, `\pN`), and the escapes that stand for one byte.
 //!
 //! Used by `re2::parser`.
 
@@ -54,7 +54,7 @@ fn unicode_group(cursor: &mut Cursor<'_>, from: usize) -> Result<(Bytes, bool), 
     Ok((unicode::group(name).ok_or_else(unknown)?, negated))
 }
 
-/// What a class is read by.
+/// The reader of a class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unit {
     /// As Istio's validation does.

@@ -2,15 +2,15 @@
 //!
 //! A [`Mistake`] names its place by characters, as an editor counts them. Used by the other files of this folder.
 
-/// What is wrong with an expression, where, and what to write instead.
+/// A mistake in an expression: its place, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("at character {at}: {problem}")]
 pub struct Mistake {
     /// The first character of the part that is wrong, counted from 1.
     pub at: usize,
-    /// What is wrong with it.
+    /// The mistake.
     pub problem: String,
-    /// What to write instead.
+    /// The text to write instead.
     pub write: &'static str,
 }
 
@@ -31,7 +31,7 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
-    /// What lies ahead.
+    /// The text that lies ahead.
     pub(super) fn rest(&self) -> &'a str {
         self.text.get(self.at..).unwrap_or_default()
     }
@@ -62,7 +62,7 @@ impl<'a> Cursor<'a> {
         Some(before)
     }
 
-    /// What was passed since the byte `from`.
+    /// The text passed since the byte `from`.
     pub(super) fn since(&self, from: usize) -> &'a str {
         self.text.get(from..self.at).unwrap_or_default()
     }

@@ -42,7 +42,7 @@ pub(super) fn translate(re2: &str) -> Result<Translated, Mistake> {
     Err(parser.cursor.mistake(parser.group.from, problem, r#"write ")" behind it, or "\(" for a parenthesis"#))
 }
 
-/// What `(?imsU)` turn on.
+/// The flags that `(?imsU)` turns on.
 #[derive(Debug, Clone, Copy, Default)]
 struct Flags {
     any_case: bool,
@@ -51,7 +51,7 @@ struct Flags {
     lazy: bool,
 }
 
-/// What matching something takes.
+/// The cost of matching a part of the expression.
 #[derive(Debug, Clone, Copy, Default)]
 struct Cost {
     instructions: u64,
@@ -73,7 +73,7 @@ impl Cost {
     }
 }
 
-/// What a repetition behind it repeats: where it begins in the output.
+/// The part that a repetition behind it repeats: where it begins in the output.
 #[derive(Debug, Clone, Copy)]
 struct Piece {
     start: usize,

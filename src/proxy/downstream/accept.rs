@@ -1,7 +1,7 @@
 //! A client connection that was let in, before it is known what it speaks.
 //!
 //! It has its place in the table of the core, counts for its listener, and knows where it was sent to. `connection` makes a
-//! session of it if it is HTTP.
+//! client connection of it if it is HTTP.
 
 use std::net::SocketAddr;
 use std::rc::Rc;

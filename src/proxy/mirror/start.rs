@@ -5,7 +5,7 @@
 //! the copy and for all of the core; a copy that would pass a bound is given up and counted. The copy itself is a task of
 //! its own (`task`). Called by `attempt`, before the first one.
 
-use crate::h1::mirror::mirrored as shadow_head;
+use crate::h1::mirror::mirrored as mirrored_head;
 use crate::io::{self, Buf};
 use crate::observe::stats::Verdict;
 use crate::plan::{Compare, Forward, Target};
@@ -44,7 +44,7 @@ pub(crate) fn start(stream: &mut Stream<'_>, forward: &Forward, head: &Buf, retr
             host_suffix: stream.installed.plan.proxy.mirror_host_suffix.as_bytes(),
             own_address: core.mirroring.own_address.as_bytes(),
         };
-        shadow_head(first.cleared_vec(), head.bytes(), &what);
+        mirrored_head(first.cleared_vec(), head.bytes(), &what);
         upload.write_first(behind, &mut first);
         let whole = upload.incoming.is_done();
         let queue = MirrorQueue::new(core.clone(), ended, whole);

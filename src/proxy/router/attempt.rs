@@ -33,7 +33,7 @@ use crate::upstream::{
 };
 
 impl Stream<'_> {
-    /// Makes the try. Where it fails before a response began, the caller answers.
+    /// Makes the attempt. Where it fails before a response began, the caller answers.
     pub(crate) async fn attempt(
         &mut self,
         (cluster, local): (&Cluster, &LocalCluster),
@@ -66,7 +66,7 @@ impl Stream<'_> {
         self.attempt_on(local, endpoint, head, retry_state).await
     }
 
-    /// Makes the try at a cluster without endpoints, where the request itself says where it goes.
+    /// Makes the attempt at a cluster without endpoints, where the request itself says where it goes.
     async fn attempt_at_authority(
         &mut self,
         (cluster, local): (&Cluster, &LocalCluster),
@@ -90,7 +90,7 @@ impl Stream<'_> {
         }
     }
 
-    /// Makes the try at the first of the addresses (a few of them) that takes the connection.
+    /// Makes the attempt at the first of the addresses (a few of them) that takes the connection.
     pub(crate) async fn attempt_on_first_of(
         &mut self,
         local: &LocalCluster,
@@ -112,7 +112,7 @@ impl Stream<'_> {
         tried
     }
 
-    /// Makes the try at an endpoint.
+    /// Makes the attempt at an endpoint.
     #[allow(
         clippy::too_many_arguments,
         reason = "they are what a try is made of, and a struct of them would only hide it"

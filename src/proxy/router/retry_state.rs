@@ -11,7 +11,7 @@ use crate::proxy::router::stream_info::StreamInfo;
 use crate::proxy::router::timeouts::Timeouts;
 use crate::upstream::{Avoid, LocalCluster, Permit};
 
-/// What the tries of a request share.
+/// The state that the attempts of a request share.
 pub(crate) struct RetryState<'p> {
     pub(crate) upload: Upload,
     pub(crate) progress: Progress,
@@ -33,9 +33,9 @@ pub(crate) struct AttemptHistory<'p> {
     forward: Option<&'p Forward>,
     /// Whether copies have been drawn.
     copied: bool,
-    /// `x-envoy-attempt-count` of the try under way, from 1.
+    /// `x-envoy-attempt-count` of the attempt under way, from 1.
     pub(crate) attempt: u32,
-    /// The endpoint of the try under way.
+    /// The endpoint of the attempt under way.
     pub(crate) at: Option<EndpointId>,
     /// The permit of the retry under way, where retries are limited.
     permit: Option<Permit>,
