@@ -314,7 +314,8 @@ fn on_a_terminal(arguments: &[&str], variables: &[(&str, &str)]) -> String {
     let name = rustix::pty::ptsname(&master, Vec::new()).expect("its name").into_string().expect("UTF-8");
     let terminal = fs::File::options().read(true).write(true).open(name).expect("its other side");
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringway"));
-    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "RUST_LOG"] {
+    // A variable CI makes even a dumb terminal one with colours: the output of a build is read in a browser.
+    for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI", "RUST_LOG"] {
         command.env_remove(name);
     }
     command.args(arguments).env("TERM", "xterm").envs(variables.iter().copied());
