@@ -3,14 +3,18 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use ringway::h1::change::{self, Changes};
 use ringway::h1::chunked::{Decoder, LAST_CHUNK, chunk_size_line};
-use ringway::h1::encode::{self, Connection, OutBody, RequestOut, ResponseOut, Server};
-use ringway::h1::forward::{Completion, Downstream, View};
+use ringway::h1::encode::{self, Connection};
 use ringway::h1::framing;
-use ringway::h1::head::{Known, Method, RequestHead, ResponseHead, Version};
 use ringway::h1::parse::{self, HeadLimits};
-use ringway::h1::target::{self, PathForm};
+use ringway::http::forward::{Completion, Downstream, View};
+use ringway::http::head::{Known, Method, RequestHead, ResponseHead, Version};
+use ringway::http::header_ops::{self, HeaderOps};
+use ringway::http::outgoing::{BodyLen, RequestOut, ResponseOut, Server};
+use ringway::http::target::{self, PathForm};
+
+/// A client whose connection is kept.
+const KEPT: (Version, Connection) = (Version::Http11, Connection::KeepAlive);
 
 const SMALL: &[u8] = b"GET /status/200?verbose=1 HTTP/1.1\r\nHost: httpbin.example.com\r\nUser-Agent: curl/8.14.1\r\nAccept: */*\r\n\r\n";
 
@@ -54,16 +58,16 @@ fn heads(criterion: &mut Criterion) {
         group.bench_function("parse", |bencher| {
             bencher.iter(|| parse::request(black_box(&message), &limits, &mut head).is_ok());
         });
-        let (path, changes) = (b"/a", &change::NONE);
+        let (path, ops) = (b"/a", &header_ops::NONE);
         let what = RequestOut {
             path,
             authority: None,
-            body: OutBody::None,
+            body: BodyLen::None,
             attempt: 1,
             expected_timeout_ms: None,
             original_host: None,
             original_path: None,
-            changes,
+            ops,
         };
         group.bench_function("encode", |bencher| {
             bencher.iter(|| {
@@ -76,16 +80,16 @@ fn heads(criterion: &mut Criterion) {
                 out.len()
             });
         });
-        let mut changes = Changes::new();
+        let mut ops = HeaderOps::new();
         group.bench_function("encode with changes", |bencher| {
             bencher.iter(|| {
                 out.clear();
-                changes.clear();
-                changes.remove(Known::UserAgent, b"user-agent");
-                changes.remove(Known::Other, b"x-custom-header-20");
-                changes.set(Known::Other, b"x-tenant", |out| out.extend_from_slice(b"blue"));
-                changes.add(Known::Other, b"x-tag", |out| out.extend_from_slice(b"edge"));
-                let what = RequestOut { changes: &changes, ..what };
+                ops.clear();
+                ops.remove(Known::UserAgent, b"user-agent");
+                ops.remove(Known::Other, b"x-custom-header-20");
+                ops.set(Known::Other, b"x-tenant", |out| out.extend_from_slice(b"blue"));
+                ops.add(Known::Other, b"x-tag", |out| out.extend_from_slice(b"edge"));
+                let what = RequestOut { ops: &ops, ..what };
                 completion.clear();
                 let (head, buf) = (black_box(&head), &message[..]);
                 completion.complete(head, buf, downstream, b"203.0.113.9", || new_id);
@@ -105,7 +109,7 @@ fn heads(criterion: &mut Criterion) {
                 let keep = framing::request_keep_alive(&head, message);
                 let upgrade = framing::upgrade(&head, message);
                 out.clear();
-                let what = RequestOut { body: OutBody::of_request(body), path: head.target.of(message), ..what };
+                let what = RequestOut { body: BodyLen::from(body), path: head.target.of(message), ..what };
                 completion.clear();
                 let (head, buf) = (&head, &message[..]);
                 completion.complete(head, buf, downstream, b"203.0.113.9", || new_id);
@@ -126,10 +130,9 @@ fn responses(criterion: &mut Criterion) {
         server: Server::Overwrite(b"ringway"),
         date: b"Sun, 22 Nov 2026 08:50:22 GMT",
         service_time_ms: Some(12),
-        body: OutBody::Length(1024),
-        connection: Connection::KeepAlive,
-        client: Version::Http11,
-        changes: &change::NONE,
+        body: BodyLen::Known(1024),
+        switches: false,
+        ops: &header_ops::NONE,
     };
     group.bench_function("parse", |bencher| {
         bencher.iter(|| parse::response(black_box(RESPONSE), &limits, &mut head).is_ok());
@@ -137,7 +140,7 @@ fn responses(criterion: &mut Criterion) {
     group.bench_function("encode", |bencher| {
         bencher.iter(|| {
             out.clear();
-            encode::response(&mut out, black_box(&head), RESPONSE, &what);
+            encode::response(&mut out, (black_box(&head), RESPONSE), &what, KEPT);
             out.len()
         });
     });
@@ -148,8 +151,8 @@ fn responses(criterion: &mut Criterion) {
             let body = framing::response_body(&head, message, Method::Get).expect("a good body");
             let keep = framing::response_keep_alive(&head, message);
             out.clear();
-            let body = OutBody::of_response(body, Version::Http11);
-            encode::response(&mut out, &head, message, &ResponseOut { body, ..what });
+            let body = BodyLen::from(body);
+            encode::response(&mut out, (&head, message), &ResponseOut { body, ..what }, KEPT);
             (out.len(), keep)
         });
     });

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use ringway::base::rng::Rng;
-use ringway::h1::forward::{Completion, Downstream, View};
-use ringway::h1::head::RequestHead;
 use ringway::h1::parse::{self, HeadLimits, Parsed};
+use ringway::http::forward::{Completion, Downstream, View};
+use ringway::http::head::RequestHead;
 use ringway::istio::model::proxy::Proxy;
 use ringway::plan::{
     Action, ClusterId, Condition, Decision, Destination, Destinations, Forward, HeaderCondition, HeaderEdits, Listener,

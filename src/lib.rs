@@ -3,18 +3,19 @@
 //! The modules are layers, and an arrow means "may use"; `tests/layering.rs` holds them to it:
 //!
 //! ```text
-//! base  <-  h1, istio, policy, observe, io     (siblings: none uses another)
-//! plan      ->  istio, policy, h1
-//! upstream  ->  plan, policy, h1, io, observe
+//! base  <-  http, istio, policy, observe, io   (siblings: none uses another)
+//! h1        ->  http
+//! plan      ->  istio, policy, http
+//! upstream  ->  plan, policy, h1, http, io, observe
 //! proxy     ->  upstream and below
 //! worker    ->  proxy and below
-//! httpd     ->  h1                              (blocking sockets: the admin page, the demo's origins)
+//! httpd     ->  h1, http                        (blocking sockets: the admin page, the demo's origins)
 //! control   ->  httpd, istio, worker and below
 //! demo      ->  httpd, plan, io
 //! explain   ->  proxy and below                 (what `ringway explain` says)
 //! ```
 //!
-//! Pure layers (`h1`, `istio`, `policy`, `plan`) take time and randomness as arguments and own no socket;
+//! Pure layers (`http`, `h1`, `istio`, `policy`, `plan`) take time and randomness as arguments and own no socket;
 //! `io` alone names the runtime and alone may hold `unsafe`.
 
 pub mod base;
@@ -22,6 +23,7 @@ pub mod control;
 pub mod demo;
 pub mod explain;
 pub mod h1;
+pub mod http;
 pub mod httpd;
 pub mod io;
 pub mod istio;

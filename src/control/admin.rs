@@ -30,7 +30,7 @@ use self::mirror_diffs::Differences;
 use super::Event;
 use crate::base::endpoint::EndpointAddress;
 use crate::base::re2::{self, BadRegex, Regex};
-use crate::h1::head::Method;
+use crate::http::head::Method;
 use crate::httpd::{Plus, Request, Response, Server, Settings};
 use crate::observe::stats::Registry;
 use crate::plan::Plan;

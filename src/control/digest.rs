@@ -92,12 +92,12 @@ impl Digest {
 
     /// What `new` has that this has not, and the other way round.
     #[must_use]
-    pub fn changes_to(&self, new: &Self) -> Changes {
+    pub fn changes_to(&self, new: &Self) -> HeaderOps {
         let certificates = self.tls.iter().filter(|(name, tls)| {
             let now = new.tls.get(*name);
             now.is_some_and(|now| now != *tls) && self.clusters.get(*name) == new.clusters.get(*name)
         });
-        Changes {
+        HeaderOps {
             lists: vec![
                 ("listener", difference(&self.listeners, &new.listeners)),
                 ("host", difference(&self.hosts, &new.hosts)),
@@ -151,14 +151,14 @@ fn difference(old: &Parts, new: &Parts) -> Difference {
 
 /// What is different between two configurations.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Changes {
+pub struct HeaderOps {
     lists: Vec<(&'static str, Difference)>,
     settings: bool,
     certificates: Vec<String>,
 }
 
 /// `1 host changed (a.com:80); 5 endpoints added (10.0.0.1:80 of …, … and 2 more)`, or `nothing changed`.
-impl Display for Changes {
+impl Display for HeaderOps {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut said = Vec::new();
         for (what, Difference { added, removed, changed }) in &self.lists {

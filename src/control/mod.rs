@@ -22,7 +22,7 @@ mod start;
 mod watch;
 mod workers;
 
-pub use digest::{Changes, Digest};
+pub use digest::{Digest, HeaderOps};
 pub use dns::DnsAnswer;
 pub use signals::{CaughtSignals, catch_signals};
 pub use source::{Loaded, Source};

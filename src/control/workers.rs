@@ -11,7 +11,7 @@ use core_affinity::CoreId;
 use super::Event;
 use crate::base::limits::{MIRROR_DESCRIPTORS, MIRRORS_PER_CORE};
 use crate::base::rng::Rng;
-use crate::h1::hops;
+use crate::http::hops;
 use crate::io::{self, doorbell};
 use crate::observe::access_log::AccessLog;
 use crate::observe::writer::LogSink;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::base::rng::Rng;
-use crate::h1::head::Method;
+use crate::http::head::Method;
 use crate::httpd::{Content, Plus, Request, Response, Server, Settings, pairs};
 
 /// Requests answered at once; a proxy in front keeps as many connections open besides.

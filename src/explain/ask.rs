@@ -3,12 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::base::id::ListenerId;
-use crate::h1::forward::{self, Completion, Downstream, View};
 use crate::h1::framing::{self, Upgrade};
-use crate::h1::head::{RequestHead, Span};
-use crate::h1::hops;
-use crate::h1::parse::{self, BadMessage, HeadLimits, Parsed};
-use crate::h1::target::{self, Normal, Parts, PathForm};
+use crate::h1::parse::{self, HeadLimits, Parsed};
+use crate::http::error::ProtocolError;
+use crate::http::forward::{self, Completion, Downstream, View};
+use crate::http::head::{RequestHead, Span};
+use crate::http::hops;
+use crate::http::target::{self, Normal, Parts, PathForm};
 use crate::plan::{Listener, ListenerKind, Plan, Request};
 
 /// The request to explain.
@@ -40,7 +41,7 @@ pub enum BadQuestion {
     Header(String),
     /// It would be refused before any rule is tried.
     #[error("such a request is refused with {status}: {0}", status = .0.status())]
-    Refused(#[from] BadMessage),
+    Refused(#[from] ProtocolError),
     /// It asks for a protocol that is not let through.
     #[error("such a request is refused with 403: it asks for an upgrade to another protocol than websocket")]
     UpgradeRefused,
@@ -214,13 +215,13 @@ impl ParsedQuestion {
         match parse::request(&buf, &HeadLimits::default(), &mut head)? {
             Parsed::Complete => {}
             // A method or URL with a line break in it.
-            Parsed::NeedMore => return Err(BadQuestion::Refused(BadMessage::Target)),
+            Parsed::NeedMore => return Err(BadQuestion::Refused(ProtocolError::Target)),
         }
         framing::request_body(&head, &buf)?;
         let parts = target::split(&head, &buf)?;
         let host = parts.host.of(&buf);
         if downstream.is_trusted() && !host.is_empty() && !target::is_authority(host) {
-            return Err(BadMessage::Authority.into());
+            return Err(ProtocolError::Authority.into());
         }
         let upgrade = framing::upgrade(&head, &buf);
         let mut target = Vec::new();

@@ -3,7 +3,7 @@
 
 use super::answer::{Answer, Listener, Rule, Verdict, WrittenAt, shares};
 use super::ask::BadQuestion;
-use crate::h1::parse::BadMessage;
+use crate::http::error::ProtocolError;
 use crate::plan::{self, Conditions, Outbound, Plan, Speaks, Streams, TcpRoute, tunnel_port};
 
 /// Where a tunnel to this authority leads.
@@ -14,7 +14,7 @@ pub(super) fn tunnel(
     authority: &[u8],
     missing: impl FnOnce() -> Vec<String>,
 ) -> Result<Answer, BadQuestion> {
-    let port = tunnel_port(authority).ok_or(BadQuestion::Refused(BadMessage::Target))?;
+    let port = tunnel_port(authority).ok_or(BadQuestion::Refused(ProtocolError::Target))?;
     let (rule, verdict) = match outbound.named(authority, port) {
         Some((number, outlet)) => (rule(listener, number, outlet), taken(plan, outlet)),
         None => match &outbound.egress_proxy {

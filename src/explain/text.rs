@@ -4,7 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use super::answer::{Answer, Cluster, Destination, Near, Passed, Verdict, WrittenAt};
 use crate::base::count::{counted, grouped};
-use crate::h1::status;
+use crate::http::status;
 
 /// So many rules that were passed over are shown, and of the rest the nearest.
 const MOST_PASSED: usize = 20;

@@ -3,9 +3,9 @@
 //! Stricter than Envoy's parser where two readers could differ: every line ends in CRLF, a size is hex digits and
 //! nothing else, a chunk's data ends where its size says. Extensions and trailers are checked, bounded and dropped.
 
-use super::parse::BadMessage;
-use super::target::hex;
 use crate::base::limits::MAX_CHUNK_LINE_BYTES;
+use crate::http::error::ProtocolError;
+use crate::http::target::hex;
 
 /// What ends a chunked body without trailers.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -71,7 +71,7 @@ impl Decoder {
     ///
     /// # Errors
     /// The framing is malformed or beyond its limits. Payload before that place is lost: the message is broken.
-    pub fn decode(&mut self, buf: &mut [u8]) -> Result<Decoded, BadMessage> {
+    pub fn decode(&mut self, buf: &mut [u8]) -> Result<Decoded, ProtocolError> {
         let (mut at, mut payload) = (0, 0);
         while self.state != DecoderState::Done && at < buf.len() {
             if self.state == DecoderState::Data {
@@ -101,7 +101,7 @@ impl Decoder {
     }
 
     /// The state after one byte of framing.
-    fn frame(&mut self, byte: u8) -> Result<DecoderState, BadMessage> {
+    fn frame(&mut self, byte: u8) -> Result<DecoderState, ProtocolError> {
         match self.state {
             DecoderState::Size => match hex(byte) {
                 Some(digit) if self.digits < MOST_DIGITS => {
@@ -110,62 +110,66 @@ impl Decoder {
                     Ok(DecoderState::Size)
                 }
                 None if self.digits > 0 => self.after_size(byte),
-                _ => Err(BadMessage::ChunkSize),
+                _ => Err(ProtocolError::ChunkSize),
             },
             DecoderState::Padding => self.after_size(byte),
             DecoderState::Extension => match byte {
                 b'\r' => Ok(DecoderState::SizeLf),
                 _ if is_text(byte) => {
                     self.surplus += 1;
-                    self.count(DecoderState::Extension, BadMessage::ChunkSize)
+                    self.count(DecoderState::Extension, ProtocolError::ChunkSize)
                 }
-                _ => Err(BadMessage::ChunkSize),
+                _ => Err(ProtocolError::ChunkSize),
             },
             DecoderState::SizeLf if byte == b'\n' => self.start_chunk(),
-            DecoderState::SizeLf => Err(BadMessage::ChunkSize),
+            DecoderState::SizeLf => Err(ProtocolError::ChunkSize),
             DecoderState::DataCr if byte == b'\r' => Ok(DecoderState::DataLf),
             DecoderState::DataLf if byte == b'\n' => {
                 (self.digits, self.line) = (0, 0);
                 Ok(DecoderState::Size)
             }
-            DecoderState::DataCr | DecoderState::DataLf => Err(BadMessage::ChunkEnd),
+            DecoderState::DataCr | DecoderState::DataLf => Err(ProtocolError::ChunkEnd),
             DecoderState::Trailer if byte == b'\r' => Ok(DecoderState::EndLf),
-            DecoderState::Trailer if is_token(byte) => self.count(DecoderState::TrailerName, BadMessage::Trailer),
-            DecoderState::TrailerName if byte == b':' => self.count(DecoderState::TrailerValue, BadMessage::Trailer),
-            DecoderState::TrailerName if is_token(byte) => self.count(DecoderState::TrailerName, BadMessage::Trailer),
+            DecoderState::Trailer if is_token(byte) => self.count(DecoderState::TrailerName, ProtocolError::Trailer),
+            DecoderState::TrailerName if byte == b':' => self.count(DecoderState::TrailerValue, ProtocolError::Trailer),
+            DecoderState::TrailerName if is_token(byte) => {
+                self.count(DecoderState::TrailerName, ProtocolError::Trailer)
+            }
             DecoderState::TrailerValue if byte == b'\r' => Ok(DecoderState::TrailerLf),
-            DecoderState::TrailerValue if is_text(byte) => self.count(DecoderState::TrailerValue, BadMessage::Trailer),
-            DecoderState::TrailerLf if byte == b'\n' => self.count(DecoderState::Trailer, BadMessage::Trailer),
+            DecoderState::TrailerValue if is_text(byte) => {
+                self.count(DecoderState::TrailerValue, ProtocolError::Trailer)
+            }
+            DecoderState::TrailerLf if byte == b'\n' => self.count(DecoderState::Trailer, ProtocolError::Trailer),
             DecoderState::EndLf if byte == b'\n' => Ok(DecoderState::Done),
             // `decode` handles the data and stops at the end: only trailers are left.
-            _ => Err(BadMessage::Trailer),
+            _ => Err(ProtocolError::Trailer),
         }
     }
 
     /// What may stand behind the digits: white space (some servers pad), an extension, the end of the line.
-    fn after_size(&mut self, byte: u8) -> Result<DecoderState, BadMessage> {
+    fn after_size(&mut self, byte: u8) -> Result<DecoderState, ProtocolError> {
         match byte {
             b'\r' => Ok(DecoderState::SizeLf),
-            b' ' | b'\t' => self.count(DecoderState::Padding, BadMessage::ChunkSize),
-            b';' => self.count(DecoderState::Extension, BadMessage::ChunkSize),
-            _ => Err(BadMessage::ChunkSize),
+            b' ' | b'\t' => self.count(DecoderState::Padding, ProtocolError::ChunkSize),
+            b';' => self.count(DecoderState::Extension, ProtocolError::ChunkSize),
+            _ => Err(ProtocolError::ChunkSize),
         }
     }
 
-    fn start_chunk(&mut self) -> Result<DecoderState, BadMessage> {
+    fn start_chunk(&mut self) -> Result<DecoderState, ProtocolError> {
         self.line = 0;
         if self.remaining == 0 {
             return Ok(DecoderState::Trailer);
         }
         if i64::try_from(self.remaining).is_err() {
-            return Err(BadMessage::ChunkSize);
+            return Err(ProtocolError::ChunkSize);
         }
         self.surplus = self.surplus.saturating_sub(self.remaining.saturating_mul(2));
-        if self.surplus > MOST_EXTENSION_SURPLUS { Err(BadMessage::ChunkSize) } else { Ok(DecoderState::Data) }
+        if self.surplus > MOST_EXTENSION_SURPLUS { Err(ProtocolError::ChunkSize) } else { Ok(DecoderState::Data) }
     }
 
     /// Counts a byte of a line that is thrown away.
-    fn count(&mut self, next: DecoderState, too_long: BadMessage) -> Result<DecoderState, BadMessage> {
+    fn count(&mut self, next: DecoderState, too_long: ProtocolError) -> Result<DecoderState, ProtocolError> {
         self.line += 1;
         if self.line > MAX_CHUNK_LINE_BYTES { Err(too_long) } else { Ok(next) }
     }

@@ -3,8 +3,10 @@
 //! Every refusal against request smuggling lives here (RFC 9112 §6.3 and §11.2): where two readers could disagree
 //! about the end of a message, there is no message.
 
-use super::head::{HeaderLine, Known, Method, RequestHead, ResponseHead, Version, list};
-use super::parse::BadMessage;
+use crate::http::error::ProtocolError;
+use crate::http::field_value::list;
+use crate::http::head::{HeaderLine, Known, Method, RequestHead, ResponseHead, Version};
+use crate::http::outgoing::BodyLen;
 
 /// How the end of a body is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,18 +22,28 @@ pub enum Body {
     UntilClose,
 }
 
+impl From<Body> for BodyLen {
+    fn from(body: Body) -> Self {
+        match body {
+            Body::None => Self::None,
+            Body::Length(length) => Self::Known(length),
+            Body::Chunked | Body::UntilClose => Self::Unknown,
+        }
+    }
+}
+
 /// The body of a request. A request without `Content-Length` and `Transfer-Encoding` has none (RFC 9112 §6.3).
 ///
 /// # Errors
 /// Any doubt about where the body ends.
 #[inline]
-pub fn request_body(head: &RequestHead, buf: &[u8]) -> Result<Body, BadMessage> {
+pub fn request_body(head: &RequestHead, buf: &[u8]) -> Result<Body, ProtocolError> {
     if !head.has(Known::ContentLength) && !head.has(Known::TransferEncoding) {
         return Ok(Body::None);
     }
     announced(head.all(Known::ContentLength), head.all(Known::TransferEncoding), buf).and_then(|body| match body {
-        Body::Chunked if head.version == Version::Http10 => Err(BadMessage::CodingHttp10),
-        Body::Length(_) if !is_plain(head, buf) => Err(BadMessage::Length),
+        Body::Chunked if head.version == Version::Http10 => Err(ProtocolError::CodingHttp10),
+        Body::Length(_) if !is_plain(head, buf) => Err(ProtocolError::Length),
         body => Ok(body),
     })
 }
@@ -48,14 +60,14 @@ fn is_plain(head: &RequestHead, buf: &[u8]) -> bool {
 ///
 /// # Errors
 /// Any doubt about where the body ends, or a 204 that announces a body, as in Envoy.
-pub fn response_body(head: &ResponseHead, buf: &[u8], request: Method) -> Result<Body, BadMessage> {
+pub fn response_body(head: &ResponseHead, buf: &[u8], request: Method) -> Result<Body, ProtocolError> {
     let body = if head.has(Known::ContentLength) || head.has(Known::TransferEncoding) {
         announced(head.all(Known::ContentLength), head.all(Known::TransferEncoding), buf)?
     } else {
         Body::UntilClose
     };
     match head.status {
-        204 if matches!(body, Body::Chunked | Body::Length(1..)) => Err(BadMessage::ForbiddenBody),
+        204 if matches!(body, Body::Chunked | Body::Length(1..)) => Err(ProtocolError::ForbiddenBody),
         100..=199 | 204 | 304 => Ok(Body::None),
         200..=299 if request == Method::Connect => Ok(Body::None),
         _ if request == Method::Head => Ok(Body::None),
@@ -68,17 +80,17 @@ fn announced<'a>(
     mut lengths: impl Iterator<Item = &'a HeaderLine>,
     mut codings: impl Iterator<Item = &'a HeaderLine>,
     buf: &[u8],
-) -> Result<Body, BadMessage> {
+) -> Result<Body, ProtocolError> {
     match (lengths.next(), codings.next()) {
-        (Some(_), Some(_)) => Err(BadMessage::LengthAndCoding),
-        (Some(_), None) if lengths.next().is_some() => Err(BadMessage::Length),
-        (Some(line), None) => length(line.value.of(buf)).map(Body::Length).ok_or(BadMessage::Length),
+        (Some(_), Some(_)) => Err(ProtocolError::LengthAndCoding),
+        (Some(_), None) if lengths.next().is_some() => Err(ProtocolError::Length),
+        (Some(line), None) => length(line.value.of(buf)).map(Body::Length).ok_or(ProtocolError::Length),
         (None, Some(line)) => {
             // Only chunked: any other coding would have to be undone, or passed to someone who did not ask for it.
             if codings.next().is_none() && line.value.of(buf).eq_ignore_ascii_case(b"chunked") {
                 Ok(Body::Chunked)
             } else {
-                Err(BadMessage::Coding)
+                Err(ProtocolError::Coding)
             }
         }
         (None, None) => Ok(Body::None),

@@ -2,13 +2,15 @@
 //!
 //! A head that comes out [`Parsed::Complete`] has a method that Envoy knows, at most one `Host` line with a legal
 //! value, names and values without control characters, and a `Connection` line that strips nothing it must not.
-//! What body follows is [`super::framing`]'s question, what the target means is [`super::target`]'s.
+//! What body follows is [`super::framing`]'s question, what the target means is [`crate::http::target`]'s.
 
 use std::mem::MaybeUninit;
 
-use super::head::{Facts, HeaderLine, Index, Known, Method, RequestHead, ResponseHead, Span, Version, list};
-use super::target;
 use crate::base::limits;
+use crate::http::error::ProtocolError;
+use crate::http::field_value::list;
+use crate::http::head::{Facts, HeaderLine, Index, Known, Method, RequestHead, ResponseHead, Span, Version};
+use crate::http::target;
 
 /// Most header lines that any configuration can allow: the table of lines lives on the stack.
 pub const MOST_HEADERS: usize = 1024;
@@ -44,135 +46,6 @@ pub enum Parsed {
     NeedMore,
 }
 
-/// Why a message is refused: one variant a reason. Every one of them ends the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BadMessage {
-    /// The first line is not a request line.
-    #[error("the request line is malformed")]
-    RequestLine,
-    /// The first line is not a status line, or the status is below 100.
-    #[error("the status line is malformed")]
-    StatusLine,
-    /// A method that Envoy's parser does not know.
-    #[error("the method is unknown")]
-    Method,
-    /// A well-formed version that is neither 1.0 nor 1.1.
-    #[error("the HTTP version is not supported")]
-    Version,
-    /// A name that is not a token: a space before the colon, a folded line, a control character.
-    #[error("a header name is malformed")]
-    HeaderName,
-    /// A control character or a bare CR in a value.
-    #[error("a header value holds a control character")]
-    HeaderValue,
-    /// CR without LF at the end of a line.
-    #[error("a line does not end in CRLF")]
-    LineEnd,
-    /// More bytes than `HeadLimits::max_bytes`.
-    #[error("the head is too large")]
-    TooLarge,
-    /// More lines than `HeadLimits::max_headers`.
-    #[error("the head has too many header lines")]
-    TooManyHeaders,
-    /// HTTP/1.1 without `Host`, and no authority in the target (RFC 9112 §3.2).
-    #[error("the Host header is missing")]
-    HostMissing,
-    /// More than one `Host` line.
-    #[error("there is more than one Host header")]
-    HostDuplicate,
-    /// A `Host` value or an authority that RFC 3986 §3.2 does not allow, user information included.
-    #[error("the authority is malformed")]
-    Authority,
-    /// A `Connection` line that would strip `Host` or an `X-Forwarded-*` line.
-    #[error("Connection names a header that it must not")]
-    Connection,
-    /// A target in no form of RFC 9112 §3.2, or with a byte that a URI cannot hold.
-    #[error("the request target is malformed")]
-    Target,
-    /// An absolute target whose scheme is not `http` or `https`.
-    #[error("the scheme of the request target is not supported")]
-    Scheme,
-    /// `https://` in the target of a plaintext connection.
-    #[error("an https target on a plaintext connection")]
-    HttpsTarget,
-    /// A path that cannot be normalised: `#`, or an encoded NUL.
-    #[error("the path cannot be normalised")]
-    Path,
-    /// Both `Content-Length` and `Transfer-Encoding` (RFC 9112 §6.3 calls it an attack).
-    #[error("both Content-Length and Transfer-Encoding")]
-    LengthAndCoding,
-    /// A `Content-Length` that is repeated, a list, signed, empty, padded with zeros or too large.
-    #[error("Content-Length is not one plain number")]
-    Length,
-    /// A `Transfer-Encoding` other than a single `chunked`.
-    #[error("Transfer-Encoding is not a single chunked")]
-    Coding,
-    /// `Transfer-Encoding` in an HTTP/1.0 request (RFC 9112 §6.1: faulty framing).
-    #[error("Transfer-Encoding in an HTTP/1.0 message")]
-    CodingHttp10,
-    /// A 204 that announces a body.
-    #[error("a response that has no body announces one")]
-    ForbiddenBody,
-    /// A chunk size line that is malformed or too long, or chunks that are nearly all extension.
-    #[error("a chunk size line is malformed")]
-    ChunkSize,
-    /// A chunk that is not followed by CRLF.
-    #[error("a chunk does not end in CRLF")]
-    ChunkEnd,
-    /// A trailer section that is malformed or too long.
-    #[error("the trailer section is malformed")]
-    Trailer,
-}
-
-impl BadMessage {
-    /// The status to answer a client with. (A bad message from an upstream is always a 502.)
-    #[must_use]
-    pub fn status(self) -> u16 {
-        match self {
-            Self::HttpsTarget => 403,
-            Self::Version => 426,
-            Self::TooLarge | Self::TooManyHeaders => 431,
-            Self::Coding => 501,
-            _ => 400,
-        }
-    }
-
-    /// The body of that answer; empty where Envoy's connection manager, not its codec, refuses.
-    #[must_use]
-    pub fn body(self) -> &'static str {
-        match self {
-            Self::HostMissing | Self::Path => "",
-            _ => super::status::reason(self.status()),
-        }
-    }
-
-    /// Envoy's `%RESPONSE_CODE_DETAILS%` for the refusal.
-    #[must_use]
-    pub fn details(self) -> &'static str {
-        match self {
-            Self::Version => "low_version",
-            Self::HeaderValue => "http1.invalid_characters",
-            Self::TooLarge => "http1.headers_too_large",
-            Self::TooManyHeaders => "http1.too_many_headers",
-            Self::HostMissing => "missing_host_header",
-            Self::HostDuplicate | Self::Authority => "http.invalid_authority",
-            Self::Connection => "http1.connection_header_rejected",
-            Self::Scheme => "http1.invalid_scheme",
-            Self::HttpsTarget => "http1.https_url_on_plaintext_connection",
-            Self::Path => "path_normalization_failed",
-            Self::LengthAndCoding => "http1.content_length_and_chunked_not_allowed",
-            Self::Coding | Self::CodingHttp10 => "http1.invalid_transfer_encoding",
-            _ => "http1.codec_error",
-        }
-    }
-
-    /// Whether Envoy flags the refusal `DPE` (its codec did it) or not at all (its connection manager did).
-    #[must_use]
-    pub fn is_protocol_error(self) -> bool {
-        !matches!(self, Self::HostMissing | Self::Path)
-    }
-}
-
 /// Reads a request head at the start of `buf`.
 ///
 /// After [`Parsed::NeedMore`] call again with the same `head` and the same bytes with more behind them: the head
@@ -180,14 +53,14 @@ impl BadMessage {
 /// `head.clear()` starts afresh. After an error `head` holds what could be read (for the log), perhaps nothing.
 ///
 /// # Errors
-/// The message breaks the grammar of RFC 9112, a limit, or one of our refusals; see [`BadMessage`].
-pub fn request(buf: &[u8], limits: &HeadLimits, head: &mut RequestHead) -> Result<Parsed, BadMessage> {
+/// The message breaks the grammar of RFC 9112, a limit, or one of our refusals; see [`ProtocolError`].
+pub fn request(buf: &[u8], limits: &HeadLimits, head: &mut RequestHead) -> Result<Parsed, ProtocolError> {
     if !worth_reading(buf, head.facts.seen, limits) {
         return Ok(Parsed::NeedMore);
     }
     head.clear();
     if leading_newlines(buf) > MOST_LEADING_NEWLINES {
-        return Err(BadMessage::RequestLine);
+        return Err(ProtocolError::RequestLine);
     }
     let parsed = if limits.max_headers <= USUAL_HEADERS {
         read_request::<USUAL_HEADERS>(buf, limits, head)
@@ -206,14 +79,14 @@ pub fn request(buf: &[u8], limits: &HeadLimits, head: &mut RequestHead) -> Resul
 /// Reads a response head at the start of `buf`, interim (1xx) ones like any other. Calls repeat as with [`request`].
 ///
 /// # Errors
-/// The message breaks the grammar of RFC 9112 or a limit; see [`BadMessage`].
-pub fn response(buf: &[u8], limits: &HeadLimits, head: &mut ResponseHead) -> Result<Parsed, BadMessage> {
+/// The message breaks the grammar of RFC 9112 or a limit; see [`ProtocolError`].
+pub fn response(buf: &[u8], limits: &HeadLimits, head: &mut ResponseHead) -> Result<Parsed, ProtocolError> {
     if !worth_reading(buf, head.facts.seen, limits) {
         return Ok(Parsed::NeedMore);
     }
     head.clear();
     if matches!(buf.first(), Some(b'\r' | b'\n')) {
-        return Err(BadMessage::StatusLine);
+        return Err(ProtocolError::StatusLine);
     }
     let parsed = if limits.max_headers <= USUAL_HEADERS {
         read_response::<USUAL_HEADERS>(buf, limits, head)
@@ -252,7 +125,7 @@ fn read_request<const SLOTS: usize>(
     buf: &[u8],
     limits: &HeadLimits,
     head: &mut RequestHead,
-) -> Result<Parsed, BadMessage> {
+) -> Result<Parsed, ProtocolError> {
     let window = &buf[..buf.len().min(limits.max_bytes)];
     let mut slots = [const { MaybeUninit::uninit() }; SLOTS];
     let mut raw = httparse::Request::new(&mut []);
@@ -264,7 +137,7 @@ fn read_request<const SLOTS: usize>(
         head.method = known.unwrap_or(Method::Other);
         // Not before the version: `PRI * HTTP/2.0` is a version that we do not speak.
         if known.is_none() && raw.version.is_some() {
-            return Err(BadMessage::Method);
+            return Err(ProtocolError::Method);
         }
     }
     if let Some(target) = raw.path {
@@ -277,11 +150,11 @@ fn read_request<const SLOTS: usize>(
             head.facts = collect(buf, raw.headers, &mut head.headers);
             Ok(Parsed::Complete)
         }
-        Ok(httparse::Status::Partial) if buf.len() >= limits.max_bytes => Err(BadMessage::TooLarge),
+        Ok(httparse::Status::Partial) if buf.len() >= limits.max_bytes => Err(ProtocolError::TooLarge),
         Ok(httparse::Status::Partial) => Ok(Parsed::NeedMore),
         Err(httparse::Error::Version) => other_version(&buf[head.target.end as usize..]),
-        Err(httparse::Error::NewLine) => Err(BadMessage::LineEnd),
-        Err(error) => Err(header_error(error).unwrap_or(BadMessage::RequestLine)),
+        Err(httparse::Error::NewLine) => Err(ProtocolError::LineEnd),
+        Err(error) => Err(header_error(error).unwrap_or(ProtocolError::RequestLine)),
     }
 }
 
@@ -289,7 +162,7 @@ fn read_response<const SLOTS: usize>(
     buf: &[u8],
     limits: &HeadLimits,
     head: &mut ResponseHead,
-) -> Result<Parsed, BadMessage> {
+) -> Result<Parsed, ProtocolError> {
     let window = &buf[..buf.len().min(limits.max_bytes)];
     let mut slots = [const { MaybeUninit::uninit() }; SLOTS];
     let mut raw = httparse::Response::new(&mut []);
@@ -301,7 +174,7 @@ fn read_response<const SLOTS: usize>(
     if let Some(status) = raw.code {
         head.status = status;
         if status < 100 {
-            return Err(BadMessage::StatusLine);
+            return Err(ProtocolError::StatusLine);
         }
     }
     match result {
@@ -311,18 +184,18 @@ fn read_response<const SLOTS: usize>(
             head.facts = collect(buf, raw.headers, &mut head.headers);
             Ok(Parsed::Complete)
         }
-        Ok(httparse::Status::Partial) if buf.len() >= limits.max_bytes => Err(BadMessage::TooLarge),
+        Ok(httparse::Status::Partial) if buf.len() >= limits.max_bytes => Err(ProtocolError::TooLarge),
         Ok(httparse::Status::Partial) => Ok(Parsed::NeedMore),
-        Err(httparse::Error::NewLine) => Err(BadMessage::LineEnd),
-        Err(error) => Err(header_error(error).unwrap_or(BadMessage::StatusLine)),
+        Err(httparse::Error::NewLine) => Err(ProtocolError::LineEnd),
+        Err(error) => Err(header_error(error).unwrap_or(ProtocolError::StatusLine)),
     }
 }
 
-fn header_error(error: httparse::Error) -> Option<BadMessage> {
+fn header_error(error: httparse::Error) -> Option<ProtocolError> {
     match error {
-        httparse::Error::HeaderName => Some(BadMessage::HeaderName),
-        httparse::Error::HeaderValue => Some(BadMessage::HeaderValue),
-        httparse::Error::TooManyHeaders => Some(BadMessage::TooManyHeaders),
+        httparse::Error::HeaderName => Some(ProtocolError::HeaderName),
+        httparse::Error::HeaderValue => Some(ProtocolError::HeaderValue),
+        httparse::Error::TooManyHeaders => Some(ProtocolError::TooManyHeaders),
         _ => None,
     }
 }
@@ -332,16 +205,16 @@ fn version(minor: Option<u8>) -> Version {
 }
 
 /// Tells a version that we do not speak (426) from bytes that are none (400). `rest` begins at the space before it.
-fn other_version(rest: &[u8]) -> Result<Parsed, BadMessage> {
+fn other_version(rest: &[u8]) -> Result<Parsed, ProtocolError> {
     const SHAPE: &[u8] = b" HTTP/d.d";
     let fits = |(byte, shape): (&u8, &u8)| if *shape == b'd' { byte.is_ascii_digit() } else { byte == shape };
     if !rest.iter().zip(SHAPE).all(fits) {
-        return Err(BadMessage::RequestLine);
+        return Err(ProtocolError::RequestLine);
     }
     match rest.get(SHAPE.len()) {
         None => Ok(Parsed::NeedMore),
-        Some(b'\r' | b'\n') => Err(BadMessage::Version),
-        Some(_) => Err(BadMessage::RequestLine),
+        Some(b'\r' | b'\n') => Err(ProtocolError::Version),
+        Some(_) => Err(ProtocolError::RequestLine),
     }
 }
 
@@ -376,19 +249,23 @@ fn span(buf: &[u8], part: &[u8]) -> Span {
     Span { start: start as u32, end: (start + part.len()) as u32 }
 }
 
-fn check_host(head: &RequestHead, buf: &[u8]) -> Result<(), BadMessage> {
+fn check_host(head: &RequestHead, buf: &[u8]) -> Result<(), ProtocolError> {
     let mut hosts = head.all(Known::Host);
     let Some(host) = hosts.next() else { return Ok(()) };
     if hosts.next().is_some() {
-        return Err(BadMessage::HostDuplicate);
+        return Err(ProtocolError::HostDuplicate);
     }
     // An empty value is legal (RFC 9112 §3.2) and routes to `*`.
-    if host.value.is_empty() || target::is_authority(host.value.of(buf)) { Ok(()) } else { Err(BadMessage::Authority) }
+    if host.value.is_empty() || target::is_authority(host.value.of(buf)) {
+        Ok(())
+    } else {
+        Err(ProtocolError::Authority)
+    }
 }
 
 /// A client may name its own headers in `Connection` to keep them from the upstream, but not the ones that say who
 /// it is and what it asked for: stripping those is a known attack on the proxies in front of us, and Envoy's 400.
-fn check_connection(head: &RequestHead, buf: &[u8]) -> Result<(), BadMessage> {
+fn check_connection(head: &RequestHead, buf: &[u8]) -> Result<(), ProtocolError> {
     for name in head.all(Known::Connection).flat_map(|line| list(line.value.of(buf))) {
         let forbidden = name.starts_with(b":")
             || matches!(
@@ -396,7 +273,7 @@ fn check_connection(head: &RequestHead, buf: &[u8]) -> Result<(), BadMessage> {
                 Known::Host | Known::XForwardedFor | Known::XForwardedHost | Known::XForwardedProto
             );
         if forbidden {
-            return Err(BadMessage::Connection);
+            return Err(ProtocolError::Connection);
         }
     }
     Ok(())

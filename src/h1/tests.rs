@@ -6,12 +6,14 @@ mod changes;
 mod chunks;
 mod forward;
 mod heads;
+mod hops;
 mod properties;
 mod targets;
 mod written;
 
-use super::head::{RequestHead, ResponseHead, Version};
-use super::parse::{self, BadMessage, HeadLimits, Parsed};
+use super::parse::{self, HeadLimits, Parsed};
+use crate::http::error::ProtocolError;
+use crate::http::head::{RequestHead, ResponseHead, Version};
 
 /// Calls `read` with the positions at which pieces of a message of `len` bytes end, for every way of cutting it, and
 /// gives back what all of them came to. Long messages are cut at some points only.
@@ -31,7 +33,7 @@ fn every_way<T: PartialEq + std::fmt::Debug>(
 }
 
 /// The head at the start of `message`, however it arrives; `None` if it is not whole.
-fn request_of(message: &[u8], limits: &HeadLimits) -> Result<Option<RequestHead>, BadMessage> {
+fn request_of(message: &[u8], limits: &HeadLimits) -> Result<Option<RequestHead>, ProtocolError> {
     let mut found = None;
     let result = every_way(message.len(), |cuts| {
         let mut head = RequestHead::default();
@@ -48,7 +50,7 @@ fn request_of(message: &[u8], limits: &HeadLimits) -> Result<Option<RequestHead>
 }
 
 /// The same for a response.
-fn response_of(message: &[u8]) -> Result<Option<ResponseHead>, BadMessage> {
+fn response_of(message: &[u8]) -> Result<Option<ResponseHead>, ProtocolError> {
     let mut found = None;
     let result = every_way(message.len(), |cuts| {
         let mut head = ResponseHead::default();
@@ -83,7 +85,7 @@ fn render_response(head: &ResponseHead, buf: &[u8]) -> String {
     format!("{} {}{}", head.status, number(head.version), render_lines(&head.headers, buf))
 }
 
-fn render_lines(lines: &[super::head::HeaderLine], buf: &[u8]) -> String {
+fn render_lines(lines: &[crate::http::head::HeaderLine], buf: &[u8]) -> String {
     lines.iter().map(|line| format!("|{}={}", text(line.name.of(buf)), text(line.value.of(buf)))).collect()
 }
 

@@ -7,9 +7,10 @@ use std::net::SocketAddr;
 use super::Request;
 use crate::h1::chunked::Decoder;
 use crate::h1::framing::{self, Body};
-use crate::h1::head::{Method, RequestHead, Version};
-use crate::h1::parse::{self, BadMessage, HeadLimits, Parsed};
-use crate::h1::target;
+use crate::h1::parse::{self, HeadLimits, Parsed};
+use crate::http::error::ProtocolError;
+use crate::http::head::{Method, RequestHead, Version};
+use crate::http::target;
 
 /// What a connection has sent and no request has used yet.
 pub(super) struct Intake {
@@ -62,8 +63,8 @@ pub(super) struct Refusal {
     pub(super) body: &'static str,
 }
 
-impl From<BadMessage> for Refusal {
-    fn from(bad: BadMessage) -> Self {
+impl From<ProtocolError> for Refusal {
+    fn from(bad: ProtocolError) -> Self {
         Self { status: bad.status(), body: bad.body() }
     }
 }

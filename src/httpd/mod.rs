@@ -19,7 +19,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::h1::head::Method;
+use crate::http::head::Method;
 use room::{Returned, Room};
 
 /// Connections that the kernel keeps until they are accepted. One that finds no place there comes a second later.

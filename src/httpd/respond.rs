@@ -11,8 +11,8 @@ use std::time::{Duration, Instant, SystemTime};
 use super::intake::Reply;
 use super::{Content, Response, Settings};
 use crate::h1::chunked::{LAST_CHUNK, chunk_size_line};
-use crate::h1::head::{Method, Version};
-use crate::h1::status;
+use crate::http::head::{Method, Version};
+use crate::http::status;
 
 /// The socket of a response, with the times that its client has.
 pub(super) struct Sink<'a> {

@@ -26,7 +26,7 @@ use rustix::io::Errno;
 use super::intake::{Intake, Refusal, Reply, Step};
 use super::respond::{self, Sink};
 use super::{Request, Response, Shared};
-use crate::h1::head::{Method, Version};
+use crate::http::head::{Method, Version};
 
 /// What one answering thread needs is small: no deep recursion, buffers on the heap.
 const STACK_BYTES: usize = 256 * 1024;

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::h1::head::Known;
+use crate::http::head::Known;
 
 /// What is done to the headers of a request and of its response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

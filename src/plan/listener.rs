@@ -10,7 +10,7 @@ use super::hosts::{self, HostTable};
 use super::outbound::Outbound;
 use super::route::{Origin, Route, VirtualHost, Witness};
 use super::streams::{Conditions, Streams, TcpRoute};
-use crate::h1::forward::Downstream;
+use crate::http::forward::Downstream;
 
 /// The port of an authority that names none.
 const HTTP_PORT: u16 = 80;

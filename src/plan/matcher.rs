@@ -1,13 +1,13 @@
 //! Matchers: the conditions of one `match` block, tested cheap ones first; all must hold.
 //!
 //! The semantics are those that Envoy gives the config that istiod makes (`HTTPMatchRequest`). Headers are those that go
-//! upstream (`h1::forward`), not those that the client sent. Testing allocates nothing and looks at the head in place.
+//! upstream (`http::forward`), not those that the client sent. Testing allocates nothing and looks at the head in place.
 //! Called by `plan::route` only.
 
 use super::Request;
 use super::edits::HeaderName;
 use super::pattern::Pattern;
-use crate::h1::forward::Values;
+use crate::http::forward::Values;
 
 /// The conditions of one `match` block, all of which must hold; none: everything matches.
 #[derive(Debug, Clone, Default)]

@@ -35,7 +35,7 @@ use std::time::Duration;
 use crate::base::endpoint::EndpointAddress;
 pub use crate::base::id::{ClusterId, EndpointId, ListenerId, RouteStatsId};
 use crate::base::rng::Rng;
-use crate::h1::forward::View;
+use crate::http::forward::View;
 use crate::policy::balance::LoadBalancing;
 use crate::policy::outlier::Outlier;
 use crate::policy::permits::BreakerLimits;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::h1::target::PathForm;
+use crate::http::target::PathForm;
 use crate::istio::model::Labels;
 use crate::istio::model::dns::Dns;
 use crate::istio::model::proxy::Proxy;

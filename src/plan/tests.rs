@@ -3,9 +3,9 @@
 use proptest::prelude::{Just, Strategy, prop, prop_assert_eq, prop_oneof, proptest};
 
 use super::*;
-use crate::h1::forward::{Completion, Downstream};
-use crate::h1::head::RequestHead;
-use crate::h1::parse::{HeadLimits, Parsed, request};
+use crate::http::forward::{Completion, Downstream};
+use crate::http::head::RequestHead;
+use crate::http::tests::request_head;
 use crate::istio::model::proxy::Proxy;
 
 /// A parsed request that owns its bytes.
@@ -32,9 +32,7 @@ impl Sample {
             text += "\r\n";
         }
         text += "\r\n";
-        let mut head = RequestHead::default();
-        let parsed = request(text.as_bytes(), &HeadLimits::default(), &mut head);
-        assert!(matches!(parsed, Ok(Parsed::Complete)), "{parsed:?}: {text}");
+        let head = request_head(&text);
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let mut completion = Completion::default();
         completion.complete(&head, text.as_bytes(), Downstream::Edge, b"192.0.2.1", || b"an-id");

@@ -21,7 +21,7 @@ use crate::base::id::ListenerId;
 use crate::base::limits::REPLAY_CORE_BYTES;
 use crate::base::request_id;
 use crate::base::rng::Rng;
-use crate::h1::{forward, hops};
+use crate::http::{forward, hops};
 use crate::io::{self, BufPool, Handle, Notify};
 use crate::observe::access_log::{AccessLog, Record};
 use crate::observe::date::DateCache;

@@ -12,8 +12,8 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use crate::base::id::{EndpointId, ListenerId};
-use crate::h1::forward::View;
-use crate::h1::head::{RequestHead, ResponseHead};
+use crate::http::forward::View;
+use crate::http::head::{RequestHead, ResponseHead};
 use crate::proxy::downstream::connection::ClientConnection;
 use crate::proxy::mirror::queue::Mirrors;
 use crate::proxy::router::header_scratch::{DownstreamRequest, HeaderScratch};

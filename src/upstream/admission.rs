@@ -225,7 +225,7 @@ impl Admission {
         }
     }
 
-    /// Changes what an endpoint waits for, and keeps what that means up to date.
+    /// HeaderOps what an endpoint waits for, and keeps what that means up to date.
     fn adjust(&self, endpoint: &LocalEndpoint, change: impl FnOnce(&LocalEndpoint)) {
         let before = endpoint.need();
         change(endpoint);

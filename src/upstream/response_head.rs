@@ -1,7 +1,8 @@
 //! The receiving half of one exchange: reading the head of a response.
 
-use crate::h1::head::ResponseHead;
-use crate::h1::parse::{self, BadMessage, HeadLimits, Parsed};
+use crate::h1::parse::{self, HeadLimits, Parsed};
+use crate::http::error::ProtocolError;
+use crate::http::head::ResponseHead;
 use crate::io::{Buf, Reader};
 
 /// Why there is no response head.
@@ -12,7 +13,7 @@ pub enum HeadError {
     /// The upstream closed the connection inside the head: what came was not HTTP.
     Cut,
     /// What came was not an HTTP/1 response, or its head was too large.
-    Bad(BadMessage),
+    Bad(ProtocolError),
 }
 
 /// Reads until `head` is complete at the front of `buf`. May be dropped and called again: the read stays in `reader`.

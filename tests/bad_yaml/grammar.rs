@@ -4,10 +4,10 @@
 use std::net::SocketAddr;
 
 use proptest::collection::vec;
-use ringway::h1::forward::{Completion, Downstream, View};
-use ringway::h1::head::RequestHead;
 use ringway::h1::parse::{self, HeadLimits, Parsed};
-use ringway::h1::target::{self, Normal, PathForm};
+use ringway::http::forward::{Completion, Downstream, View};
+use ringway::http::head::RequestHead;
+use ringway::http::target::{self, Normal, PathForm};
 use ringway::istio::grammar::{self, Authority, Condition, Found, Grammar};
 use ringway::istio::model::proxy::PathNormalization;
 use ringway::plan::{self, Pattern, QueryCondition, Request};

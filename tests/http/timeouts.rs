@@ -45,7 +45,9 @@ fn a_request_takes_no_longer_than_its_route_allows(driver: Driver) {
         assert_eq!(told(0), first, "{name}");
         assert!(told(made.len() - 1) <= first, "{name}");
     }
-    assert_eq!(bench.ringway.stat(&format!("cluster.{ORIGIN_CLUSTER}.upstream_rq_timeout")), 2);
+    // One that is over in the back-off between two attempts times none of them out, as in Envoy.
+    let timed_out = bench.ringway.stat(&format!("cluster.{ORIGIN_CLUSTER}.upstream_rq_timeout"));
+    assert!((1..=2).contains(&timed_out), "{timed_out}");
     bench.finish();
 }
 

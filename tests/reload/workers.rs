@@ -136,7 +136,7 @@ fn a_worker_that_panics_takes_its_connections_along() {
                 budget: budget.clone(),
                 stands_for_loopback: None,
                 hostname: "test".into(),
-                instance: ringway::h1::hops::id(1),
+                instance: ringway::http::hops::id(1),
                 resolve_authority: Box::new(|_| {}),
                 most_mirrors: 0,
                 tell_mirrors: Box::new(|_| {}),

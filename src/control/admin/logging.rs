@@ -2,7 +2,7 @@
 
 use super::State;
 use crate::control::logging::{self, LoggingError};
-use crate::h1::head::Method;
+use crate::http::head::Method;
 use crate::httpd::{Plus, Request, Response};
 
 const USAGE: &str = "usage: /logging?<name>=<level> (change single level)\n\

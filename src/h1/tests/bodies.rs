@@ -1,6 +1,6 @@
 use super::super::framing::{self, Body, Upgrade};
-use super::super::head::Method;
 use super::*;
+use crate::http::head::Method;
 
 /// A request with these lines after its `Host`.
 fn with_lines(first: &str, lines: &str) -> Vec<u8> {
@@ -8,7 +8,7 @@ fn with_lines(first: &str, lines: &str) -> Vec<u8> {
     format!("{first}\r\nHost: h\r\n{lines}{end}\r\n").into_bytes()
 }
 
-fn body_of(first: &str, lines: &str) -> Result<Body, BadMessage> {
+fn body_of(first: &str, lines: &str) -> Result<Body, ProtocolError> {
     let message = with_lines(first, lines);
     framing::request_body(&good_request(&message), &message)
 }
@@ -35,7 +35,7 @@ fn bodies_of_requests() {
 
 #[test]
 fn ambiguous_requests_are_refused() {
-    use BadMessage as B;
+    use ProtocolError as B;
     let table = [
         ("Content-Length: 3\r\nContent-Length: 3", B::Length),
         ("Content-Length: 3\r\nContent-Length: 4", B::Length),
@@ -83,9 +83,9 @@ fn ambiguous_requests_are_refused() {
 
 #[test]
 fn bodies_of_responses() {
-    use BadMessage as B;
     use Method::{Connect, Get, Head};
-    let table: &[(&str, Method, Result<Body, BadMessage>)] = &[
+    use ProtocolError as B;
+    let table: &[(&str, Method, Result<Body, ProtocolError>)] = &[
         ("200 OK\r\nContent-Length: 3", Get, Ok(Body::Length(3))),
         ("200 OK\r\nContent-Length: 003", Get, Ok(Body::Length(3))),
         ("200 OK\r\nTransfer-Encoding: Chunked", Get, Ok(Body::Chunked)),

@@ -3,7 +3,7 @@ use super::*;
 use crate::base::limits::MAX_CHUNK_LINE_BYTES;
 
 /// The payload of a chunked body and how many bytes it took; `None` if it is not whole.
-fn decode(message: &[u8]) -> Result<Option<(Vec<u8>, usize)>, BadMessage> {
+fn decode(message: &[u8]) -> Result<Option<(Vec<u8>, usize)>, ProtocolError> {
     every_way(message.len(), |cuts| {
         let (mut decoder, mut payload, mut from) = (Decoder::default(), Vec::new(), 0);
         for cut in cuts {
@@ -44,7 +44,7 @@ fn good_bodies() {
 
 #[test]
 fn bad_bodies() {
-    use BadMessage as B;
+    use ProtocolError as B;
     let long = "x".repeat(MAX_CHUNK_LINE_BYTES + 1);
     let owned = [
         (format!("1;{long}\r\na\r\n0\r\n\r\n"), B::ChunkSize),
@@ -53,7 +53,7 @@ fn bad_bodies() {
         (format!("0\r\n{}\r\n", "A: b\r\n".repeat(1000)), B::Trailer),
         (format!("{}0\r\n\r\n", "1;eeeeeeeeeeeeeeeeeeee\r\na\r\n".repeat(1000)), B::ChunkSize),
     ];
-    let table: &[(&[u8], BadMessage)] = &[
+    let table: &[(&[u8], ProtocolError)] = &[
         (b"\r\n", B::ChunkSize),
         (b"g\r\n", B::ChunkSize),
         (b"-1\r\n", B::ChunkSize),

@@ -6,13 +6,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::super::encode::{self, OutBody, RequestOut};
-use super::super::forward::{self, Completion, Downstream, View};
+use super::super::encode;
 use super::super::framing::{self, Upgrade};
-use super::super::head::Known;
 use super::properties::downstream;
 use super::written::out;
 use super::*;
+use crate::http::forward::{self, Completion, Downstream, View};
+use crate::http::head::Known;
+use crate::http::outgoing::{BodyLen, RequestOut};
 
 /// Calls `look` with the view of a request that came from 10.0.0.1.
 fn viewed<T>(message: &str, downstream: Downstream, look: impl FnOnce(&View<'_>) -> T) -> T {
@@ -177,8 +178,7 @@ proptest! {
     fn what_is_written_is_what_is_seen(lines in vec(line(), 0..8), from in downstream()) {
         let message = format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", lines.concat());
         let (seen, written) = viewed(&message, from, |view| {
-            let body = if view.tunnel { OutBody::Upgrade } else { OutBody::None };
-            let what = RequestOut { attempt: 0, ..out("/", body) };
+            let what = RequestOut { attempt: 0, ..out("/", BodyLen::None) };
             let mut written = Vec::new();
             encode::request(&mut written, view, &what);
             let seen: Vec<_> = NAMES.iter().chain(&["connection"]).map(|name| values(view, name)).collect();

@@ -1,6 +1,6 @@
-use super::super::head::Known;
 use super::super::parse::MOST_HEADERS;
 use super::*;
+use crate::http::head::Known;
 
 #[test]
 fn good_requests() {
@@ -36,8 +36,8 @@ fn good_requests() {
 
 #[test]
 fn bad_requests() {
-    use BadMessage as B;
-    let table: &[(&[u8], BadMessage)] = &[
+    use ProtocolError as B;
+    let table: &[(&[u8], ProtocolError)] = &[
         (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", B::HostDuplicate),
         (b"GET / HTTP/1.0\r\nHost: a\r\nhost: b\r\n\r\n", B::HostDuplicate),
         (b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", B::Authority),
@@ -105,7 +105,7 @@ fn an_unfinished_head_needs_more() {
 
 #[test]
 fn what_the_client_is_told() {
-    use BadMessage as B;
+    use ProtocolError as B;
     let table = [
         (B::HeaderName, 400, "Bad Request", "http1.codec_error"),
         (B::HeaderValue, 400, "Bad Request", "http1.invalid_characters"),
@@ -139,31 +139,31 @@ fn limits_hold_to_the_byte_and_line() {
     let limits = HeadLimits { max_bytes: 500, max_headers: 10 };
     let outcome = |message: &[u8]| request_of(message, &limits).map(|head| head.is_some());
     assert_eq!(outcome(&head_of_bytes(500)), Ok(true));
-    assert_eq!(outcome(&head_of_bytes(501)), Err(BadMessage::TooLarge));
-    assert_eq!(outcome(&head_of_bytes(501)[..500]), Err(BadMessage::TooLarge), "known before the head is whole");
+    assert_eq!(outcome(&head_of_bytes(501)), Err(ProtocolError::TooLarge));
+    assert_eq!(outcome(&head_of_bytes(501)[..500]), Err(ProtocolError::TooLarge), "known before the head is whole");
     assert_eq!(outcome(&head_of_bytes(501)[..499]), Ok(false));
-    assert_eq!(outcome(format!("GET /{}", "a".repeat(600)).as_bytes()), Err(BadMessage::TooLarge), "a long target");
+    assert_eq!(outcome(format!("GET /{}", "a".repeat(600)).as_bytes()), Err(ProtocolError::TooLarge), "a long target");
     assert_eq!(outcome(&head_of_lines(10)), Ok(true));
-    assert_eq!(outcome(&head_of_lines(11)), Err(BadMessage::TooManyHeaders));
+    assert_eq!(outcome(&head_of_lines(11)), Err(ProtocolError::TooManyHeaders));
 }
 
 #[test]
 fn default_limits_are_envoys() {
     let outcome = |message: &[u8]| request_of(message, &HeadLimits::default()).map(|head| head.is_some());
     assert_eq!(outcome(&head_of_bytes(61_440)), Ok(true));
-    assert_eq!(outcome(&head_of_bytes(61_441)), Err(BadMessage::TooLarge));
+    assert_eq!(outcome(&head_of_bytes(61_441)), Err(ProtocolError::TooLarge));
     assert_eq!(outcome(&head_of_lines(100)), Ok(true));
-    assert_eq!(outcome(&head_of_lines(101)), Err(BadMessage::TooManyHeaders));
+    assert_eq!(outcome(&head_of_lines(101)), Err(ProtocolError::TooManyHeaders));
 }
 
 #[test]
 fn a_listener_may_allow_more_lines() {
     let limits = HeadLimits { max_headers: 1000, ..HeadLimits::default() };
     let outcome = |lines| request_of(&head_of_lines(lines), &limits).map(|head| head.is_some());
-    assert_eq!((outcome(1000), outcome(1001)), (Ok(true), Err(BadMessage::TooManyHeaders)));
+    assert_eq!((outcome(1000), outcome(1001)), (Ok(true), Err(ProtocolError::TooManyHeaders)));
     let limits = HeadLimits { max_headers: usize::MAX, ..limits };
     let outcome = |lines| request_of(&head_of_lines(lines), &limits).map(|head| head.is_some());
-    assert_eq!((outcome(MOST_HEADERS), outcome(MOST_HEADERS + 1)), (Ok(true), Err(BadMessage::TooManyHeaders)));
+    assert_eq!((outcome(MOST_HEADERS), outcome(MOST_HEADERS + 1)), (Ok(true), Err(ProtocolError::TooManyHeaders)));
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn a_used_head_starts_afresh() {
 fn after_an_error_the_log_has_the_request_line() {
     let message = b"POST /log/me HTTP/1.1\r\nHost: a\r\nbad line\r\n\r\n";
     let mut head = RequestHead::default();
-    assert_eq!(parse::request(message, &HeadLimits::default(), &mut head), Err(BadMessage::HeaderName));
+    assert_eq!(parse::request(message, &HeadLimits::default(), &mut head), Err(ProtocolError::HeaderName));
     assert_eq!((head.method_span.of(message), head.target.of(message)), (&b"POST"[..], &b"/log/me"[..]));
 }
 
@@ -251,8 +251,8 @@ fn responses() {
         let head = good_response(message.as_bytes());
         assert_eq!(render_response(&head, message.as_bytes()), *expected, "{message:?}");
     }
-    use BadMessage as B;
-    let table: &[(&[u8], BadMessage)] = &[
+    use ProtocolError as B;
+    let table: &[(&[u8], ProtocolError)] = &[
         (b"\r\nHTTP/1.1 200 OK\r\n\r\n", B::StatusLine),
         (b"HTTP/1.1 099 X\r\n\r\n", B::StatusLine),
         (b"HTTP/1.1 20 X\r\n\r\n", B::StatusLine),

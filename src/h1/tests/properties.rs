@@ -1,15 +1,16 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::change;
 use super::super::chunked::{Decoder, LAST_CHUNK, chunk_size_line};
-use super::super::encode::{self, Connection, OutBody, RequestOut, ResponseOut, Server};
-use super::super::forward::{Completion, Downstream, View};
+use super::super::encode::{self, Connection};
 use super::super::framing::{self, Body};
-use super::super::head::Known;
-use super::super::target::{self, Normal, PathForm};
 use super::written::out;
 use super::*;
+use crate::http::forward::{Completion, Downstream, View};
+use crate::http::head::Known;
+use crate::http::header_ops;
+use crate::http::outgoing::{BodyLen, RequestOut, ResponseOut, Server};
+use crate::http::target::{self, Normal, PathForm};
 
 /// Names that the writer has no opinion on.
 fn name() -> impl Strategy<Value = String> {
@@ -51,7 +52,7 @@ fn response_at_once(buf: &[u8]) -> ResponseHead {
 }
 
 /// Names and values of the lines that are not ours.
-fn others(rendered: &[super::super::head::HeaderLine], buf: &[u8]) -> Vec<(String, String)> {
+fn others(rendered: &[crate::http::head::HeaderLine], buf: &[u8]) -> Vec<(String, String)> {
     let own = rendered.iter().filter(|line| line.name.of(buf).starts_with(b"z-"));
     own.map(|line| (text(line.name.of(buf)), text(line.value.of(buf)))).collect()
 }
@@ -140,7 +141,7 @@ proptest! {
         );
         let buf = message.as_bytes();
         let head = request_at_once(buf);
-        let out_body = OutBody::of_request(framing::request_body(&head, buf).expect("a good body"));
+        let out_body = BodyLen::from(framing::request_body(&head, buf).expect("a good body"));
         let mut completion = Completion::default();
         completion.complete(&head, buf, Downstream::Edge, b"1.2.3.4", || b"id");
         let view = View {
@@ -158,7 +159,7 @@ proptest! {
         prop_assert!(again.facts.canonical);
         let body = framing::request_body(&again, &written).expect("a good body");
         // A POST without a body says so.
-        prop_assert_eq!(OutBody::of_request(body), if out_body == OutBody::None { OutBody::Length(0) } else { out_body });
+        prop_assert_eq!(BodyLen::from(body), if out_body == BodyLen::None { BodyLen::Known(0) } else { out_body });
     }
 
     #[test]
@@ -170,13 +171,13 @@ proptest! {
         let Ok(body) = framing::response_body(&head, buf, Default::default()) else { return Ok(()) };
         let client = if old { Version::Http10 } else { Version::Http11 };
         let what = ResponseOut {
-            server: Server::Overwrite(b"ringway"), date: b"NOW", service_time_ms: Some(3), client,
-            body: OutBody::of_response(body, client),
-            connection: if close { Connection::Close } else { Connection::KeepAlive },
-            changes: &change::NONE,
+            server: Server::Overwrite(b"ringway"), date: b"NOW", service_time_ms: Some(3),
+            body: body.into(), switches: false, ops: &header_ops::NONE,
         };
         let mut written = Vec::new();
-        encode::response(&mut written, &head, buf, &what);
+        let close = close || old && what.body == BodyLen::Unknown;
+        let connection = if close { Connection::Close } else { Connection::KeepAlive };
+        encode::response(&mut written, (&head, buf), &what, (client, connection));
 
         let again = response_at_once(&written);
         prop_assert_eq!((again.len, again.status), (written.len(), status));
@@ -238,7 +239,7 @@ proptest! {
                 let mut path = Vec::new();
                 let _ = target::normalize(parts.path.of(&message), PathForm::Base, &mut path);
                 let what = RequestOut {
-                    path: &path, authority: Some(parts.host.of(&message)), ..out("", OutBody::of_request(body))
+                    path: &path, authority: Some(parts.host.of(&message)), ..out("", BodyLen::from(body))
                 };
                 let completion = &mut Completion::default();
                 completion.complete(&head, &message, downstream, b"1.2.3.4", || b"id");
@@ -265,7 +266,7 @@ proptest! {
                 }
                 from = cut;
             }
-            Ok::<_, BadMessage>(None)
+            Ok::<_, ProtocolError>(None)
         }).ok();
     }
 

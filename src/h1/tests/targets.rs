@@ -1,11 +1,11 @@
-use super::super::target::{self, Normal, PathForm};
 use super::*;
+use crate::http::target::{self, Normal, PathForm};
 
 /// `path?query @host [scheme]` of a request line with `Host: h`.
-fn split(method: &str, target: &str, host: &str) -> Result<String, BadMessage> {
+fn split(method: &str, target: &str, host: &str) -> Result<String, ProtocolError> {
     let message = format!("{method} {target} HTTP/1.1\r\n{host}\r\n").into_bytes();
     let parts = target::split(&good_request(&message), &message)?;
-    let part = |span: super::super::head::Span| text(span.of(&message));
+    let part = |span: crate::http::head::Span| text(span.of(&message));
     let query = if parts.has_query { format!("?{}", part(parts.query)) } else { String::new() };
     let scheme = parts.scheme.map(|scheme| format!(" {}", part(scheme))).unwrap_or_default();
     assert!(parts.authority.is_none_or(|authority| authority == parts.host));
@@ -18,9 +18,9 @@ fn split(method: &str, target: &str, host: &str) -> Result<String, BadMessage> {
 
 #[test]
 fn targets() {
-    use BadMessage as B;
+    use ProtocolError as B;
     let host = "Host: h\r\n";
-    let table: &[(&str, &str, &str, Result<&str, BadMessage>)] = &[
+    let table: &[(&str, &str, &str, Result<&str, ProtocolError>)] = &[
         ("GET", "/", host, Ok("/ @h")),
         ("GET", "/a/b", host, Ok("/a/b @h")),
         ("GET", "//a/b", host, Ok("//a/b @h")),
@@ -136,7 +136,7 @@ fn authorities() {
 }
 
 /// The normal form of a path, which must be its own normal form.
-fn normal(path: &str) -> Result<String, BadMessage> {
+fn normal(path: &str) -> Result<String, ProtocolError> {
     let mut out = b"left over".to_vec();
     let first = match target::normalize(path.as_bytes(), PathForm::Base, &mut out)? {
         Normal::AsIs => path.as_bytes().to_vec(),
@@ -255,6 +255,6 @@ fn other_paths_are_rewritten_as_envoy_does() {
 #[test]
 fn paths_that_have_no_normal_form() {
     for path in ["/%00", "/a/../%00", "/a#b", "#"] {
-        assert_eq!(normal(path), Err(BadMessage::Path), "{path}");
+        assert_eq!(normal(path), Err(ProtocolError::Path), "{path}");
     }
 }

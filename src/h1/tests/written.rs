@@ -1,11 +1,12 @@
-use super::super::change;
-use super::super::encode::{self, Connection, OutBody, RequestOut, ResponseOut, Server};
-use super::super::forward::{Completion, Downstream, View};
-use super::super::framing::Body;
-use super::super::head::Known;
-use super::super::local::{LocalReply, write_local_reply};
+use super::super::encode::{self, Connection};
+use super::super::framing::{self, Upgrade};
 use super::changes::{add, changed, set};
 use super::*;
+use crate::http::forward::{Completion, Downstream, View};
+use crate::http::head::Known;
+use crate::http::header_ops;
+use crate::http::local_reply::LocalReply;
+use crate::http::outgoing::{BodyLen, RequestOut, ResponseOut, Server};
 
 /// The way of a request to the proxy.
 #[derive(Clone, Copy)]
@@ -24,7 +25,7 @@ const OUTBOUND: Hop = Hop { downstream: Downstream::Outbound, ..EDGE };
 const SAID: &str =
     "x-forwarded-for: 10.0.0.1\r\nx-forwarded-proto: http\r\nx-request-id: id-1\r\nx-envoy-attempt-count: 1\r\n";
 
-pub(super) fn out(path: &'static str, body: OutBody) -> RequestOut<'static> {
+pub(super) fn out(path: &'static str, body: BodyLen) -> RequestOut<'static> {
     RequestOut {
         path: path.as_bytes(),
         authority: None,
@@ -33,7 +34,7 @@ pub(super) fn out(path: &'static str, body: OutBody) -> RequestOut<'static> {
         expected_timeout_ms: None,
         original_host: None,
         original_path: None,
-        changes: &change::NONE,
+        ops: &header_ops::NONE,
     }
 }
 
@@ -43,7 +44,7 @@ pub(super) fn sent_over(hop: Hop, message: &str, what: &RequestOut<'_>) -> Strin
     let Hop { downstream, peer, external_address, new_id } = hop;
     let completion = &mut Completion::default();
     completion.complete(head, buf, downstream, peer, || new_id);
-    let tunnel = what.body == OutBody::Upgrade;
+    let tunnel = framing::upgrade(head, buf) == Upgrade::WebSocket;
     let mut written = b"before|".to_vec();
     encode::request(&mut written, &View { head, buf, completion, downstream, external_address, tunnel }, what);
     String::from_utf8(written).expect("text").strip_prefix("before|").expect("appended").to_owned()
@@ -54,8 +55,12 @@ fn sent(message: &str, what: &RequestOut<'_>) -> String {
 }
 
 fn answered(message: &str, what: &ResponseOut<'_>) -> String {
+    answered_to(message, what, KEPT)
+}
+
+fn answered_to(message: &str, what: &ResponseOut<'_>, to: (Version, Connection)) -> String {
     let mut written = Vec::new();
-    encode::response(&mut written, &good_response(message.as_bytes()), message.as_bytes(), what);
+    encode::response(&mut written, (&good_response(message.as_bytes()), message.as_bytes()), what, to);
     String::from_utf8(written).expect("text")
 }
 
@@ -63,16 +68,18 @@ const ANSWER: ResponseOut<'_> = ResponseOut {
     server: Server::Overwrite(b"ringway"),
     date: b"NOW",
     service_time_ms: Some(7),
-    body: OutBody::Length(2),
-    connection: Connection::KeepAlive,
-    client: Version::Http11,
-    changes: &change::NONE,
+    body: BodyLen::Known(2),
+    switches: false,
+    ops: &header_ops::NONE,
 };
+
+/// A client whose connection is kept.
+const KEPT: (Version, Connection) = (Version::Http11, Connection::KeepAlive);
 
 #[test]
 fn a_plain_request() {
     assert_eq!(
-        sent("GET /a?b HTTP/1.1\r\nHost: h\r\nUser-Agent: curl/8\r\nAccept: */*\r\n\r\n", &out("/a?b", OutBody::None)),
+        sent("GET /a?b HTTP/1.1\r\nHost: h\r\nUser-Agent: curl/8\r\nAccept: */*\r\n\r\n", &out("/a?b", BodyLen::None)),
         format!("GET /a?b HTTP/1.1\r\nHost: h\r\nUser-Agent: curl/8\r\nAccept: */*\r\n{SAID}\r\n")
     );
 }
@@ -80,7 +87,7 @@ fn a_plain_request() {
 #[test]
 fn lines_that_are_not_canonical_are_written_anew() {
     assert_eq!(
-        sent("GET / HTTP/1.1\nHost:h\nA:\t b \r\nC:\n\n", &out("/", OutBody::None)),
+        sent("GET / HTTP/1.1\nHost:h\nA:\t b \r\nC:\n\n", &out("/", BodyLen::None)),
         format!("GET / HTTP/1.1\r\nHost: h\r\nA: b\r\nC: \r\n{SAID}\r\n")
     );
 }
@@ -88,56 +95,56 @@ fn lines_that_are_not_canonical_are_written_anew() {
 /// Each row: lines of the request after `Host`, what becomes of them, then what is written last for this framing.
 #[test]
 fn request_lines() {
-    let table: &[(&str, OutBody, &str, &str)] = &[
-        ("Connection: keep-alive\r\nA: b\r\n", OutBody::None, "A: b\r\n", ""),
-        ("A: b\r\nConnection: close\r\nC: d\r\n", OutBody::None, "A: b\r\nC: d\r\n", ""),
-        ("Connection: X-A, x-b\r\nX-A: 1\r\nX-B: 2\r\nX-C: 3\r\n", OutBody::None, "X-C: 3\r\n", ""),
+    let table: &[(&str, BodyLen, &str, &str)] = &[
+        ("Connection: keep-alive\r\nA: b\r\n", BodyLen::None, "A: b\r\n", ""),
+        ("A: b\r\nConnection: close\r\nC: d\r\n", BodyLen::None, "A: b\r\nC: d\r\n", ""),
+        ("Connection: X-A, x-b\r\nX-A: 1\r\nX-B: 2\r\nX-C: 3\r\n", BodyLen::None, "X-C: 3\r\n", ""),
         (
             "Connection: forwarded, x-real-ip, x-forwarded-port\r\nForwarded: a\r\nX-Real-IP: b\r\nX-Forwarded-Port: 1\r\n",
-            OutBody::None,
+            BodyLen::None,
             "Forwarded: a\r\nX-Real-IP: b\r\nX-Forwarded-Port: 1\r\n",
             "",
         ),
-        ("Connection: content-length\r\nContent-Length: 2\r\n", OutBody::Length(2), "Content-Length: 2\r\n", ""),
-        ("Keep-Alive: 5\r\nProxy-Connection: x\r\nUpgrade: h2c\r\n", OutBody::None, "", ""),
+        ("Connection: content-length\r\nContent-Length: 2\r\n", BodyLen::Known(2), "Content-Length: 2\r\n", ""),
+        ("Keep-Alive: 5\r\nProxy-Connection: x\r\nUpgrade: h2c\r\n", BodyLen::None, "", ""),
         (
             "Proxy-Authorization: a\r\nTrailer: b\r\nVia: c\r\n",
-            OutBody::None,
+            BodyLen::None,
             "Proxy-Authorization: a\r\nTrailer: b\r\nVia: c\r\n",
             "",
         ),
-        ("TE: trailers, deflate\r\n", OutBody::None, "TE: trailers\r\n", ""),
-        ("TE: deflate\r\nTE: x, trailers\r\nTE: trailers\r\n", OutBody::None, "TE: trailers\r\n", ""),
-        ("TE: gzip\r\n", OutBody::None, "", ""),
-        ("Content-Length: 2\r\nA: b\r\n", OutBody::Length(2), "Content-Length: 2\r\nA: b\r\n", ""),
-        ("Content-Length: 2\r\nA: b\r\n", OutBody::Length(3), "A: b\r\n", "content-length: 3\r\n"),
-        ("Content-Length: 2\r\nA: b\r\n", OutBody::Chunked, "A: b\r\n", "transfer-encoding: chunked\r\n"),
-        ("Content-Length: 0\r\n", OutBody::Length(0), "Content-Length: 0\r\n", ""),
-        ("Transfer-Encoding: CHUNKED\r\nA: b\r\n", OutBody::Chunked, "A: b\r\n", "transfer-encoding: chunked\r\n"),
-        ("Transfer-Encoding: chunked\r\nA: b\r\n", OutBody::Length(9), "A: b\r\n", "content-length: 9\r\n"),
+        ("TE: trailers, deflate\r\n", BodyLen::None, "TE: trailers\r\n", ""),
+        ("TE: deflate\r\nTE: x, trailers\r\nTE: trailers\r\n", BodyLen::None, "TE: trailers\r\n", ""),
+        ("TE: gzip\r\n", BodyLen::None, "", ""),
+        ("Content-Length: 2\r\nA: b\r\n", BodyLen::Known(2), "Content-Length: 2\r\nA: b\r\n", ""),
+        ("Content-Length: 2\r\nA: b\r\n", BodyLen::Known(3), "A: b\r\n", "content-length: 3\r\n"),
+        ("Content-Length: 2\r\nA: b\r\n", BodyLen::Unknown, "A: b\r\n", "transfer-encoding: chunked\r\n"),
+        ("Content-Length: 0\r\n", BodyLen::Known(0), "Content-Length: 0\r\n", ""),
+        ("Transfer-Encoding: CHUNKED\r\nA: b\r\n", BodyLen::Unknown, "A: b\r\n", "transfer-encoding: chunked\r\n"),
+        ("Transfer-Encoding: chunked\r\nA: b\r\n", BodyLen::Known(9), "A: b\r\n", "content-length: 9\r\n"),
         (
             "Connection: Upgrade\r\nUpgrade: websocket\r\nA: b\r\n",
-            OutBody::Upgrade,
+            BodyLen::None,
             "Connection: Upgrade\r\nUpgrade: websocket\r\nA: b\r\n",
             "",
         ),
         (
             "Upgrade: websocket\r\nConnection: keep-alive, UPGRADE, x-a\r\nX-A: b\r\nConnection: upgrade\r\n",
-            OutBody::Upgrade,
+            BodyLen::None,
             "Upgrade: websocket\r\nConnection: UPGRADE\r\n",
             "",
         ),
-        ("Connection: expect, close\r\nExpect: 100-continue\r\nClose: 1\r\n", OutBody::None, "Close: 1\r\n", ""),
+        ("Connection: expect, close\r\nExpect: 100-continue\r\nClose: 1\r\n", BodyLen::None, "Close: 1\r\n", ""),
         (
             "Connection: date\r\nConnection: User-Agent\r\nDate: a\r\nUser-Agent: b\r\nServer: c\r\n",
-            OutBody::None,
+            BodyLen::None,
             "Server: c\r\n",
             "",
         ),
-        ("Expect: 100-continue\r\nA: b\r\n", OutBody::None, "Expect: 100-continue\r\nA: b\r\n", ""),
+        ("Expect: 100-continue\r\nA: b\r\n", BodyLen::None, "Expect: 100-continue\r\nA: b\r\n", ""),
         (
             "X-Envoy-Max-Retries: 9\r\nA: b\r\nx-envoy-internal: true\r\nx-envoy-peer-metadata: m\r\n",
-            OutBody::None,
+            BodyLen::None,
             "A: b\r\n",
             "",
         ),
@@ -165,7 +172,7 @@ fn requests_without_a_body_say_so_where_envoy_does() {
     for (method, last) in table {
         let message = format!("{method} / HTTP/1.1\r\nHost: h\r\n\r\n");
         assert_eq!(
-            sent(&message, &out("/", OutBody::None)),
+            sent(&message, &out("/", BodyLen::None)),
             format!("{method} / HTTP/1.1\r\nHost: h\r\n{SAID}{last}\r\n")
         );
     }
@@ -176,7 +183,7 @@ fn what_clients_say_of_themselves_is_replaced() {
     let message = "GET / HTTP/1.1\r\nX-Forwarded-For: 1.1.1.1\r\nHost: h\r\nX-Request-Id: mine\r\nA: b\r\n\
                    x-forwarded-for: 2.2.2.2, 3.3.3.3\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: w\r\nX-Request-ID: 2\r\n\
                    X-Forwarded-Proto: ftp\r\nX-Envoy-External-Address: 9.9.9.9\r\nX-Envoy-Attempt-Count: 5\r\n\r\n";
-    let new = out("/new", OutBody::None);
+    let new = out("/new", BodyLen::None);
     let what = RequestOut { authority: Some(b"new:81"), attempt: 3, original_path: Some(b"/old?q"), ..new };
     assert_eq!(
         sent_over(Hop { external_address: b"10.0.0.1", ..EDGE }, message, &what),
@@ -188,7 +195,7 @@ fn what_clients_say_of_themselves_is_replaced() {
 
 #[test]
 fn the_words_of_an_application_beside_the_proxy_stand() {
-    let what = RequestOut { authority: Some(b"new"), original_host: Some(b"h"), ..out("/", OutBody::None) };
+    let what = RequestOut { authority: Some(b"new"), original_host: Some(b"h"), ..out("/", BodyLen::None) };
     let message = "GET / HTTP/1.1\r\nX-Forwarded-For: 1.1.1.1\r\nHost: h\r\nX-Request-Id: mine\r\nX-Forwarded-For: 2\r\n\
                    X-Forwarded-Proto: https\r\nX-Envoy-Max-Retries: 9\r\n\r\n";
     assert_eq!(
@@ -205,7 +212,7 @@ fn the_words_of_an_application_beside_the_proxy_stand() {
 
 #[test]
 fn what_a_caller_says_of_its_tries_may_stand() {
-    let what = RequestOut { attempt: 0, ..out("/", OutBody::None) };
+    let what = RequestOut { attempt: 0, ..out("/", BodyLen::None) };
     let inbound = Hop { downstream: Downstream::Inbound, ..EDGE };
     let message =
         "GET / HTTP/1.1\r\nHost: h\r\nX-Envoy-Attempt-Count: 3\r\nX-Envoy-Max-Retries: 9\r\nX-Request-Id: a\r\n\r\n";
@@ -224,8 +231,8 @@ fn what_a_caller_says_of_its_tries_may_stand() {
 #[test]
 fn a_host_is_always_sent() {
     let message = "GET / HTTP/1.0\r\n\r\n";
-    assert_eq!(sent(message, &out("/", OutBody::None)), format!("GET / HTTP/1.1\r\nhost: \r\n{SAID}\r\n"));
-    let what = RequestOut { authority: Some(b"a"), ..out("/", OutBody::None) };
+    assert_eq!(sent(message, &out("/", BodyLen::None)), format!("GET / HTTP/1.1\r\nhost: \r\n{SAID}\r\n"));
+    let what = RequestOut { authority: Some(b"a"), ..out("/", BodyLen::None) };
     assert_eq!(sent(message, &what), format!("GET / HTTP/1.1\r\nhost: a\r\n{SAID}\r\n"));
 }
 
@@ -239,7 +246,7 @@ fn nothing_from_outside_the_head_begins_a_line() {
         authority: Some(evil),
         original_host: Some(evil),
         original_path: Some(evil),
-        ..out("", OutBody::None)
+        ..out("", BodyLen::None)
     };
     assert_eq!(
         sent_over(hop, message, &what),
@@ -251,10 +258,10 @@ fn nothing_from_outside_the_head_begins_a_line() {
     let answer = answered("HTTP/1.1 200 OK\r\nServer: a\r\n\r\n", &what);
     assert!(!answer.contains("\nEvil"), "{answer:?}");
     let mut reply = Vec::new();
-    write_local_reply(&mut reply, &LocalReply { location: Some(b"/a\r\nEvil: 1"), ..LOCAL });
+    encode::local_reply(&mut reply, &LocalReply { location: Some(b"/a\r\nEvil: 1"), ..LOCAL }, false, KEPT);
     assert!(!text(&reply).contains("\\nEvil"), "{}", text(&reply));
     assert_eq!(
-        sent(message, &RequestOut { path: b"", ..out("", OutBody::None) }).lines().next(),
+        sent(message, &RequestOut { path: b"", ..out("", BodyLen::None) }).lines().next(),
         Some("GET / HTTP/1.1")
     );
 }
@@ -312,10 +319,10 @@ fn ours_replace_the_upstreams_in_place() {
 #[test]
 fn response_lines() {
     use Version::{Http10, Http11};
-    let table: &[(&str, OutBody, Connection, Version, &str, &str)] = &[
+    let table: &[(&str, BodyLen, Connection, Version, &str, &str)] = &[
         (
             "200 OK\r\nConnection: Upgrade, X-A\r\nUpgrade: h2\r\nX-A: 1\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\nVia: v\r\nTrailer: t",
-            OutBody::Length(2),
+            BodyLen::Known(2),
             Connection::KeepAlive,
             Http11,
             "200 OK\r\nVia: v\r\nTrailer: t",
@@ -323,7 +330,7 @@ fn response_lines() {
         ),
         (
             "200 OK\r\nTransfer-Encoding: chunked",
-            OutBody::Chunked,
+            BodyLen::Unknown,
             Connection::KeepAlive,
             Http11,
             "200 OK",
@@ -331,16 +338,16 @@ fn response_lines() {
         ),
         (
             "200 OK",
-            OutBody::Chunked,
+            BodyLen::Unknown,
             Connection::Close,
             Http11,
             "200 OK",
             "connection: close\r\ntransfer-encoding: chunked\r\n",
         ),
-        ("200 OK", OutBody::UntilClose, Connection::KeepAlive, Http10, "200 OK", "connection: close\r\n"),
+        ("200 OK", BodyLen::Unknown, Connection::Close, Http10, "200 OK", "connection: close\r\n"),
         (
             "200 OK\r\nContent-Length: 2",
-            OutBody::Length(2),
+            BodyLen::Known(2),
             Connection::KeepAlive,
             Http10,
             "200 OK\r\nContent-Length: 2",
@@ -348,7 +355,7 @@ fn response_lines() {
         ),
         (
             "200 OK\r\nContent-Length: 2",
-            OutBody::Length(2),
+            BodyLen::Known(2),
             Connection::Close,
             Http10,
             "200 OK\r\nContent-Length: 2",
@@ -356,7 +363,7 @@ fn response_lines() {
         ),
         (
             "200 OK\r\nContent-Length: 002",
-            OutBody::Length(2),
+            BodyLen::Known(2),
             Connection::KeepAlive,
             Http11,
             "200 OK",
@@ -364,17 +371,17 @@ fn response_lines() {
         ),
         (
             "200 OK\r\nContent-Length: 5",
-            OutBody::None,
+            BodyLen::None,
             Connection::KeepAlive,
             Http11,
             "200 OK\r\nContent-Length: 5",
             "",
         ),
-        ("200 OK", OutBody::None, Connection::KeepAlive, Http11, "200 OK", "transfer-encoding: chunked\r\n"),
-        ("200 OK", OutBody::None, Connection::KeepAlive, Http10, "200 OK", "connection: keep-alive\r\n"),
+        ("200 OK", BodyLen::None, Connection::KeepAlive, Http11, "200 OK", "transfer-encoding: chunked\r\n"),
+        ("200 OK", BodyLen::None, Connection::KeepAlive, Http10, "200 OK", "connection: keep-alive\r\n"),
         (
             "304 Nope\r\nContent-Length: 5",
-            OutBody::None,
+            BodyLen::None,
             Connection::KeepAlive,
             Http11,
             "304 Not Modified\r\nContent-Length: 5",
@@ -382,16 +389,16 @@ fn response_lines() {
         ),
         (
             "304 Nope\r\nTransfer-Encoding: chunked",
-            OutBody::None,
+            BodyLen::None,
             Connection::KeepAlive,
             Http11,
             "304 Not Modified",
             "",
         ),
-        ("204 Nope\r\nContent-Length: 0", OutBody::None, Connection::KeepAlive, Http11, "204 No Content", ""),
+        ("204 Nope\r\nContent-Length: 0", BodyLen::None, Connection::KeepAlive, Http11, "204 No Content", ""),
         (
             "418 I'm a teapot\r\nContent-Length: 0",
-            OutBody::Length(0),
+            BodyLen::Known(0),
             Connection::KeepAlive,
             Http11,
             "418 Unknown\r\nContent-Length: 0",
@@ -399,15 +406,15 @@ fn response_lines() {
         ),
         (
             "101 X\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nA: b",
-            OutBody::Upgrade,
-            Connection::KeepAlive,
+            BodyLen::None,
+            Connection::Upgrade,
             Http11,
             "101 Switching Protocols\r\nUpgrade: websocket\r\nA: b",
             "connection: upgrade\r\n",
         ),
         (
             "200 OK\r\nx-envoy-decorator-operation: a\r\nx-envoy-peer-metadata: b\r\nX-Envoy-Peer-Metadata-Id: c\r\nx-envoy-overloaded: true",
-            OutBody::Chunked,
+            BodyLen::Unknown,
             Connection::KeepAlive,
             Http11,
             "200 OK\r\nx-envoy-overloaded: true",
@@ -415,18 +422,23 @@ fn response_lines() {
         ),
     ];
     for (response, body, connection, client, kept, last) in table {
-        let what =
-            ResponseOut { service_time_ms: None, body: *body, connection: *connection, client: *client, ..ANSWER };
+        let switches = *connection == Connection::Upgrade;
+        let what = ResponseOut { service_time_ms: None, body: *body, switches, ..ANSWER };
         let expected = format!("HTTP/{} {kept}\r\ndate: NOW\r\nserver: ringway\r\n{last}\r\n", number(*client));
-        assert_eq!(answered(&format!("HTTP/1.1 {response}\r\n\r\n"), &what), expected, "{response:?}");
+        let message = format!("HTTP/1.1 {response}\r\n\r\n");
+        assert_eq!(answered_to(&message, &what, (*client, *connection)), expected, "{response:?}");
     }
 }
 
 #[test]
 fn a_switch_of_protocols_has_no_service_time() {
-    let what = ResponseOut { body: OutBody::Upgrade, ..ANSWER };
+    let what = ResponseOut { body: BodyLen::None, switches: true, ..ANSWER };
     assert_eq!(
-        answered("HTTP/1.1 101 X\r\nUpgrade: websocket\r\nServer: a\r\n\r\n", &what),
+        answered_to(
+            "HTTP/1.1 101 X\r\nUpgrade: websocket\r\nServer: a\r\n\r\n",
+            &what,
+            (Version::Http11, Connection::Upgrade)
+        ),
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nserver: ringway\r\ndate: NOW\r\nconnection: upgrade\r\n\r\n"
     );
 }
@@ -437,20 +449,17 @@ fn interim_responses_pass_without_additions() {
     let mut written = Vec::new();
     encode::interim(&mut written, &good_response(message), message);
     assert_eq!(text(&written), "HTTP/1.1 103 Early Hints\\r\\nLink: a\\r\\nB: c\\r\\n\\r\\n");
-    assert_eq!(good_response(encode::CONTINUE).status, 100);
 }
 
 const LOCAL: LocalReply<'_> = LocalReply {
     status: 404,
     body: b"",
-    head_request: false,
-    close: false,
-    client: Version::Http11,
+    unmeasured: false,
     server: Some(b"ringway"),
     date: b"NOW",
     location: None,
     overloaded: false,
-    changes: &change::NONE,
+    ops: &header_ops::NONE,
 };
 
 #[test]
@@ -459,71 +468,97 @@ fn local_replies_look_like_envoys() {
     let json = changed(|changes| set(changes, "content-type", "application/json"));
     let elsewhere = changed(|changes| set(changes, "location", "/c"));
     let calm = changed(|changes| changes.remove(Known::Other, b"x-envoy-overloaded"));
-    let table: &[(LocalReply<'_>, &str)] = &[
-        (LOCAL, "HTTP/1.1 404 Not Found\r\ndate: NOW\r\nserver: ringway\r\ncontent-length: 0\r\n\r\n"),
+    use Connection::{Close, KeepAlive};
+    use Version::{Http10, Http11};
+    let table: &[(LocalReply<'_>, bool, Version, Connection, &str)] = &[
         (
-            LocalReply { head_request: true, ..LOCAL },
+            LOCAL,
+            false,
+            Http11,
+            KeepAlive,
+            "HTTP/1.1 404 Not Found\r\ndate: NOW\r\nserver: ringway\r\ncontent-length: 0\r\n\r\n",
+        ),
+        (
+            LocalReply { unmeasured: true, ..LOCAL },
+            true,
+            Http11,
+            KeepAlive,
             "HTTP/1.1 404 Not Found\r\ndate: NOW\r\nserver: ringway\r\ntransfer-encoding: chunked\r\n\r\n",
         ),
         (
-            LocalReply { head_request: true, client: Version::Http10, close: true, ..LOCAL },
+            LOCAL,
+            true,
+            Http10,
+            Close,
             "HTTP/1.0 404 Not Found\r\ndate: NOW\r\nserver: ringway\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
         ),
         (
-            LocalReply { status: 400, body: b"Bad Request", close: true, ..LOCAL },
+            LocalReply { status: 400, body: b"Bad Request", ..LOCAL },
+            false,
+            Http11,
+            Close,
             "HTTP/1.1 400 Bad Request\r\ncontent-length: 11\r\ncontent-type: text/plain\r\ndate: NOW\r\nserver: ringway\r\nconnection: close\r\n\r\nBad Request",
         ),
         (
-            LocalReply { status: 503, body: b"no", head_request: true, server: None, ..LOCAL },
+            LocalReply { status: 503, body: b"no", server: None, ..LOCAL },
+            true,
+            Http11,
+            KeepAlive,
             "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\ncontent-type: text/plain\r\ndate: NOW\r\n\r\n",
         ),
         (
-            LocalReply { status: 503, body: b"no", changes: &overloaded, ..LOCAL },
+            LocalReply { status: 503, body: b"no", ops: &overloaded, ..LOCAL },
+            false,
+            Http11,
+            KeepAlive,
             "HTTP/1.1 503 Service Unavailable\r\nx-envoy-overloaded: true\r\ncontent-length: 2\r\ncontent-type: text/plain\r\ndate: NOW\r\nserver: ringway\r\n\r\nno",
         ),
         (
-            LocalReply { status: 200, body: b"{}", changes: &json, client: Version::Http10, ..LOCAL },
+            LocalReply { status: 200, body: b"{}", ops: &json, ..LOCAL },
+            false,
+            Http10,
+            KeepAlive,
             "HTTP/1.0 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\ndate: NOW\r\nserver: ringway\r\nconnection: keep-alive\r\n\r\n{}",
         ),
         (
-            LocalReply { status: 503, body: b"no", overloaded: true, changes: &json, ..LOCAL },
+            LocalReply { status: 503, body: b"no", overloaded: true, ops: &json, ..LOCAL },
+            false,
+            Http11,
+            KeepAlive,
             "HTTP/1.1 503 Service Unavailable\r\nx-envoy-overloaded: true\r\ncontent-type: application/json\r\ncontent-length: 2\r\ndate: NOW\r\nserver: ringway\r\n\r\nno",
         ),
         (
-            LocalReply { status: 503, body: b"no", overloaded: true, changes: &calm, ..LOCAL },
+            LocalReply { status: 503, body: b"no", overloaded: true, ops: &calm, ..LOCAL },
+            false,
+            Http11,
+            KeepAlive,
             "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\ncontent-type: text/plain\r\ndate: NOW\r\nserver: ringway\r\n\r\nno",
         ),
         (
-            LocalReply { status: 302, location: Some(b"http://a/b"), changes: &overloaded, ..LOCAL },
+            LocalReply { status: 302, location: Some(b"http://a/b"), ops: &overloaded, ..LOCAL },
+            false,
+            Http11,
+            KeepAlive,
             "HTTP/1.1 302 Found\r\nlocation: http://a/b\r\nx-envoy-overloaded: true\r\ndate: NOW\r\nserver: ringway\r\ncontent-length: 0\r\n\r\n",
         ),
         (
-            LocalReply { status: 302, location: Some(b"http://a/b"), changes: &elsewhere, ..LOCAL },
+            LocalReply { status: 302, location: Some(b"http://a/b"), ops: &elsewhere, ..LOCAL },
+            false,
+            Http11,
+            KeepAlive,
             "HTTP/1.1 302 Found\r\nlocation: /c\r\ndate: NOW\r\nserver: ringway\r\ncontent-length: 0\r\n\r\n",
         ),
         (
             LocalReply { status: 204, body: b"ignored", ..LOCAL },
+            false,
+            Http11,
+            KeepAlive,
             "HTTP/1.1 204 No Content\r\ndate: NOW\r\nserver: ringway\r\n\r\n",
         ),
     ];
-    for (reply, expected) in table {
+    for (reply, head_request, client, connection, expected) in table {
         let mut written = Vec::new();
-        write_local_reply(&mut written, reply);
+        encode::local_reply(&mut written, reply, *head_request, (*client, *connection));
         assert_eq!(String::from_utf8_lossy(&written), *expected);
-    }
-}
-
-#[test]
-fn how_bodies_are_passed_on() {
-    use Version::{Http10, Http11};
-    let table = [
-        (Body::None, OutBody::None, OutBody::None, OutBody::None),
-        (Body::Length(3), OutBody::Length(3), OutBody::Length(3), OutBody::Length(3)),
-        (Body::Chunked, OutBody::Chunked, OutBody::Chunked, OutBody::UntilClose),
-        (Body::UntilClose, OutBody::Chunked, OutBody::Chunked, OutBody::UntilClose),
-    ];
-    for (body, request, response, response_10) in table {
-        assert_eq!(OutBody::of_request(body), request);
-        assert_eq!((OutBody::of_response(body, Http11), OutBody::of_response(body, Http10)), (response, response_10));
     }
 }

@@ -2,7 +2,7 @@
 //! listener's own address among its endpoints.
 //!
 //! What is seen here is refused. What is not (names that resolve to the proxy, circles over several proxies) is cut when it
-//! happens: `h1::hops`.
+//! happens: `http::hops`.
 
 use std::net::SocketAddr;
 

@@ -1,6 +1,6 @@
 //! `match` blocks: their conditions.
 
-use crate::h1::forward;
+use crate::http::forward;
 use crate::istio::model::scalar::StringMatch;
 use crate::istio::model::virtual_service::HttpMatch;
 use crate::plan::matcher::{Condition, HeaderCondition, QueryCondition};

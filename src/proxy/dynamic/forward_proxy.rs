@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use crate::h1::target;
+use crate::http::target;
 use crate::io::{Either, Timer, now, race};
 use crate::plan::{Cluster, OwnAuthority};
 use crate::proxy::core::Core;

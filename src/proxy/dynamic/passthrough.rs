@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::h1::target;
+use crate::http::target;
 use crate::io::{self, Either, Timer, race};
 use crate::plan::Outbound;
 use crate::policy::local_addresses::stays_local;

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use smallvec::SmallVec;
 
 use crate::h1::framing::Body;
-use crate::h1::parse::BadMessage;
+use crate::http::error::ProtocolError;
 use crate::io::{self, Buf, Timer};
 use crate::observe::flags::Flags;
 use crate::plan::{Cluster, Detected, Outbound, Speaks, Target, TcpRoute, tunnel_port};
@@ -39,7 +39,7 @@ pub(crate) async fn answer<'p>(stream: &mut Stream<'p>) -> bool {
     let authority = stream.parsed.host.of(stream.conn.input.bytes());
     // What follows is the tunnel's, and must not be some body's.
     let (Some(port), Body::None) = (tunnel_port(authority), stream.parsed.body) else {
-        return stream.reply(Termination::BadRequest(BadMessage::Target), true).await;
+        return stream.reply(Termination::BadRequest(ProtocolError::Target), true).await;
     };
     let named = outbound.named(authority, port).map(|(_, outlet)| outlet);
     if let Some(outlet) = named

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use crate::base::limits::MOST_FIRST_BYTES;
-use crate::h1::head::Method;
+use crate::http::head::Method;
 use crate::plan::Detected;
 
 /// What the bytes so far are; `None`: more are needed to say.

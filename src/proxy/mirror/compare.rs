@@ -6,6 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::base::id::ClusterId;
+use crate::http::field_list::FieldList;
 use crate::observe::flags::Flags;
 use crate::observe::stats::Verdict;
 use crate::proxy::router::termination::Termination;
@@ -110,12 +111,10 @@ impl Side {
 }
 
 impl Difference {
-    /// `head` begins with the request line.
-    pub(crate) fn new(at: SystemTime, head: &[u8], original: Side, mirror: Side) -> Self {
-        let queue = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
-        let mut words = queue.split(|byte| *byte == b' ').map(|word| String::from_utf8_lossy(word).into_owned());
-        let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-        Self { at, method, path, original, mirror }
+    /// A difference between the answers to the request with this head.
+    pub(crate) fn new(at: SystemTime, head: &FieldList, original: Side, mirror: Side) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self { at, method: text(head.method()), path: text(head.target()), original, mirror }
     }
 
     /// Whether both sides said the same status, so that it is the bodies that differ.
@@ -128,6 +127,7 @@ impl Difference {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::sink::HeadSink;
 
     #[test]
     fn answers_are_judged() {
@@ -164,8 +164,9 @@ mod tests {
     #[test]
     fn a_difference_names_the_request() {
         let side = |status| Side { cluster: "c".to_owned(), status, flags: Flags::NONE, took: Duration::ZERO };
-        let head = b"POST /a?b=c HTTP/1.1\r\nhost: h\r\n\r\n";
-        let difference = Difference::new(SystemTime::UNIX_EPOCH, head, side(Some(200)), side(None));
+        let mut head = FieldList::default();
+        head.sink(b"").request(b"POST", b"/a?b=c");
+        let difference = Difference::new(SystemTime::UNIX_EPOCH, &head, side(Some(200)), side(None));
         assert_eq!((difference.method.as_str(), difference.path.as_str()), ("POST", "/a?b=c"));
         assert!(!difference.in_body());
     }

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use crate::base::limits::MIRROR_DIFFS;
+use crate::http::field_list::FieldList;
 use crate::proxy::mirror::compare::Difference;
 
 /// What a core has to say of its mirrors.
@@ -25,6 +26,8 @@ pub type TellMirrors = Box<dyn Fn(MirrorReport) + Send>;
 pub(crate) struct Mirroring {
     /// This host, as `x-forwarded-for` of copies names it.
     pub(crate) own_address: Box<str>,
+    /// Memory for the heads of copies.
+    pub(crate) heads: FieldLists,
     pub(crate) most: usize,
     pub(crate) running: Cell<usize>,
     /// Memory of pieces that mirrors have not taken.
@@ -34,11 +37,28 @@ pub(crate) struct Mirroring {
     tell: TellMirrors,
 }
 
+/// Free field lists of one core.
+#[derive(Default)]
+pub(crate) struct FieldLists(RefCell<Vec<FieldList>>);
+
+impl FieldLists {
+    /// A list, empty.
+    pub(crate) fn take(&self) -> FieldList {
+        self.0.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes it back. There are never more than copies at once.
+    pub(crate) fn put(&self, mut list: FieldList) {
+        list.clear();
+        self.0.borrow_mut().push(list);
+    }
+}
+
 impl Mirroring {
     /// Room for `most` copies.
     pub(crate) fn new(own_address: IpAddr, most: usize, tell: TellMirrors) -> Self {
-        let (running, queued, differences) = Default::default();
-        Self { own_address: own_address.to_string().into(), most, running, queued, differences, tell }
+        let (heads, running, queued, differences) = Default::default();
+        Self { own_address: own_address.to_string().into(), heads, most, running, queued, differences, tell }
     }
 
     /// The periodic work: tells of the differences.

@@ -5,8 +5,9 @@
 //! the copy and for all of the core; a copy that would pass a bound is given up and counted. The copy itself is a task of
 //! its own (`task`). Called by `attempt`, before the first one.
 
-use crate::h1::mirror::mirrored as mirrored_head;
-use crate::io::{self, Buf};
+use crate::h1::encode;
+use crate::http::mirror::{self, Mirrored};
+use crate::io;
 use crate::observe::stats::Verdict;
 use crate::plan::{Compare, Forward, Target};
 use crate::proxy::mirror::queue::{MirrorPermit, MirrorQueue, Mirrors};
@@ -14,14 +15,16 @@ use crate::proxy::mirror::task::{self, MirrorTask};
 use crate::proxy::router::retry_state::RetryState;
 use crate::proxy::stream::Stream;
 
-/// Draws the copies of a request that is about to be sent for the first time, and sends them. `head` is how it goes
-/// upstream; what of its body is there already lies behind the head in the stream's input.
-pub(crate) fn start(stream: &mut Stream<'_>, forward: &Forward, head: &Buf, retry_state: &RetryState<'_>) {
+/// Draws the copies of a request that is about to be sent for the first time, and sends them. What of its body is there
+/// already lies behind the head in the stream's input.
+pub(crate) fn start(stream: &mut Stream<'_>, forward: &Forward, retry_state: &RetryState<'_>) {
     let (upload, ended) = (&retry_state.upload, retry_state.progress.ended.get());
     // Bytes that two peers agree on cannot be had from a third: Envoy copies the request for the tunnel, and no more.
     if stream.parsed.tunnel() {
         return;
     }
+    let mut sent = std::mem::take(&mut stream.scratch.headers.sent);
+    sent.clear();
     let core = &stream.conn.core;
     let behind = stream.conn.input.bytes().get(stream.scratch.head.len..).unwrap_or_default();
     let (mut queues, mut compare, begun) = (Vec::new(), Compare::Nothing, io::now());
@@ -39,12 +42,17 @@ pub(crate) fn start(stream: &mut Stream<'_>, forward: &Forward, head: &Buf, retr
             }
             continue;
         };
-        let mut first = core.buffers.head();
-        let what = crate::h1::mirror::Mirrored {
+        if sent.is_empty() {
+            stream.sent_fields(retry_state.retries.attempt, &mut sent);
+        }
+        let what = Mirrored {
             host_suffix: stream.installed.plan.proxy.mirror_host_suffix.as_bytes(),
             own_address: core.mirroring.own_address.as_bytes(),
         };
-        mirrored_head(first.cleared_vec(), head.bytes(), &what);
+        let mut head = core.mirroring.heads.take();
+        mirror::request(&mut head.sink(b""), &sent, &what);
+        let mut first = core.buffers.head();
+        head.send(&mut encode::fields(first.cleared_vec()));
         upload.write_first(behind, &mut first);
         let whole = upload.incoming.is_done();
         let queue = MirrorQueue::new(core.clone(), ended, whole);
@@ -57,8 +65,9 @@ pub(crate) fn start(stream: &mut Stream<'_>, forward: &Forward, head: &Buf, retr
             installed: stream.installed.clone(),
             cluster,
             listener: stream.listener,
-            authority: task::authority(&to.discovery, head.bytes()),
+            authority: task::authority(&to.discovery, sent.host()),
             queue,
+            head,
             first,
             all_in_first: whole,
             method: stream.scratch.head.method,
@@ -68,6 +77,7 @@ pub(crate) fn start(stream: &mut Stream<'_>, forward: &Forward, head: &Buf, retr
             permit: Some(permit),
         });
     }
+    stream.scratch.headers.sent = sent;
     if !queues.is_empty() {
         stream.scratch.mirrors = Mirrors::new(queues, begun, compare == Compare::StatusAndBody);
     }

@@ -16,7 +16,8 @@ use twox_hash::XxHash64;
 use crate::base::id::{ClusterId, EndpointId, ListenerId};
 use crate::base::limits::BODY_BUFFER_BYTES;
 use crate::h1::framing::{self, Body};
-use crate::h1::head::{Method, ResponseHead};
+use crate::http::field_list::FieldList;
+use crate::http::head::{Method, ResponseHead};
 use crate::io::{self, Buf, Caught, Either, Reader, Timer, Writer, catch_panic, race};
 use crate::observe::stats::Verdict;
 use crate::plan::{Cluster, Compare, Discovery, OwnAuthority};
@@ -30,7 +31,6 @@ use crate::proxy::mirror::compare::{Difference, ObservedAnswer, ObservedResponse
 use crate::proxy::mirror::queue::{MirrorAbort, MirrorPermit, MirrorQueue};
 use crate::proxy::router::attempt_report::{Active, report_end};
 use crate::proxy::router::body::Incoming;
-use crate::proxy::router::header_scratch::header_lines;
 use crate::proxy::router::termination::Termination;
 use crate::upstream::{Admitted, Avoid, Closed, Installed, Lease, LocalCluster, LocalEndpoint, Upstream, read_head};
 
@@ -46,7 +46,9 @@ pub(crate) struct MirrorTask {
     /// Where the request itself goes, of a mirror without endpoints: see [`authority`].
     pub(crate) authority: Option<Box<[u8]>>,
     pub(crate) queue: Rc<MirrorQueue>,
-    /// Its head, and what of the body came with that, framed.
+    /// Its head.
+    pub(crate) head: FieldList,
+    /// The same, and what of the body came with it, as it is sent.
     pub(crate) first: Buf,
     /// Whether nothing comes behind `first`.
     pub(crate) all_in_first: bool,
@@ -97,15 +99,10 @@ pub(crate) fn spawn(shadow: MirrorTask) {
     });
 }
 
-/// The Host in a head that goes upstream.
-fn host_of(head: &[u8]) -> &[u8] {
-    header_lines(head).find(|(name, _)| name.eq_ignore_ascii_case(b"host")).map_or(&[], |(_, host)| host)
-}
-
 /// What a mirror without endpoints of its own is found by: the Host of the request, `head`. What mirrored requests have
 /// behind it (`mirrorHostSuffix`) names nobody; to Envoy it does, and it asks a name server for `a.example.com-shadow`.
-pub(crate) fn authority(mirror: &Discovery, head: &[u8]) -> Option<Box<[u8]>> {
-    matches!(mirror, Discovery::Authority(_)).then(|| host_of(head).into())
+pub(crate) fn authority(mirror: &Discovery, host: &[u8]) -> Option<Box<[u8]>> {
+    matches!(mirror, Discovery::Authority(_)).then(|| host.into())
 }
 
 impl MirrorTask {
@@ -140,7 +137,7 @@ impl MirrorTask {
                 found.map_or("", |(cluster, _)| cluster.name.as_str())
             };
             let sides = (Side::new(original, name(original)), Side::new(mirror, name(mirror)));
-            let difference = Difference::new(io::unix_time(), self.first.bytes(), sides.0, sides.1);
+            let difference = Difference::new(io::unix_time(), &self.head, sides.0, sides.1);
             self.core.mirroring.differs(difference);
         }
     }
@@ -293,7 +290,7 @@ impl MirrorTask {
 
     /// The Host of the copy.
     fn host(&self) -> &[u8] {
-        host_of(self.first.bytes())
+        self.head.host()
     }
 
     /// Sends the copy on a connection while its answer is awaited. Returns also whether nothing of either is left on it.
@@ -446,5 +443,6 @@ impl Drop for MirrorTask {
     fn drop(&mut self) {
         self.queue.refuse();
         self.core.buffers.put(std::mem::take(&mut self.first));
+        self.core.mirroring.heads.put(std::mem::take(&mut self.head));
     }
 }

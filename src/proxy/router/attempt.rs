@@ -20,7 +20,7 @@ use crate::proxy::mirror::start;
 use crate::proxy::router::attempt_report::{Active, report_end};
 use crate::proxy::router::attempt_result::{AttemptResult, ExchangeResult, RequestResult};
 use crate::proxy::router::exchange::ExchangeNotes;
-use crate::proxy::router::hash::Head;
+use crate::proxy::router::hash::SentHead;
 use crate::proxy::router::local_reply;
 use crate::proxy::router::progress::Progress;
 use crate::proxy::router::retry_state::RetryState;
@@ -47,7 +47,7 @@ impl Stream<'_> {
         // Written before there is an endpoint, because what chooses one may be in it.
         let head = self.outgoing(retry_state);
         let hashed = match cluster.spread.hashes() {
-            true => key::hash(keys, &Head::new(head.bytes(), self)),
+            true => self.hashed(keys, retry_state.retries.attempt),
             false => Hashed::default(),
         };
         let ask = PickContext { hash: hashed.hash, now: self.info.began };
@@ -64,6 +64,15 @@ impl Stream<'_> {
         };
         let head = (head, hashed.cookies.as_slice());
         self.attempt_on(local, endpoint, head, retry_state).await
+    }
+
+    /// What the keys of the route come to, of the request as it is sent.
+    fn hashed<'k>(&mut self, keys: &'k [Key], attempt: u32) -> Hashed<'k> {
+        let mut fields = std::mem::take(&mut self.scratch.headers.sent);
+        self.sent_fields(attempt, &mut fields);
+        let hashed = key::hash(keys, &SentHead { fields: &fields, connection: (self.conn.peer, self.conn.local) });
+        self.scratch.headers.sent = fields;
+        hashed
     }
 
     /// Makes the attempt at a cluster without endpoints, where the request itself says where it goes.
@@ -132,7 +141,7 @@ impl Stream<'_> {
             if admitted.is_ok()
                 && let Some(forward) = retry_state.take_copied()
             {
-                start::start(self, forward, &head, retry_state);
+                start::start(self, forward, retry_state);
             }
             let there = match admitted {
                 Ok(Admitted::Now(upstream)) => Ok(upstream),

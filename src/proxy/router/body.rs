@@ -5,7 +5,7 @@
 
 use crate::h1::chunked::{Decoder, LAST_CHUNK, chunk_size_line};
 use crate::h1::framing::Body;
-use crate::h1::parse::BadMessage;
+use crate::http::error::ProtocolError;
 use crate::io::Buf;
 
 /// Room for a chunk's size line before a piece, and for its end and the last chunk behind it.
@@ -59,7 +59,7 @@ impl Incoming {
     }
 
     /// Decodes received bytes in place.
-    pub(crate) fn take(&mut self, bytes: &mut [u8]) -> Result<BodyPiece, BadMessage> {
+    pub(crate) fn take(&mut self, bytes: &mut [u8]) -> Result<BodyPiece, ProtocolError> {
         match self {
             Self::Done => Ok(BodyPiece { payload: 0, consumed: 0 }),
             Self::UntilClose => Ok(BodyPiece { payload: bytes.len(), consumed: bytes.len() }),
@@ -102,7 +102,7 @@ pub(crate) fn reframe(
     buf: &mut Buf,
     chunked: bool,
     surplus: &mut Buf,
-) -> Result<usize, BadMessage> {
+) -> Result<usize, ProtocolError> {
     let BodyPiece { payload, consumed } = incoming.take(buf.bytes_mut())?;
     if consumed < buf.len() && incoming.is_done() {
         surplus.extend(&buf.bytes()[consumed..]);
@@ -130,7 +130,7 @@ pub(crate) fn reframe_response(
     out: &mut Buf,
     chunked: bool,
     surplus: &mut Buf,
-) -> Result<usize, BadMessage> {
+) -> Result<usize, ProtocolError> {
     // The end of a close-delimited body is known only here, with nothing received.
     if incoming.is_done() {
         out.clear();

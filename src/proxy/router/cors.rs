@@ -3,9 +3,9 @@
 //! A policy refuses nothing: a request from an origin that is not allowed goes on, and its response lacks the lines
 //! that would let the browser show it (as Envoy has it).
 
-use crate::h1::change::Changes;
-use crate::h1::forward::View;
-use crate::h1::head::{Known, Method, Span};
+use crate::http::forward::View;
+use crate::http::head::{Known, Method, Span};
+use crate::http::header_ops::HeaderOps;
 use crate::plan::{Cors, UnmatchedPreflights};
 
 /// What a policy says of a request.
@@ -47,48 +47,48 @@ fn values(request: &View<'_>, name: &'static str) -> impl Iterator<Item = Span> 
 }
 
 /// The lines of a response to an allowed origin.
-pub(crate) fn mark(cors: &Cors, origin: &[u8], changes: &mut Changes) {
-    set(changes, b"access-control-allow-origin", origin);
+pub(crate) fn mark(cors: &Cors, origin: &[u8], ops: &mut HeaderOps) {
+    set(ops, b"access-control-allow-origin", origin);
     if cors.allow_credentials {
-        set(changes, b"access-control-allow-credentials", b"true");
+        set(ops, b"access-control-allow-credentials", b"true");
     }
-    set(changes, b"access-control-expose-headers", cors.expose_headers.as_bytes());
+    set(ops, b"access-control-expose-headers", cors.expose_headers.as_bytes());
 }
 
 /// The lines of the answer to a preflight. `*` for methods and headers allows what the browser asked for.
-pub(crate) fn answer(cors: &Cors, origin: Option<Span>, request: &View<'_>, changes: &mut Changes) {
+pub(crate) fn answer(cors: &Cors, origin: Option<Span>, request: &View<'_>, ops: &mut HeaderOps) {
     let buf = request.buf;
     if let Some(origin) = origin {
-        set(changes, b"access-control-allow-origin", origin.of(buf));
+        set(ops, b"access-control-allow-origin", origin.of(buf));
     }
     if cors.allow_credentials {
-        set(changes, b"access-control-allow-credentials", b"true");
+        set(ops, b"access-control-allow-credentials", b"true");
     }
     let mut allow = |name, list: &str, asked| match values(request, asked).next() {
-        Some(asked) if list == "*" => set(changes, name, asked.of(buf)),
+        Some(asked) if list == "*" => set(ops, name, asked.of(buf)),
         None if list == "*" => {}
-        _ => set(changes, name, list.as_bytes()),
+        _ => set(ops, name, list.as_bytes()),
     };
     allow(b"access-control-allow-methods", &cors.allow_methods, REQUEST_METHOD);
     allow(b"access-control-allow-headers", &cors.allow_headers, REQUEST_HEADERS);
     if let Some(seconds) = cors.max_age {
-        set(changes, b"access-control-max-age", itoa::Buffer::new().format(seconds).as_bytes());
+        set(ops, b"access-control-max-age", itoa::Buffer::new().format(seconds).as_bytes());
     }
     if origin.is_some() {
-        set(changes, b"access-control-expose-headers", cors.expose_headers.as_bytes());
+        set(ops, b"access-control-expose-headers", cors.expose_headers.as_bytes());
     }
 }
 
-fn set(changes: &mut Changes, name: &[u8], value: &[u8]) {
-    changes.set(Known::Other, name, |out| out.extend_from_slice(value));
+fn set(ops: &mut HeaderOps, name: &[u8], value: &[u8]) {
+    ops.set(Known::Other, name, |out| out.extend_from_slice(value));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::h1::forward::{Completion, Downstream};
-    use crate::h1::head::RequestHead;
     use crate::h1::parse;
+    use crate::http::forward::{Completion, Downstream};
+    use crate::http::head::RequestHead;
     use crate::plan::Pattern;
 
     fn policy() -> Cors {
@@ -162,12 +162,19 @@ mod tests {
 
     fn answered(policy: &Cors, request: &str) -> String {
         let (head, buf) = head(request);
-        let mut changes = Changes::new();
+        let mut ops = HeaderOps::new();
         with_view(&head, &buf, |view| {
             let Ruling::Answer(origin) = rule(policy, view) else { panic!("no preflight: {request}") };
-            answer(policy, origin, view, &mut changes);
+            answer(policy, origin, view, &mut ops);
         });
-        String::from_utf8_lossy(changes.lines()).replace("access-control-", "").replace("\r\n", "|")
+        lines(&ops)
+    }
+
+    /// The new lines, each with a bar behind it.
+    fn lines(ops: &HeaderOps) -> String {
+        let text = String::from_utf8_lossy;
+        let line = |(_, name, value)| format!("{}: {}|", text(name), text(value));
+        ops.lines().map(line).collect::<String>().replace("access-control-", "")
     }
 
     #[test]
@@ -196,13 +203,10 @@ mod tests {
 
     #[test]
     fn marks() {
-        let mut changes = Changes::new();
-        changes.add(Known::Other, b"Access-Control-Allow-Origin", |out| out.push(b'*'));
-        mark(&policy(), b"http://ok", &mut changes);
-        assert_eq!(
-            String::from_utf8_lossy(changes.lines()).replace("access-control-", ""),
-            "allow-origin: http://ok\r\nallow-credentials: true\r\nexpose-headers: x-e,x-f\r\n"
-        );
-        assert!(changes.drops(Known::Other, b"ACCESS-CONTROL-ALLOW-ORIGIN"));
+        let mut ops = HeaderOps::new();
+        ops.add(Known::Other, b"Access-Control-Allow-Origin", |out| out.push(b'*'));
+        mark(&policy(), b"http://ok", &mut ops);
+        assert_eq!(lines(&ops), "allow-origin: http://ok|allow-credentials: true|expose-headers: x-e,x-f|");
+        assert!(ops.drops(Known::Other, b"ACCESS-CONTROL-ALLOW-ORIGIN"));
     }
 }

@@ -8,10 +8,12 @@ use std::cell::Cell;
 use std::pin::pin;
 use std::time::Duration;
 
-use crate::h1::encode::{self, Connection, OutBody, RequestOut, ResponseOut, Server};
-use crate::h1::forward::Downstream;
+use crate::h1::encode::{self, Connection};
 use crate::h1::framing::{self, Body};
-use crate::h1::head::{Known, ResponseHead, Version};
+use crate::http::field_list::FieldList;
+use crate::http::forward::Downstream;
+use crate::http::head::{Known, ResponseHead, Version};
+use crate::http::outgoing::{self, BodyLen, RequestOut, ResponseOut, Server};
 use crate::io::{self, Buf, Either, race};
 use crate::plan::ServerHeader;
 use crate::policy::hashing::key::NewCookie;
@@ -24,7 +26,7 @@ use crate::proxy::mirror::queue::Mirrors;
 use crate::proxy::router::attempt_result::{AttemptResult, ExchangeResult, RequestResult};
 use crate::proxy::router::body::Incoming;
 use crate::proxy::router::fault;
-use crate::proxy::router::header_scratch::DownstreamRequest;
+use crate::proxy::router::header_scratch::{self, DownstreamRequest, HeaderScratch};
 use crate::proxy::router::progress::Progress;
 use crate::proxy::router::relay::{self, Client, DownloadEnd, Response, SentCounters};
 use crate::proxy::router::replay::Upload;
@@ -58,29 +60,36 @@ impl Stream<'_> {
             _ => Duration::ZERO,
         };
         let expected = retry_state.timeouts.expected_ms(spent);
-        self.scratch.headers.note_try(retry_state.retries.attempt, expected);
+        self.scratch.headers.note_attempt(retry_state.retries.attempt, expected);
+        encode::request(out.cleared_vec(), &self.view(), &self.request_out(retry_state.retries.attempt));
+        out
+    }
+
+    /// The request's head as [`Stream::outgoing`] wrote it last, field by field.
+    pub(crate) fn sent_fields(&self, attempt: u32, fields: &mut FieldList) {
+        let mut sink = fields.sink(self.conn.input.bytes());
+        outgoing::request(&mut sink, &self.view(), &self.request_out(attempt));
+    }
+
+    /// What routing makes of the request, for this attempt.
+    fn request_out(&self, attempt: u32) -> RequestOut<'_> {
         let (buf, draft) = (self.conn.input.bytes(), &self.scratch.headers);
         let target = self.parsed.target(buf, &draft.path);
-        encode::request(
-            out.cleared_vec(),
-            &self.view(),
-            &RequestOut {
-                path: if self.info.rewritten { &draft.rewritten } else { target },
-                authority: self
-                    .info
-                    .authority
-                    .map(str::as_bytes)
-                    .or(self.parsed.authority.map(|authority| authority.of(buf))),
-                body: self.parsed.out_body(),
-                // The workload hears of the tries of whoever calls it.
-                attempt: if self.parsed.downstream == Downstream::Inbound { 0 } else { retry_state.retries.attempt },
-                expected_timeout_ms: expected,
-                original_host: self.info.authority.map(|_| self.parsed.host.of(buf)),
-                original_path: self.info.rewritten.then_some(target),
-                changes: &draft.request,
-            },
-        );
-        out
+        RequestOut {
+            path: if self.info.rewritten { &draft.rewritten } else { target },
+            authority: self
+                .info
+                .authority
+                .map(str::as_bytes)
+                .or(self.parsed.authority.map(|authority| authority.of(buf))),
+            body: self.parsed.body_len(),
+            // The workload hears of the tries of whoever calls it.
+            attempt: if self.parsed.downstream == Downstream::Inbound { 0 } else { attempt },
+            expected_timeout_ms: draft.expected_timeout_ms(),
+            original_host: self.info.authority.map(|_| self.parsed.host.of(buf)),
+            original_path: self.info.rewritten.then_some(target),
+            ops: &draft.request,
+        }
     }
 
     #[allow(clippy::too_many_arguments, reason = "as for `attempt_on`")]
@@ -232,14 +241,11 @@ impl Stream<'_> {
         info.status = response.status;
         info.details = "via_upstream".into();
         let tunnelled = response.status == 101;
-        let out_body = if tunnelled { OutBody::Upgrade } else { OutBody::of_response(body, version) };
-        *unframed = out_body == OutBody::UntilClose;
+        let body_len = BodyLen::from(body);
+        // HTTP/1.0 clients cannot read chunks.
+        *unframed = body_len == BodyLen::Unknown && version == Version::Http10;
         let draining = core.draining() || listener_handle.closed();
-        let keep = parsed.keep_alive
-            && progress.whole.get()
-            && out_body != OutBody::UntilClose
-            && !draining
-            && !parsed.tunnel();
+        let keep = parsed.keep_alive && progress.whole.get() && !*unframed && !draining && !parsed.tunnel();
         let received = Received {
             head: response,
             buf: up_buf.bytes(),
@@ -252,24 +258,29 @@ impl Stream<'_> {
             headers.response.add(Known::Other, b"set-cookie", |out| cookie.write(out));
         }
         let mut out = core.buffers.body();
-        encode::response(
-            out.cleared_vec(),
-            response,
-            up_buf.bytes(),
-            &ResponseOut {
-                server: match &installed.plan.proxy.server_header {
-                    ServerHeader::Overwrite(name) => Server::Overwrite(name.as_bytes()),
-                    ServerHeader::PassThrough => Server::PassThrough,
-                },
-                date: &core.date(),
-                service_time_ms: received.service_time,
-                body: out_body,
-                connection: if keep { Connection::KeepAlive } else { Connection::Close },
-                client: version,
-                changes: &headers.response,
+        let HeaderScratch { response: ops, shown, .. } = headers;
+        let date = core.date();
+        let what = ResponseOut {
+            server: match &installed.plan.proxy.server_header {
+                ServerHeader::Overwrite(name) => Server::Overwrite(name.as_bytes()),
+                ServerHeader::PassThrough => Server::PassThrough,
             },
-        );
-        core.if_logged(|names| headers.keep_for_log(names, out.bytes()));
+            date: &date,
+            service_time_ms: received.service_time,
+            body: body_len,
+            switches: tunnelled,
+            ops,
+        };
+        let connection = match keep {
+            _ if tunnelled => Connection::Upgrade,
+            true => Connection::KeepAlive,
+            false => Connection::Close,
+        };
+        encode::response(out.cleared_vec(), (response, up_buf.bytes()), &what, (version, connection));
+        core.if_logged(|names| {
+            let mut sink = header_scratch::shown(shown, names, up_buf.bytes(), connection);
+            outgoing::response(&mut sink, response, up_buf.bytes(), &what);
+        });
         let reusable = framing::response_keep_alive(response, up_buf.bytes());
         up_buf.consume(response.len);
         if tunnelled {
@@ -287,7 +298,7 @@ impl Stream<'_> {
                 mirrors,
                 patience: limits.idle_timeout,
             };
-            let chunked = out_body == OutBody::Chunked;
+            let chunked = body_len == BodyLen::Unknown && version == Version::Http11;
             let mut relay = pin!(relay::response(response, out, Incoming::from(body), chunked, &notes.sent));
             loop {
                 let woken = if feeding {

@@ -7,9 +7,9 @@ use std::pin::pin;
 use std::time::Duration;
 
 use crate::base::limits::BODY_BUFFER_BYTES;
-use crate::h1::change::Changes;
-use crate::h1::forward::View;
-use crate::h1::head::Known;
+use crate::http::forward::View;
+use crate::http::head::Known;
+use crate::http::header_ops::HeaderOps;
 use crate::io::{self, Either, race};
 use crate::observe::flags::Flags;
 use crate::policy::fault::{AbortWith, Fault};
@@ -81,7 +81,7 @@ pub(crate) fn is_of_grpc(request: &View<'_>) -> bool {
 }
 
 /// Turns an abort into what gRPC understands: a response of headers only.
-pub(crate) fn answer_grpc(with: AbortWith, message: &str, changes: &mut Changes) {
+pub(crate) fn answer_grpc(with: AbortWith, message: &str, ops: &mut HeaderOps) {
     let status = match with {
         AbortWith::Grpc(status) => status,
         // https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
@@ -92,7 +92,7 @@ pub(crate) fn answer_grpc(with: AbortWith, message: &str, changes: &mut Changes)
         AbortWith::Status(429 | 502..=504) => 14,
         AbortWith::Status(_) => 2,
     };
-    let mut set = |name: &[u8], value: &[u8]| changes.set(Known::Other, name, |out| out.extend_from_slice(value));
+    let mut set = |name: &[u8], value: &[u8]| ops.set(Known::Other, name, |out| out.extend_from_slice(value));
     set(b"content-type", b"application/grpc");
     set(b"grpc-status", itoa::Buffer::new().format(status).as_bytes());
     set(b"grpc-message", message.as_bytes());

@@ -1,57 +1,35 @@
 //! A request's head as it goes upstream, for what a route hashes by.
 //!
-//! It is read back from the bytes that are about to be sent, because rules may have changed any of it. Only requests to
-//! clusters that hash pay for it.
+//! Rules may have changed any of it, so it is read as it is sent. Only requests to clusters that hash pay for it.
 
 use std::net::SocketAddr;
 
+use crate::http::field_list::FieldList;
 use crate::policy::hashing::key::Outgoing;
-use crate::proxy::stream::Stream;
 
-/// The head of a request that was written by `h1::encode`.
-pub(crate) struct Head<'a> {
-    method: &'a [u8],
-    target: &'a [u8],
-    /// The header lines, each with its end.
-    lines: &'a [u8],
-    connection: (SocketAddr, SocketAddr),
+/// The head of a request as it goes upstream.
+pub(crate) struct SentHead<'a> {
+    /// The head.
+    pub(crate) fields: &'a FieldList,
+    /// The client's address, and ours as the client knows it.
+    pub(crate) connection: (SocketAddr, SocketAddr),
 }
 
-impl<'a> Head<'a> {
-    pub(crate) fn new(head: &'a [u8], stream: &Stream<'_>) -> Self {
-        Self::of(head, (stream.conn.peer, stream.conn.local))
-    }
-
-    fn of(head: &'a [u8], connection: (SocketAddr, SocketAddr)) -> Self {
-        let (first, lines) = head.split_at(memchr::memchr(b'\n', head).map_or(head.len(), |end| end + 1));
-        let mut words = first.split(|byte| *byte == b' ');
-        let mut word = || words.next().unwrap_or_default();
-        Self { method: word(), target: word(), lines, connection }
-    }
-
-    fn pseudo(&self, name: &str) -> Option<&'a [u8]> {
-        match name {
-            ":method" => Some(self.method),
-            ":path" => Some(self.target),
-            _ => None,
-        }
-    }
-}
-
-impl Outgoing for Head<'_> {
+impl Outgoing for SentHead<'_> {
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        let line_name = if name == ":authority" { "host" } else { name };
-        let named = self.lines.split(|byte| *byte == b'\n').filter_map(move |line| {
-            let colon = memchr::memchr(b':', line)?;
-            let (own, value) = line.split_at_checked(colon)?;
-            own.eq_ignore_ascii_case(line_name.as_bytes()).then(|| value.get(1..).unwrap_or_default().trim_ascii())
-        });
-        self.pseudo(name).into_iter().chain(named)
+        let pseudo = match name {
+            ":method" => Some(self.fields.method()),
+            ":path" => Some(self.fields.target()),
+            _ => None,
+        };
+        let name = if name == ":authority" { "host" } else { name };
+        pseudo.into_iter().chain(self.fields.values(name.as_bytes()))
     }
 
     fn query(&self) -> &[u8] {
-        let start = memchr::memchr(b'?', self.target).map_or(self.target.len(), |at| at + 1);
-        self.target.get(start..).unwrap_or_default()
+        let target = self.fields.target();
+        let start = memchr::memchr(b'?', target).map_or(target.len(), |at| at + 1);
+        target.get(start..).unwrap_or_default()
     }
 
     fn connection(&self) -> (SocketAddr, SocketAddr) {
@@ -62,12 +40,18 @@ impl Outgoing for Head<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::sink::HeadSink;
 
     #[test]
     fn all_that_can_be_asked_for() {
         let connection = (SocketAddr::from(([10, 0, 0, 1], 4321)), SocketAddr::from(([10, 0, 0, 2], 80)));
-        let head = b"GET /p?user=a?b&c HTTP/1.1\r\nHost: a.com:80\r\nX-User: anna\r\nx-empty: \r\nx-user: b:c\r\n\r\n";
-        let head = Head::of(head, connection);
+        let mut fields = FieldList::default();
+        let mut sink = fields.sink(b"");
+        sink.request(b"GET", b"/p?user=a?b&c");
+        for (name, value) in [("Host", "a.com:80"), ("X-User", "anna"), ("x-empty", ""), ("x-user", "b:c")] {
+            sink.put(name.as_bytes(), value.as_bytes());
+        }
+        let head = SentHead { fields: &fields, connection };
         let values = |name: &str| -> Vec<String> {
             head.values(name).map(|value| String::from_utf8_lossy(value).into_owned()).collect()
         };
@@ -80,9 +64,7 @@ mod tests {
         assert_eq!(values("user"), [""; 0]);
         assert_eq!(head.query(), b"user=a?b&c");
         assert_eq!(head.connection(), connection);
-        assert_eq!(Head::of(b"GET / HTTP/1.1\r\n\r\n", connection).query(), b"");
-        for cut in [&b""[..], b"GET", b"GET ", b"\n", b"GET / HTTP/1.1\r\nx"] {
-            assert_eq!(Head::of(cut, connection).values("x").count(), 0);
-        }
+        let none = FieldList::default();
+        assert_eq!(SentHead { fields: &none, connection }.query(), b"");
     }
 }

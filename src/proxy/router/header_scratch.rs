@@ -3,9 +3,12 @@
 
 use std::net::SocketAddr;
 
-use crate::h1::change::{self, Changes};
-use crate::h1::forward::{Completion, Downstream, View};
-use crate::h1::head::{Known, RequestHead};
+use crate::h1::encode::Connection;
+use crate::http::field_list::FieldList;
+use crate::http::forward::{Completion, Downstream, View};
+use crate::http::head::{Known, RequestHead};
+use crate::http::header_ops::{self, HeaderOps};
+use crate::http::sink::HeadSink;
 use crate::plan::{Edits, HeaderName, ServerHeader};
 use crate::proxy::downstream::connection::ClientConnection;
 use crate::proxy::router::cors;
@@ -26,20 +29,23 @@ pub(crate) struct HeaderScratch {
     lists: Completion,
     numbers: Numbers,
     /// What rules change in the request's head.
-    pub(crate) request: Changes,
+    pub(crate) request: HeaderOps,
     /// What rules change in the response's head.
-    pub(crate) response: Changes,
+    pub(crate) response: HeaderOps,
     /// Headers of the response that the log shows, as they went to the client.
-    shown: Vec<u8>,
+    pub(crate) shown: FieldList,
+    /// The request as it goes upstream, for those who read it.
+    pub(crate) sent: FieldList,
 }
 
-/// What the proxy says of the last try, in digits.
+/// What the proxy says of the last attempt, in digits.
 #[derive(Debug, Default)]
 struct Numbers {
     /// `x-envoy-attempt-count`; empty for the first.
     attempt: Vec<u8>,
     /// `x-envoy-expected-rq-timeout-ms`; empty if there is none.
     expected_timeout: Vec<u8>,
+    expected_timeout_ms: Option<u64>,
 }
 
 /// The client and its request, as they came.
@@ -91,14 +97,22 @@ impl HeaderScratch {
         self.lists.clear();
         self.numbers.attempt.clear();
         self.numbers.expected_timeout.clear();
+        self.numbers.expected_timeout_ms = None;
         self.request.clear();
         self.response.clear();
         self.shown.clear();
+        self.sent.clear();
     }
 
-    /// Notes what is said of a try, for templates and for the log.
-    pub(crate) fn note_try(&mut self, attempt: u32, expected_timeout_ms: Option<u64>) {
-        let Numbers { attempt: own, expected_timeout } = &mut self.numbers;
+    /// What the attempt that was noted last says in `x-envoy-expected-rq-timeout-ms`.
+    pub(crate) fn expected_timeout_ms(&self) -> Option<u64> {
+        self.numbers.expected_timeout_ms
+    }
+
+    /// Notes what is said of an attempt, for templates and for the log.
+    pub(crate) fn note_attempt(&mut self, attempt: u32, expected_timeout_ms: Option<u64>) {
+        let Numbers { attempt: own, expected_timeout, expected_timeout_ms: milliseconds } = &mut self.numbers;
+        *milliseconds = expected_timeout_ms;
         own.clear();
         expected_timeout.clear();
         if attempt > 1 {
@@ -109,23 +123,9 @@ impl HeaderScratch {
         }
     }
 
-    /// Keeps the lines of these names for the log. `sent` is the response as it goes to the client, or the beginning of
-    /// it.
-    pub(crate) fn keep_for_log(&mut self, names: &[HeaderName], sent: &[u8]) {
-        for (name, value) in header_lines(sent).skip(1) {
-            let id = Known::of(name);
-            if names.iter().any(|wanted| wanted.is(id, name)) {
-                for part in [name, b":", value, b"\n"] {
-                    self.shown.extend_from_slice(part);
-                }
-            }
-        }
-    }
-
     /// The first value of a header of the response, of those that were kept.
     pub(crate) fn shown(&self, name: &str) -> Option<&[u8]> {
-        let mut lines = header_lines(&self.shown);
-        lines.find(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+        self.shown.values(name.as_bytes()).next()
     }
 
     /// Works out what a rule does to the request's head.
@@ -145,11 +145,11 @@ impl HeaderScratch {
             sent: Sent {
                 original_path: None,
                 original_host: None,
-                ..sent(downstream, info, parsed, parts, &change::NONE)
+                ..sent(downstream, info, parsed, parts, &header_ops::NONE)
             },
             target: parsed.target(downstream.buf, path),
             authority: parsed.host.of(downstream.buf),
-            ..context(downstream, info, parsed, parts, &change::NONE)
+            ..context(downstream, info, parsed, parts, &header_ops::NONE)
         };
         templates::work_out(edits, &context, None, request);
         lists.note_changes(completion, request);
@@ -193,13 +193,20 @@ impl HeaderScratch {
     }
 }
 
-/// Names and values of the lines up to the first empty one; the first line of a message has no meaning here.
-pub(crate) fn header_lines(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).take_while(|line| !line.is_empty());
-    lines.map(|line| {
-        let (name, value) = line.split_at(memchr::memchr(b':', line).unwrap_or(line.len()));
-        (name, value.get(1..).unwrap_or_default().trim_ascii())
-    })
+/// Takes the head of a response that goes to the client, of which the log shows these headers.
+pub(crate) fn shown<'l>(
+    list: &'l mut FieldList,
+    names: &'l [HeaderName],
+    buf: &'l [u8],
+    connection: Connection,
+) -> impl HeadSink + 'l {
+    let mut sink = list.sink_of(buf, |id, name| names.iter().any(|wanted| wanted.is(id, name)));
+    match connection {
+        Connection::KeepAlive => {}
+        Connection::Close => sink.put(b"connection", b"close"),
+        Connection::Upgrade => sink.put(b"connection", b"upgrade"),
+    }
+    sink
 }
 
 fn sent<'a>(
@@ -207,11 +214,11 @@ fn sent<'a>(
     info: &'a StreamInfo<'_>,
     parsed: &ParsedRequest,
     (path, completion, lists, numbers): (&'a [u8], &'a Completion, &'a Completion, &'a Numbers),
-    changes: &'a Changes,
+    ops: &'a HeaderOps,
 ) -> Sent<'a> {
     Sent {
         view: downstream.view(parsed, completion),
-        changes,
+        ops,
         lists,
         attempt: match () {
             () if parsed.downstream == Downstream::Inbound => b"",
@@ -229,10 +236,10 @@ fn context<'a>(
     info: &'a StreamInfo<'_>,
     parsed: &ParsedRequest,
     (path, completion, lists, numbers): (&'a [u8], &'a Completion, &'a Completion, &'a Numbers),
-    changes: &'a Changes,
+    ops: &'a HeaderOps,
 ) -> TemplateContext<'a> {
     TemplateContext {
-        sent: sent(downstream, info, parsed, (path, completion, lists, numbers), changes),
+        sent: sent(downstream, info, parsed, (path, completion, lists, numbers), ops),
         target: &[],
         authority: &[],
         scheme: parsed.scheme,
@@ -253,19 +260,25 @@ fn context<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::sink::Framing;
 
     #[test]
     fn what_the_log_shows_is_kept() {
-        let mut draft = HeaderScratch::default();
-        let names = ["content-length", "x-a", "x-gone"].map(HeaderName::new);
-        draft.keep_for_log(
-            &names,
-            b"HTTP/1.1 200 OK\r\nX-A: 1:2\r\nx-b: b\r\nx-a: 3\r\ncontent-length: 5\r\n\r\nx-gone: 1",
-        );
-        assert_eq!(draft.shown("x-a"), Some(&b"1:2"[..]));
-        assert_eq!(draft.shown("Content-Length"), Some(&b"5"[..]));
-        assert_eq!((draft.shown("x-b"), draft.shown("x-gone")), (None, None));
-        draft.clear();
-        assert_eq!(draft.shown("x-a"), None);
+        let mut scratch = HeaderScratch::default();
+        let names = ["content-length", "x-a", "connection"].map(HeaderName::new);
+        {
+            let mut sink = shown(&mut scratch.shown, &names, b"", Connection::Close);
+            sink.status(200);
+            for (name, value) in [("X-A", "1:2"), ("x-b", "b"), ("x-a", "3")] {
+                sink.put(name.as_bytes(), value.as_bytes());
+            }
+            sink.end(Framing::Length(5));
+        }
+        assert_eq!(scratch.shown("x-a"), Some(&b"1:2"[..]));
+        assert_eq!(scratch.shown("Content-Length"), Some(&b"5"[..]));
+        assert_eq!(scratch.shown("connection"), Some(&b"close"[..]));
+        assert_eq!(scratch.shown("x-b"), None);
+        scratch.clear();
+        assert_eq!(scratch.shown("x-a"), None);
     }
 }

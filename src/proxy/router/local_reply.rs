@@ -2,12 +2,13 @@
 //!
 //! One writer for all of them, so that rules, CORS, framing and the log treat every local reply alike.
 
-use crate::h1::head::Method;
-use crate::h1::local::{LocalReply, write_local_reply};
+use crate::h1::encode::{self, Connection};
+use crate::http::head::{Method, Version};
+use crate::http::local_reply::LocalReply;
 use crate::observe::flags::Flags;
 use crate::plan::ServerHeader;
 use crate::proxy::router::fault;
-use crate::proxy::router::header_scratch::DownstreamRequest;
+use crate::proxy::router::header_scratch::{self, DownstreamRequest, HeaderScratch};
 use crate::proxy::router::stream_info::StreamInfo;
 use crate::proxy::router::termination::Termination;
 use crate::proxy::stream::{Scratch, Stream};
@@ -63,30 +64,29 @@ impl Stream<'_> {
         self.send_local(LocalAnswer { status, body: body.as_bytes(), location: None, overloaded, close }).await
     }
 
-    /// Sends an answer of our own, with the changes of `scratch.headers.response`. True if the connection is to be kept.
+    /// Sends an answer of our own, with the operations of `scratch.headers.response`. True if the connection is to be kept.
     pub(crate) async fn send_local(&mut self, answer: LocalAnswer<'_>) -> bool {
         let LocalAnswer { status, body, location, overloaded, close } = answer;
         let close = close || self.conn.draining();
-        let Scratch { head, headers, .. } = &mut *self.scratch;
+        let Scratch { head, headers: HeaderScratch { response: ops, shown, .. }, .. } = &mut *self.scratch;
         let core = &self.conn.core;
         let head_request = head.method == Method::Head;
         let mut out = core.buffers.head();
-        write_local_reply(
-            out.cleared_vec(),
-            &LocalReply {
-                status,
-                body,
-                head_request,
-                close,
-                client: head.version,
-                server: server(&self.installed.plan.proxy.server_header),
-                date: &core.date(),
-                location,
-                overloaded,
-                changes: &headers.response,
-            },
-        );
-        core.if_logged(|names| headers.keep_for_log(names, out.bytes()));
+        let date = core.date();
+        let reply = LocalReply {
+            status,
+            body,
+            // An HTTP/1.0 client has no other word for it than a length.
+            unmeasured: head_request && head.version == Version::Http11,
+            server: server(&self.installed.plan.proxy.server_header),
+            date: &date,
+            location,
+            overloaded,
+            ops,
+        };
+        let connection = if close { Connection::Close } else { Connection::KeepAlive };
+        encode::local_reply(out.cleared_vec(), &reply, head_request, (head.version, connection));
+        core.if_logged(|names| reply.head(&mut header_scratch::shown(shown, names, b"", connection)));
         self.info.status = status;
         let bytes = out.len() as u64;
         let (sent, out) = self.conn.writer.write_all(out).await;

@@ -2,12 +2,12 @@
 //!
 //! Pure: spans into the head's bytes, or into the scratch that has the normalised path. Called by `route`.
 
-use crate::h1::encode::OutBody;
-use crate::h1::forward::{self, Downstream};
 use crate::h1::framing::{self, Body, Upgrade};
-use crate::h1::head::{RequestHead, Span};
-use crate::h1::parse::BadMessage;
-use crate::h1::target::{self, Normal, PathForm};
+use crate::http::error::ProtocolError;
+use crate::http::forward::{self, Downstream};
+use crate::http::head::{RequestHead, Span};
+use crate::http::outgoing::BodyLen;
+use crate::http::target::{self, Normal, PathForm};
 use crate::plan::ListenerKind;
 use crate::proxy::router::termination::Termination;
 
@@ -52,7 +52,7 @@ pub(crate) fn read(
     // Here `Host` says where to go, and it may say so only in the form that everybody reads the same way.
     let host = parts.host.of(buf);
     if downstream.is_trusted() && !host.is_empty() && !target::is_authority(host) {
-        return Err(Termination::BadRequest(BadMessage::Authority));
+        return Err(Termination::BadRequest(ProtocolError::Authority));
     }
     let normal = target::normalize(parts.path.of(buf), path_form, scratch).map_err(Termination::BadRequest)?;
     let normalised = matches!(normal, Normal::Rewritten);
@@ -108,8 +108,8 @@ impl ParsedRequest {
         self.path.of(if self.normalised { path } else { buf })
     }
 
-    /// The framing of the request as it goes upstream.
-    pub(crate) fn out_body(&self) -> OutBody {
-        if self.tunnel() { OutBody::Upgrade } else { OutBody::of_request(self.body) }
+    /// The length of its body.
+    pub(crate) fn body_len(&self) -> BodyLen {
+        self.body.into()
     }
 }

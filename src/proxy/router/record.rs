@@ -1,7 +1,7 @@
 //! Counting and logging a request, in one place.
 
-use crate::h1::change::Change;
-use crate::h1::head::{Known, RequestHead, Version};
+use crate::http::head::{Known, RequestHead, Version};
+use crate::http::header_ops::Change;
 use crate::io;
 use crate::observe::access_log::{Headers, Record};
 use crate::observe::flags::Flags;

@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use crate::h1::parse::BadMessage;
+use crate::http::error::ProtocolError;
 use crate::io::{self, Buf, Reader, Writer};
 use crate::proxy::core::{ConnectionEntry, Core, Phase};
 use crate::proxy::mirror::queue::Mirrors;
@@ -30,7 +30,7 @@ pub(crate) enum UploadEnd {
     /// The client's body stalled for longer than `bodyTimeout`.
     TimedOut,
     /// The client's chunks are malformed.
-    Bad(BadMessage),
+    Bad(ProtocolError),
 }
 
 impl UploadEnd {

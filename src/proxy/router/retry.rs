@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
-use crate::h1::encode::OutBody;
+use crate::http::outgoing::BodyLen;
 use crate::io::{self, TlsFailure};
 use crate::plan::{Cluster, Forward};
 use crate::policy::retry::Outcome;
@@ -90,7 +90,7 @@ impl<'p> Stream<'p> {
         timeouts: Timeouts,
     ) -> Result<RetryState<'p>, Termination> {
         let ClientConnection { core, input, rest, .. } = &mut *self.conn;
-        let (chunked, head_len) = (self.parsed.out_body() == OutBody::Chunked, self.scratch.head.len);
+        let (chunked, head_len) = (self.parsed.body_len() == BodyLen::Unknown, self.scratch.head.len);
         let behind = input.bytes_mut().get_mut(head_len..).unwrap_or_default();
         let (upload, consumed) = Upload::begin(self.parsed.body, chunked, behind)?;
         *rest = head_len + consumed;

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use crate::h1::b3;
 use crate::h1::framing::Upgrade;
-use crate::h1::head::Method;
-use crate::h1::hops;
+use crate::http::b3;
+use crate::http::head::Method;
+use crate::http::hops;
 use crate::io;
 use crate::plan::{Decision, Destination, Forward, Redirect, Request, Route, Target};
 use crate::proxy::downstream::connection::ClientConnection;
@@ -215,9 +215,9 @@ impl<'p> Stream<'p> {
                     } else {
                         http.cors_origin_invalid.inc()
                     }
-                    let mut changes = std::mem::take(&mut self.scratch.headers.response);
-                    cors::answer(policy, origin, &self.view(), &mut changes);
-                    self.scratch.headers.response = changes;
+                    let mut ops = std::mem::take(&mut self.scratch.headers.response);
+                    cors::answer(policy, origin, &self.view(), &mut ops);
+                    self.scratch.headers.response = ops;
                     self.info.details = "cors_response".into();
                     let answer = LocalAnswer { status: 200, body: b"", location: None, overloaded: false, close };
                     return self.send_local(answer).await;
@@ -231,7 +231,7 @@ impl<'p> Stream<'p> {
         self.trace();
         let Scratch { head, headers, .. } = &mut *self.scratch;
         let downstream = DownstreamRequest::new(self.conn, head);
-        headers.note_try(1, Timeouts::of(forward).expected_ms(Duration::ZERO));
+        headers.note_attempt(1, Timeouts::of(forward).expected_ms(Duration::ZERO));
         headers.edit_request(&destination.headers.request, downstream, &self.info, &self.parsed);
         self.info.authority = destination.authority.as_deref();
         if let Some(rewrite) = &forward.rewrite {
@@ -249,10 +249,10 @@ impl<'p> Stream<'p> {
     /// Makes the request a span of its trace, where tracing is on. Rules come after it and may say otherwise.
     fn trace(&mut self) {
         let Some(sampled) = self.installed.plan.proxy.tracing else { return };
-        let mut changes = std::mem::take(&mut self.scratch.headers.request);
+        let mut ops = std::mem::take(&mut self.scratch.headers.request);
         let view = self.view();
-        self.conn.core.with_rng(|rng| b3::pass(&view, |rng| sampled.hits(rng), rng, &mut changes));
-        self.scratch.headers.request = changes;
+        self.conn.core.with_rng(|rng| b3::pass(&view, |rng| sampled.hits(rng), rng, &mut ops));
+        self.scratch.headers.request = ops;
     }
 
     /// Sends the request to where the connection was sent before it was redirected, or else to wherever its authority is.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::base::endpoint::EndpointAddress;
-use crate::h1::head::Span;
+use crate::http::head::Span;
 use crate::observe::flags::Flags;
 use crate::observe::stats::{HttpStats, RouteStats};
 use crate::plan::{Cors, Edits};

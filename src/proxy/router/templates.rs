@@ -1,5 +1,4 @@
-//! Header operations of rules (`headers`): their templates become values, and those the changes that the codec carries
-//! out.
+//! Header operations of rules (`headers`): their templates become values, and those the [`HeaderOps`] of a message.
 //!
 //! Values are those of the head after the operation's removals and before anything is set. What a missing part leaves
 //! empty is neither set nor added.
@@ -9,9 +8,9 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use crate::base::endpoint::EndpointAddress;
-use crate::h1::change::{Change, Changes};
-use crate::h1::forward::{self, Completion, LISTS, View};
-use crate::h1::head::{Known, ResponseHead, Version};
+use crate::http::forward::{self, Completion, LISTS, View};
+use crate::http::head::{Known, ResponseHead, Version};
+use crate::http::header_ops::{Change, HeaderOps};
 use crate::io;
 use crate::observe::date;
 use crate::observe::flags::Flags;
@@ -23,7 +22,7 @@ pub(crate) struct Sent<'a> {
     /// The request before rules change it.
     pub(crate) view: View<'a>,
     /// What rules change; empty while that is being worked out.
-    pub(crate) changes: &'a Changes,
+    pub(crate) ops: &'a HeaderOps,
     /// The lists of the proxy's own with what rules add; empty where they add nothing.
     pub(crate) lists: &'a Completion,
     /// `x-envoy-attempt-count`; empty: the client's stands.
@@ -39,10 +38,10 @@ pub(crate) struct Sent<'a> {
 impl<'a> Sent<'a> {
     /// The first value of a header; `id` is the id of its name.
     pub(crate) fn header(&self, id: Known, name: &str) -> Option<&'a [u8]> {
-        match self.changes.of(id, name.as_bytes()) {
+        match self.ops.of(id, name.as_bytes()) {
             // What is added has become a part of it.
             Change::To(_) if LISTS.iter().any(|(list, _)| *list == id) => return Some(self.lists.list(id)),
-            Change::To(value) if self.changes.drops(id, name.as_bytes()) => return Some(value),
+            Change::To(value) if self.ops.drops(id, name.as_bytes()) => return Some(value),
             // What is added stands behind what was there.
             Change::To(value) => return self.unchanged(id, name).or(Some(value)),
             Change::Gone => return None,
@@ -102,20 +101,20 @@ pub(crate) struct TemplateContext<'a> {
 }
 
 /// Works operations out. `keeps` is a header that they cannot change: `server`, if it is overwritten.
-pub(crate) fn work_out(edits: &Edits, context: &TemplateContext<'_>, keeps: Option<Known>, changes: &mut Changes) {
+pub(crate) fn work_out(edits: &Edits, context: &TemplateContext<'_>, keeps: Option<Known>, ops: &mut HeaderOps) {
     let changeable = |name: &&HeaderName| Some(name.id()) != keeps;
     for name in edits.remove.iter().filter(changeable) {
-        changes.remove(name.id(), name.as_str().as_bytes());
+        ops.remove(name.id(), name.as_str().as_bytes());
     }
     let value = |template: &Template, out: &mut Vec<u8>| match template.constant() {
         Some(value) => out.extend_from_slice(value),
         None => template.operators().iter().for_each(|operator| context.write(operator, &edits.remove, out)),
     };
     for (name, template) in edits.set.iter().filter(|(name, _)| changeable(&name)) {
-        changes.set(name.id(), name.as_str().as_bytes(), |out| value(template, out));
+        ops.set(name.id(), name.as_str().as_bytes(), |out| value(template, out));
     }
     for (name, template) in edits.add.iter().filter(|(name, _)| changeable(&name)) {
-        changes.add(name.id(), name.as_str().as_bytes(), |out| value(template, out));
+        ops.add(name.id(), name.as_str().as_bytes(), |out| value(template, out));
     }
 }
 

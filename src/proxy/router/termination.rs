@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::io;
 
 use crate::base::endpoint::EndpointAddress;
-use crate::h1::parse::BadMessage;
+use crate::http::error::ProtocolError;
 use crate::io::TlsFailure;
 use crate::observe::flags::Flags;
 use crate::policy::fault::AbortWith;
@@ -51,7 +51,7 @@ pub(crate) enum Termination {
     /// A fault answers in the upstream's stead: FI.
     FaultAborted(AbortWith),
     /// The client's message was malformed.
-    BadRequest(BadMessage),
+    BadRequest(ProtocolError),
     /// The head did not arrive within `headersTimeout`: 408.
     HeadTimedOut,
     /// The body stalled for longer than `bodyTimeout`: 408.

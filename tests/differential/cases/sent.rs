@@ -62,7 +62,8 @@ const HEADERS: &[Header] = &[
     ("x-envoy-decorator-operation", ["op", "other"]),
     ("x-envoy-upstream-service-time", ["7", "8"]),
     ("x-envoy-unheard-of", ["1", "2"]),
-    ("x-ringway-hops", ["1", "2"]),
+    // No id of a process, which is eight hex digits drawn at the start, begins with a letter behind f.
+    ("x-ringway-hops", ["z1", "z2"]),
     ("connection", ["keep-alive", "x-unheard-of"]),
     ("keep-alive", ["timeout=5", "max=9"]),
     ("proxy-connection", ["keep-alive", "close"]),

@@ -1,14 +1,14 @@
-//! Changes to the header lines of one message: which of its lines go, and which lines come.
+//! Operations of rules on the header fields of one message: which of its lines go, and which lines come.
 //!
-//! A connection keeps one of these for its requests and one for its responses; whoever knows the rules fills it, and
-//! [`super::encode`] carries it out while it writes the head. Filling it again allocates nothing once it has grown.
+//! A stream has one of these for its request and one for its response; the router fills it by the rules, and
+//! [`super::outgoing`] carries it out while the head is sent. Filling it again allocates nothing once it has grown.
 
-use super::encode::{is_value, put_value};
-use super::head::{Known, Span};
+use super::field_value;
+use super::head::{HeaderLine, Known, Span};
 
 /// Names to leave out and lines to write, ready to be copied.
 #[derive(Debug, Clone, Default)]
-pub struct Changes {
+pub struct HeaderOps {
     /// The names that go, one after the other.
     names: Vec<u8>,
     gone: Vec<(Known, Span)>,
@@ -16,16 +16,11 @@ pub struct Changes {
     ids: u32,
     /// A bit for the length of each name among `gone`; bit 63 for all longer ones.
     lengths: u64,
-    /// The new lines as they are written: `name: value`, each with its CRLF.
+    /// Names and values of the new lines.
     text: Vec<u8>,
-    lines: Vec<ChangedLine>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct ChangedLine {
-    id: Known,
-    name: Span,
-    value: Span,
+    lines: Vec<HeaderLine>,
+    /// A bit for each id among `lines`.
+    line_ids: u32,
 }
 
 /// What has become of a header.
@@ -35,18 +30,26 @@ pub enum Change<'a> {
     None,
     /// Its lines go.
     Gone,
-    /// This is the first of its new lines. Its old ones have gone if `Changes::drops` says so.
+    /// This is the first of its new lines. Its old ones have gone if `HeaderOps::drops` says so.
     To(&'a [u8]),
 }
 
-/// No changes.
-pub static NONE: Changes = Changes::new();
+/// No operations.
+pub static NONE: HeaderOps = HeaderOps::new();
 
-impl Changes {
-    /// No changes yet.
+impl HeaderOps {
+    /// No operations yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { names: Vec::new(), gone: Vec::new(), ids: 0, lengths: 0, text: Vec::new(), lines: Vec::new() }
+        Self {
+            names: Vec::new(),
+            gone: Vec::new(),
+            ids: 0,
+            lengths: 0,
+            text: Vec::new(),
+            lines: Vec::new(),
+            line_ids: 0,
+        }
     }
 
     /// Forgets everything, keeps the memory.
@@ -56,6 +59,7 @@ impl Changes {
         (self.ids, self.lengths) = (0, 0);
         self.text.clear();
         self.lines.clear();
+        self.line_ids = 0;
     }
 
     /// Whether nothing changes.
@@ -95,41 +99,30 @@ impl Changes {
         if frames(id) {
             return;
         }
-        let start = self.text.len();
+        let start = self.text.len() as u32;
         self.text.extend_from_slice(name);
-        let name = Span { start: start as u32, end: self.text.len() as u32 };
-        self.text.extend_from_slice(b": ");
-        let value = self.text.len();
+        let end = self.text.len() as u32;
         write(&mut self.text);
-        if self.text.len() == value {
-            self.text.truncate(start);
+        if self.text.len() as u32 == end {
+            self.text.truncate(start as usize);
             return;
         }
         // What comes from a plan or a parsed head has been checked; this holds whatever `write` did.
-        if !is_value(self.text.get(value..).unwrap_or_default()) {
-            let written = self.text.split_off(value);
-            put_value(&mut self.text, &written);
+        if !field_value::is_legal(self.text.get(end as usize..).unwrap_or_default()) {
+            let written = self.text.split_off(end as usize);
+            field_value::put(&mut self.text, &written);
         }
-        let value = Span { start: value as u32, end: self.text.len() as u32 };
-        self.text.extend_from_slice(b"\r\n");
-        self.lines.push(ChangedLine { id, name, value });
+        let value = Span { start: end, end: self.text.len() as u32 };
+        self.lines.push(HeaderLine { id, name: Span { start, end }, value });
+        self.line_ids |= 1 << id as u32;
     }
 
-    /// Takes the lines of a name out of the first `count` lines.
+    /// Takes the lines of a name out of the first `count` lines. Their bytes stay in `text` until it is cleared.
     fn forget_lines(&mut self, count: usize, id: Known, name: &[u8]) {
         for at in (0..count).rev() {
             let line = self.lines[at];
-            if line.id != id || !line.name.of(&self.text).eq_ignore_ascii_case(name) {
-                continue;
-            }
-            self.lines.remove(at);
-            let (start, end) = (line.name.start, line.value.end + 2);
-            self.text.drain(start as usize..end as usize);
-            for later in self.lines.iter_mut().skip(at) {
-                for span in [&mut later.name, &mut later.value] {
-                    span.start -= end - start;
-                    span.end -= end - start;
-                }
+            if line.id == id && line.name.of(&self.text).eq_ignore_ascii_case(name) {
+                self.lines.remove(at);
             }
         }
     }
@@ -170,10 +163,17 @@ impl Changes {
         self.lines.iter().filter(move |line| line.id == id).map(|line| line.value.of(&self.text))
     }
 
-    /// The new lines, as they are written.
+    /// Whether there is a new line of a name that has an id of its own.
+    #[inline]
     #[must_use]
-    pub fn lines(&self) -> &[u8] {
-        &self.text
+    pub fn has_value(&self, id: Known) -> bool {
+        self.line_ids >> id as u32 & 1 != 0
+    }
+
+    /// The new lines, in order: id of the name, name, value.
+    #[inline]
+    pub fn lines(&self) -> impl Iterator<Item = (Known, &[u8], &[u8])> {
+        self.lines.iter().map(|line| (line.id, line.name.of(&self.text), line.value.of(&self.text)))
     }
 }
 

@@ -5,9 +5,9 @@
 //! that is malformed says nothing. `traceparent` (W3C) is not looked at and passes as it is. Nothing is reported to a
 //! collector. Called by `proxy`, where tracing is on.
 
-use super::change::Changes;
 use super::forward::View;
 use super::head::Known;
+use super::header_ops::HeaderOps;
 use crate::base::rng::Rng;
 
 const TRACE: &str = "x-b3-traceid";
@@ -55,7 +55,7 @@ impl<'a> Context<'a> {
 
 /// Sets the headers of the request's next span. `sampled` decides where nobody has yet; the ids that are new come from
 /// `rng`.
-pub fn pass(view: &View<'_>, sampled: impl FnOnce(&mut Rng) -> bool, rng: &mut Rng, out: &mut Changes) {
+pub fn pass(view: &View<'_>, sampled: impl FnOnce(&mut Rng) -> bool, rng: &mut Rng, out: &mut HeaderOps) {
     let context = Context::of(view);
     let sampled = context.sampled.unwrap_or_else(|| if sampled(rng) { b'1' } else { b'0' });
     let (mut fresh, mut span) = ([0; 32], [0; 16]);
@@ -124,10 +124,9 @@ fn put_hex(to: &mut [u8], rng: &mut Rng) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::h1::change::Change;
-    use crate::h1::forward::{Completion, Downstream};
-    use crate::h1::head::RequestHead;
-    use crate::h1::parse::{self, HeadLimits};
+    use crate::http::forward::{Completion, Downstream};
+    use crate::http::header_ops::Change;
+    use crate::http::tests::request_head;
 
     const ID: &str = "463ac35c9f6413ad48485a3953bb6124";
     const WAS: &str = "a2fb4a1d1a96d312";
@@ -135,9 +134,8 @@ mod tests {
     /// What the headers have become: trace, span, parent, sampled, `b3`; "" for those that go, "=" for those that stay.
     fn passed(lines: &str, sample: bool) -> [String; 5] {
         let message = format!("GET / HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
-        let mut head = RequestHead::default();
-        parse::request(message.as_bytes(), &HeadLimits::default(), &mut head).expect("a good head");
-        let mut out = Changes::new();
+        let head = request_head(&message);
+        let mut out = HeaderOps::new();
         let completion = Completion::default();
         let (head, buf, completion) = (&head, message.as_bytes(), &completion);
         let view = View { head, buf, completion, downstream: Downstream::Edge, external_address: b"", tunnel: false };

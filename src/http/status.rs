@@ -1,4 +1,4 @@
-//! Reason phrases.
+//! Statuses: reason phrases, and what a status says of the body.
 
 /// The reason phrase that Envoy writes for a status: the registered one (RFC 9110 §15 and the IANA registry),
 /// `Unknown` for everything else, 418 included.
@@ -67,4 +67,16 @@ pub fn reason(code: u16) -> &'static str {
         511 => "Network Authentication Required",
         _ => "Unknown",
     }
+}
+
+/// Whether a response of this status may say `content-length` (RFC 9110 §8.6).
+#[must_use]
+pub fn may_have_length(status: u16) -> bool {
+    !matches!(status, 100..=199 | 204)
+}
+
+/// Whether a response of this status has a body, if it does not answer a HEAD.
+#[must_use]
+pub fn has_body(status: u16) -> bool {
+    !matches!(status, 100..=199 | 204 | 304)
 }

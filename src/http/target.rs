@@ -1,7 +1,7 @@
 //! The request target: its four forms (RFC 9112 §3.2), what an authority may hold, and the normal form of a path.
 
 use super::head::{Known, Method, RequestHead, Span, Version};
-use super::parse::BadMessage;
+use crate::http::error::ProtocolError;
 
 /// A request target taken apart; ranges into the buffer of the head. Path, `?` and query lie together in it, so
 /// `path.start..query.end` (or `path` alone) is what an upstream is sent if nothing rewrites it.
@@ -26,18 +26,18 @@ pub struct Parts {
 /// # Errors
 /// A target in no form that the method allows, a byte that no URI holds, a scheme other than `http`, a fragment, or
 /// HTTP/1.1 without any authority.
-pub fn split(head: &RequestHead, buf: &[u8]) -> Result<Parts, BadMessage> {
+pub fn split(head: &RequestHead, buf: &[u8]) -> Result<Parts, ProtocolError> {
     let target = head.target.of(buf);
     // Without an early exit the compiler looks at many bytes at once.
     if !target.iter().fold(true, |legal, byte| legal & (0x21..0x7f).contains(byte)) {
-        return Err(BadMessage::Target);
+        return Err(ProtocolError::Target);
     }
     let mut parts = Parts::default();
     if head.method == Method::Connect {
         // Authority-form, and a port is not optional in it (RFC 9112 §3.2.3).
         let has_port = target.rsplit(|byte| *byte == b':').next().is_some_and(|port| port.len() < target.len());
         if !has_port || !is_authority(target) {
-            return Err(BadMessage::Target);
+            return Err(ProtocolError::Target);
         }
         parts.authority = Some(head.target);
     } else if target.first() == Some(&b'/') {
@@ -51,15 +51,15 @@ pub fn split(head: &RequestHead, buf: &[u8]) -> Result<Parts, BadMessage> {
         (Some(authority), _) => authority,
         (None, Some(host)) => host.value,
         (None, None) if head.version == Version::Http10 => Span::default(),
-        (None, None) => return Err(BadMessage::HostMissing),
+        (None, None) => return Err(ProtocolError::HostMissing),
     };
     Ok(parts)
 }
 
-fn split_path(span: Span, buf: &[u8], parts: &mut Parts) -> Result<(), BadMessage> {
+fn split_path(span: Span, buf: &[u8], parts: &mut Parts) -> Result<(), ProtocolError> {
     let bytes = span.of(buf);
     if memchr::memchr(b'#', bytes).is_some() {
-        return Err(BadMessage::Path);
+        return Err(ProtocolError::Path);
     }
     parts.path = span;
     if let Some(mark) = memchr::memchr(b'?', bytes) {
@@ -71,23 +71,23 @@ fn split_path(span: Span, buf: &[u8], parts: &mut Parts) -> Result<(), BadMessag
 }
 
 /// `scheme://authority/path?query`.
-fn split_absolute(span: Span, buf: &[u8], parts: &mut Parts) -> Result<(), BadMessage> {
+fn split_absolute(span: Span, buf: &[u8], parts: &mut Parts) -> Result<(), ProtocolError> {
     let bytes = span.of(buf);
-    let colon = memchr::memchr(b':', bytes).ok_or(BadMessage::Target)?;
+    let colon = memchr::memchr(b':', bytes).ok_or(ProtocolError::Target)?;
     let (scheme, rest) = bytes.split_at(colon);
     if !rest.starts_with(b"://") {
-        return Err(BadMessage::Target);
+        return Err(ProtocolError::Target);
     }
     if scheme.eq_ignore_ascii_case(b"https") {
-        return Err(BadMessage::HttpsTarget);
+        return Err(ProtocolError::HttpsTarget);
     }
     if !scheme.eq_ignore_ascii_case(b"http") {
-        return Err(BadMessage::Scheme);
+        return Err(ProtocolError::Scheme);
     }
     let after = &rest[3..];
     let length = after.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(after.len());
     if length == 0 || !is_authority(&after[..length]) {
-        return Err(BadMessage::Authority);
+        return Err(ProtocolError::Authority);
     }
     let start = span.start + colon as u32 + 3;
     let end = start + length as u32;
@@ -101,8 +101,8 @@ fn split_absolute(span: Span, buf: &[u8], parts: &mut Parts) -> Result<(), BadMe
             Ok(())
         }
         // The same with a query is legal too, but nobody sends it, Envoy refuses it, and there is no range for it.
-        Some(b'?') => Err(BadMessage::Target),
-        Some(_) => Err(BadMessage::Path),
+        Some(b'?') => Err(ProtocolError::Target),
+        Some(_) => Err(ProtocolError::Path),
     }
 }
 
@@ -216,9 +216,9 @@ const fn classes() -> [Class; 256] {
 /// `out` is cleared and filled only if the path changes.
 ///
 /// # Errors
-/// [`BadMessage::Path`] for `#` and for an encoded NUL; none with [`PathForm::AsSent`].
+/// [`ProtocolError::Path`] for `#` and for an encoded NUL; none with [`PathForm::AsSent`].
 #[inline]
-pub fn normalize(path: &[u8], form: PathForm, out: &mut Vec<u8>) -> Result<Normal, BadMessage> {
+pub fn normalize(path: &[u8], form: PathForm, out: &mut Vec<u8>) -> Result<Normal, ProtocolError> {
     let normal = match form {
         PathForm::AsSent => true,
         PathForm::Base => is_normal(path),
@@ -263,14 +263,14 @@ fn ends_dot_segment(rest: &[u8]) -> bool {
 }
 
 #[cold]
-fn rewrite(path: &[u8], form: PathForm, out: &mut Vec<u8>) -> Result<(), BadMessage> {
+fn rewrite(path: &[u8], form: PathForm, out: &mut Vec<u8>) -> Result<(), ProtocolError> {
     out.clear();
     let mut segment = 0; // where in `out` the current segment begins
     let mut rest = path;
     while let Some((&byte, after)) = rest.split_first() {
         rest = after;
         match byte {
-            b'#' => return Err(BadMessage::Path),
+            b'#' => return Err(ProtocolError::Path),
             b'/' | b'\\' => {
                 if !resolve_dots(out, segment) {
                     out.push(b'/');
@@ -278,7 +278,7 @@ fn rewrite(path: &[u8], form: PathForm, out: &mut Vec<u8>) -> Result<(), BadMess
                 segment = out.len();
             }
             b'%' => match decoded(rest) {
-                Some(0) => return Err(BadMessage::Path),
+                Some(0) => return Err(ProtocolError::Path),
                 Some(b'/' | b'\\') if form == PathForm::DecodeAndMergeSlashes => {
                     if !resolve_dots(out, segment) {
                         out.push(b'/');
@@ -331,6 +331,26 @@ fn completes_escape(before: &[u8], code: u8) -> bool {
         }
 }
 
+/// Appends a request target. A rewrite may have put bytes into it that would end it early, so those are percent-encoded.
+#[inline]
+pub(crate) fn put(out: &mut Vec<u8>, target: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let is_legal = |byte: &u8| (0x21..0x7f).contains(byte);
+    if target.is_empty() {
+        out.push(b'/');
+    } else if target.iter().fold(true, |legal, byte| legal & is_legal(byte)) {
+        out.extend_from_slice(target);
+    } else {
+        for byte in target {
+            if is_legal(byte) {
+                out.push(*byte);
+            } else {
+                out.extend([b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            }
+        }
+    }
+}
+
 /// The byte that two hex digits at the start of `rest` stand for.
 fn decoded(rest: &[u8]) -> Option<u8> {
     let (high, low) = (hex(*rest.first()?)?, hex(*rest.get(1)?)?);
@@ -338,7 +358,7 @@ fn decoded(rest: &[u8]) -> Option<u8> {
 }
 
 /// The value of a hex digit.
-pub(super) fn hex(digit: u8) -> Option<u8> {
+pub(crate) fn hex(digit: u8) -> Option<u8> {
     match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),

@@ -1,7 +1,7 @@
 //! Parsed heads: positions in the caller's buffer, with small ids for the names that the proxy itself cares about.
 //!
 //! A head has no lifetime, so it can move with its buffer, be kept by a connection and be filled again without
-//! allocating. [`super::parse`] fills heads; everybody else only reads them.
+//! allocating. Codecs fill heads; everybody else only reads them.
 
 /// A range of bytes in the buffer that a head was parsed from. Half open: `start..end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -186,12 +186,12 @@ fn is_envoys(name: &[u8]) -> bool {
 
 /// Where the lines of each known name are, so that no question about one of them walks over all lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Index([(u16, u16); Known::COUNT]);
+pub(crate) struct Index([(u16, u16); Known::COUNT]);
 
 impl Index {
     /// Notes that the line at `at` has this name; lines come in order.
     #[inline]
-    pub(super) fn note(&mut self, id: Known, at: usize) {
+    pub(crate) fn note(&mut self, id: Known, at: usize) {
         let (first, end) = &mut self.0[id as usize];
         if *end == 0 {
             *first = at as u16; // `parse::MOST_HEADERS` is far below
@@ -225,15 +225,15 @@ pub struct HeaderLine {
 
 /// The lines of a head and what was learned of them while parsing.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Facts {
-    pub(super) index: Index,
+pub(crate) struct Facts {
+    pub(crate) index: Index,
     /// Every line is `name: value\r\n` to the byte, so unchanged neighbours can be copied as one piece.
-    pub(super) canonical: bool,
+    pub(crate) canonical: bool,
     /// Bytes that had been seen when the head was last found incomplete: see `parse::worth_reading`.
-    pub(super) seen: usize,
+    pub(crate) seen: usize,
 }
 
-/// The head of a request. Fields are valid after `parse::request` said [`super::parse::Parsed::Complete`].
+/// The head of a request. Fields are valid once the codec has found it complete.
 #[derive(Debug, Clone, Default)]
 pub struct RequestHead {
     /// The method.
@@ -248,7 +248,7 @@ pub struct RequestHead {
     pub headers: Vec<HeaderLine>,
     /// Bytes of the head in the buffer: empty lines before it and the blank line after it included.
     pub len: usize,
-    pub(super) facts: Facts,
+    pub(crate) facts: Facts,
 }
 
 /// The head of a response, interim (1xx) ones included.
@@ -262,7 +262,7 @@ pub struct ResponseHead {
     pub headers: Vec<HeaderLine>,
     /// Bytes of the head in the buffer, the blank line included.
     pub len: usize,
-    pub(super) facts: Facts,
+    pub(crate) facts: Facts,
 }
 
 macro_rules! lookups {
@@ -290,7 +290,7 @@ macro_rules! lookups {
 
             /// From the first line of a known name to the last one, others between them included.
             #[inline]
-            pub(super) fn span_of(&self, id: Known) -> &[HeaderLine] {
+            pub(crate) fn span_of(&self, id: Known) -> &[HeaderLine] {
                 self.headers.get(self.facts.index.range(id)).unwrap_or_default()
             }
 
@@ -325,9 +325,4 @@ impl ResponseHead {
         *self = Self { headers, ..Self::default() };
         self.headers.clear();
     }
-}
-
-/// The elements of a comma-separated list value (RFC 9110 §5.6.1), trimmed, empty ones left out.
-pub(super) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
 }

@@ -2,14 +2,15 @@
 //! in their stead (RFC 9110 §7.6.1, Envoy's `ConnectionManagerUtility::mutateRequestHeaders`).
 //!
 //! These rules stand here alone. Conditions, operators, CORS, traces, the access log and `explain` read a request through its
-//! [`View`], and [`super::encode`] writes the head by the same view, so that nothing is decided by a line that the upstream
+//! [`View`], and [`super::outgoing`] sends the head by the same view, so that nothing is decided by a line that the upstream
 //! does not get. [`Completion::complete`] must be called before the route of a request is looked for. It must never know a
 //! route: what routing adds (`x-envoy-attempt-count`, `x-envoy-original-path`, …) is not part of the view.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::change::Changes;
-use super::head::{HeaderLine, Known, RequestHead, ResponseHead, list};
+use super::field_value::list;
+use super::head::{HeaderLine, Known, RequestHead, ResponseHead};
+use super::header_ops::HeaderOps;
 
 const ATTEMPT_COUNT: &str = "x-envoy-attempt-count";
 const EXTERNAL_ADDRESS: &str = "x-envoy-external-address";
@@ -101,14 +102,14 @@ impl Completion {
         }
     }
 
-    /// Takes over what `changes` make of the lists of `before`, in which what is added stands behind what was there.
-    pub fn note_changes(&mut self, before: &Self, changes: &Changes) {
+    /// Takes over what `ops` make of the lists of `before`, in which what is added stands behind what was there.
+    pub fn note_changes(&mut self, before: &Self, ops: &HeaderOps) {
         let lists = [&mut self.forwarded_for, &mut self.forwarded_proto, &mut self.request_id];
         for ((id, name), own) in LISTS.into_iter().zip(lists) {
-            if !changes.drops(id, name) {
+            if !ops.drops(id, name) {
                 own.extend_from_slice(before.list(id));
             }
-            changes.values(id).for_each(|value| append(own, value));
+            ops.values(id).for_each(|value| append(own, value));
         }
     }
 }
@@ -154,7 +155,7 @@ pub fn scheme(head: &RequestHead, buf: &[u8], downstream: Downstream) -> &'stati
 
 /// What becomes of a header line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ruling<'a> {
+pub(crate) enum Ruling<'a> {
     /// It passes as it is.
     Pass,
     /// It does not go on.
@@ -212,7 +213,7 @@ impl<'a> View<'a> {
 
     /// What the proxy itself writes under a name, if the name is the proxy's to write.
     #[inline]
-    pub(super) fn written(&self, id: Known, name: &str) -> Option<Option<&'a [u8]>> {
+    pub(crate) fn written(&self, id: Known, name: &str) -> Option<Option<&'a [u8]>> {
         let completion = self.completion;
         let completed = |value: &'a [u8]| Some(value).filter(|_| completion.done);
         let replaced = || {
@@ -241,14 +242,14 @@ impl<'a> View<'a> {
 
     /// Whether [`View::ruling`] has to compare lines with what `Connection` names.
     #[inline]
-    pub(super) fn nominates(&self) -> bool {
+    pub(crate) fn nominates(&self) -> bool {
         self.head.has(Known::Connection) && nominated(self.head.all(Known::Connection), self.buf).next().is_some()
     }
 
     /// What becomes of a line, one of the head's own. `nominates` may be true though [`View::nominates`] is not, which
     /// costs time and changes nothing.
     #[inline]
-    pub(super) fn ruling(&self, line: &HeaderLine, nominates: bool) -> Ruling<'a> {
+    pub(crate) fn ruling(&self, line: &HeaderLine, nominates: bool) -> Ruling<'a> {
         // Most lines of most heads.
         if line.id == Known::Other && !nominates { Ruling::Pass } else { self.ruling_by_name(line, nominates) }
     }
@@ -390,12 +391,12 @@ fn is_nominated<'a>(connection: impl Iterator<Item = &'a HeaderLine>, buf: &'a [
 
 /// Whether a response's `Connection` names anything, so that lines must be compared with it.
 #[inline]
-pub(super) fn response_nominates(head: &ResponseHead, buf: &[u8]) -> bool {
+pub(crate) fn response_nominates(head: &ResponseHead, buf: &[u8]) -> bool {
     head.has(Known::Connection) && nominated(head.all(Known::Connection), buf).next().is_some()
 }
 
 /// Whether the origin asked for this header of its response to go no further.
-pub(super) fn is_nominated_in_response(head: &ResponseHead, buf: &[u8], name: &[u8]) -> bool {
+pub(crate) fn is_nominated_in_response(head: &ResponseHead, buf: &[u8], name: &[u8]) -> bool {
     nominated(head.all(Known::Connection), buf).any(|option| option.eq_ignore_ascii_case(name))
 }
 
