@@ -51,8 +51,6 @@ const STILL: &[&str] = &[
     "istio::model::virtual_service::streams",
     "istio::model::workload_entry",
     "istio::reader",
-    "plan::compile::bound",
-    "plan::compile::delegate",
     "plan::listener",
     "plan::outbound",
     "plan::route",

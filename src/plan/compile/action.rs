@@ -9,8 +9,8 @@ use crate::plan::{
     Action, Destination, Destinations, DirectResponse, Forward, HeaderEdits, PathRewrite, Piece, Redirect, RedirectPath,
 };
 
-use super::bound::Rule;
 use super::headers::authority;
+use super::rule::Rule;
 use super::{Compiler, Scope};
 
 impl<'w> Compiler<'w> {

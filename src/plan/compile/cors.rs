@@ -4,7 +4,7 @@ use crate::istio::model::virtual_service::{CorsPolicy, UnmatchedPreflights as Un
 use crate::plan::{Cors, UnmatchedPreflights};
 
 use super::Compiler;
-use super::bound::Rule;
+use super::rule::Rule;
 
 impl<'w> Compiler<'w> {
     /// The policy; an origin pattern that is wrong has been reported and allows nothing.

@@ -11,7 +11,7 @@ use crate::istio::model::virtual_service::{HttpMatch, HttpRoute, Mirroring, Virt
 use crate::istio::problem::Problem;
 use crate::istio::world::World;
 
-use super::bound::{Root, Rule};
+use super::rule::{Root, Rule};
 
 /// The VirtualServices without hosts, by `namespace/name`.
 pub(super) struct Delegates<'w> {
@@ -32,7 +32,7 @@ impl<'w> Delegates<'w> {
         for rule in &service.http {
             match &rule.delegate {
                 None => rules.push(Rule { service, rule: Cow::Borrowed(rule), root: None }),
-                // That it cannot be had has been said by whoever checks references.
+                // `istio::world::checks::references` reports a delegate that cannot be found.
                 Some(name) => {
                     if let Some(delegate) = self.find(name, service) {
                         merge_all(service, rule, delegate, &mut rules, problems);
@@ -76,7 +76,7 @@ fn merge_all<'w>(
     }
 }
 
-/// The delegate's rule, with what it does not say taken from the root's; whole fields, never parts of them.
+/// The delegate's rule, with the fields that it does not have taken from the root's; whole fields, never parts of them.
 fn merged(root: &HttpRoute, leaf: &HttpRoute, matches: Vec<HttpMatch>) -> HttpRoute {
     HttpRoute {
         name: joined(&root.name, &leaf.name),
@@ -191,7 +191,8 @@ fn gateways_conflict(root: &[String], leaf: &[String]) -> bool {
     !root.is_empty() && !leaf.is_empty() && (root.len() < leaf.len() || leaf.iter().any(|name| !root.contains(name)))
 }
 
-/// Istio's `stringMatchConflict`. What is neither plainly within the root's nor equal to it conflicts, regexes always.
+/// Istio's `stringMatchConflict`. A condition that is neither plainly within the root's nor equal to it conflicts; regexes
+/// always conflict.
 fn strings_conflict(root: &StringMatch, leaf: &StringMatch) -> bool {
     match (root, leaf) {
         (StringMatch::Exact(root), StringMatch::Exact(leaf)) => root.is_empty() || root != leaf,

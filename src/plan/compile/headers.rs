@@ -4,7 +4,7 @@ use crate::istio::model::virtual_service::{HeaderOperations, Headers};
 use crate::plan::{Edits, HeaderEdits, HeaderName, Template};
 
 use super::Compiler;
-use super::bound::Rule;
+use super::rule::Rule;
 
 /// Headers that say where a message ends or what the connection does. ringway writes them itself: one that does not
 /// agree with the bytes that follow would let a request be smuggled in another.

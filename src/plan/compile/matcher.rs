@@ -7,7 +7,7 @@ use crate::plan::matcher::{Condition, HeaderCondition, QueryCondition};
 use crate::plan::{Matcher, Pattern};
 
 use super::Compiler;
-use super::bound::Rule;
+use super::rule::Rule;
 
 /// What a name under `headers` and `withoutHeaders` stands for.
 enum Subject {

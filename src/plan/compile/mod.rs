@@ -32,6 +32,7 @@ mod outbound;
 mod places;
 mod resilience;
 mod route;
+mod rule;
 mod sidecar;
 mod streams;
 #[cfg(test)]

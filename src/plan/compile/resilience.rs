@@ -8,7 +8,7 @@ use crate::policy::fault::{Abort, AbortWith, Delay, Fault};
 use crate::policy::retry::{RetryOn, RetryPolicy};
 use crate::policy::share::FractionalPercent;
 
-use super::bound::Rule;
+use super::rule::Rule;
 use super::{Compiler, Scope};
 
 /// Istio's own policy: two retries of what never reached the upstream, or was refused there.

@@ -6,7 +6,8 @@ use crate::plan::matcher::Condition;
 use crate::plan::pattern::Pattern;
 use crate::plan::{Matcher, Route, StatPrefix};
 
-use super::bound::{Bound, Rule};
+use super::bound::Bound;
+use super::rule::Rule;
 use super::{Compiler, Scope};
 
 impl<'w> Compiler<'w> {
