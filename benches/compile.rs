@@ -84,7 +84,7 @@ fn compile(c: &mut Criterion) {
         let world = world(&documents(mesh));
         let before = resident();
         let plan = compiled(&world);
-        assert_eq!(plan.listeners[0].tables[0].virtual_hosts.len(), 2 * SERVICES);
+        assert_eq!(plan.listeners[0].route_tables().next().expect("a table").virtual_hosts.len(), 2 * SERVICES);
         println!("the plan takes {} MB beside the {before} MB of the documents", resident() - before);
         drop(plan);
         // What a plan takes to be dropped is not what it takes to be made.

@@ -11,9 +11,9 @@ use ringway::http::forward::{Completion, Downstream, View};
 use ringway::http::head::RequestHead;
 use ringway::istio::model::proxy::Proxy;
 use ringway::plan::{
-    Action, ClusterId, Condition, Decision, Destination, Destinations, Forward, HeaderCondition, HeaderEdits, Listener,
-    ListenerId, ListenerKind, Matcher, Origin, Overrides, Pattern, Plan, ProxySettings, Request, Route, RouteTable,
-    Target, VirtualHost,
+    Action, ClusterId, Condition, Decision, Destination, Destinations, FilterChains, Forward, HeaderCondition,
+    HeaderEdits, HttpRoutes, Listener, ListenerId, ListenerKind, Matcher, Origin, Overrides, Pattern, Plan,
+    ProxySettings, Request, Route, RouteTable, Target, VirtualHost,
 };
 
 /// A rule that sends requests with this path prefix, and these further conditions, to the only cluster.
@@ -52,10 +52,7 @@ fn plan(virtual_hosts: Vec<VirtualHost>) -> Plan {
         stat_prefix: "outbound_127.0.0.1_8080".to_owned(),
         kind: ListenerKind::Gateway(80),
         gateways: vec!["default/g".into()],
-        tables: vec![table],
-        outbound: None,
-        streams: None,
-        tcp_stats_at: 0,
+        chains: FilterChains::http(HttpRoutes::One(table)),
     };
     let proxy = ProxySettings::resolve(&Proxy::default(), &Overrides::default());
     Plan { listeners: vec![listener].into(), clusters: Vec::new(), proxy }
@@ -178,7 +175,9 @@ fn mesh(c: &mut Criterion) {
         let mut plan = plan(Vec::new());
         let listener = &mut Arc::make_mut(&mut plan.listeners)[0];
         listener.kind = ListenerKind::Mesh;
-        listener.tables = vec![of(Some(80), &name), of(Some(8000), &name), of(None, &|at| format!("w{at}.com"))];
+        let ports = vec![of(Some(80), &name), of(Some(8000), &name)];
+        let every = of(None, &|at| format!("w{at}.com"));
+        listener.chains = FilterChains::http(HttpRoutes::ByPort { ports, every });
         let sample = [Sample::new(&format!("{}:8000", name(count / 2)), "/status/200")];
         measure(c, &format!("route/mesh/{count}"), &plan, &sample);
     }

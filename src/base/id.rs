@@ -16,6 +16,10 @@ pub struct EndpointId(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RouteStatsId(pub u32);
 
+/// Index of a TCP proxy's statistics in `plan::Plan::tcp_stat_names`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TcpStatsId(pub u32);
+
 macro_rules! index {
     ($($id:ident),*) => {$(
         impl $id {
@@ -27,4 +31,4 @@ macro_rules! index {
         }
     )*};
 }
-index!(ListenerId, ClusterId, EndpointId, RouteStatsId);
+index!(ListenerId, ClusterId, EndpointId, RouteStatsId, TcpStatsId);

@@ -14,7 +14,7 @@ use twox_hash::XxHash64;
 
 use super::admin::config;
 use crate::base::count::grouped;
-use crate::plan::{Action, ClientTls, Plan, Route};
+use crate::plan::{Action, ClientTls, Plan, Route, Undeclared};
 
 /// So many names are written out of a list of changes.
 const NAMES: usize = 3;
@@ -47,10 +47,11 @@ impl Digest {
             // A connection's rules say where they are written.
             let chains = shown["filter_chains"].as_array_mut();
             chains.into_iter().flatten().for_each(|chain| forget(chain, &["origin"]));
-            let outbound = listener.outbound.as_ref().map(|outbound| outbound.allow_any);
+            let outbound =
+                listener.chains.destinations().map(|outbound| !matches!(outbound.undeclared, Undeclared::BlackHole(_)));
             let kind = listener.kind.to_string();
             let also = format!("{:?} {outbound:?}", listener.gateways);
-            for table in &listener.tables {
+            for table in listener.route_tables() {
                 for host in &table.virtual_hosts {
                     let mut shown = config::virtual_host(plan, host);
                     let routes = shown["routes"].as_array_mut();

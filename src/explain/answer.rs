@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::ask::{BadQuestion, Question};
 use super::live::Live;
 use super::resilience::{Connections, Tries};
-use super::{names, streams, suggest, undeclared, words};
+use super::{connection, names, suggest, undeclared, words};
 use crate::base::rng::Rng;
 use crate::h1::framing::Upgrade;
 use crate::istio::world::Hidden;
@@ -263,13 +263,13 @@ pub fn explain(plan: &Plan, hidden: &[Hidden], question: &Question) -> Result<An
     let request = asked.request();
     if question.is_connect() {
         let missing = || undeclared::missing(listener, hidden, request.authority, "TLS");
-        return match listener.outbound.as_deref().filter(|_| listener.kind.is_proxy()) {
-            Some(outbound) => streams::tunnel(plan, listener, outbound, request.authority, missing),
-            None => Ok(streams::elsewhere(plan, listener, request.authority)),
+        return match listener.chains.destinations().filter(|_| listener.kind.is_proxy()) {
+            Some(outbound) => connection::tunnel(plan, listener, outbound, request.authority, missing),
+            None => Ok(connection::elsewhere(plan, listener, request.authority)),
         };
     }
-    if let Some(of) = &listener.streams {
-        return Ok(streams::connection(plan, listener, of, request.authority));
+    if listener.chains.http_routes().is_none() {
+        return Ok(connection::connection(plan, listener, request.authority));
     }
     let mut diary =
         RouteTrace { request: &request, host: None, held: Vec::new(), failed: String::new(), passed: Vec::new() };

@@ -47,7 +47,7 @@ fn hosts(plan: &Plan, listener: &Listener, request: &Request<'_>) -> Vec<Near> {
     let mut near: Vec<_> = elsewhere.take(NEAREST).collect();
     let asked = String::from_utf8_lossy(request.authority).to_ascii_lowercase();
     let asked = asked.rsplit_once(':').map_or(asked.as_str(), |(host, _)| host);
-    let hosts = listener.tables.iter().flat_map(|table| &table.virtual_hosts).flat_map(|host| &host.domains);
+    let hosts = listener.route_tables().flat_map(|table| &table.virtual_hosts).flat_map(|host| &host.domains);
     let mut alike: Vec<_> = hosts.map(|domain| (Reverse(likeness(domain, asked)), &**domain)).collect();
     alike.sort_unstable();
     alike.dedup();

@@ -56,7 +56,7 @@ fn on_other_ports(listener: &Listener, host: &str, asked: &str) -> Option<String
         let is_declared = found.domains.first().is_some_and(|domain| &**domain != "*");
         (table.port == Some(port) && is_declared).then_some(found)
     };
-    let ports = listener.tables.iter().filter_map(|table| table.port);
+    let ports = listener.route_tables().filter_map(|table| table.port);
     let found: Vec<_> = ports.filter_map(|port| Some((port, declared(port)?))).collect();
     let place = WrittenAt::of(&found.first()?.1.routes().first()?.origin);
     let ports: Vec<String> = found.iter().map(|(port, _)| port.to_string()).collect();

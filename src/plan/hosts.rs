@@ -1,7 +1,8 @@
 //! The host table: which virtual host a `Host` belongs to, whatever the number of hosts.
 //!
 //! Envoy's order: the exact name, then the longest `*suffix`, then `*`. A look-up is one hash for the name and one
-//! for each distinct length of suffix that could fit; it allocates nothing. Called by `plan::listener`.
+//! for each distinct length of suffix that could fit; it allocates nothing. Called by `plan::route_table`, `plan::outbound`
+//! and `plan::filter_chain`.
 
 use std::collections::HashMap;
 

@@ -1,19 +1,16 @@
-//! Listeners and their route tables: from a request's port and host to the routes that are tried.
+//! Listeners: an address with its filter chains, and how a connection finds the chain that takes it.
 //!
-//! Plain data and the look-up. Called by `plan::Plan::route`; read by `explain` and the admin pages.
+//! Plain data and the look-ups. `proxy::downstream` finds chains; `explain` and the admin pages read them.
 
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::Request;
-use super::hosts::{self, HostTable};
-use super::outbound::Outbound;
-use super::route::{Origin, Route, VirtualHost, Witness};
-use super::streams::{Conditions, Streams, TcpRoute};
+use super::filter_chain::{FilterChain, FilterChainMatch, FilterChainTable, TcpRoute, Then};
+use super::outbound::{Outbound, OutboundPolicy, OutboundService};
+use super::route::StatPrefix;
+use super::route_table::{HttpRoutes, RouteTable, VirtualHost};
+use crate::base::id::TcpStatsId;
 use crate::http::forward::Downstream;
-
-/// The port of an authority that names none.
-const HTTP_PORT: u16 = 80;
 
 /// One bound address with what is served on it.
 #[derive(Debug, Clone)]
@@ -24,22 +21,34 @@ pub struct Listener {
     pub bind: SocketAddr,
     /// The `http.<prefix>.` of its statistics: `outbound_0.0.0.0_8080`, as istiod names a gateway's.
     pub stat_prefix: String,
-    /// Who sends here.
+    /// Whose connections come in.
     pub kind: ListenerKind,
-    /// `namespace/name` of the Gateways that have a server on it, in order; none for the others.
+    /// `namespace/name` of the Gateways that have a server on it, in order; empty for other listeners.
     pub gateways: Vec<Box<str>>,
-    /// For the mesh and an HTTP proxy one for each port that services or rules name, sorted, and at the end one for every
-    /// port, which also has what is not for a certain one. For the others one.
-    pub tables: Vec<RouteTable>,
-    /// Where what is no HTTP goes; `None` for a gateway.
-    pub outbound: Option<Box<Outbound>>,
-    /// Of a gateway for connections that are not looked into: where they go. It has nothing else.
-    pub streams: Option<Box<Streams>>,
-    /// The place of its first name in [`Plan::tcp_stat_names`](super::Plan::tcp_stat_names).
-    pub tcp_stats_at: usize,
+    /// What takes its connections.
+    pub chains: FilterChains,
 }
 
-/// Who sends to a listener.
+/// The filter chains of a listener. A chain is known by its number, its position in the list.
+#[derive(Debug, Clone)]
+pub struct FilterChains {
+    list: Vec<FilterChain>,
+    selection: ChainSelection,
+}
+
+/// What must be known of a connection to find its filter chain.
+#[derive(Debug, Clone)]
+pub enum ChainSelection {
+    /// Nothing: the first chain takes every connection, and without a chain every connection is closed.
+    First,
+    /// The server name of its TLS ClientHello, which is awaited.
+    ServerName(FilterChainTable),
+    /// The address that it was sent to and, where that does not say it, the protocol of its first bytes. A connection that
+    /// was sent to no other address than the listener's own is HTTP.
+    Destination(Box<Outbound>),
+}
+
+/// Whose connections come to a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ListenerKind {
     /// Clients from outside, to a Gateway's port: the one that the documents name, which `match.port` means.
@@ -50,7 +59,7 @@ pub enum ListenerKind {
     Egress(u16),
     /// Applications beside the proxy, to any service, by its name (`egress[].port` with protocol `HTTP_PROXY`).
     HttpProxy(u16),
-    /// Others, to the application beside the proxy (a Sidecar's `ingress[].port`).
+    /// Clients from outside, to the application beside the proxy (a Sidecar's `ingress[].port`).
     Ingress(u16),
 }
 
@@ -61,7 +70,7 @@ impl ListenerKind {
         matches!(self, Self::Mesh | Self::Egress(_) | Self::HttpProxy(_))
     }
 
-    /// How far the word of its clients about their way is taken.
+    /// How far the headers of its clients about their way are trusted.
     #[must_use]
     pub fn downstream(self) -> Downstream {
         match self {
@@ -99,219 +108,229 @@ impl fmt::Display for ListenerKind {
     }
 }
 
-/// The virtual hosts for one port (Envoy's `RouteConfiguration`).
-#[derive(Debug, Clone)]
-pub struct RouteTable {
-    /// The port of the Gateway, or the service port that an application addresses; `None`: any.
-    pub port: Option<u16>,
-    /// Of the mesh: whether this is all that there is for the port, so that the table for every port does not count.
-    pub is_whole: bool,
-    /// Which of `virtual_hosts` a `Host` belongs to.
-    pub hosts: HostTable,
-    /// One for each host name or wildcard of a gateway, one for each service or group of hosts of the mesh; sorted by
-    /// name.
-    pub virtual_hosts: Vec<VirtualHost>,
-}
+impl FilterChains {
+    /// One chain of HTTP for every connection.
+    #[must_use]
+    pub fn http(routes: HttpRoutes) -> Self {
+        let chain = FilterChain { matches: FilterChainMatch::default(), then: Then::Http(routes) };
+        Self { list: vec![chain], selection: ChainSelection::First }
+    }
 
-/// What takes a request.
-pub(super) enum Found<'p> {
-    /// `tls.httpsRedirect` of this Gateway server.
-    HttpsRedirect(&'p Origin),
-    /// A route.
-    Route(&'p Route),
+    /// A TCP proxy for every connection; `None`: every connection is closed.
+    #[must_use]
+    pub fn tcp(chain: Option<FilterChain>) -> Self {
+        Self { list: chain.into_iter().collect(), selection: ChainSelection::First }
+    }
+
+    /// Chains that the server name of TLS tells apart. Of equal chains the first wins; a connection for which there is none
+    /// is closed.
+    #[must_use]
+    pub fn by_server_name(list: Vec<FilterChain>) -> Self {
+        let table = FilterChainTable::new(list.iter().map(|chain| &chain.matches).zip(0..));
+        Self { list, selection: ChainSelection::ServerName(table) }
+    }
+
+    /// The chains of a listener that connections are redirected to: HTTP, and a TCP proxy for each service that may speak
+    /// something else.
+    #[must_use]
+    pub fn outbound(policy: OutboundPolicy, http: HttpRoutes, services: Vec<OutboundService>) -> Self {
+        Self::by_destination(Outbound::new(policy, http, services))
+    }
+
+    /// The chains of a listener that clients connect to itself, so that no address tells the services apart: what is not HTTP
+    /// goes to the first service that may speak something else, unless a server name says which.
+    #[must_use]
+    pub fn bound(policy: OutboundPolicy, http: HttpRoutes, services: Vec<OutboundService>) -> Self {
+        Self::by_destination(Outbound::bound(policy, http, services))
+    }
+
+    fn by_destination((outbound, list): (Outbound, Vec<FilterChain>)) -> Self {
+        Self { list, selection: ChainSelection::Destination(Box::new(outbound)) }
+    }
+
+    /// What must be known of a connection to find its chain.
+    #[must_use]
+    pub fn selection(&self) -> &ChainSelection {
+        &self.selection
+    }
+
+    /// The chain with this number.
+    #[must_use]
+    pub fn get(&self, number: usize) -> Option<&FilterChain> {
+        self.list.get(number)
+    }
+
+    /// All chains, by number.
+    pub fn iter(&self) -> impl Iterator<Item = &FilterChain> {
+        self.list.iter()
+    }
+
+    /// The conditions and TCP proxies of the chains that have one, in order.
+    pub fn tcp_routes(&self) -> impl Iterator<Item = (&FilterChainMatch, &TcpRoute)> {
+        self.list.iter().filter_map(FilterChain::as_tcp)
+    }
+
+    /// The routes of its HTTP, which is one chain, the first; `None`: its connections are not decoded.
+    #[must_use]
+    #[inline]
+    pub fn http_routes(&self) -> Option<&HttpRoutes> {
+        match &self.list.first()?.then {
+            Then::Http(routes) => Some(routes),
+            Then::Tcp(_) => None,
+        }
+    }
+
+    /// What is known of destinations that are not HTTP alone; `None` where no destination counts.
+    #[must_use]
+    pub fn destinations(&self) -> Option<&Outbound> {
+        match &self.selection {
+            ChainSelection::Destination(outbound) => Some(outbound),
+            ChainSelection::First | ChainSelection::ServerName(_) => None,
+        }
+    }
+
+    /// Whether a connection is HTTP before anything is read of it. `destination` is the address that it was sent to, if
+    /// that is another one than the listener's.
+    #[must_use]
+    pub fn is_http(&self, destination: Option<SocketAddr>) -> bool {
+        match &self.selection {
+            ChainSelection::First => self.http_routes().is_some(),
+            ChainSelection::ServerName(_) => false,
+            ChainSelection::Destination(_) => destination.is_none(),
+        }
+    }
+
+    /// The number of the chain for a connection that asks for this server name; `None`: there is none, or the server name
+    /// alone does not say it.
+    #[must_use]
+    pub fn for_server_name(&self, name: Option<&[u8]>) -> Option<usize> {
+        match &self.selection {
+            ChainSelection::First => (!self.list.is_empty()).then_some(0),
+            ChainSelection::ServerName(table) => table.find(None, name).map(|number| number as usize),
+            ChainSelection::Destination(_) => None,
+        }
+    }
 }
 
 impl Listener {
-    /// The port that the Gateway documents name; `None` for listeners that are no Gateway's.
+    /// The port that the Gateway documents name; `None` for listeners of no Gateway.
     #[must_use]
     pub fn gateway_port(&self) -> Option<u16> {
         if let ListenerKind::Gateway(port) = self.kind { Some(port) } else { None }
     }
 
-    /// The outlet with this number, of the mesh or of a gateway.
-    #[must_use]
-    pub fn outlet(&self, number: usize) -> Option<&TcpRoute> {
-        match (&self.outbound, &self.streams) {
-            (Some(outbound), _) => outbound.outlet(number),
-            (None, streams) => streams.as_ref()?.outlet(number),
-        }
-    }
-
-    /// Its outlets that are no HTTP, by number, with what a connection must be like for each.
-    #[must_use]
-    pub fn ways(&self) -> &[(Conditions, TcpRoute)] {
-        match (&self.outbound, &self.streams) {
-            (Some(outbound), _) => outbound.ways(),
-            (None, Some(streams)) => streams.ways(),
-            (None, None) => &[],
-        }
-    }
-
-    /// The place of an outlet's statistics among those of the plan, or of those of connections that no outlet takes, which
-    /// gateways do not have.
-    #[must_use]
-    pub fn tcp_stats_of(&self, outlet: Option<usize>) -> Option<usize> {
-        let place = outlet.or_else(|| self.outbound.as_ref().map(|outbound| outbound.undeclared()))?;
-        Some(self.tcp_stats_at + place)
-    }
-
-    /// The names of its `tcp.` statistics.
-    pub(super) fn tcp_stat_names(&self) -> impl Iterator<Item = &str> {
-        let outbound = self.outbound.iter().flat_map(|outbound| outbound.stat_names());
-        let streams = self.streams.iter().flat_map(|streams| streams.ways()).map(|(_, outlet)| &*outlet.name);
-        outbound.chain(streams)
+    /// The route tables of its HTTP.
+    pub fn route_tables(&self) -> impl Iterator<Item = &RouteTable> {
+        self.chains.http_routes().into_iter().flat_map(HttpRoutes::tables)
     }
 
     /// The virtual host that an authority belongs to, with its table.
     #[must_use]
     pub fn virtual_host(&self, authority: &[u8]) -> Option<(&RouteTable, &VirtualHost)> {
-        self.virtual_host_on(None, authority)
+        self.chains.http_routes()?.virtual_host(None, authority)
     }
 
-    /// [`Listener::virtual_host`], where the client addressed `port` whatever the authority says of that.
-    fn virtual_host_on(&self, port: Option<u16>, authority: &[u8]) -> Option<(&RouteTable, &VirtualHost)> {
-        let (table, host, _) = match self.kind {
-            // The port that the client writes does not count.
-            ListenerKind::Gateway(_) | ListenerKind::Egress(_) | ListenerKind::Ingress(_) => {
-                self.tables.first()?.find(authority)?
-            }
-            ListenerKind::Mesh | ListenerKind::HttpProxy(_) => {
-                self.find_in_mesh(port.or_else(|| service_port(authority)), authority)?
-            }
+    /// The names of its `tcp.` statistics: of its TCP proxies and, last, of connections to undeclared destinations.
+    pub(super) fn tcp_stat_names(&self) -> impl Iterator<Item = &str> {
+        let routes = self.chains.tcp_routes().map(|(_, route)| &*route.name);
+        routes.chain(self.chains.destinations().map(|outbound| outbound.undeclared.stat_name()))
+    }
+
+    /// The indices of the names of its `tcp.` statistics, in the same order.
+    pub(super) fn tcp_stats_mut(&mut self) -> impl Iterator<Item = &mut TcpStatsId> {
+        let routes = self.chains.list.iter_mut().filter_map(|chain| match &mut chain.then {
+            Then::Tcp(route) => Some(&mut route.stats),
+            Then::Http(_) => None,
+        });
+        let undeclared = match &mut self.chains.selection {
+            ChainSelection::Destination(outbound) => Some(outbound.undeclared.stats_mut()),
+            ChainSelection::First | ChainSelection::ServerName(_) => None,
         };
-        Some((table, host))
+        routes.chain(undeclared)
     }
 
-    /// What takes the request: the redirect to HTTPS of its virtual host, else the first of its routes that matches.
-    pub(super) fn find<W: Witness>(&self, request: &Request<'_>, witness: &mut W) -> Option<Found<'_>> {
-        let found = self.virtual_host_on(request.port, request.authority);
-        witness.host(found);
-        let host = found?.1;
-        match host.https_redirect() {
-            Some(server) if request.scheme != b"https" => Some(Found::HttpsRedirect(server)),
-            _ => host.find(request, witness).map(Found::Route),
-        }
-    }
-
-    /// The more specific of what the port's own table has and what the one for every port has; of equals the former. Of a
-    /// port whose table is whole only that one.
-    fn find_in_mesh(&self, port: Option<u16>, authority: &[u8]) -> Option<(&RouteTable, &VirtualHost, usize)> {
-        let (every, own) = self.tables.split_last()?;
-        let own = port.and_then(|port| {
-            let at = own.binary_search_by_key(&Some(port), |table| table.port).ok()?;
-            own.get(at)
+    /// The `statPrefix`es of its routes, in the order of the routes.
+    pub(super) fn stat_prefixes_mut(&mut self) -> impl Iterator<Item = &mut StatPrefix> {
+        let routes = self.chains.list.iter_mut().filter_map(|chain| match &mut chain.then {
+            Then::Http(routes) => Some(routes),
+            Then::Tcp(_) => None,
         });
-        if let Some(own) = own.filter(|table| table.is_whole) {
-            return own.find(authority);
-        }
-        let (own, every) = (own.and_then(|table| table.find(authority)), every.find(authority));
-        match (own, every) {
-            (Some((.., own_rank)), Some((.., rank))) if rank > own_rank => every,
-            _ => own.or(every),
-        }
-    }
-}
-
-impl RouteTable {
-    /// A table of these virtual hosts; where two of them have a domain, it is the first one's.
-    #[must_use]
-    pub fn new(port: Option<u16>, virtual_hosts: Vec<VirtualHost>) -> Self {
-        let domains = virtual_hosts.iter().zip(0..).flat_map(|(host, number)| {
-            let domains = host.domains.iter();
-            domains.map(move |domain| (&**domain, number))
-        });
-        Self { port, is_whole: false, hosts: HostTable::new(domains), virtual_hosts }
-    }
-
-    fn find(&self, authority: &[u8]) -> Option<(&Self, &VirtualHost, usize)> {
-        let (number, rank) = self.hosts.find_ranked(authority)?;
-        Some((self, self.virtual_hosts.get(number as usize)?, rank))
-    }
-}
-
-/// The service port that an application addresses; `None` for a number that is no port.
-fn service_port(authority: &[u8]) -> Option<u16> {
-    match hosts::port(authority) {
-        None | Some(b"") => Some(HTTP_PORT),
-        Some(digits) => std::str::from_utf8(digits).ok()?.parse().ok(),
+        routes.flat_map(HttpRoutes::stat_prefixes_mut)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::action::Target;
+    use super::super::outbound::PortProtocol;
     use super::*;
 
-    #[test]
-    fn the_port_that_an_application_addresses() {
-        for (authority, expected) in [
-            ("a", Some(80)),
-            ("a:", Some(80)),
-            ("a:80", Some(80)),
-            ("", Some(80)),
-            ("a:8000", Some(8000)),
-            ("[::1]", Some(80)),
-            ("[::1]:8000", Some(8000)),
-            ("a:0", Some(0)),
-            ("a:70000", None),
-            ("a:x", None),
-        ] {
-            assert_eq!(service_port(authority.as_bytes()), expected, "{authority}");
-        }
+    fn chain(server_names: &[&str], name: &str) -> FilterChain {
+        let server_names = server_names.iter().map(|name| (*name).into()).collect();
+        let matches = FilterChainMatch { subnets: Vec::new(), server_names };
+        FilterChain::tcp(matches, TcpRoute::plain(name, Target::Missing(name.into())))
     }
 
-    fn table(port: Option<u16>, domains: &[&str]) -> RouteTable {
-        let host = |domain: &&str| VirtualHost::new(domain, [(*domain).into()], Vec::new());
-        RouteTable::new(port, domains.iter().map(host).collect())
+    fn routes() -> HttpRoutes {
+        HttpRoutes::One(RouteTable::new(Some(80), Vec::new()))
+    }
+
+    fn names(chains: &FilterChains) -> Vec<&str> {
+        chains.tcp_routes().map(|(_, route)| &*route.name).collect()
     }
 
     #[test]
-    fn the_more_specific_of_the_ports_own_table_and_the_one_for_every_port() {
-        let mut listener = Listener {
-            name: String::new(),
-            bind: SocketAddr::from(([127, 0, 0, 1], 15001)),
-            stat_prefix: String::new(),
-            kind: ListenerKind::Mesh,
-            gateways: Vec::new(),
-            tables: vec![
-                table(Some(80), &["a.com"]),
-                table(Some(8000), &["a.com", "*.b.com", "*.long.c.com"]),
-                table(None, &["a.com", "x.b.com", "*.c.com", "*"]),
-            ],
-            outbound: None,
-            streams: None,
-            tcp_stats_at: 0,
-        };
-        let find = |listener: &Listener, authority: &str| {
-            let (table, host, _) = listener.find_in_mesh(service_port(authority.as_bytes()), authority.as_bytes())?;
-            Some((table.port, host.name.to_string()))
-        };
-        for (authority, port, name) in [
-            ("a.com", Some(80), "a.com"),
-            ("a.com:8000", Some(8000), "a.com"),
-            ("a.com:8001", None, "a.com"),
-            ("a.com:99999", None, "a.com"),
-            ("x.b.com:8000", None, "x.b.com"),
-            ("y.b.com:8000", Some(8000), "*.b.com"),
-            ("y.b.com", None, "*"),
-            ("x.c.com:8000", None, "*.c.com"),
-            ("x.long.c.com:8000", Some(8000), "*.long.c.com"),
-            ("d.com:8000", None, "*"),
+    fn one_chain_takes_every_connection() {
+        let http = FilterChains::http(routes());
+        assert!(http.is_http(None) && http.http_routes().is_some() && names(&http).is_empty());
+        assert_eq!((http.for_server_name(None), http.for_server_name(Some(b"a.com"))), (Some(0), Some(0)));
+        let tcp = FilterChains::tcp(Some(chain(&[], "db")));
+        assert!(!tcp.is_http(None) && tcp.http_routes().is_none() && names(&tcp) == ["db"]);
+        assert_eq!((tcp.for_server_name(None), tcp.for_server_name(Some(b"a.com"))), (Some(0), Some(0)));
+        let closed = FilterChains::tcp(None);
+        assert!(!closed.is_http(None) && closed.http_routes().is_none());
+        assert_eq!((closed.for_server_name(None), closed.for_server_name(Some(b"a.com"))), (None, None));
+    }
+
+    #[test]
+    fn a_server_name_tells_chains_apart() {
+        let chains = FilterChains::by_server_name(vec![
+            chain(&["*.example.com"], "wild"),
+            chain(&["a.example.com", "b.example.org"], "named"),
+            chain(&["a.example.com"], "never"),
+        ]);
+        assert!(!chains.is_http(None) && chains.destinations().is_none());
+        for (name, number) in [
+            (Some("a.example.com"), Some(1)),
+            (Some("B.Example.org"), Some(1)),
+            (Some("c.example.com"), Some(0)),
+            (Some("example.com"), None),
+            (None, None),
         ] {
-            assert_eq!(find(&listener, authority), Some((port, name.to_owned())), "{authority}");
+            assert_eq!(chains.for_server_name(name.map(str::as_bytes)), number, "{name:?}");
         }
-        // Where a port's table is all that there is for it, nothing else counts.
-        listener.tables[1].is_whole = true;
-        for (authority, found) in [
-            ("a.com:8000", Some((Some(8000), "a.com".to_owned()))),
-            ("x.b.com:8000", Some((Some(8000), "*.b.com".to_owned()))),
-            ("d.com:8000", None),
-            ("d.com:8001", Some((None, "*".to_owned()))),
-        ] {
-            assert_eq!(find(&listener, authority), found, "{authority}");
-        }
-        listener.tables.truncate(1);
-        assert_eq!(find(&listener, "b.com"), None);
-        listener.tables.clear();
-        assert_eq!(find(&listener, "a.com"), None);
+        let with_any = FilterChains::by_server_name(vec![chain(&["a.com"], "a"), chain(&[], "any")]);
+        assert_eq!(with_any.for_server_name(Some(b"b.com")), Some(1));
+        assert_eq!(with_any.for_server_name(None), Some(1));
+        assert_eq!(FilterChains::by_server_name(Vec::new()).for_server_name(None), None);
+    }
+
+    #[test]
+    fn a_connection_that_was_sent_nowhere_else_is_http() {
+        let service = OutboundService {
+            port: 5432,
+            names: vec!["db".into()],
+            addresses: Vec::new(),
+            protocol: PortProtocol::Tcp,
+            cluster: "db".into(),
+            chains: vec![(FilterChainMatch::default(), TcpRoute::plain("db", Target::Missing("db".into())))],
+        };
+        let chains = FilterChains::outbound(OutboundPolicy::default(), routes(), vec![service]);
+        let destination: SocketAddr = "10.0.0.1:5432".parse().expect("an address");
+        assert!(chains.is_http(None) && !chains.is_http(Some(destination)) && chains.http_routes().is_some());
+        let number = chains.destinations().and_then(|outbound| outbound.chain_without_detection(destination));
+        let found = number.and_then(|number| chains.get(number)?.as_tcp()).map(|(_, route)| &*route.name);
+        assert_eq!(found, Some("db"));
+        assert_eq!(chains.for_server_name(Some(b"db")), None, "a server name alone does not say it");
     }
 }

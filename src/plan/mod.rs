@@ -4,7 +4,7 @@
 //! It owns the tables that are read per request (host table, routes, matchers, weighted destinations, clusters) and
 //! the settings of the process. It is plain data: it owns no socket, no clock and no counter, and routing allocates
 //! nothing. `control` compiles a plan and sends it to the workers; `proxy` asks [`Plan::route`] once a request;
-//! `explain` asks [`Plan::route_with`], which is the same code with a [`Witness`] looking on.
+//! `explain` asks [`Plan::route_with`], which is the same code with a [`Witness`] that is told of each step.
 //!
 //! Regexes keep a pool of scratch space that belongs to the first thread that uses it. A worker that has its
 //! [own copy](Plan::own_copy) of the plan has its own pools, and never meets another core in one.
@@ -14,6 +14,7 @@ mod client_tls;
 mod compile;
 mod discovery;
 mod edits;
+mod filter_chain;
 mod hosts;
 mod listener;
 mod matcher;
@@ -22,8 +23,8 @@ mod pattern;
 mod prefilter;
 mod retry_words;
 mod route;
+mod route_table;
 mod settings;
-mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -33,7 +34,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::endpoint::EndpointAddress;
-pub use crate::base::id::{ClusterId, EndpointId, ListenerId, RouteStatsId};
+pub use crate::base::id::{ClusterId, EndpointId, ListenerId, RouteStatsId, TcpStatsId};
 use crate::base::rng::Rng;
 use crate::http::forward::View;
 use crate::policy::balance::LoadBalancing;
@@ -51,20 +52,22 @@ pub use discovery::{
     Recipe,
 };
 pub use edits::{AddressPart, BadTemplate, Edits, Field, HeaderEdits, HeaderName, Lookup, Operator, Template};
+pub use filter_chain::{FilterChain, FilterChainMatch, FilterChainTable, TcpRoute, Then};
 pub use hosts::{HostTable, without_port as host_of};
-use listener::Found;
-pub use listener::{Listener, ListenerKind, RouteTable};
+pub use listener::{ChainSelection, FilterChains, Listener, ListenerKind};
 pub use matcher::{Condition, HeaderCondition, Matcher, QueryCondition};
 pub use outbound::{
-    BLACK_HOLE_CLUSTER, Declared, Detected, DetectedTarget, Outbound, PortProtocol, Speaks, tunnel_port,
+    BLACK_HOLE_CLUSTER, Detected, NamedService, Outbound, OutboundPolicy, OutboundService, PortProtocol, Undeclared,
+    tunnel_port,
 };
 pub use pattern::Pattern;
 pub use retry_words::retry_conditions;
-pub use route::{NoWitness, Origin, Route, StatPrefix, VirtualHost, Witness};
+pub use route::{Origin, Route, StatPrefix};
+use route_table::Found;
+pub use route_table::{HttpRoutes, NoWitness, RouteTable, VirtualHost, Witness};
 pub use settings::{
     AccessLogEncoding, Cpus, Driver, Limits, Overrides, PathNormalization, ProxySettings, ServerHeader, is_host_suffix,
 };
-pub use streams::{Chains, Conditions, Streams, TcpRoute};
 
 /// All that the workers serve, immutable.
 #[derive(Debug, Clone)]
@@ -96,7 +99,7 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     /// Time after which an unused connection is closed; `None` never. Envoy's default is 1 h.
     pub idle_timeout: Option<Duration>,
-    /// Time after which a connection that is no HTTP is closed if no byte has moved (`connectionPool.tcp.idleTimeout`);
+    /// Time after which a connection of a TCP proxy is closed if no byte has moved (`connectionPool.tcp.idleTimeout`);
     /// `None` never. Envoy's default is 1 h.
     pub tcp_idle_timeout: Option<Duration>,
     /// Requests after which a connection is closed (`connectionPool.http.maxRequestsPerConnection`); `None`: no matter.
@@ -107,7 +110,7 @@ pub struct Cluster {
     pub keepalive: Option<Keepalive>,
     /// The circuit breaker (`connectionPool`, `retryBudget`).
     pub limits: BreakerLimits,
-    /// `outlierDetection`; `None`: nobody is ever ejected.
+    /// `outlierDetection`; `None`: no endpoint is ever ejected.
     pub outlier: Option<Outlier>,
     /// TLS towards the endpoints; `None`: plain connections.
     pub tls: Option<Arc<ClientTls>>,
@@ -169,15 +172,15 @@ pub struct Keepalive {
 /// One member of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: EndpointAddress,
     /// Its share beside the other members', at least 1 (`WorkloadEntry.weight`).
     pub weight: u32,
-    /// Where it runs; empty when nobody says.
+    /// The locality that it runs in; empty if none is written.
     pub locality: Locality,
 }
 
-/// What routing looks at: the request as it is sent on, and the parts of it that were made ready beforehand.
+/// A request as routing sees it: as it is sent on, with the parts that were made ready beforehand.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// The header lines as they go upstream, before rules change them; and the method.
@@ -199,7 +202,7 @@ pub struct Request<'a> {
     pub peer: SocketAddr,
 }
 
-/// What routing says.
+/// The result of routing.
 #[derive(Debug, Clone, Copy)]
 pub enum Decision<'p> {
     /// No virtual host or none of its routes: 404, flag NR.
@@ -208,7 +211,7 @@ pub enum Decision<'p> {
     Forward {
         /// The rule that matched.
         route: &'p Route,
-        /// What is done on the way.
+        /// What is done with the request before it is sent on.
         forward: &'p Forward,
         /// The destination that was drawn.
         destination: &'p Destination,
@@ -222,18 +225,18 @@ pub enum Decision<'p> {
     Redirect {
         /// The rule that matched.
         route: &'p Route,
-        /// Where to.
+        /// The new URL.
         redirect: &'p Redirect,
     },
     /// Answer it: `direct_response`.
     Direct {
         /// The rule that matched, or the mesh listener's `block_all`.
         route: &'p Route,
-        /// With what.
+        /// The response.
         direct: &'p DirectResponse,
     },
-    /// Mesh listener, ALLOW_ANY, an authority that nothing is known of: resolve it, and send the request there as it
-    /// is. The cluster is called `PassthroughCluster`.
+    /// Resolve the authority, and send the request there as it is: on the mesh listener with ALLOW_ANY, for an undeclared
+    /// authority. The cluster is called `PassthroughCluster`.
     Passthrough {
         /// `allow_any`.
         route: &'p Route,
@@ -255,10 +258,9 @@ impl Plan {
         self.route_with(listener, request, rng, &mut NoWitness)
     }
 
-    /// [`Plan::route`], telling `witness` of every step on the way.
+    /// [`Plan::route`], telling `witness` of every step.
     ///
-    /// The most specific host wins and there is no way back from it: where none of its routes match, the request is
-    /// not found, even if a less specific host would have had one (Envoy's `RouteMatcher`).
+    /// The most specific host wins and no other is tried after it: where none of its routes match, the request is not found, even if a less specific host would have had one (Envoy's `RouteMatcher`).
     #[must_use]
     pub fn route_with<W: Witness>(
         &self,
@@ -267,7 +269,8 @@ impl Plan {
         rng: &mut Rng,
         witness: &mut W,
     ) -> Decision<'_> {
-        let route = match self.listeners.get(listener.index()).and_then(|l| l.find(request, witness)) {
+        let routes = self.listeners.get(listener.index()).and_then(|listener| listener.chains.http_routes());
+        let route = match routes.and_then(|routes| routes.find(request, witness)) {
             Some(Found::Route(route)) => route,
             Some(Found::HttpsRedirect(server)) => return Decision::HttpsRedirect { server },
             None => return Decision::NotFound,
@@ -284,13 +287,14 @@ impl Plan {
 
     /// Virtual host and `statPrefix` of every route that has one, in the order of their [`RouteStatsId`]s.
     pub fn stat_prefixes(&self) -> impl Iterator<Item = (&str, &str)> {
-        let hosts = self.listeners.iter().flat_map(|listener| &listener.tables).flat_map(|table| &table.virtual_hosts);
+        let tables = self.listeners.iter().flat_map(Listener::route_tables);
+        let hosts = tables.flat_map(|table| &table.virtual_hosts);
         hosts.flat_map(|host| {
             host.routes().iter().filter_map(|route| Some((&*host.name, &*route.stat_prefix.as_ref()?.name)))
         })
     }
 
-    /// The names of the `tcp.` statistics, listener by listener: see [`Listener::tcp_stats_at`].
+    /// The names of the `tcp.` statistics, listener by listener; a [`TcpStatsId`] is a position here.
     pub fn tcp_stat_names(&self) -> impl Iterator<Item = &str> {
         self.listeners.iter().flat_map(Listener::tcp_stat_names)
     }

@@ -112,10 +112,7 @@ fn plan(hosts: Vec<(&str, Vec<Route>)>) -> Plan {
         stat_prefix: "outbound_127.0.0.1_8080".to_owned(),
         kind: ListenerKind::Gateway(80),
         gateways: vec!["default/g".into()],
-        tables: vec![table],
-        outbound: None,
-        streams: None,
-        tcp_stats_at: 0,
+        chains: FilterChains::http(HttpRoutes::One(table)),
     };
     let proxy = ProxySettings::resolve(&Proxy::default(), &Overrides::default());
     Plan { listeners: vec![listener].into(), clusters: Vec::new(), proxy }

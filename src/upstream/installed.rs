@@ -14,7 +14,7 @@ use super::shared::SharedClusters;
 use crate::base::id::{ClusterId, ListenerId};
 use crate::base::rng::Rng;
 use crate::observe::stats::{ClusterStats, EndpointStats, HttpStats, ListenerStats, RouteStats, TcpStats};
-use crate::plan::{Cluster, Outbound, PASSTHROUGH_CLUSTER, Plan, Route};
+use crate::plan::{Cluster, FilterChains, Outbound, PASSTHROUGH_CLUSTER, Plan, Route};
 
 /// One core's counters for a plan, in the plan's order. Control makes them from its registry, so that what a reload
 /// keeps goes on counting.
@@ -28,7 +28,7 @@ pub struct CoreStats {
     pub listeners: Vec<Arc<ListenerStats>>,
     /// Of the HTTP of each listener.
     pub http: Vec<Arc<HttpStats>>,
-    /// Of connections that are no HTTP, in the order of [`Plan::tcp_stat_names`].
+    /// Of each TCP proxy, by its [`TcpStatsId`](crate::plan::TcpStatsId).
     pub tcp: Vec<Arc<TcpStats>>,
     /// Of each route with a `statPrefix`, by its [`RouteStatsId`](crate::plan::RouteStatsId).
     pub routes: Vec<Arc<RouteStats>>,
@@ -123,10 +123,16 @@ impl Installed {
         Some(Self { plan: self.plan.clone(), stats: self.stats.clone(), shared: self.shared.clone(), clusters })
     }
 
-    /// What a mesh listener knows beside HTTP; `None` of any other.
+    /// The filter chains of a listener.
+    #[must_use]
+    pub fn filter_chains(&self, listener: ListenerId) -> Option<&FilterChains> {
+        Some(&self.plan.listeners.get(listener.index())?.chains)
+    }
+
+    /// How connections to a listener of applications find their filter chain; `None` of any other listener.
     #[must_use]
     pub fn outbound(&self, listener: ListenerId) -> Option<&Outbound> {
-        self.plan.listeners.get(listener.index())?.outbound.as_deref()
+        self.filter_chains(listener)?.destinations()
     }
 
     /// The counters of a route of the plan, if it has some of its own.

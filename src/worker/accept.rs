@@ -14,12 +14,12 @@ use crate::upstream::Installed;
 /// connections that would free some wait for this very thread.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(10);
 
-/// Where a listener of a new plan gets its socket from.
+/// The socket of a listener of a new plan.
 #[derive(Debug)]
 pub enum Socket {
-    /// It is new: bound, and not yet accepted from.
+    /// A new socket: bound, and not yet accepted from.
     New(TcpListener),
-    /// It is open already, as this listener of the plan before.
+    /// The open socket of this listener of the plan before.
     Kept(ListenerId),
 }
 
@@ -73,7 +73,7 @@ impl Listeners {
     }
 
     /// Whether nothing is accepted any more. A worker that ended before would leave its accepts to the kernel, which
-    /// keeps the port, and takes connections that nobody serves, until it has cleaned up after the ring.
+    /// keeps the port, and takes connections that are never served, until it has cleaned up after the ring.
     pub(super) fn stopped(&self) -> bool {
         Rc::strong_count(&self.accepting) == 1
     }

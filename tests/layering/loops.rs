@@ -18,8 +18,8 @@ const STILL: &[&str] = &[
     "control::source",
     "control::start",
     "explain::answer",
+    "explain::connection",
     "explain::live",
-    "explain::streams",
     "explain::suggest",
     "explain::undeclared",
     "istio::kinds",
@@ -51,10 +51,6 @@ const STILL: &[&str] = &[
     "istio::model::virtual_service::streams",
     "istio::model::workload_entry",
     "istio::reader",
-    "plan::listener",
-    "plan::outbound",
-    "plan::route",
-    "plan::streams",
 ];
 
 type Graph = BTreeMap<Module, BTreeSet<Module>>;

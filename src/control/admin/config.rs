@@ -1,7 +1,7 @@
 //! `/config_dump`: the plan in force, in the words of Envoy's configuration where Envoy has the same thing.
 //!
-//! The same plan gives the same text: everything is sorted, and there is no time in it. What headers are set to or
-//! compared with is left out where the name says that it is a secret; certificates' keys are never part of a plan's dump.
+//! The same plan gives the same text: everything is sorted, and there is no time in it. Values of headers are
+//! left out where the header's name says that they are secret; keys of certificates are never part of a dump.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 mod discovery;
+mod filter_chain;
 mod resilience;
-mod streams;
 mod tls;
 
 use super::{address, endpoint_address};
@@ -23,10 +23,10 @@ use crate::policy::balance::{LoadBalancing, Policy};
 use crate::policy::hashing::Algorithm;
 use crate::policy::hashing::key::Key;
 
-/// What stands in place of a secret, as in Envoy's dump.
+/// The text in place of a secret, as in Envoy's dump.
 const REDACTED: &str = "[redacted]";
 
-/// Parts of the names of headers whose values are nobody's business.
+/// Parts of the names of headers whose values are secret.
 const SECRET_NAMES: [&str; 7] = ["authorization", "cookie", "token", "secret", "password", "api-key", "apikey"];
 
 /// The plan as a document; of listeners, virtual hosts and clusters only those whose name `keep` accepts.
@@ -36,7 +36,7 @@ pub(super) fn dump(plan: &Plan, keep: &dyn Fn(&str) -> bool) -> Value {
     clusters.sort_by(|a, b| a.name.cmp(&b.name));
     let mut listeners: Vec<&Listener> = plan.listeners.iter().collect();
     listeners.sort_by(|a, b| a.name.cmp(&b.name));
-    let tables = listeners.iter().flat_map(|listener| listener.tables.iter().map(move |table| (listener, table)));
+    let tables = listeners.iter().flat_map(|listener| listener.route_tables().map(move |table| (listener, table)));
     let tables: Vec<Value> = tables
         .map(|(listener, table)| json!({"route_config": route_table(plan, listener, table, keep)}))
         .filter(|table| table["route_config"]["virtual_hosts"].as_array().is_some_and(|hosts| !hosts.is_empty()))
@@ -167,7 +167,7 @@ pub(in crate::control) fn cluster(cluster: &Cluster) -> Value {
 }
 
 pub(in crate::control) fn shown_listener(plan: &Plan, listener: &Listener) -> Value {
-    let tables: Vec<String> = listener.tables.iter().map(|table| table_name(listener, table)).collect();
+    let tables: Vec<String> = listener.route_tables().map(|table| table_name(listener, table)).collect();
     let mut shown = json!({
         "name": listener.name,
         "address": address(listener.bind),
@@ -175,11 +175,11 @@ pub(in crate::control) fn shown_listener(plan: &Plan, listener: &Listener) -> Va
         "stat_prefix": listener.stat_prefix,
         "route_config_names": tables,
     });
-    streams::filter_chains(&mut shown, plan, listener);
+    filter_chain::filter_chains(&mut shown, plan, listener);
     shown
 }
 
-/// As istiod names them: `http.80` for a Gateway's port, the port for the mesh, the cluster for what comes in.
+/// The name of a route table, as istiod names them: `http.80` for a Gateway's port, the port for the mesh, the cluster for what comes in.
 fn table_name(listener: &Listener, table: &RouteTable) -> String {
     match (listener.kind, table.port) {
         (ListenerKind::Gateway(port), _) => format!("http.{port}"),

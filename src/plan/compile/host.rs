@@ -19,7 +19,7 @@ struct Member {
     /// Its VirtualService's place among those that are bound.
     number: usize,
     routes: Vec<Route>,
-    /// How many hosts have them.
+    /// The number of hosts that have the routes.
     hosts: usize,
 }
 
@@ -161,7 +161,7 @@ impl<'w> ServerHosts<'w> {
         hosts
     }
 
-    /// What the server's hosts and the VirtualService's have in common: of each pair where one covers the other, the
+    /// The hosts that the server and the VirtualService have in common: of each pair where one covers the other, the
     /// more specific one. A server's host with a namespace is only for VirtualServices of that namespace.
     pub(super) fn intersection(&self, service: &VirtualService) -> BTreeSet<String> {
         let allows = |namespace: &Option<&str>| namespace.is_none_or(|own| own == service.meta.namespace);

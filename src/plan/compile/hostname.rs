@@ -1,6 +1,6 @@
 //! Host names with wildcards, compared as Istio does (`pkg/config/host`). All are lower case already.
 
-/// What follows the `*` of a wildcard; `None` for an exact name.
+/// The part of a wildcard after the `*`; `None` for an exact name.
 pub(super) fn wildcard(name: &str) -> Option<&str> {
     name.strip_prefix('*')
 }

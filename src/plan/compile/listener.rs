@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::istio::model::gateway::{Gateway, Server, Serves};
 use crate::istio::model::selects;
-use crate::plan::{Listener, ListenerKind, Origin, RouteTable};
+use crate::plan::{FilterChains, HttpRoutes, Listener, ListenerKind, Origin, RouteTable};
 
 use super::Compiler;
 
@@ -30,7 +30,7 @@ impl<'w> Compiler<'w> {
         let mut listeners = Vec::with_capacity(places.len());
         for ((gateway_port, address), mut servers) in places {
             self.agree(&mut servers);
-            // One that is withheld has had its say on what the others may be.
+            // A withheld server has counted in `agree`, and makes no listener by itself.
             if servers.iter().all(|served| served.server.withheld) {
                 continue;
             }
@@ -51,8 +51,8 @@ impl<'w> Compiler<'w> {
         listeners
     }
 
-    /// Of the servers that share a place, those that can: one listener speaks HTTP, or is for TLS of different hosts, or for
-    /// TCP. The first one decides, as in Istio, and the others are left out.
+    /// Keeps those of the servers at one place that can share it: one listener is for HTTP, or for TLS of different hosts, or
+    /// for TCP. The first server decides, as in Istio, and the others are left out.
     fn agree(&mut self, servers: &mut Vec<Served<'_>>) {
         let Some(first) = servers.first().copied() else { return };
         let mut hosts = HashSet::new();
@@ -83,7 +83,7 @@ impl<'w> Compiler<'w> {
         });
     }
 
-    /// Says so if there is not one listener and not one Gateway.
+    /// Reports that there is no listener and no Gateway.
     pub(super) fn nothing_to_listen_on(&mut self, listeners: &[Listener]) {
         if listeners.is_empty() && self.world.gateways.is_empty() {
             let what = "there is no Gateway, so nothing is listened on";
@@ -98,10 +98,13 @@ impl<'w> Compiler<'w> {
     }
 
     fn listener(&mut self, gateway_port: u16, bind: SocketAddr, servers: &[Served<'w>]) -> Listener {
-        let is_http = servers.iter().all(|served| served.server.serves == Serves::Http);
-        let (tables, streams) = match is_http {
-            true => (vec![RouteTable::new(Some(gateway_port), self.virtual_hosts(gateway_port, servers))], None),
-            false => (Vec::new(), Some(Box::new(self.streams(gateway_port, servers)))),
+        let chains = match servers.first().map(|first| first.server.serves) {
+            Some(Serves::Tls) => self.passthrough_chains(gateway_port, servers),
+            Some(Serves::Tcp) => self.tcp_chain(gateway_port, servers),
+            Some(Serves::Http) | None => {
+                let hosts = self.virtual_hosts(gateway_port, servers);
+                FilterChains::http(HttpRoutes::One(RouteTable::new(Some(gateway_port), hosts)))
+            }
         };
         let name = format!("{}_{}", bind.ip(), bind.port());
         let mut gateways: Vec<Box<str>> = servers.iter().map(|served| gateway_name(served.gateway).into()).collect();
@@ -112,10 +115,7 @@ impl<'w> Compiler<'w> {
             bind,
             kind: ListenerKind::Gateway(gateway_port),
             gateways,
-            tables,
-            outbound: None,
-            streams,
-            tcp_stats_at: 0,
+            chains,
         }
     }
 }
@@ -158,7 +158,7 @@ impl Served<'_> {
     }
 }
 
-/// As VirtualServices name it.
+/// The Gateway's name as VirtualServices write it.
 pub(super) fn gateway_name(gateway: &Gateway) -> String {
     format!("{}/{}", gateway.meta.namespace, gateway.meta.name)
 }

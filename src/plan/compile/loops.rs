@@ -1,8 +1,8 @@
 //! Requests and connections that would come back to the listener that they were sent from: a destination with that
 //! listener's own address among its endpoints.
 //!
-//! What is seen here is refused. What is not (names that resolve to the proxy, circles over several proxies) is cut when it
-//! happens: `http::hops`.
+//! A loop that is seen here is refused. Other loops (names that resolve to the proxy, circles over several proxies) are cut
+//! when they happen: `http::hops`.
 
 use std::net::SocketAddr;
 
@@ -10,18 +10,18 @@ use crate::istio::problem::{Problem, Severity};
 use crate::plan::{Action, Cluster, Destination, Forward, Listener, Origin, Target};
 
 /// Adds a problem for each route of a listener that leads back to it: an error if the request would take the same route
-/// again, for ever, and a warning if the rule changes it on the way.
+/// again, for ever, and a warning if the rule changes the request.
 pub(super) fn check(listeners: &[Listener], clusters: &[Cluster], problems: &mut Vec<Problem>) {
     for listener in listeners {
-        for (_, outlet) in listener.ways() {
-            let Some(origin) = &outlet.origin else { continue };
-            for destination in outlet.destinations.iter() {
+        for (_, route) in listener.chains.tcp_routes() {
+            let Some(origin) = &route.origin else { continue };
+            for destination in route.destinations.iter() {
                 if let Some(address) = own_address(listener, clusters, destination) {
                     problems.push(round_for_ever(listener, origin, "connections", address));
                 }
             }
         }
-        let hosts = listener.tables.iter().flat_map(|table| &table.virtual_hosts);
+        let hosts = listener.route_tables().flat_map(|table| &table.virtual_hosts);
         for route in hosts.flat_map(|host| host.routes()) {
             let Action::Forward(forward) = &route.action else { continue };
             for destination in forward.destinations.iter() {
@@ -40,8 +40,8 @@ fn own_address(listener: &Listener, clusters: &[Cluster], destination: &Destinat
     endpoints.filter_map(|endpoint| endpoint.address.ip()).find(|address| is_at(listener.bind, *address))
 }
 
-/// Whether a connection to `address` comes to a listener bound to `bind`, as far as the addresses say it. Which others are
-/// this host's is not to be known here.
+/// Whether a connection to `address` comes to a listener bound to `bind`, as far as the addresses say it. The other addresses
+/// of this host are not known here.
 pub(super) fn is_at(bind: SocketAddr, address: SocketAddr) -> bool {
     let (bound, ip) = (bind.ip().to_canonical(), address.ip().to_canonical());
     let here = ip.is_loopback() || ip.is_unspecified();

@@ -17,8 +17,9 @@ use crate::istio::model::sidecar::ListenerPort;
 use crate::istio::model::virtual_service::{Destination as Named, MESH};
 use crate::istio::world::{Service, View};
 use crate::plan::{
-    Action, Cluster, ClusterId, Destination, Destinations, DirectResponse, Discovery, Forward, HeaderEdits, Listener,
-    ListenerKind, Matcher, Origin, Outbound, OwnAuthority, PASSTHROUGH_CLUSTER, Route, RouteTable, Target, VirtualHost,
+    Action, Cluster, ClusterId, Destination, Destinations, DirectResponse, Discovery, FilterChains, Forward,
+    HeaderEdits, HttpRoutes, Listener, ListenerKind, Matcher, Origin, OwnAuthority, PASSTHROUGH_CLUSTER, Route,
+    RouteTable, Target, VirtualHost,
 };
 use crate::policy::balance::{LoadBalancing, Policy};
 
@@ -41,7 +42,7 @@ const PASSTHROUGH_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Host names that are written in some document.
 type Names<'a> = HashSet<&'a str, RandomState>;
 
-/// Services that have a port, with what each speaks there.
+/// Services that have a port, with the protocol that each has there.
 type Services<'w> = Vec<(&'w Service, Protocol)>;
 
 /// The VirtualServices that are bound to the mesh, by their hosts.
@@ -71,7 +72,7 @@ impl<'b, 'w> Mesh<'b, 'w> {
         mesh
     }
 
-    /// Those that may rule over a service, in order; the first with a route for the port does. Wildcards count for
+    /// The VirtualServices that may rule over a service, in order; the first with a route for the port does. Wildcards count for
     /// services that no VirtualService names, and of them the most specific one only.
     fn over(&self, service: &str) -> Vec<usize> {
         if let Some(named) = self.exact.get(service) {
@@ -83,7 +84,7 @@ impl<'b, 'w> Mesh<'b, 'w> {
     }
 }
 
-/// What a VirtualService's rules come to, without compiling them twice where the port makes no difference.
+/// The routes of VirtualServices, so that they are not compiled twice where the port makes no difference.
 #[derive(Default)]
 struct Compiled {
     any: HashMap<usize, (Vec<Route>, bool), RandomState>,
@@ -97,22 +98,23 @@ impl<'w> Compiler<'w> {
         let world = self.world;
         let own: Vec<_> = world.egress_ports().filter(|(_, port, _)| !port.is_proxy).collect();
         let is_own = |number: u16| own.iter().any(|(_, port, _)| port.number == number);
-        let mut tables = self.tables(world.view(None), &is_own);
+        let (mut ports, every) = self.tables(world.view(None), &is_own);
         for (egress, port, _) in &own {
             let table = self.whole_table(View::of(egress), *port);
-            // The last one is for every port.
-            let at = tables.iter().position(|table| table.port.is_none_or(|number| number > port.number));
-            tables.insert(at.unwrap_or(tables.len()), RouteTable { is_whole: true, ..table });
+            let at = ports.partition_point(|table| table.port < Some(port.number));
+            ports.insert(at, RouteTable { is_whole: true, ..table });
         }
-        let outbound = self.outbound(bind, |service, port| {
+        let services = self.outbound_services(|service, port| {
             let view = world.view(Some(port.number));
             let protocol = view.egress.and_then(|egress| egress.port?.protocol).unwrap_or(port.protocol);
             view.service(service).then_some(protocol)
         });
-        Some(outward(ListenerKind::Mesh, bind, tables, outbound))
+        let policy = self.outbound_policy(bind);
+        let chains = FilterChains::outbound(policy, HttpRoutes::ByPort { ports, every }, services);
+        Some(outbound_listener(ListenerKind::Mesh, bind, chains))
     }
 
-    /// `outboundTrafficPolicy` ALLOW_ANY: the cluster of what nobody declared, if there is a way out.
+    /// `outboundTrafficPolicy` ALLOW_ANY: the cluster of undeclared destinations, if there is an outbound listener.
     pub(super) fn passthrough(&mut self) {
         let world = self.world;
         let goes_out = world.proxy.mesh_listen.is_some() || world.egress_ports().any(|(.., bound)| bound);
@@ -122,8 +124,8 @@ impl<'w> Compiler<'w> {
         }
     }
 
-    /// A table for each port that makes a difference, but for those that `except` says, and one for every port.
-    pub(super) fn tables(&mut self, view: View<'w>, except: &dyn Fn(u16) -> bool) -> Vec<RouteTable> {
+    /// A table for each port that makes a difference, but for those that `except` says, and the table for every port.
+    pub(super) fn tables(&mut self, view: View<'w>, except: &dyn Fn(u16) -> bool) -> (Vec<RouteTable>, RouteTable) {
         let bound = self.bound.clone();
         let mesh = Mesh::of(view, &bound);
         let mut compiled = self.compiled(&mesh);
@@ -133,8 +135,7 @@ impl<'w> Compiler<'w> {
         for (port, services) in self.ports(view, &mesh).into_iter().filter(|(port, _)| !except(*port)) {
             tables.push(self.for_port(port, &services, &mesh, &mut compiled, &written));
         }
-        tables.push(every);
-        tables
+        (tables, every)
     }
 
     /// All that this view has for one port, in one table. Where `protocol` is said, services speak that there.
@@ -178,7 +179,7 @@ impl<'w> Compiler<'w> {
         ports
     }
 
-    /// What does not depend on the port: the hosts of VirtualServices, and what becomes of hosts that nobody declared.
+    /// The table for every port: the hosts of VirtualServices, and what happens to undeclared hosts.
     fn for_every_port(&mut self, mesh: &Mesh<'_, '_>, compiled: &Compiled) -> RouteTable {
         let mut hosts: BTreeMap<&str, VirtualHost> = BTreeMap::new();
         for (number, bound) in &mesh.all {
@@ -195,7 +196,7 @@ impl<'w> Compiler<'w> {
         RouteTable::new(None, hosts)
     }
 
-    /// A cluster of hosts that nobody declared.
+    /// A cluster of undeclared hosts.
     fn cluster_of_undeclared(&self, name: &str) -> Cluster {
         let spread = LoadBalancing::even(Policy::Random, None, &[]);
         Cluster {
@@ -205,7 +206,7 @@ impl<'w> Compiler<'w> {
         }
     }
 
-    /// To where the Host of a request is, wherever its client sent it.
+    /// Forwards a request to the address of its Host, wherever its client sent it.
     fn by_host(&mut self) -> Action {
         let target = self.targets.get(DYNAMIC_DNS_CLUSTER).cloned().unwrap_or_else(|| {
             let any = OwnAuthority { host: "*".into(), port: None, at_gateways: true };
@@ -230,8 +231,8 @@ impl<'w> Compiler<'w> {
     fn undeclared(&mut self) -> VirtualHost {
         let (name, action) = match self.world.outbound_traffic_policy() {
             OutboundTrafficPolicy::AllowAny => match self.egress_proxy() {
-                // Whatever it answers is the answer: istiod gives this route no retries.
-                Some(outlet) => ("allow_any", Action::Forward(Forward::to(outlet.destinations))),
+                // istiod gives this route no retries.
+                Some(proxy) => ("allow_any", Action::Forward(Forward::to(proxy.destinations))),
                 None => ("allow_any", Action::Passthrough),
             },
             OutboundTrafficPolicy::AllowAnyDynamicDns => ("allow_any_dynamic_dns", self.by_host()),
@@ -326,7 +327,7 @@ impl<'w> Compiler<'w> {
         compiled.by_port.entry((number, port)).or_insert_with(|| self.routes(bound, scope)).clone()
     }
 
-    /// To a service without rules of its own.
+    /// The route to a service without rules of its own.
     fn default_route(&mut self, service: &Service, port: u16) -> Route {
         let named = Named { host: service.hostname.clone(), subset: None, port: Some(port) };
         let target = self.destination(&named, Some(port));
@@ -348,11 +349,10 @@ impl<'w> Compiler<'w> {
 }
 
 /// A listener of applications beside the proxy.
-pub(super) fn outward(kind: ListenerKind, bind: SocketAddr, tables: Vec<RouteTable>, outbound: Outbound) -> Listener {
+pub(super) fn outbound_listener(kind: ListenerKind, bind: SocketAddr, chains: FilterChains) -> Listener {
     let name = format!("{}_{}", bind.ip(), bind.port());
     let stat_prefix = format!("outbound_{name}");
-    let outbound = Some(Box::new(outbound));
-    Listener { name, bind, stat_prefix, kind, gateways: Vec::new(), tables, outbound, streams: None, tcp_stats_at: 0 }
+    Listener { name, bind, stat_prefix, kind, gateways: Vec::new(), chains }
 }
 
 fn names_written(every: &RouteTable) -> Names<'_> {

@@ -1,13 +1,13 @@
 //! From the resolved configuration to a [`Plan`]: what istiod does when it writes a proxy's Envoy config.
 //!
 //! Pure and deterministic: the same world gives the same plan, in the same order. Each file takes one level of the
-//! documents, each function one field. What is found wrong on the way is reported with its place and left out; the
-//! caller decides whether that forbids serving. Called by `control` and `check`; never on the data path.
+//! documents, each function one field. A mistake that is found is reported with its place, and the field is left out;
+//! the caller decides whether that forbids serving. Called by `control` and `check`; never on the data path.
 //!
 //! ```text
 //! listener (Gateway.servers)  -> host (hosts)    -+-> route (http) -> matcher (match), action (route, …) -> cluster
 //! mesh (Proxy.spec.mesh)      -> mesh (services) -+       ^ delegate (delegate)         ^ headers, cors, resilience
-//! listener, outbound (ports of services)         ---> streams (tls, tcp)               -> cluster
+//! listener, outbound (ports of services)         ---> tcp_route (tls, tcp)             -> cluster
 //! sidecar (egress, ingress)   -> mesh, or the workload
 //! ```
 
@@ -34,7 +34,7 @@ mod resilience;
 mod route;
 mod rule;
 mod sidecar;
-mod streams;
+mod tcp_route;
 #[cfg(test)]
 mod tests;
 
@@ -47,7 +47,7 @@ use foldhash::fast::RandomState;
 use crate::istio::problem::Problem;
 use crate::istio::world::World;
 
-use super::{Cluster, Listener, Pattern, Plan, ProxySettings, RouteStatsId, Target, VirtualHost};
+use super::{Cluster, Listener, Pattern, Plan, ProxySettings, RouteStatsId, Target, TcpStatsId};
 use lb_rules::Rules;
 
 /// Compiles what `world` says into what the workers run on. The problems are in the order of the documents' use, each
@@ -88,30 +88,26 @@ pub fn compile(world: &World, settings: ProxySettings) -> (Plan, Vec<Problem>) {
 /// Gives each `statPrefix` its place, as [`Plan::stat_prefixes`] yields them: a host's routes may have been compiled once
 /// for several ports.
 fn number_stat_prefixes(listeners: &mut [Listener]) {
-    let tables = listeners.iter_mut().flat_map(|listener| &mut listener.tables);
-    let hosts = tables.flat_map(|table| &mut table.virtual_hosts);
-    for (stat_prefix, place) in hosts.flat_map(VirtualHost::stat_prefixes_mut).zip(0..) {
+    for (stat_prefix, place) in listeners.iter_mut().flat_map(Listener::stat_prefixes_mut).zip(0..) {
         stat_prefix.id = RouteStatsId(place);
     }
 }
 
-/// Gives each listener the place of its first name in [`Plan::tcp_stat_names`].
+/// Gives each TCP proxy the place of its name in [`Plan::tcp_stat_names`].
 fn number_tcp_stats(listeners: &mut [Listener]) {
-    let mut next = 0;
-    for listener in listeners {
-        listener.tcp_stats_at = next;
-        next += listener.tcp_stat_names().count();
+    for (stats, place) in listeners.iter_mut().flat_map(Listener::tcp_stats_mut).zip(0..) {
+        *stats = TcpStatsId(place);
     }
 }
 
-/// What is at hand while compiling.
+/// The state of a compilation.
 struct Compiler<'w> {
     world: &'w World,
     settings: &'w ProxySettings,
     /// The VirtualServices that this proxy sees, in the order in which they count.
     bound: Rc<[bound::Bound<'w>]>,
     rules: Rules<'w>,
-    /// Those that a route names, in order of first use.
+    /// The clusters that routes name, in order of first use.
     clusters: Vec<Cluster>,
     /// What each cluster name seen so far stands for.
     targets: HashMap<String, Target, RandomState>,
@@ -122,7 +118,7 @@ struct Compiler<'w> {
     problems: Vec<Problem>,
 }
 
-/// What a VirtualService is compiled for.
+/// The gateway and port that a VirtualService is compiled for.
 #[derive(Debug, Clone, Copy)]
 struct Scope<'g> {
     /// `namespace/name` of the Gateway, or `mesh`.

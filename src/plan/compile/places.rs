@@ -1,9 +1,8 @@
-//! Addresses that two want: of two listeners the second one is refused, by the names of both, and so is an address of the
-//! admin endpoints that a listener has. What the kernel would refuse at the start is told by `check` already.
+//! Addresses that are taken twice: of two listeners at one address the second is refused, by the names of both, and so are
+//! admin endpoints at the address of a listener. So `check` reports already what the kernel would refuse at the start.
 //!
 //! Addresses that overlap are another matter among listeners, which share their ports with each other: of `0.0.0.0:80` and
-//! `127.0.0.1:80` the kernel gives connections to loopback to the latter. Gateway ports among each other are `listener`'s to
-//! compare.
+//! `127.0.0.1:80` the kernel gives connections to loopback to the latter. `listener` compares Gateway ports with each other.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,7 +13,7 @@ use crate::plan::{Listener, ListenerKind, ProxySettings};
 use super::Compiler;
 
 impl Compiler<'_> {
-    /// The listeners that have their place for themselves.
+    /// The listeners without those whose address an earlier one has.
     pub(super) fn with_own_places(&mut self, listeners: Vec<Listener>) -> Vec<Listener> {
         let mut placed: Vec<Listener> = Vec::with_capacity(listeners.len());
         for listener in listeners {
@@ -54,7 +53,7 @@ impl Compiler<'_> {
     }
 }
 
-/// Reports a listener that stands in the way of the admin endpoints.
+/// Reports a listener that has the address of the admin endpoints.
 pub(super) fn check_admin(
     listeners: &[Listener],
     world: &World,
@@ -68,13 +67,13 @@ pub(super) fn check_admin(
     }
 }
 
-/// Whether a socket at one of these addresses stands in the way of one at the other. One at `[::]` takes IPv4 as well.
+/// Whether a socket at one of these addresses excludes one at the other. A socket at `[::]` takes IPv4 as well.
 fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     let all_of = |all: IpAddr, other: IpAddr| all.is_unspecified() && (all.is_ipv6() || other.is_ipv4());
     a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || all_of(a.ip(), b.ip()) || all_of(b.ip(), a.ip()))
 }
 
-/// Whether nobody can bind both. Port 0 is a different one each time.
+/// Whether two listeners cannot bind these. Port 0 is a different port each time.
 fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
     let (ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
     one.port() != 0

@@ -13,15 +13,16 @@ use crate::istio::model::scalar::Protocol;
 use crate::istio::model::sidecar::{Egress, Ingress, ListenerPort, LocalEndpoint, Sidecar};
 use crate::istio::world::View;
 use crate::plan::{
-    Action, Cluster, Conditions, Declared, Destination, Destinations, Endpoint, Forward, Listener, ListenerKind,
-    Locality, Origin, Outbound, RouteTable, Speaks, Target, TcpRoute, VirtualHost,
+    Action, Cluster, Destination, Destinations, Endpoint, FilterChainMatch, FilterChains, Forward, HttpRoutes,
+    Listener, ListenerKind, Locality, Origin, OutboundPolicy, OutboundService, PortProtocol, RouteTable, Target,
+    TcpRoute, VirtualHost,
 };
 use crate::policy::balance::{LoadBalancing, Policy};
 use crate::policy::retry::{RetryOn, RetryPolicy};
 
 use super::lb_rules::Effective;
-use super::mesh::{built_in, outward};
-use super::outbound::speaks;
+use super::mesh::{built_in, outbound_listener};
+use super::outbound::port_protocol;
 use super::{Compiler, loops};
 
 /// Istio's policy for requests to the workload: what has not reached it is sent again.
@@ -40,36 +41,35 @@ impl<'w> Compiler<'w> {
         let bind = SocketAddr::new(egress.bind.unwrap_or(Ipv4Addr::LOCALHOST.into()), port.number);
         let view = View::of(egress);
         if port.is_proxy {
-            let tables = self.tables(view, &|_| false);
-            let outbound = self.outbound(bind, |service, port| view.service(service).then_some(port.protocol));
-            return outward(ListenerKind::HttpProxy(port.number), bind, tables, outbound);
+            let (ports, every) = self.tables(view, &|_| false);
+            let services = self.outbound_services(|service, port| view.service(service).then_some(port.protocol));
+            let policy = self.outbound_policy(bind);
+            let chains = FilterChains::outbound(policy, HttpRoutes::ByPort { ports, every }, services);
+            return outbound_listener(ListenerKind::HttpProxy(port.number), bind, chains);
         }
         let table = self.whole_table(view, port);
-        let declared = self.declared(|service, own| {
+        let services = self.outbound_services(|service, own| {
             let seen = own.number == port.number && view.service(service);
             seen.then_some(port.protocol.unwrap_or(own.protocol))
         });
-        self.unreachable(egress, port, &declared);
-        let [allow_any, allow_local] = self.permissions(bind);
-        let detection = self.world.proxy.mesh_config.protocol_detection_timeout;
-        let egress_proxy = self.egress_proxy();
-        let outbound = Outbound::bound(allow_any, allow_local, detection, declared).by_way_of(egress_proxy);
-        outward(ListenerKind::Egress(port.number), bind, vec![table], outbound)
+        self.unreachable(egress, port, &services);
+        let policy = self.outbound_policy(bind);
+        let chains = FilterChains::bound(policy, HttpRoutes::One(table), services);
+        outbound_listener(ListenerKind::Egress(port.number), bind, chains)
     }
 
     /// Says so if a listener leads nowhere, or cannot tell its services apart.
-    fn unreachable(&mut self, egress: &Egress, port: ListenerPort, declared: &[Declared]) {
+    fn unreachable(&mut self, egress: &Egress, port: ListenerPort, services: &[OutboundService]) {
         let Some(sidecar) = &self.world.sidecar else { return };
         let number = port.number;
         let path = format!("spec.egress[{}]", egress.index);
-        if declared.is_empty() {
+        if services.is_empty() {
             let what = format!("none of the services that it sees has port {number}");
             let instead = "its port is a port of services; protocol HTTP_PROXY takes requests for any";
             self.problems.push(sidecar.meta.source.warning(&format!("{path}.port"), what, instead));
         }
-        let takes_bytes = |declared: &&Declared| declared.speaks == Speaks::Tcp;
-        let name = |declared: &Declared| Some(declared.ways.last()?.1.name.clone());
-        let mut all = declared.iter().filter(takes_bytes).filter_map(name);
+        let takes_bytes = services.iter().filter(|service| service.protocol == PortProtocol::Tcp);
+        let mut all = takes_bytes.filter_map(|service| Some(service.chains.last()?.1.name.clone()));
         if let (Some(first), Some(other)) = (all.next(), all.next()) {
             let what = format!("bytes on this port go to {first}: nothing tells apart which are for {other}");
             let instead = "name one service in \"hosts\"";
@@ -110,32 +110,32 @@ impl<'w> Compiler<'w> {
         let route = built_in("default", origin, Action::Forward(forward));
         let host = VirtualHost::new(&format!("inbound|http|{number}"), ["*".into()], vec![route]);
         let name = format!("{}_{number}", bind.ip());
+        let routes = HttpRoutes::One(RouteTable::new(Some(number), vec![host]));
         Some(Listener {
             stat_prefix: format!("inbound_{name}"),
             name,
             bind,
             kind: ListenerKind::Ingress(number),
             gateways: Vec::new(),
-            tables: vec![RouteTable::new(Some(number), vec![host])],
-            outbound: self.inbound_bytes(number, protocol, target),
-            streams: None,
-            tcp_stats_at: 0,
+            chains: self.inbound_chains(number, protocol, target, routes),
         })
     }
 
-    /// Where connections go that are no HTTP; `None`: there are none.
-    fn inbound_bytes(&self, port: u16, protocol: Protocol, target: Target) -> Option<Box<Outbound>> {
-        let speaks = match speaks(protocol) {
-            Speaks::Http => return None,
-            Speaks::Unsaid => Speaks::Unsaid,
-            // The workload's to open.
-            Speaks::Tls | Speaks::Tcp => Speaks::Tcp,
+    /// HTTP, and a TCP proxy to the workload where the port may speak something else.
+    fn inbound_chains(&self, port: u16, protocol: Protocol, target: Target, routes: HttpRoutes) -> FilterChains {
+        let protocol = match port_protocol(protocol) {
+            PortProtocol::Http => return FilterChains::http(routes),
+            PortProtocol::Auto => PortProtocol::Auto,
+            // TLS is for the workload to decrypt.
+            PortProtocol::Tls | PortProtocol::Tcp => PortProtocol::Tcp,
         };
-        let outlet = TcpRoute::plain(&cluster_name(port), target, speaks);
-        let ways = vec![(Conditions::default(), outlet)];
-        let declared = Declared { port, names: Vec::new(), addresses: Vec::new(), speaks, ways };
-        let detection = self.world.proxy.mesh_config.protocol_detection_timeout;
-        Some(Box::new(Outbound::bound(false, true, detection, vec![declared])))
+        let cluster = cluster_name(port);
+        let chains = vec![(FilterChainMatch::default(), TcpRoute::plain(&cluster, target))];
+        let (names, addresses, cluster) = (Vec::new(), Vec::new(), cluster.into());
+        let workload = OutboundService { port, names, addresses, protocol, cluster, chains };
+        let detection_timeout = self.world.proxy.mesh_config.protocol_detection_timeout;
+        let policy = OutboundPolicy { allow_local: true, detection_timeout, ..OutboundPolicy::default() };
+        FilterChains::bound(policy, routes, vec![workload])
     }
 
     /// The cluster of `defaultEndpoint`; `None`, and a problem, if that is the listener itself.

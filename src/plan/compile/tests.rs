@@ -10,7 +10,7 @@ mod mesh;
 mod oracle;
 mod resilience;
 mod sidecar;
-mod streams;
+mod tcp_route;
 mod visibility;
 
 use std::io::Write;
@@ -22,7 +22,7 @@ use crate::base::rng::Rng;
 use crate::istio::problem::Problem;
 use crate::istio::{Options, read};
 use crate::plan::tests::Sample;
-use crate::plan::{Decision, Overrides, Plan, ProxySettings, Target};
+use crate::plan::{Decision, Overrides, Plan, ProxySettings, RouteTable, Target};
 use crate::policy::balance::Policy;
 
 use super::compile;
@@ -81,9 +81,14 @@ fn get(plan: &Plan, authority: &str, target: &str) -> Vec<String> {
     goes(plan, "GET", authority, target, &[])
 }
 
+/// A listener's route tables.
+fn tables(plan: &Plan, listener: usize) -> Vec<&RouteTable> {
+    plan.listeners[listener].route_tables().collect()
+}
+
 /// Names of a listener's virtual hosts, each with its routes' names.
 fn hosts(plan: &Plan, listener: usize) -> Vec<(&str, Vec<&str>)> {
-    plan.listeners[listener].tables[0]
+    tables(plan, listener)[0]
         .virtual_hosts
         .iter()
         .map(|host| (&*host.domains[0], host.routes().iter().map(|route| route.name.as_str()).collect()))
@@ -188,7 +193,7 @@ spec: {ports: {80: 8080}}
     assert_eq!(get(&plan, "httpbin.example.com", "/headers"), ["404"]);
     assert_eq!(get(&plan, "other.example.com", "/status/200"), ["404"]);
     assert_eq!(addresses(&plan, A), [("10.0.0.1:9000".to_owned(), 3), ("10.0.0.2:9000".to_owned(), 1)]);
-    let origin = &listener.tables[0].virtual_hosts[0].routes()[1].origin;
+    let origin = &listener.route_tables().next().expect("a table").virtual_hosts[0].routes()[1].origin;
     assert_eq!((&*origin.resource, origin.rule, origin.block), ("VirtualService/default/httpbin", Some(0), Some(1)));
     assert_eq!(origin.line, 20);
 }
@@ -564,7 +569,7 @@ fn a_thousand_hosts_compile_and_route() {
         yaml += &virtual_service(&format!("v{at}"), &format!("[h{at}.com, '*.h{at}.com']"), "[g]", TO_A);
     }
     let plan = plan(&yaml);
-    assert_eq!(plan.listeners[0].tables[0].virtual_hosts.len(), 2_000);
+    assert_eq!(tables(&plan, 0)[0].virtual_hosts.len(), 2_000);
     assert_eq!(get(&plan, "h999.com", "/"), [format!(" -> {A}")]);
     assert_eq!(get(&plan, "x.h7.com", "/"), [format!(" -> {A}")]);
     assert_eq!(get(&plan, "h1000.com", "/"), ["404"]);

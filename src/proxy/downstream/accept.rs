@@ -1,7 +1,7 @@
-//! A client connection that was let in, before it is known what it speaks.
+//! A client connection that was let in, before its filter chain is known.
 //!
-//! It has its place in the table of the core, counts for its listener, and knows where it was sent to. `connection` makes a
-//! client connection of it if it is HTTP.
+//! An accepted connection has its place in the table of the core, counts for its listener, and knows where it was sent to.
+//! `transport` finds its filter chain; if the chain is HTTP, `connection` makes a client connection of it.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use crate::plan::ListenerKind;
 use crate::proxy::core::{ConnectionGuard, Core};
 use crate::proxy::downstream::listener::ListenerHandle;
 
-/// One connection and what it has said so far.
+/// One connection and what is known of it so far.
 pub(crate) struct Accepted {
     pub(crate) core: Rc<Core>,
     pub(crate) listener_handle: Rc<ListenerHandle>,
@@ -22,21 +22,21 @@ pub(crate) struct Accepted {
     pub(crate) writer: Writer,
     pub(crate) entered: ConnectionGuard,
     pub(crate) peer: SocketAddr,
-    /// What the client connected to: our own address, or the one that it was redirected from.
+    /// The address that the client connected to: our own, or the one that it was redirected from.
     pub(crate) local: SocketAddr,
-    /// Set if it was redirected here: where it was sent to.
+    /// The address that it was sent to before the packet filter redirected it here; `None` if it was not redirected.
     pub(crate) original: Option<SocketAddr>,
-    /// The address whose port the connection is for, whatever requests say: that one, or our own of a listener for one port
-    /// only.
-    pub(crate) addressed: Option<SocketAddr>,
-    /// It came to a gateway's listener that does not look into connections.
-    pub(crate) is_stream: bool,
-    /// What was read of it already.
+    /// The address whose port the connection is for, whatever requests say: `original`, or our own on a listener for one port
+    /// only. Filter chains go by it.
+    pub(crate) destination: Option<SocketAddr>,
+    /// Whether its filter chain is that of HTTP, and nothing needs to be read to know it.
+    pub(crate) is_http: bool,
+    /// The bytes that have been read already.
     pub(crate) seen: Buf,
     pub(crate) counted: Counted,
 }
 
-/// Counts an open connection of a listener for as long as it lives.
+/// Counts a connection of a listener as open for as long as it lives.
 pub(crate) struct Counted {
     listener: Arc<ListenerStats>,
     pub(crate) opened: Instant,
@@ -49,7 +49,7 @@ impl Counted {
         Self { listener, opened: io::now() }
     }
 
-    /// Milliseconds that it has been open.
+    /// Milliseconds for which the connection has been open.
     pub(crate) fn length_ms(&self) -> u64 {
         u64::try_from(io::now().duration_since(self.opened).as_millis()).unwrap_or(u64::MAX)
     }
@@ -80,11 +80,11 @@ impl Accepted {
         let peer = canonical(peer);
         let own = conn.handle.local_addr().map_or(peer, canonical);
         let of = installed.plan.listeners.get(listener.index())?;
-        // Only the mesh listener is one that connections are redirected to.
+        // Connections are redirected to the mesh listener only.
         let original = if of.kind == ListenerKind::Mesh { conn.handle.original_destination() } else { None };
         let original = original.map(canonical).filter(|original| *original != own);
-        let only_port = of.kind.only_port().filter(|_| of.outbound.is_some());
-        let addressed = original.or_else(|| only_port.map(|port| SocketAddr::new(own.ip(), port)));
+        let only_port = of.kind.only_port().filter(|_| of.chains.destinations().is_some());
+        let destination = original.or_else(|| only_port.map(|port| SocketAddr::new(own.ip(), port)));
         Some(Self {
             core,
             listener_handle,
@@ -94,8 +94,8 @@ impl Accepted {
             peer,
             local: original.unwrap_or(own),
             original,
-            is_stream: of.streams.is_some(),
-            addressed,
+            is_http: of.chains.is_http(destination),
+            destination,
             seen: Buf::default(),
             counted: Counted::begin(stats),
         })

@@ -1,6 +1,6 @@
 //! A client's connection: what its requests share, one after the other.
 //!
-//! Data, and what any part of a request's way may ask of it; reading heads and closing is `h1`'s.
+//! Data, and what any step of a request may ask of the connection; `h1` reads heads and closes.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -17,7 +17,7 @@ use crate::proxy::downstream::listener::ListenerHandle;
 /// One client connection that speaks HTTP/1.
 pub(crate) struct ClientConnection {
     pub(crate) core: Rc<Core>,
-    /// Where it came in.
+    /// The listener that accepted it.
     pub(crate) listener_handle: Rc<ListenerHandle>,
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
@@ -29,29 +29,29 @@ pub(crate) struct ClientConnection {
     pub(crate) external_address: Box<str>,
     /// The address that the client connected to: the listener's, or the one that it was redirected from.
     pub(crate) local: SocketAddr,
-    /// Where the connection was sent to, if it was redirected here.
+    /// The address that it was sent to before the packet filter redirected it here.
     pub(crate) original: Option<SocketAddr>,
     /// The service port of its requests, if the connection says it: it was redirected, came to a listener for one port only,
     /// or is a tunnel to that port.
     pub(crate) port: Option<u16>,
-    /// What was received: the head under way at the front, what follows it behind.
+    /// The bytes received: the head under way at the front, then everything after it.
     pub(crate) input: Buf,
     /// Where in `input` the request under way ends and the next one begins.
     pub(crate) rest: usize,
     /// Bytes of a next, pipelined request that came while this one was answered.
     pub(crate) behind: Buf,
-    /// For whatever deadline a request waits for. Not a part of the scratch: a timer is one task's.
+    /// The timer of the deadline that a request waits for. Not a part of the scratch: a timer belongs to one task.
     pub(crate) timer: Timer,
     /// The counters of the HTTP of the listener that accepted the connection; they outlive its plan.
     pub(crate) http: Arc<HttpStats>,
     pub(crate) counted: Counted,
     pub(crate) requests: u64,
-    /// What was sent is not all, and the client must not take its end for one.
+    /// Whether the response is incomplete, so that the client must not take the connection's end for the response's.
     pub(crate) cut: bool,
 }
 
 impl ClientConnection {
-    /// That of a connection that speaks HTTP; `None` if its listener is in no plan.
+    /// The client connection of an accepted one whose filter chain is HTTP; `None` if its listener is in no plan.
     pub(crate) fn open(accepted: Accepted) -> Option<Box<Self>> {
         let Accepted {
             core,
@@ -62,7 +62,7 @@ impl ClientConnection {
             peer,
             local,
             original,
-            addressed,
+            destination,
             seen,
             counted,
             ..
@@ -85,7 +85,7 @@ impl ClientConnection {
             peer,
             local,
             original,
-            port: addressed.map(|addressed| addressed.port()),
+            port: destination.map(|destination| destination.port()),
             input: seen,
             rest: 0,
             behind: Buf::default(),
@@ -109,7 +109,7 @@ impl ClientConnection {
     }
 }
 
-/// What heads of clients and upstreams are held to.
+/// The limits of heads of clients and upstreams.
 pub(crate) fn head_limits(limits: &Limits) -> HeadLimits {
     HeadLimits { max_bytes: limits.max_header_bytes as usize, max_headers: limits.max_headers as usize }
 }

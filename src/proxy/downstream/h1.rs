@@ -12,18 +12,17 @@ use crate::proxy::core::{Core, Phase};
 use crate::proxy::downstream::accept::Accepted;
 use crate::proxy::downstream::connection::{ClientConnection, head_limits};
 use crate::proxy::downstream::listener::ListenerHandle;
-use crate::proxy::l4::detect;
-use crate::proxy::l4::gateway;
+use crate::proxy::downstream::transport;
 use crate::proxy::router::termination::Termination;
 use crate::proxy::stream::{Parts, Scratch, Stream, StreamPool};
 
-/// What next_head came to.
+/// The result of `next_head`.
 enum NextHead {
     /// A request, parsed in this scratch.
     Request { began: Instant, scratch: Box<Scratch> },
     /// The client left, or was idle for too long, or the core drains: nothing to answer.
     Closed,
-    /// To be answered before closing.
+    /// A bad or late head: it is answered before the connection is closed.
     Refused { began: Instant, ended: Termination, scratch: Box<Scratch> },
 }
 
@@ -35,7 +34,8 @@ pub async fn serve(
     conn: Conn,
     peer: SocketAddr,
 ) {
-    let Some(mut conn) = arrive(core, listener_handle, conn, peer).await else { return };
+    let Some(accepted) = Accepted::admit(core, listener_handle, conn, peer) else { return };
+    let Some(mut conn) = transport::establish(accepted).await else { return };
     loop {
         let (scratch, keep) = match conn.next_head(&streams).await {
             NextHead::Request { began, scratch } => {
@@ -65,7 +65,7 @@ async fn serve_stream((mut conn, mut scratch): Parts, began: Instant) -> (Parts,
     ((conn, scratch), keep)
 }
 
-/// Answers what never became a request; the connection is to be closed.
+/// Answers a head that never became a request; the connection is to be closed.
 async fn refuse(conn: &mut ClientConnection, scratch: &mut Scratch, began: Instant, ended: Termination) {
     if matches!(ended, Termination::BadRequest(_)) {
         conn.http.downstream_cx_protocol_error.inc();
@@ -74,32 +74,13 @@ async fn refuse(conn: &mut ClientConnection, scratch: &mut Scratch, began: Insta
     Stream::new(conn, scratch, (&installed, listener), began).refuse(ended).await;
 }
 
-/// The connection, if it speaks HTTP. A function of its own, so that what is needed until then is not kept.
-async fn arrive(
-    core: Rc<Core>,
-    listener_handle: Rc<ListenerHandle>,
-    conn: Conn,
-    peer: SocketAddr,
-) -> Option<Box<ClientConnection>> {
-    let accepted = Accepted::admit(core, listener_handle, conn, peer)?;
-    if accepted.addressed.is_none() && !accepted.is_stream {
-        return ClientConnection::open(accepted);
-    }
-    // Boxed, because its state must not weigh on every connection's task.
-    if accepted.is_stream {
-        Box::pin(gateway::serve(accepted)).await;
-        return None;
-    }
-    ClientConnection::open(Box::pin(detect::receive(accepted)).await?)
-}
-
 impl ClientConnection {
     /// Waits for the next head, and leaves its bytes at the front of `input`. While nothing has come, the connection holds
     /// nothing but the buffer that its read fills.
     async fn next_head(&mut self, streams: &StreamPool) -> NextHead {
         let mut begun: Option<(Instant, Box<Scratch>)> = None;
         loop {
-            // Looked up anew after each wait, and not held during one: a connection may lie idle for an hour, and must
+            // The plan is looked up after each wait and not held during one: a connection may lie idle for an hour, and must
             // neither keep an old plan's memory nor go by an old plan's limits.
             let (installed, _) = self.core.installed_at(&self.listener_handle);
             let limits = &installed.plan.proxy.limits;
@@ -157,7 +138,7 @@ impl ClientConnection {
             buf.make_room(buf.capacity() / 4);
             self.reader.arm(buf);
         } else if self.input.is_empty() {
-            // Armed while the last request was answered: the buffer of that one is of no more use.
+            // The read was armed while the last request was answered: that request's buffer is of no more use.
             self.core.buffers.put(std::mem::take(&mut self.input));
         }
         let (read, buf) = self.reader.done().await;

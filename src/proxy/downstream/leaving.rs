@@ -1,4 +1,4 @@
-//! Noticing that a client leaves while the connection for its bytes is still being made: nobody is going to need it.
+//! Noticing that a client leaves while the upstream connection for its bytes is still being made, which is then not needed.
 
 use std::pin::pin;
 
@@ -9,14 +9,14 @@ use crate::proxy::core::Core;
 /// What the end of a client's bytes means before it has got any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// It has left, if it has said nothing: it asked for a tunnel and does not wait to hear of it.
+    /// The client has left, if it has sent nothing: it asked for a tunnel and does not wait for the answer.
     Left,
-    /// It has said all, and may listen: only a connection that broke says that it has left.
+    /// The client has sent everything and may still read: only a broken connection means that it has left.
     HalfClosed,
 }
 
-/// What comes of `connecting`; `None` if the client leaves before, and then nothing does. What it sends meanwhile goes to
-/// the end of `seen`, so much of it that a client which sends without end does not take memory without end.
+/// The result of `connecting`; `None` if the client leaves first, and then `connecting` is dropped. The bytes that the client
+/// sends meanwhile go to the end of `seen`, up to a limit: a client that sends without end does not take memory without end.
 pub(crate) async fn unless_left<T>(
     core: &Core,
     reader: &mut Reader,

@@ -1,8 +1,8 @@
 //! A listener of one core as its connections know it: which listener of the plan in force it is, and after a reload
 //! that has no such listener any more, the plan that had it last.
 //!
-//! Connections outlive plans, and a plan numbers its listeners anew. So a connection holds its door, and the worker
-//! tells the door when a new plan is installed.
+//! Connections outlive plans, and a plan numbers its listeners anew. So a connection holds the handle of its listener, and
+//! the worker tells the handle when a new plan is installed.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use std::rc::Rc;
 use crate::base::id::ListenerId;
 use crate::upstream::Installed;
 
-/// Where the connections of one listener came in.
+/// A listener as its connections know it.
 #[derive(Debug)]
 pub struct ListenerHandle {
     listener: Cell<ListenerId>,
@@ -19,13 +19,13 @@ pub struct ListenerHandle {
 }
 
 impl ListenerHandle {
-    /// The door of a listener of the plan in force.
+    /// The handle of a listener of the plan in force.
     #[must_use]
     pub fn open(listener: ListenerId) -> Rc<Self> {
         Rc::new(Self { listener: Cell::new(listener), last: RefCell::default() })
     }
 
-    /// A new plan is in force, and numbers the listener so.
+    /// A new plan is in force, in which the listener has this number.
     pub fn renumber(&self, listener: ListenerId) {
         self.listener.set(listener);
     }

@@ -1,11 +1,12 @@
-//! The client's side of a connection: letting it in, finding out what it speaks, reading its requests, closing it.
+//! The client's side of a connection: letting it in, finding its filter chain, reading its requests, closing it.
 //!
-//! `accept` lets a connection in and counts it; `h1` reads heads and serves one request after the other; `connection` is
-//! what its requests share; `listener` is a listener as its connections know it. What becomes of a request is `router`'s,
-//! what becomes of other bytes `l4`'s. Called by `worker`.
+//! `accept` lets a connection in and counts it; `transport` finds its filter chain and hands it to HTTP or to the TCP proxy;
+//! `h1` reads heads and serves one request after the other; `connection` is what its requests share; `listener` is a listener
+//! as its connections know it. `router` serves requests, `l4` everything else. Called by `worker`.
 
 pub(crate) mod accept;
 pub(crate) mod connection;
 pub(crate) mod h1;
 pub(crate) mod leaving;
 pub(crate) mod listener;
+mod transport;

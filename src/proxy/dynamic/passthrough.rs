@@ -107,6 +107,7 @@ pub(crate) fn permitted(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::{HttpRoutes, OutboundPolicy, RouteTable};
 
     #[test]
     fn only_what_was_checked_is_connected_to() {
@@ -114,8 +115,11 @@ mod tests {
             ["127.0.0.1:80", "93.184.216.34:80", "[fe80::1]:80", "[2001:db8::1]:80", "[::ffff:127.0.0.1]:80"]
                 .map(|address| address.parse().expect("an address"))
                 .into();
-        let guarded = Outbound::default();
-        let open = Outbound::new(true, true, None, Vec::new());
+        let outbound = |allow_local| {
+            let policy = OutboundPolicy { allow_local, ..OutboundPolicy::default() };
+            Outbound::new(policy, HttpRoutes::One(RouteTable::new(None, Vec::new())), Vec::new()).0
+        };
+        let (guarded, open) = (outbound(false), outbound(true));
         let of = |outbound: &Outbound, addresses: &[SocketAddr]| {
             let found = permitted(Some(outbound), Rc::new(ResolvedAuthority::At(addresses.into())))?;
             Ok::<_, Termination>(Addresses::Known(found).to_vec())

@@ -1,9 +1,9 @@
 //! CONNECT on the mesh listener and on a Sidecar's HTTP proxy: a tunnel to `host:port` for an application that speaks
 //! through it, mostly TLS.
 //!
-//! Where it may lead is what requests may do: to the cluster of a service with that port, else what
-//! `outboundTrafficPolicy` says. To a port that speaks HTTP there is no way around the rules: the requests inside the
-//! tunnel are routed like any others. Called by `router::route`; Gateways answer CONNECT with 404, as Envoy does.
+//! A tunnel may lead where requests may go: to the cluster of a service with that port, else where
+//! `outboundTrafficPolicy` says. It is no way around the rules of a port that speaks HTTP: the requests inside the tunnel are
+//! routed like any others. Called by `router::route`; Gateways answer CONNECT with 404, as Envoy does.
 
 use std::rc::Rc;
 
@@ -13,7 +13,7 @@ use crate::h1::framing::Body;
 use crate::http::error::ProtocolError;
 use crate::io::{self, Buf, Timer};
 use crate::observe::flags::Flags;
-use crate::plan::{Cluster, Detected, Outbound, Speaks, Target, TcpRoute, tunnel_port};
+use crate::plan::{Cluster, Detected, FilterChains, NamedService, Outbound, Target, TcpRoute, Undeclared, tunnel_port};
 use crate::proxy::core::{Core, Phase};
 use crate::proxy::downstream::connection::ClientConnection;
 use crate::proxy::downstream::leaving::{End, unless_left};
@@ -26,8 +26,8 @@ use crate::proxy::router::termination::Termination;
 use crate::proxy::stream::Stream;
 use crate::upstream::{Closed, LocalCluster};
 
-/// Whether the connection's client takes this for a proxy that makes tunnels. One that was redirected here does not know
-/// of it, and one that is inside a tunnel asked some other proxy.
+/// Whether the connection's client takes this for a proxy that makes tunnels. A client that was redirected here does not know
+/// of it, and a client inside a tunnel asked some other proxy.
 pub(crate) fn is_for(stream: &Stream<'_>) -> bool {
     let listener = stream.installed.plan.listeners.get(stream.listener.index());
     stream.conn.port.is_none() && listener.is_some_and(|listener| listener.kind.is_proxy())
@@ -35,28 +35,29 @@ pub(crate) fn is_for(stream: &Stream<'_>) -> bool {
 
 /// Answers a CONNECT. True if the connection is to be kept, for requests inside the tunnel.
 pub(crate) async fn answer<'p>(stream: &mut Stream<'p>) -> bool {
-    let Some(outbound) = stream.installed.outbound(stream.listener) else { return false };
+    let Some(chains) = stream.installed.filter_chains(stream.listener) else { return false };
+    let Some(outbound) = chains.destinations() else { return false };
     let authority = stream.parsed.host.of(stream.conn.input.bytes());
-    // What follows is the tunnel's, and must not be some body's.
+    // The bytes that follow are the tunnel's, and must not be those of a body.
     let (Some(port), Body::None) = (tunnel_port(authority), stream.parsed.body) else {
         return stream.reply(Termination::BadRequest(ProtocolError::Target), true).await;
     };
-    let named = outbound.named(authority, port).map(|(_, outlet)| outlet);
-    if let Some(outlet) = named
-        && matches!(outlet.speaks, Speaks::Http | Speaks::Unsaid)
-    {
-        return may_be_http(stream, outlet, port).await;
-    }
+    let route = match outbound.named(authority, port) {
+        Some(NamedService::Http { .. }) => return to_http(stream, port).await,
+        Some(NamedService::Auto(number)) => return to_detected(stream, (chains, outbound), number, port).await,
+        Some(NamedService::Tcp(number)) => tcp_route(chains, number),
+        None => None,
+    };
     let mut early = early_bytes(stream);
-    let attempt = match named {
-        Some(outlet) => to_outlet(stream, (outbound, outlet), (&mut early, End::Left)).await,
-        None => to_passthrough(stream, outbound, &mut early).await,
+    let attempt = match route {
+        Some(route) => to_route(stream, (outbound, route), (&mut early, End::Left)).await,
+        None => to_undeclared(stream, outbound, &mut early).await,
     };
     stream.info.upstream_host = attempt.host;
     match attempt.outcome {
-        Ok(outlet) => {
+        Ok(upstream) => {
             if establish(stream).await {
-                carry(stream, outlet, early).await;
+                carry(stream, upstream, early).await;
             }
             false
         }
@@ -67,49 +68,64 @@ pub(crate) async fn answer<'p>(stream: &mut Stream<'p>) -> bool {
     }
 }
 
-/// A tunnel to a port whose HTTP the rules are for: it ends here.
-async fn may_be_http<'p>(stream: &mut Stream<'p>, outlet: &'p TcpRoute, port: u16) -> bool {
-    let Some(outbound) = stream.installed.outbound(stream.listener) else { return false };
+fn tcp_route(chains: &FilterChains, number: usize) -> Option<&TcpRoute> {
+    chains.get(number)?.as_tcp().map(|(_, route)| route)
+}
+
+/// A tunnel to a port of HTTP ends here: the rules hold for the requests inside.
+async fn to_http(stream: &mut Stream<'_>, port: u16) -> bool {
+    let established = establish(stream).await;
+    if established {
+        stream.conn.port = Some(port);
+    }
+    established
+}
+
+/// A tunnel to a port that may speak HTTP: if it does, it ends here as well.
+async fn to_detected<'p>(
+    stream: &mut Stream<'p>,
+    (chains, outbound): (&'p FilterChains, &'p Outbound),
+    number: usize,
+    port: u16,
+) -> bool {
     if !establish(stream).await {
         return false;
     }
-    if outlet.speaks == Speaks::Unsaid {
-        let mut early = early_bytes(stream);
-        stream.conn.entered.enter(Phase::Busy, None);
-        let limits = &stream.installed.plan.proxy.limits;
-        let begin = outbound.detection.unwrap_or(limits.idle_timeout);
-        let patience = DetectionTimeouts { begin: Some(begin), end: limits.headers_timeout };
-        let seen = first_bytes(&stream.conn.core, &mut stream.conn.reader, &mut early, patience).await;
-        let is_http = match seen {
-            None => return false,
-            Some(seen) => seen == Detected::Http,
-        };
-        if !is_http {
-            let client = (&mut early, End::HalfClosed);
-            let attempt = to_outlet(stream, (outbound, outlet), client).await;
-            stream.info.upstream_host = attempt.host;
-            match attempt.outcome {
-                Ok(outlet) => carry(stream, outlet, early).await,
-                // Too late for a status: the tunnel ends at once.
-                Err(ended) => _ = local_reply::note_termination(&mut stream.info, &ended),
-            }
-            return false;
+    let mut early = early_bytes(stream);
+    stream.conn.entered.enter(Phase::Busy, None);
+    let limits = &stream.installed.plan.proxy.limits;
+    let begin = outbound.detection_timeout.unwrap_or(limits.idle_timeout);
+    let timeouts = DetectionTimeouts { begin: Some(begin), end: limits.headers_timeout };
+    let detected = first_bytes(&stream.conn.core, &mut stream.conn.reader, &mut early, timeouts).await;
+    let is_http = match detected {
+        None => return false,
+        Some(detected) => detected == Detected::Http,
+    };
+    if !is_http {
+        let Some(route) = tcp_route(chains, number) else { return false };
+        let attempt = to_route(stream, (outbound, route), (&mut early, End::HalfClosed)).await;
+        stream.info.upstream_host = attempt.host;
+        match attempt.outcome {
+            Ok(upstream) => carry(stream, upstream, early).await,
+            // Too late for a status: the tunnel ends at once.
+            Err(ended) => _ = local_reply::note_termination(&mut stream.info, &ended),
         }
-        stream.conn.input.extend(early.bytes());
-        stream.conn.core.buffers.put(early);
+        return false;
     }
+    stream.conn.input.extend(early.bytes());
+    stream.conn.core.buffers.put(early);
     stream.conn.port = Some(port);
     true
 }
 
-/// To one of an outlet's clusters. What the client says meanwhile goes to `early`.
-async fn to_outlet<'p>(
+/// Connects to one of a route's clusters. The bytes that the client sends meanwhile go to `early`.
+async fn to_route<'p>(
     stream: &mut Stream<'p>,
-    (outbound, outlet): (&Outbound, &'p TcpRoute),
+    (outbound, route): (&Outbound, &'p TcpRoute),
     (early, end): (&mut Buf, End),
 ) -> Attempt {
     let core = stream.conn.core.clone();
-    let target = &core.with_rng(|rng| outlet.destinations.pick(rng)).target;
+    let target = &core.with_rng(|rng| route.destinations.pick(rng)).target;
     match target {
         Target::Known(id) => stream.info.cluster = stream.installed.cluster_name(*id),
         Target::Missing(name) => {
@@ -119,17 +135,22 @@ async fn to_outlet<'p>(
     }
     let authority: SmallVec<[u8; 64]> = stream.parsed.host.of(stream.conn.input.bytes()).into();
     let (peer, passes) = (stream.conn.peer, core.passes(stream.conn.peer).saturating_add(1));
-    let going = TcpRequest { peer, original: stream.conn.original, name: Some(&authority), passes };
-    let connecting = upstream::to_target(&core, stream.installed, Some(outbound), (outlet, target), going);
+    let request = TcpRequest { peer, original: stream.conn.original, name: Some(&authority), passes };
+    let connecting = upstream::to_target(&core, stream.installed, Some(outbound), (route, target), request);
     or_gone(unless_left(&core, &mut stream.conn.reader, early, end, Box::pin(connecting)).await)
 }
 
-async fn to_passthrough<'p>(stream: &mut Stream<'p>, outbound: &'p Outbound, early: &mut Buf) -> Attempt {
-    if let Some(outlet) = &outbound.egress_proxy {
-        stream.info.route = "allow_any";
-        return to_outlet(stream, (outbound, outlet), (early, End::Left)).await;
-    }
-    let Some(cluster) = stream.installed.passthrough().filter(|_| outbound.allow_any) else {
+/// Connects to an authority that names no service.
+async fn to_undeclared<'p>(stream: &mut Stream<'p>, outbound: &'p Outbound, early: &mut Buf) -> Attempt {
+    let cluster = match &outbound.undeclared {
+        Undeclared::EgressProxy(proxy) => {
+            stream.info.route = "allow_any";
+            return to_route(stream, (outbound, proxy), (early, End::Left)).await;
+        }
+        Undeclared::Passthrough(_) => stream.installed.passthrough(),
+        Undeclared::BlackHole(_) => None,
+    };
+    let Some(cluster) = cluster else {
         stream.conn.http.rq_direct_response.inc();
         stream.info.route = "block_all";
         return Attempt::failed(Termination::Blocked);
@@ -146,7 +167,7 @@ fn or_gone(attempt: Option<Attempt>) -> Attempt {
     attempt.unwrap_or_else(|| Attempt::failed(Termination::ClientGone))
 }
 
-/// To where the host of an authority is.
+/// Connects to the addresses of an authority's host.
 async fn to_authority(
     core: &Rc<Core>,
     cluster: (&Cluster, &LocalCluster),
@@ -178,7 +199,7 @@ async fn establish(stream: &mut Stream<'_>) -> bool {
     true
 }
 
-/// What the client sent behind its CONNECT, taken out of the input.
+/// The bytes that the client sent behind its CONNECT, taken out of the input.
 fn early_bytes(stream: &mut Stream<'_>) -> Buf {
     let there = stream.conn.input.bytes().get(stream.conn.rest..).unwrap_or_default();
     if there.is_empty() {
@@ -190,13 +211,13 @@ fn early_bytes(stream: &mut Stream<'_>) -> Buf {
     early
 }
 
-/// Bytes both ways, until both sides have ended.
-async fn carry(stream: &mut Stream<'_>, mut outlet: upstream::TunnelUpstream, early: Buf) {
+/// Moves bytes both ways, until both sides have ended.
+async fn carry(stream: &mut Stream<'_>, mut to: upstream::TunnelUpstream, early: Buf) {
     let http = stream.conn.http.clone();
     http.downstream_cx_upgrades_total.inc();
     http.downstream_cx_upgrades_active.inc();
     stream.conn.entered.enter(Phase::Busy, None);
-    let (upstream, cluster) = (&mut outlet.upstream, &outlet.stats);
+    let (upstream, cluster) = (&mut to.upstream, &to.stats);
     (stream.info.upstream_connected, stream.info.upstream_local) = (true, upstream.local());
     let meters = Meters {
         up: [Some(&http.downstream_cx_rx_bytes_total), Some(&cluster.upstream_cx_tx_bytes_total)],
@@ -208,7 +229,7 @@ async fn carry(stream: &mut Stream<'_>, mut outlet: upstream::TunnelUpstream, ea
         tunnel::End { reader, writer, handle: entered.handle() },
         tunnel::End { reader: &mut upstream.reader, writer: &mut upstream.writer, handle: &upstream.handle },
         early,
-        Until::Both { quiet: outlet.quiet, end: outlet.end },
+        Until::Both { quiet: to.quiet, end: to.end },
         meters,
     )
     .await;

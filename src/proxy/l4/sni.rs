@@ -1,6 +1,6 @@
 //! What the first bytes of a connection are: an HTTP/1 request line, a TLS ClientHello, or something else.
 //!
-//! Pure: bytes in, verdict out, asked again with more bytes behind the same ones. Called by `detect`, `gateway` and `connect_method`.
+//! Pure: bytes in, verdict out, asked again with more bytes behind the same ones. Called by `detect`.
 
 use std::borrow::Cow;
 

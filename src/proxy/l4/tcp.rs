@@ -1,5 +1,5 @@
-//! A connection that is no HTTP, redirected here or to a gateway that does not look into it: to the service that it is
-//! for, or to where it was sent, bytes both ways, and a line in the log at its end (`"- - -" 0`).
+//! The TCP proxy: a connection that is not decoded goes to the service that it is for, or to where it was sent, bytes both
+//! ways, and has a line in the log at its end (`"- - -" 0`).
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::endpoint::EndpointAddress;
-use crate::base::id::ListenerId;
+use crate::base::id::{ListenerId, TcpStatsId};
 use crate::io::{self, Either, Timer, race};
 use crate::observe::access_log::{NoHeaders, Record};
 use crate::observe::flags::Flags;
 use crate::observe::stats::TcpStats;
-use crate::plan::{BLACK_HOLE_CLUSTER, Cluster, Listener, Outbound, PASSTHROUGH_CLUSTER, Target};
+use crate::plan::{
+    BLACK_HOLE_CLUSTER, Cluster, FilterChain, Listener, Outbound, PASSTHROUGH_CLUSTER, Target, Undeclared,
+};
 use crate::proxy::core::{Core, Phase};
 use crate::proxy::downstream::accept::Accepted;
 use crate::proxy::downstream::leaving::{End, unless_left};
@@ -25,16 +27,16 @@ use crate::proxy::router::termination::Termination;
 use crate::upstream::{Closed, Installed, LocalCluster};
 
 /// Where a connection goes.
-pub(crate) enum To {
-    /// To an outlet of the plan.
-    TcpRoute(usize),
-    /// To where it was sent or to the egress proxy, if anything may go to what nobody declared.
+pub(crate) enum TcpTarget {
+    /// To the TCP proxy of the filter chain with this number.
+    Chain(usize),
+    /// To what [`Undeclared`] says.
     Undeclared,
     /// It is refused.
     Nowhere(Termination),
 }
 
-/// What the log says of a connection.
+/// The values of the connection's line in the log.
 struct TcpInfo {
     flags: Flags,
     details: Cow<'static, str>,
@@ -51,12 +53,11 @@ struct TcpInfo {
 pub(crate) async fn serve(
     mut accepted: Accepted,
     (installed, listener): (Rc<Installed>, ListenerId),
-    to: To,
+    to: TcpTarget,
     server_name: Option<String>,
 ) {
     let Some(of) = installed.plan.listeners.get(listener.index()) else { return };
-    let outlet = if let To::TcpRoute(number) = &to { Some(*number) } else { None };
-    let stats = of.tcp_stats_of(outlet).and_then(|place| installed.stats.tcp.get(place)).cloned().unwrap_or_default();
+    let stats = stats_of(of, &to).and_then(|id| installed.stats.tcp.get(id.index())).cloned().unwrap_or_default();
     stats.downstream_cx_total.inc();
     let mut info = TcpInfo {
         flags: Flags::NONE,
@@ -76,15 +77,15 @@ pub(crate) async fn serve(
         true => Attempt::failed(Termination::Circular),
         false => connect(&mut accepted, &installed, of, to, server_name.as_deref(), &mut info).await,
     };
-    // Asked once more: what was on its way then is there now.
+    // The table is asked once more: a tunnel of our own that was being connected is listed now.
     if outcome.is_ok() && accepted.core.passes(accepted.peer) > most {
         outcome = Err(Termination::Circular);
     }
-    // It may last for days, and a reload must not wait for it to have its memory back.
+    // The connection may last for days, and must not keep the memory of an old plan.
     drop(installed);
     info.host = host;
     match outcome {
-        Ok(outlet) => carry(&mut accepted, outlet, &stats, &mut info).await,
+        Ok(upstream) => carry(&mut accepted, upstream, &stats, &mut info).await,
         Err(ended) => {
             if info.host.is_none() {
                 stats.downstream_cx_no_route.inc();
@@ -98,51 +99,61 @@ pub(crate) async fn serve(
 /// How often the bytes of a connection to a gateway may have come through a core already: as often as requests may.
 const MOST_PASSES: u8 = 10;
 
+/// The statistics of a connection; those that no chain takes count as undeclared. A gateway has none for them.
+fn stats_of(of: &Listener, to: &TcpTarget) -> Option<TcpStatsId> {
+    match to {
+        TcpTarget::Chain(number) => of.chains.get(*number)?.as_tcp().map(|(_, route)| route.stats),
+        TcpTarget::Undeclared | TcpTarget::Nowhere(_) => Some(of.chains.destinations()?.undeclared.stats()),
+    }
+}
+
 async fn connect(
     accepted: &mut Accepted,
     installed: &Installed,
     of: &Listener,
-    to: To,
+    to: TcpTarget,
     server_name: Option<&str>,
     info: &mut TcpInfo,
 ) -> Attempt {
     let core = accepted.core.clone();
-    let outbound = of.outbound.as_deref();
-    let going = TcpRequest {
+    let outbound = of.chains.destinations();
+    let request = TcpRequest {
         peer: accepted.peer,
         original: accepted.original,
         name: server_name.map(str::as_bytes),
         passes: core.passes(accepted.peer).saturating_add(1),
     };
-    let outlet = match to {
-        To::Nowhere(ended) => return Attempt::failed(ended),
-        To::TcpRoute(number) => of.outlet(number),
-        To::Undeclared => outbound.and_then(|outbound| outbound.egress_proxy.as_ref()),
+    let route = match (to, outbound.map(|outbound| &outbound.undeclared)) {
+        (TcpTarget::Nowhere(ended), _) => return Attempt::failed(ended),
+        (TcpTarget::Chain(number), _) => of.chains.get(number).and_then(FilterChain::as_tcp).map(|(_, route)| route),
+        (TcpTarget::Undeclared, Some(Undeclared::EgressProxy(proxy))) => Some(&**proxy),
+        (TcpTarget::Undeclared, _) => None,
     };
     let (reader, seen) = (&mut accepted.reader, &mut accepted.seen);
-    let attempt = if let Some(outlet) = outlet {
-        let target = &core.with_rng(|rng| outlet.destinations.pick(rng)).target;
+    let attempt = if let Some(route) = route {
+        let target = &core.with_rng(|rng| route.destinations.pick(rng)).target;
         info.cluster = match target {
             Target::Known(id) => installed.cluster_name(*id).into(),
             Target::Missing(name) => name.clone(),
         };
-        let connecting = upstream::to_target(&core, installed, outbound, (outlet, target), going);
+        let connecting = upstream::to_target(&core, installed, outbound, (route, target), request);
         unless_left(&core, reader, seen, End::HalfClosed, Box::pin(connecting)).await
     } else {
-        let passthrough = installed.passthrough().zip(outbound).filter(|(_, outbound)| outbound.allow_any);
-        // Where it was not sent anywhere else there is nowhere to pass it on to.
+        let passes_through = |outbound: &&Outbound| matches!(outbound.undeclared, Undeclared::Passthrough(_));
+        let passthrough = installed.passthrough().zip(outbound.filter(passes_through));
+        // A connection that was sent to the listener itself has no other destination to be passed on to.
         let (Some((cluster, outbound)), Some(original)) = (passthrough, accepted.original) else {
             info.cluster = BLACK_HOLE_CLUSTER.into();
-            return Attempt::failed(Termination::NoEndpoint); // Envoy's has none, either
+            return Attempt::failed(Termination::NoEndpoint); // Envoy's cluster has none, either
         };
         info.cluster = PASSTHROUGH_CLUSTER.into();
-        let connecting = to_original(&core, cluster, outbound, original, going.passes);
+        let connecting = to_original(&core, cluster, outbound, original, request.passes);
         unless_left(&core, reader, seen, End::HalfClosed, Box::pin(connecting)).await
     };
     attempt.unwrap_or_else(|| Attempt::failed(Termination::ClientGone))
 }
 
-/// To where the connection was sent.
+/// Connects to the address that the connection was sent to.
 async fn to_original(
     core: &Rc<Core>,
     cluster: (&Cluster, &LocalCluster),
@@ -157,7 +168,7 @@ async fn to_original(
     }
 }
 
-/// What an end means to a connection: no status, and after a failed connect Envoy says that it will not be tried again.
+/// Notes why the connection ended: without a status, and after a failed connect with Envoy's flag for no further attempt.
 fn note_termination(info: &mut TcpInfo, ended: &Termination) {
     let verdict = ended.local_reply(false);
     info.flags.insert(verdict.flags);
@@ -165,21 +176,16 @@ fn note_termination(info: &mut TcpInfo, ended: &Termination) {
         Termination::ConnectFailed(_) | Termination::ConnectTimedOut | Termination::TlsFailed(_) => {
             info.flags.insert(Flags::URX)
         }
-        Termination::Circular | Termination::LocalTarget | Termination::NoRule => info.details = verdict.details,
+        Termination::Circular | Termination::LocalTarget | Termination::NoFilterChain => info.details = verdict.details,
         _ => {}
     }
     info.failure = verdict.transport_failure;
 }
 
-/// Bytes both ways, until both sides have ended.
-async fn carry(
-    accepted: &mut Accepted,
-    mut outlet: upstream::TunnelUpstream,
-    stats: &Arc<TcpStats>,
-    info: &mut TcpInfo,
-) {
+/// Moves bytes both ways, until both sides have ended.
+async fn carry(accepted: &mut Accepted, mut to: upstream::TunnelUpstream, stats: &Arc<TcpStats>, info: &mut TcpInfo) {
     let Accepted { core, reader, writer, entered, seen, .. } = accepted;
-    let (upstream, cluster) = (&mut outlet.upstream, &outlet.stats);
+    let (upstream, cluster) = (&mut to.upstream, &to.stats);
     (info.connected, info.own) = (true, upstream.local());
     let meters = Meters {
         up: [Some(&stats.downstream_cx_rx_bytes_total), Some(&cluster.upstream_cx_tx_bytes_total)],
@@ -190,7 +196,7 @@ async fn carry(
         tunnel::End { reader, writer, handle: entered.handle() },
         tunnel::End { reader: &mut upstream.reader, writer: &mut upstream.writer, handle: &upstream.handle },
         std::mem::take(seen),
-        Until::Both { quiet: outlet.quiet, end: outlet.end },
+        Until::Both { quiet: to.quiet, end: to.end },
         meters,
     )
     .await;

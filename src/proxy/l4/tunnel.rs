@@ -1,4 +1,4 @@
-//! Raw bytes both ways between two connections: after a 101, after a CONNECT, and for connections that are no HTTP.
+//! Raw bytes both ways between two connections: after a 101, after a CONNECT, and for the TCP proxy.
 
 use std::cell::Cell;
 use std::pin::{Pin, pin};
@@ -22,21 +22,21 @@ pub(crate) struct End<'a> {
 pub(crate) enum Until {
     /// With the first side that ends, as Envoy does after a 101: a half-open WebSocket is of no use to anyone.
     Either,
-    /// When both sides have ended: who has said all may still want to listen. `quiet`: or when no byte has moved for
-    /// so long. `end`: or then, whatever moves.
+    /// When both sides have ended: a side that has sent everything may still read. `quiet`: or when no byte has moved for
+    /// this time. `end`: or at this time, whatever moves.
     Both { quiet: Option<Duration>, end: Option<Instant> },
 }
 
-/// What counts the bytes of one direction as they pass.
+/// The counters of the bytes of both directions.
 #[derive(Clone, Copy)]
 pub(crate) struct Meters<'a> {
-    /// From the client to the upstream.
+    /// Of bytes from the client to the upstream.
     pub(crate) up: [Option<&'a Counter>; 2],
-    /// The other way.
+    /// Of bytes from the upstream to the client.
     pub(crate) down: [Option<&'a Counter>; 2],
 }
 
-/// Who or what ended a tunnel.
+/// Why a tunnel ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// The client, or both sides, the client first.
@@ -49,7 +49,7 @@ pub(crate) enum Ending {
     UpstreamBroke,
     /// Nothing moved for too long.
     Quiet,
-    /// It had lasted for as long as it may.
+    /// The tunnel has lasted for as long as it may.
     Old,
 }
 
@@ -100,8 +100,8 @@ pub(crate) async fn run(
     Passed { up: up.bytes.get(), down: down.bytes.get(), ending }
 }
 
-/// Until both directions have ended, of which each tells its end to the side that it goes to. Who takes no more bytes may
-/// still have sent some. A connection that broke ends both.
+/// Waits until both directions have ended; each passes its end on to the side that it leads to. A side that takes no more
+/// bytes may still have sent some. A broken connection ends both directions.
 async fn both(
     mut upwards: Pin<&mut impl Future<Output = Stop>>,
     mut downwards: Pin<&mut impl Future<Output = Stop>>,
@@ -111,7 +111,7 @@ async fn both(
         Either::Right(Stop::ReadFailed) => Ending::UpstreamBroke,
         Either::Left(stop) => match downwards.await {
             Stop::End if stop == Stop::End => Ending::Client,
-            // It took no more, and has said all that it had to say.
+            // The upstream took no more bytes, and has sent everything.
             Stop::End => Ending::Upstream,
             Stop::ReadFailed => Ending::UpstreamBroke,
             Stop::WriteFailed => Ending::ClientBroke,
@@ -141,7 +141,7 @@ async fn limit((quiet, end): (Option<Duration>, Option<Instant>), moved: &Cell<I
     }
 }
 
-/// What is noted of one direction.
+/// The state of one direction.
 struct Flow<'a> {
     bytes: Cell<u64>,
     moved: &'a Cell<Instant>,
@@ -219,7 +219,7 @@ async fn pump(
 }
 
 /// An empty buffer for the next read: `buf` or another one. Most tunnels are quiet most of the time, and a read that waits
-/// holds its buffer; large ones are for who fills small ones.
+/// holds its buffer; large buffers are for directions that fill small ones.
 fn sized(core: &Core, mut buf: Buf, bulk: bool) -> Buf {
     let large = buf.capacity() > HEAD_BUFFER_BYTES;
     if buf.capacity() == 0 || large != bulk {

@@ -1,6 +1,7 @@
-//! A connection for raw bytes: to an endpoint of a service's cluster, or to the first of some addresses that takes it.
+//! An upstream connection for raw bytes: to an endpoint of a service's cluster, or to the first of some addresses that accepts
+//! it.
 //!
-//! One try, as Envoy's TCP proxy makes by default. Called by `tcp` and `connect`.
+//! One attempt, as Envoy's TCP proxy makes by default. Called by `tcp` and `connect_method`.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::base::endpoint::EndpointAddress;
 use crate::io::{self, Timer};
 use crate::observe::stats::{ClusterStats, EndpointStats};
-use crate::plan::{self, Cluster, Discovery, Outbound, Target};
+use crate::plan::{Cluster, Discovery, Outbound, Target, TcpRoute};
 use crate::policy::balance::PickContext;
 use crate::policy::hashing::key;
 use crate::policy::outlier::Outcome;
@@ -23,19 +24,19 @@ use crate::upstream::{Avoid, Installed, LocalCluster, LocalEndpoint, NoConnectio
 /// An upstream connection of a tunnel.
 pub(crate) struct TunnelUpstream {
     pub(crate) upstream: Box<Upstream>,
-    /// For so long nothing need move on it.
+    /// The time after which it ends if no byte has moved; `None`: never.
     pub(crate) quiet: Option<Duration>,
-    /// When it ends whatever moves (`connectionPool.tcp.maxConnectionDuration`).
+    /// The time at which it ends whatever moves (`connectionPool.tcp.maxConnectionDuration`).
     pub(crate) end: Option<Instant>,
     /// The counters of its cluster.
     pub(crate) stats: Arc<ClusterStats>,
-    _riding: ActiveRequest,
-    _listed: Option<GoingOut>,
+    _active: ActiveRequest,
+    _goes_out: Option<GoingOut>,
 }
 
-/// What came of an attempt.
+/// The result of an attempt.
 pub(crate) struct Attempt {
-    /// Where it went last.
+    /// The last endpoint that was tried.
     pub(crate) host: Option<EndpointAddress>,
     pub(crate) outcome: Result<TunnelUpstream, Termination>,
 }
@@ -84,11 +85,11 @@ impl Drop for ActiveRequest {
     }
 }
 
-/// What is known of a client and of where it wants to go.
+/// A client and what is known of its destination.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TcpRequest<'a> {
     pub(crate) peer: SocketAddr,
-    /// Where it was sent to before it was redirected here.
+    /// The address that it was sent to before it was redirected here.
     pub(crate) original: Option<SocketAddr>,
     /// The authority of its CONNECT, or the server name of its TLS.
     pub(crate) name: Option<&'a [u8]>,
@@ -96,22 +97,22 @@ pub(crate) struct TcpRequest<'a> {
     pub(crate) passes: u8,
 }
 
-/// Connects to one of an outlet's clusters, which was drawn.
+/// Connects to one of a route's clusters, which was drawn.
 pub(crate) async fn to_target(
     core: &Rc<Core>,
     installed: &Installed,
     outbound: Option<&Outbound>,
-    (outlet, target): (&plan::TcpRoute, &Target),
-    going: TcpRequest<'_>,
+    (route, target): (&TcpRoute, &Target),
+    request: TcpRequest<'_>,
 ) -> Attempt {
     let Some(cluster) = cluster(installed, target) else { return Attempt::failed(Termination::NoCluster) };
     let Discovery::Authority(own) = &cluster.0.discovery else {
-        let hash = outlet.by_source.then(|| key::source_ip(going.peer));
-        return to_cluster(core, cluster, hash, going.passes).await;
+        let hash = route.by_source.then(|| key::source_ip(request.peer));
+        return to_cluster(core, cluster, hash, request.passes).await;
     };
     let deadline = io::now() + cluster.0.connect_timeout;
     let mut timer = Timer::default();
-    let found = match going {
+    let found = match request {
         // `resolution: NONE`: it goes where it was sent.
         TcpRequest { original: Some(original), .. } if !own.at_gateways => match outbound {
             Some(outbound) => passthrough::of_original(core, &mut timer, outbound, original, deadline).await,
@@ -126,7 +127,7 @@ pub(crate) async fn to_target(
         _ => Err(Termination::NoEndpoint),
     };
     match found {
-        Ok(addresses) => to_addresses(core, cluster, &addresses, going.passes).await,
+        Ok(addresses) => to_addresses(core, cluster, &addresses, request.passes).await,
         Err(ended) => Attempt::failed(ended),
     }
 }
@@ -162,7 +163,7 @@ async fn to_cluster(
     Attempt { host, outcome }
 }
 
-/// Connects to the first of these addresses (a few of them) that takes it.
+/// Connects to the first of these addresses (a few of them) that accepts.
 pub(crate) async fn to_addresses(
     core: &Rc<Core>,
     (cluster, local): (&Cluster, &LocalCluster),
@@ -188,7 +189,7 @@ async fn connect(
     passes: u8,
 ) -> Result<TunnelUpstream, Termination> {
     let connecting = Connecting::begin(local, endpoint);
-    // Raw bytes name no host: unless the rule does, it is the service's that is asked for.
+    // Raw bytes name no host: unless the rule names one, TLS asks for the service's.
     let name = match &local.shared.tls {
         None => Ok(None),
         Some(tls) => tls.name(cluster.host().as_bytes()).map(|name| Some(name.to_owned())),
@@ -203,15 +204,15 @@ async fn connect(
         Ok(mut upstream) => {
             core.buffers.put(std::mem::take(&mut upstream.buf)); // it is for heads
             let stats = local.stats.clone();
-            let listed = upstream.local().map(|own| core.goes_out(own, passes));
+            let goes_out = upstream.local().map(|own| core.goes_out(own, passes));
             let (quiet, end) = (cluster.tcp_idle_timeout, cluster.max_duration.map(|most| io::now() + most));
             Ok(TunnelUpstream {
                 upstream,
                 quiet,
                 end,
                 stats,
-                _riding: ActiveRequest::begin(local, endpoint),
-                _listed: listed,
+                _active: ActiveRequest::begin(local, endpoint),
+                _goes_out: goes_out,
             })
         }
         Err(error) => {

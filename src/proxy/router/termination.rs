@@ -19,7 +19,7 @@ pub(crate) enum Termination {
     /// No virtual host or route: 404 NR.
     NotFound,
     /// A connection that no rule of its gateway takes: NR, and it is closed.
-    NoRule,
+    NoFilterChain,
     /// `OPTIONS *`: 404.
     NoPath,
     /// The route's cluster does not exist: 503 NC.
@@ -132,7 +132,7 @@ impl Termination {
         match self {
             Self::Answered => plain(200, "", Flags::NONE, "via_upstream"),
             Self::NotFound => plain(404, "", Flags::NR, "route_not_found"),
-            Self::NoRule => plain(0, "", Flags::NR, "filter_chain_not_found"),
+            Self::NoFilterChain => plain(0, "", Flags::NR, "filter_chain_not_found"),
             Self::NoPath => plain(404, "", Flags::NONE, "absolute_path_rejected"),
             Self::NoCluster => plain(503, "", Flags::NC, "cluster_not_found"),
             Self::NoEndpoint => plain(503, "no healthy upstream", Flags::UH, "no_healthy_upstream"),

@@ -10,7 +10,7 @@ use crate::policy::permits::BreakerLimits;
 use crate::policy::retry::RetryPolicy;
 use crate::policy::share::FractionalPercent;
 
-/// Adds what a cluster's connections have: their ends, the breaker, and who is ejected.
+/// Adds the policies of a cluster's connections: timeouts, circuit breaker, outlier detection.
 pub(super) fn connections(shown: &mut Value, cluster: &Cluster) {
     if let Some(most) = cluster.max_requests {
         shown["max_requests_per_connection"] = most.get().into();

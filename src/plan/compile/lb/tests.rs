@@ -72,7 +72,7 @@ fn spread<'p>(plan: &'p Plan, port: u16, subset: &str) -> &'p LoadBalancing {
 
 /// The hash keys of the rules in order: `/one`, `/two`, `/both`, the rest.
 fn keys(plan: &Plan) -> Vec<Vec<Key>> {
-    let routes = &plan.listeners[0].tables[0].virtual_hosts[0].routes();
+    let routes = &plan.listeners[0].route_tables().next().expect("a table").virtual_hosts[0].routes();
     let keys = routes.iter().map(|route| match &route.action {
         Action::Forward(forward) => forward.hash_keys.to_vec(),
         other => panic!("{other:?}"),

@@ -6,7 +6,7 @@ use crate::plan::{Action, Destination, Edits, HeaderEdits, PathRewrite, Redirect
 /// The routes of the only virtual host of the only Gateway, on port 80, for a VirtualService with these rules.
 fn routes(http: &str) -> Vec<Route> {
     let yaml = gateway("g", 80, "['*']") + &virtual_service("v", "['*']", "[g]", http) + SERVICE_A;
-    plan(&yaml).listeners[0].tables[0].virtual_hosts[0].routes().to_vec()
+    tables(&plan(&yaml), 0)[0].virtual_hosts[0].routes().to_vec()
 }
 
 fn problems(http: &str) -> Vec<String> {

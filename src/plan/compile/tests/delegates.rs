@@ -18,7 +18,7 @@ fn merged(root: &str, leaf: &str) -> (Vec<String>, Vec<String>) {
         + &delegate("leaf", "", leaf)
         + SERVICE_A;
     let (plan, problems) = compiled(&yaml);
-    let hosts = plan.listeners[0].tables[0].virtual_hosts.iter();
+    let hosts = tables(&plan, 0)[0].virtual_hosts.iter();
     let routes = hosts.flat_map(|host| host.routes()).map(|route| {
         let conditions = route.matcher.conditions().iter().map(|condition| format!("{condition:?}"));
         format!("{}{:?}", route.name, conditions.collect::<Vec<_>>()).replace('"', "'")
@@ -105,7 +105,7 @@ fn actions_come_from_the_delegate_or_else_from_the_root() {
     };
     let with = |leaf: &str| {
         let plan = plan(&yaml(leaf));
-        let route = &plan.listeners[0].tables[0].virtual_hosts[0].routes()[0];
+        let route = &tables(&plan, 0)[0].virtual_hosts[0].routes()[0];
         let Action::Forward(forward) = &route.action else { panic!("{:?}", route.action) };
         let set = route.headers.request.set.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>();
         (format!("{:?}", forward.rewrite).contains("47"), set, route.cors.is_some())
@@ -124,7 +124,7 @@ fn a_route_says_where_both_rules_are() {
         + &delegate("leaf", "", &leaf)
         + SERVICE_A;
     let plan = plan(&yaml);
-    let origin = &plan.listeners[0].tables[0].virtual_hosts[0].routes()[1].origin;
+    let origin = &tables(&plan, 0)[0].virtual_hosts[0].routes()[1].origin;
     assert_eq!((&*origin.resource, origin.rule, origin.block), ("VirtualService/default/leaf", Some(0), Some(0)));
     let root = origin.root.as_ref().expect("a delegating rule");
     assert_eq!((&*root.resource, root.rule, root.block), ("VirtualService/default/root", Some(1), Some(1)));

@@ -46,7 +46,7 @@ fn every_service_has_a_default_route_under_each_of_its_names() {
     let plan = mesh("");
     let listener: &Listener = &plan.listeners[0];
     assert_eq!((listener.kind, listener.name.as_str()), (ListenerKind::Mesh, "127.0.0.1_15001"));
-    assert_eq!(listener.tables.iter().map(|table| table.port).collect::<Vec<_>>(), [Some(80), Some(8000), None]);
+    assert_eq!(listener.route_tables().map(|table| table.port).collect::<Vec<_>>(), [Some(80), Some(8000), None]);
     for name in ["a", "a.default", "a.default.svc", "a.default.svc.cluster.local", "a.default.svc.cluster.local.", "A"]
     {
         assert_eq!(to(&plan, &format!("{name}:8000")), format!("default {A}"), "{name}");
@@ -54,7 +54,7 @@ fn every_service_has_a_default_route_under_each_of_its_names() {
     for elsewhere in ["a", "a:8001", "b:8000", "a.other:8000", "a.default.svc.cluster:8000"] {
         assert_eq!(to(&plan, elsewhere), "allow_any", "{elsewhere}");
     }
-    let origin = &listener.tables[1].virtual_hosts[0].routes()[0].origin;
+    let origin = &listener.route_tables().nth(1).expect("a table").virtual_hosts[0].routes()[0].origin;
     assert_eq!((&*origin.resource, origin.rule), ("Service/default/a", None));
 }
 

@@ -21,7 +21,7 @@ fn mesh_config(text: &str) -> String {
 
 /// The forwarding of the first rule of the only VirtualService on the first listener.
 fn forward(plan: &Plan) -> &Forward {
-    match &plan.listeners[0].tables[0].virtual_hosts[0].routes()[0].action {
+    match &tables(plan, 0)[0].virtual_hosts[0].routes()[0].action {
         Action::Forward(forward) => forward,
         other => panic!("{other:?}"),
     }
@@ -134,7 +134,7 @@ fn hashing_among_several_destinations_does_not_keep_retries_together() {
 fn the_mesh_retries_without_rules_and_passes_through_without() {
     let default_of = |mesh: &str| {
         let plan = plan(&(mesh_config(mesh) + SERVICE_A));
-        let tables = &plan.listeners[0].tables;
+        let tables = tables(&plan, 0);
         let hosts: Vec<_> = tables.iter().flat_map(|table| &table.virtual_hosts).collect();
         let action = |name: &str| {
             let routes = hosts.iter().flat_map(|host| host.routes());

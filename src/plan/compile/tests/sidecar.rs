@@ -1,7 +1,7 @@
 //! Listeners of a Sidecar: what each sees, where it is, and what it leads to.
 
 use super::*;
-use crate::plan::{Action, Detected, DetectedTarget, Listener, ListenerKind, PortProtocol};
+use crate::plan::{Action, Detected, Listener, ListenerKind, Undeclared};
 
 /// Three services in two namespaces, of which `db` has a TCP port, and a VirtualService for a host that is none.
 const SERVICES: &str = "
@@ -112,7 +112,7 @@ fn a_listener_of_a_port_says_what_the_mesh_sees_there() {
     assert_eq!(mesh(&both, "alias.example.com:9080"), "alias outbound|9080||one.example.com");
     assert_eq!(mesh(&both, "alias.example.com"), "block_all 502");
     assert_eq!(mesh(&both, "one.example.com"), "block_all 502");
-    let tables: Vec<_> = both.listeners[0].tables.iter().map(|table| (table.port, table.is_whole)).collect();
+    let tables: Vec<_> = both.listeners[0].route_tables().map(|table| (table.port, table.is_whole)).collect();
     assert_eq!(tables, [(Some(80), false), (Some(9080), true), (None, false)]);
     let wide = "egress: [{port: {number: 80, protocol: HTTP}, hosts: ['./*']}, {hosts: ['*/*']}]";
     let wide = plan(&(SERVICES.to_owned() + &sidecar(wide) + &proxy(MESH)));
@@ -129,17 +129,13 @@ fn a_listener_of_a_port_says_what_the_mesh_sees_there() {
 
 /// What becomes of bytes that were sent to this address.
 fn bytes(plan: &Plan, kind: ListenerKind, address: &str) -> String {
-    let outbound = of(plan, kind).1.outbound.as_ref().expect("a way out");
+    let chains = &of(plan, kind).1.chains;
+    let outbound = chains.destinations().expect("its chains go by destinations");
     let address = address.parse().expect("an address");
-    let way = match outbound.expect(address) {
-        PortProtocol::Bytes(number) => DetectedTarget::TcpRoute(number),
-        PortProtocol::Http => return "HTTP".to_owned(),
-        PortProtocol::Unsaid => outbound.decide(address, &Detected::Bytes),
-    };
-    match way {
-        DetectedTarget::TcpRoute(number) => outbound.outlet(number).expect("an outlet").name.to_string(),
-        other => format!("{other:?}"),
-    }
+    let number = outbound.chain_without_detection(address).or_else(|| outbound.chain(address, &Detected::Bytes));
+    let Some(number) = number else { return "Undeclared".to_owned() };
+    let tcp = chains.get(number).expect("a chain").as_tcp();
+    tcp.map_or_else(|| "HTTP".to_owned(), |(_, route)| route.name.to_string())
 }
 
 #[test]
@@ -198,13 +194,13 @@ fn an_ingress_listener_leads_to_the_workload() {
     assert_eq!(kinds(&plan), ports.into_iter().zip(at).collect::<Vec<_>>());
     let listener = of(&plan, ports[0]).1;
     assert_eq!((listener.name.as_str(), listener.stat_prefix.as_str()), ("0.0.0.0_8080", "inbound_0.0.0.0_8080"));
-    let host = &listener.tables[0].virtual_hosts[0];
+    let host = &listener.route_tables().next().expect("a table").virtual_hosts[0];
     assert_eq!((&*host.name, &*host.domains[0]), ("inbound|http|8080", "*"));
     let Action::Forward(forward) = &host.routes()[0].action else { panic!("{:?}", host.routes()[0].action) };
     let retry = forward.retry.as_ref().expect("Istio's policy");
     assert!(retry.attempts == 2 && retry.on.reset_before_request && !retry.on.connect_failure);
     assert_eq!(to(&plan, ports[0], "any.example.com:77"), "default inbound|8080||");
-    assert!(listener.outbound.is_none(), "HTTP is all that comes");
+    assert!(listener.chains.destinations().is_none() && listener.chains.is_http(None), "HTTP is all that comes");
     for (cluster, address, connections) in [
         ("inbound|8080||", "127.0.0.1:9000", 3),
         ("inbound|8081||", "10.0.0.9:9001", 7),
@@ -221,8 +217,10 @@ fn an_ingress_listener_leads_to_the_workload() {
         plan.tcp_stat_names().collect::<Vec<_>>(),
         ["inbound|8081||", "BlackHoleCluster", "inbound|8082||", "BlackHoleCluster"]
     );
-    let starts: Vec<_> = plan.listeners.iter().filter(|of| of.outbound.is_some()).map(|of| of.tcp_stats_at).collect();
-    assert_eq!(starts, [0, 2], "each listener knows where its own begin");
+    let of_routes = plan.listeners.iter().flat_map(|of| of.chains.tcp_routes()).map(|(_, route)| route.stats.index());
+    assert_eq!(of_routes.collect::<Vec<_>>(), [0, 2], "each TCP proxy knows its own");
+    let undeclared = plan.listeners.iter().filter_map(|of| Some(of.chains.destinations()?.undeclared.stats().index()));
+    assert_eq!(undeclared.collect::<Vec<_>>(), [1, 3], "and so do connections to undeclared destinations");
 }
 
 /// What is said of a world, without the services that it needs.
@@ -337,14 +335,14 @@ fn an_egress_proxy_takes_what_nobody_declared() {
     let (mesh, bound) = (ListenerKind::Mesh, ListenerKind::Egress(5432));
     for kind in [mesh, bound] {
         assert_eq!(to(&plan, kind, "nobody.example.com:1"), "allow_any outbound|9080||one.example.com");
-        let outbound = of(&plan, kind).1.outbound.as_ref().expect("a way out");
-        let outlet = outbound.egress_proxy.as_ref().expect("the proxy");
-        assert_eq!(&*outlet.name, "outbound|9080||one.example.com");
-        assert_eq!(outbound.stat_names().last(), Some("outbound|9080||one.example.com"));
+        let outbound = of(&plan, kind).1.chains.destinations().expect("its chains go by destinations");
+        let Undeclared::EgressProxy(proxy) = &outbound.undeclared else { panic!("{:?}", outbound.undeclared) };
+        assert_eq!(&*proxy.name, "outbound|9080||one.example.com");
+        assert_eq!(plan.tcp_stat_names().nth(proxy.stats.index()), Some("outbound|9080||one.example.com"));
     }
     assert_eq!(to(&plan, mesh, "two.example.com"), "default outbound|80||two.example.com");
     let undeclared =
-        of(&plan, mesh).1.tables.last().expect("a table for every port").virtual_hosts.last().expect("a host");
+        of(&plan, mesh).1.route_tables().last().expect("a table for every port").virtual_hosts.last().expect("a host");
     let Action::Forward(forward) = &undeclared.routes()[0].action else { panic!("it is not passed through") };
     assert!(forward.retry.is_none() && forward.timeout.is_none());
     assert_eq!(&*undeclared.routes()[0].origin.resource, "Sidecar/default/s");

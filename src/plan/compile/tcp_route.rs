@@ -1,15 +1,15 @@
-//! `tls` and `tcp`: rules for connections, at the mesh for each port of a service, at a gateway for each listener that has
-//! no HTTP (istiod's `tls.go` and `gateway.go`).
+//! `tls` and `tcp` of a VirtualService: filter chains with a TCP proxy each, at the mesh for each port of a service, at a
+//! gateway for each listener for TLS or TCP (istiod's `tls.go` and `gateway.go`).
 
 use std::collections::HashSet;
 
 use crate::base::subnet::Subnet;
-use crate::istio::model::gateway::Serves;
 use crate::istio::model::selects;
 use crate::istio::model::virtual_service::{MESH, StreamMatch, StreamRoute, VirtualService};
 use crate::istio::world::{Service, ServicePort, World};
 use crate::plan::{
-    BLACK_HOLE_CLUSTER, Conditions, Destination, Destinations, Origin, Speaks, Streams, Target, TcpRoute,
+    BLACK_HOLE_CLUSTER, Destination, Destinations, FilterChain, FilterChainMatch, FilterChains, Origin, PortProtocol,
+    Target, TcpRoute, TcpStatsId,
 };
 use crate::policy::hashing::key::Key;
 
@@ -21,12 +21,15 @@ use super::{Compiler, Scope, hostname};
 const TLS: &str = "tls";
 const TCP: &str = "tcp";
 
-/// The VirtualServices with rules for connections that are bound to the mesh, in order.
-pub(super) struct MeshStreams<'w>(Vec<&'w VirtualService>);
+/// The conditions and the TCP proxy of a filter chain.
+type TcpChain = (FilterChainMatch, TcpRoute);
 
-impl<'w> MeshStreams<'w> {
-    /// Those that may rule over a service on this port: one of whose hosts it has, or has one of, and that a Sidecar lets in
-    /// there.
+/// The VirtualServices with rules for connections that are bound to the mesh, in order.
+pub(super) struct MeshRules<'w>(Vec<&'w VirtualService>);
+
+impl<'w> MeshRules<'w> {
+    /// The VirtualServices that may rule over a service on this port: one of their hosts covers the service's or is covered by
+    /// it, and the Sidecar lets them in there.
     fn over<'s>(
         &'s self,
         world: &'s World,
@@ -40,42 +43,43 @@ impl<'w> MeshStreams<'w> {
 }
 
 impl<'w> Compiler<'w> {
-    pub(super) fn mesh_streams(&self) -> MeshStreams<'w> {
+    pub(super) fn mesh_rules(&self) -> MeshRules<'w> {
         let all = self.bound.iter().map(|bound| bound.service);
         let bound = all.filter(|service| {
             !(service.tls.is_empty() && service.tcp.is_empty()) && service.gateways.iter().any(|name| name == MESH)
         });
-        MeshStreams(bound.collect())
+        MeshRules(bound.collect())
     }
 
-    /// Where connections to a service's port go by rules, in order, and whether the service itself comes behind them.
-    pub(super) fn ways(
+    /// The chains that rules make for a service's port, in order, and whether a chain to the service itself comes behind them.
+    pub(super) fn tcp_chains(
         &mut self,
-        mesh: &MeshStreams<'w>,
+        mesh: &MeshRules<'w>,
         service: &Service,
         port: &ServicePort,
-        speaks: Speaks,
-    ) -> (Vec<(Conditions, TcpRoute)>, bool) {
+        protocol: PortProtocol,
+    ) -> (Vec<TcpChain>, bool) {
         let scope = Scope { gateway: MESH, port: Some(port.number) };
-        match speaks {
-            Speaks::Http => (Vec::new(), true),
-            Speaks::Tls => {
-                let ways = self.tls_ways(mesh, service, scope);
-                let open = ways.is_empty();
-                (ways, open)
+        match protocol {
+            // Its routes say where requests go.
+            PortProtocol::Http => (Vec::new(), false),
+            PortProtocol::Tls => {
+                let chains = self.by_tls_rules(mesh, service, scope);
+                let open = chains.is_empty();
+                (chains, open)
             }
-            Speaks::Tcp | Speaks::Unsaid => self.tcp_ways(mesh, service, scope, speaks),
+            PortProtocol::Tcp | PortProtocol::Auto => self.by_tcp_rules(mesh, service, scope),
         }
     }
 
-    /// A service of TLS with one rule of its own has no other way: what no rule names is undeclared.
-    fn tls_ways(&mut self, mesh: &MeshStreams<'w>, service: &Service, scope: Scope<'_>) -> Vec<(Conditions, TcpRoute)> {
-        let mut ways = Vec::new();
+    /// A TLS service with one rule of its own has no other chain: a server name that no rule has is undeclared.
+    fn by_tls_rules(&mut self, mesh: &MeshRules<'w>, service: &Service, scope: Scope<'_>) -> Vec<TcpChain> {
+        let mut chains = Vec::new();
         let mut seen = HashSet::new();
         for from in mesh.over(self.world, &service.hostname, scope.port) {
             for rule in &from.tls {
                 for (at, block) in rule.matches.iter().enumerate() {
-                    if !self.is_for_stream(block, scope) {
+                    if !self.is_for_connections(block, scope) {
                         continue;
                     }
                     let new: Vec<_> = pairs(block).filter(|pair| !seen.contains(pair)).collect();
@@ -84,28 +88,23 @@ impl<'w> Compiler<'w> {
                         continue;
                     }
                     seen.extend(new);
-                    if let Some(outlet) = self.stream_outlet((from, TLS, rule), Some(at), scope, Speaks::Tls) {
-                        ways.push((conditions(block), outlet));
+                    if let Some(route) = self.tcp_route((from, TLS, rule), Some(at), scope) {
+                        chains.push((matches(block), route));
                     }
                 }
             }
         }
-        ways
+        chains
     }
 
     /// Rules for some addresses, up to the first for all.
-    fn tcp_ways(
-        &mut self,
-        mesh: &MeshStreams<'w>,
-        service: &Service,
-        scope: Scope<'_>,
-        speaks: Speaks,
-    ) -> (Vec<(Conditions, TcpRoute)>, bool) {
-        let mut ways = Vec::new();
+    fn by_tcp_rules(&mut self, mesh: &MeshRules<'w>, service: &Service, scope: Scope<'_>) -> (Vec<TcpChain>, bool) {
+        let mut chains = Vec::new();
         let mut open = true;
         for from in mesh.over(self.world, &service.hostname, scope.port) {
             for rule in &from.tcp {
-                let blocks: Vec<_> = rule.matches.iter().filter(|block| self.is_for_stream(block, scope)).collect();
+                let blocks: Vec<_> =
+                    rule.matches.iter().filter(|block| self.is_for_connections(block, scope)).collect();
                 if blocks.is_empty() && !rule.matches.is_empty() {
                     continue;
                 }
@@ -118,46 +117,68 @@ impl<'w> Compiler<'w> {
                     true => Vec::new(),
                     false => blocks.iter().flat_map(|block| block.destination_subnets.iter().copied()).collect(),
                 };
-                if let Some(outlet) = self.stream_outlet((from, TCP, rule), None, scope, speaks) {
-                    ways.push((Conditions { subnets, server_names: Vec::new() }, outlet));
+                if let Some(route) = self.tcp_route((from, TCP, rule), None, scope) {
+                    chains.push((FilterChainMatch { subnets, server_names: Vec::new() }, route));
                     open &= !everything;
                 }
             }
         }
-        (ways, open)
+        (chains, open)
     }
 
-    /// The rules of a gateway's listener without HTTP.
-    pub(super) fn streams(&mut self, port: u16, servers: &[Served<'w>]) -> Streams {
-        let tls = servers.first().is_some_and(|served| served.server.serves == Serves::Tls);
-        let mut ways: Vec<_> = servers.iter().filter(|served| served.server.withheld).map(Served::closed).collect();
+    /// The chains of a gateway's listener for TLS, which is passed through: one for each `match` block that a server has.
+    pub(super) fn passthrough_chains(&mut self, port: u16, servers: &[Served<'w>]) -> FilterChains {
+        let mut chains: Vec<_> = servers.iter().filter(|served| served.server.withheld).map(Served::closed).collect();
         let mut taken = HashSet::new();
+        for served in servers.iter().filter(|served| !served.server.withheld) {
+            let before = chains.len();
+            let gateway = gateway_name(served.gateway);
+            let scope = Scope { gateway: &gateway, port: Some(port) };
+            for from in self.over_server(*served, &gateway) {
+                self.tls_of_server(from, scope, &mut taken, &mut chains);
+            }
+            if chains.len() == before {
+                self.no_chain(*served, TLS);
+            }
+        }
+        FilterChains::by_server_name(chains)
+    }
+
+    /// The chain of a gateway's listener for TCP: the first rule that any of the servers has.
+    pub(super) fn tcp_chain(&mut self, port: u16, servers: &[Served<'w>]) -> FilterChains {
+        let mut chain = None;
         for served in servers.iter().filter(|served| !served.server.withheld) {
             let gateway = gateway_name(served.gateway);
             let scope = Scope { gateway: &gateway, port: Some(port) };
-            let hosts = ServerHosts::of(served.server);
-            let before = ways.len();
-            let all = self.bound.clone();
-            for from in all.iter().map(|bound| bound.service) {
-                if from.gateways.contains(&gateway) && !hosts.intersection(from).is_empty() {
-                    match tls {
-                        true => self.tls_of_server(from, scope, &mut taken, &mut ways),
-                        false => self.tcp_of_server(from, scope, &mut ways),
-                    }
-                }
+            for from in self.over_server(*served, &gateway) {
+                self.tcp_of_server(from, scope, &mut chain);
             }
-            let fields = ["metadata", "spec.hosts", "spec.gateways", if tls { "spec.tls" } else { "spec.tcp" }];
-            if ways.len() == before && !self.world.is_unknown("VirtualService", &fields) {
-                let what = format!(
-                    "no VirtualService bound to it has a rule under \"{}\" for this server: its connections are closed",
-                    if tls { TLS } else { TCP }
-                );
-                let instead = "write one with this Gateway under \"gateways\" and hosts that meet the server's";
-                let path = format!("spec.servers[{}]", served.index());
-                self.problems.push(served.gateway.meta.source.warning(&path, what, instead));
+            if chain.is_none() {
+                self.no_chain(*served, TCP);
             }
         }
-        Streams::new(tls, ways)
+        FilterChains::tcp(chain)
+    }
+
+    /// The VirtualServices that are bound to a server's Gateway and have hosts in common with the server, in order.
+    fn over_server(&self, served: Served<'w>, gateway: &str) -> Vec<&'w VirtualService> {
+        let hosts = ServerHosts::of(served.server);
+        let all = self.bound.iter().map(|bound| bound.service);
+        let over = all.filter(|from| from.gateways.iter().any(|name| name == gateway));
+        over.filter(|from| !hosts.intersection(from).is_empty()).collect()
+    }
+
+    /// Says that a server has no rule.
+    fn no_chain(&mut self, served: Served<'w>, list: &'static str) {
+        let path = if list == TLS { "spec.tls" } else { "spec.tcp" };
+        if !self.world.is_unknown("VirtualService", &["metadata", "spec.hosts", "spec.gateways", path]) {
+            let what = format!(
+                "no VirtualService bound to it has a rule under \"{list}\" for this server: its connections are closed"
+            );
+            let instead = "write one with this Gateway under \"gateways\" and hosts that meet the server's";
+            let path = format!("spec.servers[{}]", served.index());
+            self.problems.push(served.gateway.meta.source.warning(&path, what, instead));
+        }
     }
 
     fn tls_of_server(
@@ -165,7 +186,7 @@ impl<'w> Compiler<'w> {
         from: &'w VirtualService,
         scope: Scope<'_>,
         taken: &mut HashSet<String>,
-        ways: &mut Vec<(Conditions, TcpRoute)>,
+        chains: &mut Vec<FilterChain>,
     ) {
         for rule in &from.tls {
             for (at, block) in rule.matches.iter().enumerate().filter(|(_, block)| is_at_gateway(block, scope)) {
@@ -176,29 +197,30 @@ impl<'w> Compiler<'w> {
                     continue;
                 }
                 taken.extend(block.sni_hosts.iter().cloned());
-                if let Some(outlet) = self.stream_outlet((from, TLS, rule), Some(at), scope, Speaks::Tls) {
-                    ways.push((Conditions { subnets: Vec::new(), ..conditions(block) }, outlet));
+                if let Some(route) = self.tcp_route((from, TLS, rule), Some(at), scope) {
+                    // istiod does not look at the addresses of a gateway's connections.
+                    chains.push(FilterChain::tcp(FilterChainMatch { subnets: Vec::new(), ..matches(block) }, route));
                 }
             }
         }
     }
 
-    fn tcp_of_server(&mut self, from: &'w VirtualService, scope: Scope<'_>, ways: &mut Vec<(Conditions, TcpRoute)>) {
+    fn tcp_of_server(&mut self, from: &'w VirtualService, scope: Scope<'_>, chain: &mut Option<FilterChain>) {
         for rule in &from.tcp {
             if !rule.matches.is_empty() && !rule.matches.iter().any(|block| is_at_gateway(block, scope)) {
                 continue;
             }
-            if !ways.is_empty() {
+            if chain.is_some() {
                 self.never(from, TCP, rule, None, "an earlier rule takes every connection");
-            } else if let Some(outlet) = self.stream_outlet((from, TCP, rule), None, scope, Speaks::Tcp) {
-                ways.push((Conditions::default(), outlet));
+            } else if let Some(route) = self.tcp_route((from, TCP, rule), None, scope) {
+                *chain = Some(FilterChain::tcp(FilterChainMatch::default(), route));
             }
         }
     }
 
-    /// Whether a block is for this port and proxy at all. Unlike that of a request it has to be from there whether it names
-    /// gateways or not.
-    fn is_for_stream(&self, block: &StreamMatch, scope: Scope<'_>) -> bool {
+    /// Whether a block is for this port and proxy at all. Unlike a block for requests it must fit the proxy's labels and
+    /// namespace also where it names gateways.
+    fn is_for_connections(&self, block: &StreamMatch, scope: Scope<'_>) -> bool {
         is_at_gateway(block, scope)
             && selects(&block.source_labels, &self.settings.labels)
             && block.source_namespace.as_ref().is_none_or(|own| *own == self.settings.namespace)
@@ -218,12 +240,11 @@ impl<'w> Compiler<'w> {
     }
 
     /// `route`; `None` if nothing can be chosen, which reading has reported.
-    fn stream_outlet(
+    fn tcp_route(
         &mut self,
         (from, list, rule): (&'w VirtualService, &'static str, &'w StreamRoute),
         block: Option<usize>,
         scope: Scope<'_>,
-        speaks: Speaks,
     ) -> Option<TcpRoute> {
         let mut to = Vec::with_capacity(rule.route.len());
         for entry in &rule.route {
@@ -242,7 +263,6 @@ impl<'w> Compiler<'w> {
         Some(TcpRoute {
             name: name.into(),
             destinations: Destinations::new(to)?,
-            speaks,
             by_source: self.hash_key(&first.destination) == Some(Key::SourceIp),
             origin: Some(Origin {
                 file: source.file.clone(),
@@ -253,18 +273,21 @@ impl<'w> Compiler<'w> {
                 block,
                 root: None,
             }),
+            stats: TcpStatsId(0),
         })
     }
 }
 
 impl Served<'_> {
-    /// Where connections for the hosts of a withheld server for TLS go: nowhere, also where another server has wider hosts.
-    fn closed(&self) -> (Conditions, TcpRoute) {
+    /// The chain for the hosts of a withheld server for TLS: it leads nowhere, so that a server with wider hosts does not get
+    /// their connections.
+    fn closed(&self) -> FilterChain {
         let hosts = self.server.hosts.iter();
         let everything = hosts.clone().any(|host| host.host == "*");
         let server_names = if everything { Vec::new() } else { hosts.map(|host| host.host.as_str().into()).collect() };
-        let outlet = TcpRoute::plain(BLACK_HOLE_CLUSTER, Target::Missing(BLACK_HOLE_CLUSTER.into()), Speaks::Tls);
-        (Conditions { subnets: Vec::new(), server_names }, TcpRoute { origin: Some(self.origin()), ..outlet })
+        let route = TcpRoute::plain(BLACK_HOLE_CLUSTER, Target::Missing(BLACK_HOLE_CLUSTER.into()));
+        let matches = FilterChainMatch { subnets: Vec::new(), server_names };
+        FilterChain::tcp(matches, TcpRoute { origin: Some(self.origin()), ..route })
     }
 }
 
@@ -273,14 +296,14 @@ fn rule_path(list: &str, rule: &StreamRoute, block: Option<usize>) -> String {
     format!("spec.{list}[{}]{block}", rule.index)
 }
 
-/// What istiod looks at for a gateway: who sends and where to is not.
+/// Whether a block is for this port and gateway, which is all that istiod looks at for a gateway.
 fn is_at_gateway(block: &StreamMatch, scope: Scope<'_>) -> bool {
     block.port.is_none_or(|port| scope.port == Some(port))
         && (block.gateways.is_empty() || block.gateways.iter().any(|name| name == scope.gateway))
 }
 
-fn conditions(block: &StreamMatch) -> Conditions {
-    Conditions {
+fn matches(block: &StreamMatch) -> FilterChainMatch {
+    FilterChainMatch {
         subnets: block.destination_subnets.clone(),
         server_names: block.sni_hosts.iter().map(|name| name.as_str().into()).collect(),
     }

@@ -1,7 +1,7 @@
 //! `tls` and `tcp` rules, at Gateways and at the mesh.
 
 use super::*;
-use crate::plan::{Detected, DetectedTarget, TcpRoute};
+use crate::plan::{ChainSelection, Detected, TcpRoute};
 
 const PROXY: &str = "---\napiVersion: ringway.dev/v1\nkind: Proxy\nmetadata: {name: p, labels: {app: me}}\nspec: {bind: 127.0.0.1, ports: {443: 8443}, mesh: {listen: '127.0.0.1:15001'}, meshConfig: {accessLogFile: /dev/null}}\n";
 
@@ -42,31 +42,31 @@ fn by_name(block: &str, host: &str) -> String {
     format!("{{match: [{block}], {}}}", to(host))
 }
 
-/// The clusters of an outlet, with their weights.
-fn clusters(plan: &Plan, outlet: &TcpRoute) -> String {
+/// The clusters of a TCP proxy, with their weights.
+fn clusters(plan: &Plan, route: &TcpRoute) -> String {
     let name = |target: &Target| match target {
         Target::Known(id) => plan.cluster(*id).expect("a cluster of the plan").name.clone(),
         Target::Missing(name) => format!("NC {name}"),
     };
-    let all: Vec<_> = outlet.destinations.iter().map(|to| format!("{}:{}", name(&to.target), to.weight)).collect();
+    let all: Vec<_> = route.destinations.iter().map(|to| format!("{}:{}", name(&to.target), to.weight)).collect();
     all.join(" ")
 }
 
 /// Where a connection to the Gateway's port 443 goes that asks for this name.
 fn at_gateway(plan: &Plan, name: Option<&str>) -> String {
-    let streams = plan.listeners[0].streams.as_deref().expect("no HTTP");
-    let found = streams.find(name.map(str::as_bytes)).and_then(|number| streams.outlet(number));
-    found.map_or_else(|| "NR".to_owned(), |outlet| clusters(plan, outlet))
+    let chains = &plan.listeners[0].chains;
+    assert!(chains.http_routes().is_none(), "nothing is decoded");
+    let found = chains.for_server_name(name.map(str::as_bytes)).and_then(|number| chains.get(number)?.as_tcp());
+    found.map_or_else(|| "NR".to_owned(), |(_, route)| clusters(plan, route))
 }
 
 /// Where a connection to this address goes at the mesh.
 fn at_mesh(plan: &Plan, to: &str, seen: &Detected<'_>) -> String {
-    let outbound = plan.listeners.last().and_then(|listener| listener.outbound.as_deref()).expect("the mesh");
-    match outbound.decide(to.parse().expect("an address"), seen) {
-        DetectedTarget::Http => "http".to_owned(),
-        DetectedTarget::Undeclared => "undeclared".to_owned(),
-        DetectedTarget::TcpRoute(number) => clusters(plan, outbound.outlet(number).expect("an outlet")),
-    }
+    let chains = &plan.listeners.last().expect("the mesh").chains;
+    let outbound = chains.destinations().expect("the mesh");
+    let Some(number) = outbound.chain(to.parse().expect("an address"), seen) else { return "undeclared".to_owned() };
+    let tcp = chains.get(number).expect("a chain").as_tcp();
+    tcp.map_or_else(|| "http".to_owned(), |(_, route)| clusters(plan, route))
 }
 
 /// What compiling says about these, but for notes.
@@ -115,14 +115,19 @@ fn names_at_a_gateway() {
         assert_eq!(at_gateway(&plan, name), to, "{name:?}");
     }
     let listener = &plan.listeners[0];
-    assert!(listener.tables.is_empty() && listener.streams.as_ref().is_some_and(|streams| streams.tls));
-    let origin = listener.ways()[0].1.origin.as_ref().expect("a rule").to_string();
+    assert!(matches!(listener.chains.selection(), ChainSelection::ServerName(_)));
+    let routes: Vec<&TcpRoute> = listener.chains.tcp_routes().map(|(_, route)| route).collect();
+    let origin = routes[0].origin.as_ref().expect("a rule").to_string();
     assert!(origin.ends_with(": VirtualService/default/v: tls[0].match[0]"), "{origin}");
     let names: Vec<&str> = plan.tcp_stat_names().collect();
-    assert_eq!(names.len(), listener.ways().len() + plan.listeners[1].ways().len() + 1);
-    assert_eq!(listener.tcp_stats_of(Some(1)).and_then(|at| names.get(at)), Some(&"outbound|443||a.org"));
-    let undeclared = plan.listeners[1].tcp_stats_of(None).and_then(|at| names.get(at));
-    assert_eq!(undeclared, Some(&"PassthroughCluster"));
+    let mesh = &plan.listeners[1].chains;
+    assert_eq!(names.len(), routes.len() + mesh.tcp_routes().count() + 1);
+    assert_eq!((routes[1].stats.index(), names[1]), (1, "outbound|443||a.org"));
+    for (_, route) in listener.chains.tcp_routes().chain(mesh.tcp_routes()) {
+        assert_eq!(names[route.stats.index()], &*route.name);
+    }
+    let undeclared = mesh.destinations().expect("the mesh").undeclared.stats();
+    assert_eq!(names[undeclared.index()], "PassthroughCluster");
 }
 
 #[test]
@@ -139,7 +144,7 @@ fn the_first_tcp_rule_has_a_gateways_port() {
         + &["a.org", "b.org", "c.org"].map(|host| entry(host, "[{number: 9000, name: t, protocol: TCP}]", "")).concat();
     let (plan, problems) = compiled(&(yaml + PROXY));
     assert_eq!(at_gateway(&plan, None), "outbound|9000||a.org:80 NC outbound|9000|none|b.org:20");
-    assert_eq!(&*plan.listeners[0].ways()[0].1.name, "v.default");
+    assert_eq!(&*plan.listeners[0].chains.tcp_routes().next().expect("a chain").1.name, "v.default");
     assert_eq!(
         problems,
         [
