@@ -46,9 +46,9 @@ const STILL: &[&str] = &[
     "istio::model::virtual_service::action",
     "istio::model::virtual_service::cors",
     "istio::model::virtual_service::headers",
+    "istio::model::virtual_service::l4",
     "istio::model::virtual_service::matching",
     "istio::model::virtual_service::resilience",
-    "istio::model::virtual_service::streams",
     "istio::model::workload_entry",
     "istio::reader",
 ];

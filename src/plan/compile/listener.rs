@@ -99,7 +99,7 @@ impl<'w> Compiler<'w> {
 
     fn listener(&mut self, gateway_port: u16, bind: SocketAddr, servers: &[Served<'w>]) -> Listener {
         let chains = match servers.first().map(|first| first.server.serves) {
-            Some(Serves::Tls) => self.passthrough_chains(gateway_port, servers),
+            Some(Serves::Tls) => self.server_name_chains(gateway_port, servers),
             Some(Serves::Tcp) => self.tcp_chain(gateway_port, servers),
             Some(Serves::Http) | None => {
                 let hosts = self.virtual_hosts(gateway_port, servers);

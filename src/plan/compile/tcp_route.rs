@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use crate::base::subnet::Subnet;
 use crate::istio::model::selects;
-use crate::istio::model::virtual_service::{MESH, StreamMatch, StreamRoute, VirtualService};
+use crate::istio::model::virtual_service::{L4Match, L4Route, MESH, VirtualService};
 use crate::istio::world::{Service, ServicePort, World};
 use crate::plan::{
     BLACK_HOLE_CLUSTER, Destination, Destinations, FilterChain, FilterChainMatch, FilterChains, Origin, PortProtocol,
@@ -126,8 +126,8 @@ impl<'w> Compiler<'w> {
         (chains, open)
     }
 
-    /// The chains of a gateway's listener for TLS, which is passed through: one for each `match` block that a server has.
-    pub(super) fn passthrough_chains(&mut self, port: u16, servers: &[Served<'w>]) -> FilterChains {
+    /// The chains of a gateway's listener for TLS (mode PASSTHROUGH): one for each `match` block that a server has.
+    pub(super) fn server_name_chains(&mut self, port: u16, servers: &[Served<'w>]) -> FilterChains {
         let mut chains: Vec<_> = servers.iter().filter(|served| served.server.withheld).map(Served::closed).collect();
         let mut taken = HashSet::new();
         for served in servers.iter().filter(|served| !served.server.withheld) {
@@ -220,13 +220,13 @@ impl<'w> Compiler<'w> {
 
     /// Whether a block is for this port and proxy at all. Unlike a block for requests it must fit the proxy's labels and
     /// namespace also where it names gateways.
-    fn is_for_connections(&self, block: &StreamMatch, scope: Scope<'_>) -> bool {
+    fn is_for_connections(&self, block: &L4Match, scope: Scope<'_>) -> bool {
         is_at_gateway(block, scope)
             && selects(&block.source_labels, &self.settings.labels)
             && block.source_namespace.as_ref().is_none_or(|own| *own == self.settings.namespace)
     }
 
-    fn never(&mut self, from: &VirtualService, list: &str, rule: &StreamRoute, block: Option<usize>, why: &str) {
+    fn never(&mut self, from: &VirtualService, list: &str, rule: &L4Route, block: Option<usize>, why: &str) {
         let path = rule_path(list, rule, block);
         let what = format!("no connection gets here: {why} [IST0131]");
         self.problems.push(from.meta.source.warning(&path, what, "put the rule first, or remove it"));
@@ -242,7 +242,7 @@ impl<'w> Compiler<'w> {
     /// `route`; `None` if nothing can be chosen, which reading has reported.
     fn tcp_route(
         &mut self,
-        (from, list, rule): (&'w VirtualService, &'static str, &'w StreamRoute),
+        (from, list, rule): (&'w VirtualService, &'static str, &'w L4Route),
         block: Option<usize>,
         scope: Scope<'_>,
     ) -> Option<TcpRoute> {
@@ -291,18 +291,18 @@ impl Served<'_> {
     }
 }
 
-fn rule_path(list: &str, rule: &StreamRoute, block: Option<usize>) -> String {
+fn rule_path(list: &str, rule: &L4Route, block: Option<usize>) -> String {
     let block = block.map_or_else(String::new, |at| format!(".match[{at}]"));
     format!("spec.{list}[{}]{block}", rule.index)
 }
 
 /// Whether a block is for this port and gateway, which is all that istiod looks at for a gateway.
-fn is_at_gateway(block: &StreamMatch, scope: Scope<'_>) -> bool {
+fn is_at_gateway(block: &L4Match, scope: Scope<'_>) -> bool {
     block.port.is_none_or(|port| scope.port == Some(port))
         && (block.gateways.is_empty() || block.gateways.iter().any(|name| name == scope.gateway))
 }
 
-fn matches(block: &StreamMatch) -> FilterChainMatch {
+fn matches(block: &L4Match) -> FilterChainMatch {
     FilterChainMatch {
         subnets: block.destination_subnets.clone(),
         server_names: block.sni_hosts.iter().map(|name| name.as_str().into()).collect(),
@@ -310,7 +310,7 @@ fn matches(block: &StreamMatch) -> FilterChainMatch {
 }
 
 /// Each address range of a block with each name.
-fn pairs(block: &StreamMatch) -> impl Iterator<Item = (Option<Subnet>, &str)> {
+fn pairs(block: &L4Match) -> impl Iterator<Item = (Option<Subnet>, &str)> {
     let subnets: Vec<_> = match block.destination_subnets.as_slice() {
         [] => vec![None],
         some => some.iter().copied().map(Some).collect(),

@@ -11,18 +11,18 @@ use crate::istio::reader::{Item, Message, Object, Part, deprecated, enforced, re
 mod action;
 mod cors;
 mod headers;
+mod l4;
 mod matching;
 mod resilience;
-mod streams;
 
 pub use action::{DirectResponse, PathRewrite, Redirect, RedirectCode, RedirectPath, RedirectPort, Rewrite};
 pub use cors::{CorsPolicy, UnmatchedPreflights};
 pub use headers::{HeaderOperations, Headers};
+pub use l4::{L4Match, L4Route};
 use matching::Block;
 pub use matching::HttpMatch;
 pub(in crate::istio) use resilience::retries as read_retries;
 pub use resilience::{Abort, AbortStatus, Delay, Fault, MirrorCompare, Mirroring, Retries};
-pub use streams::{StreamMatch, StreamRoute};
 
 /// A VirtualService document, with all names resolved and lower-case.
 #[derive(Debug, Clone)]
@@ -38,9 +38,9 @@ pub struct VirtualService {
     /// `http`, in order: the first rule that matches wins.
     pub http: Vec<HttpRoute>,
     /// `tls`, in order: for connections that begin with TLS, by the server name.
-    pub tls: Vec<StreamRoute>,
+    pub tls: Vec<L4Route>,
     /// `tcp`, in order: for connections of which nothing is known but where they were sent.
-    pub tcp: Vec<StreamRoute>,
+    pub tcp: Vec<L4Route>,
     /// Annotation [`MIRROR_COMPARE`].
     pub mirror_compare: MirrorCompare,
 }
@@ -242,7 +242,7 @@ pub(in crate::istio) const MESSAGE_FILES: &[&[&Message]] = &[
     headers::MESSAGES,
     cors::MESSAGES,
     resilience::MESSAGES,
-    streams::MESSAGES,
+    l4::MESSAGES,
 ];
 
 /// What a rule has to know of its VirtualService.
@@ -276,8 +276,8 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<VirtualServi
     let read_destination = |item: &Item<'_>| destination(item, &meta.namespace);
     let knows_hosts = !object.is_damaged("hosts");
     let context =
-        streams::Context { namespace: &meta.namespace, hosts: &hosts, knows_hosts, destination: &read_destination };
-    let (tls, tcp) = (streams::tls(&object, &context), streams::tcp(&object, &context));
+        l4::Context { namespace: &meta.namespace, hosts: &hosts, knows_hosts, destination: &read_destination };
+    let (tls, tcp) = (l4::tls(&object, &context), l4::tcp(&object, &context));
     if is_delegate {
         for item in ["tls", "tcp"].into_iter().filter_map(|name| object.get(name)) {
             item.error("a VirtualService without hosts (a delegate) has rules for HTTP only", "write \"hosts\"");

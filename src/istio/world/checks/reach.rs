@@ -8,7 +8,7 @@ use foldhash::{HashMap, HashMapExt};
 
 use super::{Checks, conditions};
 use crate::istio::model::virtual_service::{
-    HttpMatch, HttpRoute, MESH, RouteDestination, StreamMatch, StreamRoute, VirtualService,
+    HttpMatch, HttpRoute, L4Match, L4Route, MESH, RouteDestination, VirtualService,
 };
 use crate::istio::model::{Labels, selects};
 use crate::istio::world::World;
@@ -81,8 +81,8 @@ impl<'a> Checks<'a> {
         claims(self.world, service).then_some(owner)
     }
 
-    /// Why no request gets to the rules of a VirtualService; no connection, if `of_streams`.
-    pub(super) fn unreached_service(&self, service: &VirtualService, of_streams: bool) -> Option<Unreached> {
+    /// Why no request gets to the rules of a VirtualService; no connection, if `of_connections`.
+    pub(super) fn unreached_service(&self, service: &VirtualService, of_connections: bool) -> Option<Unreached> {
         if service.hosts.is_empty() {
             let roots = self.roots.get(&service.meta.full_name()).map(Vec::as_slice).unwrap_or_default();
             if roots.is_empty() {
@@ -101,7 +101,7 @@ impl<'a> Checks<'a> {
         if !self.world.sees_virtual_service(&self.world.proxy.namespace, service) {
             return Unreached::since("the VirtualService is not exported to the proxy's namespace");
         }
-        if !service.gateways.iter().any(|gateway| self.comes_in(service, gateway, of_streams)) {
+        if !service.gateways.iter().any(|gateway| self.comes_in(service, gateway, of_connections)) {
             return Unreached::since("none comes in for its hosts at its gateways");
         }
         None
@@ -109,13 +109,13 @@ impl<'a> Checks<'a> {
 
     /// Whether requests for a VirtualService may come in at one of its gateways. A Gateway that is not there may be in
     /// another file, and without a Proxy document the proxy may be any.
-    fn comes_in(&self, service: &VirtualService, gateway: &str, of_streams: bool) -> bool {
+    fn comes_in(&self, service: &VirtualService, gateway: &str, of_connections: bool) -> bool {
         let proxy = &self.world.proxy;
         if gateway == MESH {
             let own = self.world.sidecar.as_ref().is_some_and(|sidecar| sidecar.egress.is_some());
             let listens = self.is_any_proxy() || proxy.mesh_listen.is_some() || own;
             let taken = |host: &String| self.mesh_owner(service, host).is_some();
-            return listens && (of_streams || !service.hosts.iter().all(taken));
+            return listens && (of_connections || !service.hosts.iter().all(taken));
         }
         let Some(served) = self.gateways.get(gateway) else { return true };
         let selected = proxy.labels.is_empty() || selects(&served.gateway.selector, &proxy.labels);
@@ -195,15 +195,15 @@ impl<'a> Checks<'a> {
     pub(super) fn unreached_stream(
         &self,
         service: &VirtualService,
-        earlier: &[StreamRoute],
-        route: &StreamRoute,
+        earlier: &[L4Route],
+        route: &L4Route,
     ) -> Option<Unreached> {
         // What is told of it where the listeners are compiled.
         if earlier.iter().any(|rule| rule.matches.is_empty()) {
             return Some(Unreached::Said);
         }
         let at_gateways = !service.gateways.iter().any(|gateway| gateway == MESH);
-        let possible = |block: &StreamMatch| {
+        let possible = |block: &L4Match| {
             let place = (block.gateways.as_slice(), block.port);
             // At a Gateway the source is not looked at.
             let (none, any) = (&Labels::new(), &None);

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use foldhash::{HashMap, HashMapExt};
 
 use super::reach::Unreached;
-use super::{Checks, ServedHosts, rule_path, streams};
+use super::{Checks, ServedHosts, l4, rule_path};
 use crate::istio::model::destination_rule::{DestinationRule, Subset, TrafficPolicy};
 use crate::istio::model::scalar::{Protocol, host};
 use crate::istio::model::selects;
 use crate::istio::model::service_entry::Resolution;
-use crate::istio::model::virtual_service::{Destination, HttpRoute, MESH, StreamRoute, VirtualService};
+use crate::istio::model::virtual_service::{Destination, HttpRoute, L4Route, MESH, VirtualService};
 use crate::istio::problem::{Problem, Severity};
 use crate::istio::reader::{did_you_mean, not_enforced};
 use crate::istio::world::Service;
@@ -30,7 +30,7 @@ impl<'r> Rule<'r> {
         Self { list: "http", blocks, is_unknown }
     }
 
-    fn of_connections(list: &'static str, route: &'r StreamRoute, is_unknown: bool) -> Self {
+    fn of_connections(list: &'static str, route: &'r L4Route, is_unknown: bool) -> Self {
         let blocks = route.matches.iter().map(|block| (block.port, block.gateways.as_slice())).collect();
         Self { list, blocks, is_unknown }
     }
@@ -128,7 +128,7 @@ impl<'a> Checks<'a> {
                 }
             }
             let of_service = self.surely(service, "spec", &PLACES, self.unreached_service(service, true));
-            for (list, routes) in streams::lists(service) {
+            for (list, routes) in l4::lists(service) {
                 for (place, route) in routes.iter().enumerate() {
                     let unknown = self.is_unknown(service, &format!("spec.{list}[{}].match", route.index));
                     let rule = Rule::of_connections(list, route, unknown);
@@ -481,8 +481,7 @@ impl<'a> Checks<'a> {
         let mut ports: BTreeSet<u16> = served.flat_map(|served| &served.ports).copied().collect();
         if from.gateways.iter().any(|gateway| gateway == MESH) {
             let services = from.hosts.iter().filter_map(|host| self.world.services.get(host));
-            let of_services =
-                services.flat_map(|service| &service.ports).filter(|port| streams::takes(rule.list, port));
+            let of_services = services.flat_map(|service| &service.ports).filter(|port| l4::takes(rule.list, port));
             ports.extend(of_services.map(|port| port.number));
         }
         if !rule.blocks.is_empty() {

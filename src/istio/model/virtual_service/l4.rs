@@ -9,7 +9,7 @@ use super::{Destination, RouteDestination, gateway_reference, matching};
 
 /// One rule of `tls` or `tcp`.
 #[derive(Debug, Clone)]
-pub struct StreamRoute {
+pub struct L4Route {
     /// Position in the document's `tls` or `tcp`.
     pub index: u32,
     /// Line of the rule in the file.
@@ -17,7 +17,7 @@ pub struct StreamRoute {
     /// Whether its conditions and destinations could be read. Only checks see others.
     pub is_whole: bool,
     /// `match`: any of these blocks suffices. Of `tls` at least one; none of `tcp`: every connection.
-    pub matches: Vec<StreamMatch>,
+    pub matches: Vec<L4Match>,
     /// `route`; at least one. Their `headers` are `None`.
     pub route: Vec<RouteDestination>,
     /// Whether its connections are closed, because `--permissive` leaves out what it may not be served without.
@@ -26,7 +26,7 @@ pub struct StreamRoute {
 
 /// One block of a rule's `match`: all of its conditions must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct StreamMatch {
+pub struct L4Match {
     /// `sniHosts`, lower-case names and wildcards: one of them covers the server name that the client asks for. Empty in
     /// `tcp`.
     pub sni_hosts: Vec<String>,
@@ -91,7 +91,7 @@ pub(super) struct Context<'c> {
 }
 
 /// Reads `tls` of a VirtualService. A rule without any of its blocks would match everything, and is left out.
-pub(super) fn tls(object: &Object<'_>, context: &Context<'_>) -> Vec<StreamRoute> {
+pub(super) fn tls(object: &Object<'_>, context: &Context<'_>) -> Vec<L4Route> {
     rules(object, "tls", &|item| {
         let rule = item.object(&TLS_ROUTE)?;
         let blocks = rule.list("match");
@@ -105,7 +105,7 @@ pub(super) fn tls(object: &Object<'_>, context: &Context<'_>) -> Vec<StreamRoute
 }
 
 /// Reads `tcp` of a VirtualService.
-pub(super) fn tcp(object: &Object<'_>, context: &Context<'_>) -> Vec<StreamRoute> {
+pub(super) fn tcp(object: &Object<'_>, context: &Context<'_>) -> Vec<L4Route> {
     rules(object, "tcp", &|item| {
         let rule = item.object(&TCP_ROUTE)?;
         let blocks = rule.list("match");
@@ -116,7 +116,7 @@ pub(super) fn tcp(object: &Object<'_>, context: &Context<'_>) -> Vec<StreamRoute
 }
 
 /// The blocks with all of their conditions. One without goes: the rules behind it are for what does not meet it.
-fn whole_blocks(blocks: &[Item<'_>], read: impl Fn(&Item<'_>) -> Option<StreamMatch>) -> Vec<StreamMatch> {
+fn whole_blocks(blocks: &[Item<'_>], read: impl Fn(&Item<'_>) -> Option<L4Match>) -> Vec<L4Match> {
     let blocks: Vec<_> = blocks.iter().filter_map(|item| matching::block(item, &read)).collect();
     blocks.iter().filter(|block| block.withheld).for_each(matching::Block::left_out);
     blocks.into_iter().filter(|block| !block.withheld).map(|block| block.conditions).collect()
@@ -125,11 +125,11 @@ fn whole_blocks(blocks: &[Item<'_>], read: impl Fn(&Item<'_>) -> Option<StreamMa
 /// `match` and `route`.
 struct Parts {
     is_whole: bool,
-    matches: Vec<StreamMatch>,
+    matches: Vec<L4Match>,
     route: Vec<RouteDestination>,
 }
 
-fn rules(object: &Object<'_>, field: &str, read: &dyn Fn(&Item<'_>) -> Option<Parts>) -> Vec<StreamRoute> {
+fn rules(object: &Object<'_>, field: &str, read: &dyn Fn(&Item<'_>) -> Option<Parts>) -> Vec<L4Route> {
     let rule = |(index, item): (u32, &Item<'_>)| {
         let before = item.left_out();
         let Part { value, withheld } = item.part(|| read(item));
@@ -139,12 +139,12 @@ fn rules(object: &Object<'_>, field: &str, read: &dyn Fn(&Item<'_>) -> Option<Pa
         let Parts { is_whole, matches, route } = value?;
         let is_whole = is_whole && !route.is_empty() && route.iter().all(|to| to.destination.is_known());
         let keeps = is_whole || item.left_out() == before;
-        keeps.then(|| StreamRoute { index, line: item.line(), is_whole, matches, route, withheld })
+        keeps.then(|| L4Route { index, line: item.line(), is_whole, matches, route, withheld })
     };
     (0..).zip(&object.list(field)).filter_map(rule).collect()
 }
 
-fn tls_match(item: &Item<'_>, context: &Context<'_>) -> Option<StreamMatch> {
+fn tls_match(item: &Item<'_>, context: &Context<'_>) -> Option<L4Match> {
     let block = item.object(&TLS_MATCH)?;
     let conditions = connection(&block, context);
     let names = block.list("sniHosts");
@@ -152,7 +152,7 @@ fn tls_match(item: &Item<'_>, context: &Context<'_>) -> Option<StreamMatch> {
         item.error("has no \"sniHosts\"", "write at least one");
     }
     let sni_hosts = names.iter().filter_map(|item| server_name(item, context)).collect();
-    Some(StreamMatch { sni_hosts, ..conditions })
+    Some(L4Match { sni_hosts, ..conditions })
 }
 
 fn server_name(item: &Item<'_>, context: &Context<'_>) -> Option<String> {
@@ -174,7 +174,7 @@ fn server_name(item: &Item<'_>, context: &Context<'_>) -> Option<String> {
     Some(lower)
 }
 
-fn tcp_match(item: &Item<'_>, context: &Context<'_>) -> Option<StreamMatch> {
+fn tcp_match(item: &Item<'_>, context: &Context<'_>) -> Option<L4Match> {
     let block = item.object(&TCP_MATCH)?;
     if let Some(item) = block.get("sourceSubnet")
         && subnet(&item).is_some()
@@ -185,9 +185,9 @@ fn tcp_match(item: &Item<'_>, context: &Context<'_>) -> Option<StreamMatch> {
 }
 
 /// What both kinds of `match` have.
-fn connection(block: &Object<'_>, context: &Context<'_>) -> StreamMatch {
+fn connection(block: &Object<'_>, context: &Context<'_>) -> L4Match {
     let gateway = |item: &Item<'_>| gateway_reference(item, context.namespace);
-    StreamMatch {
+    L4Match {
         sni_hosts: Vec::new(),
         destination_subnets: block.list("destinationSubnets").iter().filter_map(subnet).collect(),
         port: block.get("port").and_then(|item| item.port()),

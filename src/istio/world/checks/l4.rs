@@ -3,17 +3,17 @@
 use super::Checks;
 use crate::istio::model::gateway::Serves;
 use crate::istio::model::scalar::Protocol;
-use crate::istio::model::virtual_service::{MESH, StreamMatch, StreamRoute, VirtualService};
+use crate::istio::model::virtual_service::{L4Match, L4Route, MESH, VirtualService};
 use crate::istio::world::ServicePort;
 
 impl Checks<'_> {
-    pub(super) fn streams(&mut self) {
+    pub(super) fn l4_rules(&mut self) {
         for service in &self.world.virtual_services {
             for (list, rules) in lists(service) {
                 self.ports_of_mesh(service, list, rules);
                 self.servers(service, list, rules);
                 for rule in rules {
-                    self.stream_blocks(service, list, rule);
+                    self.l4_blocks(service, list, rule);
                     let sum: u64 = rule.route.iter().map(|to| u64::from(to.weight)).sum();
                     if rule.route.len() > 1 && sum != 100 && sum > 0 {
                         let what =
@@ -27,7 +27,7 @@ impl Checks<'_> {
     }
 
     /// At the mesh the protocol of a service's port says which list is for it.
-    fn ports_of_mesh(&mut self, service: &VirtualService, list: &str, rules: &[StreamRoute]) {
+    fn ports_of_mesh(&mut self, service: &VirtualService, list: &str, rules: &[L4Route]) {
         let bound = service.gateways.iter().any(|gateway| gateway == MESH);
         if !bound || rules.is_empty() || self.world.proxy.mesh_listen.is_none() {
             return;
@@ -62,7 +62,7 @@ impl Checks<'_> {
     }
 
     /// At a Gateway the protocol of a server does.
-    fn servers(&mut self, service: &VirtualService, list: &str, rules: &[StreamRoute]) {
+    fn servers(&mut self, service: &VirtualService, list: &str, rules: &[L4Route]) {
         if rules.is_empty() {
             return;
         }
@@ -89,7 +89,7 @@ impl Checks<'_> {
         }
     }
 
-    fn stream_blocks(&mut self, service: &VirtualService, list: &str, rule: &StreamRoute) {
+    fn l4_blocks(&mut self, service: &VirtualService, list: &str, rule: &L4Route) {
         for (index, block) in rule.matches.iter().enumerate() {
             let path = format!("spec.{list}[{}].match[{index}]", rule.index);
             let unknown = self.is_unknown(service, "spec.gateways");
@@ -118,7 +118,7 @@ impl Checks<'_> {
 }
 
 /// A VirtualService's rules for connections, with the name of their list.
-pub(super) fn lists(service: &VirtualService) -> [(&'static str, &[StreamRoute]); 2] {
+pub(super) fn lists(service: &VirtualService) -> [(&'static str, &[L4Route]); 2] {
     [("tls", &service.tls), ("tcp", &service.tcp)]
 }
 
@@ -132,6 +132,6 @@ pub(super) fn takes(list: &str, port: &ServicePort) -> bool {
     }
 }
 
-fn may_come_from(block: &StreamMatch, gateway: &str) -> bool {
+fn may_come_from(block: &L4Match, gateway: &str) -> bool {
     block.gateways.is_empty() || block.gateways.iter().any(|name| name == gateway)
 }
