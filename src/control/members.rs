@@ -88,7 +88,7 @@ impl Running {
                 shared: shared.clone(),
             };
             let members = Members { id: ClusterId(at as u32), cluster: new.clone(), handles };
-            self.workers.tell(worker, Message::Members(Box::new(members)));
+            self.workers.tell(worker, Message::Members(vec![members]));
         }
         self.registry.retain_endpoints(&new.name, &after.iter().cloned().collect::<HashSet<_>>());
         stats.membership_change.inc();

@@ -6,10 +6,11 @@
 mod accept;
 
 use std::net::TcpListener;
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::time::Duration;
 
 use core_affinity::CoreId;
@@ -28,13 +29,13 @@ pub use accept::Socket;
 pub enum Message {
     /// Answer the next request by a new plan.
     Install(Box<Install>),
-    /// Where an authority is that the worker has asked about.
+    /// The address of an authority that the worker has asked about.
     Resolved {
         /// The authority, as it was asked.
         authority: Box<str>,
         /// The answer.
         resolved: ResolvedAuthority,
-        /// How long it holds; `None`: nobody answered, and what was known before is better than nothing.
+        /// How long it holds; `None`: no server answered, and an earlier answer is better than none.
         valid: Option<Duration>,
     },
     /// Another core has begun, and this is the way to it.
@@ -44,8 +45,8 @@ pub enum Message {
         /// The way.
         peer: Peer,
     },
-    /// A cluster of the plan in force has other members.
-    Members(Box<Members>),
+    /// Clusters of the plan in force have other members.
+    Members(Vec<Members>),
     /// Accept nothing new, finish what is under way, then end.
     Drain,
     /// End now.
@@ -98,11 +99,11 @@ pub enum Report {
         /// Which worker.
         worker: usize,
     },
-    /// A plan of the past has answered its last request, and is to be dropped here: that can take long.
+    /// A plan of the past has answered its last request, and is to be dropped by control: that can take long.
     Retired {
         /// Which worker.
         worker: usize,
-        /// What is left of it.
+        /// The plan.
         retired_plan: Box<RetiredPlan>,
     },
     /// It wants to know where an authority is ([`Message::Resolved`]).
@@ -119,7 +120,7 @@ pub enum Report {
         /// Which worker.
         worker: usize,
     },
-    /// It has ended; with the reason if nobody asked it to.
+    /// It has ended; with the reason if control did not ask it to.
     Ended {
         /// Which worker.
         worker: usize,
@@ -145,13 +146,13 @@ pub struct Start {
     pub mailbox: Receiver<Message>,
     /// What other cores send it.
     pub core_messages: Receiver<CoreMessage>,
-    /// Rung when there are messages or letters.
+    /// Rung when there are messages of control or of other cores.
     pub bell: Bell,
     /// Where its reports go.
     pub reports: Reporter,
 }
 
-/// Control's hold on a running worker, which ends when nobody has one any more.
+/// Control's hold on a running worker, which ends when it is dropped.
 #[derive(Debug)]
 pub struct Handle {
     mailbox: Option<Sender<Message>>,
@@ -176,7 +177,7 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.mailbox = None;
-        self.ringer.ring(); // other cores hold on to the bell, so that its silence says nothing
+        self.ringer.ring(); // other cores keep ringers of the bell, so it does not end with this one
     }
 }
 
@@ -220,22 +221,17 @@ pub fn main(start: Start) {
 
 async fn serve(start: Start, started: Started) -> std::io::Result<()> {
     let Start { parts, listeners, mailbox, core_messages, bell, reports, .. } = start;
-    let worker = parts.index;
     let core = Core::new(parts);
     let _end = Abandon(core.clone());
-    let mut rings = bell.listen()?;
-    let rung = Rc::new(Notify::default());
-    let raise = rung.clone();
-    io::spawn(async move {
-        while rings.next().await {
-            raise.raise();
-        }
-        raise.raise();
-    });
-    let mut open_listeners = Listeners::new(core.clone(), reports.clone());
-    open_listeners.change(listeners.into_iter().map(Socket::New).collect(), &core.installed())?;
+    let rung = listen(bell)?;
+    let mut serving = Serving {
+        listeners: Listeners::new(core.clone(), reports.clone()),
+        core: core.clone(),
+        reports: reports.clone(),
+    };
+    serving.open(listeners)?;
     io::spawn(tick(core.clone(), reports.clone()));
-    reports(Report::Serving { worker, started });
+    reports(Report::Serving { worker: core.index, started });
     loop {
         {
             let rung = pin!(rung.raised());
@@ -247,33 +243,83 @@ async fn serve(start: Start, started: Started) -> std::io::Result<()> {
         }
         loop {
             match mailbox.try_recv() {
-                Ok(Message::Install(install)) => {
-                    let Install { plan, stats, shared, sockets, log_format } = *install;
-                    let old = core.install(plan, stats, shared, log_format);
-                    open_listeners.change(sockets, &old)?;
-                    reports(Report::Installed { worker });
+                Ok(message) => {
+                    if serving.on_message(message)?.is_break() {
+                        return Ok(());
+                    }
                 }
-                Ok(Message::Resolved { authority, resolved, valid }) => {
-                    core.resolved(&authority, resolved, valid);
-                }
-                Ok(Message::Members(members)) => {
-                    let Members { id, cluster, handles } = *members;
-                    core.change_members(id, &cluster, handles);
-                }
-                Ok(Message::Meet { core: other, peer }) => core.core_mailbox.meet(other, peer),
-                Ok(Message::Drain) => {
-                    open_listeners.stop();
-                    core.drain();
-                }
-                Ok(Message::Stop) | Err(std::sync::mpsc::TryRecvError::Disconnected) => {
-                    return Ok(());
-                }
-                Err(std::sync::mpsc::TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return Ok(()),
+                Err(TryRecvError::Empty) => break,
             }
         }
-        if core.draining() && core.connections() == 0 && open_listeners.stopped() {
+        if serving.is_drained() {
             return Ok(());
         }
+    }
+}
+
+/// Raised whenever the bell rings, and when it can ring no more.
+fn listen(bell: Bell) -> std::io::Result<Rc<Notify>> {
+    let mut rings = bell.listen()?;
+    let rung = Rc::new(Notify::default());
+    let raise = rung.clone();
+    io::spawn(async move {
+        while rings.next().await {
+            raise.raise();
+        }
+        raise.raise();
+    });
+    Ok(rung)
+}
+
+/// A worker that serves: what the messages of control are about.
+struct Serving {
+    core: Rc<Core>,
+    listeners: Listeners,
+    reports: Reporter,
+}
+
+impl Serving {
+    /// Opens the listeners of the plan that the worker was started with.
+    fn open(&mut self, listeners: Vec<TcpListener>) -> std::io::Result<()> {
+        self.listeners.change(listeners.into_iter().map(Socket::New).collect(), &self.core.installed())
+    }
+
+    /// Does what control asks; `Break`: the worker is to end.
+    fn on_message(&mut self, message: Message) -> std::io::Result<ControlFlow<()>> {
+        match message {
+            Message::Install(install) => self.install(*install)?,
+            Message::Members(members) => self.change_members(members),
+            Message::Resolved { authority, resolved, valid } => self.core.resolved(&authority, resolved, valid),
+            Message::Meet { core, peer } => self.core.core_mailbox.meet(core, peer),
+            Message::Drain => self.drain(),
+            Message::Stop => return Ok(ControlFlow::Break(())),
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn install(&mut self, install: Install) -> std::io::Result<()> {
+        let Install { plan, stats, shared, sockets, log_format } = install;
+        let old = self.core.install(plan, stats, shared, log_format);
+        self.listeners.change(sockets, &old)?;
+        (self.reports)(Report::Installed { worker: self.core.index });
+        Ok(())
+    }
+
+    fn change_members(&self, members: Vec<Members>) {
+        for Members { id, cluster, handles } in members {
+            self.core.change_members(id, &cluster, handles);
+        }
+    }
+
+    fn drain(&mut self) {
+        self.listeners.stop();
+        self.core.drain();
+    }
+
+    /// Whether the last connection has ended after a [`Message::Drain`].
+    fn is_drained(&self) -> bool {
+        self.core.draining() && self.core.connections() == 0 && self.listeners.stopped()
     }
 }
 
