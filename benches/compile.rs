@@ -3,7 +3,6 @@
 
 use std::fmt::Write;
 use std::hint::black_box;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -58,7 +57,7 @@ fn documents(mesh: bool) -> String {
 }
 
 fn world(yaml: &str) -> World {
-    let (world, problems) = istio::read(&[PathBuf::from("-")], &mut yaml.as_bytes(), Options { permissive: false });
+    let (world, problems) = istio::read_text(yaml, Options { permissive: false });
     let problem = problems.iter().find(|problem| problem.is_error());
     assert!(problem.is_none(), "{problem:?}");
     world

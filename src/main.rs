@@ -12,7 +12,7 @@ use clap::Parser;
 
 use cli::{CheckArgs, Cli, Command, ExplainArgs, Output, ProxyArgs, ReadingArgs, RunArgs};
 use ringway::base::count::counted;
-use ringway::control::{self, Digest, Source};
+use ringway::control::{self, ConfigSource, Digest};
 use ringway::demo::Demo;
 use ringway::explain::{self, Question};
 use ringway::istio;
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 }
 
 /// The configuration that the command line names.
-fn source(paths: &[PathBuf], reading: &ReadingArgs, overrides: Overrides) -> Source {
+fn source(paths: &[PathBuf], reading: &ReadingArgs, overrides: Overrides) -> ConfigSource {
     let tell: fn(&[&Problem]) = match reading.output {
         Output::Text => |problems| {
             let served: Vec<Problem> = problems.iter().map(|problem| problem.when_served()).collect();
@@ -48,7 +48,7 @@ fn source(paths: &[PathBuf], reading: &ReadingArgs, overrides: Overrides) -> Sou
         Output::Json => |problems| say(problems.iter().map(|problem| problem.when_served().to_json())),
     };
     let options = istio::Options { permissive: reading.permissive };
-    Source { paths: paths.to_vec(), options, overrides, tell }
+    ConfigSource { paths: paths.to_vec(), options, overrides, tell }
 }
 
 /// Prints problems on standard error, in colour where that is wanted.
@@ -146,7 +146,7 @@ fn explain(args: ExplainArgs) -> ExitCode {
 }
 
 /// Counts the problems that are not told.
-fn tell_rest(source: &Source, problems: &[&Problem]) {
+fn tell_rest(source: &ConfigSource, problems: &[&Problem]) {
     if let Some(count) = remarks::elsewhere(problems) {
         (source.tell)(&[&count]);
     }

@@ -14,9 +14,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
-use ringway::control::{self, Event};
+use ringway::control::{self, ConfigSource, Event};
 use ringway::istio;
-use ringway::plan::{self, Overrides, ProxySettings};
+use ringway::plan::Overrides;
 use support::client::Client;
 use support::origin::Origin;
 use support::ports;
@@ -374,11 +374,10 @@ fn requests_on_a_connection_that_stays_allocate_nothing() {
         std::fs::write(&config, documents).expect("write the YAML");
 
         let options = istio::Options { permissive: false };
-        let (world, problems) = istio::read(&[config], &mut std::io::empty(), options);
-        assert!(problems.iter().all(|problem| !problem.is_error()), "{problems:?}");
-        let (plan, problems) = plan::compile(&world, ProxySettings::resolve(&world.proxy, &Overrides::default()));
-        assert!(problems.iter().all(|problem| !problem.is_error()), "{problems:?}");
-        let running = control::start(&plan).expect("ringway starts");
+        let source = ConfigSource { paths: vec![config], options, overrides: Overrides::default(), tell: |_| {} };
+        let loaded = source.load(&mut std::io::empty());
+        assert!(!loaded.has_errors(), "{:?}", loaded.problems);
+        let running = control::start(&loaded.plan).expect("ringway starts");
         let (addresses, events) = (running.addresses(), running.events());
         let serving = std::thread::spawn(move || running.serve());
 

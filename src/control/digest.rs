@@ -32,7 +32,7 @@ pub struct Digest {
     /// By address and cluster.
     endpoints: Parts,
     settings: u64,
-    /// Of the clusters that have TLS: what is in the files of certificates may change by itself.
+    /// The settings of the clusters that have TLS: the content of the files of certificates may change by itself.
     tls: BTreeMap<String, Arc<ClientTls>>,
 }
 
@@ -93,12 +93,12 @@ impl Digest {
 
     /// What `new` has that this has not, and the other way round.
     #[must_use]
-    pub fn changes_to(&self, new: &Self) -> HeaderOps {
+    pub fn changes_to(&self, new: &Self) -> Changes {
         let certificates = self.tls.iter().filter(|(name, tls)| {
             let now = new.tls.get(*name);
             now.is_some_and(|now| now != *tls) && self.clusters.get(*name) == new.clusters.get(*name)
         });
-        HeaderOps {
+        Changes {
             lists: vec![
                 ("listener", difference(&self.listeners, &new.listeners)),
                 ("host", difference(&self.hosts, &new.hosts)),
@@ -111,7 +111,7 @@ impl Digest {
     }
 }
 
-/// What is left out of a dump since it is nobody's business, and makes a difference all the same.
+/// Values that a dump does not show, since they may be secret, and that make a difference all the same.
 fn secrets(route: &Route) -> String {
     let mut text = format!("{:?}{:?}", route.matcher.conditions(), route.headers);
     if let Action::Forward(forward) = &route.action {
@@ -152,14 +152,14 @@ fn difference(old: &Parts, new: &Parts) -> Difference {
 
 /// What is different between two configurations.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeaderOps {
+pub struct Changes {
     lists: Vec<(&'static str, Difference)>,
     settings: bool,
     certificates: Vec<String>,
 }
 
 /// `1 host changed (a.com:80); 5 endpoints added (10.0.0.1:80 of …, … and 2 more)`, or `nothing changed`.
-impl Display for HeaderOps {
+impl Display for Changes {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut said = Vec::new();
         for (what, Difference { added, removed, changed }) in &self.lists {
@@ -222,7 +222,7 @@ spec:
 ";
 
     fn digest(yaml: &str, overrides: &Overrides) -> Digest {
-        let (world, problems) = istio::read(&["-".into()], &mut yaml.as_bytes(), Options::default());
+        let (world, problems) = istio::read_text(yaml, Options::default());
         assert!(!problems.iter().any(istio::problem::Problem::is_error), "{problems:#?}");
         Digest::of(&plan::compile(&world, ProxySettings::resolve(&world.proxy, overrides)).0)
     }

@@ -33,14 +33,14 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const HOSTS: &str = "/etc/hosts";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// What became of a question.
+/// The outcome of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DnsAnswer {
     /// There, in the order of the answer, IPv4 first.
     At {
         /// At least one.
         addresses: Vec<IpAddr>,
-        /// How long that holds (the records' TTL); `None`: nobody says.
+        /// How long that holds (the records' TTL); `None`: the answer does not say.
         valid: Option<Duration>,
     },
     /// There is no such name, or it has no address.
@@ -70,7 +70,7 @@ impl Asker {
         Ok(Self(asks))
     }
 
-    /// One that sends its questions nowhere; what was asked comes out at the other end.
+    /// An asker without a thread: the names that it is asked for come out at the other end.
     #[cfg(test)]
     pub(super) fn unheard() -> (Self, impl FnMut() -> Option<Box<str>>) {
         let (asks, mut asked) = unbounded_channel();
@@ -113,7 +113,7 @@ async fn answer_all(settings: Dns, mut asked: UnboundedReceiver<Ask>, events: Se
     }
 }
 
-/// What is asked, and how the files were from which that is known.
+/// The servers and hosts of the settings, and the state of the system's files when they were read.
 struct Sources {
     settings: Dns,
     looked: std::time::Instant,
@@ -121,10 +121,10 @@ struct Sources {
     current: Arc<Current>,
 }
 
-/// Whom to ask at the moment.
+/// The servers and hosts in use at the moment.
 struct Current {
     hosts: Hosts,
-    /// Or why there is nobody.
+    /// `Err`: why there is no server to ask.
     servers: Result<TokioResolver, String>,
 }
 

@@ -19,12 +19,12 @@ impl Running {
     /// end of the drain, the process ends with it, and the one after that ends the wait.
     pub(super) fn drain(mut self, mut stay: bool) {
         self.state.enter(Stage::Draining);
-        let patience = self.plan.proxy.drain_duration;
+        let patience = self.in_force.plan.proxy.drain_duration;
         info!("draining: finishing what is in flight, for {patience:?} at most");
         let mut running = self.workers.alive();
         running.iter().for_each(|worker| self.workers.tell(*worker, Message::Drain));
         self.reloads.stop();
-        self.bound.drain(..).for_each(super::listeners::Bound::close);
+        self.in_force.bound.drain(..).for_each(super::listeners::Bound::close);
         self.wait_for_end(&mut running, now() + patience, &mut stay);
         if !running.is_empty() {
             info!("closing what is still in flight");
@@ -38,7 +38,7 @@ impl Running {
         }
         if stay {
             info!("drained; the admin endpoints stay until SIGTERM");
-            while !matches!(self.events.recv(), Ok(Event::Stop) | Err(_)) {}
+            while !matches!(self.queue.next(None), Some(Event::Stop)) {}
         }
     }
 
@@ -46,20 +46,20 @@ impl Running {
     /// Leaves those that still run.
     fn wait_for_end(&mut self, running: &mut Vec<usize>, deadline: Instant, stay: &mut bool) {
         while !running.is_empty() {
-            match self.events.recv_timeout(deadline.saturating_duration_since(now())) {
-                Ok(Event::Worker { life, report: Report::Ended { worker, .. } })
-                    if self.workers.is_current(worker, life) =>
+            match self.queue.next(Some(deadline)) {
+                Some(Event::Worker { generation, report: Report::Ended { worker, .. } })
+                    if self.workers.is_current(worker, generation) =>
                 {
                     running.retain(|alive| *alive != worker);
                 }
-                // What is in flight may have to know yet where it goes.
-                Ok(Event::Worker { report: Report::ResolveAuthority { worker, authority }, .. }) => {
-                    self.asked_where(worker, authority);
+                // A request in flight may still have to know where it goes.
+                Some(Event::Worker { report: Report::ResolveAuthority { worker, authority }, .. }) => {
+                    self.resolve_authority(worker, authority);
                 }
-                Ok(Event::Named { name, answer }) => self.name_answered(&name, &answer),
-                Ok(Event::Stop) if *stay => *stay = false,
-                Ok(Event::Stop) | Err(_) => return,
-                Ok(_) => {}
+                Some(Event::Named { name, answer }) => self.name_answered(&name, &answer),
+                Some(Event::Stop) if *stay => *stay = false,
+                Some(Event::Stop) | None => return,
+                Some(_) => {}
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Letting ejected endpoints back in: each cluster with `outlierDetection` is looked at each `interval`.
 //!
-//! Workers eject, and only this thread lets back in; what they meet in is in `policy::outlier`. Called by `serve`, whose
-//! loop keeps the time.
+//! Workers eject, and only this thread lets back in; the state that both change is in `policy::outlier`. Called by `serve`,
+//! whose loop keeps the time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,9 +9,8 @@ use std::time::Instant;
 
 use tracing::info;
 
-use super::Running;
-use crate::io::now;
 use crate::plan::{Cluster, Plan};
+use crate::upstream::SharedClusters;
 
 /// When which cluster of the plan in force is due.
 #[derive(Debug, Default)]
@@ -43,15 +42,11 @@ impl Ejections {
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.clusters.iter().map(|due| due.at).min()
     }
-}
 
-impl Running {
-    /// Looks at the clusters that are due.
-    pub(super) fn sweep_ejections(&mut self) {
-        let now = now();
-        for due in self.ejections.clusters.iter_mut().filter(|due| due.at <= now) {
-            let (Some(cluster), Some(shared)) = (self.plan.clusters.get(due.cluster), self.shared.get(due.cluster))
-            else {
+    /// Looks at the clusters that are due. `plan` is in force, and `shared` is what the workers share of it.
+    pub(super) fn sweep(&mut self, plan: &Plan, shared: &SharedClusters, now: Instant) {
+        for due in self.clusters.iter_mut().filter(|due| due.at <= now) {
+            let (Some(cluster), Some(shared)) = (plan.clusters.get(due.cluster), shared.get(due.cluster)) else {
                 continue;
             };
             let (Some(rule), Some(health)) = (&cluster.outlier, &shared.health) else { continue };
@@ -72,6 +67,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::io::now;
     use crate::istio::model::proxy::Proxy;
     use crate::plan::{Overrides, ProxySettings};
     use crate::policy::balance::{LoadBalancing, Policy};

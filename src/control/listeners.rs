@@ -7,12 +7,13 @@ use std::net::{Shutdown, SocketAddr, TcpListener};
 
 use socket2::SockRef;
 
-use super::start::{StartError, hint};
+use super::StartError;
+use super::error::hint;
 use crate::io::{bind_probe, bind_reuseport};
 use crate::plan::{Listener, ListenerKind};
 
-/// What makes two plans' listeners the same one. Port 0 is another port each time, so there it matters whom the listener
-/// is for.
+/// The key by which a listener of one plan is that of another. Port 0 is another port each time, so there the kind of the
+/// listener belongs to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Key(SocketAddr, Option<ListenerKind>);
 
@@ -33,8 +34,9 @@ pub(super) struct Bound {
 }
 
 impl Bound {
-    /// Binds those of a process that has none yet. All are looked at before one is bound: two may have the same port, one
-    /// at all addresses and the other at one of them, and then the more exact one gets what comes to its address.
+    /// Binds the listeners of a process that has none yet. All addresses are probed before one is bound: two may have the
+    /// same port, one at all addresses and the other at one of them, and then the more exact one gets the connections to
+    /// its address.
     ///
     /// # Errors
     /// [`StartError::Listen`].
@@ -81,8 +83,8 @@ impl Bound {
         }
     }
 
-    /// Listens no more. Not left to the end of the last copy: the runtime of a worker closes its one a little later
-    /// than it says.
+    /// Stops listening. Not left to the end of the last copy: the runtime of a worker closes its copy a little later than
+    /// the worker reports.
     pub(super) fn close(self) {
         self.sockets.iter().flatten().for_each(end);
     }

@@ -1,33 +1,45 @@
-//! The control thread: it starts the workers, hears signals and reports, installs new plans, and ends all in order.
+//! The control thread: it starts the workers, takes signals, reports and changes of the configuration, installs new plans,
+//! and ends all in order.
 //!
-//! One owner, one order: sources (signals, the file watch, the reading of a configuration, workers) only send events,
-//! and everything is decided in the loop of [`Running::serve`]. It may log and allocate; the workers never wait for it.
+//! One owner, one order: sources of events (signals, `config`, the name servers, workers) only send [`Event`]s, and
+//! everything is decided in the loop of [`Running::serve`]. It may log and allocate; the workers never wait for it.
+//!
+//! [`Running`] and the parts that it is made of lie below; the files with the steps of its life (`start`, `serve`,
+//! `reload`, `endpoints`, `dns_endpoints`, `resolve`, `drain`) are its methods, and none of them imports another.
 
+mod access_log;
 pub mod admin;
+mod config;
+mod connection_limit;
 mod cpus;
 mod digest;
 mod dns;
+mod dns_endpoints;
 mod drain;
 mod ejection;
+mod endpoints;
+mod error;
+mod in_force;
 mod listeners;
 pub mod logging;
-mod members;
 mod names;
+mod plan_stats;
+mod queue;
 mod reload;
 mod resolve;
+mod running;
 mod serve;
 mod signals;
-mod source;
 mod start;
-mod watch;
 mod workers;
 
-pub use digest::{Digest, HeaderOps};
+pub use config::{ConfigEvent, ConfigSource, Loaded, Revision};
+pub use digest::{Changes, Digest};
 pub use dns::DnsAnswer;
+pub use error::StartError;
+pub use running::Running;
 pub use signals::{CaughtSignals, catch_signals};
-pub use source::{Loaded, Source};
-pub use start::{Running, StartError, first_outward_address, start};
-pub use watch::Snapshot;
+pub use start::{first_outward_address, start};
 
 use crate::worker::Report;
 
@@ -42,22 +54,20 @@ pub enum Event {
     Drain,
     /// SIGUSR1: the access log's file has been moved away.
     ReopenLog,
-    /// The files of the configuration have changed, and are like this now.
-    Changed(Snapshot),
-    /// The configuration was read again; `None`: whoever read it panicked.
-    Loaded(Option<Box<(Loaded, Digest)>>),
-    /// Where a host name is that was asked about.
+    /// The source of the configuration has changed, or was read.
+    Config(ConfigEvent),
+    /// A host name was looked up.
     Named {
         /// The name, as it was asked.
         name: Box<str>,
         /// The answer.
         answer: DnsAnswer,
     },
-    /// Word from a worker.
+    /// A report of a worker.
     Worker {
-        /// Which of the threads that there have been.
-        life: u64,
-        /// What it says.
+        /// The generation of its thread: threads are numbered from 1 in the order of their start.
+        generation: u64,
+        /// The report.
         report: Report,
     },
 }

@@ -1,11 +1,12 @@
-//! The names that control knows: those of the clusters in force, when each is to be asked about again, and who waits
-//! for the answer to which question.
+//! The names that control knows: those of the clusters in force, when each is to be asked about again, and which questions
+//! of workers wait for an answer.
 //!
-//! It decides and remembers; asking is `dns`'s, and what answers mean to the workers is `members`'. An answer is used
-//! for as long as it says; one that is needed longer, because nobody answers any more, stays. Who is not known is asked
-//! about again after a second, then two, four, and so on up to `dnsRefreshRate`.
+//! It decides and remembers; asking is `dns`'s, and what answers mean to the workers is `dns_endpoints`' and `resolve`'s. An
+//! answer is used for as long as it says; one that is needed longer, because no server answers any more, stays. A name without
+//! an address is asked about again after a second, then two, four, and so on up to `dnsRefreshRate`.
 
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
@@ -13,22 +14,34 @@ use tracing::{info, warn};
 
 use super::Event;
 use super::dns::{Asker, DnsAnswer};
-use super::resolve::Question;
 use crate::plan::{Cluster, Dns, HostAddress, MOST_ADDRESSES, NameKind, Plan, ProxySettings};
 
 /// The first wait after a failure.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
+
+/// How long a plan waits for the first answers about its host names.
+pub(super) const NAMES_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A worker asks where an authority is.
+#[derive(Debug)]
+pub(super) struct Question {
+    pub(super) worker: usize,
+    /// `host` or `host:port`.
+    pub(super) authority: Box<str>,
+    /// Where this process listens, and must not send requests to.
+    pub(super) ours: Vec<SocketAddr>,
+}
 
 /// All that is known of names.
 pub(super) struct Names {
     asker: Asker,
     settings: Dns,
     refresh_rate: Duration,
-    /// Those of clusters.
+    /// The names of clusters.
     known: HashMap<Box<str>, Known>,
-    /// Those that are being asked about.
+    /// The names that are being asked about.
     asked: HashSet<Box<str>>,
-    /// What workers want to know of names.
+    /// The questions of workers, by host name.
     questions: HashMap<Box<str>, Vec<Question>>,
 }
 
@@ -42,7 +55,7 @@ struct Known {
     gone: bool,
     /// Whether there ever was an answer of any kind.
     answered: bool,
-    /// When to ask again; `None`: it is being asked, or nobody need.
+    /// When to ask again; `None`: it is being asked about, or its addresses are written down.
     due: Option<Instant>,
     /// Questions in a row without an address for an answer.
     failures: u32,
@@ -287,7 +300,7 @@ mod tests {
                 host.replace('.', "-")
             );
         }
-        let (world, problems) = istio::read(&["-".into()], &mut yaml.as_bytes(), istio::Options::default());
+        let (world, problems) = istio::read_text(&yaml, istio::Options::default());
         assert!(!problems.iter().any(istio::problem::Problem::is_error), "{problems:?}");
         compile(&world, ProxySettings::resolve(&world.proxy, &Overrides::default())).0
     }

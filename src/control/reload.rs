@@ -1,89 +1,34 @@
 //! Reloading: a new configuration is read and compiled beside everything else, made ready, and put in force on all
 //! workers, or refused as a whole.
 //!
-//! It goes in steps, each begun by an event: asked for (a signal, changed files) → read and compiled, on a thread of
+//! It goes in steps, each begun by an event: asked for (a signal, a change at the source) → read and compiled, on a thread of
 //! its own → its host names asked about → prepared: everything that can fail, up to the sockets of new listeners → sent
-//! to the workers → in force, when the last of them has said so. Only one is under way at a time; what is asked for
-//! meanwhile comes after it.
+//! to the workers → in force, when the last of them has reported so. Only one is under way at a time; a reload that is asked
+//! for meanwhile comes after it. How far it is, is in `progress`.
+
+mod progress;
 
 use std::collections::{HashMap, HashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
 use tracing::{error, info, warn};
 
+use super::in_force::InForce;
 use super::listeners::{Bound, Key};
-use super::source::{Loaded, Source};
-use super::start::{NAMES_PATIENCE, StartError, core_stats, log_format, most_connections, show_members};
-use super::watch::{Snapshot, Watch};
-use super::{Digest, Event, Running};
+use super::names::NAMES_PATIENCE;
+use super::{ConfigSource, Digest, Loaded, Revision, Running, StartError, access_log, plan_stats};
 use crate::base::count::counted;
 use crate::base::id::ListenerId;
 use crate::io::now;
 use crate::istio::problem::Problem;
 use crate::observe::access_log::AccessLog;
-use crate::observe::stats::Kept;
 use crate::plan::{Plan, ProxySettings};
 use crate::upstream::SharedCluster;
 use crate::worker::{Install, Message, Socket};
 
-/// How far the reload under way is.
-#[derive(Default)]
-pub(super) struct Reloads {
-    source: Option<Arc<Source>>,
-    /// Held for its end.
-    watch: Option<Watch>,
-    /// How the files were when they were last read.
-    seen: Snapshot,
-    /// What was said of the configuration in force.
-    remarks: Remarks,
-    step: ReloadStep,
-    /// Asked for while another one was under way.
-    next: Option<Cause>,
-}
-
-#[derive(Default)]
-enum ReloadStep {
-    #[default]
-    None,
-    Loading {
-        since: Instant,
-    },
-    /// Names that are new in it have no answer yet.
-    Resolving {
-        since: Instant,
-        until: Instant,
-        new: Box<New>,
-    },
-    Installing(Installing),
-}
-
-/// What was read.
-struct New {
-    plan: Plan,
-    digest: Digest,
-    remarks: Remarks,
-}
-
-/// What is said of a configuration, without the lines in its files, which move.
-type Remarks = HashSet<(Arc<str>, String, String)>;
-
-struct Installing {
-    since: Instant,
-    /// What was in force before.
-    before: Digest,
-    /// The workers that have not said yet that they have the new plan.
-    waiting: HashSet<usize>,
-    /// Listeners that the new plan does not have.
-    vanished: Vec<Bound>,
-}
-
-/// Why to read the configuration again.
-enum Cause {
-    Asked,
-    Changed(Snapshot),
-}
+pub(super) use progress::Reloads;
+use progress::{Cause, Installing, New, ReloadStep, remark, remarks};
 
 /// A plan with everything made ready that could fail.
 struct Prepared {
@@ -99,37 +44,14 @@ enum ListenerSocket {
     Kept(usize),
 }
 
-impl Reloads {
-    /// When to go on even if nothing happens.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        match &self.step {
-            ReloadStep::Resolving { until, .. } => Some(*until),
-            _ => None,
-        }
-    }
-
-    /// Whether the workers are on their way to another plan.
-    pub(super) fn is_installing(&self) -> bool {
-        matches!(self.step, ReloadStep::Installing(_))
-    }
-
-    /// Watches no more, and listens no more on what was about to be closed.
-    pub(super) fn stop(&mut self) {
-        self.watch = None;
-        if let ReloadStep::Installing(installing) = std::mem::take(&mut self.step) {
-            installing.vanished.into_iter().for_each(Bound::close);
-        }
-    }
-}
-
 impl Running {
-    /// Reads `source` again when SIGHUP asks for it or its files change. It was last read as `loaded`.
-    pub fn reload_from(&mut self, source: Source, loaded: Loaded) {
-        let Loaded { problems, snapshot: seen, .. } = loaded;
+    /// Reads `source` again when SIGHUP asks for it or its documents change. It was last read as `loaded`.
+    pub fn reload_from(&mut self, source: ConfigSource, loaded: Loaded) {
+        let Loaded { problems, revision, .. } = loaded;
         if source.reads_stdin() {
             info!("standard input is a part of the configuration, so it cannot be reloaded");
         } else {
-            match Watch::start(source.paths.clone(), seen.clone(), self.sender.clone()) {
+            match source.watch(&revision, self.queue.sender()) {
                 Ok(watch) => self.reloads.watch = Some(watch),
                 Err(error) => {
                     warn!("the configuration cannot be watched for changes, only SIGHUP reloads it: {error}");
@@ -137,7 +59,7 @@ impl Running {
             }
         }
         self.reloads.source = Some(Arc::new(source));
-        self.reloads.seen = seen;
+        self.reloads.revision = revision;
         self.reloads.remarks = remarks(&problems);
     }
 
@@ -145,13 +67,13 @@ impl Running {
         self.reload(Cause::Asked);
     }
 
-    pub(super) fn files_changed(&mut self, snapshot: Snapshot) {
-        self.reload(Cause::Changed(snapshot));
+    pub(super) fn source_changed(&mut self, revision: Revision) {
+        self.reload(Cause::Changed(revision));
     }
 
     fn reload(&mut self, cause: Cause) {
         if !matches!(self.reloads.step, ReloadStep::None) {
-            // What somebody asked for is done in any case; it reads what has changed, too.
+            // A reload that was asked for is done in any case, and reads the changes, too.
             if !matches!(self.reloads.next, Some(Cause::Asked)) {
                 self.reloads.next = Some(cause);
             }
@@ -162,40 +84,30 @@ impl Running {
         };
         match cause {
             // Read already, when a signal asked for it.
-            Cause::Changed(snapshot) if snapshot == self.reloads.seen => return,
+            Cause::Changed(revision) if revision == self.reloads.revision => return,
             Cause::Changed(_) => info!("the files of the configuration have changed: reloading"),
             Cause::Asked if source.reads_stdin() => {
                 return self.refuse("a part of it came from standard input, which can be read only once");
             }
             Cause::Asked => info!("SIGHUP: reloading"),
         }
-        let events = self.sender.clone();
-        let reading = std::thread::Builder::new().name("reload".to_owned()).spawn(move || {
-            // A panic was printed; it must not leave control waiting.
-            let loaded = catch_unwind(AssertUnwindSafe(|| {
-                let loaded = source.load(&mut std::io::empty());
-                let digest = Digest::of(&loaded.plan);
-                (loaded, digest)
-            }));
-            let _ = events.send(Event::Loaded(loaded.ok().map(Box::new))); // nobody is there once the proxy stops
-        });
-        match reading {
-            Ok(_) => self.reloads.step = ReloadStep::Loading { since: now() },
+        match source.load_again(self.queue.sender()) {
+            Ok(()) => self.reloads.step = ReloadStep::Loading { since: now() },
             Err(error) => self.refuse(&format!("no thread to read it: {error}")),
         }
     }
 
     /// The configuration has been read again.
-    pub(super) fn loaded(&mut self, loaded: Option<Box<(Loaded, Digest)>>) {
+    pub(super) fn loaded(&mut self, loaded: Result<(Loaded, Digest), String>) {
         let ReloadStep::Loading { since } = std::mem::take(&mut self.reloads.step) else { return };
-        let Some(loaded) = loaded else {
-            return self.refuse("reading it panicked");
+        let (Loaded { plan, problems, revision }, digest) = match loaded {
+            Ok(loaded) => loaded,
+            Err(why) => return self.refuse(&why),
         };
-        let (Loaded { plan, problems, snapshot, .. }, digest) = *loaded;
         if let Some(watch) = &self.reloads.watch {
-            watch.follow(&snapshot);
+            watch.follow(&revision);
         }
-        self.reloads.seen = snapshot;
+        self.reloads.revision = revision;
         if let Some(source) = &self.reloads.source {
             let known = |problem: &&Problem| problem.is_error() || !self.reloads.remarks.contains(&remark(problem));
             (source.tell)(&problems.iter().filter(known).collect::<Vec<_>>());
@@ -231,10 +143,11 @@ impl Running {
 
     /// Everything that can fail. Nothing has changed if it does.
     fn prepare(&self, mut plan: Plan) -> Result<Prepared, StartError> {
-        keep_settings(&self.started_with, &mut plan.proxy);
-        let log_format = self.log.as_ref().map(|_| log_format(&plan.proxy)).transpose()?;
-        let open: HashMap<Key, usize> = self.bound.iter().enumerate().map(|(at, bound)| (bound.key, at)).collect();
-        let ours: HashSet<u16> = self.bound.iter().map(|bound| bound.address.port()).collect();
+        keep_settings(&self.reloads.started_with, &mut plan.proxy);
+        let log_format = self.log.as_ref().map(|_| access_log::format(&plan.proxy)).transpose()?;
+        let bound = &self.in_force.bound;
+        let open: HashMap<Key, usize> = bound.iter().enumerate().map(|(at, bound)| (bound.key, at)).collect();
+        let ours: HashSet<u16> = bound.iter().map(|bound| bound.address.port()).collect();
         let listeners = plan.listeners.iter().map(|listener| match open.get(&Key::of(listener)) {
             Some(at) => Ok(ListenerSocket::Kept(*at)),
             None => {
@@ -249,8 +162,9 @@ impl Running {
     fn commit(&mut self, prepared: Prepared, digest: Digest, since: Instant) {
         let Prepared { plan, log_format, mut listeners } = prepared;
         let plan = Arc::new(plan);
-        self.shared = SharedCluster::all_after(&plan, (&self.plan, &self.shared), self.workers.len());
-        self.ejections.follow(&plan, &self.plan, now());
+        let old = (&*self.in_force.plan, &self.in_force.shared);
+        let shared = SharedCluster::all_after(&plan, old, self.workers.len());
+        self.ejections.follow(&plan, &self.in_force.plan, now());
         let workers = self.workers.alive();
         for worker in &workers {
             let socket = |place: &mut ListenerSocket| match place {
@@ -260,33 +174,33 @@ impl Running {
             let sockets: std::io::Result<Vec<_>> = listeners.iter_mut().map(socket).collect();
             match sockets {
                 Ok(sockets) => {
-                    let stats = core_stats(&plan, &self.registry, *worker);
-                    let (plan, shared, log_format) = (plan.own_copy(), self.shared.clone(), log_format.clone());
+                    let stats = plan_stats::of_core(&plan, &self.registry, *worker);
+                    let (plan, shared, log_format) = (plan.own_copy(), shared.clone(), log_format.clone());
                     let install = Install { plan, stats, shared, sockets, log_format };
                     self.workers.tell(*worker, Message::Install(Box::new(install)));
                 }
                 Err(error) => self.lose_worker(*worker, &format!("it cannot have the new listeners: {error}")),
             }
         }
-        show_members(&plan, &self.registry);
-        self.budget.resize(most_connections(&plan.proxy, self.descriptors));
+        plan_stats::show_members(&plan, &self.registry);
+        self.connection_limit.follow(&plan.proxy);
         if let (Some(log), Some(format)) = (&mut self.log, log_format) {
             log.format = format;
         }
-        let mut before: Vec<Option<Bound>> = self.bound.drain(..).map(Some).collect();
+        let mut before: Vec<Option<Bound>> = self.in_force.bound.drain(..).map(Some).collect();
         for (place, listener) in listeners.into_iter().zip(plan.listeners.iter()) {
             match place {
                 ListenerSocket::New(bound) => {
                     info!("listening on {} for {}", bound.address, listener.kind);
-                    self.bound.push(bound);
+                    self.in_force.bound.push(bound);
                 }
-                ListenerSocket::Kept(at) => self.bound.extend(before.get_mut(at).and_then(Option::take)),
+                ListenerSocket::Kept(at) => self.in_force.bound.extend(before.get_mut(at).and_then(Option::take)),
             }
         }
         let vanished = before.into_iter().flatten().collect();
-        self.plan = plan;
-        let before = std::mem::replace(&mut self.digest, digest);
-        self.names.installed(&self.plan);
+        (self.in_force.plan, self.in_force.shared) = (plan, shared);
+        let before = std::mem::replace(&mut self.in_force.digest, digest);
+        self.names.installed(&self.in_force.plan);
         let waiting = self.workers.alive().into_iter().collect();
         self.reloads.step = ReloadStep::Installing(Installing { since, before, waiting, vanished });
         self.finish_if_installed();
@@ -312,22 +226,23 @@ impl Running {
             info!("no longer listening on {}", bound.address);
             bound.close();
         }
-        self.registry.retain(&kept(&self.plan));
-        self.state.install(self.plan.clone(), self.shared.clone());
-        self.state.describe(self.digest.version());
+        let InForce { plan, shared, digest, .. } = &self.in_force;
+        self.registry.retain(&plan_stats::kept(plan));
+        self.state.install(plan.clone(), shared.clone());
+        self.state.describe(digest.version());
         self.registry.control().config_reload_success.inc();
         info!(
             "reloaded in {} ms: {}, {}: {}",
             now().duration_since(since).as_millis(),
-            counted(self.plan.listeners.len(), "listener"),
-            counted(self.plan.clusters.len(), "cluster"),
-            before.changes_to(&self.digest)
+            counted(plan.listeners.len(), "listener"),
+            counted(plan.clusters.len(), "cluster"),
+            before.changes_to(digest)
         );
         self.go_on();
     }
 
     fn refuse(&mut self, why: &str) {
-        self.names.go_back_to(&self.plan, now());
+        self.names.go_back_to(&self.in_force.plan, now());
         self.registry.control().config_reload_failure.inc();
         error!("not reloaded, the configuration stays as it was: {why}");
         self.go_on();
@@ -338,14 +253,6 @@ impl Running {
             self.reload(cause);
         }
     }
-}
-
-fn remarks(problems: &[Problem]) -> Remarks {
-    problems.iter().map(remark).collect()
-}
-
-fn remark(problem: &Problem) -> (Arc<str>, String, String) {
-    (problem.resource.clone(), problem.path.clone(), problem.what.clone())
 }
 
 /// Settings that hold from the start of the process to its end stay as they were, and it is said.
@@ -363,21 +270,4 @@ fn keep_settings(started_with: &ProxySettings, new: &mut ProxySettings) {
     new.driver = started_with.driver;
     new.admin = started_with.admin;
     new.access_log_file.clone_from(&started_with.access_log_file);
-}
-
-/// What the statistics of a plan are named after.
-fn kept(plan: &Plan) -> Kept<'_> {
-    Kept {
-        clusters: plan
-            .clusters
-            .iter()
-            .map(|cluster| {
-                (cluster.name.as_str(), cluster.endpoints.iter().map(|endpoint| endpoint.address.clone()).collect())
-            })
-            .collect(),
-        listeners: plan.listeners.iter().map(|listener| listener.name.as_str()).collect(),
-        http: plan.listeners.iter().map(|listener| listener.stat_prefix.as_str()).collect(),
-        tcp: plan.tcp_stat_names().collect(),
-        routes: plan.stat_prefixes().collect(),
-    }
 }

@@ -1,18 +1,19 @@
-//! Where undeclared hosts are: a worker asks for an authority, `names` for the addresses of its host, and what may be
-//! connected to of that is decided here. The worker connects to these addresses and no others, so that a name cannot
-//! change its mind after it has been looked at.
+//! Where undeclared hosts are: a worker asks for an authority, `names` knows the addresses of its host or asks for them, and
+//! which of these may be connected to is decided here. The worker connects to them and no others, so that a name cannot
+//! stand for another address after it has been checked.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::Running;
 use super::dns::DnsAnswer;
+use super::names::Question;
 use crate::plan::HostAddress;
 use crate::proxy::ResolvedAuthority;
 use crate::worker::Message;
 
-/// Addresses of a host that one request or connection tries in turn. Each may take the whole `connectTimeout`, and whoever
-/// answers for the name says how many there are.
+/// Addresses of a host that one request or connection tries in turn. Each may take the whole `connectTimeout`, and the name
+/// server says how many there are.
 const MOST_ADDRESSES: usize = 4;
 
 /// The port of an authority that names none.
@@ -21,45 +22,41 @@ const HTTP_PORT: u16 = 80;
 /// How long an answer holds that does not say so itself.
 const FRESH: Duration = Duration::from_secs(10);
 
-/// A worker wants to know where an authority is.
-#[derive(Debug)]
-pub(super) struct Question {
-    pub(super) worker: usize,
-    /// `host` or `host:port`.
-    pub(super) authority: Box<str>,
-    /// Where this process listens, and must not send requests to.
-    pub(super) ours: Vec<SocketAddr>,
-}
-
 impl Running {
-    /// A worker has a question.
-    pub(super) fn asked_where(&mut self, worker: usize, authority: Box<str>) {
-        let question = Question { worker, authority, ours: self.not_to_be_sent_to() };
+    /// A worker asks where an authority is.
+    pub(super) fn resolve_authority(&mut self, worker: usize, authority: Box<str>) {
+        let question = Question { worker, authority, ours: self.own_addresses() };
         let Some((host, _)) = split(&question.authority) else {
-            return self.tell_where(question, &DnsAnswer::NoSuchName);
+            return self.answer_question(question, &DnsAnswer::NoSuchName);
         };
         if let Ok(ip) = host.parse() {
-            return self.tell_where_at(question, [HostAddress { ip, port: None }], Some(FRESH));
+            return self.send_resolved(question, [HostAddress { ip, port: None }], Some(FRESH));
         }
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
         if let Some((question, addresses)) = self.names.question(&host, question) {
-            self.tell_where_at(question, addresses, Some(FRESH));
+            self.send_resolved(question, addresses, Some(FRESH));
         }
     }
 
     /// The question has an answer.
-    pub(super) fn tell_where(&self, question: Question, answer: &DnsAnswer) {
+    pub(super) fn answer_question(&self, question: Question, answer: &DnsAnswer) {
         match answer {
             DnsAnswer::At { addresses, valid } => {
                 let addresses = addresses.iter().map(|ip| HostAddress { ip: *ip, port: None });
-                self.tell_where_at(question, addresses, Some(valid.unwrap_or(FRESH)));
+                self.send_resolved(question, addresses, Some(valid.unwrap_or(FRESH)));
             }
-            DnsAnswer::NoSuchName => self.tell_where_at(question, [], Some(Duration::ZERO)),
-            DnsAnswer::Failed(_) => self.tell_where_at(question, [], None),
+            DnsAnswer::NoSuchName => self.send_resolved(question, [], Some(Duration::ZERO)),
+            DnsAnswer::Failed(_) => self.send_resolved(question, [], None),
         }
     }
 
-    fn tell_where_at(
+    /// The addresses that undeclared hosts must not have: the listeners for what goes out, which would send requests round in
+    /// circles, and the admin endpoints, which clients of the proxy have no business with.
+    fn own_addresses(&self) -> Vec<SocketAddr> {
+        self.in_force.outbound_addresses().chain(self.admin_address()).collect()
+    }
+
+    fn send_resolved(
         &self,
         question: Question,
         addresses: impl IntoIterator<Item = HostAddress>,

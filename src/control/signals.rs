@@ -7,7 +7,7 @@ use signal_hook::iterator::Signals;
 
 use super::Event;
 
-/// SIGTERM, SIGINT, SIGHUP and SIGUSR1, held back until somebody hears of them. To be caught before anything is
+/// SIGTERM, SIGINT, SIGHUP and SIGUSR1, held back until they are forwarded. To be caught before anything is
 /// started: a signal that comes while ringway starts must not kill it half-way.
 #[derive(Debug)]
 pub struct CaughtSignals(Signals);
@@ -22,7 +22,7 @@ pub fn catch_signals() -> std::io::Result<CaughtSignals> {
 
 impl CaughtSignals {
     /// Forwards SIGTERM and SIGINT as [`Event::Stop`], SIGHUP as [`Event::Reload`], SIGUSR1 as [`Event::ReopenLog`],
-    /// from a thread of their own; what came so far first.
+    /// from a thread of their own; the signals that came so far go first.
     ///
     /// # Errors
     /// If the thread cannot be started.

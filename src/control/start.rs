@@ -1,203 +1,89 @@
-//! Starting: sockets first, so that a port in use stops everything before anything has begun; then the workers.
+//! Starting.
+//!
+//! The order matters, and goes from what fails most easily and leaves nothing behind to what others see:
+//!
+//! 1. CPUs and descriptors: later steps count by them.
+//! 2. Sockets: a port in use stops everything before a file is opened or a thread begun. Nobody accepts from them yet;
+//!    the kernel keeps the first connections.
+//! 3. The access log, with its thread.
+//! 4. The thread that asks name servers, and the plan filled with the addresses that are written in it: every copy of the
+//!    plan is made after that.
+//! 5. The admin endpoints: from here on the process is seen, and `/ready` says that it is not ready.
+//! 6. The workers, each with its own copy. They accept as soon as they run.
+//! 7. The wait, until every worker serves and every name has an answer of some kind: a caller that is told that the proxy is
+//!    ready may expect that it knows where to send requests.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::Instant;
 
 use tracing::{info, warn};
 
+use super::access_log::OpenLog;
 use super::admin::{Admin, State};
+use super::connection_limit::ConnectionLimit;
 use super::ejection::Ejections;
+use super::error::hint;
+use super::in_force::InForce;
 use super::listeners::Bound;
-use super::names::Names;
+use super::names::{NAMES_PATIENCE, Names};
+use super::queue::EventQueue;
 use super::reload::Reloads;
 use super::workers::{WorkerInit, Workers};
-use super::{Digest, Event, cpus};
+use super::{Digest, Event, Running, StartError, cpus, plan_stats};
 use crate::io;
-use crate::observe::access_log::{AccessLog, FormatError};
 use crate::observe::stats::Registry;
-use crate::observe::writer::{LogSink, Writer};
-use crate::plan::{AccessLogEncoding, Driver, ListenerKind, Plan, ProxySettings};
-use crate::proxy::Budget;
-use crate::upstream::{CoreStats, SharedCluster, SharedClusters};
+use crate::observe::writer::LogSink;
+use crate::plan::{Driver, Plan};
+use crate::upstream::SharedCluster;
 use crate::worker::Report;
-
-/// Why ringway cannot run (exit code 1).
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// `spec.cpus` cannot be met.
-    #[error("{0}")]
-    Cpus(String),
-    /// A listener's address cannot be had.
-    #[error("cannot listen on {address} for {kind}: {error}{hint}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Whom it is for.
-        kind: ListenerKind,
-        /// What the system said.
-        error: std::io::Error,
-        /// What to do about it.
-        hint: &'static str,
-    },
-    /// The admin address cannot be had.
-    #[error("cannot listen on {address} for the admin endpoints: {error}{hint}")]
-    Admin {
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        error: std::io::Error,
-        /// What to do about it.
-        hint: &'static str,
-    },
-    /// The access log cannot be written.
-    #[error("cannot open the access log {path}: {error}")]
-    AccessLog {
-        /// `meshConfig.accessLogFile`.
-        path: String,
-        /// What the system said.
-        error: std::io::Error,
-    },
-    /// `meshConfig.accessLogFormat` cannot be compiled.
-    #[error("meshConfig.accessLogFormat: {0}")]
-    AccessLogFormat(#[from] FormatError),
-    /// A worker could not begin.
-    #[error("worker {worker} cannot run: {error}")]
-    Worker {
-        /// Which one.
-        worker: usize,
-        /// Why.
-        error: String,
-    },
-    /// The process is out of something.
-    #[error("{0}")]
-    System(#[from] std::io::Error),
-}
-
-/// What to do about a failed bind.
-pub(super) fn hint(error: &std::io::Error) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::AddrInUse => " (another process has it; `ss -ltnp` shows which)",
-        std::io::ErrorKind::PermissionDenied => {
-            " (ports below 1024 need CAP_NET_BIND_SERVICE; or bind another: `ports: {80: 8080}` in the Proxy document)"
-        }
-        std::io::ErrorKind::AddrNotAvailable => " (no interface of this host has that address)",
-        _ => "",
-    }
-}
-
-/// Descriptors that are not connections: rings, bells, listeners, files, the admin side.
-const DESCRIPTORS_KEPT: u64 = 128;
-
-/// Fewer client connections than this are not what a proxy is for.
-const FEW_CONNECTIONS: u64 = 256;
-
-/// How long a plan waits for the first answers about its host names.
-pub(super) const NAMES_PATIENCE: Duration = Duration::from_secs(5);
-
-/// A running proxy.
-pub struct Running {
-    pub(super) workers: Workers,
-    pub(super) events: Receiver<Event>,
-    pub(super) sender: Sender<Event>,
-    pub(super) state: Arc<State>,
-    pub(super) registry: Arc<Registry>,
-    pub(super) budget: Arc<Budget>,
-    /// Descriptors that the process may open.
-    pub(super) descriptors: u64,
-    /// The settings that it was started with: some hold until it ends.
-    pub(super) started_with: ProxySettings,
-    /// The plan in force.
-    pub(super) plan: Arc<Plan>,
-    /// What its configuration is like.
-    pub(super) digest: Digest,
-    /// What all workers share of its clusters.
-    pub(super) shared: SharedClusters,
-    /// Its listeners, in its order.
-    pub(super) bound: Vec<Bound>,
-    pub(super) log: Option<OpenLog>,
-    pub(super) reloads: Reloads,
-    pub(super) ejections: Ejections,
-    pub(super) names: Names,
-    admin: Option<Admin>,
-}
-
-/// The access log in use.
-pub(super) struct OpenLog {
-    pub(super) writer: Writer,
-    pub(super) format: Arc<AccessLog>,
-}
 
 /// Binds, starts a worker for each CPU, and returns once all of them accept connections.
 ///
 /// # Errors
 /// See [`StartError`]; nothing is left running.
 pub fn start(plan: &Plan) -> Result<Running, StartError> {
-    let settings = &plan.proxy;
+    let (mut running, sinks) = assemble(plan)?;
+    running.ask_names(io::now());
+    running.start_workers(sinks)?;
+    running.wait_until_serving()?;
+    running.wait_for_names()?;
+    running.announce();
+    Ok(running)
+}
+
+/// Everything but the workers, and their sinks of the access log: steps 1 to 5.
+fn assemble(plan: &Plan) -> Result<(Running, Vec<LogSink>), StartError> {
+    let settings = plan.proxy.clone();
     let cpus = cpus::choose(&settings.cpus)?;
     let descriptors = rlimit::increase_nofile_limit(u64::MAX)?;
     let bound = Bound::all(&plan.listeners, cpus.len())?;
     let registry = Arc::new(Registry::new(cpus.len()));
-    let (log, sinks) = open_log(settings, &registry)?;
-    let budget = Budget::new(most_connections(settings, descriptors));
-    warn_of_few(settings, descriptors);
+    let (log, sinks) = OpenLog::open(&settings, &registry)?;
+    let connection_limit = ConnectionLimit::new(&settings, descriptors);
 
-    let (sender, events) = channel();
-    let mut names = Names::start(settings, sender.clone())?;
+    let queue = EventQueue::new();
+    let mut names = Names::start(&settings, queue.sender())?;
     let digest = Digest::of(plan);
     let mut plan = plan.clone();
     names.fill(&mut plan, io::now());
     names.installed(&plan);
+    plan_stats::show_members(&plan, &registry);
     let plan = Arc::new(plan);
     let shared = SharedCluster::all(&plan, cpus.len());
-    let state = Arc::new(State::new(registry.clone(), plan.clone(), shared.clone(), io::now(), sender.clone()));
-    state.describe(digest.version());
-    let admin = settings.admin.map(|address| open_admin(address, descriptors, &state)).transpose()?;
-    let driver = driver(settings.driver);
-    let workers = Workers::new(&cpus, driver, sender.clone(), budget.clone(), first_outward_address(), descriptors);
-    let started_with = settings.clone();
-    let reloads = Reloads::default();
     let mut ejections = Ejections::default();
     ejections.follow(&plan, &plan, io::now());
-    let mut running = Running {
-        workers,
-        events,
-        sender,
-        state,
-        registry,
-        budget,
-        descriptors,
-        started_with,
-        plan,
-        digest,
-        shared,
-        bound,
-        log,
-        reloads,
-        ejections,
-        names,
-        admin,
-    };
-    show_members(&running.plan, &running.registry);
-    running.ask_names(io::now());
-    let mut sinks = sinks.into_iter();
-    for index in 0..cpus.len() {
-        running.start_worker(index, sinks.next())?;
-    }
-    running.wait_until_serving()?;
-    running.wait_for_names()?;
-    for (listener, bound) in running.plan.listeners.iter().zip(&running.bound) {
-        info!("listening on {} for {}", bound.address, listener.kind);
-    }
-    if let Some(address) = running.admin_address() {
-        info!("admin on http://{address}/");
-    }
-    if running.log.is_none() {
-        info!("no access log: set meshConfig.accessLogFile in the Proxy document to have one");
-    }
-    Ok(running)
+
+    let state = Arc::new(State::new(registry.clone(), plan.clone(), shared.clone(), io::now(), queue.sender()));
+    state.describe(digest.version());
+    let admin = settings.admin.map(|address| open_admin(address, descriptors, &state)).transpose()?;
+    let (driver, budget) = (driver(settings.driver), connection_limit.budget());
+    let workers = Workers::new(&cpus, driver, queue.sender(), budget, first_outward_address(), descriptors);
+    let in_force = InForce { plan, digest, shared, bound };
+    let reloads = Reloads::new(settings);
+    let running =
+        Running { queue, workers, in_force, reloads, names, ejections, connection_limit, registry, log, state, admin };
+    Ok((running, sinks))
 }
 
 fn open_admin(address: SocketAddr, descriptors: u64, state: &Arc<State>) -> Result<Admin, StartError> {
@@ -209,62 +95,42 @@ fn open_admin(address: SocketAddr, descriptors: u64, state: &Arc<State>) -> Resu
 }
 
 impl Running {
-    /// The addresses bound, in the order of the plan's listeners.
-    #[must_use]
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.bound.iter().map(|bound| bound.address).collect()
-    }
-
-    /// The address of the admin endpoints, if they are on.
-    #[must_use]
-    pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref().map(Admin::address)
-    }
-
-    /// Where events for [`Running::serve`] are sent.
-    #[must_use]
-    pub fn events(&self) -> Sender<Event> {
-        self.sender.clone()
-    }
-
-    /// The statistics of all workers.
-    #[must_use]
-    pub fn registry(&self) -> Arc<Registry> {
-        self.registry.clone()
+    fn start_workers(&mut self, sinks: Vec<LogSink>) -> Result<(), StartError> {
+        let mut sinks = sinks.into_iter();
+        for index in 0..self.workers.len() {
+            self.start_worker(index, sinks.next())?;
+        }
+        Ok(())
     }
 
     /// Starts the worker of a core on the plan in force; `sink` is its end of the access log.
     pub(super) fn start_worker(&mut self, index: usize, sink: Option<LogSink>) -> std::io::Result<()> {
-        let listeners: std::io::Result<Vec<_>> = self.bound.iter_mut().map(|bound| bound.socket(index)).collect();
+        let InForce { plan, shared, bound, .. } = &mut self.in_force;
+        let listeners: std::io::Result<Vec<_>> = bound.iter_mut().map(|bound| bound.socket(index)).collect();
         let log = self.log.as_ref().map(|log| log.format.clone()).zip(sink);
-        let (plan, stats) = (self.plan.own_copy(), core_stats(&self.plan, &self.registry, index));
-        self.workers.start(index, WorkerInit { plan, stats, shared: self.shared.clone(), listeners: listeners?, log })
+        let (stats, plan) = (plan_stats::of_core(plan, &self.registry, index), plan.own_copy());
+        self.workers.start(index, WorkerInit { plan, stats, shared: shared.clone(), listeners: listeners?, log })
     }
 
     fn wait_until_serving(&mut self) -> Result<(), StartError> {
-        while !self.workers.all_serve() {
-            match self.events.recv() {
-                Ok(event) => self.heard_at_start(event)?,
-                Err(_) => return Err(std::io::Error::other("the workers are gone").into()),
-            }
-        }
-        Ok(())
+        self.wait_at_start(|running| running.workers.all_serve(), None)
     }
 
-    /// Waits until every host name of a cluster has been answered in some way, at most for a while: whoever is told
-    /// that the proxy is ready may expect that it knows where to send requests, if that can be known.
     fn wait_for_names(&mut self) -> Result<(), StartError> {
-        let end = io::now() + NAMES_PATIENCE;
-        while !self.names.all_answered() {
-            match self.events.recv_timeout(end.saturating_duration_since(io::now())) {
-                Ok(event) => self.heard_at_start(event)?,
-                Err(_) => break,
+        self.wait_at_start(|running| running.names.all_answered(), Some(io::now() + NAMES_PATIENCE))
+    }
+
+    fn wait_at_start(&mut self, done: fn(&Self) -> bool, end: Option<Instant>) -> Result<(), StartError> {
+        while !done(self) {
+            match self.queue.next(end) {
+                Some(event) => self.on_event_at_start(event)?,
+                None => break,
             }
         }
         Ok(())
     }
 
-    fn heard_at_start(&mut self, event: Event) -> Result<(), StartError> {
+    fn on_event_at_start(&mut self, event: Event) -> Result<(), StartError> {
         match event {
             Event::Worker { report: Report::Serving { worker, started }, .. } => {
                 self.workers.serves(worker);
@@ -278,85 +144,24 @@ impl Running {
                 return Err(StartError::Worker { worker, error });
             }
             Event::Worker { report: Report::ResolveAuthority { worker, authority }, .. } => {
-                self.asked_where(worker, authority);
+                self.resolve_authority(worker, authority);
             }
             Event::Named { name, answer } => self.name_answered(&name, &answer),
             _ => {}
         }
         Ok(())
     }
-}
 
-/// Shows how many endpoints each cluster has.
-pub(super) fn show_members(plan: &Plan, registry: &Registry) {
-    for cluster in &plan.clusters {
-        let shared = registry.cluster_shared(&cluster.name);
-        shared.membership_total.set(cluster.endpoints.len() as u64);
-        shared.membership_healthy.set(cluster.endpoints.len() as u64);
-    }
-}
-
-fn open_log(settings: &ProxySettings, registry: &Registry) -> Result<(Option<OpenLog>, Vec<LogSink>), StartError> {
-    let Some(path) = &settings.access_log_file else { return Ok((None, Vec::new())) };
-    let format = log_format(settings)?;
-    let (writer, sinks) = Writer::start(Path::new(path), registry)
-        .map_err(|error| StartError::AccessLog { path: path.clone(), error })?;
-    Ok((Some(OpenLog { writer, format }), sinks))
-}
-
-/// The form of the lines of the access log.
-pub(super) fn log_format(settings: &ProxySettings) -> Result<Arc<AccessLog>, FormatError> {
-    let format = settings.access_log_format.as_deref().unwrap_or_default();
-    Ok(Arc::new(match settings.access_log_encoding {
-        AccessLogEncoding::Text => AccessLog::of_mesh_config(format)?,
-        AccessLogEncoding::Json => AccessLog::json_of_mesh_config(format)?,
-    }))
-}
-
-/// `limits.maxConnections`, or what the descriptors allow.
-pub(super) fn most_connections(settings: &ProxySettings, descriptors: u64) -> usize {
-    let limit = settings.limits.max_connections;
-    limit.map_or_else(|| usize::try_from(allowed(descriptors)).unwrap_or(usize::MAX), |limit| limit as usize)
-}
-
-/// The client connections that so many descriptors allow: half of those left, since a request in flight needs a second
-/// one, upstream.
-fn allowed(descriptors: u64) -> u64 {
-    descriptors.saturating_sub(DESCRIPTORS_KEPT).max(2) / 2
-}
-
-/// Says it where the descriptors allow so few client connections that somebody will wonder.
-fn warn_of_few(settings: &ProxySettings, descriptors: u64) {
-    let allowed = allowed(descriptors);
-    match settings.limits.max_connections {
-        None if allowed < FEW_CONNECTIONS => {
-            warn!("{descriptors} descriptors (ulimit -n) allow {allowed} client connections, and no more are taken");
+    fn announce(&self) {
+        for (listener, bound) in self.in_force.plan.listeners.iter().zip(&self.in_force.bound) {
+            info!("listening on {} for {}", bound.address, listener.kind);
         }
-        Some(limit) if allowed < u64::from(limit) => {
-            warn!(
-                "{descriptors} descriptors (ulimit -n) allow {allowed} client connections, fewer than \
-                 spec.limits.maxConnections: {limit}"
-            );
+        if let Some(address) = self.admin_address() {
+            info!("admin on http://{address}/");
         }
-        _ => {}
-    }
-}
-
-pub(super) fn core_stats(plan: &Plan, registry: &Registry, core: usize) -> CoreStats {
-    CoreStats {
-        clusters: plan.clusters.iter().map(|cluster| registry.cluster(core, &cluster.name)).collect(),
-        endpoints: plan
-            .clusters
-            .iter()
-            .map(|cluster| {
-                let endpoints = cluster.endpoints.iter();
-                endpoints.map(|endpoint| registry.endpoint(core, &cluster.name, &endpoint.address)).collect()
-            })
-            .collect(),
-        listeners: plan.listeners.iter().map(|listener| registry.listener(core, &listener.name)).collect(),
-        http: plan.listeners.iter().map(|listener| registry.http(core, &listener.stat_prefix)).collect(),
-        tcp: plan.tcp_stat_names().map(|name| registry.tcp(core, name)).collect(),
-        routes: plan.stat_prefixes().map(|(host, stat_prefix)| registry.route(core, host, stat_prefix)).collect(),
+        if self.log.is_none() {
+            info!("no access log: set meshConfig.accessLogFile in the Proxy document to have one");
+        }
     }
 }
 

@@ -20,8 +20,8 @@ use crate::proxy::{Budget, CoreParts, Log, MirrorReport, ResolveAuthority, TellM
 use crate::upstream::{CoreStats, Peer, SharedClusters};
 use crate::worker::{self, Handle, Message, Report, Reporter, Start};
 
-/// A worker that dies sooner than this after its start is not replaced before as much has passed: what kills it at
-/// once would kill the next one, and the other workers need the CPU.
+/// A worker that dies sooner than this after its start is not replaced before as much time has passed: its successor would
+/// probably die as soon, and the other workers need the CPU.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 
 /// All workers, by core.
@@ -35,13 +35,13 @@ pub(super) struct Workers {
     instance: hops::Id,
     /// Copies of requests that a worker may have under way.
     most_mirrors: usize,
-    /// Threads started so far. A thread's number tells its reports from those of its predecessor.
-    lives: u64,
+    /// Threads started so far. The number of a thread, its generation, tells its reports from those of its predecessor.
+    generations: u64,
 }
 
 struct Member {
     cpu: CoreId,
-    life: u64,
+    generation: u64,
     started: Instant,
     stage: Stage,
 }
@@ -53,7 +53,7 @@ enum Stage {
     Alive { handle: Handle, peer: Peer, thread: JoinHandle<()>, serving: bool },
 }
 
-/// What a worker is started with, besides what all have in common.
+/// The parts of a worker that are not the same for all.
 pub(super) struct WorkerInit {
     /// Its own copy of the plan in force.
     pub(super) plan: Plan,
@@ -78,7 +78,7 @@ impl Workers {
         descriptors: u64,
     ) -> Self {
         let started = io::now();
-        let member = |cpu: &CoreId| Member { cpu: *cpu, life: 0, started, stage: Stage::Stopped { due: None } };
+        let member = |cpu: &CoreId| Member { cpu: *cpu, generation: 0, started, stage: Stage::Stopped { due: None } };
         Self {
             members: cpus.iter().map(member).collect(),
             driver,
@@ -87,7 +87,7 @@ impl Workers {
             stands_for_loopback,
             instance: hops::id(fastrand::u32(..)),
             most_mirrors: most_mirrors(descriptors, cpus.len()),
-            lives: 0,
+            generations: 0,
         }
     }
 
@@ -100,25 +100,25 @@ impl Workers {
     ///
     /// # Errors
     /// When the process is out of descriptors or threads.
-    pub(super) fn start(&mut self, index: usize, outfit: WorkerInit) -> std::io::Result<()> {
+    pub(super) fn start(&mut self, index: usize, init: WorkerInit) -> std::io::Result<()> {
         let ((mail, mailbox), (core_message, core_messages)) = (channel(), channel());
         let (bell, ringer) = doorbell()?;
         let ringer = Arc::new(ringer);
         let peer = Peer::new(core_message, ringer.clone());
         let others: Vec<(usize, Peer)> = self.peers().filter(|(other, _)| *other != index).collect();
         let Some(member) = self.members.get_mut(index) else { return Ok(()) };
-        self.lives += 1;
-        let reports = reporter(&self.events, self.lives);
+        self.generations += 1;
+        let reports = reporter(&self.events, self.generations);
         let start = Start {
             cpu: member.cpu,
             driver: self.driver,
             parts: CoreParts {
                 index,
-                plan: outfit.plan,
-                stats: outfit.stats,
-                shared: outfit.shared,
+                plan: init.plan,
+                stats: init.stats,
+                shared: init.shared,
                 rng: Rng::seeded(fastrand::u64(..)),
-                log: outfit.log.map(|(format, sink)| Log::new(format, sink)),
+                log: init.log.map(|(format, sink)| Log::new(format, sink)),
                 budget: self.budget.clone(),
                 stands_for_loopback: self.stands_for_loopback,
                 hostname: hostname(),
@@ -128,14 +128,14 @@ impl Workers {
                 tell_mirrors: tell_mirrors(index, reports.clone()),
                 peers: others.clone(),
             },
-            listeners: outfit.listeners,
+            listeners: init.listeners,
             mailbox,
             core_messages,
             bell,
             reports,
         };
         let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(|| worker::main(start))?;
-        (member.life, member.started) = (self.lives, io::now());
+        (member.generation, member.started) = (self.generations, io::now());
         let handle = Handle::new(mail, ringer);
         member.stage = Stage::Alive { handle, peer: peer.clone(), thread, serving: false };
         others.iter().for_each(|(other, _)| self.tell(*other, Message::Meet { core: index, peer: peer.clone() }));
@@ -150,9 +150,9 @@ impl Workers {
         })
     }
 
-    /// Whether the worker with this number is the one that its core has now.
-    pub(super) fn is_current(&self, index: usize, life: u64) -> bool {
-        self.members.get(index).is_some_and(|member| member.life == life)
+    /// Whether the worker of this generation is the one that its core has now.
+    pub(super) fn is_current(&self, index: usize, generation: u64) -> bool {
+        self.members.get(index).is_some_and(|member| member.generation == generation)
     }
 
     /// A worker accepts connections.
@@ -173,7 +173,7 @@ impl Workers {
         let tried_before = matches!(member.stage, Stage::Stopped { .. });
         let long = !tried_before && now.duration_since(member.started) >= SHORT_LIFE;
         let due = if long { now } else { now + SHORT_LIFE };
-        member.life = 0; // what its thread still says is of no interest
+        member.generation = 0; // reports of its thread that are still to come are of no interest
         member.stage = Stage::Stopped { due: Some(due) };
     }
 
@@ -247,12 +247,12 @@ fn hostname() -> Box<str> {
     std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().into()
 }
 
-fn reporter(events: &Sender<Event>, life: u64) -> Reporter {
+fn reporter(events: &Sender<Event>, generation: u64) -> Reporter {
     // A Sender is not Sync everywhere a Reporter must be; reports are rare.
     let events = Mutex::new(events.clone());
     Arc::new(move |report| {
         if let Ok(events) = events.lock() {
-            let _ = events.send(Event::Worker { life, report });
+            let _ = events.send(Event::Worker { generation, report });
         }
     })
 }

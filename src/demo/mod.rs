@@ -128,7 +128,7 @@ mod tests {
     use crate::plan::{Plan, ProxySettings, compile};
 
     fn plan(configuration: &str, overrides: &Overrides) -> Plan {
-        let (world, problems) = istio::read(&["-".into()], &mut configuration.as_bytes(), istio::Options::default());
+        let (world, problems) = istio::read_text(configuration, istio::Options::default());
         assert!(problems.is_empty(), "{problems:?}");
         let (plan, problems) = compile(&world, ProxySettings::resolve(&world.proxy, overrides));
         assert!(problems.is_empty(), "{problems:?}");

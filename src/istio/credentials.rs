@@ -1,13 +1,13 @@
 //! The files and Secrets that `tls` of DestinationRules names: found, read, and put where they are named.
 //!
-//! This is the only place beside `load` that reads files. Each file is read once, however many rules name it. Whatever is
-//! wrong is reported at the field that leads there, or in the Secret itself; never with anything of the content.
+//! Files are read by the [`NamedFiles`] that the caller hands in. Whatever is wrong is reported at the field that leads
+//! there, or in the Secret itself; never with anything of the content.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{File, Metadata};
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
 
 use super::model::Model;
 use super::model::credential::{Authorities, BadAuthorities, BadIdentity, Identity, Trust};
@@ -15,19 +15,27 @@ use super::model::destination_rule::{ClientTls, Credentials, DestinationRule, Or
 use super::model::secret::{BadEntry, KubeSecret};
 use super::problem::{Problem, Source};
 
-/// Largest file: a bundle of all authorities of the web is 250 KB.
-const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
-
 /// What `caCertificates` calls the host's own authorities, as where it says nothing.
 const SYSTEM: &str = "system";
 
-/// Gives every rule of the model what its `tls` names, and says what is wrong. Returns the files that were read, each as
-/// it was when it was opened, and those that could not be.
-pub(super) fn resolve(model: &mut Model, problems: &mut Vec<Problem>) -> Vec<(PathBuf, Option<Metadata>)> {
+/// The files that documents name, and what the host itself has of the kind.
+pub trait NamedFiles {
+    /// The content of the file at this path.
+    ///
+    /// # Errors
+    /// Why it cannot be read, in words for people.
+    fn read(&mut self, path: &Path) -> Result<Arc<[u8]>, String>;
+
+    /// The certificates of the authorities that the host trusts. Those of them that cannot be read are the host's affair,
+    /// as long as some can. `None`: there is no host to speak of, so that it lacks none either.
+    fn host_authorities(&mut self) -> Option<Vec<CertificateDer<'static>>>;
+}
+
+/// Gives every rule of the model what its `tls` names, and says what is wrong.
+pub(super) fn resolve(model: &mut Model, named: &mut dyn NamedFiles, problems: &mut Vec<Problem>) {
     let proxy_namespace = model.proxy.as_ref().map_or("default", |proxy| proxy.namespace.as_str()).to_owned();
     let secrets = model.secrets.iter().map(|secret| ((&*secret.meta.namespace, &*secret.meta.name), secret)).collect();
-    let mut finder =
-        Finder { secrets, used: HashSet::new(), proxy_namespace, files: HashMap::new(), host: None, problems };
+    let mut finder = Finder { secrets, used: HashSet::new(), proxy_namespace, named, host: None, problems };
     for rule in &mut model.destination_rules {
         let DestinationRule { meta, traffic_policy, subsets, .. } = rule;
         let policies = std::iter::once(traffic_policy).chain(subsets.iter_mut().map(|each| &mut each.traffic_policy));
@@ -35,15 +43,12 @@ pub(super) fn resolve(model: &mut Model, problems: &mut Vec<Problem>) -> Vec<(Pa
             tls.credentials = finder.credentials(&meta.source, &meta.namespace, tls).map(Arc::new);
         }
     }
-    let Finder { used, files, .. } = finder;
+    let used = finder.used;
     for secret in &model.secrets {
         if !used.contains(&(&*secret.meta.namespace, &*secret.meta.name)) {
             problems.push(secret.meta.source.warning("", "Secret is not used by anything here", ""));
         }
     }
-    let mut files: Vec<_> = files.into_iter().map(|(path, file)| (path, file.about)).collect();
-    files.sort_by(|(one, _), (other, _)| one.cmp(other));
-    files
 }
 
 /// The `tls` of a policy and of its ports.
@@ -61,20 +66,14 @@ struct Finder<'m, 'p> {
     /// Those that a rule leads to.
     used: HashSet<(&'m str, &'m str)>,
     proxy_namespace: String,
-    /// The files that were read.
-    files: HashMap<PathBuf, Opened>,
+    named: &'p mut dyn NamedFiles,
     /// The host's own authorities, once they are asked for.
-    host: Option<Arc<Authorities>>,
+    host: Option<HostAuthorities>,
     problems: &'p mut Vec<Problem>,
 }
 
-/// A file that something names.
-struct Opened {
-    /// What it holds, or why it cannot be read.
-    content: Result<Arc<[u8]>, String>,
-    /// How it was before it was read.
-    about: Option<Metadata>,
-}
+/// The host's own authorities, and whether it lacks them.
+type HostAuthorities = (Arc<Authorities>, bool);
 
 /// A rule's `tls`, for complaints.
 struct At<'a> {
@@ -154,12 +153,15 @@ impl<'m> Finder<'m, '_> {
 
     /// The host's own authorities.
     fn host(&mut self, at: &At<'_>) -> Arc<Authorities> {
-        let host = self.host.get_or_insert_with(|| {
-            // What of them cannot be read is the host's affair, as long as something can.
-            Arc::new(Authorities::of_host(rustls_native_certs::load_native_certs().certs))
+        let named = &mut self.named;
+        let (host, lacks_all) = self.host.get_or_insert_with(|| {
+            let certificates = named.host_authorities();
+            let host = Authorities::of_host(certificates.clone().unwrap_or_default());
+            let lacks_all = certificates.is_some() && host.is_empty();
+            (Arc::new(host), lacks_all)
         });
-        let host = Arc::clone(host);
-        if host.is_empty() {
+        let (host, lacks_all) = (Arc::clone(host), *lacks_all);
+        if lacks_all {
             let what = "this host has no CA certificates, so every server will be refused";
             let instead = "install them (package ca-certificates), or write caCertificates";
             self.problems.push(at.source.warning(&at.tls.path, what, instead));
@@ -170,8 +172,8 @@ impl<'m> Finder<'m, '_> {
     /// A file's content. A relative name is one beside the document that has it.
     fn file(&mut self, at: &At<'_>, field: &str, name: &str) -> Option<Arc<[u8]>> {
         let path = Path::new(&*at.source.file).parent().unwrap_or(Path::new("")).join(name);
-        match &self.files.entry(path).or_insert_with_key(|path| open(path)).content {
-            Ok(content) => Some(Arc::clone(content)),
+        match self.named.read(&path) {
+            Ok(content) => Some(content),
             Err(why) => {
                 let problem = at.error(field, format!("file \"{name}\": {why}"), "");
                 self.problems.push(problem);
@@ -268,31 +270,6 @@ impl<'m> Finder<'m, '_> {
             }
         }
     }
-}
-
-fn open(path: &Path) -> Opened {
-    let mut about = None;
-    let content = read(path, &mut about);
-    Opened { content, about }
-}
-
-fn read(path: &Path, about: &mut Option<Metadata>) -> Result<Arc<[u8]>, String> {
-    let why = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => "no such file".to_owned(),
-        io::ErrorKind::PermissionDenied => "not readable: permission denied".to_owned(),
-        _ => format!("not readable: {error}"),
-    };
-    let file = File::open(path).map_err(why)?;
-    let found = about.insert(file.metadata().map_err(why)?);
-    if !found.is_file() {
-        return Err("it is not a file".to_owned());
-    }
-    let mut content = Vec::new();
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(why)?;
-    if content.len() as u64 > MAX_FILE_BYTES {
-        return Err(format!("larger than {} MiB", MAX_FILE_BYTES / (1024 * 1024)));
-    }
-    Ok(content.into())
 }
 
 #[cfg(test)]

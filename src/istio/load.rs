@@ -1,12 +1,8 @@
-//! Files, folders and standard input to documents.
+//! Texts to documents.
 //!
-//! Reads what the user named, splits it into documents, unwraps `kind: List`, and leaves each resource with its place.
-//! What the documents mean is `model`'s business.
+//! Splits what a source of configuration has read into documents, unwraps `kind: List`, and leaves each resource with its
+//! place. What the documents mean is `model`'s business; which files there are is the source's, and nothing here reads one.
 
-use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::de::IgnoredAny;
@@ -16,19 +12,13 @@ use super::parallel;
 use super::problem::{Problem, Severity};
 use super::tree::{self, Fault, Keys, Node, Value};
 
-/// Largest file. A mesh of ten thousand services is a few MB; a device file or a log named by mistake has no end.
-const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
-
 /// Text that keeps a thread busy for longer than it takes to start: some ten milliseconds.
 const BYTES_PER_THREAD: usize = 256 * 1024;
 
-/// Name of standard input in problems.
-const STDIN: &str = "<stdin>";
-
-/// What was found under the paths, in a fixed order: as named, and in a folder by name.
+/// The documents of a configuration, in the order in which their texts were added, and what is wrong with these texts.
 #[derive(Debug, Default)]
-pub(super) struct Loaded {
-    /// Everything that was opened or could not be, as it is called in problems.
+pub struct Documents {
+    /// Every text that was added or refused, as it is called in problems.
     pub(super) names: Vec<Arc<str>>,
     pub(super) documents: Vec<Document>,
     pub(super) problems: Vec<Problem>,
@@ -43,112 +33,10 @@ pub(super) struct Document {
     pub(super) is_list: bool,
 }
 
-/// Reads everything that `paths` name: files, folders (`*.yaml`, `*.yml`, `*.json`, recursively), `-` for `stdin`.
-pub(super) fn load(paths: &[PathBuf], stdin: &mut dyn Read) -> Loaded {
-    let mut loader = Loader { loaded: Loaded::default(), seen: HashSet::new(), stdin_read: false };
-    for path in paths {
-        loader.path(path, stdin);
-    }
-    loader.loaded
-}
-
-struct Loader {
-    loaded: Loaded,
-    /// Canonical names of the files and folders that were read: a file may be named itself and through its folder,
-    /// and a link may lead back to its own folder.
-    seen: HashSet<PathBuf>,
-    stdin_read: bool,
-}
-
-impl Loader {
-    fn path(&mut self, path: &Path, stdin: &mut dyn Read) {
-        if path.as_os_str() == "-" {
-            if std::mem::replace(&mut self.stdin_read, true) {
-                self.complain(STDIN, 0, "standard input can be read only once", "name '-' once");
-            } else {
-                self.read(STDIN, stdin);
-            }
-            return;
-        }
-        match fs::metadata(path) {
-            Err(error) => self.unreadable(path, &error),
-            Ok(about) if about.is_dir() => {
-                let mut files = Vec::new();
-                let first_time = self.folder(path, &mut files);
-                if first_time && files.is_empty() {
-                    self.complain(
-                        &path.to_string_lossy(),
-                        0,
-                        "no YAML files in this folder",
-                        "their names must end in .yaml, .yml or .json",
-                    );
-                }
-                for file in files {
-                    self.file(&file);
-                }
-            }
-            Ok(_) => self.file(path),
-        }
-    }
-
-    /// Collects the YAML files below a folder, sorted by name; `false`: the folder was read before. Names that begin
-    /// with a dot are passed over: editors' backups, and the `..data` links through which Kubernetes mounts a ConfigMap.
-    fn folder(&mut self, folder: &Path, files: &mut Vec<PathBuf>) -> bool {
-        if !self.first_time(folder) {
-            return false;
-        }
-        let entries = fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
-        let mut entries = match entries {
-            Ok(entries) => entries,
-            Err(error) => {
-                self.unreadable(folder, &error);
-                return false;
-            }
-        };
-        entries.sort_by_key(fs::DirEntry::file_name);
-        for entry in entries {
-            if entry.file_name().as_encoded_bytes().starts_with(b".") {
-                continue;
-            }
-            let path = entry.path();
-            let yaml = path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json");
-            match fs::metadata(&path) {
-                Ok(about) if about.is_dir() => {
-                    self.folder(&path, files);
-                }
-                Ok(_) if yaml => files.push(path),
-                Err(error) if yaml => self.unreadable(&path, &error),
-                Ok(_) | Err(_) => {}
-            }
-        }
-        true
-    }
-
-    fn first_time(&mut self, path: &Path) -> bool {
-        // A pipe (`<(...)` of a shell) has no canonical name: it is read.
-        path.canonicalize().map_or(true, |canonical| self.seen.insert(canonical))
-    }
-
-    fn file(&mut self, path: &Path) {
-        if !self.first_time(path) {
-            return;
-        }
-        match File::open(path) {
-            Ok(mut file) => self.read(&path.to_string_lossy(), &mut file),
-            Err(error) => self.unreadable(path, &error),
-        }
-    }
-
-    fn read(&mut self, name: &str, from: &mut dyn Read) {
-        let mut bytes = Vec::new();
-        if let Err(error) = from.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes) {
-            return self.unreadable(Path::new(name), &error);
-        }
-        if bytes.len() as u64 > MAX_FILE_BYTES {
-            let what = format!("larger than {} MiB", MAX_FILE_BYTES / (1024 * 1024));
-            return self.complain(name, 0, &what, "split it, or name another file");
-        }
-        match std::str::from_utf8(&bytes) {
+impl Documents {
+    /// Adds the documents of a text, which is called `name` in problems.
+    pub fn add(&mut self, name: &str, bytes: &[u8]) {
+        match std::str::from_utf8(bytes) {
             Ok(text) => {
                 let file = self.name(name);
                 let documents = parse(&split(text), parallel::threads(text.len(), BYTES_PER_THREAD));
@@ -165,12 +53,17 @@ impl Loader {
         }
     }
 
+    /// Notes that there is no text of this name, and why: an error.
+    pub fn refuse(&mut self, name: &str, what: &str, instead: &str) {
+        self.complain(name, 0, what, instead);
+    }
+
     /// Takes what is in the documents of a file.
     fn documents(&mut self, file: &Arc<str>, documents: Vec<Parsed>) {
         for (root, faults) in documents {
             if !faults.is_empty() {
                 let resource: Arc<str> = root.as_ref().map(resource_name).unwrap_or_default().into();
-                self.loaded.problems.extend(faults.into_iter().map(|fault| Problem {
+                self.problems.extend(faults.into_iter().map(|fault| Problem {
                     severity: Severity::Error,
                     file: file.clone(),
                     line: fault.line,
@@ -207,7 +100,7 @@ impl Loader {
             let items_line = items.line;
             let items = std::mem::replace(&mut items.node.value, Value::Null);
             if is_known_list {
-                self.loaded.documents.push(Document { file: file.clone(), root: Arc::new(root), is_list: true });
+                self.documents.push(Document { file: file.clone(), root: Arc::new(root), is_list: true });
             }
             match items {
                 Value::List(items) => {
@@ -223,21 +116,12 @@ impl Loader {
             }
             return;
         }
-        self.loaded.documents.push(Document { file: file.clone(), root: Arc::new(root), is_list: is_known_list });
-    }
-
-    fn unreadable(&mut self, path: &Path, error: &io::Error) {
-        let what = match error.kind() {
-            io::ErrorKind::NotFound => "no such file or folder".to_owned(),
-            io::ErrorKind::PermissionDenied => "not readable: permission denied".to_owned(),
-            _ => format!("not readable: {error}"),
-        };
-        self.complain(&path.to_string_lossy(), 0, &what, "");
+        self.documents.push(Document { file: file.clone(), root: Arc::new(root), is_list: is_known_list });
     }
 
     fn name(&mut self, name: &str) -> Arc<str> {
         let name: Arc<str> = name.into();
-        self.loaded.names.push(name.clone());
+        self.names.push(name.clone());
         name
     }
 
@@ -247,7 +131,7 @@ impl Loader {
 
     fn complain_about(&mut self, file: &str, line: u32, path: &str, what: &str, instead: &str) {
         let file = self.name(file);
-        self.loaded.problems.push(Problem {
+        self.problems.push(Problem {
             severity: Severity::Error,
             file,
             line,

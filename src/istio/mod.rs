@@ -1,19 +1,20 @@
-//! Istio's networking YAML: from files to a checked, resolved [`World`].
+//! Istio's networking YAML: from texts to a checked, resolved [`World`].
 //!
-//! [`read`] is the one call that `run`, `check` and the tests make. It goes in steps, each in its own file and each
-//! reporting every problem it sees, not only the first:
+//! A source of configuration adds its texts to [`Documents`], and [`read`] makes a world of them. It goes in steps, each in
+//! its own file and each reporting every problem it sees, not only the first:
 //!
 //! ```text
-//! paths --load--> documents (tree) --kinds, model--> typed resources --credentials, world--> World
+//! texts --load--> documents (tree) --kinds, model--> typed resources --credentials, world--> World
 //! ```
 //!
-//! Knows nothing of sockets, routing tables or HTTP: `plan` compiles the world into what a worker runs on. Whatever
+//! Opens no file: what documents name is read through [`NamedFiles`]. Knows nothing of sockets, routing tables or HTTP: `plan` compiles the world into what a worker runs on. Whatever
 //! Istio has and ringway does not enforce is an error by name here; nothing is dropped in silence. No input panics.
 
 use std::collections::HashMap;
-use std::io::Read;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
+
+use rustls::pki_types::CertificateDer;
 
 mod credentials;
 mod damage;
@@ -28,7 +29,9 @@ pub mod remarks;
 mod tree;
 pub mod world;
 
+pub use credentials::NamedFiles;
 pub use kinds::{KINDS, KindTables};
+pub use load::Documents;
 use problem::Problem;
 use world::World;
 
@@ -39,10 +42,13 @@ pub struct Options {
     pub permissive: bool,
 }
 
-/// Reads what `paths` name (files, folders, `-` for `stdin`) and everything that is wrong with it, in the order of
-/// the files and their lines. The world is fit to be served only if no problem is an error.
-pub fn read(paths: &[PathBuf], stdin: &mut dyn Read, options: Options) -> (World, Vec<Problem>) {
-    let load::Loaded { names, documents, mut problems } = load::load(paths, stdin);
+/// Name of standard input in problems.
+pub const STDIN: &str = "<stdin>";
+
+/// Makes a world of the documents, and tells everything that is wrong with them, in the order of the files and their lines.
+/// The world is fit to be served only if no problem is an error.
+pub fn read(documents: Documents, named: &mut dyn NamedFiles, options: Options) -> (World, Vec<Problem>) {
+    let Documents { names, documents, mut problems } = documents;
     let mut files: HashMap<Arc<str>, usize> = HashMap::new();
     for name in names {
         let next = files.len();
@@ -51,10 +57,40 @@ pub fn read(paths: &[PathBuf], stdin: &mut dyn Read, options: Options) -> (World
     let (mut model, more) = kinds::read(&documents, options.permissive);
     problems.extend(more);
     drop(documents);
-    let credentials = credentials::resolve(&mut model, &mut problems);
-    let (mut world, more) = World::build(model, options.permissive);
-    world.credential_files = credentials;
+    credentials::resolve(&mut model, named, &mut problems);
+    let (world, more) = World::build(model, options.permissive);
     problems.extend(more);
     problems.sort_by_key(|problem| (files.get(&problem.file).copied().unwrap_or(usize::MAX), problem.line));
     (world, problems)
+}
+
+/// [`read`] of a text that stands alone: every file that it names is missing, and it is for no host.
+pub fn read_text(text: impl AsRef<[u8]>, options: Options) -> (World, Vec<Problem>) {
+    let mut documents = Documents::default();
+    documents.add(STDIN, text.as_ref());
+    read(documents, &mut Nowhere, options)
+}
+
+/// No files at all.
+struct Nowhere;
+
+impl NamedFiles for Nowhere {
+    fn read(&mut self, _: &Path) -> Result<Arc<[u8]>, String> {
+        Err("no such file".to_owned())
+    }
+
+    fn host_authorities(&mut self) -> Option<Vec<CertificateDer<'static>>> {
+        None
+    }
+}
+
+/// The documents of a folder of `config`, as one text.
+#[cfg(test)]
+pub(crate) fn shipped(folder: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(folder);
+    let paths = std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let mut yaml: Vec<_> = paths.filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
+    yaml.sort();
+    let texts: Vec<String> = yaml.iter().map(|path| std::fs::read_to_string(path).expect("a file")).collect();
+    texts.join("\n---\n")
 }

@@ -6,8 +6,9 @@
 use std::path::PathBuf;
 
 use proptest::prelude::*;
+use ringway::control::ConfigSource;
 use ringway::istio::problem::{Problem, Severity};
-use ringway::istio::{KINDS, KindTables, Options, read};
+use ringway::istio::{KINDS, KindTables, Options, read_text};
 use ringway::plan::{Overrides, ProxySettings, compile};
 
 mod actions;
@@ -27,9 +28,13 @@ mod traps;
 mod unreached;
 mod vain_actions;
 
+fn source(path: PathBuf, permissive: bool) -> ConfigSource {
+    let options = Options { permissive };
+    ConfigSource { paths: vec![path], options, overrides: Overrides::default(), tell: |_| {} }
+}
+
 fn problems(yaml: &[u8], permissive: bool) -> Vec<Problem> {
-    let mut stdin = yaml;
-    let (_, mut problems) = read(&[PathBuf::from("-")], &mut stdin, Options { permissive });
+    let (_, mut problems, _) = source("-".into(), permissive).read(&mut &*yaml);
     problems.retain(|problem| problem.path != "spec.meshConfig.accessLogFile");
     problems
 }
@@ -183,7 +188,7 @@ fn problems_come_in_the_order_of_files_and_lines() {
     std::fs::write(at("a.yaml"), rule("colour: blue")).expect("a file");
     std::fs::write(at("b.yaml"), "[").expect("a file");
     std::fs::write(at("c.yaml"), proxy("{prots: {}, cpus: 0}")).expect("a file");
-    let (_, problems) = read(&[folder.path().to_owned()], &mut std::io::empty(), Options::default());
+    let (_, problems, _) = source(folder.path().to_owned(), false).read(&mut std::io::empty());
     let places: Vec<_> = problems
         .iter()
         .map(|problem| (problem.file.replace(&*folder.path().to_string_lossy(), ""), problem.line))
@@ -319,7 +324,7 @@ proptest! {
             damage.apply(&mut lines);
         }
         let text = lines.join("\n");
-        let (world, problems) = read(&[PathBuf::from("-")], &mut text.as_bytes(), Options { permissive });
+        let (world, problems) = read_text(text, Options { permissive });
         let (_, more) = compile(&world, ProxySettings::resolve(&world.proxy, &Overrides::default()));
         for problem in problems.iter().chain(&more) {
             prop_assert!(problem.line as usize <= lines.len() + 1, "{problem}");

@@ -1,11 +1,9 @@
 //! `--permissive` never widens what is served: whatever is left out takes with it the part of the configuration that it
 //! may restrict. What requests meet is asked of `explain`, which uses the matcher of the data path.
 
-use std::path::PathBuf;
-
 use ringway::explain::{Question, explain};
 use ringway::istio::reader::{State, Without};
-use ringway::istio::{KINDS, KindTables, Options, read};
+use ringway::istio::{KINDS, KindTables, Options, read_text};
 use ringway::plan::{Overrides, ProxySettings, compile};
 use serde_json::Value;
 
@@ -24,7 +22,7 @@ const fn probe(gateway: &'static str, url: &'static str) -> Probe {
 
 /// The answers to these requests; `None` if the configuration is not served at all.
 fn served(yaml: &str, permissive: bool, probes: &[Probe]) -> Option<Vec<Value>> {
-    let (world, problems) = read(&[PathBuf::from("-")], &mut yaml.as_bytes(), Options { permissive });
+    let (world, problems) = read_text(yaml, Options { permissive });
     let (plan, more) = compile(&world, ProxySettings::resolve(&world.proxy, &Overrides::default()));
     if problems.iter().chain(&more).any(|problem| problem.is_error()) {
         return None;
@@ -361,7 +359,7 @@ fn no_slip_serves_more_than_was_written() {
             apply(&mut changed[at], &path, &slip);
             let changed = text(&changed);
             // Keys that are data have no names to know.
-            let (_, problems) = read(&[PathBuf::from("-")], &mut changed.as_bytes(), Options { permissive: false });
+            let (_, problems) = read_text(&changed, Options { permissive: false });
             let unknown = problems.iter().any(|problem| problem.what.starts_with("unknown field"));
             if !unknown || path.contains("/match/") {
                 continue;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{LazyLock, Mutex};
 
 use proptest::prelude::*;
-use ringway::istio::{Options, read};
+use ringway::istio::{Options, read_text};
 use ringway::plan::{Overrides, ProxySettings, compile};
 use serde_yaml::Value;
 
@@ -35,7 +35,7 @@ fn resource(document: &Value) -> String {
 type Said = BTreeSet<(String, String, String)>;
 
 fn said(documents: &[Value]) -> Said {
-    let (world, mut found) = read(&["-".into()], &mut text(documents).as_slice(), Options::default());
+    let (world, mut found) = read_text(text(documents), Options::default());
     let (_, more) = compile(&world, ProxySettings::resolve(&world.proxy, &Overrides::default()));
     found.extend(more.into_iter().filter(|problem| !world.is_consequence(problem)));
     found.into_iter().map(|problem| (problem.resource.to_string(), problem.path, problem.what)).collect()

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use ringway::base::rng::Rng;
-use ringway::control::{self, Event, Loaded, Source};
+use ringway::control::{self, ConfigSource, Event, Loaded};
 use ringway::io::{self, bind_reuseport, doorbell};
 use ringway::istio;
 use ringway::plan::{Overrides, Plan};
@@ -30,9 +30,9 @@ fn proxy_document(driver: Driver, port: u16, admin: std::net::SocketAddr, log: &
     )
 }
 
-fn load(file: &Path) -> (Source, Loaded) {
+fn load(file: &Path) -> (ConfigSource, Loaded) {
     let options = istio::Options { permissive: false };
-    let source = Source { paths: vec![file.to_owned()], options, overrides: Overrides::default(), tell: |_| {} };
+    let source = ConfigSource { paths: vec![file.to_owned()], options, overrides: Overrides::default(), tell: |_| {} };
     let loaded = source.load(&mut std::io::empty());
     assert!(!loaded.has_errors(), "{:?}", loaded.problems);
     (source, loaded)
@@ -63,7 +63,7 @@ fn a_worker_that_dies_is_replaced() {
         // not replaced at once, and being not ready can be seen.
         for worker in 0..2 {
             let report = Report::Ended { worker, error: Some("killed by a test".to_owned()) };
-            events.send(Event::Worker { life: worker as u64 + 1, report }).expect("control listens");
+            events.send(Event::Worker { generation: worker as u64 + 1, report }).expect("control listens");
         }
         eventually("not ready", || (ready() == 503).then_some(()));
         clients.iter_mut().for_each(Client::expect_closed);

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::time::SystemTime;
 
+use crate::control::{ConfigSource, Loaded};
 use crate::istio;
 use crate::istio::model::proxy::Proxy;
 use crate::observe::flags::Flags;
-use crate::plan::{self, Cluster, Endpoint, Locality, Overrides, ProxySettings};
+use crate::plan::{Cluster, Endpoint, Locality, Overrides, ProxySettings};
 use crate::policy::balance::{LoadBalancing, Policy};
 use crate::proxy::Side;
 
@@ -235,10 +236,10 @@ fn read(paths: &[&str], yaml: &str) -> Plan {
     if !yaml.is_empty() {
         paths.push(PathBuf::from("-"));
     }
-    let (world, problems) = istio::read(&paths, &mut yaml.as_bytes(), istio::Options::default());
-    let (plan, more) = plan::compile(&world, ProxySettings::resolve(&world.proxy, &Overrides::default()));
-    let errors: Vec<String> =
-        problems.iter().chain(&more).filter(|each| each.is_error()).map(ToString::to_string).collect();
+    let options = istio::Options::default();
+    let source = ConfigSource { paths, options, overrides: Overrides::default(), tell: |_| {} };
+    let Loaded { plan, problems, .. } = source.load(&mut yaml.as_bytes());
+    let errors: Vec<String> = problems.iter().filter(|each| each.is_error()).map(ToString::to_string).collect();
     assert!(errors.is_empty(), "{errors:#?}");
     plan
 }

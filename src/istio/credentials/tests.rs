@@ -1,15 +1,18 @@
 //! Files and Secrets, good and bad. What comes of them is seen through `read`, as `check` sees it.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{CertificateParams, KeyPair};
-use tempfile::TempDir;
+use rustls::pki_types::CertificateDer;
 
 use crate::istio::model::credential::Trust;
 use crate::istio::model::destination_rule::{ClientTls, Credentials};
-use crate::istio::{Options, read};
+use crate::istio::{Documents, NamedFiles, Options, read};
 
 /// A certificate, which vouches for itself, and its key.
 struct Pair {
@@ -31,18 +34,32 @@ struct Read {
 
 const RULE: &str = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: d, namespace: ns}\nspec:\n  host: a.com\n  trafficPolicy:\n    tls: ";
 
-/// What a rule with this `tls` gets, beside these other documents.
-fn tls(settings: &str, others: &str) -> Read {
-    tls_in(&TempDir::new().expect("a folder"), settings, others)
+/// Files by name, in the folder of the rule's document, and no host.
+#[derive(Default)]
+struct Folder(HashMap<&'static str, String>);
+
+impl NamedFiles for Folder {
+    fn read(&mut self, path: &Path) -> Result<Arc<[u8]>, String> {
+        let name = path.strip_prefix("etc").expect("a path beside the document").to_str().expect("a name");
+        self.0.get(name).map(|text| text.as_bytes().into()).ok_or_else(|| "no such file".to_owned())
+    }
+
+    fn host_authorities(&mut self) -> Option<Vec<CertificateDer<'static>>> {
+        None
+    }
 }
 
-fn tls_in(folder: &TempDir, settings: &str, others: &str) -> Read {
-    let file = folder.path().join("x.yaml");
-    std::fs::write(&file, format!("{RULE}{{{settings}}}\n{others}")).expect("write YAML");
-    let (world, problems) = read(std::slice::from_ref(&file), &mut std::io::empty(), Options::default());
+/// What a rule with this `tls` gets, beside these other documents.
+fn tls(settings: &str, others: &str) -> Read {
+    tls_in(&mut Folder::default(), settings, others)
+}
+
+fn tls_in(folder: &mut Folder, settings: &str, others: &str) -> Read {
+    let mut documents = Documents::default();
+    documents.add("etc/x.yaml", format!("{RULE}{{{settings}}}\n{others}").as_bytes());
+    let (world, problems) = read(documents, folder, Options::default());
     let problems = problems.iter().map(ToString::to_string).filter(|line| !line.contains("accessLogFile"));
-    let name = format!("{}:", file.display());
-    let problems = problems.map(|line| line.strip_prefix(&name).unwrap_or(&line).to_owned());
+    let problems = problems.map(|line| line.strip_prefix("etc/x.yaml:").unwrap_or(&line).to_owned());
     // That `a.com` is nobody's does not matter here.
     let problems = problems.filter(|line| !line.contains("spec.host:")).collect();
     let found = world.destination_rules.first().and_then(|rule| rule.traffic_policy.tls.clone());
@@ -184,15 +201,15 @@ fn bad_secrets_are_told_by_what_is_missing() {
 #[test]
 fn files_stand_beside_their_document_and_are_told_by_field() {
     let (ca, own, other) = (pair(), pair(), pair());
-    let folder = TempDir::new().expect("a folder");
-    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("write a file");
+    let mut folder = Folder::default();
+    let mut write = |name, text: &str| drop(folder.0.insert(name, text.to_owned()));
     write("ca.pem", &ca.certificate);
     write("own.pem", &own.certificate);
     write("own.key", &own.key);
     write("other.key", &other.key);
     write("locked.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n");
     let good = "mode: MUTUAL, caCertificates: ca.pem, clientCertificate: own.pem, privateKey: own.key";
-    assert_eq!(authorities(&tls_in(&folder, good, "")), "ca.pem");
+    assert_eq!(authorities(&tls_in(&mut folder, good, "")), "ca.pem");
     for (from, to, expected) in [
         ("ca.pem", "own.key", "caCertificates: error: file \"own.key\": it holds no certificate"),
         ("ca.pem", "none", "caCertificates: error: file \"none\": no such file"),
@@ -202,7 +219,7 @@ fn files_stand_beside_their_document_and_are_told_by_field() {
         ("own.key", "locked.key", "privateKey: error: file \"locked.key\": it is encrypted"),
         ("ca.pem", "ca.pem, caCrl: own.pem", "caCrl: error: file \"own.pem\": it holds no revocation list"),
     ] {
-        let found = tls_in(&folder, &good.replace(from, to), "");
+        let found = tls_in(&mut folder, &good.replace(from, to), "");
         let [only] = found.problems.as_slice() else { panic!("{to}: {:?}", found.problems) };
         let expected = format!("7: DestinationRule/ns/d: spec.trafficPolicy.tls.{expected}");
         assert!(only.starts_with(&expected), "{only}\n{expected}");

@@ -1,6 +1,4 @@
-use std::path::PathBuf;
-
-use super::super::load;
+use super::super::load::Documents;
 use super::*;
 
 /// A dozen resources, and what `more` says.
@@ -15,7 +13,9 @@ fn documents(more: &[(usize, &str)]) -> Vec<Document> {
     for (at, text) in more {
         texts.insert(*at, (*text).to_owned());
     }
-    load::load(&[PathBuf::from("-")], &mut texts.join("---\n").as_bytes()).documents
+    let mut read = Documents::default();
+    read.add("<stdin>", texts.join("---\n").as_bytes());
+    read.documents
 }
 
 #[test]

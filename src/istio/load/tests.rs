@@ -1,13 +1,12 @@
-use std::io::empty;
-
 use super::*;
 
-fn load_text(text: &[u8]) -> Loaded {
-    let mut stdin = text;
-    load(&[PathBuf::from("-")], &mut stdin)
+fn load_text(text: &[u8]) -> Documents {
+    let mut loaded = Documents::default();
+    loaded.add("<stdin>", text);
+    loaded
 }
 
-fn kinds(loaded: &Loaded) -> Vec<(u32, String)> {
+fn kinds(loaded: &Documents) -> Vec<(u32, String)> {
     loaded
         .documents
         .iter()
@@ -22,7 +21,7 @@ fn kinds(loaded: &Loaded) -> Vec<(u32, String)> {
         .collect()
 }
 
-fn lines(loaded: &Loaded) -> Vec<String> {
+fn lines(loaded: &Documents) -> Vec<String> {
     loaded.problems.iter().map(ToString::to_string).collect()
 }
 
@@ -88,68 +87,6 @@ fn unreadable_input_is_named() {
     ] {
         assert_eq!(lines(&load_text(text)), [expected]);
     }
-}
-
-#[test]
-fn standard_input_is_read_once() {
-    let mut stdin = &b"kind: A\n"[..];
-    let loaded = load(&["-".into(), "-".into()], &mut stdin);
-    assert_eq!(kinds(&loaded), owned(&[(1, "A")]));
-    assert_eq!(lines(&loaded), ["<stdin>: error: standard input can be read only once (name '-' once)"]);
-}
-
-#[test]
-fn endless_input_ends() {
-    let loaded = load(&["-".into()], &mut std::io::repeat(b' '));
-    assert_eq!(lines(&loaded), ["<stdin>: error: larger than 64 MiB (split it, or name another file)"]);
-}
-
-#[test]
-fn folders_are_read_in_order_and_files_once() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let at = |name: &str| folder.path().join(name);
-    fs::create_dir(at("b")).expect("a folder");
-    fs::create_dir(at("..data")).expect("a folder");
-    for (name, text) in [
-        ("c.json", "{kind: C}"),
-        ("a.yaml", "kind: A"),
-        ("b/x.yml", "kind: B"),
-        ("n.txt", "no"),
-        ("..data/h.yaml", "no"),
-    ] {
-        fs::write(at(name), text).expect("a file");
-    }
-    std::os::unix::fs::symlink(at("a.yaml"), at("z.yaml")).expect("a link");
-    let loaded = load(&[folder.path().to_owned(), at("a.yaml")], &mut empty());
-    assert_eq!(lines(&loaded), [""; 0]);
-    assert_eq!(kinds(&loaded), owned(&[(1, "A"), (1, "B"), (1, "C")]));
-}
-
-#[test]
-fn missing_and_empty_paths_are_errors() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let nowhere = folder.path().join("nowhere.yaml");
-    let loaded = load(&[nowhere.clone(), folder.path().to_owned()], &mut empty());
-    assert_eq!(
-        lines(&loaded),
-        [
-            format!("{}: error: no such file or folder", nowhere.display()),
-            format!(
-                "{}: error: no YAML files in this folder (their names must end in .yaml, .yml or .json)",
-                folder.path().display()
-            ),
-        ]
-    );
-}
-
-#[test]
-fn a_folder_that_contains_itself_ends() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    std::os::unix::fs::symlink(folder.path(), folder.path().join("again")).expect("a link");
-    fs::write(folder.path().join("a.yaml"), "kind: A").expect("a file");
-    let loaded = load(&[folder.path().to_owned()], &mut empty());
-    assert_eq!(kinds(&loaded), owned(&[(1, "A")]));
-    assert_eq!(lines(&loaded), [""; 0]);
 }
 
 #[test]

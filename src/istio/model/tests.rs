@@ -3,7 +3,6 @@
 mod resilience;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::destination_rule::{
@@ -21,13 +20,12 @@ use super::virtual_service::{
     RedirectPath, RedirectPort, Retries, Rewrite, RouteDestination, UnmatchedPreflights,
 };
 use crate::istio::world::World;
-use crate::istio::{Options, read};
+use crate::istio::{Options, read_text};
 
 /// Reads YAML that has no errors.
 #[track_caller]
 fn good(yaml: &str) -> World {
-    let mut stdin = yaml.as_bytes();
-    let (world, mut problems) = read(&[PathBuf::from("-")], &mut stdin, Options::default());
+    let (world, mut problems) = read_text(yaml, Options::default());
     problems.retain(super::super::problem::Problem::is_error);
     assert_eq!(problems, []);
     world
@@ -142,8 +140,7 @@ fn a_single_destination_needs_no_weight() {
 fn rules_left_out_keep_the_numbers_of_the_others() {
     let yaml = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec:\n  hosts: [a.com]\n  gateways: [g]\n  http:\n  \
                 - match: [{headers: {'@request.auth.claims.sub': {}}}]\n    route: [{destination: {host: b.com}}]\n  - route: [{destination: {host: b.com}}]\n";
-    let mut stdin = yaml.as_bytes();
-    let (world, _) = read(&[PathBuf::from("-")], &mut stdin, Options { permissive: true });
+    let (world, _) = read_text(yaml, Options { permissive: true });
     let routes: Vec<_> = world.virtual_services[0].http.iter().map(|route| (route.index, route.line)).collect();
     assert_eq!(routes, [(1, 10)]);
 }
@@ -154,8 +151,7 @@ fn a_match_that_is_not_wholly_enforced_never_matches() {
                 - match: [{uri: {prefix: /a}, withoutHeaders: {'@request.auth.claims.sub': {}}}, {uri: {prefix: /b}}]\n    route: [{destination: {host: b.com}}]\n  \
                 - match: [{headers: {'@request.auth.claims.sub': {exact: me}}}]\n    route: [{destination: {host: b.com}}]\n  \
                 - match: [{urri: {prefix: /c}}]\n    route: [{destination: {host: b.com}}]\n";
-    let mut stdin = yaml.as_bytes();
-    let (world, problems) = read(&[PathBuf::from("-")], &mut stdin, Options { permissive: true });
+    let (world, problems) = read_text(yaml, Options { permissive: true });
     let [rule] = world.virtual_services[0].http.as_slice() else { panic!("one rule is left: {world:?}") };
     assert_eq!(rule.matches, [HttpMatch { uri: Some(Prefix("/b".to_owned())), ..HttpMatch::default() }]);
     let left_out = problems.iter().filter(|problem| problem.what.starts_with("this block is left out")).count();

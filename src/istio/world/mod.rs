@@ -5,9 +5,7 @@
 //! so the same files give the same world.
 
 use std::collections::BTreeMap;
-use std::fs::Metadata;
 use std::net::IpAddr;
-use std::path::PathBuf;
 
 use foldhash::HashMap;
 
@@ -48,9 +46,6 @@ pub struct World {
     pub sidecar: Option<Sidecar>,
     /// The registry.
     pub services: Services,
-    /// The files of certificates and keys that `tls` names, by name, each as it was when it was opened; `None`: it could
-    /// not be.
-    pub credential_files: Vec<(PathBuf, Option<Metadata>)>,
     /// Which fields could not be read.
     damage: Damage,
 }
@@ -69,7 +64,6 @@ impl World {
             virtual_services: model.virtual_services,
             destination_rules: model.destination_rules,
             services,
-            credential_files: Vec::new(),
             damage: Damage::default(),
         };
         let gaps = checks::check(&world, &model.sidecars, permissive, &model.damage, &mut problems);

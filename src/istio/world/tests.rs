@@ -1,12 +1,9 @@
-use std::path::PathBuf;
-
 use super::*;
-use crate::istio::{Options, read};
+use crate::istio::{Options, read_text, shipped};
 
 /// The world of some YAML, and its problems without the file's name.
 fn world(yaml: &str) -> (World, Vec<String>) {
-    let mut stdin = yaml.as_bytes();
-    let (world, problems) = read(&[PathBuf::from("-")], &mut stdin, Options::default());
+    let (world, problems) = read_text(yaml, Options::default());
     let lines = problems
         .iter()
         .map(|problem| problem.to_string().replace("<stdin>:", ""))
@@ -34,9 +31,8 @@ fn endpoints(world: &World, host: &str, port: u16, labels: &[(&str, &str)]) -> V
 
 #[test]
 fn the_shipped_configurations_have_no_problems() {
-    for (folder, many) in [("config/quickstart", 2), ("config/ingress", 1)] {
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder);
-        let (world, problems) = read(&[path], &mut std::io::empty(), Options::default());
+    for (folder, many) in [("quickstart", 2), ("ingress", 1)] {
+        let (world, problems) = read_text(shipped(folder), Options::default());
         assert_eq!(problems, [], "{folder}");
         assert_eq!((world.gateways.len(), world.virtual_services.len()), (many, many));
     }

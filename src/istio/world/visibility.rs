@@ -221,10 +221,8 @@ pub(super) fn own_sidecar<'s>(proxy: &Proxy, sidecars: &'s [Sidecar]) -> Option<
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
-    use crate::istio::{Options, read};
+    use crate::istio::{Options, read_text};
 
     /// Two services, and a VirtualService for one of them in namespace `shop`; and what else `yaml` says.
     #[track_caller]
@@ -247,7 +245,7 @@ metadata: {name: web, namespace: shop}
 spec: {hosts: [web, web.example.com], http: [{redirect: {uri: /}}]}
 ";
         let text = format!("{yaml}{REST}");
-        let (world, problems) = read(&[PathBuf::from("-")], &mut text.as_bytes(), Options::default());
+        let (world, problems) = read_text(&text, Options::default());
         assert!(!problems.iter().any(|problem| problem.is_error()), "{problems:?}");
         world
     }

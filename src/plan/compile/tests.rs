@@ -13,14 +13,12 @@ mod sidecar;
 mod tcp_route;
 mod visibility;
 
-use std::io::Write;
 use std::net::SocketAddr;
-use std::path::Path;
 
 use crate::base::id::ListenerId;
 use crate::base::rng::Rng;
 use crate::istio::problem::Problem;
-use crate::istio::{Options, read};
+use crate::istio::{self, Options, read_text};
 use crate::plan::tests::Sample;
 use crate::plan::{Decision, Overrides, Plan, ProxySettings, RouteTable, Target};
 use crate::policy::balance::Policy;
@@ -33,19 +31,11 @@ fn compiled(yaml: &str) -> (Plan, Vec<String>) {
 }
 
 fn compiled_with(yaml: &str, flags: &Overrides) -> (Plan, Vec<String>) {
-    let mut file = tempfile::Builder::new().suffix(".yaml").tempfile().expect("a temporary file");
-    file.write_all(yaml.as_bytes()).expect("room for the file");
-    let (plan, problems) = compiled_path(file.path(), flags);
-    let name = file.path().display().to_string();
-    (plan, problems.into_iter().map(|problem| problem.replace(&name, "t.yaml")).collect())
-}
-
-fn compiled_path(path: &Path, flags: &Overrides) -> (Plan, Vec<String>) {
-    let (world, problems) = read(&[path.to_owned()], &mut std::io::empty(), Options { permissive: false });
+    let (world, problems) = read_text(yaml, Options { permissive: false });
     let errors: Vec<String> = problems.iter().filter(|problem| problem.is_error()).map(Problem::to_string).collect();
     assert!(errors.is_empty(), "{errors:#?}");
     let (plan, problems) = compile(&world, ProxySettings::resolve(&world.proxy, flags));
-    (plan, problems.iter().map(Problem::to_string).collect())
+    (plan, problems.iter().map(|problem| problem.to_string().replace("<stdin>", "t.yaml")).collect())
 }
 
 /// The plan of documents in which nothing is wrong.
@@ -202,8 +192,7 @@ spec: {ports: {80: 8080}}
 #[test]
 fn the_shipped_configurations() {
     let shipped = |folder: &str| {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(folder);
-        let (plan, problems) = compiled_path(&path, &Overrides::default());
+        let (plan, problems) = compiled(&istio::shipped(folder));
         assert!(problems.is_empty(), "{problems:#?}");
         assert_eq!(plan.listeners[0].bind.port(), 8080);
         plan

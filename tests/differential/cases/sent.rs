@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use ringway::control::{Source, first_outward_address};
+use ringway::control::{ConfigSource, first_outward_address};
 use ringway::explain::{Answer, BadQuestion, Question, Verdict, explain};
 use ringway::istio::Options;
 use ringway::plan::Overrides;
@@ -399,7 +399,8 @@ fn compare(side: Side, proxy: &dyn Proxy, oracle: &Met, met: &Met) {
 /// `explain` says of every request what `run` has done with it.
 fn explained(side: Side, configuration: &Path, host: &str, met: &Met) {
     let (paths, options) = (vec![configuration.to_owned()], Options::default());
-    let loaded = Source { paths, options, overrides: Overrides::default(), tell: |_| {} }.load(&mut std::io::empty());
+    let loaded =
+        ConfigSource { paths, options, overrides: Overrides::default(), tell: |_| {} }.load(&mut std::io::empty());
     let mut report = String::new();
     // A request with other Host lines than its URL's is explained by those lines.
     for header in HEADERS.iter().filter(|(name, _)| *name != "host") {

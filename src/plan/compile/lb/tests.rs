@@ -1,6 +1,6 @@
 //! YAML in, spread and hash keys out.
 
-use crate::istio::{Options, read};
+use crate::istio::{Options, read_text};
 use crate::plan::compile::compile;
 use crate::plan::{Action, Overrides, Plan, ProxySettings};
 
@@ -50,7 +50,7 @@ fn plan(more: &str) -> Plan {
              {{address: 10.0.0.{at}, labels: {{app: a, version: {version}}}, weight: {weight}{locality}}}\n"
         );
     }
-    let (world, problems) = read(&["-".into()], &mut (yaml + more).as_bytes(), Options { permissive: true });
+    let (world, problems) = read_text(&(yaml + more), Options { permissive: true });
     let errors: Vec<String> = problems.iter().filter(|p| p.is_error()).map(ToString::to_string).collect();
     assert!(errors.is_empty(), "{errors:#?}");
     compile(&world, ProxySettings::resolve(&world.proxy, &Overrides::default())).0

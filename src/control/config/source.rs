@@ -1,63 +1,55 @@
-//! Where the configuration comes from, so that it can be read again.
+//! The source that the command line names, and how its documents become a plan.
 
 use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
-use super::start::log_format;
-use super::watch::Snapshot;
+use super::files::{OpenedFiles, Walk};
+use super::{ConfigEvent, Loaded, Revision, Watch};
+use crate::control::{Digest, Event, access_log};
 use crate::istio::world::World;
 use crate::istio::{self, problem::Problem};
-use crate::plan::{self, Overrides, Plan, ProxySettings};
+use crate::plan::{self, Overrides, ProxySettings};
 
 /// What the command line says of the configuration.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub struct ConfigSource {
     /// Files, folders, and `-` for standard input.
     pub paths: Vec<PathBuf>,
     /// How strictly they are read.
     pub options: istio::Options,
-    /// What goes before the Proxy document.
+    /// Settings of the command line, which override those of the Proxy document.
     pub overrides: Overrides,
     /// Prints problems that keep nothing from being served, or errors.
     pub tell: fn(&[&Problem]),
 }
 
-/// A configuration that was read and compiled.
-#[derive(Debug)]
-pub struct Loaded {
-    /// What to serve, unless there is an error among the problems.
-    pub plan: Plan,
-    /// All that is wrong with it.
-    pub problems: Vec<Problem>,
-    /// How the files were when they were read.
-    pub snapshot: Snapshot,
-}
-
-impl Loaded {
-    /// Whether the plan must not be served.
-    #[must_use]
-    pub fn has_errors(&self) -> bool {
-        self.problems.iter().any(Problem::is_error)
+impl ConfigSource {
+    /// Reads, and says what is wrong with the documents.
+    pub fn read(&self, stdin: &mut dyn Read) -> (World, Vec<Problem>, Revision) {
+        let walk = Walk::through(&self.paths);
+        let documents = walk.read(stdin);
+        let (mut snapshot, mut opened) = (walk.into_snapshot(), OpenedFiles::default());
+        let (world, problems) = istio::read(documents, &mut opened, self.options);
+        snapshot.add(&opened);
+        (world, problems, Revision(snapshot))
     }
-}
 
-impl Source {
     /// Reads and compiles.
     #[must_use]
     pub fn load(&self, stdin: &mut dyn Read) -> Loaded {
         self.load_with_world(stdin).0
     }
 
-    /// [`Source::load`], and what was compiled.
+    /// [`ConfigSource::load`], and what was compiled.
     #[must_use]
     pub fn load_with_world(&self, stdin: &mut dyn Read) -> (Loaded, World) {
-        // Taken first: what is written while the files are read differs from it, and is read once more.
-        let mut snapshot = Snapshot::take(&self.paths, &[]);
-        let (world, mut problems) = istio::read(&self.paths, stdin, self.options);
-        snapshot.add(&world.credential_files);
+        let (world, mut problems, revision) = self.read(stdin);
         let (plan, more) = plan::compile(&world, ProxySettings::resolve(&world.proxy, &self.overrides));
         problems.extend(more.into_iter().filter(|problem| !world.is_consequence(problem)));
-        if let Err(error) = log_format(&plan.proxy) {
+        if let Err(error) = access_log::format(&plan.proxy) {
             problems.push(world.proxy.source.error("spec.meshConfig.accessLogFormat", error.to_string(), ""));
         }
         if problems.iter().any(is_unread) {
@@ -65,7 +57,37 @@ impl Source {
             problems
                 .retain(|problem| problem.is_error() || problem.file != world.proxy.source.file || problem.line > 0);
         }
-        (Loaded { plan, problems, snapshot }, world)
+        (Loaded { plan, problems, revision }, world)
+    }
+
+    /// Reads and compiles on a thread of its own. What comes of it is a [`ConfigEvent::Loaded`] or a [`ConfigEvent::Failed`].
+    ///
+    /// # Errors
+    /// When the process is out of threads.
+    pub(in crate::control) fn load_again(self: &Arc<Self>, events: Sender<Event>) -> std::io::Result<()> {
+        let source = self.clone();
+        let reading = move || {
+            // A panic was printed; it must not leave control waiting.
+            let loaded = catch_unwind(AssertUnwindSafe(|| {
+                let loaded = source.load(&mut std::io::empty());
+                let digest = Digest::of(&loaded.plan);
+                (Box::new(loaded), digest)
+            }));
+            let event = match loaded {
+                Ok((loaded, digest)) => ConfigEvent::Loaded(loaded, digest),
+                Err(_) => ConfigEvent::Failed("reading it panicked".to_owned()),
+            };
+            let _ = events.send(Event::Config(event)); // nobody is there once the proxy stops
+        };
+        std::thread::Builder::new().name("reload".to_owned()).spawn(reading).map(drop)
+    }
+
+    /// Tells of changes as [`ConfigEvent::Changed`]. The source was last read in the revision `last`.
+    ///
+    /// # Errors
+    /// If the kernel gives no watches at all, or the thread cannot be started.
+    pub(in crate::control) fn watch(&self, last: &Revision, events: Sender<Event>) -> notify::Result<Watch> {
+        Watch::start(self.paths.clone(), last.0.clone(), events)
     }
 
     /// Tells every problem.
@@ -75,7 +97,7 @@ impl Source {
 
     /// Whether it can be read only once.
     #[must_use]
-    pub(super) fn reads_stdin(&self) -> bool {
+    pub(in crate::control) fn reads_stdin(&self) -> bool {
         self.paths.iter().any(|path| path == Path::new("-"))
     }
 }
@@ -91,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_wrong_log_format_is_found_before_anything_starts() {
-        let source = Source {
+        let source = ConfigSource {
             paths: vec![PathBuf::from("-")],
             options: istio::Options::default(),
             overrides: Overrides::default(),

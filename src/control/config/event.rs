@@ -1,0 +1,39 @@
+//! What the control loop hears of a source of configuration.
+//!
+//! A source only says that it is in another state. Its documents are read when control is ready for them, so that of many
+//! changes during a reload one is read, and documents of several sources can be read together.
+
+use super::Revision;
+use crate::control::Digest;
+use crate::istio::problem::Problem;
+use crate::plan::Plan;
+
+/// An event of the source.
+#[derive(Debug)]
+pub enum ConfigEvent {
+    /// The source has other documents than when it was last read, in this revision.
+    Changed(Revision),
+    /// The documents of a revision were read and compiled.
+    Loaded(Box<Loaded>, Digest),
+    /// Nothing came of the reading, and why.
+    Failed(String),
+}
+
+/// A configuration that was read and compiled.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What to serve, unless there is an error among the problems.
+    pub plan: Plan,
+    /// All that is wrong with it.
+    pub problems: Vec<Problem>,
+    /// The state that the source was read in.
+    pub revision: Revision,
+}
+
+impl Loaded {
+    /// Whether the plan must not be served.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.problems.iter().any(Problem::is_error)
+    }
+}
