@@ -15,7 +15,7 @@
 //! explain   ->  proxy and below                 (what `ringway explain` says)
 //! ```
 //!
-//! Pure layers (`http`, `h1`, `istio`, `policy`, `plan`) take time and randomness as arguments and own no socket;
+//! Pure layers (`http`, `h1`, `istio`, `policy`, `plan`) take time and randomness as arguments, open no file and own no socket;
 //! `io` alone names the runtime and alone may hold `unsafe`.
 
 pub mod base;

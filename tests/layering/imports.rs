@@ -105,6 +105,11 @@ fn module_of(path: &Path) -> Module {
 }
 
 impl Source {
+    /// Whether a path that the file names begins so.
+    pub(crate) fn names(&self, start: &[&str]) -> bool {
+        self.uses.iter().any(|path| path.iter().map(String::as_str).take(start.len()).eq(start.iter().copied()))
+    }
+
     fn parse(path: PathBuf) -> Self {
         let text = fs::read_to_string(&path).expect("a source file");
         let (uses, hands_on) = paths(&text, &path.display().to_string());

@@ -13,6 +13,9 @@ use regex::Regex;
 /// What stands above all layers and may use every one.
 const TOP: [&str; 5] = ["lib", "main", "cli", "demo", "explain"];
 
+/// Layers that take everything from outside as arguments.
+const PURE: [&str; 5] = ["http", "h1", "istio", "policy", "plan"];
+
 type Layers = BTreeMap<String, BTreeSet<String>>;
 
 /// The text block of the crate's documentation: `a -> b, c` says that a may use b and c, `a -> b and below` also all
@@ -147,6 +150,17 @@ fn no_module_uses_a_layer_above_or_beside_it() {
         }
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+/// What they need of the disk is handed to them: the same documents have the same meaning wherever they come from.
+#[test]
+fn pure_layers_open_no_file() {
+    let sources = imports::Sources::read();
+    let pure = sources.iter().filter(|(module, _)| module.first().is_some_and(|layer| PURE.contains(&layer.as_str())));
+    let (pure, openers): (Vec<_>, Vec<_>) = pure.partition(|(_, source)| !source.names(&["std", "fs"]));
+    assert!(pure.len() > 50, "too few pure sources: {}", pure.len());
+    let openers: Vec<String> = openers.iter().map(|(module, _)| module.join("::")).collect();
+    assert_eq!(openers, [""; 0]);
 }
 
 #[test]
