@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use regex::bytes::CaptureLocations;
 
 use crate::base::re2::Regex;
-use crate::plan::{PathRewrite, Piece, Redirect, RedirectPath};
+use crate::plan::{Decision, PathRewrite, Piece, Redirect, RedirectPath};
 
 /// Room for the groups of the rewriting regexes of one core, made once for each.
 #[derive(Debug, Default)]
@@ -94,6 +94,17 @@ pub struct Destined<'a> {
 pub fn https_location(was: &Destined<'_>, out: &mut Vec<u8>) {
     for part in [b"https://", was.authority, was.target] {
         out.extend_from_slice(part);
+    }
+}
+
+/// Whether a decision is to send the client to another place at the host that it asked for: without one there is no such
+/// place.
+#[must_use]
+pub fn needs_host(decision: &Decision<'_>) -> bool {
+    match decision {
+        Decision::HttpsRedirect { .. } => true,
+        Decision::Redirect { redirect, .. } => redirect.authority.is_none(),
+        Decision::NotFound | Decision::Direct { .. } | Decision::Forward { .. } | Decision::Passthrough { .. } => false,
     }
 }
 

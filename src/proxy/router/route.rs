@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::h1::framing::Upgrade;
 use crate::http::b3;
+use crate::http::error::ProtocolError;
 use crate::http::head::Method;
 use crate::http::hops;
 use crate::io;
@@ -77,6 +78,9 @@ impl<'p> Stream<'p> {
             (self.info.route, self.info.cluster) = route_and_cluster_names(&decision, self.installed);
             self.conn.http.downstream_rq_ws_on_non_ws_route.inc();
             return self.reply(Termination::UpgradeRefused, true).await;
+        }
+        if self.host().is_empty() && rewrite::needs_host(&decision) {
+            return self.reply(Termination::BadRequest(ProtocolError::HostMissing), true).await;
         }
         match decision {
             Decision::NotFound => {

@@ -170,3 +170,70 @@ const CONNECTIONS: &[Case] = &[
         Stated { place: "log", ringway: "", why: NO_TUNNEL },
     ]),
 ];
+
+/// A server that redirects whatever host is asked for, or none.
+const EVERY_HOST: World = World::gateway(
+    concat!(
+        r"
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  servers:
+  - port: {number: 80, name: plain, protocol: HTTP}
+    hosts: [marker.example.com]
+  - port: {number: 80, name: redirecting, protocol: HTTP}
+    hosts: ['other/*']
+    tls: {httpsRedirect: true}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: marker}
+spec:
+  hosts: [marker.example.com]
+  gateways: [edge]
+  http:
+  - match: [{uri: {exact: /nowhere}}]
+    route: [{destination: {host: origin}}]
+",
+        service!("origin"),
+        workload!("origin", "@0")
+    ),
+    1,
+);
+
+#[test]
+fn without_a_host() {
+    compare(EVERY_HOST, WITHOUT_HOST);
+}
+
+const NO_PLACE: &str = "a redirect to the host that was asked for needs one: without it there is no such place";
+
+const REFUSED: &[Stated] = &[
+    Stated { place: "client.0.start", ringway: "HTTP/1.1 400 Bad Request", why: NO_PLACE },
+    Stated { place: "client.0.header", ringway: "", why: NO_PLACE },
+    Stated { place: "client.after", ringway: "closed", why: NO_PLACE },
+    Stated { place: "log.0", ringway: "", why: NO_PLACE },
+];
+
+const REFUSED_OF_1_0: &[Stated] = &[
+    Stated { place: "client.0.start", ringway: "HTTP/1.0 400 Bad Request", why: NO_PLACE },
+    Stated { place: "client.0.header", ringway: "", why: NO_PLACE },
+    Stated { place: "log.0", ringway: "", why: NO_PLACE },
+];
+
+const COMPLETED: &[Stated] = &[Stated {
+    place: "log.0.x_forwarded_for",
+    ringway: "<peer>",
+    why: "HTTP/1.0 without a Host is served elsewhere, so the head has been completed by then",
+}];
+
+#[rustfmt::skip] // one request a line
+const WITHOUT_HOST: &[Case] = &[
+    ask!("GET" "/p" "some.example.com" [] => TO_HTTPS),
+    Case::get("an empty Host", &[Send(b"GET /p HTTP/1.1\r\nHost:\r\n\r\n"), Read("GET")], TO_HTTPS).but(REFUSED),
+    Case::get("no Host", &[Send(b"GET /p HTTP/1.1\r\n\r\n"), Read("GET")], &["400 - missing_host_header"]),
+    Case::get("no Host in HTTP/1.0", &[Send(b"GET /p HTTP/1.0\r\n\r\n"), Read("GET")], &["400 - missing_host_header"]).but(COMPLETED),
+    Case::get("an empty Host in HTTP/1.0", &[Send(b"GET /p HTTP/1.0\r\nHost:\r\n\r\n"), Read("GET")], TO_HTTPS).but(REFUSED_OF_1_0),
+];

@@ -73,6 +73,16 @@ spec:
     redirect: {prefixRewrite: /other}
   - match: [{uri: {prefix: /slash/}}]
     redirect: {prefixRewrite: /}
+  - match: [{uri: {prefix: /relative}}]
+    redirect: {uri: new/x}
+  - match: [{uri: {prefix: /blank}}]
+    redirect: {uri: '/a b'}
+  - match: [{uri: {prefix: /hash}}]
+    redirect: {uri: '/a#b'}
+  - match: [{uri: {prefix: /all-blank}}]
+    redirect: {uri: ' '}
+  - match: [{uri: {prefix: /of-blank}}]
+    redirect: {prefixRewrite: '/a b'}
   - match: [{uri: {prefix: /headers}}]
     headers: {response: {set: {x-set: 'yes', cache-control: no-store}, remove: [server]}, request: {set: {x-q: q}}}
     redirect: {uri: /new}
@@ -143,6 +153,12 @@ const REDIRECTS: &[Case] = &[
     ask!("GET" "/prefix/x?y" "redirects.example.com" [] => &["301 - direct_response -"]),
     ask!("GET" "/prefixed" "redirects.example.com" [] => &["301 - direct_response -"]),
     ask!("GET" "/slash/x" "redirects.example.com" [] => &["301 - direct_response -"]),
+    ask!("GET" "/relative" "redirects.example.com" [] => &["301 - direct_response -"]),
+    ask!("GET" "/relative/y?z" "redirects.example.com:8080" [] => &["301 - direct_response -"]),
+    ask!("GET" "/blank" "redirects.example.com" [] => &["301 - direct_response -"]),
+    ask!("GET" "/hash" "redirects.example.com" [] => &["301 - direct_response -"]),
+    ask!("GET" "/all-blank" "redirects.example.com" [] => &["301 - direct_response -"]),
+    ask!("GET" "/of-blank/x" "redirects.example.com" [] => &["301 - direct_response -"]),
     ask!("GET" "/headers" "redirects.example.com" [] => &["301 - direct_response -"]),
     ask!("GET" "/a/../prefix/x" "redirects.example.com" [] => &["301 - direct_response -"]),
     ask!("GET" "/uri" "redirects.example.com:8080" [] => &["301 - direct_response -"]),

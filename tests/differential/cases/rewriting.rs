@@ -2,7 +2,7 @@
 
 use super::{ask, gateway, service, workload};
 use crate::bench::{World, compare};
-use crate::case::{Case, VIA};
+use crate::case::{Case, Stated, VIA};
 
 #[test]
 fn paths() {
@@ -49,6 +49,9 @@ spec:
     route: [{destination: {host: origin}}]
   - match: [{uri: {prefix: /query}}]
     rewrite: {uri: '/q?added=1'}
+    route: [{destination: {host: origin}}]
+  - match: [{uri: {prefix: /blank}}]
+    rewrite: {uri: '/a b'}
     route: [{destination: {host: origin}}]
   - match: [{uri: {prefix: /groups/}}]
     rewrite: {uriRegexRewrite: {match: '^/groups/([^/]+)(/.*)$', rewrite: '/c\2/\1'}}
@@ -129,6 +132,11 @@ const PATHS: &[Case] = &[
     ask!("GET" "/query?b=2" "paths.example.com" [] => VIA),
     ask!("GET" "/query" "paths.example.com" [] => VIA),
     ask!("GET" "/groups/v1/api?x=/groups/9" "paths.example.com" [] => VIA),
+    ask!("GET" "/blank/x" "paths.example.com" [] => VIA).but(&[Stated {
+        place: "origin.0.start",
+        ringway: "GET /a%20b/x HTTP/1.1",
+        why: "a blank would split the request line",
+    }]),
     ask!("GET" "/groups/v1" "paths.example.com" [] => VIA),
     ask!("GET" "/all/a/b?a=a" "paths.example.com" [] => VIA),
     ask!("GET" "/none?a" "paths.example.com" [] => VIA),

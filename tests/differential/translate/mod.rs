@@ -105,6 +105,8 @@ impl World {
             only(&server["tls"], &["httpsRedirect"]);
             assert_eq!((&server["port"]["number"], &server["port"]["protocol"]), (&json!(80), &json!("HTTP")));
             let redirects = server["tls"]["httpsRedirect"] == true;
+            // Of a host for one namespace: all VirtualServices of the cases are in another.
+            let of_others = |name: &&str| name.contains('/');
             let names: Vec<&str> = array(server, "hosts").iter().map(|host| host.as_str().expect("a host")).collect();
             for service in self.of("VirtualService") {
                 if array(&service["spec"], "gateways") != [json!("edge")] {
@@ -112,7 +114,7 @@ impl World {
                 }
                 for host in array(&service["spec"], "hosts") {
                     let host = host.as_str().expect("a host");
-                    for shared in names.iter().filter_map(|name| shared(name, host)) {
+                    for shared in names.iter().filter(|name| !of_others(name)).filter_map(|name| shared(name, host)) {
                         let (services, redirected) = hosts.entry(shared.to_owned()).or_default();
                         if !services.iter().any(|known| std::ptr::eq(*known, service)) {
                             services.push(service);
@@ -122,7 +124,8 @@ impl World {
                 }
             }
             for name in names.iter().filter(|_| redirects) {
-                hosts.entry((*name).to_owned()).or_default().1 = true;
+                let host = name.split_once('/').map_or(*name, |(_, host)| host);
+                hosts.entry(host.to_owned()).or_default().1 = true;
             }
         }
         let virtual_hosts = hosts.into_iter().filter_map(|(host, (services, redirected))| {
