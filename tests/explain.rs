@@ -729,6 +729,49 @@ fn what_cannot_be_explained_ends_with_two() {
             "ringway: \"https://a.com/\" is not a URL that can be explained: only http is served\n",
         ),
         (&["-H", "x", "GET", "http://a.com/"], "ringway: \"x\" is not a header: write 'name: value'\n"),
+        (
+            &["-H", "x: y\r\nz: w", "GET", "http://a.com/"],
+            "ringway: \"x: y\\r\\nz: w\" is not one header: it has a line end; write -H for each\n",
+        ),
+        (
+            &["-H", "x: y\n", "GET", "http://a.com/"],
+            "ringway: \"x: y\\n\" is not one header: it has a line end; write -H for each\n",
+        ),
+        (&["GET /x HTTP/1.1\r\nx:", "http://a.com/"], "ringway: \"GET /x HTTP/1.1\\r\\nx:\" is not a method\n"),
+        (&["", "http://a.com/"], "ringway: \"\" is not a method\n"),
+        (
+            &["GET", "http://a.com/\n"],
+            "ringway: \"http://a.com/\\n\" is not a URL that can be explained: it has a control character\n",
+        ),
+        (
+            &["GET", "http://[::1/x"],
+            "ringway: \"http://[::1/x\" is not a URL that can be explained: no \"]\" closes the address\n",
+        ),
+        (
+            &["GET", "http://[::1]x/"],
+            "ringway: \"http://[::1]x/\" is not a URL that can be explained: behind an address in brackets stands a port or nothing\n",
+        ),
+        (
+            &["GET", "http://::1/"],
+            "ringway: \"http://::1/\" is not a URL that can be explained: an IPv6 address stands in brackets\n",
+        ),
+        (
+            &["GET", "http://a.com:99999/"],
+            "ringway: \"http://a.com:99999/\" is not a URL that can be explained: a port is a number up to 65535\n",
+        ),
+        (
+            &["GET", "a.com:http/x"],
+            "ringway: \"a.com:http/x\" is not a URL that can be explained: a port is a number up to 65535\n",
+        ),
+        (&["GET", "http:///x"], "ringway: \"http:///x\" is not a URL that can be explained: it has no host\n"),
+        (&["GET", "http://:80/x"], "ringway: \"http://:80/x\" is not a URL that can be explained: it has no host\n"),
+        (&["GET", ":80/x"], "ringway: \":80/x\" is not a URL that can be explained: it has no host\n"),
+        (&["GET", ""], "ringway: \"\" is not a URL that can be explained: it has no host\n"),
+        (&["GET", "*"], "ringway: \"*\" is not a URL that can be explained: only OPTIONS asks for \"*\"\n"),
+        (
+            &["-H", "host: a.com", "OPTIONS", "*"],
+            "ringway: such a request is answered with 404: it asks for no path, and rules are about paths\n",
+        ),
         (&["GET", "http://a.com/ b"], "ringway: such a request is refused with 400: the request line is malformed\n"),
         (&["FOO", "http://a.com/"], "ringway: such a request is refused with 400: the method is unknown\n"),
         (&["GET", "http://jane@a.com/x"], "ringway: such a request is refused with 400: the authority is malformed\n"),
@@ -740,10 +783,82 @@ fn what_cannot_be_explained_ends_with_two() {
             "{arguments:?}"
         );
     }
+    // What is in order all the same.
+    for arguments in [
+        &["-H", "host: httpbin.example.com", "GET", "/status/200"][..],
+        &["-H", "host: httpbin.example.com", "GET", ":8080/status/200"],
+        &["-H", "host: httpbin.example.com", "GET", "http://[::1]:8080/status/200"],
+        &["GET", "httpbin.example.com:8080/status/200?from=http://a.com"],
+        &["GET", "HTTP://httpbin.example.com/status/200"],
+    ] {
+        let outcome = explain(&[&quickstart, arguments].concat(), "");
+        assert!(outcome.stdout.starts_with("GET httpbin.example.com"), "{arguments:?}: {}", outcome.stderr);
+    }
     let outcome = explain(&["-c", "-", "GET", "http://a.com/"], "kind: Gateway\n");
     assert_eq!((outcome.stdout.as_str(), outcome.code), ("", Some(2)));
     let nothing = "apiVersion: ringway.dev/v1\nkind: Proxy\nmetadata: {name: p}\n";
     let outcome = explain(&["-c", "-", "GET", "http://a.com/"], nothing);
     assert!(outcome.stderr.ends_with("ringway: the configuration opens no listener\n"), "{}", outcome.stderr);
     assert_eq!(outcome.code, Some(2));
+}
+
+/// One that `--permissive` leaves out is there, and not served.
+#[test]
+fn a_destination_that_is_left_out_is_called_so() {
+    let left_out =
+        "  endpoints     none: it is left out, since not all of it is enforced (--permissive): 503, response flag NC";
+    let missing = "  endpoints     there is no such service, port or subset: 503, response flag NC";
+    let rule = |spec: &str| {
+        format!(
+            "{GATEWAYS}---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v}}\nspec:\n  hosts: [a.com]\n  \
+             gateways: [g]\n  http:\n  - {{match: [{{uri: {{prefix: /subset}}}}], route: [{{destination: {{host: s, subset: one}}}}]}}\n  \
+             - {{match: [{{uri: {{prefix: /none}}}}], route: [{{destination: {{host: s, subset: none}}}}]}}\n  \
+             - {{match: [{{uri: {{prefix: /port}}}}], route: [{{destination: {{host: s, port: {{number: 82}}}}}}]}}\n  \
+             - {{route: [{{destination: {{host: s, port: {{number: 81}}}}}}]}}\n---\napiVersion: v1\nkind: Service\nmetadata: \
+             {{name: s}}\nspec: {{selector: {{app: s}}, ports: [{{name: http, port: 80}}, {{name: http-more, port: 81}}]}}\n---\n\
+             apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: w}}\nspec: {{address: 10.0.0.1, labels: \
+             {{app: s}}}}\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: s}}\nspec: {{host: s, {spec}}}\n"
+        )
+    };
+    let bad = "tls: {mode: ISTIO_MUTUAL}";
+    let whole = rule(&format!("trafficPolicy: {{{bad}}}, subsets: [{{name: one, labels: {{}}}}]"));
+    let subset = rule(&format!("subsets: [{{name: one, labels: {{}}, trafficPolicy: {{{bad}}}}}]"));
+    let port = rule(&format!(
+        "trafficPolicy: {{portLevelSettings: [{{port: {{number: 81}}, {bad}}}]}}, subsets: [{{name: one, labels: {{}}}}]"
+    ));
+    for (yaml, path, line) in [
+        (&whole, "/", Some(left_out)),
+        (&whole, "/subset", Some(left_out)),
+        (&subset, "/subset", Some(left_out)),
+        (&subset, "/", None),
+        (&subset, "/none", Some(missing)),
+        (&port, "/", Some(left_out)),
+        (&port, "/port", Some(missing)),
+    ] {
+        let url = format!("http://a.com{path}");
+        let outcome = explain(&["-c", "-", "--permissive", "GET", &url], yaml);
+        let own = outcome.stdout.lines().find(|own| *own == left_out || *own == missing);
+        assert_eq!(own, line, "{path}: {}{}", outcome.stderr, outcome.stdout);
+        assert_eq!(outcome.code, Some(i32::from(line.is_some())), "{path}");
+    }
+    let json = explain(&["--output", "json", "-c", "-", "--permissive", "GET", "http://a.com/"], &whole);
+    let answer: serde_json::Value = serde_json::from_str(&json.stdout).expect("one JSON object");
+    assert_eq!(answer["verdict"]["destinations"][0]["withheld"], true, "{answer}");
+}
+
+/// A redirect to the host that was asked for is none where none was.
+#[test]
+fn a_redirect_without_a_host_is_refused() {
+    let rules = "\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: v}\nspec: {hosts: ['*'], gateways: [g], http: \
+                 [{match: [{uri: {prefix: /named}}], redirect: {authority: b.com}}, {redirect: {uri: /x}}]}\n";
+    let yaml = format!("{GATEWAYS}---{rules}");
+    let refused = explain(&["-c", "-", "-H", "host:", "GET", "/y"], &yaml);
+    let said = refused.stderr.lines().last().unwrap_or_default();
+    assert!(said.starts_with("ringway: such a request is refused with 400: "), "{}", refused.stderr);
+    assert_eq!(refused.code, Some(2));
+    for arguments in [["host:", "/named"], ["host: a.com", "/y"]] {
+        let [host, url] = arguments;
+        let outcome = explain(&["-c", "-", "-H", host, "GET", url], &yaml);
+        assert!(outcome.stdout.contains("redirect        301"), "{arguments:?}: {}{}", outcome.stderr, outcome.stdout);
+    }
 }

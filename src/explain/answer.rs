@@ -1,19 +1,11 @@
-//! What a request meets, gathered while the matcher of the data path looks for its route.
+//! The answer: all that is said of a request, as data.
 
 use serde::Serialize;
 
-use super::ask::{BadQuestion, Question};
-use super::live::Live;
 use super::resilience::{Connections, Tries};
-use super::{connection, names, suggest, undeclared, words};
-use crate::base::rng::Rng;
-use crate::h1::framing::Upgrade;
-use crate::istio::world::Hidden;
-use crate::plan::{
-    self, Condition, Decision, Destinations, Forward, Origin, Plan, Redirect, Request, Route, RouteTable, Target,
-    VirtualHost, Witness,
-};
-use crate::proxy::rewrite::{self, Captures, Destined};
+use super::{names, words};
+use crate::istio::world::World;
+use crate::plan::{self, Destinations, Origin, Plan, Target};
 
 /// All that is said of a request.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -173,6 +165,9 @@ pub struct Destination {
     pub subset: String,
     /// `None`: the configuration does not define it, and requests get 503, flag NC.
     pub found: Option<Cluster>,
+    /// It is not found because `--permissive` leaves it out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub withheld: bool,
     /// The `Host` that is sent in place of the client's.
     pub authority: Option<String>,
     /// Header operations of rule and destination.
@@ -195,6 +190,15 @@ pub struct Cluster {
     /// What the running proxy says of its endpoints, if it was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live: Option<Vec<Live>>,
+}
+
+/// An endpoint as the running proxy sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Live {
+    /// Its address.
+    pub address: String,
+    /// Whether it may be chosen, or why it may not.
+    pub health: &'static str,
 }
 
 /// A rule that did not take the request.
@@ -246,102 +250,20 @@ impl Verdict {
 }
 
 impl Answer {
+    /// Says of destinations that are not found whether `--permissive` leaves them out.
+    pub(super) fn note_withheld(&mut self, world: &World) {
+        let (Verdict::Forward { destinations, .. } | Verdict::Tunnel { destinations, .. }) = &mut self.verdict else {
+            return;
+        };
+        for to in destinations.iter_mut().filter(|to| to.found.is_none()) {
+            to.withheld = world.withholds(&to.host, &to.subset, to.port.parse().ok());
+        }
+    }
+
     /// The same as a JSON object on one line.
     #[must_use]
     pub fn to_json(&self) -> String {
         serde_json::json!(self).to_string()
-    }
-}
-
-/// Asks the plan. `hidden` are the services that outbound listeners do not see.
-///
-/// # Errors
-/// If the question is no request, or it is not plain which listener it is for.
-pub fn explain(plan: &Plan, hidden: &[Hidden], question: &Question) -> Result<Answer, BadQuestion> {
-    let (id, listener) = question.listener(plan)?;
-    let asked = question.read(plan.proxy.path_form(), listener.kind)?;
-    let request = asked.request();
-    if question.is_connect() {
-        let missing = || undeclared::missing(listener, hidden, request.authority, "TLS");
-        return match listener.chains.destinations().filter(|_| listener.kind.is_proxy()) {
-            Some(outbound) => connection::tunnel(plan, listener, outbound, request.authority, missing),
-            None => Ok(connection::elsewhere(plan, listener, request.authority)),
-        };
-    }
-    if listener.chains.http_routes().is_none() {
-        return Ok(connection::connection(plan, listener, request.authority));
-    }
-    let mut diary =
-        RouteTrace { request: &request, host: None, held: Vec::new(), failed: String::new(), passed: Vec::new() };
-    // Which destination is drawn does not matter: all are told.
-    let decision = plan.route_with(id, &request, &mut Rng::seeded(0), &mut diary);
-    if asked.upgrade == Upgrade::Refused && !matches!(decision, Decision::NotFound) {
-        return Err(BadQuestion::UpgradeRefused);
-    }
-    let RouteTrace { host, held, passed, .. } = diary;
-    let nearest =
-        if matches!(decision, Decision::NotFound) { suggest::nearest(plan, listener, &request) } else { Vec::new() };
-    Ok(Answer {
-        method: lossy(request.view.method()),
-        authority: lossy(request.authority),
-        path: lossy(request.path),
-        listener: Listener::of(listener),
-        host,
-        rule: taken(&decision).map(|route| Rule {
-            place: WrittenAt::of(&route.origin),
-            name: route.name.clone(),
-            conditions: held,
-            cors: route.cors.is_some(),
-        }),
-        verdict: verdict(plan, &decision, &request, || {
-            undeclared::missing(listener, hidden, request.authority, "HTTP")
-        }),
-        notes: Vec::new(),
-        passed_over: passed,
-        nearest,
-    })
-}
-
-fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Writes down what the matcher does.
-struct RouteTrace<'a> {
-    request: &'a Request<'a>,
-    host: Option<Host>,
-    /// The conditions of the rule whose turn it is that hold.
-    held: Vec<String>,
-    /// The one that does not.
-    failed: String,
-    passed: Vec<Passed>,
-}
-
-impl Witness for RouteTrace<'_> {
-    fn host(&mut self, host: Option<(&RouteTable, &VirtualHost)>) {
-        self.host = host.map(|(table, host)| Host {
-            name: host.name.to_string(),
-            port: table.port,
-            domains: host.domains.iter().map(ToString::to_string).collect(),
-            routes: host.routes().len(),
-        });
-    }
-
-    fn condition(&mut self, _: &Route, condition: &Condition, held: bool) {
-        if held {
-            self.held.push(words::condition(condition));
-        } else {
-            self.failed = words::failed(condition, self.request);
-        }
-    }
-
-    fn route(&mut self, route: &Route, taken: bool) {
-        if !taken {
-            self.held.clear();
-            let because = std::mem::take(&mut self.failed);
-            let failing = route.matcher.conditions().iter().filter(|condition| !condition.holds(self.request)).count();
-            self.passed.push(Passed { place: WrittenAt::of(&route.origin), because, failing });
-        }
     }
 }
 
@@ -357,79 +279,6 @@ impl WrittenAt {
             root: origin.root.as_ref().map(|root| Box::new(Self::of(root))),
         }
     }
-}
-
-fn taken<'p>(decision: &Decision<'p>) -> Option<&'p Route> {
-    match decision {
-        Decision::NotFound | Decision::HttpsRedirect { .. } => None,
-        Decision::Forward { route, .. }
-        | Decision::Redirect { route, .. }
-        | Decision::Direct { route, .. }
-        | Decision::Passthrough { route } => Some(route),
-    }
-}
-
-fn verdict(
-    plan: &Plan,
-    decision: &Decision<'_>,
-    request: &Request<'_>,
-    missing: impl FnOnce() -> Vec<String>,
-) -> Verdict {
-    match decision {
-        Decision::NotFound => Verdict::NotFound,
-        Decision::HttpsRedirect { server } => {
-            let mut location = Vec::new();
-            rewrite::https_location(&destined(request), &mut location);
-            Verdict::HttpsRedirect { status: 301, location: lossy(&location), server: WrittenAt::of(server) }
-        }
-        Decision::Passthrough { .. } => Verdict::Passthrough,
-        // Only what ringway made itself has no rule.
-        Decision::Direct { route, direct } if route.origin.rule.is_none() => {
-            Verdict::Blackhole { status: direct.status, missing: missing() }
-        }
-        Decision::Direct { direct, .. } => {
-            Verdict::DirectResponse { status: direct.status, body_bytes: direct.body.len() }
-        }
-        Decision::Redirect { redirect, .. } => {
-            Verdict::Redirect { status: redirect.code, location: location(redirect, request) }
-        }
-        Decision::Forward { forward, .. } => Verdict::Forward {
-            destinations: destinations(plan, forward),
-            hashed_by: hashed_by(forward),
-            rewrite: forward.rewrite.as_ref().map(|rewrite| {
-                let mut target = Vec::new();
-                rewrite::path(rewrite, request.target, request.path.len(), &mut Captures::default(), &mut target);
-                lossy(&target)
-            }),
-            tries: Tries::of(plan, forward),
-        },
-    }
-}
-
-fn hashed_by(forward: &Forward) -> Vec<String> {
-    let mut keys: Vec<_> = forward.hash_keys.iter().map(words::hash_key).collect();
-    // Every destination adds its own.
-    keys.dedup();
-    keys
-}
-
-fn location(redirect: &Redirect, request: &Request<'_>) -> String {
-    let mut location = Vec::new();
-    rewrite::location(redirect, &destined(request), &mut location);
-    lossy(&location)
-}
-
-fn destined<'r>(request: &Request<'r>) -> Destined<'r> {
-    Destined {
-        scheme: if request.scheme == b"https" { "https" } else { "http" },
-        authority: request.authority,
-        target: request.target,
-        path: request.path.len(),
-    }
-}
-
-fn destinations(plan: &Plan, forward: &Forward) -> Vec<Destination> {
-    shares(plan, &forward.destinations)
 }
 
 pub(super) fn shares(plan: &Plan, destinations: &Destinations) -> Vec<Destination> {
@@ -463,6 +312,7 @@ fn destination_of(plan: &Plan, destination: &plan::Destination, total: u64) -> D
         port,
         subset,
         found,
+        withheld: false,
         authority: destination.authority.as_deref().map(str::to_owned),
         headers: words::headers(&destination.headers),
         cluster,

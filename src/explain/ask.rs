@@ -39,6 +39,15 @@ pub enum BadQuestion {
     /// A header without a colon.
     #[error("{0:?} is not a header: write 'name: value'")]
     Header(String),
+    /// A header of several lines.
+    #[error("{0:?} is not one header: it has a line end; write -H for each")]
+    HeaderLines(String),
+    /// No word.
+    #[error("{0:?} is not a method")]
+    Method(String),
+    /// It asks for no path, which is all that rules are about.
+    #[error("such a request is answered with 404: it asks for no path, and rules are about paths")]
+    NoPath,
     /// It would be refused before any rule is tried.
     #[error("such a request is refused with {status}: {0}", status = .0.status())]
     Refused(#[from] ProtocolError),
@@ -85,17 +94,25 @@ impl Question {
     /// Reads the request as a worker would on a listener of this kind.
     pub(super) fn read(&self, form: PathForm, kind: ListenerKind) -> Result<ParsedQuestion, BadQuestion> {
         let url = self.url()?;
+        // What a worker would read as another request is none that was asked about.
+        let ends = |c: char| c.is_whitespace() || c.is_control();
+        if self.method.is_empty() || self.method.contains(ends) {
+            return Err(BadQuestion::Method(self.method.clone()));
+        }
         // A tunnel is to an authority, and has no path.
         let target = if self.is_connect() { url.authority } else { &url.target };
         let mut text = format!("{} {target} HTTP/1.1\r\n", self.method);
-        let mut has_host = false;
         for line in &self.headers {
-            let (name, _) = line.split_once(':').ok_or_else(|| BadQuestion::Header(line.clone()))?;
-            has_host |= name.eq_ignore_ascii_case("host");
+            if line.contains(['\r', '\n']) {
+                return Err(BadQuestion::HeaderLines(line.clone()));
+            }
+            if !line.contains(':') {
+                return Err(BadQuestion::Header(line.clone()));
+            }
             text += line;
             text += "\r\n";
         }
-        if !has_host {
+        if !self.has_host() {
             text += &format!("host: {}\r\n", url.authority);
         }
         text += "\r\n";
@@ -106,15 +123,36 @@ impl Question {
         self.method == "CONNECT"
     }
 
+    /// Whether a header names the host.
+    fn has_host(&self) -> bool {
+        let names = self.headers.iter().filter_map(|line| line.split_once(':'));
+        names.into_iter().any(|(name, _)| name.eq_ignore_ascii_case("host"))
+    }
+
     fn url(&self) -> Result<Url<'_>, BadQuestion> {
         let bad = |why| BadQuestion::Url(self.url.clone(), why);
-        let rest = match self.url.split_once("://") {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
-            Some(_) => return Err(bad("only http is served")),
-            None => &self.url,
+        if self.url.contains(|c: char| c.is_control()) {
+            return Err(bad("it has a control character"));
+        }
+        if self.url == "*" {
+            let url = Url { authority: "", target: "*".to_owned() };
+            return if self.method == "OPTIONS" { Ok(url) } else { Err(bad("only OPTIONS asks for \"*\"")) };
+        }
+        let (rest, is_absolute) = match self.url.split_once("://") {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (rest, true),
+            Some((scheme, _)) if !scheme.contains(['/', '?']) => return Err(bad("only http is served")),
+            _ => (self.url.as_str(), false),
         };
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, target) = rest.split_at(end);
+        let (host, port) = host_and_port(authority).map_err(bad)?;
+        if !port.is_empty() && port.parse::<u16>().is_err() {
+            return Err(bad("a port is a number up to 65535"));
+        }
+        // A path alone is for whichever host a header names, or none.
+        if host.is_empty() && (is_absolute || !authority.is_empty() && !self.has_host() || self.url.is_empty()) {
+            return Err(bad("it has no host"));
+        }
         let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
         Ok(Url { authority, target })
     }
@@ -169,7 +207,23 @@ impl Question {
 
 /// The port that an authority ends with.
 fn port(authority: &str) -> Option<u16> {
-    authority.rsplit_once(':').and_then(|(_, digits)| digits.parse().ok())
+    host_and_port(authority).ok().and_then(|(_, digits)| digits.parse().ok())
+}
+
+/// The host of an authority, and the digits behind its colon; or what is wrong with it.
+fn host_and_port(authority: &str) -> Result<(&str, &str), &'static str> {
+    // That it names a user is for the codec to say.
+    let behind_user = authority.rsplit_once('@').map_or(authority, |(_, rest)| rest);
+    let Some(inside) = behind_user.strip_prefix('[') else {
+        let (host, port) = behind_user.split_once(':').unwrap_or((behind_user, ""));
+        return if port.contains(':') { Err("an IPv6 address stands in brackets") } else { Ok((host, port)) };
+    };
+    let (address, rest) = inside.split_once(']').ok_or("no \"]\" closes the address")?;
+    match rest.strip_prefix(':') {
+        Some(port) => Ok((address, port)),
+        None if rest.is_empty() => Ok((address, "")),
+        None => Err("behind an address in brackets stands a port or nothing"),
+    }
 }
 
 fn is_for(listener: &Listener, name: &str) -> bool {
@@ -214,11 +268,13 @@ impl ParsedQuestion {
         let mut head = RequestHead::default();
         match parse::request(&buf, &HeadLimits::default(), &mut head)? {
             Parsed::Complete => {}
-            // A method or URL with a line break in it.
             Parsed::NeedMore => return Err(BadQuestion::Refused(ProtocolError::Target)),
         }
         framing::request_body(&head, &buf)?;
         let parts = target::split(&head, &buf)?;
+        if parts.path.of(&buf) == b"*" {
+            return Err(BadQuestion::NoPath);
+        }
         let host = parts.host.of(&buf);
         if downstream.is_trusted() && !host.is_empty() && !target::is_authority(host) {
             return Err(ProtocolError::Authority.into());

@@ -2,8 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::answer::{Answer, Verdict, explain};
+use super::answer::{Answer, Verdict};
 use super::ask::{BadQuestion, Question};
+use super::trace::explain;
 use crate::istio::world::World;
 use crate::plan::{self, ListenerKind, Plan};
 
@@ -16,6 +17,12 @@ const MESH: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 15001);
 /// # Errors
 /// See [`explain`].
 pub fn explain_world(world: &World, plan: &Plan, question: &Question) -> Result<Answer, BadQuestion> {
+    let mut answer = with_mesh(world, plan, question)?;
+    answer.note_withheld(world);
+    Ok(answer)
+}
+
+fn with_mesh(world: &World, plan: &Plan, question: &Question) -> Result<Answer, BadQuestion> {
     let asked = explain(plan, &world.hidden(), question);
     if plan.listeners.iter().any(|listener| listener.kind == ListenerKind::Mesh) {
         return asked;

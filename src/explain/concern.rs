@@ -1,9 +1,10 @@
 //! Which problems of a configuration concern an answer: those of the objects that it touches, and of the host that was
-//! asked for.
+//! asked for. Of an object with many parts that is what the answer goes through: the rule that takes the request, and what
+//! the others ask of one.
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::answer::{Answer, Verdict, WrittenAt};
+use super::answer::{Answer, Destination, Verdict, WrittenAt};
 use crate::istio::problem::Problem;
 use crate::istio::world::World;
 
@@ -15,6 +16,10 @@ const OF_A_SERVICE: [&str; 4] = ["Endpoints", "EndpointSlice", "Pod", "WorkloadE
 pub struct Concern {
     /// `Kind/namespace/name`.
     resources: HashSet<String>,
+    /// The rules that take the request, and delegate it: the resource and `spec.http[0]`.
+    rules: HashSet<(String, String)>,
+    /// The subsets that requests go to: the DestinationRule and `spec.subsets[0]`.
+    subsets: HashSet<(String, String)>,
     /// The host that was asked for, and those of the destinations.
     hosts: BTreeSet<String>,
     /// `namespace/name` of the services.
@@ -31,6 +36,10 @@ impl Concern {
         let rules =
             answer.rule.iter().map(|rule| &rule.place).chain(answer.passed_over.iter().map(|passed| &passed.place));
         rules.for_each(|place| add_place(&mut resources, place));
+        let places = std::iter::successors(answer.rule.as_ref().map(|rule| &rule.place), |place| place.root.as_deref());
+        let rules = places
+            .filter_map(|place| Some((place.resource.clone(), format!("spec.{}[{}]", place.list, place.rule?))))
+            .collect();
 
         let asked = without_port(&answer.authority).to_ascii_lowercase();
         let mut hosts: BTreeSet<String> = destinations(answer).collect();
@@ -45,9 +54,14 @@ impl Concern {
                 resources.insert(service.meta.source.resource.to_string());
             }
         }
+        let named: BTreeSet<&str> = sent_to(answer).iter().map(|to| to.subset.as_str()).collect();
+        let mut subsets = HashSet::new();
         for rule in &world.destination_rules {
             if hosts.iter().any(|own| covers(&rule.host, own)) {
-                resources.insert(rule.meta.source.resource.to_string());
+                let resource = rule.meta.source.resource.to_string();
+                let used = rule.subsets.iter().enumerate().filter(|(_, subset)| named.contains(subset.name.as_str()));
+                subsets.extend(used.map(|(index, _)| (resource.clone(), format!("spec.subsets[{index}]"))));
+                resources.insert(resource);
             }
         }
         let mut services = Vec::new();
@@ -56,7 +70,7 @@ impl Concern {
             services.extend(resource.split_once('/').map(|(_, name)| name.to_owned()));
             resources.insert(resource);
         }
-        Self { resources, hosts, services }
+        Self { resources, rules, subsets, hosts, services }
     }
 
     /// Whether a problem is about it. Errors always are.
@@ -64,9 +78,20 @@ impl Concern {
     pub fn has(&self, problem: &Problem) -> bool {
         problem.is_error()
             || problem.resource.is_empty()
-            || self.resources.contains(&*problem.resource)
+            || self.resources.contains(&*problem.resource) && self.has_part(problem)
             || self.is_of_a_service(&problem.resource)
-            || names_in(&problem.what).any(|name| self.hosts.contains(name))
+            || part(problem).is_none() && names_in(&problem.what).any(|name| self.hosts.contains(name))
+    }
+
+    /// Whether the part of an object that a problem is about is one that the answer goes through. That a rule is passed over
+    /// may come of what it asks of a request, and of nothing else.
+    fn has_part(&self, problem: &Problem) -> bool {
+        let Some((part, rest)) = part(problem) else { return true };
+        let named = (problem.resource.to_string(), part.to_owned());
+        let is_subset = part.starts_with("spec.subsets");
+        self.rules.contains(&named)
+            || self.subsets.contains(&named)
+            || !is_subset && (rest.is_empty() || rest.starts_with(".match"))
     }
 
     /// `EndpointSlice/shop/cart-x7k2p` is of the service `shop/cart`.
@@ -80,6 +105,14 @@ impl Concern {
     }
 }
 
+/// The rule or the subset that a problem is about, and the field in it: `spec.http[0]` and `.match[1].uri`.
+fn part(problem: &Problem) -> Option<(&str, &str)> {
+    const PARTS: [&str; 4] = ["spec.http[", "spec.tls[", "spec.tcp[", "spec.subsets["];
+    let list = PARTS.iter().find(|list| problem.path.starts_with(**list))?;
+    let end = problem.path.get(list.len()..)?.find(']')?;
+    problem.path.split_at_checked(list.len() + end + 1)
+}
+
 fn add_place(resources: &mut HashSet<String>, place: &WrittenAt) {
     resources.insert(place.resource.clone());
     if let Some(root) = &place.root {
@@ -87,12 +120,20 @@ fn add_place(resources: &mut HashSet<String>, place: &WrittenAt) {
     }
 }
 
+/// The destinations that requests go to.
+fn sent_to(answer: &Answer) -> &[Destination] {
+    match &answer.verdict {
+        Verdict::Forward { destinations, .. } | Verdict::Tunnel { destinations, .. } => destinations,
+        _ => &[],
+    }
+}
+
 /// The hosts that requests or copies of them go to.
 fn destinations(answer: &Answer) -> impl Iterator<Item = String> {
-    let (destinations, mirrors) = match &answer.verdict {
-        Verdict::Forward { destinations, tries, .. } => (destinations.as_slice(), tries.mirrors.as_slice()),
-        Verdict::Tunnel { destinations, .. } => (destinations.as_slice(), [].as_slice()),
-        _ => ([].as_slice(), [].as_slice()),
+    let destinations = sent_to(answer);
+    let mirrors = match &answer.verdict {
+        Verdict::Forward { tries, .. } => tries.mirrors.as_slice(),
+        _ => &[],
     };
     let mirrored = mirrors.iter().filter_map(|mirror| mirror.cluster.rsplit_once('|')).map(|(_, host)| host);
     destinations.iter().map(|to| to.host.as_str()).chain(mirrored).filter(|host| !host.is_empty()).map(str::to_owned)

@@ -6,23 +6,13 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use serde::Serialize;
 use serde_json::Value;
 
-use super::answer::{Answer, Verdict};
+use super::answer::{Answer, Live, Verdict};
 use crate::base::endpoint::EndpointAddress;
 
 /// For how long nothing may be heard of the proxy.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// An endpoint as the running proxy sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Live {
-    /// Its address.
-    pub address: String,
-    /// Whether it may be chosen, or why it may not.
-    pub health: &'static str,
-}
 
 /// What a running proxy says of itself.
 #[derive(Debug)]

@@ -15,13 +15,15 @@ mod resilience;
 mod suggest;
 mod text;
 mod tls;
+mod trace;
 mod undeclared;
 mod words;
 
-pub use answer::{Answer, Cluster, Destination, Host, Listener, Near, Passed, Rule, Verdict, WrittenAt, explain};
+pub use answer::{Answer, Cluster, Destination, Host, Listener, Live, Near, Passed, Rule, Verdict, WrittenAt};
 pub use ask::{BadQuestion, Question};
 pub use assumed::explain_world;
 pub use concern::Concern;
-pub use live::{Live, Running};
+pub use live::Running;
 pub use resilience::{Abort, Breaker, Connections, Delay, Ejection, Mirror, Probes, Retries, Tries};
 pub use tls::Tls;
+pub use trace::explain;

@@ -137,7 +137,7 @@ fn verdict(f: &mut Formatter<'_>, verdict: &Verdict) -> fmt::Result {
 }
 
 fn destination(f: &mut Formatter<'_>, destination: &Destination) -> fmt::Result {
-    let Destination { percent, cluster, host, port, subset, found, authority, headers } = destination;
+    let Destination { percent, cluster, host, port, subset, found, withheld, authority, headers } = destination;
     line(f, "destination", format_args!("{percent}% to {cluster}"))?;
     if cluster.starts_with("inbound|") {
         line(f, "  service", "none: it is the workload beside the proxy")?;
@@ -148,6 +148,10 @@ fn destination(f: &mut Formatter<'_>, destination: &Destination) -> fmt::Result 
     }
     match found {
         Some(found) => endpoints(f, found)?,
+        None if *withheld => {
+            let why = "none: it is left out, since not all of it is enforced (--permissive): 503, response flag NC";
+            line(f, "  endpoints", why)?;
+        }
         None => line(f, "  endpoints", "there is no such service, port or subset: 503, response flag NC")?,
     }
     if let Some(authority) = authority {

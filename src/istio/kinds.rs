@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use super::load::Document;
+use super::document::{Document, Family, ISTIO_GROUP, KNOWN, Known, resource_name, text};
 use super::model::{
     Meta, Model, Withhold, destination_rule, gateway, kube, mesh_config, object_meta, proxy, secret, server_tls,
     service_entry, sidecar, virtual_service, workload_entry, workload_group,
@@ -14,52 +14,6 @@ use super::model::{
 use super::parallel;
 use super::problem::{Problem, Source};
 use super::reader::{Item, Message, Object, Reader, Without, did_you_mean, enforced, ignored, nearest};
-use super::tree::{Node, Value};
-
-/// The versions of networking.istio.io that are the same.
-const ISTIO_VERSIONS: &[&str] =
-    &["networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"];
-
-const ISTIO_GROUP: &str = "networking.istio.io";
-
-/// A kind that is read.
-struct Known {
-    kind: &'static str,
-    group: &'static str,
-    /// Its values of `apiVersion`, the one to write first.
-    versions: &'static [&'static str],
-    family: Family,
-}
-
-const fn istio(kind: &'static str) -> Known {
-    Known { kind, group: ISTIO_GROUP, versions: ISTIO_VERSIONS, family: Family::Istio }
-}
-
-const fn core(kind: &'static str) -> Known {
-    Known { kind, group: "", versions: &["v1"], family: Family::Kubernetes }
-}
-
-/// The kinds that are read.
-const KNOWN: &[Known] = &[
-    istio("Gateway"),
-    istio("VirtualService"),
-    istio("DestinationRule"),
-    istio("ServiceEntry"),
-    istio("WorkloadEntry"),
-    istio("Sidecar"),
-    istio("WorkloadGroup"),
-    core("Service"),
-    core("Endpoints"),
-    core("Pod"),
-    core("Secret"),
-    Known {
-        kind: "EndpointSlice",
-        group: "discovery.k8s.io",
-        versions: &["discovery.k8s.io/v1"],
-        family: Family::Kubernetes,
-    },
-    Known { kind: "Proxy", group: "ringway.dev", versions: &["ringway.dev/v1"], family: Family::Ringway },
-];
 
 /// Istio's networking kinds that change traffic and are not enforced.
 const ISTIO_KINDS_NOT_YET: &[&str] = &["EnvoyFilter", "ProxyConfig"];
@@ -149,21 +103,6 @@ struct Kinds {
     first: HashMap<Arc<str>, (Arc<str>, u32)>,
     permissive: bool,
     problems: RefCell<Vec<Problem>>,
-}
-
-/// Who reads a kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Family {
-    /// networking.istio.io, and read.
-    Istio,
-    /// A kind that moves or restricts traffic and is not enforced.
-    NotEnforced(Without),
-    /// Kubernetes, and read.
-    Kubernetes,
-    /// The Proxy.
-    Ringway,
-    /// Nothing that a proxy would enforce.
-    NoMeaning,
 }
 
 impl Kinds {
@@ -406,36 +345,6 @@ fn no_meaning(item: &Item<'_>, kind: &str, api_version: &str) {
     let near = |known: &&Known| is_slip(group, known.group) && strsim::osa_distance(kind, known.kind) <= 2;
     let near = KNOWN.iter().find(near).map(|known| format!("did you mean \"{}\"?", known.kind));
     item.warn(format!("{kind} has no meaning for a proxy and is passed over"), near.unwrap_or_default());
-}
-
-/// Whether a document is a list of resources: `List`, or the list of a kind that is read.
-pub(super) fn is_list(root: &Node) -> bool {
-    let Some(of) = text(root, "kind").strip_suffix("List") else { return false };
-    of.is_empty() || KNOWN.iter().any(|known| known.kind == of)
-}
-
-/// `Kind/namespace/name` for the head of a problem's line, before anything has been checked: `?` for what is missing,
-/// and nothing at all for what is no resource.
-pub(super) fn resource_name(root: &Node) -> String {
-    let kind = text(root, "kind");
-    let (name, namespace) = match root.get("metadata") {
-        Some(metadata) => (text(metadata, "name"), text(metadata, "namespace")),
-        None => ("", ""),
-    };
-    if kind.is_empty() && name.is_empty() {
-        return String::new();
-    }
-    let or = |part: &'static str, text: &str| if text.is_empty() { part.to_owned() } else { text.to_owned() };
-    format!("{}/{}/{}", or("?", kind), or("default", namespace), or("?", name))
-}
-
-/// A scalar as it was written; empty if there is none.
-fn text<'a>(node: &'a Node, name: &str) -> &'a str {
-    match node.get(name).map(|node| &node.value) {
-        Some(Value::Text(text)) => text,
-        Some(Value::Number(number)) if name == "name" => &number.raw,
-        _ => "",
-    }
 }
 
 fn required_text<'a>(document: &Object<'a>, name: &str) -> Option<&'a str> {

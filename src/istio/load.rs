@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::de::IgnoredAny;
 
-use super::kinds::{is_list, resource_name};
+use super::document::{Document, is_list, resource_name};
 use super::parallel;
 use super::problem::{Problem, Severity};
 use super::tree::{self, Fault, Keys, Node, Value};
@@ -22,15 +22,6 @@ pub struct Documents {
     pub(super) names: Vec<Arc<str>>,
     pub(super) documents: Vec<Document>,
     pub(super) problems: Vec<Problem>,
-}
-
-/// One resource as it was written, `List`s unwrapped.
-#[derive(Debug, Clone)]
-pub(super) struct Document {
-    pub(super) file: Arc<str>,
-    pub(super) root: Arc<Node>,
-    /// A list whose items are documents of their own: what is written around them.
-    pub(super) is_list: bool,
 }
 
 impl Documents {

@@ -18,6 +18,7 @@ use rustls::pki_types::CertificateDer;
 
 mod credentials;
 mod damage;
+mod document;
 pub mod grammar;
 mod kinds;
 mod load;

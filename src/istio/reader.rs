@@ -13,8 +13,8 @@ use std::time::Duration;
 use foldhash::HashSet;
 
 use super::damage::Fields;
-use super::model::Labels;
-use super::model::scalar::{labels, parse_duration};
+use super::model::scalar::labels::{self, Labels};
+use super::model::scalar::parse_duration;
 use super::problem::{Problem, Severity, Source};
 use super::tree::{Entry, Node, Value};
 
@@ -35,6 +35,16 @@ pub(super) fn not_enforced(permissive: bool) -> (Severity, &'static str) {
         (Severity::Warning, "it is left out")
     } else {
         (Severity::Error, "remove it, or pass --permissive to serve without it")
+    }
+}
+
+/// As [`not_enforced`], of something without which `part` is not served, either.
+fn not_enforced_in(part: &str, permissive: bool) -> (Severity, String) {
+    match not_enforced(permissive) {
+        (Severity::Error, _) => {
+            (Severity::Error, format!("remove it, or pass --permissive, which then does not serve this {part}"))
+        }
+        (severity, instead) => (severity, instead.to_owned()),
     }
 }
 
@@ -66,6 +76,8 @@ pub(super) struct Reader<'a> {
     gaps: Cell<usize>,
     /// Whether the resource is about everything that is served, so that no part of it can be withheld.
     indivisible: bool,
+    /// What part is being read, the whole if none: with it goes what is left out without which more would be served than is written.
+    part: Cell<Option<&'static str>>,
     /// What has been said of the resource, and at which path: a field that is looked at twice is reported once.
     said: RefCell<HashSet<(String, String)>>,
     /// Which fields could not be read.
@@ -81,6 +93,7 @@ impl<'a> Reader<'a> {
             is_for_kubectl,
             problems,
             indivisible: false,
+            part: Cell::new(None),
             left_out: Cell::new(0),
             damage: RefCell::default(),
             said: RefCell::default(),
@@ -114,19 +127,22 @@ impl<'a> Reader<'a> {
     }
 
     /// How severe it is to leave something out, and what that means.
-    fn without(&self, without: Without) -> (Severity, &'static str) {
-        match (self.permissive, without) {
+    fn without(&self, without: Without) -> (Severity, String) {
+        let (severity, instead) = match (self.permissive, without) {
             (true, Without::More) if self.indivisible => {
                 (Severity::Error, "remove it: more would be served without it, so --permissive does not leave it out")
             }
             (false, Without::More) if self.indivisible => (Severity::Error, "remove it"),
-            (permissive, without) => {
-                if permissive && without == Without::More {
+            (permissive, Without::More) => {
+                if permissive {
                     self.gaps.set(self.gaps.get() + 1);
                 }
-                not_enforced(permissive)
+                let kind = || self.source.resource.split('/').next().unwrap_or_default();
+                return not_enforced_in(self.part.get().unwrap_or_else(kind), permissive);
             }
-        }
+            (permissive, Without::NoMore) => not_enforced(permissive),
+        };
+        (severity, instead.to_owned())
     }
 
     fn report(&self, severity: Severity, line: u32, path: &str, what: String, instead: String) {
@@ -199,11 +215,12 @@ impl<'a> Item<'a> {
         self.reader.report(Severity::Note, self.line, &self.path, what.into(), instead.into());
     }
 
-    /// Reads a part of the configuration that is served as it is written, or not at all.
-    pub(super) fn part<T>(&self, read: impl FnOnce() -> T) -> Part<T> {
-        let gaps = &self.reader.gaps;
-        let before = gaps.replace(0);
+    /// Reads a part of the configuration, called `name`, that is served as it is written, or not at all.
+    pub(super) fn part<T>(&self, name: &'static str, read: impl FnOnce() -> T) -> Part<T> {
+        let Reader { gaps, part, .. } = self.reader;
+        let (before, around) = (gaps.replace(0), part.replace(Some(name)));
         let value = read();
+        part.set(around);
         Part { value, withheld: gaps.replace(before) > 0 }
     }
 
@@ -226,7 +243,7 @@ impl<'a> Item<'a> {
     pub(super) fn not_enforced(&self, what: &str, without: Without) {
         let (severity, instead) = self.reader.without(without);
         let what = format!("{what} is not enforced by ringway yet");
-        self.reader.refuse(severity, self.line, &self.path, what, instead.to_owned());
+        self.reader.refuse(severity, self.line, &self.path, what, instead);
     }
 
     fn wrong_type(&self, wanted: &str) {

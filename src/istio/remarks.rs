@@ -20,7 +20,7 @@ pub enum Gather {
     Warnings,
 }
 
-/// These problems in their order: of equal ones three, and one for the rest of them behind all others. Equal are those that say the same but for the names in quotes. Errors are never gathered.
+/// These problems in their order: of equal ones three, and one for the rest of them behind all others. Equal are those that say the same but for names and numbers. Errors are never gathered.
 #[must_use]
 pub fn lines<'a>(problems: impl IntoIterator<Item = &'a Problem>, gather: Gather) -> Vec<Cow<'a, Problem>> {
     let mut alike: HashMap<(Severity, String), usize> = HashMap::new();
@@ -50,9 +50,17 @@ pub fn lines<'a>(problems: impl IntoIterator<Item = &'a Problem>, gather: Gather
     lines
 }
 
-/// What it says without the names of what it is about.
+/// What it says without the names of what it is about: what stands in quotes, and words with a dot, a slash or a digit in
+/// them.
 fn without_names(problem: &Problem) -> String {
-    let says = |text: &str| text.split('"').step_by(2).collect::<Vec<_>>().join("\"\"");
+    let is_name = |word: &str| {
+        let word = word.trim_end_matches(['.', ',', ':', ';', ')']);
+        word.contains(|c: char| c == '.' || c == '/' || c.is_ascii_digit())
+    };
+    let says = |text: &str| {
+        let outside = text.split('"').step_by(2).collect::<Vec<_>>().join("\"\"");
+        outside.split(' ').map(|word| if is_name(word) { "" } else { word }).collect::<Vec<_>>().join(" ")
+    };
     format!("{} ({})", says(&problem.what), says(&problem.instead))
 }
 
@@ -84,14 +92,15 @@ fn places(problems: &[&Problem]) -> String {
     problems.iter().map(place).collect::<Vec<_>>().join(", ")
 }
 
-/// What is not told of problems that are about something else, and who tells it; `None` if there are none.
+/// What is not told of problems that are about something else, and who tells it; `None` if there are none. What is served is
+/// no error here.
 #[must_use]
 pub fn elsewhere(problems: &[&Problem]) -> Option<Problem> {
     let count =
         |severities: &[Severity]| problems.iter().filter(|problem| severities.contains(&problem.severity)).count();
     let kinds = [
-        (count(&[Severity::Error, Severity::Broken]), "error"),
-        (count(&[Severity::Warning]), "warning"),
+        (count(&[Severity::Error]), "error"),
+        (count(&[Severity::Broken, Severity::Warning]), "warning"),
         (count(&[Severity::Note]), "note"),
     ];
     let kinds = kinds.into_iter().filter(|(count, _)| *count > 0);
@@ -136,6 +145,27 @@ mod tests {
     }
 
     #[test]
+    fn siblings_differ_by_names_and_numbers_alone() {
+        let said = |texts: &[&str]| {
+            let problems: Vec<_> = texts.iter().map(|text| problem(Severity::Warning, 1, text)).collect();
+            lines(&problems, Gather::Warnings).len()
+        };
+        let subset = |number: u32| {
+            format!(
+                "no DestinationRule gives svc-{number}.default.svc.cluster.local a subset \"v{number}\": 503 UH [IST0101]"
+            )
+        };
+        let subsets: Vec<_> = (0..300).map(subset).collect();
+        assert_eq!(said(&subsets.iter().map(String::as_str).collect::<Vec<_>>()), 4);
+        assert_eq!(said(&["spec.http[1] takes everything", "spec.http[2].match[0] takes everything"].repeat(3)), 4);
+        assert_eq!(
+            said(&["is not shorter than 1s", "is not shorter than 20ms", "is a name", "is a number", "is a word"]),
+            5
+        );
+        assert_eq!(said(&["gets 503 UH", "gets 503 UF", "gets 503 NC", "gets 503 UC", "gets 503 UO"]), 5);
+    }
+
+    #[test]
     fn errors_are_never_gathered_and_warnings_not_by_check() {
         for (severity, gather, expected) in [
             (Severity::Error, Gather::Notes, 50),
@@ -168,7 +198,7 @@ mod tests {
         problems.extend(many(Severity::Warning, 2));
         problems.extend(many(Severity::Broken, 1));
         let told = elsewhere(&problems.iter().collect::<Vec<_>>()).unwrap();
-        assert_eq!(told.to_string(), "note: 1,499 more: ringway check (1 error, 2 warnings, 1,496 notes)");
+        assert_eq!(told.to_string(), "note: 1,499 more: ringway check (3 warnings, 1,496 notes)");
         assert_eq!(elsewhere(&[]), None);
     }
 }

@@ -194,14 +194,6 @@ fn texts_that_look_like_patterns() {
             r#"uri.exact: note: is text, not a pattern: its characters stand for themselves (for a pattern write "regex")"#,
         ),
         (
-            r#"method: {exact: "GET|POST"}"#,
-            r#"method.exact: note: is text, not a pattern: its characters stand for themselves (write regex: "GET|POST")"#,
-        ),
-        (
-            r#"method: {exact: "*"}"#,
-            r#"method.exact: note: is text, not a pattern: its characters stand for themselves (write regex: ".*")"#,
-        ),
-        (
             r#"authority: {exact: "*.example.com"}"#,
             r#"authority.exact: warning: requests for other hosts than a.example.com do not get here: this never matches (add the host to "hosts")"#,
         ),
@@ -243,6 +235,14 @@ fn other_values_that_no_request_has() {
             r#"method.exact: warning: a method is one word, and the well-known ones are in upper case: this never matches (write regex: "GET|POST")"#,
         ),
         (
+            r#"method: {exact: "GET|POST"}"#,
+            r#"method.exact: warning: a method is one word, and the well-known ones are in upper case: this never matches (write regex: "GET|POST")"#,
+        ),
+        (
+            r#"method: {exact: "*"}"#,
+            r#"method.exact: warning: a method is one word, and the well-known ones are in upper case: this never matches (write {} for any method)"#,
+        ),
+        (
             r#"method: {prefix: "GET "}"#,
             r#"method.prefix: warning: a method is one word, and the well-known ones are in upper case: this never matches (write "GET")"#,
         ),
@@ -259,24 +259,52 @@ fn other_values_that_no_request_has() {
             r#"headers[:method].exact: warning: a method is one word, and the well-known ones are in upper case: this never matches (write "GET")"#,
         ),
         (
+            "method: {exact: purge}",
+            r#"method.exact: warning: a method is one word, and the well-known ones are in upper case: this never matches (write "PURGE")"#,
+        ),
+        (
+            "method: {exact: FOOBAR}",
+            r#"method.exact: warning: requests with the method "FOOBAR" are refused with 400, as in Envoy: this never matches (remove it)"#,
+        ),
+        (
+            "method: {exact: QUERY}",
+            r#"method.exact: warning: requests with the method "QUERY" are refused with 400, as in Envoy: this never matches (remove it)"#,
+        ),
+        (
+            "method: {prefix: ge}",
+            r#"method.prefix: warning: requests with the method "ge" are refused with 400, as in Envoy: this never matches (remove it)"#,
+        ),
+        (
+            r#"method: {regex: "FOO|BAR"}"#,
+            r#"method.regex: warning: requests with the method "FOO" are refused with 400, as in Envoy: this never matches (remove it)"#,
+        ),
+        (
+            r#"headers: {":method": {exact: FOOBAR}}"#,
+            r#"headers[:method].exact: warning: requests with the method "FOOBAR" are refused with 400, as in Envoy: this never matches (remove it)"#,
+        ),
+        (
+            "withoutHeaders: {':method': {exact: FOOBAR}}",
+            r#"withoutHeaders[:method].exact: warning: requests with the method "FOOBAR" are refused with 400, as in Envoy: this always holds (remove it)"#,
+        ),
+        (
             "scheme: {exact: HTTP}",
-            r#"scheme.exact: warning: a scheme is "http" or "https": this never matches (write one of them in small letters)"#,
+            r#"scheme.exact: warning: requests come in here by plain HTTP, whatever a client says: this never matches (write "http", or remove it)"#,
         ),
         (
             r#"scheme: {prefix: "https://"}"#,
-            r#"scheme.prefix: warning: a scheme is "http" or "https": this never matches (write one of them in small letters)"#,
+            r#"scheme.prefix: warning: requests come in here by plain HTTP, whatever a client says: this never matches (write "http", or remove it)"#,
         ),
         (
             r#"scheme: {regex: "ws|wss"}"#,
-            r#"scheme.regex: warning: a scheme is "http" or "https": this never matches (write one of them in small letters)"#,
+            r#"scheme.regex: warning: requests come in here by plain HTTP, whatever a client says: this never matches (write "http", or remove it)"#,
         ),
         (
             r#"headers: {":scheme": {exact: ftp}}"#,
-            r#"headers[:scheme].exact: warning: a scheme is "http" or "https": this never matches (write one of them in small letters)"#,
+            r#"headers[:scheme].exact: warning: requests come in here by plain HTTP, whatever a client says: this never matches (write "http", or remove it)"#,
         ),
         (
             "headers: {':scheme': {exact: HTTPS}}",
-            r#"headers[:scheme].exact: warning: a scheme is "http" or "https": this never matches (write one of them in small letters)"#,
+            r#"headers[:scheme].exact: warning: requests come in here by plain HTTP, whatever a client says: this never matches (write "http", or remove it)"#,
         ),
         (
             "authority: {exact: other.com}",
@@ -404,12 +432,12 @@ fn other_values_that_no_request_has() {
 #[test]
 fn other_values_that_some_request_has() {
     blocks(&[
-        ("method: {exact: QUERY}", ""),
-        ("method: {exact: purge}", ""),
-        ("method: {prefix: ge}", ""),
+        ("method: {exact: PURGE}", ""),
+        ("method: {prefix: PROP}", ""),
+        (r#"method: {regex: "FOOBAR|M-SEARCH"}"#, ""),
         (r#"method: {regex: "(?i)get"}"#, ""),
         (r#"method: {regex: "get|GET"}"#, ""),
-        ("scheme: {exact: https}", ""),
+        ("scheme: {exact: http}", ""),
         ("scheme: {prefix: h}", ""),
         ("authority: {exact: A.Example.com}", ""),
         (r#"authority: {exact: "a.example.com:8080"}"#, ""),
@@ -426,5 +454,177 @@ fn other_values_that_some_request_has() {
         ("withoutHeaders: {x: {}}", ""),
         (r#"withoutHeaders: {x: {exact: ""}}"#, ""),
         ("headers: {x: {exact: a}}, withoutHeaders: {x: {exact: b}}", ""),
+    ]);
+}
+
+/// What requests at a Gateway have whatever their client says.
+#[test]
+fn headers_that_every_request_has() {
+    let never = |name: &str| {
+        format!(
+            r#"withoutHeaders[{name}]: warning: every request has "{}" here: this never holds (remove it, or ask for a value)"#,
+            name.to_ascii_lowercase()
+        )
+    };
+    for name in [
+        "host",
+        "Host",
+        ":authority",
+        ":path",
+        ":method",
+        ":scheme",
+        "x-request-id",
+        "X-Request-Id",
+        "x-forwarded-proto",
+        "x-forwarded-for",
+    ] {
+        blocks(&[(&format!("withoutHeaders: {{\"{name}\": {{}}}}"), &never(name))]);
+    }
+    let all = "warning: takes every value that requests have here: this never holds (remove it)";
+    for (name, condition) in [
+        ("x-request-id", "regex: \".+\""),
+        ("x-request-id", "regex: \"[0-9a-f-]{36}\""),
+        ("x-forwarded-proto", "exact: http"),
+        ("x-forwarded-proto", "prefix: h"),
+        ("x-forwarded-proto", "regex: \"https?\""),
+        (":scheme", "exact: http"),
+        (":path", "prefix: /"),
+        (":path", "regex: \"/.*\""),
+        (":method", "regex: \"[A-Z-]+\""),
+        ("host", "regex: \".*\""),
+    ] {
+        let form = condition.split(':').next().unwrap_or_default();
+        let block = format!("withoutHeaders: {{\"{name}\": {{{condition}}}}}");
+        let found = lines(&problems(rule(&format!("match: [{{{block}}}]")).as_bytes(), false)).join("\n");
+        let expected = format!("withoutHeaders[{name}].{form}: {all}");
+        assert_eq!(found.split_once("match[0].").map(|(_, rest)| rest), Some(&*expected), "{block}");
+    }
+    blocks(&[
+        ("withoutHeaders: {x-other: {}}", ""),
+        ("withoutHeaders: {origin: {}, user-agent: {}, x-forwarded-host: {}}", ""),
+        (r#"withoutHeaders: {x-other: {regex: ".+"}}"#, ""),
+        (
+            r#"withoutHeaders: {x-other: {regex: "a*|[^a].*|a+[^a].*"}}"#,
+            "withoutHeaders[x-other].regex: warning: takes every value, and that of an absent header, which counts as empty: this never holds (to ask for the header's absence write {})",
+        ),
+        (r#"withoutHeaders: {":path": {prefix: "/a"}}"#, ""),
+        ("withoutHeaders: {host: {exact: a.example.com}}", ""),
+        ("withoutHeaders: {x-forwarded-for: {exact: 10.0.0.1}}", ""),
+        (r#"withoutHeaders: {x-request-id: {regex: "a.*"}}"#, ""),
+    ]);
+}
+
+/// Values that the proxy itself writes at a Gateway.
+#[test]
+fn values_that_a_gateway_writes() {
+    const PLAIN: &str = r#"requests come in here by plain HTTP, whatever a client says: this never matches (write "http", or remove it)"#;
+    for (block, path) in [
+        ("scheme: {exact: https}", "scheme.exact"),
+        ("scheme: {regex: https}", "scheme.regex"),
+        ("headers: {':scheme': {exact: https}}", "headers[:scheme].exact"),
+        ("headers: {x-forwarded-proto: {exact: https}}", "headers[x-forwarded-proto].exact"),
+        ("headers: {X-Forwarded-Proto: {prefix: https}}", "headers[X-Forwarded-Proto].prefix"),
+        ("headers: {x-forwarded-proto: {exact: HTTP}}", "headers[x-forwarded-proto].exact"),
+    ] {
+        blocks(&[(block, &format!("{path}: warning: {PLAIN}"))]);
+    }
+    blocks(&[
+        ("headers: {x-forwarded-proto: {regex: 'https?'}}", ""),
+        (
+            "withoutHeaders: {x-forwarded-proto: {exact: https}}",
+            r#"withoutHeaders[x-forwarded-proto].exact: warning: requests come in here by plain HTTP, whatever a client says: this always holds (write "http", or remove it)"#,
+        ),
+        (
+            "headers: {x-request-id: {exact: mine}}",
+            "headers[x-request-id].exact: warning: at a Gateway every request gets an id of the proxy's, a UUID, whatever a client says: this never matches (use a header of another name)",
+        ),
+        ("headers: {x-request-id: {prefix: a}}", ""),
+        (
+            "headers: {x-forwarded-for: {exact: 10.0.0.0/8}}",
+            "headers[x-forwarded-for].exact: warning: at a Gateway it ends with the client's address, as the proxy writes it: this never matches (write a regex that ends with an address; a range is only text)",
+        ),
+        (
+            "headers: {x-forwarded-for: {regex: '10[.].*, proxy'}}",
+            "headers[x-forwarded-for].regex: warning: at a Gateway it ends with the client's address, as the proxy writes it: this never matches (write a regex that ends with an address; a range is only text)",
+        ),
+        ("headers: {x-forwarded-for: {exact: 10.1.2.3}}", ""),
+        (r"headers: {x-forwarded-for: {regex: '(.*,)?10\.\d+\.\d+\.\d+'}}", ""),
+        ("headers: {x-forwarded-for: {prefix: unknown}}", ""),
+        (
+            "headers: {x-envoy-external-address: {exact: 10.0.0.0/8}}",
+            "headers[x-envoy-external-address].exact: warning: at a Gateway it is the client's address, as the proxy writes it: this never matches (write an address)",
+        ),
+        ("headers: {x-envoy-external-address: {exact: '2001:db8::1'}}", ""),
+    ]);
+}
+
+/// In the mesh the word of the application stands, and a Gateway that is not among the documents may end TLS.
+#[test]
+fn elsewhere_clients_may_say_what_they_like() {
+    let rows = [
+        "scheme: {exact: https}",
+        "headers: {x-forwarded-proto: {exact: https}}",
+        "headers: {x-request-id: {exact: mine}}",
+        "headers: {x-forwarded-for: {exact: unknown}}",
+        "withoutHeaders: {x-forwarded-for: {}}",
+        "sourceLabels: {app: caller}",
+        "sourceNamespace: elsewhere",
+    ];
+    let in_mesh = proxy("{mesh: {listen: '127.0.0.1:15001'}}").replace("edge}", "edge, labels: {app: gateway}}");
+    for gateways in ["[mesh]", "[g, mesh]"] {
+        for row in rows {
+            let spec = format!(
+                "\n  hosts: [a.example.com]\n  gateways: {gateways}\n  http: [{{match: [{{{row}}}], route: [{{destination: {{host: web, port: {{number: 80}}}}}}]}}]"
+            );
+            let found = lines(&problems((in_mesh.clone() + "---\n" + &virtual_service_spec(&spec)).as_bytes(), false));
+            assert!(!found.iter().any(|line| line.contains("http[0].match")), "{row} at {gateways}: {found:#?}");
+        }
+    }
+    let elsewhere = "{hosts: [a.example.com], gateways: [other], http: [{match: [{scheme: {exact: https}}], directResponse: {status: 200}}]}";
+    let found = lines(&problems(istio("VirtualService", "v", elsewhere).as_bytes(), false));
+    assert!(!found.iter().any(|line| line.contains("scheme")), "{found:#?}");
+    let both = "{hosts: [a.example.com], gateways: [g, mesh], http: [{match: [{gateways: [g], scheme: {exact: https}}], directResponse: {status: 200}}]}";
+    let found = lines(&problems((istio("VirtualService", "v", both) + REST).as_bytes(), false));
+    assert!(found.iter().any(|line| line.contains("match[0].scheme.exact: warning: requests come in")), "{found:#?}");
+}
+
+/// Istio compares them with the proxy, which at a Gateway is not what calls it.
+#[test]
+fn sources_at_a_gateway() {
+    let of = |block: &str| {
+        let spec = format!(
+            "\n  hosts: [a.example.com]\n  gateways: [g]\n  http: [{{match: [{{{block}}}], directResponse: {{status: 200}}}}]"
+        );
+        let proxy =
+            "apiVersion: ringway.dev/v1\nkind: Proxy\nmetadata: {name: edge, labels: {app: gateway}}\nspec: {}\n---\n";
+        lines(&problems((proxy.to_owned() + &virtual_service_spec(&spec)).as_bytes(), false))
+            .iter()
+            .filter_map(|line| Some(line.split_once("spec.http[0].match[0].")?.1.to_owned()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        of("sourceLabels: {app: caller}"),
+        [
+            "sourceLabels: warning: are looked for among the labels of the proxy, which at a Gateway is not the caller's: this never matches (remove it: what calls a Gateway has no labels)"
+        ]
+    );
+    assert_eq!(
+        of("sourceNamespace: shop"),
+        [
+            r#"sourceNamespace: warning: is compared with the namespace of the proxy, "default", which at a Gateway is not the caller's: this never matches (remove it: what calls a Gateway has no namespace)"#
+        ]
+    );
+    assert_eq!(of("sourceLabels: {app: gateway}, sourceNamespace: default"), [""; 0]);
+}
+
+/// Envoy matches bytes, and a class is one of them.
+#[test]
+fn classes_of_characters_of_several_bytes() {
+    let note = "Envoy matches bytes: [éü] is one byte of these characters, not one of them (write them as alternatives, like (é|ü))";
+    blocks(&[
+        ("headers: {x: {regex: '[éü]+'}}", &format!("headers[x].regex: note: {note}")),
+        ("withoutHeaders: {x: {regex: 'a[éü]'}}", &format!("withoutHeaders[x].regex: note: {note}")),
+        ("headers: {x: {regex: '(é|ü)+'}}", ""),
+        ("headers: {x: {regex: 'é'}}", ""),
     ]);
 }

@@ -15,7 +15,7 @@ macro_rules! not_enforced {
             $name,
             ": \"",
             $name,
-            "\" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"
+            "\" is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this DestinationRule)"
         )
     };
 }
@@ -205,7 +205,7 @@ fn connections_and_ejection() {
         (
             policy("{tls: {mode: ISTIO_MUTUAL}}"),
             &[
-                r#"6: DestinationRule/default/d: spec.trafficPolicy.tls.mode: mode ISTIO_MUTUAL is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"6: DestinationRule/default/d: spec.trafficPolicy.tls.mode: mode ISTIO_MUTUAL is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this DestinationRule)"#,
             ],
         ),
         (
@@ -315,14 +315,14 @@ fn tls_of_servers() {
         (
             server("HTTPS", "{mode: SIMPLE, credentialName: a}"),
             &[
-                r#"6: Gateway/default/g: spec.servers[0].tls.credentialName: "credentialName" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                "6: Gateway/default/g: spec.servers[0].tls.mode: mode SIMPLE is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                r#"6: Gateway/default/g: spec.servers[0].tls.credentialName: "credentialName" is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this server)"#,
+                "6: Gateway/default/g: spec.servers[0].tls.mode: mode SIMPLE is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this server)",
             ],
         ),
         (
             server("HTTP", "{mode: SIMPLE, credentialName: a}"),
             &[
-                r#"6: Gateway/default/g: spec.servers[0].tls.credentialName: "credentialName" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"6: Gateway/default/g: spec.servers[0].tls.credentialName: "credentialName" is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this server)"#,
                 "6: Gateway/default/g: spec.servers[0].tls: a plain HTTP port has no TLS (write protocol HTTPS, or httpsRedirect alone)",
             ],
         ),
@@ -332,30 +332,30 @@ fn tls_of_servers() {
                 "{mode: MUTUAL, serverCertificate: a, privateKey: b, tlsCertificates: [{serverCertificate: c}], minProtocolVersion: TLS1, httpsRedirect: true}",
             ),
             &[
-                r#"6: Gateway/default/g: spec.servers[0].tls.serverCertificate: "serverCertificate" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"6: Gateway/default/g: spec.servers[0].tls.privateKey: "privateKey" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"6: Gateway/default/g: spec.servers[0].tls.tlsCertificates: "tlsCertificates" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
-                r#"6: Gateway/default/g: spec.servers[0].tls.minProtocolVersion: "minProtocolVersion" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"6: Gateway/default/g: spec.servers[0].tls.serverCertificate: "serverCertificate" is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this server)"#,
+                r#"6: Gateway/default/g: spec.servers[0].tls.privateKey: "privateKey" is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this server)"#,
+                r#"6: Gateway/default/g: spec.servers[0].tls.tlsCertificates: "tlsCertificates" is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this server)"#,
+                r#"6: Gateway/default/g: spec.servers[0].tls.minProtocolVersion: "minProtocolVersion" is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this server)"#,
                 r#"6: Gateway/default/g: spec.servers[0].tls.minProtocolVersion: "TLS1" is not one of TLS_AUTO, TLSV1_0, TLSV1_1, TLSV1_2, TLSV1_3"#,
                 "6: Gateway/default/g: spec.servers[0].tls: warning: httpsRedirect has an effect on plain HTTP ports only (write it at the server for port 80)",
                 r#"6: Gateway/default/g: spec.servers[0].tls: has several sources of certificates (keep one of "credentialName", "credentialNames", "tlsCertificates" or "serverCertificate")"#,
                 r#"6: Gateway/default/g: spec.servers[0].tls: mode MUTUAL needs "caCertificates" (or write "credentialName")"#,
                 r#"6: Gateway/default/g: spec.servers[0].tls.tlsCertificates[0]: mode MUTUAL needs "privateKey" (or write "credentialName")"#,
-                "6: Gateway/default/g: spec.servers[0].tls.mode: mode MUTUAL is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                "6: Gateway/default/g: spec.servers[0].tls.mode: mode MUTUAL is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this server)",
             ],
         ),
         (
             server("HTTPS", "{mode: ISTIO_MUTUAL, credentialName: a}"),
             &[
-                r#"6: Gateway/default/g: spec.servers[0].tls.credentialName: "credentialName" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"6: Gateway/default/g: spec.servers[0].tls.credentialName: "credentialName" is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this server)"#,
                 "6: Gateway/default/g: spec.servers[0].tls: mode ISTIO_MUTUAL brings its own certificates (remove the ones written here)",
-                "6: Gateway/default/g: spec.servers[0].tls.mode: mode ISTIO_MUTUAL is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                "6: Gateway/default/g: spec.servers[0].tls.mode: mode ISTIO_MUTUAL is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this server)",
             ],
         ),
         (
             server("TLS", "{mode: AUTO_PASSTHROUGH}"),
             &[
-                "6: Gateway/default/g: spec.servers[0].tls.mode: mode AUTO_PASSTHROUGH is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                "6: Gateway/default/g: spec.servers[0].tls.mode: mode AUTO_PASSTHROUGH is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this server)",
             ],
         ),
         (
@@ -382,7 +382,7 @@ fn tls_of_servers() {
         (
             gateway("{port: {number: 3306, name: h, protocol: MYSQL}, hosts: ['*']}"),
             &[
-                "6: Gateway/default/g: spec.servers[0].port.protocol: protocol MYSQL of a Gateway server is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                "6: Gateway/default/g: spec.servers[0].port.protocol: protocol MYSQL of a Gateway server is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this server)",
             ],
         ),
     ]);
@@ -456,7 +456,7 @@ fn sidecars() {
             &[
                 r#"4: Sidecar/default/s: spec.egress[0].bind: a unix socket as "bind" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
                 "4: Sidecar/default/s: spec.egress[1].port.protocol: protocol UDP of a listener is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
-                "4: Sidecar/default/s: spec.egress[2].captureMode: captureMode IPTABLES of an HTTP proxy is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                "4: Sidecar/default/s: spec.egress[2].captureMode: captureMode IPTABLES of an HTTP proxy is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this Sidecar)",
                 r#"4: Sidecar/default/s: spec.egress[3].port.targetPort: "targetPort" was removed from Istio (it never had an effect on Sidecars)"#,
                 r#"4: Sidecar/default/s: spec.egress[3].port: "number" is required"#,
                 "4: Sidecar/default/s: spec.egress[4].port.number: must be between 1 and 65535, not 0",
@@ -475,11 +475,11 @@ fn sidecars() {
             ),
             &[
                 r#"4: Sidecar/default/s: spec.inboundConnectionPool: has no settings (write "tcp" or "http")"#,
-                r#"4: Sidecar/default/s: spec.ingress[0].tls: "tls" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"4: Sidecar/default/s: spec.ingress[0].tls: "tls" is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this listener)"#,
                 r#"4: Sidecar/default/s: spec.ingress[0].defaultEndpoint: "10.0.0.1:80" is not an address of this workload (write it like 127.0.0.1:8080)"#,
                 "4: Sidecar/default/s: spec.ingress[0].tls: only a port of protocol HTTPS or TLS has TLS settings (change its protocol)",
                 r#"4: Sidecar/default/s: spec.ingress[1]: "port" is required"#,
-                r#"4: Sidecar/default/s: spec.ingress[1]: an ingress listener without "defaultEndpoint" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"4: Sidecar/default/s: spec.ingress[1]: an ingress listener without "defaultEndpoint" is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this listener)"#,
             ],
         ),
         (
@@ -487,7 +487,7 @@ fn sidecars() {
                 "{ingress: [{port: {number: 80}, captureMode: IPTABLES, defaultEndpoint: 'unix://a', connectionPool: {tcp: {maxConnections: -1}}}, {port: {number: 80}, bind: 'unix:///b', defaultEndpoint: '127.0.0.1:0'}]}",
             ),
             &[
-                "4: Sidecar/default/s: spec.ingress[0].captureMode: captureMode IPTABLES of an ingress listener is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                "4: Sidecar/default/s: spec.ingress[0].captureMode: captureMode IPTABLES of an ingress listener is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this listener)",
                 r#"4: Sidecar/default/s: spec.ingress[0].defaultEndpoint: "unix://a" is not a socket's path (write it like unix:///run/app.sock)"#,
                 "4: Sidecar/default/s: spec.ingress[0].connectionPool.tcp.maxConnections: must be between 0 and 2147483647, not -1",
                 r#"4: Sidecar/default/s: spec.ingress[1].bind: a unix socket as "bind" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,

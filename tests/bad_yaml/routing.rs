@@ -32,7 +32,7 @@ fn gateways() {
             &[
                 r#"6: Gateway/default/g: spec.servers[0].tls: mode SIMPLE needs "serverCertificate" (or write "credentialName")"#,
                 r#"6: Gateway/default/g: spec.servers[0].tls: mode SIMPLE needs "privateKey" (or write "credentialName")"#,
-                "6: Gateway/default/g: spec.servers[0].tls.mode: mode SIMPLE is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                "6: Gateway/default/g: spec.servers[0].tls.mode: mode SIMPLE is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this server)",
             ],
         ),
         (
@@ -77,7 +77,7 @@ fn gateways() {
         (
             gateway(r#"{port: {number: 80, name: h, protocol: HTTP}, bind: "unix:///x", hosts: [a.com]}"#),
             &[
-                "6: Gateway/default/g: spec.servers[0].bind: a unix socket is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                "6: Gateway/default/g: spec.servers[0].bind: a unix socket is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this server)",
             ],
         ),
         (
@@ -259,7 +259,7 @@ fn matches() {
         (
             rule(r#"match: [{headers: {"@request.auth.claims.sub": {exact: b}}}]"#),
             &[
-                "8: VirtualService/default/v: spec.http[0].match[0].headers[@request.auth.claims.sub]: a condition on token claims is not enforced by ringway yet (remove it, or pass --permissive to serve without it)",
+                "8: VirtualService/default/v: spec.http[0].match[0].headers[@request.auth.claims.sub]: a condition on token claims is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this block)",
             ],
         ),
         (

@@ -109,17 +109,7 @@ fn headers_that_are_always_there_are_not_missed() {
              \"{header}\" go to any endpoint (an httpCookie with a \"ttl\" is made where it is missing)"
         )
     };
-    for header in [
-        ":authority",
-        "Host",
-        "host",
-        ":method",
-        ":path",
-        "x-forwarded-for",
-        "X-Forwarded-For",
-        "x-forwarded-proto",
-        "x-request-id",
-    ] {
+    for header in [":authority", "Host", "host", ":method", ":path", "x-forwarded-for", "X-Forwarded-For"] {
         assert_eq!(said(&hashed(header)), [""; 0], "{header}");
     }
     for header in ["x-user", "x-forwarded", "authorization"] {
@@ -127,6 +117,88 @@ fn headers_that_are_always_there_are_not_missed() {
     }
     let mesh = hashed("x-forwarded-for") + "---\n" + &proxy("{mesh: {listen: '127.0.0.1:15001'}}");
     assert_eq!(said(&mesh), [note("x-forwarded-for")]);
+}
+
+/// What the proxy writes itself or removes says nothing of the client.
+#[test]
+fn headers_that_are_hashed_in_vain() {
+    let said = |yaml: &str| lines(&problems(yaml.as_bytes(), false));
+    let place = "4: DestinationRule/default/d: spec.trafficPolicy.loadBalancer.consistentHash.httpHeaderName: note: ";
+    let removed = |name: &str| {
+        format!(
+            "{place}\"{}\" is removed before an endpoint is chosen: requests go to any endpoint (use a header of another name)",
+            name.to_ascii_lowercase()
+        )
+    };
+    let in_mesh = |name: &str| hashed(name) + "---\n" + &proxy("{mesh: {listen: '127.0.0.1:15001'}}");
+    for name in [
+        "x-forwarded-client-cert",
+        "X-Forwarded-Client-Cert",
+        "keep-alive",
+        "proxy-connection",
+        "transfer-encoding",
+        "x-envoy-internal",
+        "x-envoy-upstream-service-time",
+    ] {
+        assert_eq!(said(&hashed(name)), [removed(name)], "{name}");
+        assert_eq!(said(&in_mesh(name)), [removed(name)], "{name}");
+    }
+    for (name, what) in [
+        (
+            "connection",
+            "\"connection\" is about the client's connection and is removed, but for upgrades: other requests go to any endpoint (use a header of another name)",
+        ),
+        (
+            "upgrade",
+            "\"upgrade\" is about the client's connection and is removed, but for upgrades: other requests go to any endpoint (use a header of another name)",
+        ),
+        (
+            "x-envoy-external-address",
+            "a Gateway writes the client's address into \"x-envoy-external-address\", whatever the client says (\"useSourceIp\" says the same)",
+        ),
+        (
+            "x-request-id",
+            "a Gateway writes another \"x-request-id\" for every request: each goes to any endpoint (use a header of another name)",
+        ),
+        (
+            "x-forwarded-proto",
+            "a Gateway writes \"x-forwarded-proto: http\" into every request: all of them go to one endpoint (use a header of another name)",
+        ),
+    ] {
+        assert_eq!(said(&hashed(name)), [format!("{place}{what}")], "{name}");
+    }
+    for name in ["x-request-id", "x-forwarded-proto"] {
+        assert_eq!(said(&in_mesh(name)), [""; 0], "{name}");
+    }
+}
+
+/// The checks have a list of their own of what is removed.
+#[test]
+fn what_is_hashed_in_vain_is_what_is_never_sent() {
+    for name in [
+        "x-forwarded-client-cert",
+        "keep-alive",
+        "proxy-connection",
+        "transfer-encoding",
+        "x-envoy-internal",
+        "x-envoy-external-address",
+        "x-envoy-upstream-service-time",
+        "x-envoy-unheard-of",
+        "x-envoy",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-forwarded-host",
+        "x-request-id",
+        "te",
+        "expect",
+        "content-length",
+        "user-agent",
+        "x-user",
+    ] {
+        let found = lines(&problems(hashed(name).as_bytes(), false)).join("\n");
+        let removed = found.contains("is removed before an endpoint is chosen");
+        assert_eq!(removed, ringway::http::forward::is_never_sent(name), "{name}: {found}");
+    }
 }
 
 #[test]

@@ -204,7 +204,7 @@ fn service_and_workload_entries() {
         (
             workload_entry("{network: a}"),
             &[
-                r#"4: WorkloadEntry/default/w: spec.network: "network" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"4: WorkloadEntry/default/w: spec.network: "network" is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this WorkloadEntry)"#,
                 "4: WorkloadEntry/default/w: spec: warning: has no address (Istio takes its network's gateway for one)",
             ],
         ),
@@ -229,7 +229,7 @@ fn service_and_workload_entries() {
         (
             workload_entry("{address: 1.2.3.4, network: n, weight: -1}"),
             &[
-                r#"4: WorkloadEntry/default/w: spec.network: "network" is not enforced by ringway yet (remove it, or pass --permissive to serve without it)"#,
+                r#"4: WorkloadEntry/default/w: spec.network: "network" is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this WorkloadEntry)"#,
                 "4: WorkloadEntry/default/w: spec.weight: must be between 0 and 4294967295, not -1",
             ],
         ),

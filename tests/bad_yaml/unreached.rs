@@ -10,6 +10,7 @@ fn rules(rows: &[(&str, &[&str])]) {
         let found: Vec<_> = lines(&problems(virtual_service(rule).as_bytes(), false))
             .iter()
             .map(|line| line.replacen("8: VirtualService/default/v: spec.http[0].", "", 1))
+            .map(|line| line.replacen("8: VirtualService/default/v: spec.http[0]: ", "", 1))
             .collect();
         if found != *expected {
             differences.push_str(&format!("\n{rule}\n  expected: {expected:#?}\n  found: {found:#?}\n"));
@@ -45,6 +46,12 @@ fn by_weight_fault_mirror_and_conditions() {
             &[
                 "10: VirtualService/default/v: spec.http[0].route[1].destination.port.number: note: 83 is not a port of web.default.svc.cluster.local: no request gets here, since its weight is 0 [IST0101] (its ports: 80, 81, 82)",
             ],
+        ),
+        (
+            "route:
+    - {destination: {host: web, port: {number: 80}, subset: v9}, weight: 0}
+    - {destination: {host: web, port: {number: 83}}, weight: 0}",
+            &[r#"the weights of several destinations sum to 0 (give each destination its "weight")"#],
         ),
         (
             "route: [{destination: {host: web, port: {number: 83}}, weight: 0}]",
@@ -194,6 +201,20 @@ fn by_gateways_and_hosts() {
         &[at("a.example.com", "gateways: [g], exportTo: [far], ")],
         Some(&note("the VirtualService is not exported to the proxy's namespace")),
     );
+    let redirecting = |more: &str| {
+        let server = |name: &str, port: u16, hosts: &str, tls: &str| {
+            format!("{{port: {{number: {port}, name: {name}, protocol: HTTP}}, hosts: [{hosts}]{tls}}}")
+        };
+        let secure = server("secure", 80, "'*'", ", tls: {httpsRedirect: true}");
+        istio("Gateway", "r", &format!("{{servers: [{secure}{more}]}}"))
+    };
+    let plain = |hosts: &str| format!(", {{port: {{number: 81, name: plain, protocol: HTTP}}, hosts: [{hosts}]}}");
+    let redirected = note("every one is redirected to HTTPS");
+    let at_it = || at("a.example.com", "gateways: [r], ");
+    says("a Gateway that redirects everything", &[at_it(), redirecting("")], Some(&redirected));
+    says("one with a server beside it", &[at_it(), redirecting(&plain("a.example.com"))], SERVED);
+    says("one with a server for others", &[at_it(), redirecting(&plain("b.example.com"))], Some(&redirected));
+    says("another Gateway beside it", &[at("a.example.com", "gateways: [r, g], "), redirecting("")], SERVED);
     says("the mesh without a listener", &[at("web", ""), own()], Some(&none));
     says("the mesh of any proxy", &[at("web", "")], SERVED);
     let listening = proxy("{mesh: {listen: '127.0.0.1:15001'}}");
@@ -205,14 +226,18 @@ fn by_gateways_and_hosts() {
 
 #[test]
 fn by_whose_requests_are_meant() {
-    let labelled = |labels: &str| {
-        let rule = format!("{{match: [{{sourceLabels: {{app: {labels}}}}}], {TO_NOWHERE}}}");
-        virtual_service_spec(&format!("{{hosts: [a.example.com], gateways: [g], http: [{rule}]}}"))
-    };
-    let own = || proxy("{}").replace("{name: edge}", "{name: edge, labels: {app: edge}}");
-    // The Gateway of the tests selects every proxy.
+    let rule = |labels: &str| format!("http: [{{match: [{{sourceLabels: {{app: {labels}}}}}], {TO_NOWHERE}}}]");
+    let labelled =
+        |labels: &str| virtual_service_spec(&format!("{{hosts: [a.example.com], gateways: [g], {}}}", rule(labels)));
+    let in_mesh = |labels: &str| virtual_service_spec(&format!("{{hosts: [web], {}}}", rule(labels)));
+    let labels = |proxy: String| proxy.replace("{name: edge}", "{name: edge, labels: {app: edge}}");
+    let own = || labels(proxy("{}"));
+    let listening = || labels(proxy("{mesh: {listen: '127.0.0.1:15001'}}"));
     let why = note("its conditions are for other proxies, gateways or ports");
-    says("of another workload", &[labelled("other"), own()], Some(&why));
+    says("of another workload of the mesh", &[in_mesh("other"), listening()], Some(&why));
+    says("of this workload", &[in_mesh("edge"), listening()], SERVED);
+    // The Gateway of the tests selects every proxy, and there the condition has its own warning.
+    says("of another workload", &[labelled("other"), own()], None);
     says("of this one", &[labelled("edge"), own()], SERVED);
     says("of any", &[labelled("other")], SERVED);
 }
@@ -225,6 +250,17 @@ fn by_delegation() {
     let to_it = "{delegate: {name: d}}";
     says("a delegate", &[root(to_it), delegate()], SERVED);
     says("nobody's", &[root("{redirect: {uri: /x}}"), delegate()], Some(&note("no rule delegates to it")));
+    let within = |uri: &str| {
+        let rule = format!("{{match: [{{uri: {{prefix: {uri}}}}}], {TO_NOWHERE}}}");
+        istio("VirtualService", "d", &format!("{{http: [{rule}]}}"))
+    };
+    let of_x = "{match: [{uri: {prefix: /x}}], delegate: {name: d}}";
+    says("a rule within the root's", &[root(of_x), within("/x/y")], SERVED);
+    let left_out = told(&[root(of_x), within("/y")].join("---\n"));
+    assert!(left_out.is_empty(), "{left_out:#?}");
+    let of_both = format!("{of_x}, {{match: [{{uri: {{prefix: /y}}}}], delegate: {{name: d}}}}");
+    let of_one = told(&[root(&of_both), within("/y")].join("---\n"));
+    assert_eq!(of_one.len(), 1, "{of_one:#?}");
     says("a hidden one", &[root(to_it), hidden()], Some(&note("no rule delegates to it")));
     let behind = root(&format!("{{directResponse: {{status: 200}}}}, {to_it}"));
     says("a hidden rule's", &[behind, delegate()], Some(&note("none gets to the rule that delegates to it")));

@@ -108,10 +108,51 @@ fn new_paths_hosts_and_answers() {
             ],
         ),
         ("redirect: {scheme: https, derivePort: FROM_PROTOCOL_DEFAULT}", &[]),
+        (r#"redirect: {uri: "/x?y=https://b.com"}"#, &[]),
         (
-            r#"redirect: {uri: "/x?y=https://b.com"}"#,
+            "redirect: {uri: new/x}",
             &[
-                "redirect.uri: warning: is a path alone: clients are sent to http://a.example.com/x?y=https://b.com (write scheme: x?y=https, authority: b.com, uri: /)",
+                r#"redirect.uri: note: a "/" is put before it: clients are sent to http://a.example.com/new/x (write "/new/x")"#,
+            ],
+        ),
+        (
+            "redirect: {uri: '/a b'}",
+            &[
+                r#"redirect.uri: warning: " " has no place in a URL: clients may take what is before it for the whole (write "/a%20b")"#,
+            ],
+        ),
+        (
+            "redirect: {uri: ' '}",
+            &[
+                r#"redirect.uri: warning: " " has no place in a URL: clients may take what is before it for the whole (leave it out)"#,
+            ],
+        ),
+        (
+            r#"redirect: {uri: "/a\tb "}"#,
+            &[
+                r#"redirect.uri: warning: "\t" has no place in a URL: clients may take what is before it for the whole (write "/a%09b")"#,
+            ],
+        ),
+        (
+            "match: [{uri: {prefix: /x}}]
+    redirect: {prefixRewrite: '/a b'}",
+            &[
+                r#"9: VirtualService/default/v: spec.http[0].redirect.prefixRewrite: warning: " " has no place in a URL: clients may take what is before it for the whole (write "/a%20b")"#,
+            ],
+        ),
+        (
+            "match: [{uri: {prefix: /x}}]
+    rewrite: {uri: '/a b'}
+    route: [{destination: {host: web, port: {number: 80}}}]",
+            &[
+                r#"9: VirtualService/default/v: spec.http[0].rewrite.uri: warning: " " has no place in a URL: it goes on percent-encoded, and as it is from Envoy, where it splits the request line (write "/a%20b")"#,
+            ],
+        ),
+        (
+            r"rewrite: {uriRegexRewrite: {match: '^/api(/.*)', rewrite: '/a b\1'}}
+    route: [{destination: {host: web, port: {number: 80}}}]",
+            &[
+                r#"rewrite.uriRegexRewrite.rewrite: warning: " " has no place in a URL: it goes on percent-encoded, and as it is from Envoy, where it splits the request line (write "/a%20b\1")"#,
             ],
         ),
         (
@@ -302,6 +343,7 @@ fn new_paths_hosts_and_answers() {
 fn origins_that_no_page_has() {
     /// How the origin of a page looks.
     const NEVER: &str = r#"warning: a browser's Origin is "scheme://host", in small letters, with ":port" if it is not the scheme's own: this never matches "#;
+    const SEVERAL: &str = "warning: an entry is for one Origin, and a request has one: this never matches ";
     let rows = [
         ("{exact: a.com}", r#"never (write "https://a.com")"#),
         (r#"{exact: "https://a.com/"}"#, r#"never (write "https://a.com")"#),
@@ -319,6 +361,28 @@ fn origins_that_no_page_has() {
         (r#"{exact: "https://a.com:443"}"#, r#"never (write "https://a.com")"#),
         (r#"{exact: "http://a.com:80"}"#, r#"never (write "http://a.com")"#),
         (r#"{exact: "a.com:8080"}"#, r#"never (write "https://a.com:8080")"#),
+        (r#"{exact: "https://b.com "}"#, r#"never (write "https://b.com")"#),
+        (r#"{exact: " https://b.com"}"#, r#"never (write "https://b.com")"#),
+        (r#"{exact: "b.com\t"}"#, r#"never (write "https://b.com")"#),
+        (r#"{exact: "https://B.com:443/ "}"#, r#"never (write "https://b.com")"#),
+        (r#"{exact: "*.b.com "}"#, r#"never (write regex: 'https://.*\.b\.com')"#),
+        (r#"{exact: " "}"#, r#"never (write an origin, like https://example.com)"#),
+        (
+            r#"{exact: "https://a.com,https://b.com"}"#,
+            r#"several (write two entries: {exact: "https://a.com"}, {exact: "https://b.com"})"#,
+        ),
+        (
+            r#"{exact: "https://a.com, b.com, https://*.c.com"}"#,
+            r#"several (write 3 entries: {exact: "https://a.com"}, {exact: "https://b.com"}, {regex: 'https://.*\.c\.com'})"#,
+        ),
+        (
+            r#"{exact: "https://a.com https://b.com"}"#,
+            r#"several (write two entries: {exact: "https://a.com"}, {exact: "https://b.com"})"#,
+        ),
+        (
+            r#"{prefix: "https://a.com;https://b.com/"}"#,
+            r#"several (write two entries: {exact: "https://a.com"}, {exact: "https://b.com"})"#,
+        ),
         (r#"{exact: "https://a.com:8443"}"#, ""),
         (r#"{exact: "https://a.com:80"}"#, ""),
         (r#"{exact: "null"}"#, ""),
@@ -334,6 +398,52 @@ fn origins_that_no_page_has() {
         let policy = format!("corsPolicy: {{unmatchedPreflights: IGNORE, allowOrigins: [{origin}]}}");
         let found = lines(&problems(rule(&policy).as_bytes(), false)).join("\n");
         let found = found.replacen("8: VirtualService/default/v: spec.http[0].corsPolicy.allowOrigins[0]: ", "", 1);
-        assert_eq!(found.replacen(NEVER, "never ", 1), expected, "{origin}");
+        let found = found.replacen(NEVER, "never ", 1).replacen(SEVERAL, "several ", 1);
+        assert_eq!(found, expected, "{origin}");
+    }
+}
+
+/// Envoy takes none of them, and what is sent in one line has no second one.
+#[test]
+fn texts_of_several_lines() {
+    const BLOCK: &str =
+        r#"ends with a line end (write a block of YAML with "|-" or ">-", which leave out its last line end)"#;
+    const CONTROL: &str = "has a control character (remove it)";
+    let to_web = "route: [{destination: {host: web, port: {number: 80}}}]";
+    let found = |yaml: &str| lines(&problems(yaml.as_bytes(), false)).join("\n");
+    for (text, what) in
+        [("a\\n", BLOCK), ("a\\r\\n", BLOCK), ("a\\nb: c", CONTROL), ("a\\0", CONTROL), ("a\\u007f", CONTROL)]
+    {
+        for (field, rest) in [
+            ("rewrite: {uri: \"/TEXT\"}", to_web),
+            ("rewrite: {authority: \"TEXT\"}", to_web),
+            ("rewrite: {uriRegexRewrite: {match: a, rewrite: \"/TEXT\"}}", to_web),
+            ("redirect: {uri: \"/TEXT\"}", ""),
+            ("redirect: {authority: \"TEXT\"}", ""),
+            ("redirect: {prefixRewrite: \"/TEXT\"}", ""),
+            ("headers: {request: {set: {x: \"TEXT\"}}}", to_web),
+            ("headers: {response: {add: {x: \"TEXT\"}}}", to_web),
+            ("headers: {request: {set: {host: \"TEXT\"}}}", to_web),
+        ] {
+            let rule = format!("{}\n    {rest}", field.replace("TEXT", text));
+            let found = found(&virtual_service(&rule));
+            let (place, said) =
+                found.split_once(": ").and_then(|(_, rest)| rest.split_once(": spec.")).unwrap_or_default();
+            assert_eq!(place, "VirtualService/default/v", "{rule}: {found}");
+            assert_eq!(said.split_once(": ").map(|(_, said)| said), Some(what), "{rule}");
+        }
+        for key in [
+            "httpHeaderName: \"TEXT\"",
+            "httpQueryParameterName: \"TEXT\"",
+            "httpCookie: {name: \"TEXT\"}",
+            "httpCookie: {name: a, ttl: 0s, path: \"/TEXT\"}",
+            "httpCookie: {name: a, ttl: 0s, attributes: [{name: \"TEXT\"}]}",
+            "httpCookie: {name: a, ttl: 0s, attributes: [{name: b, value: \"TEXT\"}]}",
+        ] {
+            let key = key.replace("TEXT", text);
+            let policy = format!("{{host: web, trafficPolicy: {{loadBalancer: {{consistentHash: {{{key}}}}}}}}}");
+            let found = found(&destination_rule(&policy));
+            assert!(found.starts_with("4: ") && found.ends_with(what) && !found.contains('\n'), "{key}: {found}");
+        }
     }
 }

@@ -124,6 +124,14 @@ pub fn translated(re2: &str) -> Result<String, BadRegex> {
     if translated.instructions > MAX_INSTRUCTIONS { Err(BadRegex::TooLarge) } else { Ok(translated.text) }
 }
 
+/// The first class of an expression that has characters of several bytes, as it is written: it stands for one of those
+/// bytes. `None` also for what is no expression.
+#[must_use]
+pub fn split_class(re2: &str) -> Option<String> {
+    // Nearly every expression.
+    if re2.is_ascii() { None } else { parser::translate(re2).ok()?.split_class }
+}
+
 fn compile(re2: &str, anchored: impl Fn(String) -> String) -> Result<Regex, BadRegex> {
     let built = RegexBuilder::new(&anchored(translated(re2)?))
         .unicode(false)

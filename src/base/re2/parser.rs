@@ -22,6 +22,8 @@ pub(super) struct Translated {
     pub(super) text: String,
     /// At least so many instructions it takes in RE2.
     pub(super) instructions: u64,
+    /// The first class that has characters of several bytes, as it is written.
+    pub(super) split_class: Option<String>,
 }
 
 /// Reads an expression.
@@ -32,11 +34,13 @@ pub(super) fn translate(re2: &str) -> Result<Translated, Mistake> {
         out: String::with_capacity(re2.len() + 8),
         group: Group::new(0, 0, Flags::default(), false),
         around: Vec::new(),
+        split_class: None,
     };
     parser.expression()?;
     if parser.around.is_empty() {
-        let cost = parser.group.finish().0;
-        return Ok(Translated { text: parser.out, instructions: cost.instructions });
+        let Parser { out, split_class, group, .. } = parser;
+        let cost = group.finish().0;
+        return Ok(Translated { text: out, instructions: cost.instructions, split_class });
     }
     let problem = "no \")\" closes the group that begins here";
     Err(parser.cursor.mistake(parser.group.from, problem, r#"write ")" behind it, or "\(" for a parenthesis"#))
@@ -137,6 +141,7 @@ struct Parser<'a> {
     out: String,
     group: Group,
     around: Vec<Group>,
+    split_class: Option<String>,
 }
 
 impl Parser<'_> {
@@ -171,6 +176,10 @@ impl Parser<'_> {
                 '[' => {
                     self.cursor.next();
                     let class = bracketed(&mut self.cursor, from, self.flags.any_case)?;
+                    let written = self.cursor.since(from);
+                    if self.split_class.is_none() && !written.is_ascii() {
+                        self.split_class = Some(written.to_owned());
+                    }
                     self.class(&class);
                 }
                 '.' => {

@@ -472,3 +472,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn classes_of_characters_are_told_as_they_are_written() {
+    for (re2, class) in [
+        ("[é]", Some("[é]")),
+        ("a[^äö]+[é]", Some("[^äö]")),
+        ("(x[a-zé]|y)", Some("[a-zé]")),
+        ("é", None),
+        ("(é|ü)[a-z]", None),
+        (r"é[\x41]", None),
+        (r"\Q[é]\E", None),
+        (r"\[é\]", None),
+        ("[é", None),
+        ("[a-z]", None),
+    ] {
+        assert_eq!(super::split_class(re2).as_deref(), class, "{re2}");
+    }
+}

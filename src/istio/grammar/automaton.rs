@@ -4,9 +4,12 @@
 //! expression; `budget` bounds it all the same.
 
 use foldhash::{HashSet, HashSetExt};
+use regex_automata::hybrid::dfa::{Config, DFA};
 use regex_automata::nfa::thompson::{self, NFA, State, WhichCaptures};
 use regex_automata::util::look::Look;
 use regex_automata::util::primitives::StateID;
+use regex_automata::util::start;
+use regex_automata::{Anchored, MatchKind};
 
 use super::{Grammar, follow};
 use crate::base::re2;
@@ -54,6 +57,77 @@ pub fn meets(condition: &Condition<'_>, grammar: &dyn Grammar, budget: &mut usiz
             walked(text, |translated| format!("(?s-u:.)*(?:{translated})(?s-u:.)*"), grammar, budget)
         }
     }
+}
+
+/// Whether the condition takes every value of the grammar, for certain and within the budget.
+#[must_use]
+pub fn covers(condition: &Condition<'_>, grammar: &dyn Grammar, budget: &mut usize) -> bool {
+    match *condition {
+        Condition::Exact(text, any_case) => text_covers(text, any_case, true, grammar),
+        Condition::Prefix(text, any_case) => text_covers(text, any_case, false, grammar),
+        Condition::Regex(text) => {
+            let translated = re2::translated(text).ok();
+            translated.and_then(|translated| expression_covers(&translated, grammar, budget)).unwrap_or_default()
+        }
+        // Nobody asks it of what is replaced.
+        Condition::Search(_) => false,
+    }
+}
+
+/// Whether every value is this text, or begins with it.
+fn text_covers(text: &str, any_case: bool, whole: bool, grammar: &dyn Grammar) -> bool {
+    let (mut states, mut next) = (Vec::new(), Vec::new());
+    grammar.start(&mut states);
+    let mut after = |states: &[u32], byte| {
+        next.clear();
+        states.iter().for_each(|state| grammar.step(*state, byte, &mut next));
+        next.sort_unstable();
+        next.dedup();
+        next.clone()
+    };
+    for wanted in text.bytes() {
+        let is_wanted = |byte: u8| byte == wanted || any_case && byte.eq_ignore_ascii_case(&wanted);
+        let others = (0..=u8::MAX).filter(|byte| !is_wanted(*byte)).any(|byte| !after(&states, byte).is_empty());
+        if others || states.iter().any(|state| grammar.ends(*state)) {
+            return false;
+        }
+        states = (0..=u8::MAX).filter(|byte| is_wanted(*byte)).flat_map(|byte| after(&states, byte)).collect();
+    }
+    !states.is_empty() && (!whole || (0..=u8::MAX).all(|byte| after(&states, byte).is_empty()))
+}
+
+/// Memory for the states that are made of an expression's.
+const DFA_BYTES: usize = 4 << 20;
+
+/// As [`covers`], for an expression of the engine's language; `None`: it could not be told.
+fn expression_covers(translated: &str, grammar: &dyn Grammar, budget: &mut usize) -> Option<bool> {
+    let config = Config::new().match_kind(MatchKind::All).cache_capacity(DFA_BYTES).minimum_cache_clear_count(Some(0));
+    let dfa = DFA::builder().configure(config).build_from_nfa(nfa(translated)?).ok()?;
+    let mut cache = dfa.create_cache();
+    let start = dfa.start_state(&mut cache, &start::Config::new().anchored(Anchored::Yes)).ok()?;
+    let mut states = Vec::new();
+    grammar.start(&mut states);
+    let mut open: Vec<_> = states.drain(..).map(|state| (start, state)).collect();
+    let mut seen: HashSet<_> = open.iter().copied().collect();
+    while let Some((expression, state)) = open.pop() {
+        // As many bytes as are looked at in a walk over ranges of them.
+        *budget = budget.saturating_sub(256 / 8);
+        if *budget == 0 || expression.is_quit() {
+            return None;
+        }
+        if grammar.ends(state) && !dfa.next_eoi_state(&mut cache, expression).ok()?.is_match() {
+            return Some(false);
+        }
+        for byte in 0..=u8::MAX {
+            grammar.step(state, byte, &mut states);
+            if states.is_empty() {
+                continue;
+            }
+            let expression = dfa.next_state(&mut cache, expression, byte).ok()?;
+            open.extend(states.drain(..).map(|state| (expression, state)).filter(|place| seen.insert(*place)));
+        }
+    }
+    Some(true)
 }
 
 fn walked(re2: &str, whole: impl Fn(String) -> String, grammar: &dyn Grammar, budget: &mut usize) -> Found {

@@ -8,12 +8,14 @@
 mod authority;
 mod automaton;
 mod origin;
+mod own;
 mod path;
 mod text;
 
 pub use authority::Authority;
-pub use automaton::{Condition, Found, meets};
+pub use automaton::{Condition, Found, covers, meets};
 pub use origin::Origin;
+pub use own::Own;
 pub use path::{Path, Relative, Target};
 pub use text::{HeaderValue, Method, QueryValue, Scheme};
 

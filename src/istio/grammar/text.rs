@@ -2,70 +2,78 @@
 
 use super::Grammar;
 
-/// The methods of RFC 9110 and PATCH, of which everyone knows how they are written.
-const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+/// The methods that the codec takes, which are those of Envoy's parser. Requests with another one are refused with 400.
+const METHODS: [&str; 34] = [
+    "GET",
+    "HEAD",
+    "POST",
+    "PUT",
+    "DELETE",
+    "CONNECT",
+    "OPTIONS",
+    "TRACE",
+    "PATCH",
+    "ACL",
+    "BIND",
+    "CHECKOUT",
+    "COPY",
+    "LINK",
+    "LOCK",
+    "M-SEARCH",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MOVE",
+    "NOTIFY",
+    "PROPFIND",
+    "PROPPATCH",
+    "PURGE",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "SOURCE",
+    "SUBSCRIBE",
+    "UNBIND",
+    "UNLINK",
+    "UNLOCK",
+    "UNSUBSCRIBE",
+];
 
-/// Methods: tokens, and no well-known method in other letters than its own. (`get` is a token too, which no client
-/// sends.)
+/// Methods that are taken: of others no rule is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Method;
 
-/// The state of [`Method`] in which anything may follow. Others are a beginning of a well-known method, by
-/// `16 * (1 + method) + letters`.
-const FREE: u32 = 1;
-/// Set in such a state if one of the letters was a small one.
-const SMALL: u32 = 1 << 16;
+/// A state is `LONGEST * method + letters`.
+const LONGEST: u32 = 16;
 
 impl Method {
-    /// The well-known method that an ill-written one means.
+    /// The method that an ill-written one means.
     #[must_use]
     pub fn meant(text: &str) -> Option<&'static str> {
         METHODS.into_iter().find(|method| *method != text && method.eq_ignore_ascii_case(text))
+    }
+
+    fn split(state: u32) -> (&'static str, usize) {
+        let method = METHODS.get((state / LONGEST) as usize).copied().unwrap_or_default();
+        (method, (state % LONGEST) as usize)
     }
 }
 
 impl Grammar for Method {
     fn start(&self, to: &mut Vec<u32>) {
-        to.push(0);
+        to.extend((0..).zip(METHODS).map(|(number, _)| LONGEST * number));
     }
 
-    /// Of a beginning that several methods share the first one is kept, until a letter tells them apart.
     fn step(&self, state: u32, byte: u8, to: &mut Vec<u32>) {
-        if !is_token(byte) {
-            return;
-        }
-        if state == FREE {
-            return to.push(FREE);
-        }
-        let letters = (state & 0xf) as usize;
-        let read = match (state & !SMALL) / 16 {
-            0 => "",
-            known => METHODS[known as usize - 1].get(..letters).unwrap_or_default(),
-        };
-        let upper = byte.to_ascii_uppercase();
-        let known = METHODS.iter().position(|method| {
-            method.starts_with(read) && method.as_bytes().get(letters).is_some_and(|letter| *letter == upper)
-        });
-        to.push(match known {
-            None => FREE,
-            Some(known) => {
-                let small = if byte.is_ascii_lowercase() { SMALL } else { state & SMALL };
-                (16 * (1 + known as u32) + letters as u32 + 1) | small
-            }
-        });
+        let (method, letters) = Self::split(state);
+        to.extend((method.as_bytes().get(letters) == Some(&byte)).then_some(state + 1));
     }
 
     fn ends(&self, state: u32) -> bool {
-        match (state & !SMALL) / 16 {
-            0 => state == FREE,
-            known => state & SMALL == 0 || METHODS[known as usize - 1].len() > (state & 0xf) as usize,
-        }
+        let (method, letters) = Self::split(state);
+        letters == method.len()
     }
-}
-
-/// A byte of a token (RFC 9110, section 5.6.2).
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// `http` and `https`.

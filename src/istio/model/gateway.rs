@@ -114,7 +114,8 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<Gateway> {
             list.error("needs at least one server", "");
         }
         servers.extend(items.iter().enumerate().filter_map(|(index, item)| {
-            let Part { value, withheld } = item.part(|| server(index, item, &meta.namespace, &mut port_names));
+            let Part { value, withheld } =
+                item.part("server", || server(index, item, &meta.namespace, &mut port_names));
             if withheld {
                 item.withheld("this server is left out: its port is closed, or its hosts get 404");
             }

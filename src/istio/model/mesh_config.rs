@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use super::cpus::{Cpus, MAX_CPUS};
 use super::destination_rule::{
     ConnectionPool, LocalityLb, OutlierDetection, TcpKeepalive, read_connection_pool, read_h2_upgrade_policy,
     read_locality_lb, read_outlier_detection, read_tcp_keepalive,
 };
 use super::export::{self, Scope};
-use super::proxy::{Cpus, MAX_CPUS};
 use super::scalar::host;
 use super::virtual_service::{Retries, read_retries};
 use crate::istio::reader::{Item, Message, Object, enforced, ignored, no_effect, not_yet, not_yet_harmless};

@@ -3,11 +3,10 @@
 //! Each kind has one file: its types, the table of *all* fields that Istio gives it (enforced here or not), and the
 //! function that reads it. `world` is the only user of what is read; `plan` sees the same types with names resolved.
 
-use std::collections::BTreeMap;
-
 use super::damage::Damage;
 use super::problem::Source;
 
+mod cpus;
 pub mod credential;
 pub mod destination_rule;
 pub mod dns;
@@ -28,15 +27,7 @@ pub mod workload_entry;
 pub(super) mod workload_group;
 
 pub use locality::Locality;
-
-/// Labels or a selector: sorted, so that everything derived from them is deterministic.
-pub type Labels = BTreeMap<String, String>;
-
-/// Whether `labels` has every pair of `selector` (an empty selector is in everything).
-#[must_use]
-pub fn selects(selector: &Labels, labels: &Labels) -> bool {
-    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
-}
+pub use scalar::labels::{Labels, selects};
 
 /// What stands for a name that could not be read; no name has this character.
 const UNREADABLE: &str = "?";

@@ -75,7 +75,7 @@ pub(in crate::istio) const MESSAGES: &[&Message] = &[&OBJECT_META, &OWNER_REFERE
 pub(in crate::istio) fn read(document: &Object<'_>) -> Meta {
     let source = document.item.source().clone();
     let metadata = document.required("metadata").and_then(|item| {
-        let Part { value, withheld } = item.part(|| item.object(&OBJECT_META));
+        let Part { value, withheld } = item.part("resource", || item.object(&OBJECT_META));
         if withheld {
             item.leave_gap();
             // Withheld in the wrong namespace it would be served in the right one.

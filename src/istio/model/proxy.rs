@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+pub use super::cpus::Cpus;
+use super::cpus::MAX_CPUS;
 use super::dns::{self, Dns};
 use super::mesh_config;
 pub use super::mesh_config::{AccessLogEncoding, MeshConfig, OutboundTrafficPolicy, PathNormalization};
@@ -48,18 +50,6 @@ pub struct Proxy {
     pub mesh_config: MeshConfig,
     /// Where it was written.
     pub source: Source,
-}
-
-/// `spec.cpus`: on which CPUs a pinned worker runs.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Cpus {
-    /// Absent: all that the process may use.
-    #[default]
-    All,
-    /// A number: the first so many of the allowed ones; at least 1.
-    First(u32),
-    /// A list: exactly these; not empty, no repeats.
-    List(Vec<u32>),
 }
 
 /// `spec.driver`: how sockets are driven.
@@ -183,9 +173,6 @@ const MIN_HEADER_BYTES: u32 = 1024;
 
 /// Largest `maxHeaderBytes`: every connection may ask for a buffer of this size.
 const MAX_HEADER_BYTES: u32 = 16 * 1024 * 1024;
-
-/// Most CPUs that Linux can name.
-pub(super) const MAX_CPUS: u32 = 8192;
 
 /// Reads `spec`, which may be absent.
 pub(in crate::istio) fn read(meta: Meta, spec: Option<&Item<'_>>) -> Option<Proxy> {

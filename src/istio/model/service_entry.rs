@@ -302,7 +302,7 @@ fn endpoints(object: &Object<'_>, resolution: Option<Resolution>, ports: &[Entry
     let mut endpoints = Vec::new();
     let mut withheld = None;
     for item in &items {
-        let part = item.part(|| endpoint(item, resolution, ports, knows_no_ports));
+        let part = item.part("endpoint", || endpoint(item, resolution, ports, knows_no_ports));
         if part.withheld {
             item.withheld("this endpoint is left out");
             withheld = Some(item);

@@ -287,7 +287,7 @@ fn ingress(sidecar: &Object<'_>) -> Vec<Ingress> {
     let mut ports = BTreeSet::new();
     let items = sidecar.list("ingress").into_iter().enumerate();
     let listener = |(index, item): (usize, Item<'_>)| {
-        let Part { value, withheld } = item.part(|| ingress_listener(index, &item, &mut ports));
+        let Part { value, withheld } = item.part("listener", || ingress_listener(index, &item, &mut ports));
         if withheld {
             item.withheld("this listener is left out");
         }

@@ -10,12 +10,12 @@ use std::net::IpAddr;
 use foldhash::HashMap;
 
 use super::damage::Damage;
-use super::model::destination_rule::DestinationRule;
+use super::model::destination_rule::{DestinationRule, Subset, TrafficPolicy};
 use super::model::export::ExportTo;
 use super::model::gateway::Gateway;
 use super::model::kube::TargetPort;
 use super::model::proxy::Proxy;
-use super::model::scalar::Protocol;
+use super::model::scalar::{Protocol, host};
 use super::model::service_entry::Resolution;
 use super::model::sidecar::Sidecar;
 use super::model::virtual_service::{EVERY_GATEWAY, VirtualService};
@@ -51,6 +51,21 @@ pub struct World {
 }
 
 impl World {
+    /// Whether nothing is sent to a service, or to a subset of it, because not all of what is written about it is enforced
+    /// (`--permissive`).
+    #[must_use]
+    pub fn withholds(&self, hostname: &str, subset: &str, port: Option<u16>) -> bool {
+        let of_ports =
+            |policy: &TrafficPolicy| policy.ports.iter().any(|entry| entry.withheld && Some(entry.port) == port);
+        let of_subset = |own: &Subset| own.name == subset && (own.withheld || of_ports(&own.traffic_policy));
+        let of_rule = |rule: &&DestinationRule| {
+            rule.withheld || of_ports(&rule.traffic_policy) || !subset.is_empty() && rule.subsets.iter().any(of_subset)
+        };
+        let mut rules = self.destination_rules.iter().filter(|rule| host::covers(&rule.host, hostname));
+        let Some(service) = self.services.get(hostname) else { return false };
+        service.withheld || rules.any(|rule| of_rule(&rule))
+    }
+
     /// Puts the resources together and says which references lead nowhere.
     pub(super) fn build(mut model: Model, permissive: bool) -> (Self, Vec<Problem>) {
         let mut problems = Vec::new();

@@ -53,15 +53,8 @@ impl<'w> Compiler<'w> {
                 authority: of_rule.or_else(|| authority(own.as_ref())).map(Into::into),
             });
         }
-        let destinations = Destinations::new(list);
-        if destinations.is_none() {
-            self.problems.push(rule.service.meta.source.error(
-                &rule.path("route"),
-                "all weights are 0, so no destination can be chosen",
-                "give at least one destination a weight above 0",
-            ));
-        }
-        destinations
+        // That all weights are 0 has been said where they were read.
+        Destinations::new(list)
     }
 
     /// `redirect`, without its path where that depends on what is matched.

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::istio::model::scalar::StringMatch;
-use crate::istio::model::virtual_service::{HttpMatch, HttpRoute, Mirroring, VirtualService};
+use crate::istio::model::virtual_service::{HttpMatch, HttpRoute, Mirroring, VirtualService, agrees};
 use crate::istio::problem::Problem;
 use crate::istio::world::World;
 
@@ -120,7 +120,7 @@ fn merged_blocks(roots: &[HttpMatch], leaves: &[HttpMatch]) -> Result<Blocks, us
     let (mut matches, mut blocks) = (Vec::new(), Vec::new());
     for (at, leaf) in leaves.iter().enumerate() {
         let before = matches.len();
-        for (of_root, root) in roots.iter().enumerate().filter(|(_, root)| !conflict(root, leaf)) {
+        for (of_root, root) in roots.iter().enumerate().filter(|(_, root)| agrees(root, leaf)) {
             matches.push(merged_block(root, leaf));
             blocks.push((Some(at), Some(of_root)));
         }
@@ -163,42 +163,4 @@ fn united(root: &Conditions, leaf: &Conditions) -> Vec<(String, StringMatch)> {
     let mut all: Vec<_> = root.iter().filter(|(name, _)| find(leaf, name).is_none()).chain(leaf).cloned().collect();
     all.sort_by(|a, b| a.0.cmp(&b.0));
     all
-}
-
-/// Whether some request that meets the leaf's conditions may not meet the root's, as far as Istio looks.
-fn conflict(root: &HttpMatch, leaf: &HttpMatch) -> bool {
-    let both = [
-        (&root.uri, &leaf.uri),
-        (&root.scheme, &leaf.scheme),
-        (&root.method, &leaf.method),
-        (&root.authority, &leaf.authority),
-    ];
-    let any = |root: &Conditions, leaf: &Conditions| {
-        leaf.iter().any(|(name, leaf)| find(root, name).is_some_and(|root| strings_conflict(root, leaf)))
-    };
-    both.iter().any(|(root, leaf)| matches!((root, leaf), (Some(root), Some(leaf)) if strings_conflict(root, leaf)))
-        || any(&root.headers, &leaf.headers)
-        || any(&root.without_headers, &leaf.without_headers)
-        || any(&root.query_params, &leaf.query_params)
-        || root.ignore_uri_case != leaf.ignore_uri_case
-        || matches!((root.port, leaf.port), (Some(root), Some(leaf)) if root != leaf)
-        || root.source_namespace.is_some() && leaf.source_namespace != root.source_namespace
-        || leaf.source_labels.iter().any(|(key, value)| root.source_labels.get(key).is_some_and(|root| root != value))
-        || gateways_conflict(&root.gateways, &leaf.gateways)
-}
-
-fn gateways_conflict(root: &[String], leaf: &[String]) -> bool {
-    !root.is_empty() && !leaf.is_empty() && (root.len() < leaf.len() || leaf.iter().any(|name| !root.contains(name)))
-}
-
-/// Istio's `stringMatchConflict`. A condition that is neither plainly within the root's nor equal to it conflicts; regexes
-/// always conflict.
-fn strings_conflict(root: &StringMatch, leaf: &StringMatch) -> bool {
-    match (root, leaf) {
-        (StringMatch::Exact(root), StringMatch::Exact(leaf)) => root.is_empty() || root != leaf,
-        (StringMatch::Prefix(root), StringMatch::Prefix(leaf) | StringMatch::Exact(leaf)) => {
-            root.is_empty() || leaf.is_empty() || !leaf.starts_with(root.as_str())
-        }
-        _ => true,
-    }
 }

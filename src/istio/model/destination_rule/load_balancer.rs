@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::istio::model::scalar::line;
 use crate::istio::reader::{Item, Message, Object, Without, deprecated, enforced, not_yet_harmless};
 
 use super::locality::{self, LocalityLb};
@@ -210,10 +211,10 @@ fn hash_key(object: &Object<'_>) -> Option<HashKey> {
             object.item.warn("hashes nothing of a request, so endpoints are drawn", "write what to hash");
             Some(HashKey::Nothing)
         }
-        [("httpHeaderName", item)] => Some(HashKey::Header(item.nonempty_string()?.to_owned())),
+        [("httpHeaderName", item)] => Some(HashKey::Header(line::nonempty(item)?.to_owned())),
         [("httpCookie", item)] => cookie(item).map(HashKey::Cookie),
         [("useSourceIp", item)] => Some(if item.bool()? { HashKey::SourceIp } else { HashKey::Nothing }),
-        [(_, item)] => Some(HashKey::QueryParameter(item.nonempty_string()?.to_owned())),
+        [(_, item)] => Some(HashKey::QueryParameter(line::nonempty(item)?.to_owned())),
         [(first, _), (second, item), ..] => {
             item.error(format!("has both \"{first}\" and \"{second}\""), "keep one of them");
             None
@@ -223,19 +224,19 @@ fn hash_key(object: &Object<'_>) -> Option<HashKey> {
 
 fn cookie(item: &Item<'_>) -> Option<HashCookie> {
     let object = item.object(&HTTP_COOKIE)?;
-    let name = object.required("name").and_then(|item| item.nonempty_string());
+    let name = object.required("name").and_then(|item| line::nonempty(&item));
     let ttl = object.get("ttl").and_then(|item| item.duration_or_zero());
     let mut names = BTreeSet::new();
     let mut attributes = Vec::new();
     for item in object.list("attributes") {
         let Some(attribute) = item.object(&COOKIE_ATTRIBUTE) else { continue };
-        let Some(name) = attribute.required("name").and_then(|item| item.nonempty_string()) else { continue };
+        let Some(name) = attribute.required("name").and_then(|item| line::nonempty(&item)) else { continue };
         if !names.insert(name) {
             item.error(format!("a second attribute named \"{name}\""), "remove one of them");
         }
-        attributes.push((name.to_owned(), attribute.text("value")));
+        attributes.push((name.to_owned(), line::field(&attribute, "value")));
     }
-    Some(HashCookie { name: name?.to_owned(), path: object.text("path"), ttl, attributes })
+    Some(HashCookie { name: name?.to_owned(), path: line::field(&object, "path"), ttl, attributes })
 }
 
 fn hash_table(object: &Object<'_>) -> Option<HashTable> {

@@ -185,7 +185,7 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<DestinationR
     let policy = object.get("trafficPolicy").and_then(|item| traffic_policy(&item)).unwrap_or_default();
     let mut names = BTreeSet::new();
     let mut read_subset = |item: &Item<'_>| {
-        let Part { value, withheld } = item.part(|| subset(item, &mut names));
+        let Part { value, withheld } = item.part("subset", || subset(item, &mut names));
         if withheld {
             item.withheld("requests to this subset get 503");
         }
@@ -226,7 +226,7 @@ fn traffic_policy(item: &Item<'_>) -> Option<TrafficPolicy> {
     let Blocks { load_balancer, connection_pool, outlier_detection, tls } = blocks(&object);
     let mut ports: Vec<PortPolicy> = Vec::new();
     for item in object.list("portLevelSettings") {
-        let Part { value, withheld } = item.part(|| port_policy(&item));
+        let Part { value, withheld } = item.part("port", || port_policy(&item));
         if withheld {
             item.withheld("requests to this port get 503");
         }

@@ -1,8 +1,19 @@
-//! Label syntax (Kubernetes `apimachinery/pkg/util/validation`).
+//! Labels, selectors, and their syntax (Kubernetes `apimachinery/pkg/util/validation`).
+
+use std::collections::BTreeMap;
 
 use super::host::is_resource_name;
 
 const MAX_PART: usize = 63;
+
+/// Labels or a selector: sorted, so that everything derived from them is deterministic.
+pub type Labels = BTreeMap<String, String>;
+
+/// Whether `labels` has every pair of `selector` (an empty selector is in everything).
+#[must_use]
+pub fn selects(selector: &Labels, labels: &Labels) -> bool {
+    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
 
 /// What is wrong with a label's key: `[prefix/]name`.
 pub(in crate::istio) fn check_key(key: &str) -> Result<(), &'static str> {

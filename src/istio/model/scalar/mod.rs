@@ -5,6 +5,7 @@
 mod duration;
 pub(in crate::istio) mod host;
 pub(in crate::istio) mod labels;
+pub(in crate::istio) mod line;
 mod protocol;
 pub(in crate::istio) mod string_match;
 

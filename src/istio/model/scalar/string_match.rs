@@ -80,7 +80,13 @@ pub(in crate::istio) fn check_regex(value: &Item<'_>, regex: &str) -> bool {
         return false;
     }
     match re2::full_match(regex) {
-        Ok(_) => true,
+        Ok(_) => {
+            if let Some(class) = re2::split_class(regex) {
+                let what = format!("Envoy matches bytes: {class} is one byte of these characters, not one of them");
+                value.note(what, "write them as alternatives, like (é|ü)");
+            }
+            true
+        }
         Err(why) => {
             value.error(format!("\"{regex}\" {why}"), why.write());
             false

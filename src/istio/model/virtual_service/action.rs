@@ -1,6 +1,7 @@
 //! What a rule does other than sending requests on: `redirect`, `directResponse`; and what it changes: `rewrite`.
 
 use crate::base::re2;
+use crate::istio::model::scalar::line;
 use crate::istio::model::scalar::string_match::check_regex;
 use crate::istio::reader::{Item, Message, Object, enforced};
 
@@ -122,9 +123,9 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 /// A body from which on Istio warns.
 const LARGE_BODY_BYTES: usize = 100 << 10;
 
-/// A string field that is not empty; protojson's empty string is the same as none.
+/// A string field that is not empty and is sent within a line; protojson's empty string is the same as none.
 fn filled(object: &Object<'_>, name: &str) -> Option<String> {
-    Some(object.text(name)).filter(|text| !text.is_empty())
+    Some(line::field(object, name)).filter(|text| !text.is_empty())
 }
 
 /// Reads `redirect`.
@@ -277,7 +278,7 @@ fn regex_rewrite(item: &Item<'_>) -> Option<PathRewrite> {
         check_regex(&item, regex).then(|| regex.to_owned())
     });
     let substitution = object.required("rewrite").and_then(|item| {
-        let text = item.nonempty_string()?;
+        let text = line::nonempty(&item)?;
         if let Some(pattern) = &pattern {
             check_groups(&item, text, pattern);
         }

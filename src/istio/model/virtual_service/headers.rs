@@ -1,5 +1,6 @@
 //! `headers` of rules and destinations: what is removed, set and added.
 
+use crate::istio::model::scalar::line;
 use crate::istio::reader::{Item, Message, Object, enforced};
 
 /// `headers`.
@@ -56,10 +57,9 @@ fn written(object: &Object<'_>, field: &str, is_request: bool) -> Vec<(String, S
             item.error("a response has no Host", "");
         } else if !is_host && !is_header_name(name) {
             item.error(format!("\"{name}\" is not a header name that may be written"), "");
-        } else if let Some(value) = item.string() {
+        } else if let Some(value) = line::read(&item) {
             match check_value(value) {
                 Ok(()) => pairs.push((name.to_owned(), value.to_owned())),
-                Err(why) if value.contains(char::is_control) => item.error(why, ""),
                 Err(why) => item.error(format!("\"{value}\" {why}"), "write \"%%\" for a percent sign"),
             }
         }
@@ -91,12 +91,8 @@ pub(super) fn is_header_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(token)
 }
 
-/// What is wrong with a header's value: control characters, or a `%` that begins no operator (Istio's
-/// `validateHeaderValue`).
+/// What is wrong with a header's value: a `%` that begins no operator (Istio's `validateHeaderValue`).
 fn check_value(value: &str) -> Result<(), &'static str> {
-    if value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
-        return Err("has a control character");
-    }
     let mut rest = value;
     while let Some(at) = rest.find('%') {
         let after = rest.get(at + 1..).unwrap_or_default();

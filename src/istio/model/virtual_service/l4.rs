@@ -132,7 +132,7 @@ struct Parts {
 fn rules(object: &Object<'_>, field: &str, read: &dyn Fn(&Item<'_>) -> Option<Parts>) -> Vec<L4Route> {
     let rule = |(index, item): (u32, &Item<'_>)| {
         let before = item.left_out();
-        let Part { value, withheld } = item.part(|| read(item));
+        let Part { value, withheld } = item.part("rule", || read(item));
         if withheld {
             item.withheld("connections that this rule takes are closed");
         }

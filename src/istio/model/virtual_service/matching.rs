@@ -91,7 +91,7 @@ pub(super) fn read<'a>(item: &Item<'a>, scope: Scope<'_>) -> Option<Block<'a, Ht
 
 /// Reads a block. One with an error stays to be checked: nothing is served.
 pub(super) fn block<'a, T>(item: &Item<'a>, read: impl Fn(&Item<'a>) -> Option<T>) -> Option<Block<'a, T>> {
-    let Part { value, withheld } = item.part(|| read(item));
+    let Part { value, withheld } = item.part("block", || read(item));
     Some(Block { item: item.clone(), conditions: value?, withheld })
 }
 

@@ -10,6 +10,7 @@ use crate::istio::reader::{Item, Message, Object, Part, deprecated, enforced, re
 
 mod action;
 mod cors;
+mod delegation;
 mod headers;
 mod l4;
 mod matching;
@@ -17,6 +18,7 @@ mod resilience;
 
 pub use action::{DirectResponse, PathRewrite, Redirect, RedirectCode, RedirectPath, RedirectPort, Rewrite};
 pub use cors::{CorsPolicy, UnmatchedPreflights};
+pub use delegation::{agrees, lies_within};
 pub use headers::{HeaderOperations, Headers};
 pub use l4::{L4Match, L4Route};
 use matching::Block;
@@ -379,7 +381,7 @@ fn hosts(object: &Object<'_>, namespace: &str, mesh: bool) -> Vec<String> {
 /// A rule that is withheld refuses what it takes. So does one that refuses anyway take what a block without one of its
 /// conditions takes; in others such a block goes, because the rules behind it are for whoever does not meet the condition.
 fn http_route(index: u32, item: &Item<'_>, scope: Scope<'_>) -> Option<HttpRoute> {
-    let Part { value, withheld } = item.part(|| rule(index, item, scope));
+    let Part { value, withheld } = item.part("rule", || rule(index, item, scope));
     let (mut rule, blocks) = value?;
     if withheld {
         item.withheld("requests that this rule takes get 503");

@@ -84,6 +84,9 @@ impl<'a> Checks<'a> {
             };
             return self.warn(service, path, what, instead);
         }
+        if let Some((what, instead)) = with_blank(with, SPLITS) {
+            return self.warn(service, path, what, instead);
+        }
         if with.contains('?') {
             let what = "a request's own query is put behind this one, with a \"?\" of its own".to_owned();
             self.note(service, path, what, "write the path alone");
@@ -108,6 +111,9 @@ impl<'a> Checks<'a> {
             let what = format!("{why}: nothing is ever replaced");
             let instead = if instead.contains("queryParams") { "leave it out".to_owned() } else { instead };
             return self.warn(service, &format!("{path}.match"), what, instead);
+        }
+        if let Some((what, instead)) = with_blank(substitution, SPLITS) {
+            return self.warn(service, &with, what, instead);
         }
         // What begins with a slash leaves the path's own or puts one in its place.
         if substitution.starts_with('/') {
@@ -228,7 +234,8 @@ impl<'a> Checks<'a> {
         match &redirect.path {
             Some(RedirectPath::Whole(with)) => {
                 let at = format!("{path}.uri");
-                if with.contains("://") || with.starts_with("//") {
+                let path_alone = with.split('?').next().unwrap_or_default();
+                if path_alone.contains("://") || with.starts_with("//") {
                     let slash = if with.starts_with('/') { "" } else { "/" };
                     let host = redirect.authority.as_deref().unwrap_or(host);
                     let what = format!("is a path alone: clients are sent to {scheme}://{host}{slash}{with}");
@@ -241,12 +248,23 @@ impl<'a> Checks<'a> {
                         what,
                         "a redirect knows no groups of a regex; \"prefixRewrite\" keeps the rest",
                     );
+                } else if let Some((what, instead)) = with_blank(with, LOCATION_ENDS) {
+                    self.warn(service, &at, what, instead);
+                } else if !with.starts_with('/') {
+                    let host = redirect.authority.as_deref().unwrap_or(host);
+                    let what = format!("a \"/\" is put before it: clients are sent to {scheme}://{host}/{with}");
+                    self.note(service, &at, what, format!("write \"/{with}\""));
                 }
             }
             Some(RedirectPath::Prefix(with)) if !with.starts_with('/') => {
                 let what = format!("is put right behind the host: clients are sent to {scheme}://{host}{with}...");
                 let instead = if with.contains("://") { in_parts(with) } else { format!("write \"/{with}\"") };
                 self.warn(service, &format!("{path}.prefixRewrite"), what, instead);
+            }
+            Some(RedirectPath::Prefix(with)) => {
+                if let Some((what, instead)) = with_blank(with, LOCATION_ENDS) {
+                    self.warn(service, &format!("{path}.prefixRewrite"), what, instead);
+                }
             }
             _ => {}
         }
@@ -272,6 +290,24 @@ impl<'a> Checks<'a> {
                     .is_some_and(|served| served.gateway.servers.iter().all(|server| server.serves == Serves::Http))
             })
     }
+}
+
+/// What becomes of a request line with a blank in its path.
+const SPLITS: &str = "it goes on percent-encoded, and as it is from Envoy, where it splits the request line";
+
+/// What becomes of a `Location` with a blank.
+const LOCATION_ENDS: &str = "clients may take what is before it for the whole";
+
+/// What is wrong with a path that has a blank in it, and what to write.
+fn with_blank(path: &str, so: &str) -> Option<(String, String)> {
+    let blank = path.chars().find(|c| matches!(c, ' ' | '\t'))?;
+    let what = format!("\"{}\" has no place in a URL: {so}", shown(&[blank as u8]));
+    let bare = path.trim_matches([' ', '\t']);
+    let instead = match bare.is_empty() {
+        true => "leave it out".to_owned(),
+        false => format!("write \"{}\"", bare.replace(' ', "%20").replace('\t', "%09")),
+    };
+    Some((what, instead))
 }
 
 /// A reference to a group, as `\1`, `$1` or `${1}`.

@@ -7,11 +7,12 @@ use foldhash::HashMap;
 use super::wording::{self as words, Subject};
 use super::{Checks, rule_path};
 use crate::istio::grammar::{
-    self, Authority, Condition, Found, Grammar, HeaderValue, Method, Path, QueryValue, Scheme,
+    self, Authority, Condition, Found, Grammar, HeaderValue, Method, Own, Path, QueryValue, Scheme,
 };
 use crate::istio::grammar::{Relative, Target};
 use crate::istio::model::proxy::PathNormalization;
 use crate::istio::model::scalar::StringMatch;
+use crate::istio::model::selects;
 use crate::istio::model::virtual_service::{HttpMatch, HttpRoute, MESH, VirtualService};
 
 /// Steps that may be spent on one expression: thousands of times what those need that people write.
@@ -53,17 +54,62 @@ impl Expressions {
         self.known.insert((text, subject, of), found.clone());
         found
     }
+
+    /// Whether the condition takes every value of the grammar.
+    fn covers(&mut self, condition: &Condition<'_>, grammar: &dyn Grammar) -> bool {
+        let before = STEPS.min(STEPS_IN_ALL - self.spent);
+        let mut left = before;
+        let covers = grammar::covers(condition, grammar, &mut left);
+        self.spent += before - left;
+        covers
+    }
+}
+
+/// What is known of a block's requests by where they come in.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    /// At Gateways alone.
+    at_gateways: bool,
+    /// And those are known to end no TLS.
+    plainly: bool,
 }
 
 /// One condition of a block.
 struct Asked<'r> {
     /// Its path in the block, without `exact`, `prefix` or `regex`.
     field: String,
+    /// The header's name in lower case; empty for what is none.
+    name: String,
     subject: Subject,
     value: &'r StringMatch,
     any_case: bool,
     /// Of `withoutHeaders`.
     negated: bool,
+}
+
+impl Asked<'_> {
+    /// What its value is, of requests that come in there.
+    fn subject_at(&self, place: Place) -> Subject {
+        match (self.subject, Own::under(&self.name)) {
+            (Subject::Scheme, _) if place.plainly => Subject::Own(Own::Scheme),
+            (Subject::Header, Some(Own::Scheme)) if !place.plainly => Subject::Header,
+            (Subject::Header, Some(own)) if place.at_gateways => Subject::Own(own),
+            (subject, _) => subject,
+        }
+    }
+
+    /// Whether every request that comes in there has it.
+    fn is_always_there(&self, place: Place) -> bool {
+        match self.subject {
+            Subject::Path | Subject::Target | Subject::Method | Subject::Scheme | Subject::Authority => true,
+            Subject::Header => match self.name.as_str() {
+                "x-forwarded-proto" | "x-request-id" => true,
+                "x-forwarded-for" => place.at_gateways,
+                _ => false,
+            },
+            Subject::Query | Subject::Origin | Subject::Status | Subject::Own(_) => false,
+        }
+    }
 }
 
 impl<'a> Checks<'a> {
@@ -89,20 +135,27 @@ impl<'a> Checks<'a> {
         block: &'a HttpMatch,
         (number, hosts): (usize, Option<&[String]>),
     ) -> bool {
-        let mut can = true;
+        let place = self.place(service, block);
+        let mut can = self.source(service, path, block, place);
         for asked in asked(block) {
             let path = format!("{path}.{}", asked.field);
+            let is_there = asked.is_always_there(place);
             let Some((condition, form)) = condition(&asked) else {
                 // Presence.
                 if asked.subject == Subject::Status && !asked.negated {
                     can = false;
                     self.warn(service, &path, words::NO_STATUS.to_owned(), "remove it");
+                } else if asked.negated && is_there {
+                    can = false;
+                    let what = format!("every request has \"{}\" here: this never holds", asked.name);
+                    self.warn(service, &path, what, "remove it, or ask for a value");
                 }
                 continue;
             };
             let path = format!("{path}.{form}");
-            let of = if asked.subject == Subject::Authority { number } else { 0 };
-            let never = self.never_holds(&condition, asked.subject, of, hosts);
+            let subject = asked.subject_at(place);
+            let of = if subject == Subject::Authority { number } else { 0 };
+            let never = self.never_holds(&condition, subject, of, hosts);
             match (asked.negated, never) {
                 (false, Some((why, instead))) => {
                     can = false;
@@ -111,14 +164,19 @@ impl<'a> Checks<'a> {
                 (true, Some((why, instead))) => {
                     self.warn(service, &path, format!("{why}: this always holds"), instead);
                 }
-                (true, None) if words::takes_everything(&condition) => {
+                (true, None) if self.takes_every_value(&condition, subject, hosts) => {
                     can = false;
-                    let what =
-                        "takes every value, and that of an absent header, which counts as empty: this never holds";
-                    self.warn(service, &path, what.to_owned(), "to ask for the header's absence write {}");
+                    let (what, instead) = match is_there {
+                        true => ("takes every value that requests have here: this never holds", "remove it"),
+                        false => (
+                            "takes every value, and that of an absent header, which counts as empty: this never holds",
+                            "to ask for the header's absence write {}",
+                        ),
+                    };
+                    self.warn(service, &path, what.to_owned(), instead);
                 }
                 (_, None) => {
-                    if let Some(instead) = words::looks_like_a_pattern(&condition, asked.subject) {
+                    if let Some(instead) = words::looks_like_a_pattern(&condition, subject) {
                         let what = "is text, not a pattern: its characters stand for themselves".to_owned();
                         self.note(service, &path, what, instead);
                     }
@@ -126,6 +184,61 @@ impl<'a> Checks<'a> {
             }
         }
         self.names(service, path, block) && can
+    }
+
+    /// Where the requests of a block come in; of a delegate's, those of the rules that delegate to it.
+    fn place(&self, service: &VirtualService, block: &HttpMatch) -> Place {
+        let of_roots = || {
+            let roots = self.roots.get(&service.meta.full_name()).map(Vec::as_slice).unwrap_or_default();
+            roots.iter().flat_map(|(root, _)| &root.gateways).collect()
+        };
+        let names: Vec<&String> = match (block.gateways.as_slice(), service.hosts.as_slice()) {
+            ([], []) => of_roots(),
+            ([], _) => service.gateways.iter().collect(),
+            (own, _) => own.iter().collect(),
+        };
+        let unknown = self.is_unknown(service, "spec.gateways");
+        if names.is_empty() || unknown || names.iter().any(|name| *name == MESH) {
+            return Place::default();
+        }
+        let plain = |name: &&String| {
+            let served = self.gateways.get(*name);
+            served.is_some_and(|served| !self.damage.touches(&served.gateway.meta.source, "spec.servers"))
+        };
+        Place { at_gateways: true, plainly: names.iter().all(plain) }
+    }
+
+    /// `sourceLabels` and `sourceNamespace`, which Istio asks of the proxy: at a Gateway that is not the caller's.
+    fn source(&mut self, service: &VirtualService, path: &str, block: &HttpMatch, place: Place) -> bool {
+        let proxy = &self.world.proxy;
+        let is_ours = |name: &String| {
+            let served = self.gateways.get(name);
+            served.is_some_and(|served| selects(&served.gateway.selector, &proxy.labels))
+        };
+        let serves = service.gateways.iter().any(is_ours);
+        // Beside "gateways" the source counts for nothing, and that has been said.
+        if !place.at_gateways || !block.gateways.is_empty() || self.is_any_proxy() || !serves {
+            return true;
+        }
+        let mut can = true;
+        if !selects(&block.source_labels, &proxy.labels) {
+            can = false;
+            let what = "are looked for among the labels of the proxy, which at a Gateway is not the caller's: this never \
+                        matches";
+            let instead = "remove it: what calls a Gateway has no labels";
+            self.warn(service, &format!("{path}.sourceLabels"), what.to_owned(), instead);
+        }
+        if block.source_namespace.as_ref().is_some_and(|own| *own != proxy.namespace) {
+            can = false;
+            let what = format!(
+                "is compared with the namespace of the proxy, \"{}\", which at a Gateway is not the caller's: this never \
+                 matches",
+                proxy.namespace
+            );
+            let instead = "remove it: what calls a Gateway has no namespace";
+            self.warn(service, &format!("{path}.sourceNamespace"), what, instead);
+        }
+        can
     }
 
     /// Names of parameters and headers that cannot be there.
@@ -158,19 +271,10 @@ impl<'a> Checks<'a> {
     ) -> Option<(String, String)> {
         let form = self.world.proxy.mesh_config.path_normalization;
         let anyone = ["*".to_owned()];
-        let authority = Authority(hosts.unwrap_or(&anyone));
-        let grammar: &dyn Grammar = match subject {
-            Subject::Path => &Path(form),
-            Subject::Target => &Target(form),
-            Subject::Method => &Method,
-            Subject::Scheme => &Scheme,
-            Subject::Authority => &authority,
-            Subject::Header => &HeaderValue,
-            Subject::Query => &QueryValue,
-            Subject::Origin => &grammar::Origin,
-            Subject::Status => return Some((words::NO_STATUS_AT_ALL.to_owned(), "remove it".to_owned())),
+        let Some(grammar) = grammar_of(subject, form, hosts.unwrap_or(&anyone)) else {
+            return Some((words::NO_STATUS_AT_ALL.to_owned(), "remove it".to_owned()));
         };
-        let Found::Nothing(read) = self.expressions.meets(condition, subject, of, grammar) else { return None };
+        let Found::Nothing(read) = self.expressions.meets(condition, subject, of, &*grammar) else { return None };
         let text = match *condition {
             Condition::Exact(text, _) | Condition::Prefix(text, _) => {
                 return Some(words::why(subject, text.as_bytes(), read, condition, (form, hosts)));
@@ -197,7 +301,7 @@ impl<'a> Checks<'a> {
         for loose in &all[first..] {
             match grammar::meets(condition, *loose, &mut STEPS.clone()) {
                 Found::Value(example) => {
-                    let read = grammar::readable(grammar, &example);
+                    let read = grammar::readable(&*grammar, &example);
                     return Some(words::why(subject, &example, read, condition, (form, hosts)));
                 }
                 Found::Unknown => return None,
@@ -205,6 +309,14 @@ impl<'a> Checks<'a> {
             }
         }
         Some(("no text at all is matched by it".to_owned(), "write what is to be matched".to_owned()))
+    }
+
+    /// Whether a condition takes every value of what it is about. An absent header counts as empty, which is one of them.
+    fn takes_every_value(&mut self, condition: &Condition<'_>, subject: Subject, hosts: Option<&[String]>) -> bool {
+        let anyone = ["*".to_owned()];
+        let form = self.world.proxy.mesh_config.path_normalization;
+        let grammar = grammar_of(subject, form, hosts.unwrap_or(&anyone));
+        grammar.is_some_and(|grammar| self.expressions.covers(condition, &*grammar))
     }
 
     /// The hosts of a VirtualService whose requests come in at Gateways alone, as they stand in a request; of a delegate
@@ -221,6 +333,22 @@ impl<'a> Checks<'a> {
         let in_brackets = |host: String| if host.contains(':') { format!("[{host}]") } else { host };
         Some(hosts.into_iter().map(in_brackets).collect())
     }
+}
+
+/// What the values of a subject can be; `None`: no request has any.
+fn grammar_of(subject: Subject, form: PathNormalization, hosts: &[String]) -> Option<Box<dyn Grammar + '_>> {
+    Some(match subject {
+        Subject::Path => Box::new(Path(form)),
+        Subject::Target => Box::new(Target(form)),
+        Subject::Method => Box::new(Method),
+        Subject::Scheme => Box::new(Scheme),
+        Subject::Authority => Box::new(Authority(hosts)),
+        Subject::Header => Box::new(HeaderValue),
+        Subject::Own(own) => Box::new(own),
+        Subject::Query => Box::new(QueryValue),
+        Subject::Origin => Box::new(grammar::Origin),
+        Subject::Status => return None,
+    })
 }
 
 /// A path with a line end behind it.
@@ -276,6 +404,7 @@ fn asked(block: &HttpMatch) -> Vec<Asked<'_>> {
         let any_case = subject == Subject::Path && block.ignore_uri_case;
         all.extend(value.iter().map(|value| Asked {
             field: field.to_owned(),
+            name: String::new(),
             subject,
             value,
             any_case,
@@ -287,12 +416,13 @@ fn asked(block: &HttpMatch) -> Vec<Asked<'_>> {
     {
         for (name, value) in values {
             let (field, subject) = (format!("{field}[{name}]"), subject(name));
-            all.push(Asked { field, subject, value, any_case: false, negated });
+            all.push(Asked { field, name: name.to_ascii_lowercase(), subject, value, any_case: false, negated });
         }
     }
     for (name, value) in &block.query_params {
         let field = format!("queryParams[{name}]");
-        all.push(Asked { field, subject: Subject::Query, value, any_case: false, negated: false });
+        let (name, subject) = (String::new(), Subject::Query);
+        all.push(Asked { field, name, subject, value, any_case: false, negated: false });
     }
     all
 }

@@ -31,7 +31,7 @@ use self::reach::{Owners, Roots};
 use super::{Service, World};
 use crate::istio::damage::Damage;
 use crate::istio::model::destination_rule::DestinationRule;
-use crate::istio::model::gateway::Gateway;
+use crate::istio::model::gateway::{Gateway, Server};
 use crate::istio::model::scalar::host;
 use crate::istio::model::selects;
 use crate::istio::model::sidecar::Sidecar;
@@ -181,24 +181,27 @@ fn rule_path(route: &HttpRoute) -> String {
     format!("spec.http[{}]", route.index)
 }
 
-/// The hosts of a Gateway: looked up by name, wildcards apart.
+/// A Gateway, with its hosts and ports.
 struct ServedHosts<'a> {
     gateway: &'a Gateway,
-    /// Host and the namespace that may use it (`None`: any).
-    exact: HashSet<(&'a str, Option<&'a str>)>,
-    wildcards: Vec<(&'a str, Option<&'a str>)>,
+    hosts: HostNames<'a>,
+    /// The hosts of the servers that do not redirect every request to HTTPS.
+    open: HostNames<'a>,
     /// The port numbers of its servers.
     ports: BTreeSet<u16>,
 }
 
 impl<'a> ServedHosts<'a> {
     fn new(gateway: &'a Gateway) -> Self {
-        let hosts = gateway.servers.iter().flat_map(|server| &server.hosts);
-        let (wildcards, exact): (Vec<_>, Vec<_>) = hosts
-            .map(|host| (host.host.as_str(), host.namespace.as_deref()))
-            .partition(|(host, _)| host.starts_with('*'));
+        let hosts = HostNames::of(gateway.servers.iter());
+        let open = HostNames::of(gateway.servers.iter().filter(|server| !server.https_redirect));
         let ports = gateway.servers.iter().map(|server| server.port).collect();
-        Self { gateway, exact: exact.into_iter().collect(), wildcards, ports }
+        Self { gateway, hosts, open, ports }
+    }
+
+    /// Whether the Gateway has a host that meets `host` of a VirtualService of `namespace`.
+    fn meets(&self, host: &str, namespace: &str) -> bool {
+        self.hosts.meets(host, namespace)
     }
 
     /// Its hosts as they are written, some of them.
@@ -210,8 +213,25 @@ impl<'a> ServedHosts<'a> {
         });
         written.take(5).collect::<Vec<_>>().join(", ")
     }
+}
 
-    /// Whether the Gateway has a host that meets `host` of a VirtualService of `namespace`.
+/// The hosts of a Gateway's servers: looked up by name, wildcards apart.
+struct HostNames<'a> {
+    /// Host and the namespace that may use it (`None`: any).
+    exact: HashSet<(&'a str, Option<&'a str>)>,
+    wildcards: Vec<(&'a str, Option<&'a str>)>,
+}
+
+impl<'a> HostNames<'a> {
+    fn of(servers: impl Iterator<Item = &'a Server>) -> Self {
+        let (wildcards, exact): (Vec<_>, Vec<_>) = servers
+            .flat_map(|server| &server.hosts)
+            .map(|host| (host.host.as_str(), host.namespace.as_deref()))
+            .partition(|(host, _)| host.starts_with('*'));
+        Self { exact: exact.into_iter().collect(), wildcards }
+    }
+
+    /// Whether one of them meets `host` of a VirtualService of `namespace`.
     fn meets(&self, host: &str, namespace: &str) -> bool {
         let open_to = |scope: Option<&str>| scope.is_none_or(|scope| scope == namespace);
         self.exact.contains(&(host, None))

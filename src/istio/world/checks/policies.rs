@@ -3,6 +3,14 @@
 use super::Checks;
 use crate::istio::model::destination_rule::{DestinationRule, HashKey, LbPolicy, LoadBalancer, TrafficPolicy};
 
+/// Headers that no request has when it goes upstream, whatever a client says: those, and what begins with `x-envoy-` but
+/// for this one. `http::forward` removes them.
+const REMOVED: [&str; 4] = ["keep-alive", "proxy-connection", "transfer-encoding", "x-forwarded-client-cert"];
+const EXTERNAL_ADDRESS: &str = "x-envoy-external-address";
+
+/// Headers that go upstream only where they ask for another protocol.
+const OF_THE_CONNECTION: [&str; 2] = ["connection", "upgrade"];
+
 impl Checks<'_> {
     pub(super) fn policies(&mut self) {
         for rule in &self.world.destination_rules {
@@ -41,6 +49,11 @@ impl Checks<'_> {
             let instead = "use LEAST_REQUEST or ROUND_ROBIN with it";
             self.sure.push(source.warning(&format!("{path}.warmup"), what, instead));
         }
+        if let HashKey::Header(name) = &hash.key
+            && let Some((what, instead)) = self.hashed_in_vain(&name.to_ascii_lowercase())
+        {
+            return self.problems.push(source.note(&format!("{path}.consistentHash.httpHeaderName"), what, instead));
+        }
         let without = match &hash.key {
             HashKey::Header(name) if self.is_always_sent(name) => return,
             HashKey::Header(name) => format!("header \"{name}\""),
@@ -51,6 +64,39 @@ impl Checks<'_> {
         let what = format!("requests without the {without} go to any endpoint");
         let instead = "an httpCookie with a \"ttl\" is made where it is missing";
         self.problems.push(source.note(&format!("{path}.consistentHash"), what, instead));
+    }
+
+    /// What is hashed of a header that the proxy removes or writes before an endpoint is chosen.
+    fn hashed_in_vain(&self, name: &str) -> Option<(String, &'static str)> {
+        let at_gateways_alone = self.world.proxy.mesh_listen.is_none();
+        let of_envoy = name.starts_with("x-envoy-") && name != EXTERNAL_ADDRESS;
+        if of_envoy || REMOVED.contains(&name) {
+            let what = format!("\"{name}\" is removed before an endpoint is chosen: requests go to any endpoint");
+            return Some((what, "use a header of another name"));
+        }
+        if OF_THE_CONNECTION.contains(&name) {
+            let what = format!(
+                "\"{name}\" is about the client's connection and is removed, but for upgrades: other requests go to any \
+                 endpoint"
+            );
+            return Some((what, "use a header of another name"));
+        }
+        match name {
+            EXTERNAL_ADDRESS if at_gateways_alone => {
+                let what = format!("a Gateway writes the client's address into \"{name}\", whatever the client says");
+                Some((what, "\"useSourceIp\" says the same"))
+            }
+            "x-request-id" if at_gateways_alone => {
+                let what = format!("a Gateway writes another \"{name}\" for every request: each goes to any endpoint");
+                Some((what, "use a header of another name"))
+            }
+            "x-forwarded-proto" if at_gateways_alone => {
+                let what =
+                    format!("a Gateway writes \"{name}: http\" into every request: all of them go to one endpoint");
+                Some((what, "use a header of another name"))
+            }
+            _ => None,
+        }
     }
 
     /// Whether every request has a header when it goes upstream, because HTTP asks for it or the proxy writes it itself.

@@ -8,7 +8,7 @@ use foldhash::{HashMap, HashMapExt};
 
 use super::{Checks, conditions};
 use crate::istio::model::virtual_service::{
-    HttpMatch, HttpRoute, L4Match, L4Route, MESH, RouteDestination, VirtualService,
+    HttpMatch, HttpRoute, L4Match, L4Route, MESH, RouteDestination, VirtualService, lies_within,
 };
 use crate::istio::model::{Labels, selects};
 use crate::istio::world::World;
@@ -104,7 +104,18 @@ impl<'a> Checks<'a> {
         if !service.gateways.iter().any(|gateway| self.comes_in(service, gateway, of_connections)) {
             return Unreached::since("none comes in for its hosts at its gateways");
         }
+        if !of_connections && service.gateways.iter().all(|gateway| self.redirects(service, gateway)) {
+            return Unreached::since("every one is redirected to HTTPS");
+        }
         None
+    }
+
+    /// Whether every request for a VirtualService's hosts that comes in at a gateway is redirected to HTTPS, before any rule.
+    fn redirects(&self, service: &VirtualService, gateway: &str) -> bool {
+        let Some(served) = self.gateways.get(gateway) else { return false };
+        let open = &served.open;
+        !served.gateway.servers.is_empty()
+            && !service.hosts.iter().any(|host| open.meets(host, &service.meta.namespace))
     }
 
     /// Whether requests for a VirtualService may come in at one of its gateways. A Gateway that is not there may be in
@@ -125,12 +136,15 @@ impl<'a> Checks<'a> {
     }
 
     /// Whether no document says which proxy this is.
-    fn is_any_proxy(&self) -> bool {
+    pub(super) fn is_any_proxy(&self) -> bool {
         self.world.proxy.source.root.is_none()
     }
 
     /// Why no request that comes in for its VirtualService gets to a rule.
     fn unreached_rule(&self, service: &VirtualService, route: &HttpRoute) -> Option<Unreached> {
+        if service.hosts.is_empty() && self.lies_within_no_root(service, route) {
+            return Some(Unreached::Said);
+        }
         if self.shadowed.contains(&from_ref(route)) || conditions::all_never(self, route) {
             return Some(Unreached::Said);
         }
@@ -149,6 +163,13 @@ impl<'a> Checks<'a> {
             return Unreached::since("its conditions are for other proxies, gateways or ports");
         }
         None
+    }
+
+    /// Whether a delegate's rule is left out wherever requests get to the delegate, as is told where its rules are put together.
+    fn lies_within_no_root(&self, delegate: &VirtualService, route: &HttpRoute) -> bool {
+        let roots = self.roots.get(&delegate.meta.full_name()).map(Vec::as_slice).unwrap_or_default();
+        let left_out = |(_, root): &(&VirtualService, &HttpRoute)| !lies_within(&root.matches, &route.matches);
+        self.unreached_service(delegate, false).is_none() && !roots.is_empty() && roots.iter().all(left_out)
     }
 
     /// Whether a block is for a gateway and port where this proxy listens, and for this proxy: where a block of requests
@@ -220,7 +241,11 @@ impl<'a> Checks<'a> {
     /// Why nothing is sent to one of several destinations, by its weight. That all of them are 0 is an error of its own.
     pub(super) fn unweighted(weight: u32, route: &[RouteDestination]) -> Option<Unreached> {
         let others = route.iter().any(|to| to.weight > 0);
-        if weight == 0 && others { Unreached::since("its weight is 0") } else { None }
+        match (weight, route.len()) {
+            (0, _) if others => Unreached::since("its weight is 0"),
+            (0, 2..) => Some(Unreached::Said),
+            _ => None,
+        }
     }
 
     /// Why no copy is sent to a mirror.

@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-use crate::istio::grammar::{Authority, Condition, Method, allows};
+use crate::istio::grammar::{Authority, Condition, Method, Own, allows};
 use crate::istio::model::proxy::PathNormalization;
+use crate::istio::model::scalar::line::BLOCKS;
 
 /// What a condition is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,6 +24,8 @@ pub(super) enum Subject {
     Origin,
     /// `:status`, which is of responses.
     Status,
+    /// What the proxy itself writes.
+    Own(Own),
 }
 
 /// What is said of presence.
@@ -56,8 +59,6 @@ pub(super) fn with_line_end() -> Words {
     (format!("no line end is ever in {}", of(Subject::Path)), BLOCKS.to_owned())
 }
 
-const BLOCKS: &str = "write a block of YAML with \"|-\" or \">-\", which leave out its last line end";
-
 fn of(subject: Subject) -> &'static str {
     match subject {
         Subject::Path | Subject::Target => "a path",
@@ -84,7 +85,7 @@ pub(super) fn why(
     }
     match subject {
         Subject::Path | Subject::Target => of_path(value, read, text, condition, form),
-        Subject::Method => of_method(text),
+        Subject::Method => of_method(value, text),
         Subject::Scheme => {
             ("a scheme is \"http\" or \"https\"".to_owned(), "write one of them in small letters".to_owned())
         }
@@ -93,7 +94,24 @@ pub(super) fn why(
         Subject::Query => of_query(next, text),
         Subject::Origin => of_origin(value, text),
         Subject::Status => (NO_STATUS_AT_ALL.to_owned(), "remove it".to_owned()),
+        Subject::Own(own) => of_own(own),
     }
+}
+
+fn of_own(own: Own) -> Words {
+    let (what, instead) = match own {
+        Own::Scheme => ("requests come in here by plain HTTP, whatever a client says", "write \"http\", or remove it"),
+        Own::RequestId => (
+            "at a Gateway every request gets an id of the proxy's, a UUID, whatever a client says",
+            "use a header of another name",
+        ),
+        Own::ForwardedFor => (
+            "at a Gateway it ends with the client's address, as the proxy writes it",
+            "write a regex that ends with an address; a range is only text",
+        ),
+        Own::Address => ("at a Gateway it is the client's address, as the proxy writes it", "write an address"),
+    };
+    (what.to_owned(), instead.to_owned())
 }
 
 fn of_path(value: &[u8], read: usize, text: Option<&str>, condition: &Condition<'_>, form: PathNormalization) -> Words {
@@ -173,7 +191,11 @@ fn of_escape(value: &[u8], read: usize, text: Option<&str>, form: PathNormalizat
     (format!("{escape} arrives as \"{arrives}\""), format!("write \"{written}\""))
 }
 
-fn of_method(text: Option<&str>) -> Words {
+fn of_method(value: &[u8], text: Option<&str>) -> Words {
+    if is_strange_method(value) {
+        let what = format!("requests with the method \"{}\" are refused with 400, as in Envoy", shown(value));
+        return (what, "remove it".to_owned());
+    }
     let what = "a method is one word, and the well-known ones are in upper case".to_owned();
     let instead = match text {
         Some(text) => match Method::meant(text) {
@@ -191,6 +213,12 @@ fn of_method(text: Option<&str>) -> Words {
         None => "write them in upper case, like \"GET|POST\"".to_owned(),
     };
     (what, instead)
+}
+
+/// Whether a text is one word that is no method, in whatever letters.
+fn is_strange_method(value: &[u8]) -> bool {
+    let is_word = !value.is_empty() && value.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
+    is_word && std::str::from_utf8(value).is_ok_and(|word| Method::meant(word).is_none())
 }
 
 fn of_authority(value: &[u8], hosts: Option<&[String]>) -> Words {
@@ -232,26 +260,49 @@ fn of_query(next: Option<u8>, text: Option<&str>) -> Words {
 fn of_origin(value: &[u8], text: Option<&str>) -> Words {
     let what =
         "a browser's Origin is \"scheme://host\", in small letters, with \":port\" if it is not the scheme's own";
-    let instead = match text {
-        Some(text) if !text.contains("://") && !text.contains('*') => {
-            format!("write \"https://{}\"", text.trim_end_matches('/').to_ascii_lowercase())
-        }
-        Some(text) if text.contains('*') => {
-            let pattern = text.replace('.', "\\.").replace('*', ".*");
-            let scheme = if text.contains("://") { "" } else { "https://" };
-            format!("write regex: '{scheme}{pattern}'")
-        }
-        Some(text) => {
-            let lower = text.to_ascii_lowercase();
-            let (scheme, rest) = lower.split_once("://").unwrap_or(("", &lower));
-            let host = rest.split('/').next().unwrap_or_default();
-            let own = if scheme == "https" { ":443" } else { ":80" };
-            format!("write \"{scheme}://{}\"", host.strip_suffix(own).unwrap_or(host))
-        }
-        None if !value.windows(3).any(|part| part == b"://") => "begin with the scheme, like https://".to_owned(),
-        None => "end behind the host or its port".to_owned(),
+    let Some(text) = text else {
+        let instead = match value.windows(3).any(|part| part == b"://") {
+            true => "end behind the host or its port",
+            false => "begin with the scheme, like https://",
+        };
+        return (what.to_owned(), instead.to_owned());
     };
-    (what.to_owned(), instead)
+    let split = |c: char| matches!(c, ',' | ';') || c.is_ascii_whitespace();
+    let meant: Vec<_> = text.split(split).filter(|part| !part.is_empty()).map(meant_origin).collect();
+    match meant.as_slice() {
+        [] => (what.to_owned(), "write an origin, like https://example.com".to_owned()),
+        [("regex", pattern)] => (what.to_owned(), format!("write regex: '{pattern}'")),
+        [(_, origin)] => (what.to_owned(), format!("write \"{origin}\"")),
+        several => {
+            let entry = |(form, text): &(&str, String)| match *form {
+                "regex" => format!("{{regex: '{text}'}}"),
+                form => format!("{{{form}: \"{text}\"}}"),
+            };
+            let count = match several.len() {
+                2 => "two".to_owned(),
+                more => more.to_string(),
+            };
+            let entries: Vec<_> = several.iter().map(entry).collect();
+            let what = "an entry is for one Origin, and a request has one".to_owned();
+            (what, format!("write {count} entries: {}", entries.join(", ")))
+        }
+    }
+}
+
+/// The origin that an ill-written one means, or a pattern of such, and the field for it.
+fn meant_origin(text: &str) -> (&'static str, String) {
+    if text.contains('*') {
+        let pattern = text.replace('.', "\\.").replace('*', ".*");
+        let scheme = if text.contains("://") { "" } else { "https://" };
+        return ("regex", format!("{scheme}{pattern}"));
+    }
+    let lower = text.to_ascii_lowercase();
+    let Some((scheme, rest)) = lower.split_once("://") else {
+        return ("exact", format!("https://{}", lower.trim_end_matches('/')));
+    };
+    let host = rest.split('/').next().unwrap_or_default();
+    let own = if scheme == "https" { ":443" } else { ":80" };
+    ("exact", format!("{scheme}://{}", host.strip_suffix(own).unwrap_or(host)))
 }
 
 /// A text as it arrives in a path or a query: what no URI holds is percent-encoded.
@@ -281,11 +332,6 @@ fn as_regex(text: &str, prefix: bool) -> String {
     if prefix && !out.ends_with(".*") && !out.ends_with(".*)") { out + ".*" } else { out }
 }
 
-/// Whether the expression plainly takes every value.
-pub(super) fn takes_everything(condition: &Condition<'_>) -> bool {
-    matches!(condition, Condition::Regex(regex) if matches!(regex.trim_matches(['^', '$', '(', ')']), ".*" | ".*?" | "?s).*"))
-}
-
 /// What to write instead of a text that looks like a pattern.
 pub(super) fn looks_like_a_pattern(condition: &Condition<'_>, subject: Subject) -> Option<String> {
     let (text, prefix) = match *condition {
@@ -306,10 +352,10 @@ pub(super) fn looks_like_a_pattern(condition: &Condition<'_>, subject: Subject) 
                 || has(&["/:"])
                 || text.ends_with('$')
         }
-        Subject::Method => has(&["|", "*"]),
         Subject::Authority => has(&["*", "("]),
-        Subject::Header | Subject::Query => operators || text.starts_with('^') && text.ends_with('$'),
-        Subject::Scheme | Subject::Origin | Subject::Status => false,
+        Subject::Header | Subject::Query | Subject::Own(_) => operators || text.starts_with('^') && text.ends_with('$'),
+        // What is no method is told as one that no request has.
+        Subject::Method | Subject::Scheme | Subject::Origin | Subject::Status => false,
     };
     if !looks {
         return None;
@@ -318,7 +364,6 @@ pub(super) fn looks_like_a_pattern(condition: &Condition<'_>, subject: Subject) 
         Subject::Path | Subject::Target if prefix && text.ends_with("/*") && text.matches('*').count() == 1 => {
             format!("a prefix needs no \"*\": write \"{}\"", text.trim_end_matches('*'))
         }
-        Subject::Method => format!("write regex: \"{}\"", text.replace('*', ".*")),
         _ => "for a pattern write \"regex\"".to_owned(),
     })
 }
