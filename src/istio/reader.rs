@@ -39,7 +39,7 @@ pub(super) fn not_enforced(permissive: bool) -> (Severity, &'static str) {
 }
 
 /// As [`not_enforced`], of something without which `part` is not served, either.
-fn not_enforced_in(part: &str, permissive: bool) -> (Severity, String) {
+pub(super) fn not_enforced_in(part: &str, permissive: bool) -> (Severity, String) {
     match not_enforced(permissive) {
         (Severity::Error, _) => {
             (Severity::Error, format!("remove it, or pass --permissive, which then does not serve this {part}"))

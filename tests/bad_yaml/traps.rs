@@ -318,7 +318,7 @@ fn listeners_that_wait_for_redirected_connections() {
         (
             meshed.clone() + &egress("bind: 127.0.0.1"),
             &[
-                r#"9: Sidecar/default/s: spec.egress[0].bind: "bind" of a listener to which connections are redirected is not enforced by ringway yet (remove it, or pass --permissive to serve without it; with "captureMode: NONE" the listener is bound there)"#,
+                r#"9: Sidecar/default/s: spec.egress[0].bind: "bind" of a listener to which connections are redirected is not enforced by ringway yet (remove it, or pass --permissive, which then does not serve this Sidecar; with "captureMode: NONE" the listener is bound there)"#,
             ],
         ),
         (meshed.clone() + &egress("bind: 0.0.0.0, captureMode: IPTABLES"), &[]),

@@ -3,7 +3,7 @@
 use super::Checks;
 use crate::istio::model::Withhold;
 use crate::istio::model::sidecar::{Capture, Sidecar};
-use crate::istio::reader::not_enforced;
+use crate::istio::reader::not_enforced_in;
 
 impl Checks<'_> {
     /// An egress proxy that nobody knows, and what waits for connections to be redirected. True if `--permissive` leaves
@@ -32,7 +32,7 @@ impl Checks<'_> {
                 self.problems.push(sidecar.meta.source.warning(&path("captureMode"), what, instead));
             }
             if redirected && egress.bind.is_some_and(|ip| !ip.is_unspecified()) {
-                let (severity, instead) = not_enforced(self.permissive);
+                let (severity, instead) = not_enforced_in("Sidecar", self.permissive);
                 let what = "\"bind\" of a listener to which connections are redirected is not enforced by ringway yet";
                 let instead = format!("{instead}; with \"captureMode: NONE\" the listener is bound there");
                 self.problems.push(sidecar.meta.source.problem(severity, &path("bind"), what.to_owned(), instead));
