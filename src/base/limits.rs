@@ -7,9 +7,29 @@ use std::time::Duration;
 /// Bytes of a fresh head buffer: nearly every request and response head fits, and it is one page.
 pub const HEAD_BUFFER_BYTES: usize = 4096;
 
-/// Bytes of a body buffer. Larger ones gain little on loopback (a syscall is amortised already at 16 KiB) and cost
-/// memory per streaming connection.
-pub const BODY_BUFFER_BYTES: usize = 16 * 1024;
+/// Bytes of a body buffer. This one and the larger ones have room for a head beside a body whose size is a power of two: most
+/// senders write the two as one.
+pub const BODY_BUFFER_BYTES: usize = (16 + 4) * 1024;
+
+/// Bytes of the buffer of a body that flows, or is known to be large.
+pub const BULK_BUFFER_BYTES: usize = (64 + 4) * 1024;
+
+/// Bytes of the buffer of a body that fills that.
+pub const HUGE_BUFFER_BYTES: usize = (256 + 4) * 1024;
+
+/// Bytes of a request's body that are still sent on once it has been answered, so that both connections can be used again,
+/// if they come within [`LINGERING_PATIENCE`].
+pub const LINGERING_BYTES: u64 = 64 * 1024;
+
+/// See [`LINGERING_BYTES`].
+pub const LINGERING_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Memory that one core spends on bulk and huge buffers of bodies under way. Above it bodies flow through smaller ones.
+pub const LARGE_BUFFERS_CORE_BYTES: usize = 64 << 20;
+
+/// Memory that one core spends on idle connections whose next message is expected to be larger than a head buffer. Above it
+/// they wait with a head buffer.
+pub const ROOMY_READS_CORE_BYTES: usize = 16 << 20;
 
 /// Default of `limits.maxHeaderBytes`: Envoy's 60 KiB, the request line included.
 pub const MAX_HEADER_BYTES: usize = 60 * 1024;

@@ -7,11 +7,15 @@
 // the heap block does not move while the `Buf` is inside an operation, because nobody else can reach it.
 #![allow(unsafe_code)]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use monoio::buf::{IoBuf, IoBufMut};
 
-use crate::base::limits::{BODY_BUFFER_BYTES, HEAD_BUFFER_BYTES};
+use crate::base::limits::{
+    BODY_BUFFER_BYTES, BULK_BUFFER_BYTES, HEAD_BUFFER_BYTES, HUGE_BUFFER_BYTES, LARGE_BUFFERS_CORE_BYTES,
+    ROOMY_READS_CORE_BYTES,
+};
 
 /// Bytes in use are `data[start..]`; room to read into is the spare capacity behind them.
 #[derive(Debug, Default)]
@@ -70,6 +74,12 @@ impl Buf {
         if self.start == self.data.len() {
             self.clear();
         }
+    }
+
+    /// How many bytes can be appended without growing, kept room included.
+    #[must_use]
+    pub fn tail(&self) -> usize {
+        self.data.capacity() - self.data.len()
     }
 
     /// How many bytes lie unused before those in use: room for [`Buf::prepend`].
@@ -175,42 +185,141 @@ unsafe impl IoBufMut for Buf {
     }
 }
 
-/// Free buffers of one core, in two sizes. Last in, first out: the warm one is reused.
-#[derive(Debug, Default)]
-pub struct BufPool {
-    heads: RefCell<Vec<Buf>>,
-    bodies: RefCell<Vec<Buf>>,
+/// Sizes of a core's buffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Size {
+    /// [`HEAD_BUFFER_BYTES`].
+    #[default]
+    Head,
+    /// [`BODY_BUFFER_BYTES`].
+    Body,
+    /// [`BULK_BUFFER_BYTES`].
+    Bulk,
+    /// [`HUGE_BUFFER_BYTES`].
+    Huge,
 }
 
-/// Free buffers kept of each size: enough for a core's busy connections, 4 MiB and 16 MiB at most.
-const FREE_BUFFERS_KEPT: usize = 1024;
+impl Size {
+    const ALL: [Self; 4] = [Self::Head, Self::Body, Self::Bulk, Self::Huge];
+
+    /// Bytes of a buffer of this size.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::Head => HEAD_BUFFER_BYTES,
+            Self::Body => BODY_BUFFER_BYTES,
+            Self::Bulk => BULK_BUFFER_BYTES,
+            Self::Huge => HUGE_BUFFER_BYTES,
+        }
+    }
+
+    /// The smallest size that holds so many bytes, or the largest one.
+    #[must_use]
+    pub fn holding(bytes: u64) -> Self {
+        Self::ALL.into_iter().find(|size| size.bytes() as u64 >= bytes).unwrap_or(Self::Huge)
+    }
+
+    /// The next larger size, or the largest one.
+    #[must_use]
+    pub fn larger(self) -> Self {
+        match self {
+            Self::Head => Self::Body,
+            Self::Body => Self::Bulk,
+            Self::Bulk | Self::Huge => Self::Huge,
+        }
+    }
+
+    /// Free buffers kept of this size: enough for a core's busy connections, 41 MiB at most of all sizes together.
+    const fn kept(self) -> usize {
+        match self {
+            Self::Head => 1024,
+            Self::Body => 1024,
+            Self::Bulk => 128,
+            Self::Huge => 32,
+        }
+    }
+}
+
+/// Memory that one core may spend on one thing.
+#[derive(Debug)]
+pub struct Budget {
+    used: Rc<Cell<usize>>,
+    most: usize,
+}
+
+impl Budget {
+    const fn bytes(used: Rc<Cell<usize>>, most: usize) -> Self {
+        Self { used, most }
+    }
+
+    /// A share of so many bytes, if there is as much.
+    #[must_use]
+    pub fn take(&self, bytes: usize) -> Option<Share> {
+        let used = self.used.get().checked_add(bytes).filter(|used| *used <= self.most)?;
+        self.used.set(used);
+        Some(Share { used: self.used.clone(), bytes })
+    }
+}
+
+/// A share of a [`Budget`], given back when dropped.
+#[derive(Debug)]
+pub struct Share {
+    used: Rc<Cell<usize>>,
+    bytes: usize,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.used.set(self.used.get() - self.bytes);
+    }
+}
+
+/// Free buffers of one core. Last in, first out: the warm one is reused.
+#[derive(Debug)]
+pub struct BufPool {
+    free: [RefCell<Vec<Buf>>; 4],
+    /// For bulk and huge buffers of bodies under way.
+    pub flows: Budget,
+    /// For idle connections that wait with more than a head buffer.
+    pub roomy: Budget,
+}
+
+impl Default for BufPool {
+    fn default() -> Self {
+        Self {
+            free: Default::default(),
+            flows: Budget::bytes(Rc::default(), LARGE_BUFFERS_CORE_BYTES),
+            roomy: Budget::bytes(Rc::default(), ROOMY_READS_CORE_BYTES),
+        }
+    }
+}
 
 impl BufPool {
+    /// A buffer of this size.
+    pub fn take(&self, size: Size) -> Buf {
+        let free = self.free[size as usize].borrow_mut().pop();
+        free.unwrap_or_else(|| Buf::with_capacity(size.bytes()))
+    }
+
     /// A buffer of [`HEAD_BUFFER_BYTES`].
     pub fn head(&self) -> Buf {
-        let free = self.heads.borrow_mut().pop();
-        free.unwrap_or_else(|| Buf::with_capacity(HEAD_BUFFER_BYTES))
+        self.take(Size::Head)
     }
 
     /// A buffer of [`BODY_BUFFER_BYTES`].
     pub fn body(&self) -> Buf {
-        let free = self.bodies.borrow_mut().pop();
-        free.unwrap_or_else(|| Buf::with_capacity(BODY_BUFFER_BYTES))
+        self.take(Size::Body)
     }
 
     /// Takes a buffer back. One that grew past its size is freed: a single large head must not hold memory for ever.
     pub fn put(&self, mut buf: Buf) {
         let capacity = buf.capacity();
-        let list = if (HEAD_BUFFER_BYTES..2 * HEAD_BUFFER_BYTES).contains(&capacity) {
-            &self.heads
-        } else if (BODY_BUFFER_BYTES..2 * BODY_BUFFER_BYTES).contains(&capacity) {
-            &self.bodies
-        } else {
+        let Some(size) = Size::ALL.into_iter().find(|size| (size.bytes()..2 * size.bytes()).contains(&capacity)) else {
             return;
         };
         buf.clear();
-        let mut list = list.borrow_mut();
-        if list.len() < FREE_BUFFERS_KEPT {
+        let mut list = self.free[size as usize].borrow_mut();
+        if list.len() < size.kept() {
             list.push(buf);
         }
     }
@@ -250,6 +359,37 @@ mod tests {
         assert_eq!(buf.bytes(), b"4\r\nbody");
         assert!(!buf.prepend(b"xx"));
         assert_eq!(buf.bytes(), b"4\r\nbody");
+    }
+
+    #[test]
+    fn sizes_hold_what_they_are_asked_for() {
+        for (bytes, expected) in [
+            (0, Size::Head),
+            (HEAD_BUFFER_BYTES, Size::Head),
+            (HEAD_BUFFER_BYTES + 1, Size::Body),
+            (BODY_BUFFER_BYTES + 1, Size::Bulk),
+            (BULK_BUFFER_BYTES + 1, Size::Huge),
+            (usize::MAX, Size::Huge),
+        ] {
+            assert_eq!(Size::holding(bytes as u64), expected, "{bytes}");
+        }
+        let pool = BufPool::default();
+        for size in Size::ALL {
+            assert_eq!(pool.take(size).capacity(), size.bytes());
+            pool.put(pool.take(size));
+            assert_eq!(pool.take(size).capacity(), size.bytes());
+        }
+    }
+
+    #[test]
+    fn a_budget_is_kept_to_and_shares_come_back() {
+        let budget = Budget::bytes(Rc::default(), 100);
+        let first = budget.take(60);
+        assert!(first.is_some() && budget.take(41).is_none());
+        let second = budget.take(40);
+        assert!(second.is_some() && budget.take(1).is_none());
+        drop(first);
+        assert!(budget.take(60).is_some());
     }
 
     #[test]

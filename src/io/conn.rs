@@ -19,6 +19,7 @@ use monoio::net::TcpStream;
 
 use super::buf::Buf;
 use super::handle::Handle;
+use super::ring;
 use super::slot::Slot;
 use super::tls::{Seal, TlsFailure};
 
@@ -88,6 +89,8 @@ struct ReadSlot<S, F> {
     start: S,
     half: Option<OwnedReadHalf<TcpStream>>,
     op: Pin<Box<Option<F>>>,
+    /// What a read came to that was done when it was begun.
+    done: Option<Box<ReadDone>>,
 }
 
 impl<S, F> Slot for ReadSlot<S, F>
@@ -110,12 +113,30 @@ where
         self.half
     }
 
+    fn begin(&mut self) {
+        // With epoll there is nothing to begin: a read is a call when it is polled. With io_uring the first poll hands it to
+        // the kernel, and it is never done there and then.
+        if !ring::is_io_uring() || self.done.is_some() {
+            return;
+        }
+        if let Some(op) = self.op.as_mut().as_pin_mut()
+            && let Poll::Ready((half, buf, result)) = op.poll(&mut Context::from_waker(Waker::noop()))
+        {
+            self.op.set(None);
+            self.done = Some(Box::new((half, buf, result)));
+        }
+    }
+
     fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<(io::Result<usize>, Buf)> {
-        let Some(op) = self.op.as_mut().as_pin_mut() else {
-            return Poll::Ready((Err(io::Error::other("no read is armed")), Buf::default()));
+        let (half, buf, result) = match (self.done.take(), self.op.as_mut().as_pin_mut()) {
+            (Some(done), _) => *done,
+            (None, Some(op)) => {
+                let Poll::Ready(done) = op.poll(cx) else { return Poll::Pending };
+                self.op.set(None);
+                done
+            }
+            (None, None) => return Poll::Ready((Err(io::Error::other("no read is armed")), Buf::default())),
         };
-        let Poll::Ready((half, buf, result)) = op.poll(cx) else { return Poll::Pending };
-        self.op.set(None);
         self.half = Some(half);
         Poll::Ready((result, buf))
     }
@@ -134,7 +155,7 @@ impl std::fmt::Debug for Reader {
 
 impl Reader {
     fn new(half: OwnedReadHalf<TcpStream>) -> Self {
-        Self { slot: Box::new(ReadSlot { start: read_op, half: Some(half), op: Box::pin(None) }) }
+        Self { slot: Box::new(ReadSlot { start: read_op, half: Some(half), op: Box::pin(None), done: None }) }
     }
 
     /// The same read through something that makes other bytes of what comes in.
@@ -146,6 +167,12 @@ impl Reader {
     /// Without effect while a read is armed.
     pub fn arm(&mut self, buf: Buf) {
         self.slot.arm(buf);
+    }
+
+    /// Begins the armed read now, with io_uring, so that it is under way while something else is awaited. What it comes to is
+    /// [`Reader::done`]'s to say.
+    pub fn begin(&mut self) {
+        self.slot.begin();
     }
 
     /// Whether a read is armed and not yet done.

@@ -25,7 +25,7 @@ mod ring;
 mod slot;
 mod tls;
 
-pub use buf::{Buf, BufPool};
+pub use buf::{Buf, BufPool, Share, Size};
 pub use clock::{Timer, now, sleep_until, unix_time};
 pub use conn::{Conn, Parked, Reader, Writer};
 pub use connect::connect;

@@ -3,6 +3,7 @@
 //! The flags decide whether io_uring pays at all, so the ladder begins with the best and steps down with a note for
 //! the log. It must be climbed on the worker's own thread: `SINGLE_ISSUER` binds the ring to the thread that made it.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 
@@ -51,6 +52,15 @@ const LADDER: [(&str, Flags); 3] = [
     ("plain", |_| {}),
 ];
 
+thread_local! {
+    static IS_IO_URING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread's operations are the kernel's from the moment they are polled first.
+pub(super) fn is_io_uring() -> bool {
+    IS_IO_URING.get()
+}
+
 /// Builds a runtime on this thread and runs `main` on it; `main` learns what was built.
 ///
 /// # Errors
@@ -68,6 +78,7 @@ pub fn block_on<F: Future>(wanted: Driver, main: impl FnOnce(Started) -> F) -> i
                 .build();
             match runtime {
                 Ok(mut runtime) => {
+                    IS_IO_URING.set(true);
                     let future = main(Started { driver: "io_uring", flags, notes });
                     return Ok(runtime.block_on(future));
                 }
@@ -83,6 +94,7 @@ pub fn block_on<F: Future>(wanted: Driver, main: impl FnOnce(Started) -> F) -> i
         let why = notes.join("; ");
         return Err(io::Error::other(format!("driver io_uring is not available here: {why}")));
     }
+    IS_IO_URING.set(false);
     let mut runtime = RuntimeBuilder::<TimeDriver<LegacyDriver>>::new().build()?;
     let future = main(Started { driver: "epoll", flags: "", notes });
     Ok(runtime.block_on(future))

@@ -20,6 +20,8 @@ pub(super) trait Slot {
         None
     }
     fn poll_done(&mut self, cx: &mut Context<'_>) -> Poll<(io::Result<usize>, Buf)>;
+    /// Begins the armed read, if that can be done without taking its result.
+    fn begin(&mut self) {}
     /// Why TLS ended, if there was any and it did.
     fn tls_failure(&self) -> Option<TlsFailure> {
         None

@@ -12,7 +12,7 @@ use std::time::Instant;
 use super::permits::{ConnectionPermit, OpenEntry};
 use super::settings::ConnectionSettings;
 use crate::base::endpoint::EndpointAddress;
-use crate::io::{Buf, BufPool, Conn, Handle, Parked, Reader, ServerName, Writer};
+use crate::io::{Buf, BufPool, Conn, Handle, Parked, Reader, ServerName, Share, Size, Writer};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 
 /// Who ended a connection.
@@ -23,6 +23,9 @@ pub enum Closed {
     /// The upstream.
     Remote,
 }
+
+/// By how much the head of a response may grow on its way and still take the place of the received one, in bytes.
+const HEAD_GROWTH_BYTES: usize = 256;
 
 /// A connection at rest.
 #[derive(Debug)]
@@ -49,6 +52,10 @@ pub struct Upstream {
     name: Option<ServerName<'static>>,
     local: Option<SocketAddr>,
     life: Life,
+    /// How much its next response is expected to be.
+    expects: Size,
+    /// The memory that its idle read has beyond a head buffer.
+    roomy: Option<Share>,
     open: Open,
 }
 
@@ -93,7 +100,8 @@ impl Upstream {
         let local = conn.handle.local_addr().ok();
         let Conn { reader, writer, handle } = conn;
         let open = Open::begin(life.opened, cluster, endpoint);
-        Box::new(Self { reader, writer, buf: Buf::default(), handle, peer, name, local, life, open })
+        let (buf, expects, roomy) = Default::default();
+        Box::new(Self { reader, writer, buf, handle, peer, name, local, life, expects, roomy, open })
     }
 
     /// A connection that has come from another core.
@@ -186,6 +194,12 @@ impl Upstream {
         !old && !self.used_up()
     }
 
+    /// The response under way is so many bytes, as far as is known: the next one is expected to be like it.
+    pub fn expect(&mut self, bytes: u64) {
+        // One read is not to wait for more than this: what is larger flows.
+        self.expects = Size::holding(bytes).min(Size::Bulk);
+    }
+
     /// Remembers who ended the connection, for the statistics; this side, if nobody says otherwise.
     pub fn closed_by(&mut self, closed: Closed) {
         self.open.closed = closed;
@@ -201,7 +215,12 @@ impl Upstream {
     /// done so already. The read costs nothing: it is the next response's, begun early. Instead of a peek before every
     /// reuse, which would be the only system call of a request.
     pub(super) fn rest(&mut self, buffers: &BufPool) -> bool {
-        self.reader.arm(buffers.head());
+        let size = self.expects;
+        self.roomy = if size == Size::Head { None } else { buffers.roomy.take(size.bytes()) };
+        let mut buf = buffers.take(if self.roomy.is_some() { size } else { Size::Head });
+        // Room for the head that goes on in place of the one that comes: see `proxy::router::relay`.
+        buf.clear_with_margins(HEAD_GROWTH_BYTES, 0);
+        self.reader.arm(buf);
         self.is_quiet()
     }
 
@@ -214,7 +233,8 @@ impl Upstream {
     pub(super) fn wake(&mut self, buffers: &BufPool) {
         self.open.in_use = true;
         if !self.reader.armed() {
-            self.buf = buffers.body();
+            self.buf = buffers.take(self.expects.max(Size::Body));
+            self.buf.clear_with_margins(HEAD_GROWTH_BYTES, 0);
         }
     }
 }

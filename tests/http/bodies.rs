@@ -18,6 +18,9 @@ on_each_driver![
     a_client_that_does_not_read_stops_the_origin,
     an_origin_that_does_not_read_stops_the_client,
     a_response_before_the_end_of_the_request_arrives,
+    bodies_of_every_size_pass_unchanged,
+    what_is_left_of_an_answered_request_is_sent_on,
+    what_is_left_of_an_answered_request_is_not_awaited_for_long,
     an_upload_cut_off_ends_the_upstream_request,
     a_part_of_an_answer_is_not_taken_for_the_whole,
     a_chunked_upload_that_goes_wrong_is_refused,
@@ -184,6 +187,92 @@ fn a_response_before_the_end_of_the_request_arrives(driver: Driver) {
     let response = client.response();
     assert_eq!((response.status, response.text()), (413, "big".to_owned()));
     drop(client);
+    bench.finish();
+}
+
+/// Sizes around those of buffers, and of heads beside them; one connection for all, so that each request meets what the one
+/// before it made ringway expect.
+fn bodies_of_every_size_pass_unchanged(driver: Driver) {
+    let origin = Origin::start(|peer| {
+        while let Some(request) = peer.request()? {
+            let (length, chunked) = (request.body.bytes.len(), request.body.framing == Framing::Chunked);
+            check_pattern(&request.body.bytes, length);
+            let mut response = format!("HTTP/1.1 200 OK\r\n{}\r\n\r\n", framing_line(length, chunked)).into_bytes();
+            write_pattern(&mut response, length, chunked, &AtomicU64::new(0))?;
+            peer.send(response)?;
+        }
+        Ok(())
+    });
+    let bench = Bench::new(driver, origin);
+    let mut client = bench.client();
+    let around = |kib: usize| [kib * 1024 - 700, kib * 1024 - 264, kib * 1024 - 1, kib * 1024, kib * 1024 + 1];
+    let sizes: Vec<usize> = [4, 16, 20, 64, 68, 256, 260].into_iter().flat_map(around).collect();
+    for chunked in [false, true] {
+        // Up, down, and up again: large expectations meet small bodies and the other way round.
+        for length in sizes.iter().chain(sizes.iter().rev()).chain(&[1, 300_000, 2, 700_000]) {
+            let mut request =
+                format!("POST /{length} HTTP/1.1\r\nHost: a.example.com\r\n{}\r\n\r\n", framing_line(*length, chunked));
+            let mut bytes = std::mem::take(&mut request).into_bytes();
+            write_pattern(&mut bytes, *length, chunked, &AtomicU64::new(0)).expect("memory takes all");
+            client.send(bytes);
+            let response = client.response();
+            assert_eq!(response.status, 200, "{length} {chunked}");
+            check_pattern(&response.body.bytes, *length);
+        }
+    }
+    assert_eq!(bench.origin.accepted(), 1);
+    drop(client);
+    bench.finish();
+}
+
+/// An origin that answers each request when it has its head, and then reads what is left of it.
+fn answers_first() -> Origin {
+    Origin::start(|peer| {
+        while let Some(head) = peer.head()? {
+            peer.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")?;
+            peer.body(head)?;
+        }
+        Ok(())
+    })
+}
+
+fn what_is_left_of_an_answered_request_is_sent_on(driver: Driver) {
+    let bench = Bench::new(driver, answers_first());
+    let mut client = bench.client();
+    for length in [10, 60_000, 20] {
+        let (first, rest) = ("a", "b".repeat(length - 1));
+        client.send(format!("POST /x HTTP/1.1\r\nHost: a.example.com\r\ncontent-length: {length}\r\n\r\n{first}"));
+        let response = client.response();
+        assert_eq!((response.status, response.text().as_str()), (200, "ok"));
+        assert_eq!(response.header("connection"), None);
+        client.send(rest);
+    }
+    let requests = eventually("three whole requests", || {
+        let requests = bench.origin.requests();
+        (requests.len() == 3 && requests.iter().all(|request| request.body.complete)).then_some(requests)
+    });
+    assert_eq!(requests.iter().map(|request| request.body.bytes.len()).collect::<Vec<_>>(), [10, 60_000, 20]);
+    assert_eq!(bench.origin.accepted(), 1, "one connection carries them all");
+    // What is much, of unknown length, or awaited with `100 Continue` ends the connection.
+    for framing in
+        ["content-length: 1000000", "transfer-encoding: chunked", "content-length: 9\r\nexpect: 100-continue"]
+    {
+        let mut client = bench.client();
+        client.send(format!("POST /x HTTP/1.1\r\nHost: a.example.com\r\n{framing}\r\n\r\n"));
+        assert_eq!(client.response().header("connection"), Some("close"), "{framing}");
+    }
+    drop(client);
+    bench.finish();
+}
+
+fn what_is_left_of_an_answered_request_is_not_awaited_for_long(driver: Driver) {
+    let bench = Bench::new(driver, answers_first());
+    let mut client = bench.client();
+    client.send("POST /x HTTP/1.1\r\nHost: a.example.com\r\ncontent-length: 10\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+    client.expect_closed();
+    eventually("the upstream connection closed", || (bench.origin.open() == 0).then_some(()));
+    assert!(bench.ringway.logged(&["POST /x"]).contains(" 200 - via_upstream "));
     bench.finish();
 }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::h1::parse::HeadLimits;
-use crate::io::{Buf, Reader, Timer, Writer};
+use crate::io::{Buf, Reader, Share, Size, Timer, Writer};
 use crate::observe::stats::HttpStats;
 use crate::plan::Limits;
 use crate::proxy::core::{ConnectionGuard, Core};
@@ -40,6 +40,10 @@ pub(crate) struct ClientConnection {
     pub(crate) rest: usize,
     /// Bytes of a next, pipelined request that came while this one was answered.
     pub(crate) behind: Buf,
+    /// How large its next request is expected to be: as the one before.
+    pub(crate) expects: Size,
+    /// The memory that the read of the next request has beyond a head buffer.
+    roomy: Option<Share>,
     /// The timer of the deadline that a request waits for. Not a part of the scratch: a timer belongs to one task.
     pub(crate) timer: Timer,
     /// The counters of the HTTP of the listener that accepted the connection; they outlive its plan.
@@ -89,6 +93,8 @@ impl ClientConnection {
             input: seen,
             rest: 0,
             behind: Buf::default(),
+            expects: Size::Head,
+            roomy: None,
             timer: Timer::default(),
             http,
             counted,
@@ -100,6 +106,17 @@ impl ClientConnection {
     /// Whether the connection ends with its request: the core takes nothing new, or the listener has vanished.
     pub(crate) fn draining(&self) -> bool {
         self.core.draining() || self.listener_handle.closed()
+    }
+
+    /// The request under way is so many bytes, as far as is known: the next one is expected to be like it.
+    pub(crate) fn expect(&mut self, bytes: u64) {
+        // What is larger flows.
+        let size = Size::holding(bytes).min(Size::Body);
+        if size == self.expects {
+            return;
+        }
+        self.roomy = if size == Size::Head { None } else { self.core.buffers.roomy.take(size.bytes()) };
+        self.expects = if self.roomy.is_some() { size } else { Size::Head };
     }
 
     /// Ends the connection here and now, so that the client cannot take what it got for the whole.

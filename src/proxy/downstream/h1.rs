@@ -133,7 +133,7 @@ impl ClientConnection {
             let mut buf = std::mem::take(&mut self.input);
             if buf.is_empty() {
                 self.core.buffers.put(buf);
-                buf = self.core.buffers.head();
+                buf = self.core.buffers.take(self.expects);
             }
             buf.make_room(buf.capacity() / 4);
             self.reader.arm(buf);

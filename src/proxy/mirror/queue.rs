@@ -263,6 +263,11 @@ impl Mirrors {
         Self(Some(Box::new(Copies { queues, begun, digest })))
     }
 
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// A piece of the request's body, framed as it is sent.
     #[inline]
     pub(crate) fn piece(&self, bytes: &[u8]) {

@@ -280,6 +280,7 @@ impl Stream<'_> {
             }
         }
         if notes.reusable.get() {
+            upstream.expect(notes.received.get() + notes.sent.received.get());
             upstream.check_in(&self.conn.core.buffers, now);
         }
         exchanged

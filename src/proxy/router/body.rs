@@ -10,7 +10,7 @@ use crate::io::Buf;
 
 /// Room for a chunk's size line before a piece, and for its end and the last chunk behind it.
 pub(crate) const CHUNK_FRONT: usize = 18;
-const CHUNK_BACK: usize = 2 + LAST_CHUNK.len();
+pub(crate) const CHUNK_BACK: usize = 2 + LAST_CHUNK.len();
 
 /// What is still to come of a body.
 #[derive(Debug)]
@@ -108,17 +108,24 @@ pub(crate) fn reframe(
         surplus.extend(&buf.bytes()[consumed..]);
     }
     buf.truncate(payload);
-    if chunked {
-        if payload > 0 {
-            let fits = buf.prepend(chunk_size_line(payload, &mut [0; 18]));
-            debug_assert!(fits, "the margin is as long as the longest size line");
-            buf.extend(b"\r\n");
-        }
-        if incoming.is_done() {
-            buf.extend(LAST_CHUNK);
-        }
-    }
+    frame(buf, incoming.is_done(), chunked);
     Ok(payload)
+}
+
+/// Puts the framing of a chunk around a piece, in the room that its buffer has around it, and what ends the body if it is the
+/// last one.
+pub(crate) fn frame(piece: &mut Buf, last: bool, chunked: bool) {
+    if !chunked {
+        return;
+    }
+    if !piece.is_empty() {
+        let fits = piece.prepend(chunk_size_line(piece.len(), &mut [0; 18]));
+        debug_assert!(fits, "the margin is as long as the longest size line");
+        piece.extend(b"\r\n");
+    }
+    if last {
+        piece.extend(LAST_CHUNK);
+    }
 }
 
 pub(crate) fn prepare(buf: &mut Buf, chunked: bool) {

@@ -5,16 +5,19 @@
 //! that lives on. Called by `attempt`, which finds the connection and counts what came of it.
 
 use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
+use crate::base::limits::{LINGERING_BYTES, LINGERING_PATIENCE};
 use crate::h1::encode::{self, Connection};
 use crate::h1::framing::{self, Body};
 use crate::http::field_list::FieldList;
 use crate::http::forward::Downstream;
 use crate::http::head::{Known, ResponseHead, Version};
 use crate::http::outgoing::{self, BodyLen, RequestOut, ResponseOut, Server};
-use crate::io::{self, Buf, Either, race};
+use crate::io::{self, Buf, Either, Size, race};
 use crate::plan::ServerHeader;
 use crate::policy::hashing::key::NewCookie;
 use crate::policy::outlier::{self, Outcome as Reported};
@@ -37,6 +40,9 @@ use crate::proxy::router::timeouts::{Deadline, TimeoutKind};
 use crate::proxy::stream::{Scratch, Stream};
 use crate::upstream::{LocalCluster, Upstream, read_head};
 
+/// Room for the head of a request beside the part of its body that goes out with it.
+const HEAD_ROOM_BYTES: u64 = 1024;
+
 /// What is noted of an exchange while it runs, whichever future it runs in.
 #[derive(Default)]
 pub(crate) struct ExchangeNotes {
@@ -54,7 +60,7 @@ pub(crate) struct ExchangeNotes {
 impl Stream<'_> {
     /// The request's head, ready to be sent.
     pub(crate) fn outgoing(&mut self, retry_state: &RetryState<'_>) -> Buf {
-        let mut out = self.conn.core.buffers.head();
+        let mut out = self.conn.core.buffers.take(Size::holding(retry_state.upload.first() as u64 + HEAD_ROOM_BYTES));
         let spent = match retry_state.progress.ended.get() {
             Some(ended) if retry_state.retries.attempt > 1 => io::now().duration_since(ended),
             _ => Duration::ZERO,
@@ -118,6 +124,7 @@ impl Stream<'_> {
             local: own,
             external_address,
             timer,
+            expects,
             ..
         } = &mut **conn;
         let Scratch { head, response, headers, replay, mirrors, unframed, .. } = &mut **scratch;
@@ -137,8 +144,17 @@ impl Stream<'_> {
         let Upload { incoming, chunked, .. } = upload;
         let mut deadline = Deadline::new(timer, progress, *timeouts, connected);
         let mirrors: &Mirrors = mirrors;
-        let client =
-            Client { core, live, reader, replay, mirrors, behind, body_timeout: limits.body_timeout, pipelined };
+        let client = Client {
+            core,
+            live,
+            reader,
+            replay,
+            mirrors,
+            behind,
+            body_timeout: limits.body_timeout,
+            expects: *expects,
+            pipelined,
+        };
         let mut feed = pin!(relay::pump_request(client, up_writer, first, incoming, *chunked, progress));
         let mut feeding = true;
 
@@ -245,7 +261,19 @@ impl Stream<'_> {
         // HTTP/1.0 clients cannot read chunks.
         *unframed = body_len == BodyLen::Unknown && version == Version::Http10;
         let draining = core.draining() || listener_handle.closed();
-        let keep = parsed.keep_alive && progress.whole.get() && !*unframed && !draining && !parsed.tunnel();
+        let reusable = framing::response_keep_alive(response, up_buf.bytes()) && body != Body::UntilClose;
+        // What is left of a small request is sent on all the same, so that both connections can be used again. A client that
+        // waits for `100 Continue` does not send it any more.
+        let left = match parsed.body {
+            Body::Length(length) => length.saturating_sub(progress.received.get()),
+            Body::None | Body::Chunked | Body::UntilClose => u64::MAX,
+        };
+        let lingers = feeding
+            && reusable
+            && left <= LINGERING_BYTES
+            && !framing::expects_continue(downstream.head, downstream.buf);
+        let whole = progress.whole.get() || lingers;
+        let keep = parsed.keep_alive && whole && !*unframed && !draining && !parsed.tunnel();
         let received = Received {
             head: response,
             buf: up_buf.bytes(),
@@ -257,7 +285,7 @@ impl Stream<'_> {
         for cookie in cookies {
             headers.response.add(Known::Other, b"set-cookie", |out| cookie.write(out));
         }
-        let mut out = core.buffers.body();
+        let mut out = core.buffers.head();
         let HeaderScratch { response: ops, shown, .. } = headers;
         let date = core.date();
         let what = ResponseOut {
@@ -281,7 +309,6 @@ impl Stream<'_> {
             let mut sink = header_scratch::shown(shown, names, up_buf.bytes(), connection);
             outgoing::response(&mut sink, response, up_buf.bytes(), &what);
         });
-        let reusable = framing::response_keep_alive(response, up_buf.bytes());
         up_buf.consume(response.len);
         if tunnelled {
             info.sent += up_buf.len() as u64;
@@ -323,11 +350,19 @@ impl Stream<'_> {
                 }
             }
         };
+        if lingers && feeding && !progress.sent.get() && matches!(relayed, DownloadEnd::Whole { clean: true }) {
+            let rest = poll_fn(|cx| match feed.as_mut().poll(cx) {
+                Poll::Pending if progress.sent.get() => Poll::Ready(()),
+                fed => fed.map(drop),
+            });
+            // Boxed, because it is rare and holds a timer of its own, which would weigh on every stream's memory.
+            Box::pin(io::within(io::now() + LINGERING_PATIENCE, rest)).await;
+        }
+        let keep = keep && progress.whole.get();
         let ended = match relayed {
             DownloadEnd::Whole { clean } => {
                 notes.closed.set(body == Body::UntilClose);
-                let finished = clean && progress.sent.get() && body != Body::UntilClose;
-                notes.reusable.set(finished && reusable && !tunnelled);
+                notes.reusable.set(clean && progress.sent.get() && reusable && !tunnelled);
                 notes.tunnel.set(tunnelled);
                 Termination::Answered
             }

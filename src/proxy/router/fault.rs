@@ -10,7 +10,7 @@ use crate::base::limits::BODY_BUFFER_BYTES;
 use crate::http::forward::View;
 use crate::http::head::Known;
 use crate::http::header_ops::HeaderOps;
-use crate::io::{self, Either, race};
+use crate::io::{self, Either, Size, race};
 use crate::observe::flags::Flags;
 use crate::policy::fault::{AbortWith, Fault};
 use crate::policy::share::FractionalPercent;
@@ -50,7 +50,7 @@ impl Stream<'_> {
             // What the client sends meanwhile is read, or its leaving would not be seen; but not more than a buffer of it.
             let mut gone = false;
             while !gone && input.len() + behind.len() < BODY_BUFFER_BYTES {
-                let watch = pin!(relay::watch(core, reader, behind));
+                let watch = pin!(relay::watch(core, reader, behind, Size::Head));
                 match race(sleep.as_mut(), watch).await {
                     Either::Left(()) => break,
                     Either::Right(fed) => gone = matches!(fed, UploadEnd::ClientGone),

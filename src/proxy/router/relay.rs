@@ -1,17 +1,19 @@
 //! Moving bodies: the client's to the upstream while its answer is awaited, the upstream's to the client.
 //!
 //! A body is never held whole. What is read is turned in place into what is sent (chunk framing is always our own, so
-//! a chunk extension or a trailer never passes), and the next read is issued after the write, so a slow receiver slows
-//! its sender down.
+//! a chunk extension or a trailer never passes), and no more than the next read is under way while a piece is written, so a slow
+//! receiver slows its sender down.
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use crate::http::error::ProtocolError;
-use crate::io::{self, Buf, Reader, Writer};
+use crate::io::{self, Buf, BufPool, Reader, Share, Size, Writer};
 use crate::proxy::core::{ConnectionEntry, Core, Phase};
 use crate::proxy::mirror::queue::Mirrors;
-use crate::proxy::router::body::{BodyPiece, CHUNK_FRONT, Incoming, prepare, put_piece, reframe, reframe_response};
+use crate::proxy::router::body::{
+    BodyPiece, CHUNK_BACK, CHUNK_FRONT, Incoming, frame, prepare, put_piece, reframe, reframe_response,
+};
 use crate::proxy::router::progress::Progress;
 use crate::proxy::router::replay::{ReplayBuffer, ReplayDecision};
 use crate::proxy::router::termination::Termination;
@@ -57,6 +59,8 @@ pub(crate) struct Client<'a> {
     /// Where the bytes of a next, pipelined request are replay.
     pub(crate) behind: &'a mut Buf,
     pub(crate) body_timeout: Duration,
+    /// How large the next request is expected to be.
+    pub(crate) expects: Size,
     /// Whether a next request has been read already, so that nothing need be read to see the client leave.
     pub(crate) pipelined: bool,
 }
@@ -74,7 +78,7 @@ pub(crate) async fn pump_request(
     chunked: bool,
     progress: &Progress,
 ) -> UploadEnd {
-    let Client { core, live, reader, replay, mirrors, behind, body_timeout, pipelined } = client;
+    let Client { core, live, reader, replay, mirrors, behind, body_timeout, expects, pipelined } = client;
     let first_bytes = first.len() as u64;
     let (sent, buf) = upstream.write_all(first).await;
     core.buffers.put(buf);
@@ -93,14 +97,16 @@ pub(crate) async fn pump_request(
     }
     let mut next_began = pipelined;
     if !incoming.is_done() {
+        // What is kept, or copied for mirrors, is accounted for in pieces of this size.
+        let most = if replay.wanted || !mirrors.is_empty() { Size::Body } else { Size::Huge };
+        let mut flow = Flow::new(&core.buffers, most);
         while !incoming.is_done() {
             live.enter(Phase::Body, Some(io::now() + body_timeout));
             if !reader.armed() {
-                let mut buf = core.buffers.body();
-                prepare(&mut buf, chunked);
-                reader.arm(buf);
+                reader.arm(flow.next(incoming, chunked));
             }
             let (read, buf) = reader.done().await;
+            flow.filled = buf.room() == 0;
             match read {
                 Ok(n) if n > 0 => {}
                 _ if live.expired() => return UploadEnd::TimedOut,
@@ -122,6 +128,10 @@ pub(crate) async fn pump_request(
             let sent = match keep(core, replay, &buf, payload, incoming.left(), progress) {
                 ReplayDecision::Buffer => write_kept(upstream, buf, progress, |piece| replay.push(piece)).await,
                 ReplayDecision::Copied | ReplayDecision::Nothing => {
+                    if !incoming.is_done() {
+                        reader.arm(flow.next(incoming, chunked));
+                        reader.begin();
+                    }
                     let bytes = buf.len() as u64;
                     let (sent, emptied) = upstream.write_all(buf).await;
                     core.buffers.put(emptied);
@@ -142,7 +152,7 @@ pub(crate) async fn pump_request(
     }
     next_began |= !behind.is_empty();
     progress.sent.set(true);
-    if next_began { UploadEnd::NextBegan } else { watch(core, reader, behind).await }
+    if next_began { UploadEnd::NextBegan } else { watch(core, reader, behind, expects).await }
 }
 
 /// Writes a piece that is kept and hands it to `put_back`. False if the upstream takes no more.
@@ -193,9 +203,9 @@ fn with_margins(core: &Core, buf: Buf, chunked: bool) -> Buf {
 }
 
 /// Waits until the client sends more or leaves. The read stays armed if this is dropped: it is the next request's.
-pub(crate) async fn watch(core: &Core, reader: &mut Reader, behind: &mut Buf) -> UploadEnd {
+pub(crate) async fn watch(core: &Core, reader: &mut Reader, behind: &mut Buf, expects: Size) -> UploadEnd {
     if !reader.armed() {
-        reader.arm(core.buffers.head());
+        reader.arm(core.buffers.take(expects));
     }
     let (read, buf) = reader.done().await;
     let fed = match read {
@@ -250,44 +260,53 @@ pub(crate) struct Response<'a> {
     pub(crate) patience: Duration,
 }
 
-/// Sends `out` (the encoded head), then the body as it comes.
+/// Sends `head` (encoded), then the body as it comes.
 pub(crate) async fn response(
     response: Response<'_>,
-    mut out: Buf,
+    head: Buf,
     mut incoming: Incoming,
     chunked: bool,
     sent: &SentCounters,
 ) -> DownloadEnd {
     let Response { core, live, reader, buf, client, mirrors, patience } = response;
     let was_done = incoming.is_done();
+    let mut flow = Flow::new(&core.buffers, Size::Huge);
+    flow.filled = buf.room() == 0;
     let Ok(BodyPiece { mut payload, consumed }) = incoming.take(buf.bytes_mut()) else {
         // The head has not gone out yet, but the client gets what Envoy would send: a head and then a cut.
-        let (_, out) = client.write_all(out).await;
+        let (_, out) = client.write_all(head).await;
         core.buffers.put(out);
         return DownloadEnd::UpstreamCorrupt;
     };
     mirrors.answered(buf.bytes(), payload, false);
-    put_piece(&buf.bytes()[..payload], incoming.is_done() && !was_done, chunked, &mut out);
-    buf.consume(consumed);
+    let mut first = std::mem::take(buf);
+    if consumed < first.len() {
+        buf.extend(&first.bytes()[consumed..]);
+    }
+    first.truncate(payload);
+    let mut out = with_head(core, head, first, incoming.is_done() && !was_done, chunked);
     loop {
+        if !incoming.is_done() {
+            reader.arm(flow.next(&incoming, chunked));
+            reader.begin();
+        }
         live.enter(Phase::Busy, Some(io::now() + patience));
         let bytes = out.len() as u64;
         let (written, emptied) = client.write_all(out).await;
-        out = emptied;
+        core.buffers.put(emptied);
         if written.is_err() {
             return DownloadEnd::ClientGone;
         }
         sent.payload.set(sent.payload.get() + payload as u64);
         sent.wire.set(sent.wire.get() + bytes);
         if incoming.is_done() {
-            core.buffers.put(out);
             return DownloadEnd::Whole { clean: buf.is_empty() };
         }
         live.enter(Phase::Busy, None);
         loop {
-            prepare(&mut out, chunked);
-            let (read, filled) = reader.read(out).await;
+            let (read, filled) = reader.done().await;
             out = filled;
+            flow.filled = out.room() == 0;
             match read {
                 Ok(n) if n > 0 => sent.received.set(sent.received.get() + n as u64),
                 Ok(_) if matches!(incoming, Incoming::UntilClose) => incoming = Incoming::Done,
@@ -304,6 +323,115 @@ pub(crate) async fn response(
             if !out.is_empty() || incoming.is_done() {
                 break;
             }
+            prepare(&mut out, chunked);
+            reader.arm(out);
         }
+    }
+}
+
+/// One buffer of an encoded head and the first piece of the body: the piece where it lies, with the head in front, in the
+/// place of the one that was received, if there is room.
+fn with_head(core: &Core, mut head: Buf, mut piece: Buf, last: bool, chunked: bool) -> Buf {
+    if piece.is_empty() {
+        core.buffers.put(piece);
+        put_piece(&[], last, chunked, &mut head);
+        return head;
+    }
+    let (front, back) = if chunked { (CHUNK_FRONT, CHUNK_BACK) } else { (0, 0) };
+    if piece.headroom() >= head.len() + front && piece.tail() >= back {
+        frame(&mut piece, last, chunked);
+        let fits = piece.prepend(head.bytes());
+        debug_assert!(fits, "the room was measured");
+        core.buffers.put(head);
+        return piece;
+    }
+    let mut out = core.buffers.take(Size::holding((head.len() + front + piece.len() + back) as u64));
+    out.extend(head.bytes());
+    put_piece(piece.bytes(), last, chunked, &mut out);
+    core.buffers.put(head);
+    core.buffers.put(piece);
+    out
+}
+
+/// How much of a body is read at once: the more, the more comes.
+struct Flow<'c> {
+    buffers: &'c BufPool,
+    most: Size,
+    size: Size,
+    /// The memory of large buffers: of one that is read into, and one that is written.
+    share: Option<Share>,
+    /// The last read has filled its buffer, so that more has been waiting.
+    filled: bool,
+}
+
+impl<'c> Flow<'c> {
+    fn new(buffers: &'c BufPool, most: Size) -> Self {
+        Self { buffers, most, size: Size::Body, share: None, filled: false }
+    }
+
+    /// A buffer for the next read.
+    fn next(&mut self, incoming: &Incoming, chunked: bool) -> Buf {
+        let mut size = if self.filled { self.size.larger() } else { self.size };
+        if let Incoming::Length(left) = incoming {
+            size = size.max(Size::Bulk).min(Size::holding(*left));
+        }
+        size = size.min(self.most);
+        if size > self.size {
+            let share = if size > Size::Body { self.buffers.flows.take(2 * size.bytes()) } else { None };
+            if share.is_some() {
+                (self.size, self.share) = (size, share);
+            }
+            size = self.size;
+        }
+        let mut buf = self.buffers.take(size);
+        prepare(&mut buf, chunked);
+        buf
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The sizes of the buffers that a flow reads into, where every read fills its buffer.
+    fn sizes(flow: &mut Flow<'_>, incoming: &Incoming) -> Vec<Size> {
+        let mut next = || {
+            let buf = flow.next(incoming, false);
+            flow.filled = true;
+            Size::holding(buf.capacity() as u64)
+        };
+        vec![next(), next(), next(), next()]
+    }
+
+    #[test]
+    fn reads_grow_with_the_flow() {
+        let buffers = BufPool::default();
+        let flow = |most| Flow::new(&buffers, most);
+        let unknown = Incoming::UntilClose;
+        assert_eq!(sizes(&mut flow(Size::Huge), &unknown), [Size::Body, Size::Bulk, Size::Huge, Size::Huge]);
+        assert_eq!(sizes(&mut flow(Size::Body), &unknown), [Size::Body; 4]);
+        // What is known to be large begins so, and nothing is larger than what is left.
+        let large = Incoming::Length(10 << 20);
+        assert_eq!(sizes(&mut flow(Size::Huge), &large), [Size::Bulk, Size::Huge, Size::Huge, Size::Huge]);
+        assert_eq!(sizes(&mut flow(Size::Huge), &Incoming::Length(60_000)), [Size::Bulk; 4]);
+        assert_eq!(sizes(&mut flow(Size::Huge), &Incoming::Length(100)), [Size::Head; 4]);
+        // A trickle stays small.
+        let mut slow = flow(Size::Huge);
+        for _ in 0..3 {
+            assert_eq!(slow.next(&unknown, false).capacity(), Size::Body.bytes());
+        }
+    }
+
+    #[test]
+    fn without_memory_for_more_reads_stay_small() {
+        let buffers = BufPool::default();
+        let mut all = Vec::new();
+        while let Some(share) = buffers.flows.take(2 * Size::Bulk.bytes()) {
+            all.push(share);
+        }
+        let mut flow = Flow::new(&buffers, Size::Huge);
+        assert_eq!(sizes(&mut flow, &Incoming::UntilClose), [Size::Body; 4]);
+        drop(all);
+        assert_eq!(sizes(&mut flow, &Incoming::UntilClose), [Size::Bulk, Size::Huge, Size::Huge, Size::Huge]);
     }
 }

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 
-use crate::io::{Buf, Either, Reader, race};
+use crate::io::{Buf, Either, Reader, Size, race};
 use crate::proxy::core::Core;
 use crate::proxy::downstream::connection::ClientConnection;
 use crate::proxy::router::progress::Progress;
@@ -32,7 +32,7 @@ impl<'a> Waiting<'a> {
     /// What `work` comes to, unless the client leaves first. `work` is dropped then.
     pub(crate) async fn unless_gone<F: Future + Unpin>(&mut self, mut work: F) -> Result<F::Output, Termination> {
         if self.watched {
-            let watch = pin!(relay::watch(self.core, self.reader, self.behind));
+            let watch = pin!(relay::watch(self.core, self.reader, self.behind, Size::Head));
             match race(Pin::new(&mut work), watch).await {
                 Either::Left(done) => return Ok(done),
                 Either::Right(UploadEnd::ClientGone) => return Err(Termination::ClientGone),
