@@ -8,6 +8,7 @@
 //! It must never touch a socket, read a clock, know a route, or allocate per message: heads are ranges into the
 //! caller's buffer, and every struct is meant to be kept and used again.
 
+pub mod body;
 pub mod chunked;
 pub mod encode;
 pub mod framing;

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use twox_hash::XxHash64;
 
 use crate::base::limits::{BODY_BUFFER_BYTES, MIRROR_BODY_BYTES, MIRROR_CORE_BYTES, MIRROR_PATIENCE};
-use crate::h1::chunked::chunk_size_line;
-use crate::io::{self, Buf, Timer};
+use crate::io::{self, Buf, Size, Timer};
 use crate::plan::Target;
 use crate::proxy::core::Core;
 use crate::proxy::mirror::compare::{ObservedAnswer, ObservedResponse};
+use crate::proxy::router::body::roomy;
 use crate::proxy::router::termination::Termination;
 
 /// A copy's place among those of its core, given back on drop.
@@ -104,7 +104,7 @@ impl MirrorQueue {
         self.ended.get()
     }
 
-    /// Leaves a piece for the copy, framed as it is sent.
+    /// Leaves a piece for the copy.
     fn push(&self, bytes: &[u8]) {
         if self.stage.get() != Stage::Coming || bytes.is_empty() {
             return;
@@ -113,7 +113,7 @@ impl MirrorQueue {
         if let Some(last) = pieces.back_mut().filter(|last| last.room() >= bytes.len()) {
             last.extend(bytes);
         } else if self.hold() {
-            let mut piece = self.core.buffers.body();
+            let mut piece = roomy(&self.core.buffers, Size::Body);
             piece.extend(bytes);
             pieces.push_back(piece);
         } else {
@@ -268,7 +268,7 @@ impl Mirrors {
         self.0.is_none()
     }
 
-    /// A piece of the request's body, framed as it is sent.
+    /// A piece of the request's body.
     #[inline]
     pub(crate) fn piece(&self, bytes: &[u8]) {
         if let Some(copies) = &self.0 {
@@ -284,14 +284,11 @@ impl Mirrors {
         }
     }
 
-    /// A piece of the body of the answer, `payload` bytes of it, framed as it goes to the client.
+    /// A piece of the body of the response.
     #[inline]
-    pub(crate) fn answered(&self, framed: &[u8], payload: usize, chunked: bool) {
-        if let Some(digest) = self.0.as_ref().and_then(|copies| copies.digest.as_ref())
-            && payload > 0
-        {
-            let front = if chunked { chunk_size_line(payload, &mut [0; 18]).len() } else { 0 };
-            digest.borrow_mut().write(framed.get(front..front + payload).unwrap_or_default());
+    pub(crate) fn answered(&self, piece: &[u8]) {
+        if let Some(digest) = self.0.as_ref().and_then(|copies| copies.digest.as_ref()) {
+            digest.borrow_mut().write(piece);
         }
     }
 

@@ -5,9 +5,8 @@
 //! the copy and for all of the core; a copy that would pass a bound is given up and counted. The copy itself is a task of
 //! its own (`task`). Called by `attempt`, before the first one.
 
-use crate::h1::encode;
 use crate::http::mirror::{self, Mirrored};
-use crate::io;
+use crate::io::{self, Size};
 use crate::observe::stats::Verdict;
 use crate::plan::{Compare, Forward, Target};
 use crate::proxy::mirror::queue::{MirrorPermit, MirrorQueue, Mirrors};
@@ -51,9 +50,8 @@ pub(crate) fn start(stream: &mut Stream<'_>, forward: &Forward, retry_state: &Re
         };
         let mut head = core.mirroring.heads.take();
         mirror::request(&mut head.sink(b""), &sent, &what);
-        let mut first = core.buffers.head();
-        head.send(&mut encode::fields(first.cleared_vec()));
-        upload.write_first(behind, &mut first);
+        let mut first = core.buffers.take(Size::holding(upload.first() as u64));
+        first.extend(behind.get(..upload.first()).unwrap_or_default());
         let whole = upload.incoming.is_done();
         let queue = MirrorQueue::new(core.clone(), ended, whole);
         queues.push(queue.clone());

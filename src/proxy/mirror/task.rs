@@ -14,11 +14,14 @@ use std::time::{Duration, Instant};
 use twox_hash::XxHash64;
 
 use crate::base::id::{ClusterId, EndpointId, ListenerId};
-use crate::base::limits::BODY_BUFFER_BYTES;
+use crate::base::limits::HEAD_BUFFER_BYTES;
+use crate::h1::body::Incoming;
+use crate::h1::encode;
 use crate::h1::framing::{self, Body};
 use crate::http::field_list::FieldList;
 use crate::http::head::{Method, ResponseHead};
-use crate::io::{self, Buf, Caught, Either, Reader, Timer, Writer, catch_panic, race};
+use crate::http::sink::Framing;
+use crate::io::{self, Buf, Caught, Either, Reader, Size, Timer, Writer, catch_panic, race};
 use crate::observe::stats::Verdict;
 use crate::plan::{Cluster, Compare, Discovery, OwnAuthority};
 use crate::policy::balance::PickContext;
@@ -30,7 +33,7 @@ use crate::proxy::dynamic::passthrough;
 use crate::proxy::mirror::compare::{Difference, ObservedAnswer, ObservedResponse, Side, judge};
 use crate::proxy::mirror::queue::{MirrorAbort, MirrorPermit, MirrorQueue};
 use crate::proxy::router::attempt_report::{Active, report_end};
-use crate::proxy::router::body::Incoming;
+use crate::proxy::router::body::{self, BodyError, BodyReader, BodyWriter, Data};
 use crate::proxy::router::termination::Termination;
 use crate::upstream::{Admitted, Avoid, Closed, Installed, Lease, LocalCluster, LocalEndpoint, Upstream, read_head};
 
@@ -48,7 +51,7 @@ pub(crate) struct MirrorTask {
     pub(crate) queue: Rc<MirrorQueue>,
     /// Its head.
     pub(crate) head: FieldList,
-    /// The same, and what of the body came with it, as it is sent.
+    /// What of the body came with it.
     pub(crate) first: Buf,
     /// Whether nothing comes behind `first`.
     pub(crate) all_in_first: bool,
@@ -315,23 +318,34 @@ impl MirrorTask {
 
     /// Sends the copy to its end, or as far as the mirror takes it.
     async fn upload(&self, writer: &mut Writer, notes: &MirrorNotes) {
-        let mut first = self.core.buffers.head();
-        first.extend(self.first.bytes());
-        let bytes = first.len();
-        let (sent, first) = writer.write_all(first).await;
-        self.core.buffers.put(first);
-        if sent.is_err() {
+        let before = notes.written.get();
+        let buffers = &self.core.buffers;
+        let chunked = self.head.framing() == Framing::Unknown;
+        let mut writer = BodyWriter::new(writer, chunked);
+        let mut out = buffers.take(Size::holding((self.first.len() + HEAD_BUFFER_BYTES / 4) as u64));
+        self.head.send(&mut encode::fields(out.cleared_vec()));
+        body::put(self.first.bytes(), self.all_in_first, chunked, &mut out);
+        let (sent, emptied) = writer.encoded(out).await;
+        buffers.put(emptied);
+        notes.written.set(before + writer.sent);
+        if !sent {
             return self.queue.refuse();
         }
-        notes.written.set(notes.written.get() + bytes as u64);
         while let Some(piece) = poll_fn(|cx| self.queue.poll_piece(cx)).await {
-            let bytes = piece.len();
-            let (sent, piece) = writer.write_all(piece).await;
+            let (sent, piece) = writer.send(Data { buf: piece, end: false }, buffers).await;
             self.queue.sent(piece);
-            if sent.is_err() {
+            notes.written.set(before + writer.sent);
+            if !sent {
                 return self.queue.refuse();
             }
-            notes.written.set(notes.written.get() + bytes as u64);
+        }
+        if !self.all_in_first {
+            let (sent, emptied) = writer.send(Data { buf: Buf::default(), end: true }, buffers).await;
+            buffers.put(emptied);
+            notes.written.set(before + writer.sent);
+            if !sent {
+                return self.queue.refuse();
+            }
         }
         notes.sent.set(true);
     }
@@ -365,28 +379,25 @@ impl MirrorTask {
         notes.status.set(head.status);
         let keep_alive = framing::response_keep_alive(&head, buf.bytes()) && body != Body::UntilClose;
         buf.consume(head.len);
+        let before = notes.received.get();
         let mut incoming = Incoming::from(body);
+        let mut body = BodyReader::new(reader, &mut incoming, buf, &self.core.buffers, Size::Body);
+        let Ok(mut data) = body.first() else { return (Termination::UpstreamCorrupt, false) };
         loop {
-            let Ok(piece) = incoming.take(buf.bytes_mut()) else { return (Termination::UpstreamCorrupt, false) };
             if let Some(digest) = digest {
-                digest.borrow_mut().write(buf.bytes().get(..piece.payload).unwrap_or_default());
+                digest.borrow_mut().write(data.buf.bytes());
             }
-            buf.consume(piece.consumed);
-            if incoming.is_done() {
-                return (Termination::Answered, keep_alive && buf.is_empty());
+            self.core.buffers.put(data.buf);
+            if body.is_done() {
+                return (Termination::Answered, keep_alive && !body.has_surplus());
             }
-            let mut filling = std::mem::take(buf);
-            if filling.capacity() < BODY_BUFFER_BYTES {
-                self.core.buffers.put(filling);
-                filling = self.core.buffers.body();
-            }
-            let (read, filled) = reader.read(filling).await;
-            *buf = filled;
-            match read {
-                Ok(n) if n > 0 => notes.received.set(notes.received.get() + n as u64),
-                Ok(_) if matches!(incoming, Incoming::UntilClose) => return (Termination::Answered, false),
-                _ => return (Termination::UpstreamCut, false),
-            }
+            let read = body.next().await;
+            notes.received.set(before + body.received);
+            data = match read {
+                Ok(data) => data,
+                Err(BodyError::Cut) => return (Termination::UpstreamCut, false),
+                Err(BodyError::Corrupt(_)) => return (Termination::UpstreamCorrupt, false),
+            };
         }
     }
 

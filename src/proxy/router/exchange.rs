@@ -11,6 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::base::limits::{LINGERING_BYTES, LINGERING_PATIENCE};
+use crate::h1::body::Incoming;
 use crate::h1::encode::{self, Connection};
 use crate::h1::framing::{self, Body};
 use crate::http::field_list::FieldList;
@@ -27,12 +28,11 @@ use crate::proxy::downstream::connection::ClientConnection;
 use crate::proxy::downstream::connection::head_limits;
 use crate::proxy::mirror::queue::Mirrors;
 use crate::proxy::router::attempt_result::{AttemptResult, ExchangeResult, RequestResult};
-use crate::proxy::router::body::Incoming;
+use crate::proxy::router::body::BodyWriter;
 use crate::proxy::router::fault;
 use crate::proxy::router::header_scratch::{self, DownstreamRequest, HeaderScratch};
 use crate::proxy::router::progress::Progress;
 use crate::proxy::router::relay::{self, Client, DownloadEnd, Response, SentCounters};
-use crate::proxy::router::replay::Upload;
 use crate::proxy::router::retry_state::RetryState;
 use crate::proxy::router::templates::Received;
 use crate::proxy::router::termination::Termination;
@@ -141,7 +141,6 @@ impl Stream<'_> {
         let RetryState { upload, progress, retries, timeouts } = retry_state;
         let connected = if timeouts.is_endless() { info.began } else { io::now() };
         let progress: &Progress = progress;
-        let Upload { incoming, chunked, .. } = upload;
         let mut deadline = Deadline::new(timer, progress, *timeouts, connected);
         let mirrors: &Mirrors = mirrors;
         let client = Client {
@@ -155,7 +154,8 @@ impl Stream<'_> {
             expects: *expects,
             pipelined,
         };
-        let mut feed = pin!(relay::pump_request(client, up_writer, first, incoming, *chunked, progress));
+        let up_body = BodyWriter::new(up_writer, upload.chunked);
+        let mut feed = pin!(relay::pump_request(client, up_body, first, upload, progress));
         let mut feeding = true;
 
         // Until the final head is there, interim ones are passed on as they come.
@@ -326,7 +326,8 @@ impl Stream<'_> {
                 patience: limits.idle_timeout,
             };
             let chunked = body_len == BodyLen::Unknown && version == Version::Http11;
-            let mut relay = pin!(relay::response(response, out, Incoming::from(body), chunked, &notes.sent));
+            let mut incoming = Incoming::from(body);
+            let mut relay = pin!(relay::response(response, out, &mut incoming, chunked, &notes.sent));
             loop {
                 let woken = if feeding {
                     race(pin!(race(relay.as_mut(), feed.as_mut())), pin!(deadline.late())).await

@@ -1,21 +1,20 @@
 //! Moving bodies: the client's to the upstream while its answer is awaited, the upstream's to the client.
 //!
-//! A body is never held whole. What is read is turned in place into what is sent (chunk framing is always our own, so
-//! a chunk extension or a trailer never passes), and no more than the next read is under way while a piece is written, so a slow
+//! A body is never held whole. It passes as data (`body`): framing is always our own, so a chunk extension or a trailer never
+//! passes. No more than the next read is under way while a piece is written, so a slow
 //! receiver slows its sender down.
 
 use std::cell::Cell;
 use std::time::Duration;
 
+use crate::h1::body::Incoming;
 use crate::http::error::ProtocolError;
-use crate::io::{self, Buf, BufPool, Reader, Share, Size, Writer};
+use crate::io::{self, Buf, BufPool, Reader, Size, Writer};
 use crate::proxy::core::{ConnectionEntry, Core, Phase};
 use crate::proxy::mirror::queue::Mirrors;
-use crate::proxy::router::body::{
-    BodyPiece, CHUNK_BACK, CHUNK_FRONT, Incoming, frame, prepare, put_piece, reframe, reframe_response,
-};
+use crate::proxy::router::body::{BodyError, BodyReader, BodyWriter, Data, head_and_first};
 use crate::proxy::router::progress::Progress;
-use crate::proxy::router::replay::{ReplayBuffer, ReplayDecision};
+use crate::proxy::router::replay::{ReplayBuffer, ReplayDecision, Upload};
 use crate::proxy::router::termination::Termination;
 
 /// Why [`pump_request`] has nothing more to do.
@@ -65,80 +64,73 @@ pub(crate) struct Client<'a> {
     pub(crate) pipelined: bool,
 }
 
-/// Sends `first` (the head and what of the body came with it), what earlier tries have read, then the rest of the body as
-/// it comes, then watches the client: its next bytes are replay, its end is told.
+/// Sends `first` (the head and what of the body came with it), what earlier attempts have read, then the rest of the body as
+/// it comes, then watches the client: its next bytes are kept, its end is told.
 ///
 /// May be dropped at any point: once the request is sent nothing is lost, and before that the upstream connection is
 /// closed by the caller. Whoever wants to send the request again waits for `progress.writing` to become false.
 pub(crate) async fn pump_request(
     client: Client<'_>,
-    upstream: &mut Writer,
+    mut upstream: BodyWriter<'_>,
     first: Buf,
-    incoming: &mut Incoming,
-    chunked: bool,
+    upload: &mut Upload,
     progress: &Progress,
 ) -> UploadEnd {
     let Client { core, live, reader, replay, mirrors, behind, body_timeout, expects, pipelined } = client;
-    let first_bytes = first.len() as u64;
-    let (sent, buf) = upstream.write_all(first).await;
-    core.buffers.put(buf);
-    if sent.is_err() {
+    let buffers = &core.buffers;
+    let (sent, emptied) = upstream.encoded(first).await;
+    buffers.put(emptied);
+    if !sent {
         return UploadEnd::UpstreamClosed;
     }
-    progress.written.set(first_bytes);
+    progress.written.set(upstream.sent);
     for at in 0..replay.pieces.len() {
-        let piece = std::mem::take(&mut replay.pieces[at]);
-        if !write_kept(upstream, piece, progress, |piece| replay.pieces[at] = piece).await {
+        let data = replay.take(at, upload);
+        if !write_kept((&mut upstream, buffers), data, progress, |buf| replay.pieces[at] = buf).await {
             return UploadEnd::UpstreamClosed;
         }
         if progress.stop.get() {
             return UploadEnd::Stopped;
         }
     }
+    if let Some(end) = replay.only_end(upload) {
+        let (sent, emptied) = upstream.send(end, buffers).await;
+        buffers.put(emptied);
+        if !sent {
+            return UploadEnd::UpstreamClosed;
+        }
+    }
     let mut next_began = pipelined;
-    if !incoming.is_done() {
+    if !upload.incoming.is_done() {
         // What is kept, or copied for mirrors, is accounted for in pieces of this size.
         let most = if replay.wanted || !mirrors.is_empty() { Size::Body } else { Size::Huge };
-        let mut flow = Flow::new(&core.buffers, most);
-        while !incoming.is_done() {
+        let mut body = BodyReader::new(reader, &mut upload.incoming, behind, buffers, most);
+        while !body.is_done() {
             live.enter(Phase::Body, Some(io::now() + body_timeout));
-            if !reader.armed() {
-                reader.arm(flow.next(incoming, chunked));
-            }
-            let (read, buf) = reader.done().await;
-            flow.filled = buf.room() == 0;
-            match read {
-                Ok(n) if n > 0 => {}
-                _ if live.expired() => return UploadEnd::TimedOut,
-                _ => return UploadEnd::ClientGone,
-            }
-            let mut buf = with_margins(core, buf, chunked);
-            let payload = match reframe(incoming, &mut buf, chunked, behind) {
-                Ok(payload) => payload,
-                Err(bad) => return UploadEnd::Bad(bad),
+            let data = match body.next().await {
+                Ok(data) => data,
+                Err(BodyError::Corrupt(bad)) => return UploadEnd::Bad(bad),
+                Err(BodyError::Cut) if live.expired() => return UploadEnd::TimedOut,
+                Err(BodyError::Cut) => return UploadEnd::ClientGone,
             };
-            progress.received.set(progress.received.get() + payload as u64);
-            mirrors.piece(buf.bytes());
-            if incoming.is_done() {
+            progress.received.set(progress.received.get() + data.buf.len() as u64);
+            mirrors.piece(data.buf.bytes());
+            if data.end {
                 let now = io::now();
                 progress.whole.set(true);
                 progress.ended.set(Some(now));
                 mirrors.whole(now);
             }
-            let sent = match keep(core, replay, &buf, payload, incoming.left(), progress) {
-                ReplayDecision::Buffer => write_kept(upstream, buf, progress, |piece| replay.push(piece)).await,
+            let sent = match keep(core, replay, &data.buf, body.left(), progress) {
+                ReplayDecision::Buffer => {
+                    write_kept((&mut upstream, buffers), data, progress, |buf| replay.push(buf)).await
+                }
                 ReplayDecision::Copied | ReplayDecision::Nothing => {
-                    if !incoming.is_done() {
-                        reader.arm(flow.next(incoming, chunked));
-                        reader.begin();
-                    }
-                    let bytes = buf.len() as u64;
-                    let (sent, emptied) = upstream.write_all(buf).await;
-                    core.buffers.put(emptied);
-                    if sent.is_ok() {
-                        progress.written.set(progress.written.get() + bytes);
-                    }
-                    sent.is_ok()
+                    body.begin_next();
+                    let (sent, emptied) = upstream.send(data, buffers).await;
+                    buffers.put(emptied);
+                    progress.written.set(upstream.sent);
+                    sent
                 }
             };
             if !sent {
@@ -155,51 +147,33 @@ pub(crate) async fn pump_request(
     if next_began { UploadEnd::NextBegan } else { watch(core, reader, behind, expects).await }
 }
 
-/// Writes a piece that is kept and hands it to `put_back`. False if the upstream takes no more.
-async fn write_kept(upstream: &mut Writer, piece: Buf, progress: &Progress, put_back: impl FnOnce(Buf)) -> bool {
-    let bytes = piece.len() as u64;
+/// Writes a piece that is kept and hands its buffer to `put_back`. False if the upstream takes no more.
+async fn write_kept(
+    (upstream, buffers): (&mut BodyWriter<'_>, &BufPool),
+    data: Data,
+    progress: &Progress,
+    put_back: impl FnOnce(Buf),
+) -> bool {
     progress.writing.set(true);
-    let (sent, piece) = upstream.write_and_keep(piece).await;
+    let (sent, data) = upstream.send_and_keep(data, buffers).await;
     progress.writing.set(false);
-    put_back(piece);
-    if sent.is_ok() {
-        progress.written.set(progress.written.get() + bytes);
-    }
-    sent.is_ok()
+    put_back(data.buf);
+    progress.written.set(upstream.sent);
+    sent
 }
 
 /// Says what becomes of a piece that was read, and notes if the request cannot be sent again from now on.
-fn keep(
-    core: &Core,
-    replay: &mut ReplayBuffer,
-    piece: &Buf,
-    payload: usize,
-    left: u64,
-    progress: &Progress,
-) -> ReplayDecision {
+fn keep(core: &Core, replay: &mut ReplayBuffer, piece: &Buf, left: u64, progress: &Progress) -> ReplayDecision {
     if !progress.replayable.get() {
         return ReplayDecision::Nothing;
     }
-    let keep = if replay.wanted { replay.admit(core, piece, payload, left) } else { ReplayDecision::Nothing };
+    let keep = if replay.wanted { replay.admit(core, piece, left) } else { ReplayDecision::Nothing };
     if keep == ReplayDecision::Nothing {
         progress.replayable.set(false);
         progress.abandoned.set(replay.wanted);
         replay.clear(core);
     }
     keep
-}
-
-/// The same bytes in a buffer with room for framing around them. It has that already, but where the read was begun
-/// before the body was asked for.
-fn with_margins(core: &Core, buf: Buf, chunked: bool) -> Buf {
-    if !chunked || buf.headroom() >= CHUNK_FRONT {
-        return buf;
-    }
-    let mut roomy = core.buffers.body();
-    prepare(&mut roomy, chunked);
-    roomy.extend(buf.bytes());
-    core.buffers.put(buf);
-    roomy
 }
 
 /// Waits until the client sends more or leaves. The read stays armed if this is dropped: it is the next request's.
@@ -264,174 +238,57 @@ pub(crate) struct Response<'a> {
 pub(crate) async fn response(
     response: Response<'_>,
     head: Buf,
-    mut incoming: Incoming,
+    incoming: &mut Incoming,
     chunked: bool,
     sent: &SentCounters,
 ) -> DownloadEnd {
     let Response { core, live, reader, buf, client, mirrors, patience } = response;
-    let was_done = incoming.is_done();
-    let mut flow = Flow::new(&core.buffers, Size::Huge);
-    flow.filled = buf.room() == 0;
-    let Ok(BodyPiece { mut payload, consumed }) = incoming.take(buf.bytes_mut()) else {
+    let buffers = &*core.buffers;
+    let mut client = BodyWriter::new(client, chunked);
+    let mut body = BodyReader::new(reader, incoming, buf, buffers, Size::Huge);
+    let Ok(first) = body.first() else {
         // The head has not gone out yet, but the client gets what Envoy would send: a head and then a cut.
-        let (_, out) = client.write_all(head).await;
-        core.buffers.put(out);
+        let (_, emptied) = client.encoded(head).await;
+        buffers.put(emptied);
         return DownloadEnd::UpstreamCorrupt;
     };
-    mirrors.answered(buf.bytes(), payload, false);
-    let mut first = std::mem::take(buf);
-    if consumed < first.len() {
-        buf.extend(&first.bytes()[consumed..]);
-    }
-    first.truncate(payload);
-    let mut out = with_head(core, head, first, incoming.is_done() && !was_done, chunked);
+    mirrors.answered(first.buf.bytes());
+    let mut payload = first.buf.len();
+    let mut next = Piece::Encoded(head_and_first(head, first, chunked, buffers));
     loop {
-        if !incoming.is_done() {
-            reader.arm(flow.next(&incoming, chunked));
-            reader.begin();
-        }
+        body.begin_next();
         live.enter(Phase::Busy, Some(io::now() + patience));
-        let bytes = out.len() as u64;
-        let (written, emptied) = client.write_all(out).await;
-        core.buffers.put(emptied);
-        if written.is_err() {
+        let (written, emptied) = match next {
+            Piece::Encoded(out) => client.encoded(out).await,
+            Piece::Data(data) => client.send(data, buffers).await,
+        };
+        buffers.put(emptied);
+        sent.wire.set(client.sent);
+        if !written {
             return DownloadEnd::ClientGone;
         }
         sent.payload.set(sent.payload.get() + payload as u64);
-        sent.wire.set(sent.wire.get() + bytes);
-        if incoming.is_done() {
-            return DownloadEnd::Whole { clean: buf.is_empty() };
+        if body.is_done() {
+            return DownloadEnd::Whole { clean: !body.has_surplus() };
         }
         live.enter(Phase::Busy, None);
-        loop {
-            let (read, filled) = reader.done().await;
-            out = filled;
-            flow.filled = out.room() == 0;
-            match read {
-                Ok(n) if n > 0 => sent.received.set(sent.received.get() + n as u64),
-                Ok(_) if matches!(incoming, Incoming::UntilClose) => incoming = Incoming::Done,
-                _ => return DownloadEnd::UpstreamCut,
-            }
-            match reframe_response(&mut incoming, &mut out, chunked, buf) {
-                Ok(taken) => {
-                    mirrors.answered(out.bytes(), taken, chunked);
-                    payload = taken;
-                }
-                Err(_) => return DownloadEnd::UpstreamCorrupt,
-            }
-            // A read that held only framing leaves nothing to send.
-            if !out.is_empty() || incoming.is_done() {
-                break;
-            }
-            prepare(&mut out, chunked);
-            reader.arm(out);
-        }
-    }
-}
-
-/// One buffer of an encoded head and the first piece of the body: the piece where it lies, with the head in front, in the
-/// place of the one that was received, if there is room.
-fn with_head(core: &Core, mut head: Buf, mut piece: Buf, last: bool, chunked: bool) -> Buf {
-    if piece.is_empty() {
-        core.buffers.put(piece);
-        put_piece(&[], last, chunked, &mut head);
-        return head;
-    }
-    let (front, back) = if chunked { (CHUNK_FRONT, CHUNK_BACK) } else { (0, 0) };
-    if piece.headroom() >= head.len() + front && piece.tail() >= back {
-        frame(&mut piece, last, chunked);
-        let fits = piece.prepend(head.bytes());
-        debug_assert!(fits, "the room was measured");
-        core.buffers.put(head);
-        return piece;
-    }
-    let mut out = core.buffers.take(Size::holding((head.len() + front + piece.len() + back) as u64));
-    out.extend(head.bytes());
-    put_piece(piece.bytes(), last, chunked, &mut out);
-    core.buffers.put(head);
-    core.buffers.put(piece);
-    out
-}
-
-/// How much of a body is read at once: the more, the more comes.
-struct Flow<'c> {
-    buffers: &'c BufPool,
-    most: Size,
-    size: Size,
-    /// The memory of large buffers: of one that is read into, and one that is written.
-    share: Option<Share>,
-    /// The last read has filled its buffer, so that more has been waiting.
-    filled: bool,
-}
-
-impl<'c> Flow<'c> {
-    fn new(buffers: &'c BufPool, most: Size) -> Self {
-        Self { buffers, most, size: Size::Body, share: None, filled: false }
-    }
-
-    /// A buffer for the next read.
-    fn next(&mut self, incoming: &Incoming, chunked: bool) -> Buf {
-        let mut size = if self.filled { self.size.larger() } else { self.size };
-        if let Incoming::Length(left) = incoming {
-            size = size.max(Size::Bulk).min(Size::holding(*left));
-        }
-        size = size.min(self.most);
-        if size > self.size {
-            let share = if size > Size::Body { self.buffers.flows.take(2 * size.bytes()) } else { None };
-            if share.is_some() {
-                (self.size, self.share) = (size, share);
-            }
-            size = self.size;
-        }
-        let mut buf = self.buffers.take(size);
-        prepare(&mut buf, chunked);
-        buf
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The sizes of the buffers that a flow reads into, where every read fills its buffer.
-    fn sizes(flow: &mut Flow<'_>, incoming: &Incoming) -> Vec<Size> {
-        let mut next = || {
-            let buf = flow.next(incoming, false);
-            flow.filled = true;
-            Size::holding(buf.capacity() as u64)
+        let read = body.next().await;
+        sent.received.set(body.received);
+        let data = match read {
+            Ok(data) => data,
+            Err(BodyError::Cut) => return DownloadEnd::UpstreamCut,
+            Err(BodyError::Corrupt(_)) => return DownloadEnd::UpstreamCorrupt,
         };
-        vec![next(), next(), next(), next()]
+        mirrors.answered(data.buf.bytes());
+        payload = data.buf.len();
+        next = Piece::Data(data);
     }
+}
 
-    #[test]
-    fn reads_grow_with_the_flow() {
-        let buffers = BufPool::default();
-        let flow = |most| Flow::new(&buffers, most);
-        let unknown = Incoming::UntilClose;
-        assert_eq!(sizes(&mut flow(Size::Huge), &unknown), [Size::Body, Size::Bulk, Size::Huge, Size::Huge]);
-        assert_eq!(sizes(&mut flow(Size::Body), &unknown), [Size::Body; 4]);
-        // What is known to be large begins so, and nothing is larger than what is left.
-        let large = Incoming::Length(10 << 20);
-        assert_eq!(sizes(&mut flow(Size::Huge), &large), [Size::Bulk, Size::Huge, Size::Huge, Size::Huge]);
-        assert_eq!(sizes(&mut flow(Size::Huge), &Incoming::Length(60_000)), [Size::Bulk; 4]);
-        assert_eq!(sizes(&mut flow(Size::Huge), &Incoming::Length(100)), [Size::Head; 4]);
-        // A trickle stays small.
-        let mut slow = flow(Size::Huge);
-        for _ in 0..3 {
-            assert_eq!(slow.next(&unknown, false).capacity(), Size::Body.bytes());
-        }
-    }
-
-    #[test]
-    fn without_memory_for_more_reads_stay_small() {
-        let buffers = BufPool::default();
-        let mut all = Vec::new();
-        while let Some(share) = buffers.flows.take(2 * Size::Bulk.bytes()) {
-            all.push(share);
-        }
-        let mut flow = Flow::new(&buffers, Size::Huge);
-        assert_eq!(sizes(&mut flow, &Incoming::UntilClose), [Size::Body; 4]);
-        drop(all);
-        assert_eq!(sizes(&mut flow, &Incoming::UntilClose), [Size::Bulk, Size::Huge, Size::Huge, Size::Huge]);
-    }
+/// What is written next.
+enum Piece {
+    /// A head, and what of the body goes with it.
+    Encoded(Buf),
+    /// More of the body.
+    Data(Data),
 }

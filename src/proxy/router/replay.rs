@@ -1,14 +1,15 @@
 //! What of a request's body is there to be sent again.
 //!
 //! The head is written anew for each try, and what came with it still lies behind it in the connection's input. What
-//! was read after that is kept in the buffers that it was read into, framed as it was sent, so keeping copies nothing
-//! but pieces that are small; the next try writes it from there. Nothing is kept where the route retries nothing.
+//! was read after that is kept in the buffers that it was read into, as data, so keeping copies nothing but pieces that are
+//! small; the next attempt sends it from there. Nothing is kept where the route retries nothing.
 
 use crate::base::limits::{BODY_BUFFER_BYTES, REPLAY_BODY_BYTES};
+use crate::h1::body::Incoming;
 use crate::h1::framing::Body;
 use crate::io::Buf;
 use crate::proxy::core::Core;
-use crate::proxy::router::body::{Incoming, put_piece};
+use crate::proxy::router::body::{self, Data};
 use crate::proxy::router::termination::Termination;
 
 /// The body of a request on its way upstream.
@@ -42,14 +43,14 @@ impl Upload {
 
     /// Puts that behind an encoded head.
     pub(crate) fn write_first(&self, behind: &[u8], out: &mut Buf) {
-        put_piece(behind.get(..self.first).unwrap_or_default(), self.first_is_last, self.chunked, out);
+        body::put(behind.get(..self.first).unwrap_or_default(), self.first_is_last, self.chunked, out);
     }
 }
 
 /// What is kept of what was read behind that.
 #[derive(Debug, Default)]
 pub(crate) struct ReplayBuffer {
-    /// As it was sent; a piece may be out for being sent again.
+    /// A piece may be out for being sent again.
     pub(crate) pieces: Vec<Buf>,
     /// Whether the route can make use of it.
     pub(crate) wanted: bool,
@@ -76,9 +77,21 @@ impl ReplayBuffer {
         self.payload = first as u64;
     }
 
-    /// Whether a piece of this many payload bytes can be kept, with at least `left` more to come.
-    pub(crate) fn admit(&mut self, core: &Core, piece: &Buf, payload: usize, left: u64) -> ReplayDecision {
-        self.payload += payload as u64;
+    /// The piece at this place, of which the request's end may be a part.
+    pub(crate) fn take(&mut self, at: usize, upload: &Upload) -> Data {
+        let end = at + 1 == self.pieces.len() && upload.incoming.is_done();
+        Data { buf: std::mem::take(&mut self.pieces[at]), end }
+    }
+
+    /// The end of the request, if it has come, and by itself: behind what came with the head.
+    pub(crate) fn only_end(&self, upload: &Upload) -> Option<Data> {
+        let by_itself = self.pieces.is_empty() && upload.chunked && upload.incoming.is_done() && !upload.first_is_last;
+        by_itself.then(|| Data { buf: Buf::default(), end: true })
+    }
+
+    /// Whether a piece can be kept, with at least `left` more bytes to come.
+    pub(crate) fn admit(&mut self, core: &Core, piece: &Buf, left: u64) -> ReplayDecision {
+        self.payload += piece.len() as u64;
         if self.payload.saturating_add(left) > REPLAY_BODY_BYTES {
             return ReplayDecision::Nothing;
         }

@@ -94,7 +94,7 @@ impl<'p> Stream<'p> {
         let behind = input.bytes_mut().get_mut(head_len..).unwrap_or_default();
         let (upload, consumed) = Upload::begin(self.parsed.body, chunked, behind)?;
         *rest = head_len + consumed;
-        let bytes = (*rest as u64).saturating_add(upload.incoming.left());
+        let bytes = (*rest as u64).saturating_add(upload.incoming.left().unwrap_or(0));
         let retries = AttemptHistory::new(forward);
         self.scratch.replay.begin(core, retries.possible(), upload.first());
         self.scratch.tried.clear();
