@@ -16,7 +16,7 @@ lint:
 test *args:
     cargo test {{args}}
 
-# One test binary, perhaps some of its tests: just test-one http breakers::
+# One test binary, perhaps some of its tests: just test-one traffic http::breakers::
 test-one binary filter="":
     cargo test --test {{binary}} -- {{filter}}
 

@@ -6,6 +6,7 @@
 mod bench;
 mod case;
 mod cases;
+mod hashing;
 #[path = "../support/name_server.rs"]
 mod name_server;
 mod observe;

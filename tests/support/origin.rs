@@ -1,6 +1,6 @@
 //! Origins on a loopback port or a Unix domain socket that do as a script says and remember what they were asked.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -152,6 +152,22 @@ impl Origin {
         })
     }
 
+    /// Says `greeting` and sends back all that comes, until the other side has sent everything.
+    pub(crate) fn reflecting(greeting: &'static str) -> Self {
+        Self::start(move |peer| reflect(peer, greeting))
+    }
+
+    /// As [`Origin::reflecting`] without a greeting, at this address.
+    #[track_caller]
+    pub(crate) fn reflecting_at(address: SocketAddr) -> Self {
+        Self::start_at(address, |peer| reflect(peer, ""))
+    }
+
+    /// As [`Origin::reflecting`] without a greeting, at a Unix domain socket.
+    pub(crate) fn reflecting_on(listener: UnixListener) -> Self {
+        Self::start_on(listener, |peer| reflect(peer, ""))
+    }
+
     /// The port to write into an endpoint.
     pub(crate) fn port(&self) -> u16 {
         self.address.port()
@@ -220,6 +236,18 @@ where
     }
     for peer in peers {
         let _ = peer.join(); // its panic has been printed, and the test misses the reply
+    }
+}
+
+fn reflect(peer: &mut Peer, greeting: &str) -> io::Result<()> {
+    let mut stream = peer.stream()?.try_clone()?;
+    stream.write_all(greeting.as_bytes())?;
+    let mut chunk = [0; 16 * 1024];
+    loop {
+        match stream.read(&mut chunk)? {
+            0 => return Ok(()),
+            n => stream.write_all(&chunk[..n])?,
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 //! header values, and the origins that browsers name.
 //!
 //! [`meets`] answers exactly whether some value that a [`Grammar`] allows is taken by a condition. The grammars repeat
-//! what the codec and the normaliser do with a request, as tables without sockets or buffers; `tests/bad_yaml/grammar.rs`
-//! holds the two together. Called by the checks of a world; nothing is matched with it at run time.
+//! what the codec and the normaliser do with a request, as tables without sockets or buffers;
+//! `tests/commands/bad_yaml/grammar.rs` holds the two together. Called by the checks of a world; nothing is matched with it at run time.
 
 mod authority;
 mod automaton;

@@ -1,4 +1,4 @@
-//! Good documents and what is read from them. What is wrong with bad ones is in `tests/bad_yaml`.
+//! Good documents and what is read from them. What is wrong with bad ones is in `tests/commands/bad_yaml`.
 
 mod resilience;
 

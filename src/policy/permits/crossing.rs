@@ -8,7 +8,7 @@
 //!   somebody waits.
 //!
 //! Of two cores that do this at the same time at least one sees the other, because a sequentially consistent fence lies
-//! between what each shows and what it looks at. `tests/loom_permits.rs` checks that in every order of events.
+//! between what each shows and what it looks at. `tests/models/loom_permits.rs` checks that in every order of events.
 //! What a core does with what it sees is `upstream`'s.
 
 use super::cores::CoreSet;
