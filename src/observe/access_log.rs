@@ -1,8 +1,8 @@
 //! The access log's line, as text or as JSON: a format compiled once to a list of steps, and the record it prints.
 //!
 //! `format` reads MeshConfig's formats, `operator` knows Envoy's operators, `time` the formats of times, `out` how a
-//! value is written. Writing a line allocates nothing beyond the buffer it goes to. Whatever a client could have had a
-//! hand in is escaped: no request can forge a field, a line, or a terminal's escape sequence (Envoy passes quotes
+//! value is written. Writing a line allocates nothing beyond the buffer it goes to. All text that a client can
+//! influence is escaped: no request can forge a field, a line, or a terminal's escape sequence (Envoy passes quotes
 //! through).
 
 mod format;
@@ -68,7 +68,7 @@ pub trait Headers {
     /// A request header as it went upstream: `x-forwarded-for` with the peer appended, `x-request-id` the one in use,
     /// `x-envoy-original-path` the client's path where it was rewritten. `:scheme` is how the client reached the proxy.
     fn request(&self, name: &str) -> Option<&[u8]>;
-    /// A response header as it went to the client; only asked for those of [`AccessLog::response_headers`] and for
+    /// A response header as it went to the client; only called for those of [`AccessLog::response_headers`] and for
     /// `x-envoy-upstream-service-time`.
     fn response(&self, name: &str) -> Option<&[u8]>;
 }
@@ -87,7 +87,7 @@ impl Headers for NoHeaders {
     }
 }
 
-/// All that is known of a request at its end. An empty text or slice means that there is none; the log shows `-`.
+/// A request at its end, for the log. An empty text or slice means that there is no value; the log shows `-`.
 #[derive(Clone)]
 pub struct Record<'a> {
     /// When its first byte came.
@@ -96,7 +96,7 @@ pub struct Record<'a> {
     pub method: &'a [u8],
     /// The request target as it went upstream, query included.
     pub path: &'a [u8],
-    /// The host asked for, as it went upstream.
+    /// The requested host, as it went upstream.
     pub authority: &'a [u8],
     /// `HTTP/1.1` or `HTTP/1.0`.
     pub protocol: &'a str,
@@ -130,7 +130,7 @@ pub struct Record<'a> {
     pub downstream_local: SocketAddr,
     /// The client's side of its connection.
     pub downstream_remote: SocketAddr,
-    /// The TLS server name asked for.
+    /// The requested TLS server name (SNI).
     pub server_name: &'a str,
     /// The route's name.
     pub route_name: &'a str,
@@ -174,8 +174,8 @@ impl AccessLog {
     /// The format of MeshConfig's `accessLogFormat` with `accessLogEncoding: JSON`: an object of names and format
     /// strings, also nested, and Istio's default ([`ISTIO_DEFAULT_JSON`]) if it is empty.
     ///
-    /// A string that is one operator and nothing else is written with the operator's own type: a number, a string, or
-    /// `null` if there is no value.
+    /// A string that is a single operator is written with the operator's own type: a number, a string, or `null` if
+    /// there is no value.
     ///
     /// # Errors
     /// If it is no JSON object, or as [`AccessLog::compile`] for one of its strings.
@@ -191,8 +191,8 @@ impl AccessLog {
         format::text_steps(format).map(Self)
     }
 
-    /// The response headers that [`Headers::response`] will be asked for, in lower case, each once. The service time
-    /// is not among them: the record has it. Mostly empty, so that responses need not be kept for the log.
+    /// The response headers that the format uses, through [`Headers::response`], in lower case, each once. The service
+    /// time is not among them: the record has it. Mostly empty, so that responses need not be kept for the log.
     #[must_use]
     pub fn response_headers(&self) -> Vec<&str> {
         let shown = self.0.iter().filter_map(|step| if let FormatStep::Show(_, op) = step { Some(op) } else { None });

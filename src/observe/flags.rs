@@ -19,7 +19,7 @@ macro_rules! flags {
 }
 
 // Envoy writes flags in the order in which they came up. Where two can meet that order is always this one: a delay comes
-// before everything, the verdict that retries are used up before the failure of the last try.
+// first, and the flag for used-up retries comes before the failure of the last attempt.
 flags! {
     /// A fault delayed the request.
     DI = 0 "DelayInjected",
@@ -27,7 +27,7 @@ flags! {
     URX = 1 "UpstreamRetryLimitExceeded",
     /// No healthy endpoint.
     UH = 2 "NoHealthyUpstream",
-    /// The route's timeout, or the last try's, passed.
+    /// The timeout of the route, or of the last attempt, passed.
     UT = 3 "UpstreamRequestTimeout",
     /// This side reset the connection.
     LR = 4 "LocalReset",

@@ -25,10 +25,10 @@ const LINE_ROOM_BYTES: usize = 4 * 1024;
 const BUFFERS: usize = 4;
 
 /// How long a destination that would block (a terminal or pipe that another process set non-blocking) is left alone
-/// before the next try.
+/// before the next write.
 const WOULD_BLOCK_PAUSE: Duration = Duration::from_millis(5);
 
-/// What the writer is told.
+/// A message to the writer.
 enum Mail {
     /// Lines to be written.
     Filled(Filled),
@@ -36,7 +36,7 @@ enum Mail {
     Reopened,
 }
 
-/// A buffer on its way to the writer.
+/// A full buffer for the writer.
 struct Filled {
     core: usize,
     lines: u64,
@@ -47,7 +47,7 @@ struct Filled {
 #[derive(Debug, Default)]
 struct ReopenedFile {
     file: Option<File>,
-    /// [`Mail::Reopened`] is on its way: there is never a second one, so that it takes no buffer's room.
+    /// [`Mail::Reopened`] is in the channel: there is never a second one, so that it takes no buffer's room.
     told: bool,
 }
 
@@ -66,7 +66,7 @@ impl LogSink {
     /// A sink that hands over to `full`, and where to send its buffers back.
     fn new(core: usize, full: SyncSender<Mail>, registry: &Registry) -> (Self, SyncSender<Vec<u8>>) {
         let (give, empty) = sync_channel(BUFFERS);
-        // All made now: memory that is not touched costs nothing, and workers shall not allocate later.
+        // All made now: untouched memory costs nothing, and workers must not allocate later.
         for _ in 1..BUFFERS {
             let _ = give.try_send(new_buffer()); // there is room, and the receiver is in our hand
         }
@@ -89,7 +89,7 @@ impl LogSink {
         }
     }
 
-    /// Hands over what there is. Called by the worker's tick, and before the worker ends.
+    /// Hands over the lines so far. Called by the worker's tick, and before the worker ends.
     pub fn flush(&mut self) {
         if self.buffer.is_empty() {
             return;
@@ -117,7 +117,7 @@ pub struct Writer {
     wake: SyncSender<Mail>,
     next: Arc<Mutex<ReopenedFile>>,
     back: Arc<Mutex<Vec<SyncSender<Vec<u8>>>>>,
-    /// What to open anew; `None`: the destination was opened by somebody else.
+    /// The path to reopen; `None`: the caller opened the destination.
     path: Option<PathBuf>,
 }
 
@@ -158,13 +158,13 @@ impl Writer {
         let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
             let to: Box<dyn Write> = Box::new(destination);
             Destination { to, name, next: reopened, failing: false, torn: false }.run(&filled, &to_workers, &stats);
-            drop(end); // the receiver wakes: nothing is sent
+            drop(end); // wakes the receiver without a message
         })?;
         Ok((Writer { thread, ended, wake: full, next, back, path: None }, sinks))
     }
 
-    /// Opens the log's path anew and goes on there: for the one who has renamed the file (logrotate). Lines that are on
-    /// their way to the writer go to the new file, and the old one is closed. Standard output and error stay as they are.
+    /// Opens the log's path anew and goes on there, after the file was renamed (logrotate). Buffered lines go to the new
+    /// file, and the old one is closed. Standard output and error stay as they are.
     ///
     /// # Errors
     /// If the file cannot be opened; then the log goes on in the old one.
@@ -174,7 +174,7 @@ impl Writer {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         next.file = Some(file);
         if !std::mem::replace(&mut next.told, true) {
-            let _ = self.wake.try_send(Mail::Reopened); // there is room, and a thread that has ended writes nothing
+            let _ = self.wake.try_send(Mail::Reopened); // the channel has room, and an ended thread needs no message
         }
         Ok(())
     }
@@ -193,7 +193,7 @@ impl Writer {
     }
 
     /// Waits until every line is written: to be called when all sinks are dropped. A destination that blocks (a pipe
-    /// nobody reads) must not keep the process from ending, so it waits no longer than `patience`.
+    /// without a reader) must not keep the process from ending, so it waits no longer than `patience`.
     ///
     /// Returns whether the writer ended.
     #[must_use]
@@ -252,7 +252,7 @@ impl Destination {
             bytes.clear();
             bytes.shrink_to(FULL_BYTES + LINE_ROOM_BYTES); // a monstrous line must not hold its memory for ever
             if let Some(back) = back.lock().unwrap_or_else(PoisonError::into_inner).get(core) {
-                // Refused only if the worker is gone; then nobody needs the buffer.
+                // Fails only if the worker is gone; then the buffer is not needed.
                 let _ = back.try_send(bytes);
             }
         }

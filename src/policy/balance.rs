@@ -1,10 +1,10 @@
 //! Load balancing: which endpoint of a cluster takes the next request.
 //!
 //! The algorithms are Envoy's, per core: each core has its own [`Balancer`] with its own random start, so cores share
-//! nothing and do not march in step; only the tables of consistent hashing, which never change, are shared. An
-//! endpoint is asked about through two closures, how many requests it has in flight and whether this request may use it
-//! (it may have tried it already), so that this state lives where it belongs; who is ejected the balancer is told when
-//! that changes. A pick allocates nothing. Called by `upstream` once a try.
+//! nothing and do not march in step; only the tables of consistent hashing, which never change, are shared. Two
+//! closures give an endpoint's state, so that it lives where it belongs: how many requests it has in flight, and
+//! whether this request may use it (an earlier attempt may have). `health_changed` tells the balancer about ejections.
+//! A pick allocates nothing. Called by `upstream` once an attempt.
 //!
 //! A pick goes down three steps, of which most clusters have only the last: the priority (by the health of all), the
 //! locality within it (by weight), the endpoint (by the policy). A hash replaces the last two.
@@ -29,10 +29,10 @@ pub use spread::{Group, Level, LoadBalancing, Policy, Warmup};
 /// that far.
 const DRAWS: usize = 16;
 
-/// So many tries at a time make `retryRemoteLocalities` look elsewhere; Istio's.
+/// Attempts between two recomputations of the priorities for `retryRemoteLocalities` (Istio's).
 const UPDATE_FREQUENCY: usize = 2;
 
-/// What a core knows of an endpoint that does not change with every request.
+/// An endpoint's attributes that do not change with every request.
 #[derive(Debug, Clone, Copy)]
 pub struct Member {
     /// Its weight; 0 counts as 1.
@@ -41,7 +41,7 @@ pub struct Member {
     pub since: Instant,
 }
 
-/// What a pick may depend on besides the endpoints.
+/// The request's inputs to a pick.
 #[derive(Debug, Clone, Copy)]
 pub struct PickContext {
     /// The hash of the request (see [`hashing::key`](super::hashing::key)).
@@ -56,7 +56,7 @@ pub struct Balancer {
     levels: Box<[Priority]>,
     loads: Loads,
     members: Members,
-    /// Who must not be chosen, by position; empty: all may.
+    /// Unhealthy endpoints, by position; empty: all are healthy.
     unhealthy: Box<[bool]>,
     /// `minHealthPercent`: a level with a smaller part of it healthy may panic.
     panic_below: u32,
@@ -64,7 +64,7 @@ pub struct Balancer {
     panicked: bool,
 }
 
-/// The endpoints, and who of them is still new.
+/// The endpoints, and which of them are still new.
 #[derive(Debug, Clone)]
 struct Members {
     list: Box<[Member]>,
@@ -91,7 +91,7 @@ struct Priority {
 #[derive(Debug, Clone)]
 struct Locality {
     weight: u32,
-    /// The weight after what is unhealthy has been taken off.
+    /// The weight less its unhealthy part.
     effective: f64,
     members: Box<[u32]>,
     policy: Policy,
@@ -134,8 +134,8 @@ impl Balancer {
         Self { panic_below: percent, ..self }
     }
 
-    /// Tells which endpoints are healthy from now on: it decides who is chosen, and how much each priority and each
-    /// locality gets. Allocates.
+    /// Sets which endpoints are healthy: these can be picked, and they decide how much each priority and each locality
+    /// gets. Allocates.
     pub fn health_changed(&mut self, healthy: impl Fn(usize) -> bool, now: Instant, rng: &mut Rng) {
         let unhealthy: Box<[bool]> = (0..self.members.list.len()).map(|at| !healthy(at)).collect();
         self.unhealthy = if unhealthy.contains(&true) { unhealthy } else { Box::default() };
@@ -190,12 +190,12 @@ impl Balancer {
         let chosen = match &mut **levels {
             [only] => pick(only, loads.panics(0), ask, rng),
             several => {
-                // Envoy takes both the level and the place in its table from the one hash.
+                // Envoy takes both the level and the position in its table from the one hash.
                 let draw = ask.hash.unwrap_or_else(|| rng.bits());
                 let ask = PickContext { hash: Some(draw), ..ask };
                 let own = loads.without(excluded);
                 let first = own.level(draw % 100);
-                // The others that have a share, where what is left of this one has been tried by this request already.
+                // The other levels with a share, if this request has already used all of this level's endpoints.
                 let mut order = (first..several.len()).chain(0..first).filter(|at| *at == first || own.has_share(*at));
                 order.find_map(|at| pick(several.get_mut(at)?, loads.panics(at), ask, rng))
             }
@@ -277,7 +277,7 @@ impl Priority {
         }
         let turns = self.turns.as_mut()?;
         let first = turns.pick(|at| self.groups.get(at).map_or(1.0, |group| group.effective), |_| true)?;
-        // The others, where what is left of this one has been tried by this request already.
+        // The other groups, if this request has already used all of this group's endpoints.
         let mut order = (first..self.groups.len()).chain(0..first);
         order.find_map(|at| self.groups.get_mut(at)?.pick(ask, members, &active, &usable, rng))
     }
@@ -290,7 +290,7 @@ impl Locality {
         Self { weight, effective: f64::from(weight), members, policy, method }
     }
 
-    /// Its weight, less what is unhealthy beyond the overprovisioning of 1.4 (Envoy's `effectiveLocalityWeight`).
+    /// Its weight, less the unhealthy endpoints beyond the overprovisioning of 1.4 (Envoy's `effectiveLocalityWeight`).
     fn effective(&self, healthy: impl Fn(usize) -> bool) -> f64 {
         let healthy = self.members.iter().filter(|at| healthy(**at as usize)).count();
         let ratio = healthy as f64 / self.members.len() as f64;
@@ -332,7 +332,7 @@ impl Locality {
 }
 
 impl Members {
-    /// What an endpoint counts for now.
+    /// The endpoint's effective weight.
     fn weight(&self, at: usize, now: Instant) -> f64 {
         let Some(member) = self.list.get(at) else { return 1.0 };
         let share = self.warming.map_or(1.0, |warming| warming.warmup.share(now.duration_since(member.since)));
@@ -347,7 +347,7 @@ impl Method {
         let even = members.warming.is_none() && own.windows(2).all(|pair| whole(&pair[0]) == whole(&pair[1]));
         let mut schedule = || Schedule::new(0..own.len() as u32, weight, rng);
         match (policy, even) {
-            // Endpoints of a table are asked for by hash; a group of theirs is never asked.
+            // Endpoints of a table are picked by hash, never through their group.
             (Policy::Random | Policy::ConsistentHash(_), _) => Self::Random,
             (Policy::LeastRequest, true) => Self::LeastOfTwo,
             (Policy::RoundRobin, true) => Self::Rotation { next: rng.below(own.len() as u64) as usize },
@@ -370,7 +370,7 @@ fn any(count: usize, usable: impl Fn(usize) -> bool, rng: &mut Rng) -> Option<us
     (0..count).filter(|at| usable(*at)).nth(nth)
 }
 
-/// The next usable one in turn. Those passed over wait for the next round, so the others keep even shares.
+/// The next usable endpoint in turn. Unusable endpoints wait for the next round, so the others keep even shares.
 fn rotate(count: usize, next: &mut usize, usable: impl Fn(usize) -> bool) -> Option<usize> {
     let chosen = (*next..count).chain(0..*next).find(|at| usable(*at))?;
     *next = (chosen + 1) % count;

@@ -1,4 +1,4 @@
-//! Fault injection: which requests are held up, and which are answered with an error instead of being sent on.
+//! Fault injection: which requests are delayed, and which are answered with an error instead of being forwarded.
 //!
 //! Envoy's fault filter stands before the router: timeouts and retries begin only after it. `proxy` asks once a request
 //! whose route has faults.
@@ -28,7 +28,7 @@ pub struct Delay {
 /// `fault.abort`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Abort {
-    /// What is answered.
+    /// The local reply.
     pub with: AbortWith,
     /// `percentage`.
     pub share: FractionalPercent,

@@ -1,7 +1,7 @@
 //! Consistent hashing: requests with the same key go to the same endpoint, whichever core or proxy picks it.
 //!
-//! Two steps, both Envoy's to the bit, so that a ringway and an Envoy side by side agree: [`key`] turns what a request
-//! says into 64 bits, [`Table`] turns these into an endpoint. A table is made once, when the plan is compiled, shared
+//! Two steps, both Envoy's to the bit, so that a ringway and an Envoy side by side agree: [`key`] hashes a part of the
+//! request to 64 bits, [`Table`] turns these into an endpoint. A table is made once, when the plan is compiled, shared
 //! by all cores, and never changed. Looking one up allocates nothing. Called by `plan` (making) and `balance` (picking).
 
 pub mod key;
@@ -44,7 +44,7 @@ impl Default for Algorithm {
 pub struct TableSize(u64);
 
 impl TableSize {
-    /// What is too large for Envoy.
+    /// Envoy's largest table size.
     const LIMIT: u64 = 5_000_011;
 
     /// `None` if it is not a prime (Envoy counts 1 among them), or too large for Envoy.
@@ -74,7 +74,7 @@ impl Default for TableSize {
 pub struct Member {
     /// Its position in the cluster.
     pub endpoint: u32,
-    /// Where it listens; what its part of the table follows from.
+    /// Its address, which is hashed for its part of the table.
     pub address: EndpointAddress,
     /// Its part of the whole, above 0; all members' together are 1.
     pub share: f64,
@@ -93,8 +93,8 @@ enum Kind {
     Maglev(Maglev),
 }
 
-/// Other places of the table that are tried for an unusable endpoint's hashes before the usable ones are gone through
-/// in order. With half of the endpoints unusable, one pick in 65,536 gets that far.
+/// Other entries of the table that are looked up for an unusable endpoint's hashes, before the usable endpoints are
+/// walked in order. With half of the endpoints unusable, one pick in 65,536 gets that far.
 const DETOURS: u32 = 16;
 
 impl Table {
@@ -108,16 +108,16 @@ impl Table {
         Self { kind, members: members.iter().map(|member| member.endpoint).collect() }
     }
 
-    /// The endpoint that `hash` belongs to. For one that is not usable others stand in, for each hash another, in the
-    /// order in which Envoy's retries go through them. (Envoy makes its table anew without those that are ejected, so
-    /// there others may stand in; and what the healthy ones have is moved about as well.) `None` if none is usable.
+    /// The endpoint that `hash` belongs to. If it is unusable, another one replaces it, a different one for each hash,
+    /// in the order of Envoy's retries. (Envoy builds its table anew without the ejected endpoints: its replacements may
+    /// differ, and hashes of healthy endpoints move as well.) `None` if none is usable.
     pub fn pick(&self, hash: u64, usable: impl Fn(usize) -> bool) -> Option<usize> {
         let first = self.owner(hash, 0)?;
         if usable(first) {
             return Some(first);
         }
         let detour = (1..=DETOURS).filter_map(|attempt| self.owner(hash, attempt)).find(|at| usable(*at));
-        // What no detour has found is found in a fixed order that begins at another place for each hash.
+        // If no detour finds an endpoint, a walk in fixed order does; its start differs for each hash.
         let start = hash.checked_rem(self.members.len() as u64)? as usize;
         let (before, after) = self.members.split_at_checked(start)?;
         detour.or_else(|| after.iter().chain(before).map(|member| *member as usize).find(|at| usable(*at)))
@@ -132,7 +132,7 @@ impl Table {
     }
 }
 
-/// xxHash64 with seed 0, which is what Envoy hashes everything with.
+/// xxHash64 with seed 0, Envoy's hash function.
 #[must_use]
 pub fn xxh64(bytes: &[u8]) -> u64 {
     XxHash64::oneshot(0, bytes)

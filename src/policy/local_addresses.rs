@@ -1,9 +1,9 @@
-//! Which addresses mean this host, or the link that it is on, to whoever connects from here.
+//! Addresses that mean this host, or the link that it is on, to a process on this host.
 //!
 //! A proxy that others can reach must not lend them its own view of loopback and of the link: admin pages, databases on
-//! 127.0.0.1, the metadata service of a cloud (169.254.169.254) trust who connects from there. Asked by `proxy` of every
-//! address of an undeclared host, right before it connects to that very address, so a name that resolves to something
-//! else a moment later changes nothing.
+//! 127.0.0.1 and the metadata service of a cloud (169.254.169.254) trust such clients. `proxy` checks every address of
+//! the passthrough cluster right before it connects to it, so a name that resolves to something else a moment later
+//! changes nothing.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

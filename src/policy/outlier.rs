@@ -1,10 +1,10 @@
 //! Outlier detection: which endpoints are ejected for their failures, and for how long.
 //!
-//! The rules are Envoy's (`outlier_detection_impl.cc`). Every core tells what came of each try ([`Outlier::report`]);
-//! the core whose report completes a streak of failures decides the ejection on the spot, so that the next pick of any
-//! core goes elsewhere. Only one thread lets endpoints back in ([`Outlier::sweep`], each `interval`). What they share
-//! is in [`health`]: atomics and nothing else, and a success stores nothing where there was no failure before it.
-//! Called by `upstream` for the reports and by `control` for the sweeps.
+//! The rules are Envoy's (`outlier_detection_impl.cc`). Every core reports the outcome of each attempt
+//! ([`Outlier::report`]); the core whose report completes a streak of failures decides the ejection on the spot, so that
+//! the next pick of any core goes elsewhere. Only one thread lets endpoints back in ([`Outlier::sweep`], each
+//! `interval`). Their shared state is in [`health`]: atomics only, and a success stores nothing where no failure came
+//! before it. Called by `upstream` for the reports and by `control` for the sweeps.
 
 mod health;
 
@@ -15,16 +15,16 @@ pub use health::{ClusterHealth, EndpointHealth, Streak};
 /// `outlierDetection` of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outlier {
-    /// `consecutive5xxErrors`: so many responses of 500 and more, or none, in a row; 0: never. 5 by default.
+    /// `consecutive5xxErrors`: this many responses of 500 and more, or missing responses, in a row; 0: off. 5 by default.
     pub consecutive_5xx: u32,
-    /// `consecutiveGatewayErrors`, or the older `consecutiveErrors`: so many 502, 503 and 504, or none, in a row;
-    /// 0: never, the default.
+    /// `consecutiveGatewayErrors`, or the older `consecutiveErrors`: this many 502, 503 and 504, or missing responses, in
+    /// a row; 0: off, the default.
     pub consecutive_gateway: u32,
     /// `splitExternalLocalOriginErrors`: failures without a response are counted apart from responses.
     pub split_local_origin: bool,
     /// `consecutiveLocalOriginFailures`: so many of those in a row; only with the split. 0: never. 5 by default.
     pub consecutive_local_origin: u32,
-    /// `interval` between the looks at who may come back; 10 s by default.
+    /// `interval` between two sweeps, which end ejections; 10 s by default.
     pub interval: Duration,
     /// `baseEjectionTime`: multiplied by the number of ejections; 30 s by default.
     pub base_ejection: Duration,
@@ -52,15 +52,15 @@ impl Default for Outlier {
     }
 }
 
-/// What a try says of its endpoint.
+/// The outcome of an attempt, for its endpoint's health.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// There is a connection for the try, new or used before.
+    /// The attempt has a connection, new or reused.
     Connected,
     /// The head of an answer came, with this status.
     Answered(u16),
-    /// No connection came up, or it ended before the answer was whole, or what came was not HTTP, or no head came
-    /// within the timeout of the try or the route.
+    /// The connection failed, or ended before the response was complete, or the upstream broke the protocol, or no
+    /// response head came within the timeout of the attempt or the route.
     Failed,
 }
 
@@ -69,9 +69,10 @@ pub enum Outcome {
 const MAX_EJECTION: Duration = Duration::from_secs(300);
 
 impl Outlier {
-    /// Takes note of what a try says of `endpoint`, and ejects it if that completes a streak. `now` is asked only then.
+    /// Notes the outcome of an attempt on `endpoint`, and ejects it if that completes a streak. `now` is called only
+    /// then.
     ///
-    /// A try may have several things to say: that it is connected, then its status, then that the answer broke off.
+    /// One attempt may report several outcomes: it is connected, then its status, then that the response broke off.
     pub fn report(
         &self,
         cluster: &ClusterHealth,
@@ -87,7 +88,7 @@ impl Outlier {
                     self.eject(cluster, endpoint, Streak::LocalOrigin, now());
                 }
             }
-            // Envoy puts 503 or 504 in place of the answer that did not come.
+            // Envoy counts a missing response as 503 or 504.
             Outcome::Failed => self.error(cluster, endpoint, true, now),
             Outcome::Answered(status) if self.is_error(status) => {
                 self.error(cluster, endpoint, matches!(status, 502..=504), now);
@@ -174,7 +175,7 @@ impl Outlier {
         }
     }
 
-    /// How long an endpoint is out that has been ejected so many times, as far as they are not forgiven.
+    /// The duration of an ejection, by the number of the endpoint's ejections that are not forgiven yet.
     #[must_use]
     pub fn ejection_time(&self, multiplier: u32) -> Duration {
         self.base_ejection.saturating_mul(multiplier.max(1)).min(self.longest_ejection())
@@ -185,7 +186,7 @@ impl Outlier {
     }
 }
 
-/// What an answer to one of gRPC's requests counts as, by its `grpc-status` (Envoy's `grpcToHttpStatus`).
+/// The HTTP status that a gRPC response counts as, by its `grpc-status` (Envoy's `grpcToHttpStatus`).
 #[must_use]
 pub fn status_of_grpc(status: u8) -> u16 {
     match status {

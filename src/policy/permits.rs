@@ -42,7 +42,7 @@ pub struct RetryBudget {
 }
 
 impl RetryBudget {
-    /// How many retries there may be at a time beside so many requests.
+    /// The limit of concurrent retries for this many active requests.
     #[must_use]
     pub fn of(&self, requests: u32) -> u32 {
         let share = f64::from(requests) * self.percent / 100.0;
@@ -50,7 +50,7 @@ impl RetryBudget {
     }
 }
 
-/// What all cores share of a cluster's circuit breaker.
+/// The shared state of a cluster's circuit breaker, for all cores.
 #[derive(Debug)]
 pub struct Breaker {
     /// Of connections.
@@ -66,7 +66,7 @@ pub struct Breaker {
 }
 
 impl Breaker {
-    /// A breaker of which nothing is taken, for so many cores.
+    /// A breaker without any permit taken, for this many cores.
     #[must_use]
     pub fn new(limits: &BreakerLimits, cores: usize) -> Self {
         Self {
@@ -103,7 +103,7 @@ impl Breaker {
         }
     }
 
-    /// Other limits from now on. What is taken above a lower one stays until it is given back.
+    /// Changes the limits. Permits above a lower limit stay taken until they are given back.
     pub fn resize(&self, limits: &BreakerLimits) {
         self.connections.limit().resize(limits.connections);
         self.pending.resize(limits.pending);

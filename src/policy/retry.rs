@@ -1,19 +1,19 @@
-//! Retries: which outcomes of a try are tried again, how often, and after how long.
+//! Retries: which outcomes of an attempt are retried, how often, and after how long.
 //!
-//! `proxy` asks once a try; what the answer needs besides (is the request still whole, is there a retry to be had) is
-//! known only there.
+//! `proxy` asks once an attempt; the other conditions (the request can still be sent again, the breaker has a retry
+//! left) are known only there.
 
 use std::time::Duration;
 
 use crate::base::rng::Rng;
 
-/// What a route retries: `retries` of its rule, else the mesh's `defaultHttpRetryPolicy`, else Istio's default of two
-/// retries of what never reached the upstream.
+/// A route's retry policy: `retries` of its rule, else the mesh's `defaultHttpRetryPolicy`, else Istio's default: two
+/// retries of requests that never reached the upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// `attempts`: tries after the first, at least 1.
+    /// `attempts`: retries after the first attempt, at least 1.
     pub attempts: u32,
-    /// `perTryTimeout`; `None`: only the route's timeout bounds a try.
+    /// `perTryTimeout`; `None`: only the route's timeout bounds an attempt.
     pub per_try_timeout: Option<Duration>,
     /// `retryOn`.
     pub on: RetryOn,
@@ -49,25 +49,25 @@ pub struct RetryOn {
     pub grpc_statuses: Box<[u8]>,
 }
 
-/// How a try ended, as far as retrying goes.
+/// How an attempt ended, as far as retrying goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The upstream answered.
     Answered(ResponseSummary),
     /// No connection came up: refused, unreachable, or not in time.
     ConnectFailed,
-    /// The connection ended, or what came was not HTTP, before the head of an answer.
+    /// The connection ended or the upstream broke the protocol, before a response head.
     Reset {
         /// Whether anything of the request had been sent by then.
         sent: bool,
     },
-    /// There was no head of an answer within `perTryTimeout`.
+    /// No response head came within `perTryTimeout`.
     TimedOut,
-    /// A circuit breaker refused the try.
+    /// A circuit breaker refused the attempt.
     Overflow,
 }
 
-/// What matters of an answer's head.
+/// The parts of a response head that decide about a retry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ResponseSummary {
     /// The status.
@@ -105,10 +105,10 @@ impl RetryOn {
     }
 }
 
-/// What follows an outcome.
+/// The decision after an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryDecision {
-    /// It stands.
+    /// No retry: the outcome is final.
     Keep {
         /// Whether a retry led to it.
         retried: bool,
@@ -120,7 +120,7 @@ pub enum RetryDecision {
 }
 
 impl RetryPolicy {
-    /// What follows `outcome`, after `retries` retries.
+    /// The decision after `outcome`, when `retries` retries have been made.
     #[must_use]
     pub fn next(&self, outcome: Outcome, retries: u32) -> RetryDecision {
         if !self.on.covers(outcome) {

@@ -7,12 +7,12 @@ use crate::base::rng::Rng;
 pub struct FractionalPercent(u32);
 
 impl FractionalPercent {
-    /// Nobody.
+    /// 0 %.
     pub const NONE: Self = Self(0);
     /// Everybody.
     pub const ALL: Self = Self(1_000_000);
 
-    /// From percent; what is finer than 0.0001 is cut off, as in Istio.
+    /// From percent; digits below 0.0001 are cut off, as in Istio.
     #[must_use]
     pub fn percent(value: f64) -> Self {
         Self((value * 10_000.0).clamp(0.0, 1e6) as u32)

@@ -1,15 +1,17 @@
-//! Who gets a connection to a limited cluster, and when: permits, the line of who waits, connections that come up.
+//! Which request gets a connection to a limited cluster, and when: permits, the queue of waiting requests, connections that
+//! are being opened.
 //!
-//! One [`Admission`] is one core's side of one cluster whose circuit breaker has ever had a limit; clusters without one
-//! know nothing of all this. The limits are exact over all cores (`policy::permits`). A request that finds no idle
-//! connection joins the line of its core and counts as pending, also while a connection is on its way: connections
-//! belong to the cluster, not to the request that they were opened for, and serve whoever has waited longest for their
-//! endpoint (Envoy's `conn_pool_base`).
+//! One [`Admission`] is one core's side of one cluster whose circuit breaker has ever had a limit; clusters without one know
+//! nothing of all this. The limits are exact over all cores (`policy::permits`). A request that finds no idle connection
+//! joins the queue of its core and counts as pending, also while a connection is being opened: connections belong to the
+//! cluster, not to the request that they were opened for, and serve the longest waiter for their endpoint (Envoy's
+//! `conn_pool_base`).
 //!
-//! What comes free goes, in this order: to who waits here for that endpoint; to another core that waits; to who waits here
-//! for another endpoint (the connection is closed, its permit opens another one); to rest. Who is passed over by the first
-//! of these comes first after [`MOST_IN_A_ROW`]. What has come from another core goes to who waits here first, or it would
-//! fly to and fro. Between the lines of the cores fairness is approximate.
+//! A connection that becomes free goes, in this order: to a local waiter for that endpoint; to another core with waiters; to
+//! a local waiter for another endpoint (the connection is closed, its permit opens another one); to the idle list. After
+//! [`MOST_IN_A_ROW`] grants by the first of these rules the longest waiter goes next. A connection that has come from
+//! another core goes to a local waiter first, or it would move to and fro. Between the queues of the cores fairness is
+//! approximate.
 //!
 //! It must never know a client, a route, or what a request is.
 
@@ -37,8 +39,7 @@ use crate::observe::stats::ClusterStats;
 use crate::plan::Cluster;
 use crate::policy::permits::{Breaker, Limit};
 
-/// So many connections in a row go to who waits here for their endpoint while others, who have waited longer or on another
-/// core, go without.
+/// Grants in a row to local waiters for the same endpoint, while longer waiters or those of other cores get none.
 const MOST_IN_A_ROW: u32 = 8;
 
 /// One core's side of a limited cluster. Reloads keep it.
@@ -47,13 +48,13 @@ pub(super) struct Admission {
     breaker: Arc<Breaker>,
     core_mailbox: Rc<CoreMailbox>,
     stats: Arc<ClusterStats>,
-    /// Of the plan in force.
+    /// The cluster's shared state in the current plan.
     shared: RefCell<Arc<SharedCluster>>,
     settings: Cell<ConnectionSettings>,
     endpoints: RefCell<Vec<Weak<LocalEndpoint>>>,
     undeclared: RefCell<Weak<DynamicEndpoints>>,
     queue: RefCell<WaitQueue>,
-    /// Requests in line for whom no connection is on its way.
+    /// Waiting requests that no connection is being opened for.
     in_need: Cell<u32>,
     /// Whether the other cores know that this one waits.
     waits: Cell<bool>,
@@ -180,8 +181,8 @@ impl Admission {
         true
     }
 
-    /// A request finds no connection ready for it, and joins the line. `fresh`: it takes none that another request has used;
-    /// `name`: over TLS, who the server is to be.
+    /// A request finds no connection ready for it, and joins the queue. `fresh`: it takes no reused connection; `name`: over
+    /// TLS, the expected server name.
     pub(super) fn join(
         self: &Rc<Self>,
         endpoint: &Rc<LocalEndpoint>,
@@ -225,7 +226,7 @@ impl Admission {
         }
     }
 
-    /// HeaderOps what an endpoint waits for, and keeps what that means up to date.
+    /// Changes an endpoint's waiting counts, and keeps `in_need` up to date.
     fn adjust(&self, endpoint: &LocalEndpoint, change: impl FnOnce(&LocalEndpoint)) {
         let before = endpoint.need();
         change(endpoint);
@@ -235,7 +236,7 @@ impl Admission {
         }
     }
 
-    /// Looks for what the line needs: permits, idle connections of this core that nobody here can use, those of others.
+    /// Looks for what the queue needs: permits, idle connections of this core that no waiter can use, those of other cores.
     pub(super) fn pump(self: &Rc<Self>) {
         while self.in_need.get() > 0 {
             if let Some(place) = self.take_place().or_else(|| self.give_up_idle()) {
@@ -244,7 +245,7 @@ impl Admission {
                 return self.ask(self.core_mailbox.core, self.core_mailbox.core);
             } else {
                 self.breaker.connections.wait(self.core_mailbox.core);
-                // And once more, because what comes free is told of only from here on.
+                // Once more: connections that became free before this point were not announced.
             }
         }
     }
@@ -259,7 +260,7 @@ impl Admission {
         }
     }
 
-    /// Sends a letter; false if it went nowhere, and what was in it has been dropped.
+    /// Sends a message; false if the core is gone and the message's permit has been dropped.
     fn send(&self, core: usize, says: CoreMessageKind) -> bool {
         self.core_mailbox.send(core, CoreMessage { breaker: self.breaker.clone(), says }).is_ok()
     }
@@ -280,7 +281,7 @@ impl Admission {
         self.least_recent_idle()?.1.into_place()
     }
 
-    /// Opens a connection for whoever has waited longest without one on its way.
+    /// Opens a connection for the longest waiter without one being opened.
     fn bring_up_one(self: &Rc<Self>, place: ConnectionPermit) {
         let wanted = self.queue.borrow().oldest_in_need();
         let Some((endpoint, name)) = wanted else {
@@ -315,17 +316,17 @@ impl Admission {
         }
     }
 
-    /// Whether who waits here may be preferred once more.
+    /// Whether local waiters may be preferred once more.
     fn once_more_in_a_row(&self) -> bool {
         let row = self.in_a_row.get() + 1;
         self.in_a_row.set(row);
         row <= MOST_IN_A_ROW
     }
 
-    /// A connection to `endpoint` is to be had, with nothing under way on it. `arrived`: it has not been used here just now.
+    /// Hands on an unused connection to `endpoint`. `arrived`: this core has not just used it.
     pub(super) fn settle(self: &Rc<Self>, upstream: Box<Upstream>, endpoint: &Rc<LocalEndpoint>, arrived: bool) {
         if self.core_mailbox.is_abandoned() || !upstream.may_go_on(now()) {
-            return; // closed, and its permit goes to who waits
+            return; // closed, and its permit goes to a waiter
         }
         let core = self.core_mailbox.core;
         let other = self.breaker.connections.who_waits(core);
@@ -398,7 +399,7 @@ impl Admission {
         OpenEntry::new(self.clone(), self.open.borrow_mut().insert(handle.clone()))
     }
 
-    /// Tells everybody who waits for an endpoint that it cannot be reached.
+    /// Fails all requests that wait for an endpoint that cannot be reached.
     fn fail(&self, endpoint: &Rc<LocalEndpoint>, error: &ConnectError) {
         let failed = self.queue.borrow_mut().fail(endpoint, error, std::task::Waker::wake);
         self.adjust(endpoint, |endpoint| endpoint.waiting.set(endpoint.waiting.get() - failed));
@@ -487,7 +488,7 @@ impl PermitOwner for Admission {
     }
 }
 
-/// Opens a connection, for whoever is first in line when it is there.
+/// Opens a connection, for the first waiter once it is up.
 async fn bring_up(
     admission: Rc<Admission>,
     endpoint: Rc<LocalEndpoint>,
@@ -502,13 +503,13 @@ async fn bring_up(
             admission.enter(&mut upstream, place);
             admission.settle(upstream, &endpoint, true);
             admission.adjust(&endpoint, come);
-            admission.pump(); // whoever it was for may have wanted another name
+            admission.pump(); // its waiter may have wanted another name
         }
         Err(error) => {
             admission.fail(&endpoint, &error);
             admission.adjust(&endpoint, come);
             if matches!(error, ConnectError::TimedOut) {
-                // The kernel lets go of what it was about to connect only after this task has paused.
+                // The kernel releases the cancelled connect only after this task has paused.
                 io::sleep_until(now() + LETTING_GO).await;
             }
             drop(place);
@@ -519,7 +520,7 @@ async fn bring_up(
 /// How long the permit of a connection that did not come up in time is held back.
 const LETTING_GO: Duration = Duration::from_millis(10);
 
-/// A request's place in the line. Dropped, it leaves it.
+/// A request's place in the queue. Dropped, it leaves the queue.
 #[derive(Debug)]
 pub(super) struct QueuedRequest {
     admission: Rc<Admission>,

@@ -1,4 +1,4 @@
-//! One cluster on one core: its endpoints, its balancer, the health that it sees, and its share of what is limited.
+//! One cluster on one core: its endpoints, its balancer, the health that it sees, and its share of the limits.
 //!
 //! A reload makes a new one after the old, which keeps the endpoints that are in both, with their connections.
 
@@ -23,14 +23,14 @@ use crate::plan::Cluster;
 use crate::policy::balance::{Balancer, Levels, Member, PickContext};
 use crate::policy::outlier::Outcome;
 
-/// What a core joins a cluster with: its own counters, and what all cores share.
+/// A core's handles on a cluster: its own counters, and the state that all cores share.
 #[derive(Debug, Clone, Default)]
 pub struct ClusterHandles {
     /// The core's counters of the cluster.
     pub stats: Arc<ClusterStats>,
     /// The core's counters of each endpoint.
     pub endpoints: Vec<Arc<EndpointStats>>,
-    /// What all cores share of the cluster.
+    /// The cluster's state that all cores share.
     pub shared: Arc<SharedCluster>,
 }
 
@@ -40,15 +40,15 @@ pub struct LocalCluster {
     pub(super) plan: Arc<Cluster>,
     /// This core's counters of the cluster.
     pub stats: Arc<ClusterStats>,
-    /// What all cores share of it.
+    /// The state that all cores share.
     pub shared: Arc<SharedCluster>,
     balancer: RefCell<Balancer>,
     /// With `outlierDetection`.
     health: Option<LocalHealth>,
     pub(super) endpoints: Vec<Rc<LocalEndpoint>>,
-    /// Those that requests name themselves.
+    /// Endpoints that requests name themselves (original destination, dynamic forward proxy).
     undeclared: Rc<DynamicEndpoints>,
-    /// Who shares its connections out; `None` where nothing was ever limited.
+    /// Grants its connections; `None` for a cluster that never had a limit.
     admission: Option<Rc<Admission>>,
 }
 
@@ -68,7 +68,7 @@ impl LocalCluster {
             .iter()
             .enumerate()
             .map(|(at, member)| {
-                // What was agreed on with other settings is not what these ask for.
+                // Connections with other TLS settings must not be reused.
                 let kept = old.filter(|old| old.plan.tls == cluster.tls).and_then(|old| {
                     let place = old.plan.place_before(cluster, &member.address)?;
                     let kept = old.endpoints.get(place)?;
@@ -110,7 +110,7 @@ impl LocalCluster {
         self.admission.as_ref()
     }
 
-    /// What connections to it are opened with.
+    /// The settings of its connections.
     pub(super) fn settings(&self) -> ConnectionSettings {
         ConnectionSettings::of(&self.plan)
     }
@@ -121,7 +121,7 @@ impl LocalCluster {
         self.undeclared.gone.set(gone);
     }
 
-    /// Closes the idle connections of those that it does not have any more.
+    /// Closes the idle connections of endpoints that it does not have any more.
     pub(super) fn close_gone(&self) {
         self.endpoints.iter().filter(|endpoint| endpoint.gone.get()).for_each(|endpoint| endpoint.close_idle());
         if self.undeclared.gone.get() {
@@ -129,10 +129,10 @@ impl LocalCluster {
         }
     }
 
-    /// Chooses the endpoint of the next request, a healthy one, and one that it is not to avoid if there is another;
-    /// `None` if there is none to choose.
+    /// Picks the endpoint of the next request: a healthy one, and not one of `avoid` if there is another; `None` if
+    /// there is none.
     pub fn pick(&self, ask: PickContext, avoid: Avoid<'_>, rng: &mut Rng) -> Option<EndpointId> {
-        // Those that wait for a connection to it will be its load, too.
+        // Requests that wait for a connection to it will be its load, too.
         let active = |at: usize| {
             self.endpoints.get(at).map_or(0, |endpoint| {
                 let load = endpoint.stats.rq_active.get() + endpoint.stats.rq_pending_active.get();
@@ -157,7 +157,7 @@ impl LocalCluster {
         picked
     }
 
-    /// Tells what a try says of the endpoint that [`LocalCluster::pick`] named, for `outlierDetection`.
+    /// Reports the outcome of an attempt on the endpoint that [`LocalCluster::pick`] chose, for `outlierDetection`.
     pub fn report(&self, at: Option<EndpointId>, outcome: Outcome) {
         if let (Some(health), Some(at)) = (&self.health, at) {
             health.report(&self.shared, at, outcome);

@@ -28,7 +28,7 @@ pub(super) async fn open(
     open_raw(settings, (stats, shared), endpoint, name).await
 }
 
-/// Connects to an endpoint, for bytes that are none of ours to understand.
+/// Connects to an endpoint, for traffic that ringway does not decode.
 ///
 /// # Errors
 /// See [`ConnectError`].
@@ -47,8 +47,8 @@ pub(super) async fn open_raw(
             let took = opened.duration_since(begun).as_millis();
             stats.upstream_cx_connect_ms.record(u64::try_from(took).unwrap_or(u64::MAX));
             if let Some(Keepalive { probes, time, interval }) = settings.keepalive {
-                // Refused for a connection that is gone already, for times beyond what the kernel counts to, and where
-                // nothing can get lost: Unix domain sockets.
+                // Refused for a connection that is gone already, for times beyond what the kernel counts to, and for
+                // Unix domain sockets, which need no keepalive.
                 let _ = conn.handle.keep_alive(time, interval, probes);
             }
             Ok(Upstream::new(conn, &settings, (address, name), opened, stats.clone(), endpoint.stats.clone()))

@@ -1,8 +1,7 @@
-//! An upstream connection, in use or idle, and what its end counts.
+//! An upstream connection, in use or idle, and the statistics of its end.
 //!
 //! Two connections are the same if they go to the same endpoint of the same cluster on the same core, and over TLS to the
-//! same name. An idle one has
-//! a single operation in flight: the read of whatever comes next.
+//! same name. An idle connection has a single operation in flight: its next read.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -15,7 +14,7 @@ use crate::base::endpoint::EndpointAddress;
 use crate::io::{Buf, BufPool, Conn, Handle, Parked, Reader, ServerName, Share, Size, Writer};
 use crate::observe::stats::{ClusterStats, EndpointStats};
 
-/// Who ended a connection.
+/// The side that closed a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closed {
     /// This side.
@@ -43,12 +42,12 @@ pub struct Upstream {
     /// The sending side. Dropped, it sends our end of the stream before anything below gives a permit back: the upstream
     /// hears of the end of this connection before it hears of the next one.
     pub writer: Writer,
-    /// What was received and not yet consumed.
+    /// Received bytes that are not yet consumed.
     pub buf: Buf,
-    /// For ending whatever is in flight.
+    /// For cancelling the operations in flight.
     pub handle: Handle,
     peer: EndpointAddress,
-    /// Over TLS, who the server has proved to be.
+    /// Over TLS, the verified server name.
     name: Option<ServerName<'static>>,
     local: Option<SocketAddr>,
     life: Life,
@@ -126,7 +125,7 @@ impl Upstream {
         (open.place.take(), socket.map(|socket| Moved { socket, peer, life }))
     }
 
-    /// The connection is one of those that are limited.
+    /// Gives the connection its permit in a limited cluster.
     pub(super) fn hold(&mut self, place: ConnectionPermit, listed: OpenEntry) {
         (self.open.place, self.open.listed) = (Some(place), Some(listed));
     }
@@ -153,7 +152,7 @@ impl Upstream {
         self.local
     }
 
-    /// Whether a request may use it that wants the server to be `name`; `None`: it does not matter.
+    /// Whether a request that expects the server name `name` may use it; `None`: any name.
     pub(super) fn is_for(&self, name: Option<&ServerName<'_>>) -> bool {
         name.is_none_or(|name| self.name.as_ref() == Some(name))
     }
@@ -200,7 +199,7 @@ impl Upstream {
         self.expects = Size::holding(bytes).min(Size::Bulk);
     }
 
-    /// Remembers who ended the connection, for the statistics; this side, if nobody says otherwise.
+    /// Notes the side that closed the connection, for the statistics; without a call it counts as closed locally.
     pub fn closed_by(&mut self, closed: Closed) {
         self.open.closed = closed;
     }
@@ -211,9 +210,8 @@ impl Upstream {
         self.open.in_use = false;
     }
 
-    /// Lays the connection to rest, with a read under way that tells when the upstream speaks or leaves; false if it has
-    /// done so already. The read costs nothing: it is the next response's, begun early. Instead of a peek before every
-    /// reuse, which would be the only system call of a request.
+    /// Marks the connection idle and arms its next read, which completes when the upstream sends or closes; false if it
+    /// already has. The read costs nothing: it is the next response's, begun early, in place of a peek before every reuse.
     pub(super) fn rest(&mut self, buffers: &BufPool) -> bool {
         let size = self.expects;
         self.roomy = if size == Size::Head { None } else { buffers.roomy.take(size.bytes()) };
@@ -229,7 +227,7 @@ impl Upstream {
         self.reader.finished().is_none()
     }
 
-    /// Takes the connection from its rest, or from its way to here; a read that was begun goes on.
+    /// Takes an idle connection, or one from another core, into use; its armed read goes on.
     pub(super) fn wake(&mut self, buffers: &BufPool) {
         self.open.in_use = true;
         if !self.reader.armed() {

@@ -1,7 +1,7 @@
-//! Connections of one core to hosts that requests name themselves: those that the configuration does not declare
-//! (`PassthroughCluster`), and those of a ServiceEntry without endpoints.
+//! Connections of one core to hosts that requests name themselves: original destinations (`PassthroughCluster`),
+//! and hosts of a ServiceEntry without endpoints (dynamic forward proxy).
 //!
-//! Such an endpoint exists for as long as somebody uses it, or a connection to it rests here.
+//! Such an endpoint exists for as long as a request uses it, or this core has an idle connection to it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use crate::observe::stats::{ClusterStats, EndpointStats};
 #[derive(Debug, Default)]
 pub(super) struct DynamicEndpoints {
     known: RefCell<HashMap<SocketAddr, Rc<LocalEndpoint>, foldhash::fast::RandomState>>,
-    /// The plan in force has no such cluster: connections end with their request.
+    /// The current plan has no such cluster: connections end with their request.
     pub(super) gone: Cell<bool>,
     /// Connections to them need permits.
     limited: Cell<bool>,
@@ -35,7 +35,7 @@ impl DynamicEndpoints {
             .clone()
     }
 
-    /// Closes connections that have ended or rested for too long, and forgets endpoints that nobody uses.
+    /// Closes connections that have ended or been idle for too long, and forgets unused endpoints.
     pub(super) fn sweep(&self, stats: &ClusterStats, idle: Option<Duration>, budget: &mut usize, now: Instant) {
         if *budget == 0 {
             return;

@@ -20,7 +20,7 @@ pub struct LocalEndpoint {
     /// When it came into its cluster, for `warmup`.
     pub(super) since: Instant,
     idle: RefCell<Vec<Idle>>,
-    /// The plan in force has no such endpoint.
+    /// The current plan has no such endpoint.
     pub(super) gone: Cell<bool>,
     /// Its connections are limited, so that one without a permit is not to be kept.
     pub(super) limited: Cell<bool>,
@@ -60,7 +60,7 @@ impl LocalEndpoint {
         self.address.borrow_mut().clone_from(address);
     }
 
-    /// Requests in line for a connection to it, but for those whose connection is on its way.
+    /// Requests that wait for a connection to it, less the connections that are being opened.
     pub(super) fn need(&self) -> u32 {
         self.waiting.get().saturating_sub(self.connecting.get())
     }
@@ -114,8 +114,8 @@ impl LocalEndpoint {
         (!idle.is_empty()).then(|| idle.remove(0).upstream)
     }
 
-    /// The connection that was used last, if one lies idle and the upstream has not ended it meanwhile. Over TLS one to
-    /// `name`; `None`: any.
+    /// The most recently used idle connection that the upstream has not closed meanwhile. Over TLS one to `name`;
+    /// `None`: any.
     pub(super) fn check_out(&self, name: Option<&ServerName<'_>>, buffers: &BufPool) -> Option<Box<Upstream>> {
         loop {
             let idle = {

@@ -9,10 +9,10 @@ use crate::io::TlsFailure;
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The endpoint, or the network on the way to it, said no.
+    /// The endpoint, or the network on the way to it, refused.
     #[error("{0}")]
     Failed(Box<Refusal>),
-    /// Nothing was heard within `connectTimeout`.
+    /// No answer within `connectTimeout`.
     #[error("connection timeout")]
     TimedOut,
     /// The connection is there, and could not be secured.
@@ -21,7 +21,7 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// The same error, for somebody else who waited.
+    /// The same error, for another waiter.
     pub(super) fn again(&self) -> Self {
         match self {
             Self::TimedOut => Self::TimedOut,
@@ -41,7 +41,7 @@ impl ConnectError {
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct Refusal {
-    /// In these words.
+    /// The error as the log shows it.
     pub error: io::Error,
     /// Whom it was that was to be connected to.
     pub by: EndpointAddress,

@@ -1,8 +1,8 @@
-//! The health of a cluster's endpoints as one core sees it: what comes of tries goes out to all cores, who is ejected
-//! comes in from them.
+//! The health of a cluster's endpoints as one core sees it: outcomes of attempts go out to all cores, ejections come
+//! in from them.
 //!
-//! A pick of a cluster with `outlierDetection` costs one load more than one without: only when that says that there is
-//! news, the balancer is told anew who is healthy.
+//! A pick of a cluster with `outlierDetection` costs one load more than one without: the balancer is updated only when
+//! that load shows a change.
 
 use std::cell::Cell;
 use std::time::Instant;
@@ -14,16 +14,16 @@ use crate::io;
 use crate::policy::balance::Balancer;
 use crate::policy::outlier::{Outcome, Outlier};
 
-/// What a retry keeps away from, as far as there is anything else.
+/// The endpoints and priorities that a retry avoids, if there are others.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Avoid<'a> {
-    /// These endpoints: those that the request has tried (`retryIgnorePreviousHosts`).
+    /// Endpoints of the request's earlier attempts (`retryIgnorePreviousHosts`).
     pub endpoints: &'a [EndpointId],
     /// The priorities of these endpoints, in the order in which they were tried (`retryRemoteLocalities`).
     pub priorities_of: &'a [EndpointId],
 }
 
-/// A cluster's rule, and how far this core has followed what it led to.
+/// A cluster's rule, and the last change of health that this core has seen.
 #[derive(Debug)]
 pub(super) struct LocalHealth {
     rule: Outlier,
@@ -36,10 +36,10 @@ impl LocalHealth {
         Self { rule: rule.clone(), followed: Cell::new(None) }
     }
 
-    /// Tells the balancer who is healthy, if that has changed since.
+    /// Tells the balancer which endpoints are healthy, if that has changed.
     pub(super) fn follow(&self, shared: &SharedCluster, balancer: &mut Balancer, now: Instant, rng: &mut Rng) {
         let Some(health) = &shared.health else { return };
-        // Looked at first: what changes meanwhile is followed by the next pick.
+        // Read first: a change after this is seen by the next pick.
         let changes = Some(health.changes());
         if self.followed.replace(changes) != changes {
             let healthy = |at: usize| shared.endpoints.get(at).is_none_or(|endpoint| !endpoint.is_ejected());
@@ -47,7 +47,7 @@ impl LocalHealth {
         }
     }
 
-    /// A try at the endpoint `at` says this of it.
+    /// Reports the outcome of an attempt on the endpoint `at`.
     pub(super) fn report(&self, shared: &SharedCluster, at: EndpointId, outcome: Outcome) {
         if let (Some(health), Some(endpoint)) = (&shared.health, shared.endpoints.get(at.index())) {
             self.rule.report(health, endpoint, outcome, io::now);

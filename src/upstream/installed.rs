@@ -1,7 +1,7 @@
 //! A plan as one core serves it: the shared, immutable plan with this core's pools, balancers and counters beside it.
 //!
-//! A reload makes a new one after the old. What is the same in both is shared by both: a whole cluster, or the pool of
-//! an endpoint. So a request that ends on the old plan gives its connection to the requests of the new one.
+//! A reload makes a new one after the old. Both share what has not changed: a whole cluster, or the pool of an
+//! endpoint. So a request that ends on the old plan gives its connection to the requests of the new one.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -16,8 +16,8 @@ use crate::base::rng::Rng;
 use crate::observe::stats::{ClusterStats, EndpointStats, HttpStats, ListenerStats, RouteStats, TcpStats};
 use crate::plan::{Cluster, FilterChains, Outbound, PASSTHROUGH_CLUSTER, Plan, Route};
 
-/// One core's counters for a plan, in the plan's order. Control makes them from its registry, so that what a reload
-/// keeps goes on counting.
+/// One core's counters for a plan, in the plan's order. Control makes them from its registry, so that counters survive
+/// a reload.
 #[derive(Debug, Clone, Default)]
 pub struct CoreStats {
     /// Of each cluster.
@@ -26,7 +26,7 @@ pub struct CoreStats {
     pub endpoints: Vec<Vec<Arc<EndpointStats>>>,
     /// Of each listener.
     pub listeners: Vec<Arc<ListenerStats>>,
-    /// Of the HTTP of each listener.
+    /// HTTP counters of each listener.
     pub http: Vec<Arc<HttpStats>>,
     /// Of each TCP proxy, by its [`TcpStatsId`](crate::plan::TcpStatsId).
     pub tcp: Vec<Arc<TcpStats>>,
@@ -34,12 +34,12 @@ pub struct CoreStats {
     pub routes: Vec<Arc<RouteStats>>,
 }
 
-/// What a request holds on to from its first byte to its last: a later plan does not change it under way, and neither
-/// do other members of a cluster.
+/// The plan of a request, from its first byte to its last: neither a later plan nor changed members of a cluster
+/// affect a request in flight.
 #[derive(Debug)]
 pub struct Installed {
-    /// The plan, this core's own copy: a shared one would bounce the scratch space of its regexes between cores. What
-    /// it says of clusters may be of the past: see [`Installed::cluster`].
+    /// The plan, this core's own copy: a shared one would bounce the scratch space of its regexes between cores. Its
+    /// clusters may be out of date: see [`Installed::cluster`].
     pub plan: Arc<Plan>,
     /// This core's counters.
     pub stats: Arc<CoreStats>,
@@ -47,7 +47,7 @@ pub struct Installed {
     clusters: Vec<Rc<LocalCluster>>,
 }
 
-/// What is left of a plan that nobody needs any more. It can be large, and may be dropped on any thread.
+/// The remains of a plan without users. They can be large, and may be dropped on any thread.
 #[derive(Debug)]
 pub struct RetiredPlan {
     _plan: Arc<Plan>,
@@ -56,7 +56,7 @@ pub struct RetiredPlan {
 }
 
 impl Installed {
-    /// Joins a plan with its counters and with what all cores share of it, with empty pools.
+    /// Joins a plan with its counters and with the state that all cores share, with empty pools.
     #[must_use]
     pub fn new(
         plan: Plan,
@@ -72,9 +72,8 @@ impl Installed {
         Self { plan: Arc::new(plan), stats: Arc::new(stats), shared, clusters }
     }
 
-    /// Joins a plan with its counters, and with what of `old` it goes on with: a cluster that has not changed is the
-    /// same one, and an endpoint that stays in its cluster keeps its connections. The idle connections of the others
-    /// are closed.
+    /// Joins a plan with its counters, and takes over from `old`: a cluster that has not changed is the same one, and
+    /// an endpoint that stays in its cluster keeps its connections. The idle connections of the others are closed.
     #[must_use]
     pub fn after(
         old: &Self,
@@ -129,7 +128,7 @@ impl Installed {
         Some(&self.plan.listeners.get(listener.index())?.chains)
     }
 
-    /// How connections to a listener of applications find their filter chain; `None` of any other listener.
+    /// How connections to an outbound listener find their filter chain; `None` for any other listener.
     #[must_use]
     pub fn outbound(&self, listener: ListenerId) -> Option<&Outbound> {
         self.filter_chains(listener)?.destinations()
@@ -141,7 +140,7 @@ impl Installed {
         self.stats.routes.get(route.stat_prefix.as_ref()?.id.index()).map(Arc::as_ref)
     }
 
-    /// Gives up the core's side, and leaves what another thread can drop.
+    /// Gives up the core's side, and returns the part that another thread can drop.
     #[must_use]
     pub fn into_retired(self) -> RetiredPlan {
         RetiredPlan { _plan: self.plan, _stats: self.stats, _shared: self.shared }
@@ -160,7 +159,7 @@ impl Installed {
         self.plan.cluster(id).map_or("", |cluster| &cluster.name)
     }
 
-    /// The cluster of undeclared hosts, if the plan lets requests go there.
+    /// The passthrough cluster, if the plan allows it.
     #[must_use]
     pub fn passthrough(&self) -> Option<(&Cluster, &LocalCluster)> {
         let local = self.clusters.iter().find(|local| local.plan.name == PASSTHROUGH_CLUSTER)?.as_ref();
@@ -183,7 +182,7 @@ impl Installed {
 }
 
 impl CoreStats {
-    /// What the core joins the `at`th cluster of the plan with.
+    /// The core's handles on the `at`th cluster of the plan.
     fn join(&self, at: usize, shared: &SharedClusters) -> ClusterHandles {
         ClusterHandles {
             stats: self.clusters.get(at).cloned().unwrap_or_default(),

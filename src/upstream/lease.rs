@@ -1,7 +1,7 @@
-//! How a request comes by its connection: at once, or after a wait that can be given up at any time.
+//! How a request gets its connection: at once, or after a wait that can be given up at any time.
 //!
 //! Callers outside of `upstream` need nothing else: neither how connections are pooled nor whether a circuit breaker has a
-//! say. Requests of clients and shadows of them go the same way.
+//! say. Requests of clients and their mirrors use the same interface.
 
 use std::future::poll_fn;
 use std::ops::{Deref, DerefMut};
@@ -25,7 +25,7 @@ use crate::observe::stats::ClusterStats;
 pub struct Lease {
     connection: Box<Upstream>,
     endpoint: Rc<LocalEndpoint>,
-    /// Where the cluster is limited: who takes the connection back.
+    /// In a limited cluster: takes the connection back.
     admission: Option<Rc<Admission>>,
     request: Option<Permit>,
 }
@@ -51,9 +51,8 @@ impl Lease {
         self.request = None;
     }
 
-    /// Gives the connection back, whose exchange is complete on both sides and left nothing behind: it lies idle at its
-    /// endpoint, serves a request that waits for one, or is closed, if its time has come or a reload has taken the endpoint
-    /// out of its cluster meanwhile.
+    /// Gives back a connection whose exchange is complete on both sides, with no bytes left over: it becomes idle at its
+    /// endpoint, serves a waiting request, or is closed, if it has reached a limit or a reload has removed its endpoint.
     pub fn check_in(mut self, buffers: &BufPool, now: Instant) {
         self.end_request(buffers);
         let Self { connection, endpoint, admission, .. } = self;
@@ -82,9 +81,9 @@ pub struct Pending<'a> {
     local: &'a LocalCluster,
     endpoint: &'a Rc<LocalEndpoint>,
     buffers: &'a BufPool,
-    /// Over TLS, who the server is to be.
+    /// Over TLS, the expected server name.
     name: Option<ServerName<'static>>,
-    /// Its place in the line, where connections are shared out.
+    /// Its place in the queue, in a limited cluster.
     turn: Option<QueuedRequest>,
     ended: bool,
 }
@@ -122,8 +121,8 @@ impl LocalCluster {
         Ok(Admitted::Pending(Pending { local: self, endpoint, buffers, name, turn, ended: false }))
     }
 
-    /// A connection to `endpoint` for bytes that are none of ours to understand: a new one, or none. Nobody can say when a
-    /// connection like that ends, so there is no waiting for one (Envoy's `TcpProxy`).
+    /// A new connection to `endpoint` for traffic that ringway does not decode. Such connections have no foreseeable end,
+    /// so there is no waiting for one (Envoy's `TcpProxy`).
     ///
     /// # Errors
     /// See [`NoConnection`].
@@ -146,8 +145,8 @@ impl LocalCluster {
         Lease { connection, endpoint: endpoint.clone(), admission: self.admission().cloned(), request }
     }
 
-    /// The permit of a retry, to be held from the decision for it until its outcome is known; `None` where nothing is
-    /// limited.
+    /// The permit of a retry, to be held from the decision for it until its outcome is known; `None` for a cluster without
+    /// limits.
     ///
     /// # Errors
     /// As many retries are under way as there may be.

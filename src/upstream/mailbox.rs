@@ -1,8 +1,8 @@
-//! What cores send each other: permits, connections with them, and the question for one.
+//! Messages between cores: permits, connections with their permits, and requests for one.
 //!
-//! A letter travels through the mailbox of the core it is for, and its bell is rung. Every core has a [`CoreMailbox`]: it knows
-//! the way to the others, and which of this core's clusters a letter is for. A letter that is lost, because its core has
-//! died, gives its permit back as it is dropped; who waits asks again in time.
+//! A message goes into the mailbox of its receiver, whose doorbell is then rung. Every core has a [`CoreMailbox`]: it knows the
+//! other cores' mailboxes, and which of this core's clusters a message is for. A message that is lost, because its core has
+//! died, gives its permit back as it is dropped; the waiting core asks again later.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
@@ -15,10 +15,10 @@ use crate::base::endpoint::EndpointAddress;
 use crate::io::{BufPool, Ringer};
 use crate::policy::permits::Breaker;
 
-/// What one core sends another.
+/// A message from one core to another.
 #[derive(Debug)]
 pub struct CoreMessage {
-    /// The cluster, by what all cores share of it.
+    /// The cluster, by its shared circuit breaker.
     pub(super) breaker: Arc<Breaker>,
     pub(super) says: CoreMessageKind,
 }
@@ -31,13 +31,13 @@ pub(super) enum CoreMessageKind {
     Want { core: usize },
 }
 
-/// A cluster of this core that letters may be for.
+/// A cluster of this core that can receive messages.
 pub(super) trait MailboxUser: std::fmt::Debug {
-    /// Whether letters about this breaker are for it.
+    /// Whether messages about this breaker are for it.
     fn is_of(&self, breaker: &Arc<Breaker>) -> bool;
-    /// A letter for it has come.
+    /// Takes a message.
     fn read(self: Rc<Self>, says: CoreMessageKind);
-    /// It looks once more for what its requests wait for.
+    /// Looks once more for what its requests wait for.
     fn look_again(self: Rc<Self>);
     /// The core ends: all permits go back, and the connections that they were for end.
     fn abandon(&self);
@@ -51,13 +51,13 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A core that reads `letters` when `ringer` rings.
+    /// A core that reads its mailbox when `ringer` rings.
     #[must_use]
     pub fn new(core_messages: Sender<CoreMessage>, ringer: Arc<Ringer>) -> Self {
         Self { core_messages, ringer }
     }
 
-    /// Sends it; gives it back if that core is no more.
+    /// Sends it; returns it if that core is gone.
     fn send(&self, core_message: CoreMessage) -> Result<(), CoreMessage> {
         self.core_messages.send(core_message).map_err(|error| error.0)?;
         self.ringer.ring();
@@ -65,7 +65,7 @@ impl Peer {
     }
 }
 
-/// One core's place among the others.
+/// One core's mailbox, and the way to those of the others.
 #[derive(Debug)]
 pub struct CoreMailbox {
     /// The core's number, from 0.
@@ -89,7 +89,7 @@ impl CoreMailbox {
         })
     }
 
-    /// The way to a core that has begun, in place of the one that had its number before.
+    /// Sets the mailbox of a core that has started, in place of the worker that had its number before.
     pub fn meet(&self, core: usize, peer: Peer) {
         {
             let mut peers = self.peers.borrow_mut();
@@ -101,17 +101,17 @@ impl CoreMailbox {
         self.look_again();
     }
 
-    /// A letter has come.
+    /// Takes a message that has come.
     pub fn read(&self, core_message: CoreMessage) {
         let found = self.find(|admission| admission.is_of(&core_message.breaker));
-        // Without it the core has no plan with this cluster yet, or any more: the letter's permit goes back.
+        // Without a receiver, this core's plan does not have the cluster: the message's permit goes back.
         if let Some(admission) = found {
             admission.read(core_message.says);
         }
     }
 
-    /// What waits looks once more for what it needs. To be called every now and then: it makes good what went astray as
-    /// another core died.
+    /// Lets all waiting requests look once more for what they need. To be called every now and then: it makes up for messages
+    /// that were lost when another core died.
     pub fn look_again(&self) {
         self.find(|admission| {
             admission.clone().look_again();
@@ -119,8 +119,8 @@ impl CoreMailbox {
         });
     }
 
-    /// The core ends, whether all is done or in a panic: nothing that belongs to it is dropped for sure. So all permits
-    /// go back, and the connections that they were for end here and now. Nothing here may panic.
+    /// The core ends, in good order or in a panic: its objects may never be dropped. So all permits go back here, and their
+    /// connections end. This must not panic.
     pub fn abandon(&self) {
         if self.abandoned.replace(true) {
             return;
@@ -140,7 +140,7 @@ impl CoreMailbox {
         admissions.push(admission);
     }
 
-    /// Sends a letter; gives it back if there is no such core.
+    /// Sends a message; returns it if there is no such core.
     pub(super) fn send(&self, core: usize, core_message: CoreMessage) -> Result<(), CoreMessage> {
         match self.peers.try_borrow() {
             Ok(peers) => match peers.get(core) {
@@ -151,7 +151,7 @@ impl CoreMailbox {
         }
     }
 
-    /// The first cluster that `wanted` is true of. Nothing is borrowed while it is asked.
+    /// The first cluster that `wanted` is true of. `wanted` is called without a borrow.
     fn find(&self, mut wanted: impl FnMut(&Rc<dyn MailboxUser>) -> bool) -> Option<Rc<dyn MailboxUser>> {
         let mut at = 0;
         loop {

@@ -1,9 +1,9 @@
-//! The upstream side of one core: connections to endpoints, the pools they rest in, and leases of them to requests.
+//! The upstream side of one core: connections to endpoints, their pools, and their leases to requests.
 //!
-//! Everything here belongs to a single core (`Rc`, `Cell`), so nothing locks. `lease` is how a request comes by its
-//! connection: an idle one of its `endpoint`, or a new one (`connect`). Where a circuit breaker has a say, `admission`
-//! shares connections out, `wait_queue` holds the requests that wait, `permits` is what a core holds of the limits, and
-//! `mailbox` carries permits and connections from core to core. `cluster` is a cluster with its balancer and endpoints,
+//! Everything here belongs to a single core (`Rc`, `Cell`), so nothing locks. `lease` is how a request gets its
+//! connection: an idle one of its `endpoint`, or a new one (`connect`). Where a circuit breaker has limits, `admission`
+//! grants connections, `wait_queue` holds the waiting requests, `permits` is a core's part of the limits, and `mailbox`
+//! carries permits and connections from core to core. `cluster` is a cluster with its balancer and endpoints,
 //! `installed` a whole plan of them. It must never know a route, a downstream connection or how often a request is sent:
 //! that is `proxy`'s, its only caller beside `worker`'s sweep.
 

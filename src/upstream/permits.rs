@@ -1,8 +1,8 @@
-//! What a core holds of a limited cluster: permits, and the entries of open connections. Each goes back to its owner when
+//! A core's holdings in a limited cluster: permits, and the entries of open connections. Each goes back to its owner when
 //! it is dropped.
 //!
-//! The owner is `admission`'s; here it is only what takes things back, so that a connection can hold its permit without
-//! knowing how connections are shared out.
+//! The owner is `admission`; here it is a trait that takes things back, so that a connection can hold its permit without
+//! knowing how connections are granted.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crate::policy::permits::Breaker;
 
-/// What a permit is for; also its place in the owner's counts.
+/// What a permit is for; also its index in the owner's counts.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum PermitKind {
     Connection,
@@ -19,7 +19,7 @@ pub(super) enum PermitKind {
     Retry,
 }
 
-/// Takes back what a core held of a limited cluster.
+/// Takes back a core's holdings in a limited cluster.
 pub(super) trait PermitOwner: std::fmt::Debug {
     /// A permit for anything but a connection is given back; `began`: of a request that counts on when it has ended.
     fn take_back(&self, of: PermitKind, began: Option<Instant>);
@@ -58,7 +58,7 @@ impl Drop for Permit {
     }
 }
 
-/// A permit of this core for a connection. Dropped, it goes to whoever waits for it.
+/// A permit of this core for a connection. Dropped, it goes to the next waiter.
 #[derive(Debug)]
 pub(super) struct ConnectionPermit {
     owner: Option<Rc<dyn PermitOwner>>,
@@ -84,7 +84,7 @@ impl Drop for ConnectionPermit {
     }
 }
 
-/// A connection's entry in the table of those that are open.
+/// A connection's entry in the table of open connections.
 #[derive(Debug)]
 pub(super) struct OpenEntry {
     owner: Rc<dyn PermitOwner>,
@@ -104,7 +104,7 @@ impl Drop for OpenEntry {
     }
 }
 
-/// A permit for a connection, on its way between cores. Given back if nobody takes it.
+/// A permit for a connection, in transit between cores. Dropped, it is given back.
 #[derive(Debug)]
 pub(super) struct PermitInTransit(Option<Arc<Breaker>>);
 

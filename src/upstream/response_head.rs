@@ -10,9 +10,9 @@ use crate::io::{Buf, Reader};
 pub enum HeadError {
     /// The upstream closed or reset the connection first.
     Reset,
-    /// The upstream closed the connection inside the head: what came was not HTTP.
+    /// The upstream closed the connection inside the head: a protocol error.
     Cut,
-    /// What came was not an HTTP/1 response, or its head was too large.
+    /// The bytes were not an HTTP/1 response, or its head was too large.
     Bad(ProtocolError),
 }
 

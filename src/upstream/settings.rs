@@ -1,4 +1,4 @@
-//! What a cluster says of each of its connections: timeouts, keepalive, how long and for how many requests it serves.
+//! A cluster's settings for each of its connections: timeouts, keepalive, the longest time and the most requests.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::plan::{Cluster, Keepalive};
 use crate::policy::permits::RetryBudget;
 
-/// What a cluster says of each of its connections.
+/// A cluster's settings for each of its connections.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ConnectionSettings {
     pub(super) connect_timeout: Duration,

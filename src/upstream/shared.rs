@@ -1,8 +1,8 @@
-//! What the cores share of a cluster: its circuit breaker, and the health of its endpoints.
+//! The state of a cluster that all cores share: its circuit breaker, and the health of its endpoints.
 //!
-//! Control makes one of each cluster of a plan and hands it to every worker with the plan. What counts survives a
-//! reload: the breaker and the health of the cluster by its name, the health of an endpoint by its address. Workers
-//! reach nothing in here but atomics.
+//! Control makes one of each cluster of a plan and hands it to every worker with the plan. A reload keeps the breaker
+//! and the health of a cluster by its name, and the health of an endpoint by its address. Workers reach only atomics in
+//! here.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::policy::permits::Breaker;
 /// One cluster of a plan, as all cores see it.
 #[derive(Debug, Default)]
 pub struct SharedCluster {
-    /// The circuit breaker; `None` where nothing was ever limited, and so nothing is counted.
+    /// The circuit breaker; `None` for a cluster that never had a limit: it counts nothing.
     pub breaker: Option<Arc<Breaker>>,
     /// The health of the whole; `None` without `outlierDetection`.
     pub health: Option<Arc<ClusterHealth>>,
@@ -36,7 +36,7 @@ impl SharedCluster {
         plan.clusters.iter().map(|cluster| Arc::new(Self::new(cluster, None, cores))).collect()
     }
 
-    /// The clusters of a plan after `old`. New limits hold from now on, also for who still answers by the old plan.
+    /// The clusters of a plan after `old`. New limits apply at once, also to requests on the old plan.
     #[must_use]
     pub fn all_after(plan: &Plan, old: (&Plan, &SharedClusters), cores: usize) -> SharedClusters {
         let before: HashMap<&str, (&Cluster, &Self)> = old
@@ -73,7 +73,7 @@ impl SharedCluster {
     }
 }
 
-/// The health of a cluster with `outlierDetection`. Ejections outlast a reload; those of endpoints that are gone do not.
+/// The health of a cluster with `outlierDetection`. Ejections survive a reload, except of endpoints that are gone.
 fn health(cluster: &Cluster, old: Option<(&Cluster, &SharedCluster)>) -> Option<Health> {
     let rule = cluster.outlier.as_ref()?;
     let before = old.and_then(|(was, shared)| Some((was, shared, shared.health.clone()?)));

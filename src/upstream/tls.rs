@@ -1,5 +1,5 @@
-//! TLS towards the endpoints of a cluster: what the plan says of it, made ready once and used by every core; what is
-//! counted of it, and what is said of its failures.
+//! TLS towards the endpoints of a cluster: the plan's settings, prepared once for all cores; their statistics, and
+//! the texts of failures.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::plan::{ClientTls, Trust};
 
 use super::error::ConnectError;
 
-/// What connections of a cluster are secured with.
+/// The TLS settings of a cluster's connections.
 #[derive(Debug)]
 pub struct Secured {
     client: TlsClient,

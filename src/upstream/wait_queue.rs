@@ -9,8 +9,8 @@ use super::endpoint::LocalEndpoint;
 use super::error::ConnectError;
 use crate::io::ServerName;
 
-/// The line of one cluster. Over all cores together there is no order: each has a line of its own, and what comes free
-/// goes from line to line.
+/// The queue of one cluster on one core. There is no order over all cores: each has a queue of its own, and free
+/// connections go from queue to queue.
 #[derive(Debug, Default)]
 pub(super) struct WaitQueue {
     last: u64,
@@ -21,7 +21,7 @@ pub(super) struct WaitQueue {
 struct Waiter {
     ticket: u64,
     endpoint: Rc<LocalEndpoint>,
-    /// Over TLS, who the server is to be.
+    /// Over TLS, the expected server name.
     name: Option<ServerName<'static>>,
     /// It takes no connection that another request has used.
     fresh: bool,
@@ -35,16 +35,16 @@ enum WaiterState {
     Done(Result<Box<Upstream>, ConnectError>),
 }
 
-/// What came of a wait so far.
+/// The state of a wait.
 pub(super) enum WaitResult {
     NotYet,
     Over(Result<Box<Upstream>, ConnectError>),
 }
 
-/// How far somebody had come who leaves the line.
+/// How far a request had come that leaves the queue.
 pub(super) enum Left {
     Waiting,
-    /// The connection had come already, and nobody took it.
+    /// The connection had come already, and was not taken.
     With(Box<Upstream>),
     Nothing,
 }
@@ -62,7 +62,7 @@ impl WaitQueue {
         self.waiters.binary_search_by_key(&ticket, |waiter| waiter.ticket).ok()
     }
 
-    /// What came of a wait; it is over once that was told.
+    /// The state of a wait; any state but waiting ends it.
     pub(super) fn poll(&mut self, ticket: u64, waker: &Waker) -> WaitResult {
         let Some(at) = self.place(ticket) else { return WaitResult::NotYet };
         let waiter = &mut self.waiters[at];
@@ -88,7 +88,7 @@ impl WaitQueue {
         }
     }
 
-    /// Who has waited longest for a connection to `endpoint` and takes this one.
+    /// The oldest waiter for a connection to `endpoint` that can use this one.
     pub(super) fn first_for(&self, endpoint: &Rc<LocalEndpoint>, upstream: &Upstream) -> Option<u64> {
         let takes = |waiter: &&Waiter| {
             waiter.is_for(endpoint) && !(waiter.fresh && upstream.has_served()) && upstream.is_for(waiter.name.as_ref())
@@ -96,13 +96,13 @@ impl WaitQueue {
         self.waiters.iter().find(takes).map(|waiter| waiter.ticket)
     }
 
-    /// What who has waited longest wants, of those for whom no connection is on the way.
+    /// The oldest waiter that no connection is being opened for: its endpoint and server name.
     pub(super) fn oldest_in_need(&self) -> Option<(Rc<LocalEndpoint>, Option<ServerName<'static>>)> {
         let in_need = |waiter: &&Waiter| matches!(waiter.state, WaiterState::Waiting) && waiter.endpoint.need() > 0;
         self.waiters.iter().find(in_need).map(|waiter| (waiter.endpoint.clone(), waiter.name.clone()))
     }
 
-    /// Gives a connection to who holds this ticket. Gives back whom to wake.
+    /// Gives a connection to the holder of this ticket, and returns the waker to call.
     pub(super) fn serve(&mut self, ticket: u64, upstream: Box<Upstream>) -> Option<Waker> {
         let at = self.place(ticket)?;
         let waiter = &mut self.waiters[at];
@@ -110,8 +110,8 @@ impl WaitQueue {
         waiter.waker.take()
     }
 
-    /// Lets everybody know who waits for `endpoint` that it cannot be reached. Gives back how many they were, and calls
-    /// `wake` for each.
+    /// Fails all waiters for `endpoint`, which cannot be reached. Calls `wake` for each, and returns how many there
+    /// were.
     pub(super) fn fail(
         &mut self,
         endpoint: &Rc<LocalEndpoint>,

@@ -43,7 +43,8 @@ fn pieces(format: &str) -> Result<Vec<FormatPiece>, FormatError> {
     Ok(pieces)
 }
 
-/// Reads `NAME(ARGUMENT):LENGTH%`, and what follows it. An argument can hold percent signs, but no closing bracket.
+/// Reads `NAME(ARGUMENT):LENGTH%`, and returns the rest after it. An argument can hold percent signs, but no
+/// closing bracket.
 fn command(text: &str) -> Option<(Command<'_>, &str)> {
     let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).filter(|end| *end > 0)?;
     let (name, mut rest) = text.split_at(end);

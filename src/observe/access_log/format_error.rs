@@ -1,6 +1,6 @@
-//! What can be wrong with the format of a log.
+//! Errors in the format of a log.
 
-/// What is wrong with a format.
+/// An error in a format.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
     /// A `%` that begins no operator.
@@ -15,7 +15,7 @@ pub enum FormatError {
     /// An operator with an argument that it does not take.
     #[error("`%{0}%`: {1}")]
     Argument(String, String),
-    /// With `accessLogEncoding: JSON`, a format that is no JSON object.
+    /// With `accessLogEncoding: JSON`, a format that is not a JSON object.
     #[error("with accessLogEncoding JSON the format is a JSON object of names and formats: {0}")]
     NotAnObject(String),
 }

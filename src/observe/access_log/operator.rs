@@ -1,4 +1,4 @@
-//! The operators of a format (`%RESPONSE_CODE%`, `%REQ(USER-AGENT):20%`, …): which there are, and what each shows of a
+//! The operators of a format (`%RESPONSE_CODE%`, `%REQ(USER-AGENT):20%`, …): the list of them, and each one's value in a
 //! record.
 
 use super::out::{self, Out};
@@ -7,7 +7,7 @@ use super::{FormatError, Record, SERVICE_TIME};
 use crate::base::endpoint::EndpointAddress;
 use crate::observe::date;
 
-/// What an operator shows.
+/// An operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Op {
     /// Known when the format is compiled.
@@ -91,7 +91,7 @@ const OPERATORS: &[(&str, Op)] = &[
     ("ROUTE_NAME", Op::RouteName),
 ];
 
-/// The operators with arguments, with what those are.
+/// The operators with arguments, and the form of these.
 const WITH_ARGUMENTS: &[(&str, &str)] = &[
     ("REQ", "%REQ(NAME?OTHER):LENGTH%"),
     ("REQ_WITHOUT_QUERY", "%REQ_WITHOUT_QUERY(NAME?OTHER):LENGTH%"),
@@ -100,7 +100,7 @@ const WITH_ARGUMENTS: &[(&str, &str)] = &[
     ("QUERY_PARAM", "%QUERY_PARAM(NAME):LENGTH%"),
 ];
 
-/// The operators of Envoy 1.40 that ringway has no value for. Those that end with `_` stand for all that begin so.
+/// The operators of Envoy 1.40 that ringway has no value for. Entries that end with `_` are prefixes.
 const NOT_ENFORCED: &[&str] = &[
     "BYTES_RETRANSMITTED",
     "CEL",
@@ -212,7 +212,7 @@ impl Command<'_> {
         found.map(|(_, op)| op.clone()).ok_or_else(|| self.refusal())
     }
 
-    /// Why there is no such operator.
+    /// The error for an unknown operator.
     fn refusal(&self) -> FormatError {
         let known = |name: &&str| self.name == *name || (name.ends_with('_') && self.name.starts_with(*name));
         if let Some((_, form)) = WITH_ARGUMENTS.iter().find(|(name, _)| *name == self.name) {
@@ -264,7 +264,7 @@ impl Command<'_> {
         }
     }
 
-    /// Reads `NAME?OTHER`; `special` knows the names that are no headers.
+    /// Reads `NAME?OTHER`; `special` knows the names that are not headers.
     fn lookup(
         &self,
         argument: &str,
@@ -432,7 +432,7 @@ impl Op {
                 None => out.missing(),
             },
             Self::Protocol => out.known(record.protocol.as_bytes()),
-            // Upstream connections speak this and nothing else.
+            // Upstream connections speak HTTP/1.1 only.
             Self::UpstreamProtocol => out.known(if record.upstream_connected { b"HTTP/1.1" } else { b"" }),
             Self::Status => out.number(u64::from(record.status)),
             Self::Flags => out.plain(|out| record.flags.write(out)),

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// What surrounds a value.
+/// The context of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Style {
-    /// A line of text: what is missing is `-`.
+    /// A line of text: a missing value is `-`.
     Text,
-    /// The value is a JSON value: numbers are numbers, texts have quotes, what is missing is `null`.
+    /// The value is a JSON value: numbers are numbers, texts have quotes, a missing value is `null`.
     JsonValue,
-    /// The value is a part of a JSON string: what is missing is `-`.
+    /// The value is a part of a JSON string: a missing value is `-`.
     JsonPart,
 }
 
@@ -52,7 +52,7 @@ impl<'a> Out<'a> {
         self.number(millis(time));
     }
 
-    /// What `write` appends: printable, without quotes or backslashes.
+    /// Appends the output of `write`, which is printable, without quotes or backslashes.
     #[inline]
     pub(super) fn plain(self, write: impl FnOnce(&mut Vec<u8>)) {
         let quoted = self.style == Style::JsonValue;
@@ -74,7 +74,7 @@ impl<'a> Out<'a> {
         }
     }
 
-    /// Bytes of unknown making; none mean that there is no value.
+    /// Untrusted bytes; empty means that there is no value.
     #[inline]
     pub(super) fn known(self, bytes: &[u8]) {
         if bytes.is_empty() { self.missing() } else { self.bytes(bytes) }

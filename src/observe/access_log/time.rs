@@ -173,7 +173,7 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    /// What Envoy 1.40 wrote for the same moments.
+    /// Envoy 1.40's output for the same moments.
     #[test]
     fn as_envoy() {
         let format = "%Y/%m/%dT%H:%M:%S%z %3f %6f %9f %f %s %E3S %E6S %E*S %Z %b %d %e %a %A %B %j %p %I %y %T %D %F";

@@ -1,4 +1,4 @@
-//! What a block is to the registry: a set of numbers of one core, each with its name.
+//! A block as the registry sees it: a set of numbers of one core, each with its name.
 
 use super::cell::{Counter, Gauge};
 use super::histogram::Histogram;

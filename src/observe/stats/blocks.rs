@@ -1,4 +1,4 @@
-//! The blocks: which numbers exist, and Envoy's name of each. A field stands here only if something can count it.
+//! The blocks: the statistics that exist, under Envoy's names. A field is listed only if something can count it.
 
 use std::sync::OnceLock;
 
@@ -31,7 +31,7 @@ macro_rules! block {
 pub(super) use block;
 
 block! {
-    /// What one core counts of one upstream cluster; shown as `cluster.<name>.<field>`.
+    /// One core's counters of one upstream cluster; shown as `cluster.<name>.<field>`.
     ClusterCells {
         /// Connections opened or tried.
         upstream_cx_total: Counter,
@@ -55,7 +55,7 @@ block! {
         upstream_cx_destroy_local_with_active_rq: Counter,
         /// Connections closed by the upstream with a request under way.
         upstream_cx_destroy_remote_with_active_rq: Counter,
-        /// Connections closed because what came was not HTTP.
+        /// Connections closed because of a protocol error.
         upstream_cx_protocol_error: Counter,
         /// Connections closed because they lay idle for too long.
         upstream_cx_idle_timeout: Counter,
@@ -63,7 +63,7 @@ block! {
         upstream_cx_max_requests: Counter,
         /// Connections closed because they had become too old.
         upstream_cx_max_duration_reached: Counter,
-        /// Requests that found no connection, and could have none opened because of the limit of connections.
+        /// Requests that found no connection, and could not open one because of the limit of connections.
         upstream_cx_overflow: Counter,
         /// Times that no healthy endpoint could be chosen.
         upstream_cx_none_healthy: Counter,
@@ -73,7 +73,7 @@ block! {
         upstream_cx_rx_bytes_total: Counter,
         /// Bytes sent.
         upstream_cx_tx_bytes_total: Counter,
-        /// Requests that got a connection, each try counted.
+        /// Requests that got a connection, each attempt counted.
         upstream_rq_total: Counter,
         /// Requests under way.
         upstream_rq_active: Gauge,
@@ -95,7 +95,7 @@ block! {
         upstream_rq_tx_reset: Counter,
         /// Requests that took longer than the route's timeout.
         upstream_rq_timeout: Counter,
-        /// Tries that took longer than the timeout per try.
+        /// Attempts that took longer than `perTryTimeout`.
         upstream_rq_per_try_timeout: Counter,
         /// Tries after the first.
         upstream_rq_retry: Counter,
@@ -110,7 +110,7 @@ block! {
         /// Requests sent once more on a new connection, because the connection that they reused had just been closed:
         /// ringway's own, whatever the route retries.
         upstream_rq_retry_reused: Counter,
-        /// Requests whose body became too large to be kept for another try.
+        /// Requests whose body became too large to be kept for another attempt.
         retry_or_shadow_abandoned: Counter,
         /// Milliseconds from the end of a request to the end of its response.
         upstream_rq_time: Histogram,
@@ -122,7 +122,7 @@ block! {
 }
 
 block! {
-    /// What one core counts of TLS towards one upstream cluster; shown as `cluster.<name>.ssl.<field>`, for clusters
+    /// One core's counters of TLS towards one upstream cluster; shown as `cluster.<name>.ssl.<field>`, for clusters
     /// that have it.
     SslStats {
         /// Handshakes that succeeded.
@@ -142,7 +142,7 @@ block! {
     }
 }
 
-/// What one core counts of one upstream cluster; shown as `cluster.<name>.…`. Its fields are those of
+/// One core's counters of one upstream cluster; shown as `cluster.<name>.…`. Its fields are those of
 /// [`ClusterCells`]; responses go through [`ClusterStats::response`].
 #[derive(Debug, Default)]
 pub struct ClusterStats {
@@ -177,7 +177,7 @@ impl ClusterStats {
         self.retried.get_or_init(Box::default).count(status);
     }
 
-    /// What is counted of the cluster as a mirror.
+    /// The counters of the cluster as a mirror.
     pub fn mirrored(&self) -> &Mirrored {
         self.mirrored.get_or_init(Box::default)
     }
@@ -212,7 +212,7 @@ impl Block for ClusterStats {
 }
 
 block! {
-    /// What one core counts of the routes with one `statPrefix` in one virtual host; shown as
+    /// One core's counters of the routes with one `statPrefix` in one virtual host; shown as
     /// `vhost.<host>.route.<stat_prefix>.<field>`.
     RouteCells {
         /// Requests that these routes took.
@@ -232,7 +232,7 @@ block! {
     }
 }
 
-/// What one core counts of the routes with one `statPrefix` (`HTTPMatchRequest.statPrefix`) in one virtual host. Its
+/// One core's counters of the routes with one `statPrefix` (`HTTPMatchRequest.statPrefix`) in one virtual host. Its
 /// fields are those of [`RouteCells`]; responses go through [`RouteStats::response`].
 #[derive(Debug, Default)]
 pub struct RouteStats {
@@ -265,7 +265,7 @@ impl Block for RouteStats {
 }
 
 block! {
-    /// What all cores share of one cluster; set by whoever learns of it, shown as `cluster.<name>.<field>`.
+    /// One cluster's statistics that belong to no core; shown as `cluster.<name>.<field>`.
     SharedCells {
         /// Endpoints.
         membership_total: Gauge,
@@ -277,15 +277,15 @@ block! {
         membership_excluded: Gauge,
         /// Times that the endpoints were others than before.
         membership_change: Counter,
-        /// Times that the endpoints' names were asked about.
+        /// DNS resolutions of the endpoints' names that were started.
         update_attempt: Counter,
         /// Answers to that.
         update_success: Counter,
         /// Failures of name servers to answer.
         update_failure: Counter,
-        /// Updates without endpoints that are passed over; as in Envoy, answers of name servers are none.
+        /// Ignored updates without endpoints; as in Envoy, DNS answers do not count as such.
         update_empty: Counter,
-        /// Answers that changed nothing.
+        /// Answers without a change.
         update_no_rebuild: Counter,
         /// 1 while no further connection may be opened.
         default_cx_open: Gauge = "circuit_breakers.default.cx_open",
@@ -307,7 +307,7 @@ block! {
 }
 
 block! {
-    /// What one core counts of one endpoint of one cluster; shown in `/clusters`.
+    /// One core's counters of one endpoint of one cluster; shown in `/clusters`.
     EndpointStats {
         /// Connections opened or tried.
         cx_total: Counter,
@@ -315,7 +315,7 @@ block! {
         cx_active: Gauge,
         /// Connections that could not be established.
         cx_connect_fail: Counter,
-        /// Requests sent, each try counted.
+        /// Requests sent, each attempt counted.
         rq_total: Counter,
         /// Requests under way.
         rq_active: Gauge,
@@ -331,7 +331,7 @@ block! {
 }
 
 block! {
-    /// What the control side says of the process; shown as `server.<field>`.
+    /// The process, as the control side states it; shown as `server.<field>`.
     ServerStats {
         /// Seconds since the start.
         uptime: Gauge,
@@ -345,7 +345,7 @@ block! {
 }
 
 block! {
-    /// What control does; shown as `ringway.<field>`.
+    /// The work of control; shown as `ringway.<field>`.
     ControlStats {
         /// Reloads that are in force, or were.
         config_reload_success: Counter,
@@ -357,7 +357,7 @@ block! {
 }
 
 block! {
-    /// What happened to access log lines, counted by each core's buffer and by the writer thread; shown as
+    /// The fate of access log lines, counted by each core's buffer and by the writer thread; shown as
     /// `access_log.<field>`.
     LogStats {
         /// Lines written.

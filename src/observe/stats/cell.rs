@@ -16,11 +16,11 @@ impl Counter {
     /// Counts `n`.
     #[inline]
     pub fn add(&self, n: u64) {
-        // One writer: nothing can come between the load and the store, so no locked instruction is needed.
+        // One writer: no other store can come between the load and the store, so no locked instruction is needed.
         self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
     }
 
-    /// Shows what is counted elsewhere.
+    /// Sets the value of a number that is counted elsewhere.
     #[inline]
     pub fn set(&self, n: u64) {
         self.0.store(n, Relaxed);

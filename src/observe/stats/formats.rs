@@ -78,8 +78,8 @@ pub fn write_json(stats: &[Stat], out: &mut String) {
 }
 
 /// Writes statistics in Prometheus' text format under the names that Envoy gives them there: the fixed words of a name
-/// joined with `_`, and what varies (cluster, listener, response code, …) as labels. Unlike Envoy's own patterns for
-/// labels, which end a cluster's name at its first dot, a label holds the whole name.
+/// joined with `_`, and its variable parts (cluster, listener, response code, …) as labels. Unlike Envoy's own
+/// patterns for labels, which end a cluster's name at its first dot, a label holds the whole name.
 pub fn write_prometheus(stats: &[Stat], out: &mut String) {
     let mut metrics: Vec<(Kind, String, &Stat)> =
         stats.iter().map(|stat| (Kind::of(&stat.value), metric_name(stat), stat)).collect();
@@ -135,10 +135,10 @@ impl Kind {
     }
 }
 
-/// A field without the response code or class at its end, and that one: `upstream_rq_503` is `upstream_rq` and
+/// Splits a field into its name and the response code or class at its end: `upstream_rq_503` is `upstream_rq` and
 /// `envoy_response_code="503"`, `upstream_rq_5xx` is `upstream_rq_xx` and `envoy_response_code_class="5"`.
 ///
-/// What ringway counts of comparisons by a pair of statuses is one metric, too.
+/// Comparisons of mirrors, counted by a pair of statuses, are one metric, too.
 fn split_code(field: &str) -> (&str, Option<(&'static str, &str)>) {
     if let Some(statuses) = field.strip_prefix("mirror_status.") {
         return ("mirror_status", Some(("statuses", statuses)));
@@ -189,7 +189,7 @@ fn labels(stat: &Stat) -> String {
     if let (_, Some((name, code))) = split_code(field) {
         label(name, code);
     }
-    // What is between the first word of the prefix and its last dot.
+    // The part between the first word of the prefix and its last dot.
     let own = |first: &str| prefix.strip_prefix(first).and_then(|own| own.strip_suffix('.')).unwrap_or_default();
     match subject {
         Subject::Process => {}
@@ -242,7 +242,7 @@ impl fmt::Display for JsonText<'_> {
     }
 }
 
-/// A number as JSON has it: what is not a number is null.
+/// A number in JSON: NaN and infinities are null.
 struct JsonNumber(f64);
 
 impl fmt::Display for JsonNumber {

@@ -106,7 +106,8 @@ impl Buckets {
         f64::NAN
     }
 
-    /// How many samples are certainly no more than `bound`. Those of a bin that reaches over the bound are not counted.
+    /// How many samples are certainly no more than `bound`. Samples of a bin that reaches over the bound are not
+    /// counted.
     #[must_use]
     pub(super) fn up_to(&self, bound: f64) -> u64 {
         let below = |bin: usize| match bin {
@@ -190,7 +191,7 @@ mod tests {
         assert_eq!(bin_of(u64::MAX), BINS - 1);
     }
 
-    /// What Envoy 1.40 printed for the same samples.
+    /// Envoy 1.40's output for the same samples.
     #[test]
     fn text_is_envoys() {
         for (samples, expected) in [

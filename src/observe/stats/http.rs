@@ -1,4 +1,4 @@
-//! What is counted of clients: of the connections of a listener, and of the HTTP on them.
+//! Downstream counters: of the connections of a listener, and of the HTTP on them.
 
 use super::block::{Block, Sample};
 use super::blocks::block;
@@ -6,7 +6,7 @@ use super::cell::{Counter, Gauge};
 use super::histogram::Histogram;
 
 block! {
-    /// What one core counts of the HTTP of one listener; shown as `http.<stat_prefix>.<field>`.
+    /// One core's counters of the HTTP of one listener; shown as `http.<stat_prefix>.<field>`.
     HttpStats {
         /// Connections accepted.
         downstream_cx_total: Counter,
@@ -28,7 +28,7 @@ block! {
         downstream_cx_destroy_local_active_rq: Counter,
         /// Connections closed by the client with a request under way.
         downstream_cx_destroy_remote_active_rq: Counter,
-        /// Connections closed because what came was not HTTP.
+        /// Connections closed because of a protocol error.
         downstream_cx_protocol_error: Counter,
         /// Connections closed because they lay idle for too long.
         downstream_cx_idle_timeout: Counter,
@@ -111,7 +111,7 @@ impl HttpStats {
 }
 
 block! {
-    /// What one core counts of one listener; shown as `listener.<name>.<field>`, and the connections accepted also by
+    /// One core's counters of one listener; shown as `listener.<name>.<field>`, and the connections accepted also by
     /// worker, because the kernel may spread them unevenly.
     ListenerStats {
         /// Connections accepted.

@@ -1,7 +1,7 @@
-//! What one core counts of the copies of requests that a cluster gets as a mirror.
+//! One core's counters of the mirrored requests of a cluster.
 //!
-//! Made with the first copy, so that other clusters pay a pointer. A match allocates nothing: the pairs of statuses have
-//! a fixed number of places.
+//! Made with the first copy, so that other clusters pay a pointer. A match allocates nothing: the table of status pairs
+//! has a fixed size.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,17 +11,17 @@ use super::cell::Counter;
 use super::histogram::Histogram;
 use super::responses::Responses;
 
-/// Different pairs of statuses that are counted apart; what comes after them counts as `mirror_status.other`.
+/// Different pairs of statuses that are counted apart; further pairs count as `mirror_status.other`.
 const PAIRS: usize = 64;
 
-/// What became of a comparison with the original's answer.
+/// The result of a comparison with the original's response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Both answered the same.
     Match,
     /// They did not, or only one of them answered.
     Mismatch,
-    /// Nobody can tell: neither answered, or one of them was not let to.
+    /// No result: neither answered, or one of them was not sent.
     Uncompared,
 }
 
@@ -64,7 +64,7 @@ impl Default for Mirrored {
 }
 
 impl Mirrored {
-    /// Counts the answer that a copy ended with, or the one that Envoy puts in place of none.
+    /// Counts the response to a mirrored request, or the status that Envoy counts for a missing one.
     pub fn response(&self, status: u16) {
         self.responses.get_or_init(Box::default).count(status);
     }
@@ -112,7 +112,7 @@ impl Block for Mirrored {
         if self.other_pairs.get() > 0 {
             see("mirror_status.other", (&self.other_pairs).into());
         }
-        // They are among the cluster's own numbers, too: who sums up adds what has the same name.
+        // The cluster's own block has these names, too; the registry adds up equal names.
         for name in ["upstream_rq_time", "internal.upstream_rq_time"] {
             see(name, (&self.upstream_rq_time).into());
         }

@@ -1,7 +1,7 @@
 //! Counters, gauges and histograms: one block of them per core and subject (cluster, endpoint, listener, HTTP
 //! connection manager, route), under Envoy's names.
 //!
-//! A block is written by its one core with plain loads and stores; whoever asks for statistics sums the blocks of all
+//! A block is written by its one core with plain loads and stores; a reader of statistics sums the blocks of all
 //! cores. So counting costs about a nanosecond and no cache line travels, and a sum is only as old as the last store.
 
 mod block;

@@ -1,7 +1,7 @@
 //! All blocks of the process by name, and their sums.
 //!
-//! Workers come here when a plan is installed, to fetch the blocks of their core; the control side comes to read.
-//! Nothing on the data path does: there is a lock here.
+//! Workers come here when a plan is installed, to fetch the blocks of their core; the control side comes to read. The
+//! data path must not: there is a lock here.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -61,12 +61,12 @@ pub struct Stat {
     pub name: String,
     /// Its value.
     pub value: Value,
-    /// What it counts.
+    /// The parts of its name.
     pub(super) place: StatName,
 }
 
-/// Where in its name a statistic says what it is about: Prometheus wants that as labels, and a cluster's name has dots
-/// of its own.
+/// The part of a statistic's name that names its subject: Prometheus wants that as labels, and a cluster's name has
+/// dots of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StatName {
     pub(super) subject: Subject,
@@ -74,7 +74,7 @@ pub(super) struct StatName {
     pub(super) field: usize,
 }
 
-/// What a statistic is about.
+/// The subject of a statistic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Subject {
     /// `server.<field>`, `access_log.<field>`: the process.
@@ -118,7 +118,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// Whether anything was ever counted: what Envoy's `?usedonly` keeps.
+    /// Whether anything was ever counted (Envoy's `?usedonly`).
     #[must_use]
     pub fn used(&self) -> bool {
         match self {
@@ -129,7 +129,7 @@ impl Value {
     }
 }
 
-/// What a plan names, for [`Registry::retain`].
+/// The names of a plan, for [`Registry::retain`].
 #[derive(Debug, Default)]
 pub struct Kept<'a> {
     /// Clusters by name, each with its endpoints.
@@ -193,14 +193,14 @@ impl Registry {
         &self.server
     }
 
-    /// What control counts of its own work. Control alone writes here.
+    /// The counters of control's own work. Only control writes them.
     #[must_use]
     pub fn control(&self) -> &ControlStats {
         &self.control
     }
 
-    /// Forgets the clusters, endpoints and listeners that `kept` does not name. Who still holds a block of one counts
-    /// on, and nobody sees it.
+    /// Forgets the clusters, endpoints and listeners that `kept` does not name. A block that is still in use counts on,
+    /// but is not shown.
     pub fn retain(&self, kept: &Kept<'_>) {
         let mut tables = self.tables();
         tables.clusters.retain(|name, cluster| {
@@ -230,8 +230,8 @@ impl Registry {
         }
     }
 
-    /// The worker of `core` is dead, and with it all that it counted as active: its gauges begin again at 0. To be
-    /// called when nobody writes them any more.
+    /// Sets the gauges of `core` to 0: its worker is dead, and its active requests and connections with it. To be
+    /// called when the worker has ended.
     pub fn clear_gauges(&self, core: usize) {
         fn clear<B: Block>(shards: &Shards<B>, core: usize) {
             if let Some(block) = shards.get(core) {
@@ -278,7 +278,7 @@ impl Registry {
         Arc::clone(&self.tables().cluster(name, self.cores).cores[core])
     }
 
-    /// What all cores share of the cluster `name`.
+    /// The statistics of the cluster `name` that belong to no core.
     #[must_use]
     pub fn cluster_shared(&self, name: &str) -> Arc<ClusterShared> {
         Arc::clone(&self.tables().cluster(name, self.cores).shared)
@@ -332,7 +332,7 @@ impl Registry {
         Arc::clone(&self.tables().routes.entry(key).or_insert_with(|| shards(self.cores))[core])
     }
 
-    /// The sums of one endpoint's blocks; zeros for an endpoint nobody registered.
+    /// The sums of one endpoint's blocks; zeros for an endpoint that is not registered.
     #[must_use]
     pub fn endpoint_totals(&self, cluster: &str, address: &EndpointAddress) -> EndpointTotals {
         let tables = self.tables();
@@ -397,12 +397,12 @@ impl Registry {
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
-        // Nothing that holds the lock leaves a table half changed: a poisoned lock is as good as another.
+        // No holder of the lock leaves a table half changed: a poisoned lock can be used.
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A sum over cores, on its way.
+/// A sum over cores, unfinished.
 enum Sum {
     Counter(u64),
     Gauge { value: i64, used: bool },
@@ -491,7 +491,7 @@ impl Tables {
     }
 }
 
-/// Which samples to sum: asked before a name is made, because names are what a sum over many clusters costs.
+/// Which samples to sum: called before a name is made, because names are the cost of a sum over many clusters.
 type Wanted<'a> = dyn Fn(&Sample<'_>) -> bool + 'a;
 
 /// Takes a statistic: what it is about, its full name, its sum.
@@ -504,8 +504,8 @@ fn sum_blocks<'a, B: Block + 'a>(
     wanted: &Wanted<'_>,
     see: &mut See<'_>,
 ) {
-    // Each core shows its numbers in the order of the first one, with some left out or added: the expected place is
-    // looked at first.
+    // Each core shows its numbers in the order of the first one, with some left out or added: the expected position is
+    // looked up first.
     let mut sums: Vec<(String, Sum)> = Vec::new();
     for block in cores {
         let mut next = 0;

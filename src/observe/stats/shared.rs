@@ -1,4 +1,4 @@
-//! What all cores share of one cluster. Nobody counts here: whoever shows the statistics sets it first.
+//! One cluster's statistics that belong to no core: control sets them when statistics are shown.
 
 use std::sync::OnceLock;
 
@@ -34,7 +34,8 @@ block! {
     }
 }
 
-/// What all cores share of one cluster; shown as `cluster.<name>.…`. Its fields are those of [`SharedCells`].
+/// One cluster's statistics that belong to no core; shown as `cluster.<name>.…`. Its fields are those of
+/// [`SharedCells`].
 #[derive(Debug, Default)]
 pub struct ClusterShared {
     cells: SharedCells,

@@ -9,7 +9,7 @@ const OVERPROVISIONING: u64 = 140;
 pub struct Levels(u64);
 
 impl Levels {
-    /// None of them.
+    /// No level.
     pub const NONE: Self = Self(0);
 
     /// These and `level`.
@@ -29,17 +29,17 @@ pub(super) struct Loads(Box<[Load]>);
 
 #[derive(Debug, Clone, Copy)]
 struct Load {
-    /// What of the requests it could take, in percent.
+    /// The part of the requests that it could take, in percent.
     health: u64,
-    /// What of the requests it gets, in percent.
+    /// The part of the requests that it gets, in percent.
     share: u64,
     /// It pays no heed to the health of its endpoints.
     panics: bool,
 }
 
 impl Loads {
-    /// From how many endpoints of each level are healthy, and how many there are. With nothing healthy anywhere the
-    /// first level gets everything, unless all of them panic.
+    /// From the number of healthy endpoints, and of all endpoints, of each level. If no level has a healthy
+    /// endpoint, the first level gets everything, unless all of them panic.
     pub(super) fn new(levels: impl Iterator<Item = (usize, usize)> + Clone, panic_below: u32) -> Self {
         let health = |(healthy, all): (usize, usize)| {
             (OVERPROVISIONING * healthy as u64).checked_div(all as u64).unwrap_or(0).min(100)
@@ -69,7 +69,7 @@ impl Loads {
         self.0.iter().enumerate().any(|(level, load)| load.health > 0 && !excluded.has(level))
     }
 
-    /// As if nobody of these levels were healthy; as it is, where nobody else is.
+    /// As if the excluded levels had no healthy endpoint; unchanged if no other level has one.
     pub(super) fn without(&self, excluded: Levels) -> Without<'_> {
         let excluded = if self.is_any_left(excluded) { excluded } else { Levels::NONE };
         Without { loads: &self.0, excluded }
@@ -113,7 +113,7 @@ impl Without<'_> {
     }
 }
 
-/// What each level gets, in percent, from what of the requests it could take.
+/// Each level's part of the requests, in percent, from the part that it could take.
 fn shares(health: impl Iterator<Item = u64> + Clone) -> impl Iterator<Item = u64> + Clone {
     let total = health.clone().sum::<u64>().min(100);
     let first = health.clone().position(|health| health > 0).unwrap_or(0);
@@ -125,14 +125,14 @@ fn shares(health: impl Iterator<Item = u64> + Clone) -> impl Iterator<Item = u64
     with_rest(shares, first)
 }
 
-/// What each level gets where all of them panic: as it is large.
+/// Each level's part when all of them panic: by its size.
 fn shares_by_size(sizes: impl Iterator<Item = u64> + Clone) -> impl Iterator<Item = u64> + Clone {
     let total: u64 = sizes.clone().sum();
     let first = sizes.clone().position(|size| size > 0).unwrap_or(0);
     with_rest(sizes.map(move |size| (100 * size).checked_div(total).unwrap_or(0)), first)
 }
 
-/// What rounding leaves goes to the first level that can take it.
+/// The rest from rounding goes to the first level that can take it.
 fn with_rest(shares: impl Iterator<Item = u64> + Clone, first: usize) -> impl Iterator<Item = u64> + Clone {
     let rest = 100 - shares.clone().sum::<u64>();
     shares.enumerate().map(move |(level, share)| if level == first { share + rest } else { share })
@@ -158,7 +158,7 @@ mod tests {
             (&[(50, 100), (100, 100)], &[70, 30]),
             (&[(25, 100), (100, 100)], &[35, 65]),
             (&[(0, 100), (100, 100)], &[0, 100]),
-            // Less than enough in all: each by its part of what there is.
+            // Not enough in all: each level gets its part of the total.
             (&[(25, 100), (25, 100)], &[50, 50]),
             (&[(50, 100), (10, 100), (5, 100)], &[78, 15, 7]),
             (&[(0, 3), (0, 3)], &[100, 0]),
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_level_panics_where_there_is_not_enough_in_all() {
         for (levels, below, shares, panics) in [
-            // 1.4 times 72 % is enough, however many are asked for.
+            // 1.4 times 72 % is enough, however many levels there are.
             (&[(72, 100)][..], 100, &[100][..], &[false][..]),
             (&[(71, 100)], 72, &[100], &[true]),
             (&[(71, 100)], 71, &[100], &[false]),

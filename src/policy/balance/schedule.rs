@@ -8,7 +8,7 @@ use crate::base::rng::Rng;
 /// The virtual time at which all deadlines are set back, so that a double keeps telling them apart for ever.
 pub(super) const REBASE_AT: f64 = 1_048_576.0;
 
-/// The turns of some owners, named by position. Their weights are asked for anew at each turn.
+/// A weighted schedule of owners, named by position. The weights are read anew at each turn.
 #[derive(Debug, Clone)]
 pub(super) struct Schedule {
     /// All owners, but for those in `passed` while picking.

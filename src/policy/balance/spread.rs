@@ -1,5 +1,5 @@
-//! What a plan says about the spreading of a cluster's requests: the policy, and the endpoints sorted into priorities
-//! and localities. Made when the plan is compiled, shared by all cores.
+//! A cluster's load balancing in the plan: the policy, and the endpoints sorted into priorities and localities. Made
+//! when the plan is compiled, shared by all cores.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub enum Policy {
     ConsistentHash(Algorithm),
 }
 
-/// `warmup`: a new endpoint gets a growing share of what it would get.
+/// `warmup`: a new endpoint gets a growing part of its share.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Warmup {
     /// `duration`: how long an endpoint is new; above 0.
@@ -44,22 +44,22 @@ impl Warmup {
     }
 }
 
-/// Endpoints that stand together: those of one locality. The groups of a level take turns by their weights, and each
-/// group then chooses among its own.
+/// The endpoints of one locality. The groups of a level take turns by their weights, and each group then chooses
+/// among its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// Its share beside the other groups' of its level, at least 1.
+    /// Its weight among the groups of its level, at least 1.
     pub weight: u32,
     /// The positions of its endpoints in the cluster; not empty.
     pub members: Box<[u32]>,
 }
 
-/// Groups of one priority: they get what the levels before them are too unhealthy for.
+/// Groups of one priority: they get the requests that the levels before them are too unhealthy for.
 #[derive(Debug, Clone)]
 pub struct Level {
     /// Its groups; one, unless a DestinationRule distributes by locality.
     pub groups: Box<[Group]>,
-    /// Who owns which hash, with [`Policy::ConsistentHash`].
+    /// The owner of each hash, with [`Policy::ConsistentHash`].
     pub(super) table: Option<Arc<Table>>,
 }
 
@@ -82,7 +82,7 @@ pub struct LoadBalancing {
 }
 
 impl LoadBalancing {
-    /// Whether requests are spread by what they are hashed by.
+    /// Whether requests are spread by their hash.
     #[must_use]
     pub fn hashes(&self) -> bool {
         matches!(self.policy, Policy::ConsistentHash(_))

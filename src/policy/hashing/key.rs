@@ -1,9 +1,9 @@
-//! What a request is hashed by: a header, a cookie, the client's address or a parameter of the query.
+//! The hash key of a request: a header, a cookie, the client's address or a parameter of the query.
 //!
 //! The values are taken from the request as it goes upstream, as Envoy does: after rewriting and header operations, with
-//! the client in `x-forwarded-for`. A request that lacks the value has no hash, and goes anywhere. Only the making of
-//! a cookie is left to the client: a request without one is hashed by the value that its response will set. Envoy's
-//! `HashPolicyImpl`. Called by `proxy` once a request, before an endpoint is picked.
+//! the client in `x-forwarded-for`. A request that lacks the value has no hash, and goes to any endpoint. Only the
+//! making of a cookie is left to the client: a request without one is hashed by the value that its response will set.
+//! Envoy's `HashPolicyImpl`. Called by `proxy` once a request, before an endpoint is picked.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -34,8 +34,7 @@ pub struct Cookie {
     pub name: Box<str>,
     /// `path` of the cookie that is made; may be empty.
     pub path: Box<str>,
-    /// `ttl` of the cookie that is made, of which whole seconds count; zero: as long as the browser runs. `None`: none
-    /// is ever made.
+    /// `ttl` of the generated cookie, in whole seconds; zero: a session cookie. `None`: no cookie is generated.
     pub ttl: Option<Duration>,
     /// `attributes` of the cookie that is made, such as `SameSite` and `Lax`; the value may be empty.
     pub attributes: Box<[(Box<str>, Box<str>)]>,
@@ -46,17 +45,17 @@ pub trait Outgoing {
     /// The values of all lines of this name (lower case; `host` and pseudo names alike), in order.
     fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]>;
 
-    /// What follows the `?` of the target; empty if there is none.
+    /// The query, after the `?` of the target; empty if there is none.
     fn query(&self) -> &[u8];
 
     /// The client's address, and ours as the client knows it.
     fn connection(&self) -> (SocketAddr, SocketAddr);
 }
 
-/// What came of the keys of a route.
+/// The result of hashing a request by the keys of its route.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hashed<'k> {
-    /// What to pick by; `None`: nothing that was asked for is in the request.
+    /// The hash to pick by; `None`: the request has none of the keys.
     pub hash: Option<u64>,
     /// Cookies that the response has to set.
     pub cookies: SmallVec<[NewCookie<'k>; 1]>,
@@ -158,7 +157,7 @@ fn parameter<'a>(query: &'a [u8], name: &str) -> Option<&'a [u8]> {
     })
 }
 
-/// Of the address of a peer, without its port.
+/// The hash of a peer's address, without its port.
 #[must_use]
 pub fn source_ip(peer: SocketAddr) -> u64 {
     let mut text: SmallVec<[u8; 64]> = SmallVec::new();
@@ -166,7 +165,7 @@ pub fn source_ip(peer: SocketAddr) -> u64 {
     xxh64(&text)
 }
 
-/// The value of a cookie that is made: the same for all requests of a connection, so that those that race on it agree.
+/// The value of a generated cookie: the same for all requests of a connection, so that concurrent requests agree.
 fn new_value((peer, local): (SocketAddr, SocketAddr)) -> [u8; 16] {
     let mut text: SmallVec<[u8; 128]> = SmallVec::new();
     let _ = write!(text, "{peer}{local}");
