@@ -57,7 +57,8 @@ impl Running {
         let (old, old_shared) = self.in_force.cluster(id)?;
         let (before, after) = (addresses(&old), addresses(&new));
         info!("{}: {}: {}", new.name, counted(after.len(), "endpoint"), listed(&after));
-        if let (Some(0), [was], [is]) = (after.first().and_then(|is| old.place_before(&new, is)), &*before, &*after) {
+        if let (Some(0), [was], [is]) = (after.first().and_then(|is| old.position_before(&new, is)), &*before, &*after)
+        {
             self.registry.move_endpoint(&new.name, was, is.clone());
         }
         let shared = SharedCluster::after(&new, (&old, &old_shared), self.workers.len());

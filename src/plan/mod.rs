@@ -146,7 +146,7 @@ impl Cluster {
     /// Where in this cluster the endpoint is that is at `address` in `after`, which is the same cluster with other
     /// members. Of the single endpoint that stands for the first address of a name only the address changes.
     #[must_use]
-    pub fn place_before(&self, after: &Self, address: &EndpointAddress) -> Option<usize> {
+    pub fn position_before(&self, after: &Self, address: &EndpointAddress) -> Option<usize> {
         let first = |cluster: &Self| cluster.discovery.names().is_some_and(|names| names.kind == NameKind::First);
         if first(self) && first(after) {
             return (!self.endpoints.is_empty()).then_some(0);

@@ -52,7 +52,7 @@ pub(super) struct Admission {
     shared: RefCell<Arc<SharedCluster>>,
     settings: Cell<ConnectionSettings>,
     endpoints: RefCell<Vec<Weak<LocalEndpoint>>>,
-    undeclared: RefCell<Weak<DynamicEndpoints>>,
+    dynamic: RefCell<Weak<DynamicEndpoints>>,
     queue: RefCell<WaitQueue>,
     /// Waiting requests that no connection is being opened for.
     in_need: Cell<u32>,
@@ -81,7 +81,7 @@ impl Admission {
             shared: RefCell::new(shared.clone()),
             settings: Cell::new(ConnectionSettings::of(cluster)),
             endpoints: RefCell::default(),
-            undeclared: RefCell::default(),
+            dynamic: RefCell::default(),
             queue: RefCell::default(),
             in_need: Cell::new(0),
             waits: Cell::new(false),
@@ -101,11 +101,11 @@ impl Admission {
         cluster: &Cluster,
         shared: &Arc<SharedCluster>,
         endpoints: &[Rc<LocalEndpoint>],
-        undeclared: &Rc<DynamicEndpoints>,
+        dynamic: &Rc<DynamicEndpoints>,
     ) {
         self.settings.set(ConnectionSettings::of(cluster));
         self.shared.borrow_mut().clone_from(shared);
-        *self.undeclared.borrow_mut() = Rc::downgrade(undeclared);
+        *self.dynamic.borrow_mut() = Rc::downgrade(dynamic);
         *self.endpoints.borrow_mut() = endpoints.iter().map(Rc::downgrade).collect();
         self.pump(); // a limit may have been raised
     }
@@ -146,7 +146,7 @@ impl Admission {
         Ok(Permit::new(self.clone(), PermitKind::Retry))
     }
 
-    fn take_place(self: &Rc<Self>) -> Option<ConnectionPermit> {
+    fn take_connection_permit(self: &Rc<Self>) -> Option<ConnectionPermit> {
         let taken = self.limit(PermitKind::Connection).take();
         taken.then(|| {
             self.hold(PermitKind::Connection);
@@ -155,16 +155,16 @@ impl Admission {
     }
 
     /// A permit for a connection, if need be that of an idle one.
-    pub(super) fn take_or_free_place(self: &Rc<Self>) -> Result<ConnectionPermit, Overflow> {
-        self.take_place().or_else(|| self.give_up_idle()).ok_or_else(|| {
+    pub(super) fn take_or_free_permit(self: &Rc<Self>) -> Result<ConnectionPermit, Overflow> {
+        self.take_connection_permit().or_else(|| self.give_up_idle()).ok_or_else(|| {
             self.stats.upstream_cx_overflow.inc();
             Overflow
         })
     }
 
     /// Has a new connection hold its permit.
-    pub(super) fn enter(self: &Rc<Self>, upstream: &mut Upstream, place: ConnectionPermit) {
-        upstream.hold(place, self.list(&upstream.handle));
+    pub(super) fn enter(self: &Rc<Self>, upstream: &mut Upstream, permit: ConnectionPermit) {
+        upstream.hold(permit, self.list(&upstream.handle));
     }
 
     /// A permit that is taken is this core's from now on.
@@ -239,8 +239,8 @@ impl Admission {
     /// Looks for what the queue needs: permits, idle connections of this core that no waiter can use, those of other cores.
     pub(super) fn pump(self: &Rc<Self>) {
         while self.in_need.get() > 0 {
-            if let Some(place) = self.take_place().or_else(|| self.give_up_idle()) {
-                self.bring_up_one(place);
+            if let Some(permit) = self.take_connection_permit().or_else(|| self.give_up_idle()) {
+                self.bring_up_one(permit);
             } else if self.waits.replace(true) {
                 return self.ask(self.core_mailbox.core, self.core_mailbox.core);
             } else {
@@ -252,7 +252,7 @@ impl Admission {
 
     /// Asks the next core after `from` that may have an idle connection, on behalf of `by`.
     fn ask(&self, by: usize, mut from: usize) {
-        while let Some(core) = self.breaker.connections.who_rests(from, by) {
+        while let Some(core) = self.breaker.connections.next_with_idle(from, by) {
             if self.send(core, CoreMessageKind::Want { core: by }) {
                 return;
             }
@@ -261,28 +261,28 @@ impl Admission {
     }
 
     /// Sends a message; false if the core is gone and the message's permit has been dropped.
-    fn send(&self, core: usize, says: CoreMessageKind) -> bool {
-        self.core_mailbox.send(core, CoreMessage { breaker: self.breaker.clone(), says }).is_ok()
+    fn send(&self, core: usize, kind: CoreMessageKind) -> bool {
+        self.core_mailbox.send(core, CoreMessage { breaker: self.breaker.clone(), kind }).is_ok()
     }
 
     /// The connection of this core that has lain idle longest, and its endpoint.
     fn least_recent_idle(&self) -> Option<(Rc<LocalEndpoint>, Box<Upstream>)> {
         let endpoints = self.endpoints.borrow();
-        let declared = endpoints.iter().filter_map(Weak::upgrade);
-        let declared = declared.filter_map(|endpoint| Some((endpoint.idle_since()?, endpoint)));
-        let undeclared = self.undeclared.borrow().upgrade().and_then(|undeclared| undeclared.longest_idle());
-        let (_, endpoint) = declared.chain(undeclared).min_by_key(|(since, _)| *since)?;
+        let of_plan = endpoints.iter().filter_map(Weak::upgrade);
+        let of_plan = of_plan.filter_map(|endpoint| Some((endpoint.idle_since()?, endpoint)));
+        let dynamic = self.dynamic.borrow().upgrade().and_then(|dynamic| dynamic.longest_idle());
+        let (_, endpoint) = of_plan.chain(dynamic).min_by_key(|(since, _)| *since)?;
         let upstream = endpoint.take_oldest()?;
         Some((endpoint, upstream))
     }
 
     /// Closes an idle connection for its permit.
     fn give_up_idle(&self) -> Option<ConnectionPermit> {
-        self.least_recent_idle()?.1.into_place()
+        self.least_recent_idle()?.1.into_permit()
     }
 
     /// Opens a connection for the longest waiter without one being opened.
-    fn bring_up_one(self: &Rc<Self>, place: ConnectionPermit) {
+    fn bring_up_one(self: &Rc<Self>, permit: ConnectionPermit) {
         let wanted = self.queue.borrow().oldest_in_need();
         let Some((endpoint, name)) = wanted else {
             debug_assert!(false, "nobody is in need, though somebody is counted");
@@ -290,7 +290,7 @@ impl Admission {
             return;
         };
         self.adjust(&endpoint, |endpoint| endpoint.connecting.set(endpoint.connecting.get() + 1));
-        io::spawn(bring_up(self.clone(), endpoint, name, place));
+        io::spawn(bring_up(self.clone(), endpoint, name, permit));
     }
 
     /// A permit of this core's is to be had. `arrived`: from another core.
@@ -341,8 +341,8 @@ impl Admission {
             return self.move_to(other, upstream, endpoint);
         }
         if self.in_need.get() > 0 {
-            if let Some(place) = upstream.into_place() {
-                self.bring_up_one(place);
+            if let Some(permit) = upstream.into_permit() {
+                self.bring_up_one(permit);
             }
             return;
         }
@@ -365,10 +365,10 @@ impl Admission {
     }
 
     fn move_to(&self, core: usize, upstream: Box<Upstream>, endpoint: &Rc<LocalEndpoint>) {
-        let (Some(place), moved) = upstream.leave() else { return };
+        let (Some(permit), moved) = upstream.leave() else { return };
         let moved = moved.map(|moved| Box::new((endpoint.address(), moved)));
-        if let Some(loose) = place.leave() {
-            self.send(core, CoreMessageKind::Offer(loose, moved));
+        if let Some(in_transit) = permit.leave() {
+            self.send(core, CoreMessageKind::Offer(in_transit, moved));
         }
     }
 
@@ -388,9 +388,9 @@ impl Admission {
         if self.shared.borrow().tls.is_some() {
             return None; // it was opened by another plan
         }
-        let declared = self.endpoints.borrow().iter().filter_map(Weak::upgrade).find(|known| known.is_at(&address));
-        let undeclared = || self.undeclared.borrow().upgrade()?.known_at(address.ip()?);
-        let endpoint = declared.or_else(undeclared)?;
+        let of_plan = self.endpoints.borrow().iter().filter_map(Weak::upgrade).find(|known| known.is_at(&address));
+        let dynamic = || self.dynamic.borrow().upgrade()?.known_at(address.ip()?);
+        let endpoint = of_plan.or_else(dynamic)?;
         let upstream = Upstream::arrived(moved, self.stats.clone(), endpoint.stats.clone()).ok()?;
         Some((endpoint, upstream))
     }
@@ -411,10 +411,10 @@ impl MailboxUser for Admission {
         Arc::ptr_eq(&self.breaker, breaker)
     }
 
-    fn read(self: Rc<Self>, says: CoreMessageKind) {
-        match says {
-            CoreMessageKind::Offer(loose, moved) => {
-                loose.take();
+    fn read(self: Rc<Self>, kind: CoreMessageKind) {
+        match kind {
+            CoreMessageKind::Offer(in_transit, moved) => {
+                in_transit.take();
                 self.hold(PermitKind::Connection);
                 match moved.and_then(|moved| self.arrive(*moved)) {
                     Some((endpoint, mut upstream)) => {
@@ -426,9 +426,9 @@ impl MailboxUser for Admission {
             }
             CoreMessageKind::Want { core } if !self.breaker.connections.waits(core) => {}
             CoreMessageKind::Want { core } => match self.give_up_idle() {
-                Some(place) => {
-                    if let Some(loose) = place.leave() {
-                        self.send(core, CoreMessageKind::Offer(loose, None));
+                Some(permit) => {
+                    if let Some(in_transit) = permit.leave() {
+                        self.send(core, CoreMessageKind::Offer(in_transit, None));
                     }
                 }
                 None => {
@@ -493,14 +493,14 @@ async fn bring_up(
     admission: Rc<Admission>,
     endpoint: Rc<LocalEndpoint>,
     name: Option<ServerName<'static>>,
-    place: ConnectionPermit,
+    permit: ConnectionPermit,
 ) {
     let shared = admission.shared.borrow().clone();
     let opened = open(admission.settings.get(), (&admission.stats, &shared), &endpoint, name).await;
     let come = |endpoint: &LocalEndpoint| endpoint.connecting.set(endpoint.connecting.get() - 1);
     match opened {
         Ok(mut upstream) => {
-            admission.enter(&mut upstream, place);
+            admission.enter(&mut upstream, permit);
             admission.settle(upstream, &endpoint, true);
             admission.adjust(&endpoint, come);
             admission.pump(); // its waiter may have wanted another name
@@ -512,7 +512,7 @@ async fn bring_up(
                 // The kernel releases the cancelled connect only after this task has paused.
                 io::sleep_until(now() + LETTING_GO).await;
             }
-            drop(place);
+            drop(permit);
         }
     }
 }

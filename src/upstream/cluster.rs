@@ -47,7 +47,7 @@ pub struct LocalCluster {
     health: Option<LocalHealth>,
     pub(super) endpoints: Vec<Rc<LocalEndpoint>>,
     /// Endpoints that requests name themselves (original destination, dynamic forward proxy).
-    undeclared: Rc<DynamicEndpoints>,
+    dynamic: Rc<DynamicEndpoints>,
     /// Grants its connections; `None` for a cluster that never had a limit.
     admission: Option<Rc<Admission>>,
 }
@@ -70,8 +70,8 @@ impl LocalCluster {
             .map(|(at, member)| {
                 // Connections with other TLS settings must not be reused.
                 let kept = old.filter(|old| old.plan.tls == cluster.tls).and_then(|old| {
-                    let place = old.plan.place_before(cluster, &member.address)?;
-                    let kept = old.endpoints.get(place)?;
+                    let position = old.plan.position_before(cluster, &member.address)?;
+                    let kept = old.endpoints.get(position)?;
                     kept.move_to(&member.address);
                     Some(kept.clone())
                 });
@@ -92,7 +92,7 @@ impl LocalCluster {
         let balancer = Balancer::new(&cluster.spread, &members, now, rng).panicking_below(panic_below);
         let balancer = RefCell::new(balancer);
         let health = cluster.outlier.as_ref().map(LocalHealth::new);
-        let undeclared = old.map(|old| old.undeclared.clone()).unwrap_or_default();
+        let dynamic = old.map(|old| old.dynamic.clone()).unwrap_or_default();
         let admission = shared.breaker.as_ref().map(|breaker| {
             let known = old.and_then(|old| old.admission.clone()).filter(|known| known.is_of(breaker));
             let install = || Admission::new(breaker, core_mailbox, &stats, &shared, cluster);
@@ -100,10 +100,10 @@ impl LocalCluster {
         });
         if let Some(admission) = &admission {
             endpoints.iter().for_each(|endpoint| endpoint.begin_limits());
-            undeclared.begin_limits();
-            admission.install(cluster, &shared, &endpoints, &undeclared);
+            dynamic.begin_limits();
+            admission.install(cluster, &shared, &endpoints, &dynamic);
         }
-        Rc::new(Self { plan: cluster.clone(), stats, shared, balancer, health, endpoints, undeclared, admission })
+        Rc::new(Self { plan: cluster.clone(), stats, shared, balancer, health, endpoints, dynamic, admission })
     }
 
     pub(super) fn admission(&self) -> Option<&Rc<Admission>> {
@@ -118,14 +118,14 @@ impl LocalCluster {
     /// Says whether the plan in force has the endpoints.
     pub(super) fn set_gone(&self, gone: bool) {
         self.endpoints.iter().for_each(|endpoint| endpoint.gone.set(gone));
-        self.undeclared.gone.set(gone);
+        self.dynamic.gone.set(gone);
     }
 
     /// Closes the idle connections of endpoints that it does not have any more.
     pub(super) fn close_gone(&self) {
         self.endpoints.iter().filter(|endpoint| endpoint.gone.get()).for_each(|endpoint| endpoint.close_idle());
-        if self.undeclared.gone.get() {
-            self.undeclared.close_idle();
+        if self.dynamic.gone.get() {
+            self.dynamic.close_idle();
         }
     }
 
@@ -173,12 +173,12 @@ impl LocalCluster {
     /// The core's side of a host that a request names itself, which is no member.
     #[must_use]
     pub fn undeclared(&self, address: SocketAddr, now: Instant) -> Rc<LocalEndpoint> {
-        self.undeclared.at(address, now)
+        self.dynamic.at(address, now)
     }
 
     pub(super) fn sweep(&self, budget: &mut usize, now: Instant) {
         let idle_timeout = self.plan.idle_timeout;
-        self.undeclared.sweep(&self.stats, idle_timeout, budget, now);
+        self.dynamic.sweep(&self.stats, idle_timeout, budget, now);
         for endpoint in &self.endpoints {
             if *budget == 0 {
                 return;

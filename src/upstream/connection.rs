@@ -122,22 +122,22 @@ impl Upstream {
         open.listed = None;
         let socket = Conn { reader, writer, handle }.park();
         open.moved = socket.is_some();
-        (open.place.take(), socket.map(|socket| Moved { socket, peer, life }))
+        (open.permit.take(), socket.map(|socket| Moved { socket, peer, life }))
     }
 
     /// Gives the connection its permit in a limited cluster.
-    pub(super) fn hold(&mut self, place: ConnectionPermit, listed: OpenEntry) {
-        (self.open.place, self.open.listed) = (Some(place), Some(listed));
+    pub(super) fn hold(&mut self, permit: ConnectionPermit, listed: OpenEntry) {
+        (self.open.permit, self.open.listed) = (Some(permit), Some(listed));
     }
 
     /// Whether connections like it are limited.
     pub(super) fn is_limited(&self) -> bool {
-        self.open.place.is_some()
+        self.open.permit.is_some()
     }
 
     /// Closes the connection and keeps its permit.
-    pub(super) fn into_place(mut self: Box<Self>) -> Option<ConnectionPermit> {
-        self.open.place.take()
+    pub(super) fn into_permit(mut self: Box<Self>) -> Option<ConnectionPermit> {
+        self.open.permit.take()
     }
 
     /// Whom it goes to.
@@ -248,7 +248,7 @@ struct Open {
     cluster: Arc<ClusterStats>,
     endpoint: Arc<EndpointStats>,
     listed: Option<OpenEntry>,
-    place: Option<ConnectionPermit>,
+    permit: Option<ConnectionPermit>,
 }
 
 impl Open {
@@ -256,7 +256,7 @@ impl Open {
         cluster.upstream_cx_active.inc();
         endpoint.cx_active.inc();
         let closed = Closed::Local;
-        Self { opened, closed, in_use: false, moved: false, cluster, endpoint, listed: None, place: None }
+        Self { opened, closed, in_use: false, moved: false, cluster, endpoint, listed: None, permit: None }
     }
 }
 

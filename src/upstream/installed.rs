@@ -102,7 +102,7 @@ impl Installed {
     }
 
     /// The same plan with other members of one cluster. An endpoint that stays keeps its connections; the idle
-    /// connections of the others are closed. `None`: the cluster is not the one that was at this place of the plan.
+    /// connections of the others are closed. `None`: the cluster is not the one that was at this position of the plan.
     #[must_use]
     pub fn with_members(
         &self,
@@ -225,8 +225,8 @@ mod tests {
 
     /// Where each endpoint of `before` is in `after`.
     fn kept(before: &LocalCluster, after: &LocalCluster) -> Vec<Option<usize>> {
-        let place = |own| after.endpoints.iter().position(|endpoint| Rc::ptr_eq(endpoint, own));
-        before.endpoints.iter().map(place).collect()
+        let position = |own| after.endpoints.iter().position(|endpoint| Rc::ptr_eq(endpoint, own));
+        before.endpoints.iter().map(position).collect()
     }
 
     #[test]

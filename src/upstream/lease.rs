@@ -132,10 +132,10 @@ impl LocalCluster {
         name: Option<ServerName<'static>>,
         buffers: &BufPool,
     ) -> Result<Box<Upstream>, NoConnection> {
-        let place = self.admission().map(|admission| admission.take_or_free_place()).transpose()?;
+        let permit = self.admission().map(|admission| admission.take_or_free_permit()).transpose()?;
         let mut upstream = open_raw(self.settings(), (&self.stats, &*self.shared), endpoint, name).await?;
-        if let (Some(admission), Some(place)) = (self.admission(), place) {
-            admission.enter(&mut upstream, place);
+        if let (Some(admission), Some(permit)) = (self.admission(), permit) {
+            admission.enter(&mut upstream, permit);
         }
         upstream.wake(buffers);
         Ok(upstream)

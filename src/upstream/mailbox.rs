@@ -20,7 +20,7 @@ use crate::policy::permits::Breaker;
 pub struct CoreMessage {
     /// The cluster, by its shared circuit breaker.
     pub(super) breaker: Arc<Breaker>,
-    pub(super) says: CoreMessageKind,
+    pub(super) kind: CoreMessageKind,
 }
 
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub(super) trait MailboxUser: std::fmt::Debug {
     /// Whether messages about this breaker are for it.
     fn is_of(&self, breaker: &Arc<Breaker>) -> bool;
     /// Takes a message.
-    fn read(self: Rc<Self>, says: CoreMessageKind);
+    fn read(self: Rc<Self>, kind: CoreMessageKind);
     /// Looks once more for what its requests wait for.
     fn look_again(self: Rc<Self>);
     /// The core ends: all permits go back, and the connections that they were for end.
@@ -106,7 +106,7 @@ impl CoreMailbox {
         let found = self.find(|admission| admission.is_of(&core_message.breaker));
         // Without a receiver, this core's plan does not have the cluster: the message's permit goes back.
         if let Some(admission) = found {
-            admission.read(core_message.says);
+            admission.read(core_message.kind);
         }
     }
 

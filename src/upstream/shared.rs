@@ -81,18 +81,19 @@ fn health(cluster: &Cluster, old: Option<(&Cluster, &SharedCluster)>) -> Option<
         let health = ClusterHealth::new(cluster.endpoints.len(), now());
         return Some((Arc::new(health), cluster.endpoints.iter().map(|_| Arc::default()).collect()));
     };
-    let places: Vec<Option<usize>> =
-        cluster.endpoints.iter().map(|member| was.place_before(cluster, &member.address)).collect();
+    let positions: Vec<Option<usize>> =
+        cluster.endpoints.iter().map(|member| was.position_before(cluster, &member.address)).collect();
     let mut stays = vec![false; shared.endpoints.len()];
-    places.iter().flatten().for_each(|place| {
-        if let Some(stays) = stays.get_mut(*place) {
+    positions.iter().flatten().for_each(|position| {
+        if let Some(stays) = stays.get_mut(*position) {
             *stays = true;
         }
     });
     shared.endpoints.iter().zip(stays).filter(|(_, stays)| !stays).for_each(|(endpoint, _)| health.retire(endpoint));
     health.resize(cluster.endpoints.len());
-    let kept = |place: &Option<usize>| shared.endpoints.get((*place)?).cloned();
-    let endpoints: Box<[Arc<EndpointHealth>]> = places.iter().map(|place| kept(place).unwrap_or_default()).collect();
+    let kept = |position: &Option<usize>| shared.endpoints.get((*position)?).cloned();
+    let endpoints: Box<[Arc<EndpointHealth>]> =
+        positions.iter().map(|position| kept(position).unwrap_or_default()).collect();
     if was.outlier.as_ref() != Some(rule) {
         endpoints.iter().for_each(|endpoint| endpoint.clear_all());
     }
@@ -181,7 +182,7 @@ mod tests {
         let now = next((&old, &before), &new);
         let out: Vec<bool> = now.endpoints.iter().map(|endpoint| endpoint.is_ejected()).collect();
         assert_eq!(out, [false, true, false, false]);
-        assert_eq!(now.health.as_ref().expect("health").ejected(), 1, "the place of who went is free");
+        assert_eq!(now.health.as_ref().expect("health").ejected(), 1, "the slot of the removed endpoint is free");
         assert!(eject(&new, &now, 0) && !eject(&new, &now, 2));
         // Back again, it is somebody new.
         let again = next((&new, &now), &old);

@@ -58,13 +58,13 @@ impl WaitQueue {
         self.last
     }
 
-    fn place(&self, ticket: u64) -> Option<usize> {
+    fn position(&self, ticket: u64) -> Option<usize> {
         self.waiters.binary_search_by_key(&ticket, |waiter| waiter.ticket).ok()
     }
 
     /// The state of a wait; any state but waiting ends it.
     pub(super) fn poll(&mut self, ticket: u64, waker: &Waker) -> WaitResult {
-        let Some(at) = self.place(ticket) else { return WaitResult::NotYet };
+        let Some(at) = self.position(ticket) else { return WaitResult::NotYet };
         let waiter = &mut self.waiters[at];
         if matches!(waiter.state, WaiterState::Waiting) {
             if !waiter.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
@@ -80,7 +80,7 @@ impl WaitQueue {
 
     /// Leaves the line.
     pub(super) fn leave(&mut self, ticket: u64) -> Left {
-        let left = self.place(ticket).and_then(|at| self.waiters.remove(at));
+        let left = self.position(ticket).and_then(|at| self.waiters.remove(at));
         match left.map(|waiter| waiter.state) {
             Some(WaiterState::Waiting) => Left::Waiting,
             Some(WaiterState::Done(Ok(upstream))) => Left::With(upstream),
@@ -104,7 +104,7 @@ impl WaitQueue {
 
     /// Gives a connection to the holder of this ticket, and returns the waker to call.
     pub(super) fn serve(&mut self, ticket: u64, upstream: Box<Upstream>) -> Option<Waker> {
-        let at = self.place(ticket)?;
+        let at = self.position(ticket)?;
         let waiter = &mut self.waiters[at];
         waiter.state = WaiterState::Done(Ok(upstream));
         waiter.waker.take()

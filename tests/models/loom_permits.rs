@@ -146,7 +146,7 @@ impl Core {
     }
 
     fn ask(&self, by: usize, from: usize) {
-        if let Some(core) = self.world.crossing.who_rests(from, by) {
+        if let Some(core) = self.world.crossing.next_with_idle(from, by) {
             self.world.send(core, CoreMessage::Want(by));
         }
     }

@@ -159,7 +159,7 @@ fn split_code(field: &str) -> (&str, Option<(&'static str, &str)>) {
 }
 
 fn metric_name(stat: &Stat) -> String {
-    let Stat { name, place: StatName { subject, field }, .. } = stat;
+    let Stat { name, parts: StatName { subject, field }, .. } = stat;
     let (prefix, field) = name.split_at(*field);
     let (field, code) = split_code(field);
     let subject = match subject {
@@ -179,7 +179,7 @@ fn metric_name(stat: &Stat) -> String {
 
 /// The labels, joined: the most particular one first, as Envoy has them.
 fn labels(stat: &Stat) -> String {
-    let Stat { name, place: StatName { subject, field }, .. } = stat;
+    let Stat { name, parts: StatName { subject, field }, .. } = stat;
     let mut out = String::new();
     let mut label = |name: &str, value: &str| {
         let comma = if out.is_empty() { "" } else { "," };

@@ -62,7 +62,7 @@ pub struct Stat {
     /// Its value.
     pub value: Value,
     /// The parts of its name.
-    pub(super) place: StatName,
+    pub(super) parts: StatName,
 }
 
 /// The part of a statistic's name that names its subject: Prometheus wants that as labels, and a cluster's name has
@@ -377,7 +377,7 @@ impl Registry {
     pub fn snapshot(&self, keep: &dyn Fn(&str) -> bool) -> Vec<Stat> {
         let rolled = self.rolled.lock().unwrap_or_else(PoisonError::into_inner);
         let mut stats = Vec::new();
-        self.tables().sum(&self.server, &self.control, &self.log, &|_| true, &mut |place, name, sum| {
+        self.tables().sum(&self.server, &self.control, &self.log, &|_| true, &mut |parts, name, sum| {
             if !keep(&name) {
                 return;
             }
@@ -389,7 +389,7 @@ impl Registry {
                     Value::Histogram { all, interval }
                 }
             };
-            stats.push(Stat { name, value, place });
+            stats.push(Stat { name, value, parts });
         });
         let last = |stat: &Stat| matches!(stat.value, Value::Histogram { .. });
         stats.sort_unstable_by(|a, b| (last(a), &a.name).cmp(&(last(b), &b.name)));
@@ -472,8 +472,8 @@ impl Tables {
                 let prefix = format!("listener.{name}.worker_{core}.");
                 for (field, sample) in [("downstream_cx_total", total), ("downstream_cx_active", active)] {
                     if wanted(&sample) {
-                        let place = StatName { subject: Subject::Worker(core), field: prefix.len() };
-                        see(place, [&prefix, field].concat(), Sum::of(&sample));
+                        let parts = StatName { subject: Subject::Worker(core), field: prefix.len() };
+                        see(parts, [&prefix, field].concat(), Sum::of(&sample));
                     }
                 }
             }
@@ -484,8 +484,8 @@ impl Tables {
             sum_blocks(subject, &prefix, cores.iter().map(AsRef::as_ref), wanted, see);
         }
         sum_blocks(Subject::Process, "server.", std::iter::once(server), wanted, see);
-        let place = StatName { subject: Subject::Process, field: "server.".len() };
-        see(place, "server.total_connections".to_owned(), connections);
+        let parts = StatName { subject: Subject::Process, field: "server.".len() };
+        see(parts, "server.total_connections".to_owned(), connections);
         sum_blocks(Subject::Process, "ringway.", std::iter::once(control), wanted, see);
         sum_blocks(Subject::Process, "access_log.", log.iter().map(AsRef::as_ref), wanted, see);
     }
@@ -514,19 +514,19 @@ fn sum_blocks<'a, B: Block + 'a>(
                 return;
             }
             let is_it = |(known, _): &(String, Sum)| known.get(prefix.len()..) == Some(name);
-            let place = if sums.get(next).is_some_and(is_it) { Some(next) } else { sums.iter().position(is_it) };
-            match place.and_then(|place| Some((place, sums.get_mut(place)?))) {
-                Some((place, (_, sum))) => {
+            let found = if sums.get(next).is_some_and(is_it) { Some(next) } else { sums.iter().position(is_it) };
+            match found.and_then(|at| Some((at, sums.get_mut(at)?))) {
+                Some((at, (_, sum))) => {
                     sum.add(&sample);
-                    next = place + 1;
+                    next = at + 1;
                 }
                 None => sums.push(([prefix, name].concat(), Sum::of(&sample))),
             }
         });
     }
-    let place = StatName { subject, field: prefix.len() };
+    let parts = StatName { subject, field: prefix.len() };
     for (name, sum) in sums {
-        see(place, name, sum);
+        see(parts, name, sum);
     }
 }
 

@@ -76,10 +76,10 @@ fn the_single_endpoint_of_a_name_is_at_its_first_address() {
     assert_eq!(members(&first, &["10.0.0.2", "10.0.0.1"], &[]), ["10.0.0.2:80*1 a.com"]);
     assert!(members(&first, &[], &[]).is_empty());
     let (before, after) = (resolved(&first, &["10.0.0.2"], &[]), resolved(&first, &["10.0.0.1"], &[]));
-    assert_eq!(before.place_before(&after, &after.endpoints[0].address), Some(0), "it has only moved");
+    assert_eq!(before.position_before(&after, &after.endpoints[0].address), Some(0), "it has only moved");
     let every = names(NameKind::Every, vec![named("a.com", 80, 1, "near")], None);
     let (before, after) = (resolved(&every, &["10.0.0.2"], &[]), resolved(&every, &["10.0.0.1"], &[]));
-    assert_eq!(before.place_before(&after, &after.endpoints[0].address), None, "it is another one");
+    assert_eq!(before.position_before(&after, &after.endpoints[0].address), None, "it is another one");
 }
 
 #[test]

@@ -75,7 +75,7 @@ impl Crossing {
 
     /// The next core after `from` that may have an idle connection for `by`, who is not asked itself.
     #[must_use]
-    pub fn who_rests(&self, from: usize, by: usize) -> Option<usize> {
+    pub fn next_with_idle(&self, from: usize, by: usize) -> Option<usize> {
         self.resting.between(from, by)
     }
 
