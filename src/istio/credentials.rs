@@ -1,7 +1,7 @@
-//! The files and Secrets that `tls` of DestinationRules names: found, read, and put where they are named.
+//! The files and Secrets that `tls` of DestinationRules names: read, and put into the model.
 //!
-//! Files are read by the [`NamedFiles`] that the caller hands in. Whatever is wrong is reported at the field that leads
-//! there, or in the Secret itself; never with anything of the content.
+//! Files are read by the [`NamedFiles`] that the caller hands in. Errors are reported at the field that names the file,
+//! or in the Secret itself; never with any of the content.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -15,23 +15,22 @@ use super::model::destination_rule::{ClientTls, Credentials, DestinationRule, Or
 use super::model::secret::{BadEntry, KubeSecret};
 use super::problem::{Problem, Source};
 
-/// What `caCertificates` calls the host's own authorities, as where it says nothing.
+/// The value of `caCertificates` for the host's own authorities, also its default.
 const SYSTEM: &str = "system";
 
-/// The files that documents name, and what the host itself has of the kind.
+/// The files that documents name, and the host's own authorities.
 pub trait NamedFiles {
     /// The content of the file at this path.
     ///
-    /// # Errors
-    /// Why it cannot be read, in words for people.
+    /// # Errors Why it cannot be read, as text for people.
     fn read(&mut self, path: &Path) -> Result<Arc<[u8]>, String>;
 
-    /// The certificates of the authorities that the host trusts. Those of them that cannot be read are the host's affair,
-    /// as long as some can. `None`: there is no host to speak of, so that it lacks none either.
+    /// The certificates of the authorities that the host trusts. Unreadable ones are left out as long as some can be
+    /// read. `None`: there is no host, so missing authorities are not an error.
     fn host_authorities(&mut self) -> Option<Vec<CertificateDer<'static>>>;
 }
 
-/// Gives every rule of the model what its `tls` names, and says what is wrong.
+/// Gives every rule of the model the credentials that its `tls` names, and reports errors.
 pub(super) fn resolve(model: &mut Model, named: &mut dyn NamedFiles, problems: &mut Vec<Problem>) {
     let proxy_namespace = model.proxy.as_ref().map_or("default", |proxy| proxy.namespace.as_str()).to_owned();
     let secrets = model.secrets.iter().map(|secret| ((&*secret.meta.namespace, &*secret.meta.name), secret)).collect();
@@ -63,11 +62,11 @@ fn originations(policy: &mut TrafficPolicy) -> impl Iterator<Item = &mut Origina
 struct Finder<'m, 'p> {
     /// By namespace and name.
     secrets: HashMap<(&'m str, &'m str), &'m KubeSecret>,
-    /// Those that a rule leads to.
+    /// The Secrets that a rule names.
     used: HashSet<(&'m str, &'m str)>,
     proxy_namespace: String,
     named: &'p mut dyn NamedFiles,
-    /// The host's own authorities, once they are asked for.
+    /// The host's own authorities, once they are needed.
     host: Option<HostAuthorities>,
     problems: &'p mut Vec<Problem>,
 }
@@ -88,7 +87,7 @@ impl At<'_> {
 }
 
 impl<'m> Finder<'m, '_> {
-    /// `None`: something is wrong, and was reported.
+    /// `None`: an error was reported.
     fn credentials(&mut self, source: &Source, namespace: &str, tls: &Origination) -> Option<Credentials> {
         let at = At { source, tls };
         match &tls.sources.credential_name {
@@ -169,7 +168,7 @@ impl<'m> Finder<'m, '_> {
         host
     }
 
-    /// A file's content. A relative name is one beside the document that has it.
+    /// A file's content. A relative name is relative to the document's folder.
     fn file(&mut self, at: &At<'_>, field: &str, name: &str) -> Option<Arc<[u8]>> {
         let path = Path::new(&*at.source.file).parent().unwrap_or(Path::new("")).join(name);
         match self.named.read(&path) {

@@ -1,8 +1,8 @@
 //! Which fields could not be read.
 //!
-//! A field that cannot be read counts as absent, and everything around it is read and checked on. What the absence alone
-//! makes look wrong is no problem of its own: whoever is about to report that something is missing asks here first. The
-//! reader writes it down, field by field; the checks of the world ask.
+//! A field that cannot be read counts as absent, and everything around it is read and checked on. An error that comes of
+//! the absence alone is not reported: a check for something missing consults this first. The reader records it, field by
+//! field; the checks of the world look it up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -15,7 +15,7 @@ use super::problem::Source;
 pub(super) struct Fields {
     /// All that have an error.
     wrong: BTreeSet<String>,
-    /// Those of which nothing could be read, so that nothing of what is below them is known.
+    /// Fields without any readable part: everything below them is unknown.
     unread: BTreeSet<String>,
 }
 
@@ -27,7 +27,7 @@ impl Fields {
         }
     }
 
-    /// A field of which nothing could be read, or that is not there and has to be.
+    /// A field without any readable part, or a required field that is missing.
     pub(super) fn unread(&mut self, path: &str) {
         self.wrong(path);
         self.unread.insert(path.to_owned());
@@ -43,7 +43,7 @@ impl Fields {
         self.unread.extend(more.unread);
     }
 
-    /// Whether anything of the field at `path` is unknown: itself, a part of it, or all of what it is in.
+    /// Whether any part of the field at `path` is unknown: itself, a part of it, or a field around it.
     pub(super) fn touch(&self, path: &str) -> bool {
         if self.is_empty() {
             return false;
@@ -72,12 +72,13 @@ impl Fields {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Damage {
     resources: BTreeMap<Arc<str>, Fields>,
-    /// Those of all resources of a kind: thousands of references may ask about them, among thousands of wrong documents.
+    /// The fields of all resources of a kind: thousands of references may look them up, among thousands of wrong
+    /// documents.
     kinds: BTreeMap<Box<str>, Fields>,
 }
 
 impl Damage {
-    /// Adds what is known of a resource's fields.
+    /// Adds the damage of a resource's fields.
     pub(super) fn add(&mut self, source: &Source, fields: Fields) {
         if fields.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! Documents before anything of them is read: what kind each is of, and how problems call it.
+//! Documents before they are read: the kind of each, and its name in problems.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::tree::{Node, Value};
 pub(super) struct Document {
     pub(super) file: Arc<str>,
     pub(super) root: Arc<Node>,
-    /// A list whose items are documents of their own: what is written around them.
+    /// The frame of a list whose items are documents of their own.
     pub(super) is_list: bool,
 }
 
@@ -59,7 +59,7 @@ pub(super) const KNOWN: &[Known] = &[
     Known { kind: "Proxy", group: "ringway.dev", versions: &["ringway.dev/v1"], family: Family::Ringway },
 ];
 
-/// Who reads a kind.
+/// The reader of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
     /// networking.istio.io, and read.
@@ -70,7 +70,7 @@ pub(super) enum Family {
     Kubernetes,
     /// The Proxy.
     Ringway,
-    /// Nothing that a proxy would enforce.
+    /// A kind without meaning for a proxy.
     NoMeaning,
 }
 
@@ -80,8 +80,8 @@ pub(super) fn is_list(root: &Node) -> bool {
     of.is_empty() || KNOWN.iter().any(|known| known.kind == of)
 }
 
-/// `Kind/namespace/name` for the head of a problem's line, before anything has been checked: `?` for what is missing,
-/// and nothing at all for what is no resource.
+/// `Kind/namespace/name` for the head of a problem's line, before any check: `?` for a missing part; empty if the
+/// document is not a resource.
 pub(super) fn resource_name(root: &Node) -> String {
     let kind = text(root, "kind");
     let (name, namespace) = match root.get("metadata") {
@@ -95,7 +95,7 @@ pub(super) fn resource_name(root: &Node) -> String {
     format!("{}/{}/{}", or("?", kind), or("default", namespace), or("?", name))
 }
 
-/// A scalar as it was written; empty if there is none.
+/// A scalar as it was written; empty if it is absent.
 pub(super) fn text<'a>(node: &'a Node, name: &str) -> &'a str {
     match node.get(name).map(|node| &node.value) {
         Some(Value::Text(text)) => text,

@@ -1,4 +1,4 @@
-//! From documents to typed resources: which kind each document is, its metadata, and who reads it.
+//! From documents to typed resources: the kind of each document, its metadata, and its reader.
 
 use std::cell::RefCell;
 use std::collections::hash_map::Entry;
@@ -43,7 +43,7 @@ const LIST: Message = Message {
 
 /// A kind with the tables of its messages: its own first.
 pub struct KindTables {
-    /// The kind; empty for what is common to all.
+    /// The kind; empty for fields that are common to all.
     pub kind: &'static str,
     /// The tables, file by file.
     tables: &'static [&'static [&'static Message]],
@@ -88,7 +88,7 @@ fn read_on(threads: usize, documents: &[Document], permissive: bool) -> (Model, 
     let mut all = shares.next().unwrap_or_default();
     for share in shares {
         if !all.absorb(share) {
-            // Which of two is the first is known to who reads all of them in order.
+            // Only the reading of all documents in order knows which of two is the first.
             all = Kinds::read(documents, permissive);
             break;
         }
@@ -115,7 +115,7 @@ impl Kinds {
         kinds
     }
 
-    /// Takes what the documents after these say; `false`: a resource is among them that is among these, too.
+    /// Adds the resources of later documents; `false`: one of them is in both.
     fn absorb(&mut self, later: Self) -> bool {
         self.first.reserve(later.first.len());
         for (resource, place) in later.first {
@@ -172,7 +172,7 @@ impl Kinds {
         if !meta.is_named() || self.is_first(item, kind) {
             return self.read_kind(family, kind, meta, &document);
         }
-        // Read only for what else is wrong with it.
+        // Read only for its other problems.
         let model = std::mem::take(&mut self.model);
         self.read_kind(family, kind, meta, &document);
         self.model = model;
@@ -207,7 +207,7 @@ impl Kinds {
             "ServiceEntry" => keep(&mut model.service_entries, item, service_entry::read(meta, &spec)),
             "Sidecar" => keep(&mut model.sidecars, item, sidecar::read(meta, &spec)),
             "WorkloadGroup" => {
-                // Nothing is kept of it.
+                // It is checked only.
                 let _ = workload_group::check(&spec);
             }
             _ => keep(&mut model.workload_entries, item, workload_entry::read(meta, &spec)),
@@ -242,7 +242,7 @@ impl Kinds {
     }
 }
 
-/// Keeps what was read of a resource; nothing is served of it if something of it is left out that no part accounts for.
+/// Keeps a resource that was read; it is withheld if a part of it is left out that no [`Item::part`] accounts for.
 fn keep<T: Withhold>(kept: &mut Vec<T>, item: &Item<'_>, read: impl IntoIterator<Item = T>) {
     if !item.has_gaps() {
         return kept.extend(read);
@@ -254,7 +254,7 @@ fn keep<T: Withhold>(kept: &mut Vec<T>, item: &Item<'_>, read: impl IntoIterator
     kept.extend(read.filter_map(Withhold::withhold));
 }
 
-/// Which family a kind belongs to; reports what cannot be one.
+/// The family of a kind; reports an invalid kind.
 fn family(document: &Object<'_>, kind: &str, api_version: &str) -> Option<Family> {
     let group = group(api_version);
     let known = KNOWN.iter().find(|known| known.kind == kind);
@@ -292,15 +292,15 @@ fn family(document: &Object<'_>, kind: &str, api_version: &str) -> Option<Family
     }
 }
 
-/// What the Gateway API exposes is not served without it. But a route for a Service stands in place of what the mesh does
-/// with its requests, and a policy restricts.
+/// Without the Gateway API's routes less is served. But its route for a Service replaces the mesh's default, and a policy
+/// restricts.
 fn without_gateway_api(document: &Object<'_>, kind: &str) -> Without {
     let parents = document.get("spec").and_then(|spec| Some(spec.open()?.list("parentRefs"))).unwrap_or_default();
     let of_service = |parent: &Item<'_>| parent.open().is_some_and(|parent| parent.text("kind") == "Service");
     if kind.ends_with("Policy") || parents.iter().any(of_service) { Without::More } else { Without::NoMore }
 }
 
-/// A kind is written in documents of its own: of one that restricts there is nothing to withhold but everything.
+/// Reports a kind that is not enforced. It is a document of its own: if it restricts, everything must be withheld.
 fn not_enforced_kind(item: &Item<'_>, kind: &str, api_version: &str, without: Without) {
     let what = format!("kind {kind} ({api_version})");
     match without {
@@ -312,7 +312,8 @@ fn not_enforced_kind(item: &Item<'_>, kind: &str, api_version: &str, without: Wi
     }
 }
 
-/// The family of a kind; reports an `apiVersion` that is none of the kind's. The rest of the document is read all the same.
+/// The family of a kind; reports an `apiVersion` that the kind does not have. The rest of the document is read all the
+/// same.
 fn version(document: &Object<'_>, known: &Known, api_version: &str) -> Family {
     if let Some(item) = document.get("apiVersion").filter(|_| !known.versions.contains(&api_version)) {
         let what = format!("\"{api_version}\" is not an apiVersion of {}", known.kind);
@@ -325,9 +326,9 @@ fn group(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
-/// Whether a document's group is the right one with a slip in it, and not the group of somebody else's kind of the same
+/// Whether a document's group is the right one with a typing error, and not another project's group with a kind of the same
 /// name, of which there are many (Knative's Service, App Mesh's VirtualService, OpenShift's Proxy). Groups without a dot
-/// are Kubernetes' own, and none of them has a kind of these names.
+/// are Kubernetes' own, which have no kind of these names.
 fn is_slip(group: &str, right: &str) -> bool {
     !group.contains('.')
         || group.ends_with(".istio.io") && right.ends_with(".istio.io")

@@ -1,7 +1,7 @@
 //! Texts to documents.
 //!
 //! Splits what a source of configuration has read into documents, unwraps `kind: List`, and leaves each resource with its
-//! place. What the documents mean is `model`'s business; which files there are is the source's, and nothing here reads one.
+//! place. The meaning of documents is `model`'s; the list of files is the source's. It must not read a file.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use super::tree::{self, Fault, Keys, Node, Value};
 /// Text that keeps a thread busy for longer than it takes to start: some ten milliseconds.
 const BYTES_PER_THREAD: usize = 256 * 1024;
 
-/// The documents of a configuration, in the order in which their texts were added, and what is wrong with these texts.
+/// The documents of a configuration, in the order in which their texts were added, and the problems of these texts.
 #[derive(Debug, Default)]
 pub struct Documents {
-    /// Every text that was added or refused, as it is called in problems.
+    /// The name of every text that was added or refused, for problems.
     pub(super) names: Vec<Arc<str>>,
     pub(super) documents: Vec<Document>,
     pub(super) problems: Vec<Problem>,
@@ -49,7 +49,7 @@ impl Documents {
         self.complain(name, 0, what, instead);
     }
 
-    /// Takes what is in the documents of a file.
+    /// Takes the documents of a file.
     fn documents(&mut self, file: &Arc<str>, documents: Vec<Parsed>) {
         for (root, faults) in documents {
             if !faults.is_empty() {
@@ -134,7 +134,7 @@ impl Documents {
     }
 }
 
-/// A document: what it says, and what is wrong with its text.
+/// A document: its tree, and the faults of its text.
 type Parsed = (Option<Node>, Vec<Fault>);
 
 /// Parses documents, each with its first line. It takes most of the time of reading.
@@ -152,8 +152,8 @@ fn split(text: &str) -> Vec<(u32, &str)> {
     split_at_markers(text).into_iter().flat_map(|(line, part)| split_json(line, part)).collect()
 }
 
-/// Cuts JSON objects that stand one after another, as jq writes them and kubectl reads them: YAML itself takes only one.
-/// What follows the last of them is the last part. Anything else is one part.
+/// Splits a sequence of JSON objects, as jq writes and kubectl reads it: YAML itself takes only one. The rest after the
+/// last object is the last part. Any other text is one part.
 fn split_json(line: u32, text: &str) -> Vec<(u32, &str)> {
     let body = text.strip_prefix("---").unwrap_or(text);
     let mut parts = Vec::new();

@@ -7,8 +7,9 @@
 //! texts --load--> documents (tree) --kinds, model--> typed resources --credentials, world--> World
 //! ```
 //!
-//! Opens no file: what documents name is read through [`NamedFiles`]. Knows nothing of sockets, routing tables or HTTP: `plan` compiles the world into what a worker runs on. Whatever
-//! Istio has and ringway does not enforce is an error by name here; nothing is dropped in silence. No input panics.
+//! It must not open a file: files that documents name are read through [`NamedFiles`]. It knows no sockets, routing tables or HTTP: `plan`
+//! compiles the world into a worker's plan. A field of Istio's that ringway does not enforce is an error by name here; none is dropped in
+//! silence. No input panics.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -39,7 +40,7 @@ use world::World;
 /// How strictly to read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Unknown fields, and what ringway does not enforce, are warnings instead of errors, and left out.
+    /// Unknown fields, and fields that ringway does not enforce, are warnings instead of errors, and left out.
     pub permissive: bool,
 }
 
@@ -65,7 +66,7 @@ pub fn read(documents: Documents, named: &mut dyn NamedFiles, options: Options) 
     (world, problems)
 }
 
-/// [`read`] of a text that stands alone: every file that it names is missing, and it is for no host.
+/// [`read`] of a single text: every file that it names counts as missing, and there are no host authorities.
 pub fn read_text(text: impl AsRef<[u8]>, options: Options) -> (World, Vec<Problem>) {
     let mut documents = Documents::default();
     documents.add(STDIN, text.as_ref());

@@ -1,7 +1,7 @@
 //! Work on many documents, done on several threads.
 //!
-//! Documents do not know of each other, and there may be a hundred thousand of them. Whoever uses this gets what came
-//! of each share in the order of the shares, with one thread or many.
+//! Documents are independent of each other, and there may be a hundred thousand of them. Callers get the results in
+//! the order of the shares, with one thread or many.
 
 use std::num::NonZero;
 use std::thread;
@@ -15,8 +15,8 @@ pub(super) fn threads(size: usize, enough: usize) -> usize {
     (size / enough).clamp(1, cores.min(MAX_THREADS))
 }
 
-/// What `work` makes of each share of `items`, of which there are at most `threads`; `weight` is what an item is of
-/// the whole. The first share is worked on here, each of the others on a thread of its own.
+/// The results of `work` for each share of `items`; there are at most `threads` shares, and `weight` is an item's
+/// part of the whole. The first share is worked on by the calling thread, each of the others by a thread of its own.
 pub(super) fn each_share<T: Sync, R: Send>(
     items: &[T],
     threads: usize,
@@ -39,7 +39,7 @@ pub(super) fn each_share<T: Sync, R: Send>(
             done.push(match other.map(thread::ScopedJoinHandle::join) {
                 Ok(Ok(result)) => result,
                 Ok(Err(panic)) => std::panic::resume_unwind(panic),
-                // Nobody gives us a thread: it takes longer.
+                // Without a thread the share is worked on here.
                 Err(_) => work(share),
             });
         }

@@ -1,8 +1,8 @@
-//! What is wrong with a configuration, where, and what to write instead.
+//! Problems of a configuration: the error, its place, and what to write instead.
 //!
-//! Every step of reading collects [`Problem`]s and goes on; only the caller decides what an error means (`check` and
-//! `run` exit with 2). What leads nowhere is an error to `check` alone: it is served, and requests meet what Istio would
-//! answer. The one-line form is the contract's.
+//! Every step of reading collects [`Problem`]s and goes on; only the caller decides what an error means (`check` and `run`
+//! exit with 2). A broken reference is an error to `check` alone: it is served, and requests get Istio's answer. The
+//! one-line form is the contract's.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,10 +17,10 @@ use super::tree::Node;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Nothing is started.
+    /// The proxy does not start.
     Error,
-    /// Served, and a part of it leads nowhere or has no effect. An error to `check`, for which `istioctl analyze` has one,
-    /// too; a warning to whoever serves it.
+    /// Served, and a part of it leads nowhere or has no effect. An error for `check`, as for `istioctl analyze`; a warning
+    /// for `run`.
     #[serde(rename = "error")]
     Broken,
     /// Served, but probably not what the author wants.
@@ -42,9 +42,9 @@ pub struct Problem {
     pub resource: Arc<str>,
     /// The field, as `spec.http[0].match[1].uri.regex`; empty for the document as a whole.
     pub path: String,
-    /// What is wrong.
+    /// The problem's text.
     pub what: String,
-    /// What to write instead; empty when that is plain from `what`.
+    /// The advice; empty when it is plain from `what`.
     pub instead: String,
 }
 
@@ -55,7 +55,7 @@ impl Problem {
         self.severity == Severity::Error
     }
 
-    /// The problem as it is told when it keeps nothing from being served.
+    /// The problem as `run` reports it: broken references are warnings.
     #[must_use]
     pub fn when_served(&self) -> Self {
         let severity = if self.severity == Severity::Broken { Severity::Warning } else { self.severity };
@@ -99,7 +99,7 @@ impl Problem {
             Severity::Warning => "warning",
             Severity::Note => "note",
         };
-        // A remark about many has no place.
+        // A remark about many problems has no place.
         f.write_str(if self.file.is_empty() { "" } else { ": " })?;
         write!(f, "{severity}{word}{severity:#}: {}", shown(&self.what))?;
         if self.instead.is_empty() { Ok(()) } else { write!(f, " ({})", shown(&self.instead)) }
@@ -114,7 +114,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A problem with the severity in colour. Who prints it takes the colour out where it is not wanted.
+/// A problem with the severity in colour. The printing stream strips the colour where it is not wanted.
 pub struct Styled<'p>(&'p Problem);
 
 impl fmt::Display for Styled<'_> {
@@ -134,8 +134,8 @@ const LONGEST_VALUE: usize = 120;
 /// ... and how much of a longer one is shown, of its start and of its end.
 const SHOWN_OF_LONG: (usize, usize) = (70, 30);
 
-/// A text of a problem as it is shown: on one line, with long values shortened. Whoever reports a problem need not think
-/// of either. A value is what stands between quotes, and any word of such length.
+/// A text of a problem as it is shown: on one line, with long values shortened, so that reporting code need not do either.
+/// A value is a text between quotes, or any word of such length.
 fn shown(text: &str) -> Cow<'_, str> {
     if text.len() <= LONGEST_VALUE {
         return on_one_line(text);
@@ -153,8 +153,8 @@ fn shown(text: &str) -> Cow<'_, str> {
     Cow::Owned(on_one_line(&out).into_owned())
 }
 
-/// The first value between quotes: what is before it, its quote, the value, what is after it. A quote that is followed by
-/// neither a space nor punctuation is part of the value.
+/// The first value between quotes: the text before it, its quote, the value, the text after it. A quote that is followed
+/// by neither a space nor punctuation is part of the value.
 fn next_quoted(text: &str) -> Option<(&str, char, &str, &str)> {
     let open = text.find(['"', '`'])?;
     let quote = text.get(open..)?.chars().next()?;
@@ -193,8 +193,7 @@ fn on_one_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(escaped).collect())
 }
 
-/// Where a resource was written. Cheap to clone; keeps the document, so that whoever complains about a field later can
-/// name its line.
+/// Where a resource was written. Cheap to clone; keeps the document, so that later checks can name a field's line.
 #[derive(Debug, Clone)]
 pub struct Source {
     /// The file as named by the user.
@@ -203,7 +202,7 @@ pub struct Source {
     pub line: u32,
     /// `Kind/namespace/name`.
     pub resource: Arc<str>,
-    /// The resource as it was parsed; `None` for settings that no file holds.
+    /// The resource as it was parsed; `None` for settings without a file.
     pub(super) root: Option<Arc<Node>>,
 }
 

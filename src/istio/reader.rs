@@ -1,10 +1,10 @@
-//! Walks one resource's tree, field by field, and reports everything that is wrong with it.
+//! Walks one resource's tree, field by field, and reports every problem.
 //!
-//! Each message type of the model has a [`Message`]: the table of *all* its fields in Istio, enforced or not. Opening
-//! an object checks its keys against the table at once, so no field can be dropped in silence; what then reads the
-//! fields only deals with values. A reading function returns `None` when it has reported why, and its callers go on
-//! with the next field: one run shows every problem. What could not be read is written down (`damage`), so that nobody
-//! reports what is only missing because of it: [`Object::is_damaged`] is asked first.
+//! Each message type of the model has a [`Message`]: the table of *all* its fields in Istio, enforced or not. Opening an object
+//! checks its keys against the table at once, so no field can be dropped in silence; the reading functions only deal with values. A
+//! reading function returns `None` when it has reported why, and its callers go on with the next field: one run shows every problem.
+//! Unreadable fields are recorded (`damage`), so that their absence is not reported as another problem: checks call
+//! [`Object::is_damaged`] first.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -48,14 +48,14 @@ pub(super) fn not_enforced_in(part: &str, permissive: bool) -> (Severity, String
     }
 }
 
-/// What to write for a string that looks like something else.
+/// The advice for a string that looks like another type.
 fn quoted(text: &str) -> String {
     format!("quote it: \"{text}\"")
 }
 
 /// Something that was read, and whether it must not be served.
 pub(super) struct Part<T> {
-    /// What was read.
+    /// The value that was read.
     pub(super) value: T,
     /// Whether something in it is left out without which more would be served than is written.
     pub(super) withheld: bool,
@@ -64,12 +64,12 @@ pub(super) struct Part<T> {
 /// The reading of one resource.
 pub(super) struct Reader<'a> {
     source: &'a Source,
-    /// Turns unknown fields and those not enforced into warnings, and withholds what they may restrict.
+    /// Turns unknown fields and fields that are not enforced into warnings, and withholds the parts that they may restrict.
     permissive: bool,
     /// Whether kubectl reads such a document, too: not that of the proxy itself.
     is_for_kubectl: bool,
     problems: &'a RefCell<Vec<Problem>>,
-    /// How much of the resource is not served as it is written, though the rest is (`--permissive`).
+    /// The number of fields of the resource that are left out (`--permissive`).
     left_out: Cell<usize>,
     /// How much is left out without which more would be served than is written, and is not yet accounted for by a part
     /// that is withheld. Only `--permissive` leaves anything out.
@@ -78,7 +78,7 @@ pub(super) struct Reader<'a> {
     indivisible: bool,
     /// What part is being read, the whole if none: with it goes what is left out without which more would be served than is written.
     part: Cell<Option<&'static str>>,
-    /// What has been said of the resource, and at which path: a field that is looked at twice is reported once.
+    /// The reports on the resource, with their paths: a field that is read twice is reported once.
     said: RefCell<HashSet<(String, String)>>,
     /// Which fields could not be read.
     damage: RefCell<Fields>,
@@ -116,8 +116,7 @@ impl<'a> Reader<'a> {
         self.damage.into_inner()
     }
 
-    /// Reports what is not served as it is written: as an error, after which nothing is served, or with `--permissive` as
-    /// a warning, after which what is left out must be looked after.
+    /// Reports a field that is not enforced: as an error, or with `--permissive` as a warning, which counts as left out.
     fn refuse(&self, severity: Severity, line: u32, path: &str, what: String, instead: String) {
         match severity {
             Severity::Error => self.damage.borrow_mut().wrong(path),
@@ -126,7 +125,7 @@ impl<'a> Reader<'a> {
         self.report(severity, line, path, what, instead);
     }
 
-    /// How severe it is to leave something out, and what that means.
+    /// The severity of leaving a field out, and the consequence.
     fn without(&self, without: Without) -> (Severity, String) {
         let (severity, instead) = match (self.permissive, without) {
             (true, Without::More) if self.indivisible => {
@@ -181,8 +180,8 @@ impl<'a> Item<'a> {
         &self.path
     }
 
-    /// How much has been left out so far: two counts tell whether what was read between them is served as it is written.
-    /// Errors do not count: after one nothing is served, and what is wrong with the rest is of interest.
+    /// How much has been left out so far: two counts show whether the fields read between them are served as written. Errors do not
+    /// count: after one nothing is served, and only the problems of the rest matter.
     pub(super) fn left_out(&self) -> usize {
         self.reader.left_out.get()
     }
@@ -234,7 +233,7 @@ impl<'a> Item<'a> {
         self.reader.gaps.get() > 0
     }
 
-    /// Says what becomes of a part that is withheld.
+    /// Reports the consequence of withholding a part.
     pub(super) fn withheld(&self, consequence: &str) {
         self.warn(format!("{consequence}, since not all of it is enforced"), "");
     }
@@ -265,7 +264,7 @@ impl<'a> Item<'a> {
         self.error(what, instead);
     }
 
-    /// Whether this reading goes on without what is not enforced.
+    /// Whether fields that are not enforced are left out (`--permissive`).
     pub(super) fn is_permissive(&self) -> bool {
         self.reader.permissive
     }
@@ -366,7 +365,8 @@ impl<'a> Item<'a> {
         self.whole(1, u32::from(u16::MAX)).and_then(|port| u16::try_from(port).ok())
     }
 
-    /// The position of the value in `names`. protojson also takes an enum's number; nobody writes it, so we do not.
+    /// The position of the value in `names`. protojson also takes an enum's number; ringway does not, since it is not used in
+    /// practice.
     pub(super) fn one_of(&self, names: &[&'static str]) -> Option<&'static str> {
         let text = self.string()?;
         let found = names.iter().find(|name| **name == text);
@@ -402,7 +402,7 @@ impl<'a> Item<'a> {
         self.any_duration(Duration::from_millis(1))
     }
 
-    /// A duration in whole milliseconds that may be none at all.
+    /// A duration in whole milliseconds that may be 0.
     pub(super) fn duration_or_zero(&self) -> Option<Duration> {
         self.any_duration(Duration::ZERO)
     }
@@ -433,7 +433,7 @@ impl<'a> Item<'a> {
         None
     }
 
-    /// The items of a list; nothing, with a report, if it is not a list.
+    /// The items of a list; empty, with a report, if it is not a list.
     pub(super) fn list(&self) -> Vec<Item<'a>> {
         let Value::List(items) = &self.node.value else {
             self.wrong_type("a list");
@@ -508,8 +508,8 @@ impl<'a> Item<'a> {
         self.checked(message, true)
     }
 
-    /// Opens an object inside a field that is not enforced yet, which has been said of the whole: what is wrong inside
-    /// is found all the same.
+    /// Opens an object inside a field that is not enforced yet and was reported as a whole: problems inside it are found all the
+    /// same.
     pub(super) fn outline(&self, message: &'static Message) -> Option<Object<'a>> {
         self.checked(message, false)
     }
@@ -523,7 +523,7 @@ impl<'a> Item<'a> {
         Some(object)
     }
 
-    /// Opens an object of a Kubernetes kind: other keys than the ones looked up are passed over.
+    /// Opens an object of a Kubernetes kind: other keys than the ones looked up are ignored.
     pub(super) fn open(&self) -> Option<Object<'a>> {
         Some(Object { item: self.clone(), entries: self.entries()?, message: None })
     }

@@ -1,6 +1,6 @@
-//! Problems to be read by people: what is said again and again is said three times and then counted.
+//! Problems to be read by people: repeated ones are shown three times and then counted.
 //!
-//! Pure. `main` prints what comes out; as JSON every problem is a line of its own, and nothing is gathered.
+//! Pure. `main` prints the result; as JSON every problem is a line of its own, and none are gathered.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,16 +11,17 @@ use crate::base::count::grouped;
 /// So many equal remarks are written out.
 const WRITTEN_OUT: usize = 3;
 
-/// What may be gathered, and what is told of the rest.
+/// The severities that may be gathered, and the text for the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gather {
-    /// Notes alone; the place of each is named. For `check`.
+    /// Only notes; the place of each is named. For `check`.
     Notes,
-    /// Notes and warnings, which are counted. For whoever serves, or asks about something else.
+    /// Notes and warnings, which are counted. For `run` and `explain`.
     Warnings,
 }
 
-/// These problems in their order: of equal ones three, and one for the rest of them behind all others. Equal are those that say the same but for names and numbers. Errors are never gathered.
+/// These problems in their order: of equal ones three, and one for the rest of them behind all others. Problems are equal if their texts
+/// differ only in names and numbers. Errors are never gathered.
 #[must_use]
 pub fn lines<'a>(problems: impl IntoIterator<Item = &'a Problem>, gather: Gather) -> Vec<Cow<'a, Problem>> {
     let mut alike: HashMap<(Severity, String), usize> = HashMap::new();
@@ -50,8 +51,7 @@ pub fn lines<'a>(problems: impl IntoIterator<Item = &'a Problem>, gather: Gather
     lines
 }
 
-/// What it says without the names of what it is about: what stands in quotes, and words with a dot, a slash or a digit in
-/// them.
+/// Its text without names: without quoted text, and without words that have a dot, a slash or a digit.
 fn without_names(problem: &Problem) -> String {
     let is_name = |word: &str| {
         let word = word.trim_end_matches(['.', ',', ':', ';', ')']);
@@ -64,7 +64,7 @@ fn without_names(problem: &Problem) -> String {
     format!("{} ({})", says(&problem.what), says(&problem.instead))
 }
 
-/// What stands for those of a group that are not written out; for one alone itself.
+/// The line for the problems of a group that are not written out; if there is only one, that problem itself.
 fn rest<'a>(group: &[&'a Problem], gather: Gather) -> Option<Cow<'a, Problem>> {
     let more = group.get(WRITTEN_OUT..).filter(|more| !more.is_empty())?;
     let first = more.first()?;
@@ -92,8 +92,8 @@ fn places(problems: &[&Problem]) -> String {
     problems.iter().map(place).collect::<Vec<_>>().join(", ")
 }
 
-/// What is not told of problems that are about something else, and who tells it; `None` if there are none. What is served is
-/// no error here.
+/// A line that counts problems which do not concern the question, and names the command that shows them; `None` if there are none. Broken
+/// references count as warnings here.
 #[must_use]
 pub fn elsewhere(problems: &[&Problem]) -> Option<Problem> {
     let count =

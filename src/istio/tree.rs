@@ -1,7 +1,7 @@
 //! One YAML document as a tree that knows the line of every key and item.
 //!
 //! The parser (saphyr-parser) gives events with exact places, so a problem names the line of the field that is wrong.
-//! What a hostile document could blow up is bounded here: depth, and what aliases may expand to.
+//! Hostile documents are bounded here: their depth, and the expansion of aliases.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -33,7 +33,7 @@ pub(super) struct Node {
     pub(super) value: Value,
 }
 
-/// YAML 1.2's core schema, which is what Kubernetes' JSON can express.
+/// A value of YAML 1.2's core schema, which covers Kubernetes' JSON.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     Null,
@@ -48,7 +48,7 @@ pub(super) enum Value {
 #[derive(Debug, Clone)]
 pub(super) struct Number {
     pub(super) raw: Box<str>,
-    /// `None` for a fraction, and for what does not fit.
+    /// `None` for a fraction, and for a number that does not fit.
     pub(super) whole: Option<i64>,
 }
 
@@ -88,7 +88,7 @@ pub(super) struct Fault {
 }
 
 impl Value {
-    /// The type in the words of a message: "must be a list, not a string".
+    /// The type as messages call it: "must be a list, not a string".
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "nothing",
@@ -121,7 +121,7 @@ impl Node {
         self.follow(path).1
     }
 
-    /// The line of the last field on the way that is written, and whether that is the way's end.
+    /// The line of the last field on the path that exists, and whether that is the end of the path.
     fn follow(&self, path: &str) -> (u32, bool) {
         let (mut line, mut node) = (self.line, self);
         for segment in segments(path) {
@@ -374,7 +374,7 @@ impl<'k> Builder<'k> {
         Ok(())
     }
 
-    /// Counts what an anchor or alias copies.
+    /// Counts the nodes that an anchor or alias copies.
     fn charge(&mut self, weight: usize, line: u32) -> Result<(), Fault> {
         match self.alias_budget.checked_sub(weight) {
             Some(left) => self.alias_budget = left,
@@ -421,7 +421,7 @@ impl<'k> Builder<'k> {
                 "null" | "bool" | "int" | "float" => Ok(resolve(text)),
                 other => Err(self.fault(line, format!("the tag !!{other} has no meaning here"))),
             },
-            // "!" alone: a string, whatever it looks like.
+            // "!" alone: always a string.
             Some(tag) if tag.handle.is_empty() && tag.suffix == "!" => Ok(Value::Text(text.into())),
             Some(tag) => Err(self.fault(line, format!("the tag {}{} has no meaning here", tag.handle, tag.suffix))),
         }
@@ -541,7 +541,7 @@ fn number(text: &str) -> Option<Option<i64>> {
         return None;
     }
     let value: f64 = text.parse().ok()?;
-    // protojson takes 1e3 and 80.0 for integers; above 2^53 a fraction's absence proves nothing.
+    // protojson takes 1e3 and 80.0 for integers; above 2^53 every float is whole, so that is no proof of an integer.
     let exact = value.fract() == 0.0 && value.abs() < 9e15;
     Some(text.parse().ok().or_else(|| exact.then_some(value as i64)))
 }

@@ -7,16 +7,16 @@ use super::Grammar;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authority<'h>(pub &'h [String]);
 
-/// What a state says beside the number of the host in its upper bits.
+/// The state within a host; the number of the host is in the upper bits.
 const PLACE: u32 = 0xffff;
-/// The part of a wildcard that stands for anything: nothing of it, and something of it.
+/// The variable part of a wildcard: before its first byte, and after it.
 const WILD: u32 = 0xf000;
 const WILD_READ: u32 = 0xf001;
 /// Within brackets, which a wildcard alone covers, and behind them.
 const BRACKETS: u32 = 0xf002;
 const BRACKETS_COLON: u32 = 0xf003;
 const AFTER: u32 = 0xf004;
-/// Behind the colon, and behind up to five digits. That some of those ports are too large is nobody's concern.
+/// After the colon, and after up to five digits. Some of these ports are too large, which does no harm.
 const PORT: u32 = 0xf010;
 const PORT_LAST: u32 = PORT + 5;
 
@@ -28,7 +28,7 @@ impl Authority<'_> {
     fn is_read(&self, state: u32) -> bool {
         match state & PLACE {
             AFTER => true,
-            // Of a request without an authority (HTTP/1.0) or with an empty one, too.
+            // `*` also covers a request without an authority (HTTP/1.0) or with an empty one.
             WILD | WILD_READ => self.host(state) == "*",
             place if place < WILD => place as usize == self.host(state).len(),
             _ => false,
@@ -83,7 +83,7 @@ impl Grammar for Authority<'_> {
     }
 }
 
-/// What a name in an authority may have (RFC 3986, section 3.2.2: unreserved, percent, sub-delims).
+/// The bytes of a name in an authority (RFC 3986, section 3.2.2: unreserved, percent, sub-delims).
 fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte)
 }

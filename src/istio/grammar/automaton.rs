@@ -1,7 +1,7 @@
 //! Whether a condition and a grammar have a value in common: a walk over both automata side by side.
 //!
-//! The expression is never made deterministic, so the walk is at most as long as the product of the two, whatever the
-//! expression; `budget` bounds it all the same.
+//! The expression is never made deterministic, so the walk is at most as long as the product of the two; `budget`
+//! bounds it all the same.
 
 use foldhash::{HashSet, HashSetExt};
 use regex_automata::hybrid::dfa::{Config, DFA};
@@ -27,7 +27,7 @@ pub enum Condition<'c> {
     Search(&'c str),
 }
 
-/// What [`meets`] found.
+/// The result of [`meets`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     /// This value.
@@ -38,8 +38,8 @@ pub enum Found {
     Unknown,
 }
 
-/// A value of the grammar that the condition takes. `budget` is how many steps may be taken; those that were are taken
-/// off it.
+/// A value of the grammar that the condition matches. `budget` is the number of steps left; steps taken are
+/// subtracted.
 #[must_use]
 pub fn meets(condition: &Condition<'_>, grammar: &dyn Grammar, budget: &mut usize) -> Found {
     match *condition {
@@ -69,7 +69,7 @@ pub fn covers(condition: &Condition<'_>, grammar: &dyn Grammar, budget: &mut usi
             let translated = re2::translated(text).ok();
             translated.and_then(|translated| expression_covers(&translated, grammar, budget)).unwrap_or_default()
         }
-        // Nobody asks it of what is replaced.
+        // Not used for searches (`uriRegexRewrite`).
         Condition::Search(_) => false,
     }
 }
@@ -154,7 +154,7 @@ fn nfa(translated: &str) -> Option<NFA> {
     thompson::Compiler::new().configure(config).build_from_hir(&hir).ok()
 }
 
-/// The kinds of what stands beside a place in a value, as far as assertions (`^`, `$`, `\b`) go by it. A bit each.
+/// The kinds of neighbours of a position in a value that assertions (`^`, `$`, `\b`) look at. A bit each.
 const EDGE: u8 = 1;
 const LINE_FEED: u8 = 2;
 const WORD: u8 = 4;
@@ -169,14 +169,14 @@ fn kind(byte: u8) -> u8 {
     }
 }
 
-/// A place in both automata.
+/// A position in both automata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Place {
     expression: StateID,
     grammar: u32,
-    /// What has been read last.
+    /// The kind of the last byte.
     before: u8,
-    /// What may come next.
+    /// The kinds that may come next.
     after: u8,
 }
 
@@ -184,7 +184,7 @@ struct Walk<'a> {
     nfa: &'a NFA,
     grammar: &'a dyn Grammar,
     seen: HashSet<Place>,
-    /// Each place with the one it was come to from, and by which byte.
+    /// Each position with its predecessor, and the byte between them.
     nodes: Vec<(Place, usize, Option<u8>)>,
     open: Vec<usize>,
 }
@@ -222,7 +222,7 @@ impl Walk<'_> {
                     Some(after) => self.visit(Place { expression: *next, after, ..place }, at, None),
                     None => return Found::Unknown,
                 },
-                // What is visited last is walked first: the way out of a repetition, so that examples are short.
+                // The last one pushed is walked first: the end of a repetition, so that examples are short.
                 State::Union { alternates } => {
                     for next in alternates {
                         self.visit(Place { expression: *next, ..place }, at, None);
@@ -256,7 +256,7 @@ impl Walk<'_> {
         let place = self.nodes[at].0;
         let mut states = Vec::new();
         *budget = budget.saturating_sub(usize::from(end - start) / 8);
-        // What is pushed last is walked first: examples of values are of letters where they can be.
+        // The last one pushed is walked first: examples consist of letters where they can.
         let plain = b"a/0-".iter().copied().find(|byte| (start..=end).contains(byte));
         for byte in (start..=end).rev().filter(|byte| Some(*byte) != plain).chain(plain) {
             let before = kind(byte);
@@ -270,7 +270,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The bytes that were read on the way to a place.
+    /// The bytes on the path to a position.
     fn value(&self, mut at: usize) -> Vec<u8> {
         let mut value = Vec::new();
         while let Some((_, from, byte)) = self.nodes.get(at) {
@@ -282,7 +282,7 @@ impl Walk<'_> {
     }
 }
 
-/// What may come next if the assertion holds; `None`: it is one that only characters decide.
+/// The kinds that may come next if the assertion holds; `None`: only whole characters decide it.
 fn asserted(look: Look, place: Place) -> Option<u8> {
     let Place { before, after, .. } = place;
     let word = before == WORD;

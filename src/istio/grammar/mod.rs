@@ -1,9 +1,9 @@
-//! What the parts of a request can be, once the proxy has read it: paths in their normal form, methods, authorities,
-//! header values, and the origins that browsers name.
+//! The possible values of a request's parts, once the proxy has read it: paths in their normal form, methods,
+//! authorities, header values, and the origins that browsers name.
 //!
-//! [`meets`] answers exactly whether some value that a [`Grammar`] allows is taken by a condition. The grammars repeat
-//! what the codec and the normaliser do with a request, as tables without sockets or buffers;
-//! `tests/commands/bad_yaml/grammar.rs` holds the two together. Called by the checks of a world; nothing is matched with it at run time.
+//! [`meets`] decides exactly whether a condition matches some value of a [`Grammar`]. The grammars repeat what the codec
+//! and the normaliser do with a request, as tables without sockets or buffers; `tests/commands/bad_yaml/grammar.rs`
+//! holds the two together. Called by the checks of a world, never at run time.
 
 mod authority;
 mod automaton;
@@ -19,7 +19,7 @@ pub use own::Own;
 pub use path::{Path, Relative, Target};
 pub use text::{HeaderValue, Method, QueryValue, Scheme};
 
-/// A set of byte strings, as an automaton: states are numbers, and a byte leads from a state to none, one or several.
+/// A set of byte strings, as an automaton: states are numbers, and a byte leads from a state to any number of states.
 ///
 /// From every state that can be reached some end can be reached, so that the beginning of a value is a state.
 pub trait Grammar {

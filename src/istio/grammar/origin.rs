@@ -2,8 +2,8 @@
 
 use super::Grammar;
 
-/// `scheme "://" host [":" port]` in lower case, without the port that the scheme implies; `null` for what has no
-/// origin (RFC 6454, WHATWG URL). Other schemes than those of the Web, which applications make up, are taken as well.
+/// `scheme "://" host [":" port]` in lower case, without the port that the scheme implies; `null` for an opaque
+/// origin (RFC 6454, WHATWG URL). Schemes of applications, other than the Web's, are accepted as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin;
 
@@ -12,7 +12,7 @@ const HTTPS: u32 = 5;
 const OTHER: u32 = 6;
 /// How much of `null` has been read, from its second byte.
 const NULL: u32 = 7;
-/// What comes behind the scheme; with the number of the scheme in the upper bits.
+/// The state after the scheme; the number of the scheme is in the upper bits.
 const STAGE: u32 = 0xff;
 const COLON: u32 = 16;
 const SLASH: u32 = 17;
@@ -20,7 +20,7 @@ const SLASHES: u32 = 18;
 const HOST: u32 = 19;
 const BRACKETS: u32 = 20;
 const BRACKETED: u32 = 21;
-/// Behind the colon of a port, by its digits: those that are a beginning of the implied port, and others.
+/// After the colon of a port, by its digits: a prefix of the implied port, or others.
 const PORT: u32 = 22;
 const PORT_OTHER: u32 = 32;
 const PORT_LAST: u32 = 36;

@@ -1,21 +1,21 @@
-//! Values that a proxy at the edge writes itself, whatever the client says.
+//! Values that a proxy at the edge writes itself, whatever the client sends.
 
 use super::Grammar;
 
-/// What requests that come in at a Gateway's port of plain HTTP have under a name that is the proxy's to write.
+/// The headers that the proxy writes into requests of a Gateway's plain HTTP port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Own {
     /// `x-forwarded-proto`, and the scheme: `http`.
     Scheme,
     /// `x-request-id`: a UUID.
     RequestId,
-    /// `x-forwarded-for`: what the client says, a comma, and the client's address; or the address alone.
+    /// `x-forwarded-for`: the client's own value, a comma, and the client's address; or the address alone.
     ForwardedFor,
     /// `x-envoy-external-address`: the client's address.
     Address,
 }
 
-/// What the client says.
+/// The client's own value.
 const ANYTHING: u32 = 0;
 /// Before the address, and within it.
 const BEFORE_ADDRESS: u32 = 1;
@@ -23,12 +23,12 @@ const ADDRESS: u32 = 2;
 
 const HTTP: &[u8] = b"http";
 
-/// The lengths of a UUID's parts, without and with what comes before them.
+/// The positions of a UUID's dashes.
 const DASHES: [u32; 4] = [8, 13, 18, 23];
 const UUID_BYTES: u32 = 36;
 
 impl Own {
-    /// What is written under this name (in lower case); `None`: nothing.
+    /// The value that is written under this name (in lower case); `None`: the proxy does not write it.
     #[must_use]
     pub fn under(name: &str) -> Option<Self> {
         match name {

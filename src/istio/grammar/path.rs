@@ -4,19 +4,19 @@ use super::Grammar;
 use crate::istio::model::proxy::PathNormalization;
 
 /// Paths, without query, in the normal form that `meshConfig.pathNormalization` asks for. The empty path of a CONNECT
-/// and the `*` of an OPTIONS are none: no rule of Istio is for them.
+/// and the `*` of an OPTIONS are excluded: no rule of Istio matches them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Path(pub PathNormalization);
 
-/// Paths with `?` and query: what `:path` is among the headers.
+/// Paths with `?` and query: the values of the header `:path`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target(pub PathNormalization);
 
-/// What follows the first slash of such a path.
+/// The part after the first slash of such a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Relative(pub PathNormalization);
 
-/// Nothing has been read.
+/// The start.
 const START: u32 = 0;
 /// Behind a slash.
 const SEGMENT: u32 = 1;
@@ -26,17 +26,17 @@ const DOT: u32 = 2;
 const DOTS: u32 = 3;
 /// Within a segment.
 const WITHIN: u32 = 4;
-/// Behind a percent sign, by what stood before it (one of [`Before`]).
+/// After a percent sign, by the bytes before it (one of [`Before`]).
 const PERCENT: u32 = 5;
-/// Behind a percent sign and a digit, by what stood before the sign and by the digit.
+/// After a percent sign and a digit, by the bytes before the sign and by the digit.
 const DIGIT: u32 = 8;
 /// In the query.
 const QUERY: u32 = 100;
 
-/// What stands before a percent sign, as far as an escape could be made with it.
+/// The bytes before a percent sign, as far as an escape could continue them.
 #[derive(Clone, Copy)]
 enum Before {
-    /// Nothing of the kind.
+    /// Any other bytes.
     Nothing,
     /// Another percent sign that begins no escape.
     Percent,
@@ -47,7 +47,7 @@ enum Before {
 const BEFORE: [Before; 3] = [Before::Nothing, Before::Percent, Before::Digit];
 
 impl Path {
-    /// The state behind `byte`, which is no part of an escape.
+    /// The state after `byte`, which is not part of an escape.
     fn plain(self, state: u32, byte: u8) -> Option<u32> {
         let as_sent = self.0 == PathNormalization::None;
         match (state, byte) {
@@ -65,7 +65,7 @@ impl Path {
         }
     }
 
-    /// The state behind `byte`; `state` is none of a query.
+    /// The state after `byte`; `state` is not in a query.
     fn next(self, state: u32, byte: u8) -> Option<u32> {
         if self.0 == PathNormalization::None || state == START {
             return self.plain(state, byte);
@@ -91,7 +91,7 @@ impl Path {
         }
     }
 
-    /// Whether the escape of `code` is left as it is.
+    /// Whether the escape of `code` stays.
     fn keeps(self, before: Before, code: u8) -> bool {
         let slash = self.0 == PathNormalization::DecodeAndMergeSlashes && matches!(code, b'/' | b'\\');
         let unreserved = code.is_ascii_alphanumeric() || matches!(code, b'-' | b'.' | b'_' | b'~');

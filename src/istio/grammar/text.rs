@@ -2,7 +2,7 @@
 
 use super::Grammar;
 
-/// The methods that the codec takes, which are those of Envoy's parser. Requests with another one are refused with 400.
+/// The methods that the codec accepts: those of Envoy's parser. Requests with another one are refused with 400.
 const METHODS: [&str; 34] = [
     "GET",
     "HEAD",
@@ -40,7 +40,7 @@ const METHODS: [&str; 34] = [
     "UNSUBSCRIBE",
 ];
 
-/// Methods that are taken: of others no rule is asked.
+/// The accepted methods: requests with others meet no rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Method;
 
@@ -119,7 +119,7 @@ impl Grammar for HeaderValue {
     }
 }
 
-/// Values of a query parameter, as they stand in a request: nothing in them is decoded.
+/// Values of a query parameter, as in the request: without decoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueryValue;
 

@@ -1,7 +1,7 @@
-//! Certificates and keys, made of PEM text and ready for use: whom to trust, and who we are.
+//! Certificates and keys, made of PEM text and ready for use: trusted authorities, and the proxy's identity.
 //!
-//! Pure: where the text comes from is `credentials`' business. What is wrong with it is found here, so that whoever uses
-//! these values has nothing left to complain about. Keys are never shown, also not by `Debug`.
+//! Pure: `credentials` reads the text. All its errors are found here, so that users of these values meet none. Keys are
+//! never shown, also not by `Debug`.
 
 use std::fmt::{self, Debug, Formatter};
 use std::sync::Arc;
@@ -23,12 +23,12 @@ pub enum Trust {
     Authorities(Arc<Authorities>),
 }
 
-/// Authorities, and what they have revoked. Two are the same if they say the same, wherever they come from.
+/// Authorities, and their revocations. Two are equal if their content is, wherever they come from.
 #[derive(Clone)]
 pub struct Authorities {
     /// Where they come from, for people.
     pub from: String,
-    /// What verifies; `None` without any authority, so that nobody can be verified.
+    /// The verifier; `None` without any authority: no server can be verified.
     pub verifier: Option<Arc<WebPkiServerVerifier>>,
     /// Their certificates.
     pub certificates: Arc<[CertificateDer<'static>]>,
@@ -51,7 +51,7 @@ impl Authorities {
     /// Reads certificates, and revocations if there are any.
     ///
     /// # Errors
-    /// What is wrong with either of them.
+    /// The error in one of them.
     pub fn of_pem(from: String, certificates: &[u8], revocations: Option<&[u8]>) -> Result<Self, BadAuthorities> {
         let certificates = self::certificates(certificates).map_err(BadAuthorities::Certificates)?;
         let revoked = revocations.map(self::revocations).transpose().map_err(BadAuthorities::Revocations)?;
@@ -69,7 +69,7 @@ impl Authorities {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(certificates.iter().cloned());
         let from = "the system".to_owned();
-        // There are no revocations that could be wrong.
+        // Without revocations there is no error.
         Self::new(from.clone(), roots, certificates, Vec::new()).unwrap_or(Self {
             from,
             verifier: None,
@@ -78,10 +78,9 @@ impl Authorities {
         })
     }
 
-    /// The same, less what these lists revoke.
+    /// The same, less the certificates that these lists revoke.
     ///
-    /// # Errors
-    /// What is wrong with the lists.
+    /// # Errors The error in the lists.
     pub fn with_revocations(&self, revocations: &[u8]) -> Result<Self, BadAuthorities> {
         let revoked = self::revocations(revocations).map_err(BadAuthorities::Revocations)?;
         let mut roots = RootCertStore::empty();
@@ -105,7 +104,7 @@ impl Authorities {
         Ok(Self { from, verifier, certificates: certificates.into(), revoked })
     }
 
-    /// Whether there is none, so that every server will be refused.
+    /// Whether there is no authority, so that every server will be refused.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.verifier.is_none()
@@ -126,7 +125,7 @@ pub enum BadAuthorities {
 pub struct Identity {
     /// Where it comes from, for people.
     pub from: String,
-    /// What is shown, and what proves it.
+    /// The certificate chain and its key.
     pub certified: Arc<CertifiedKey>,
 }
 
@@ -155,7 +154,7 @@ impl Identity {
     /// Reads a certificate, its chain behind it, and its key.
     ///
     /// # Errors
-    /// What is wrong with either of them.
+    /// The error in one of them.
     pub fn of_pem(from: String, chain: &[u8], key: &[u8]) -> Result<Self, BadIdentity> {
         let chain = certificates(chain).map_err(BadIdentity::Certificate)?;
         let key = private_key(key).map_err(BadIdentity::Key)?;

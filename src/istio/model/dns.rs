@@ -10,14 +10,14 @@ use crate::istio::reader::{Item, Message, enforced};
 /// `spec.dns`. Without it names are resolved as `/etc/hosts` and `/etc/resolv.conf` say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dns {
-    /// `servers`: asked in place of those of `/etc/resolv.conf`, whose search list and options do not count then; empty:
+    /// `servers`: used instead of those in `/etc/resolv.conf`, whose search list and options are ignored then; empty:
     /// those of the file.
     pub servers: Vec<SocketAddr>,
-    /// `timeout`: of a question to a server; `None`: what `/etc/resolv.conf` says, else 5 s.
+    /// `timeout` of a query to a server; `None`: from `/etc/resolv.conf`, else 5 s.
     pub timeout: Option<Duration>,
-    /// `attempts`: how often a question that failed is asked again; `None`: what `/etc/resolv.conf` says, else 2.
+    /// `attempts`: how often a failed query is repeated; `None`: from `/etc/resolv.conf`, else 2.
     pub attempts: Option<u32>,
-    /// `hosts`: the addresses of lower-case names, which are not asked about then.
+    /// `hosts`: the addresses of lower-case names, which are not queried then.
     pub hosts: BTreeMap<String, Vec<HostAddress>>,
 }
 
@@ -26,7 +26,7 @@ pub struct Dns {
 pub struct HostAddress {
     /// The address.
     pub ip: IpAddr,
-    /// Where requests to any port of the name go there; `None`: to the port that they are for.
+    /// The port for requests to any port of the name; `None`: the port of the request.
     pub port: Option<u16>,
 }
 

@@ -10,7 +10,7 @@ use crate::istio::reader::Item;
 pub enum ExportTo {
     /// `*`.
     Everyone,
-    /// These namespaces; none at all for `~`.
+    /// These namespaces; empty for `~`.
     Namespaces(BTreeSet<String>),
 }
 
@@ -24,7 +24,7 @@ impl ExportTo {
         }
     }
 
-    /// Whether it is one namespace's own business: what Istio calls private.
+    /// Whether it is private in Istio's sense: visible in its own namespace only.
     #[must_use]
     pub fn is_only(&self, namespace: &str) -> bool {
         matches!(self, Self::Namespaces(namespaces) if namespaces.iter().eq([namespace]))
@@ -42,7 +42,7 @@ pub enum Scope {
     Namespace(String),
 }
 
-/// What `scopes` mean for a resource of `own`.
+/// The meaning of `scopes` for a resource of `own`.
 pub(in crate::istio) fn resolve(scopes: &[Scope], own: &str) -> ExportTo {
     if scopes.contains(&Scope::Everyone) {
         return ExportTo::Everyone;
@@ -61,7 +61,7 @@ pub(in crate::istio) fn read(list: &Item<'_>, own: &str, allows_nobody: bool) ->
     if list.list().is_empty() { None } else { Some(resolve(&scopes, own)) }
 }
 
-/// Reads a Service's annotation. Istio does not check it: a name that no namespace has reaches nobody.
+/// Reads a Service's annotation. Istio does not check it: a name without a namespace has no effect.
 pub(in crate::istio) fn of_annotation(list: &str, own: &str) -> ExportTo {
     let scope = |text: &str| match text.trim() {
         "*" => Some(Scope::Everyone),

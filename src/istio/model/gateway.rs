@@ -38,8 +38,8 @@ pub struct Server {
     pub bind: Option<IpAddr>,
     /// `hosts`, in order; at least one.
     pub hosts: Vec<ServerHost>,
-    /// Whether nothing is served of it, because `--permissive` leaves out what it may not be served without. It keeps its
-    /// port and its hosts from other servers.
+    /// Whether it is withheld, because `--permissive` leaves out a field that restricts it. It keeps its port and its
+    /// hosts from other servers.
     pub withheld: bool,
 }
 
@@ -52,7 +52,7 @@ impl Withhold for Gateway {
     }
 }
 
-/// What a server takes, and so whose rules are for it.
+/// The traffic of a server, which decides the kind of its rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Serves {
     /// HTTP: rules under `http`.
@@ -66,7 +66,7 @@ pub enum Serves {
 /// One entry of a server's `hosts`: `[namespace/]dnsName`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerHost {
-    /// Namespace of the VirtualServices that may use this host (`.` is resolved); `None`: any (`*`, or none written).
+    /// Namespace of the VirtualServices that may use this host (`.` is resolved); `None`: any (`*`, or not written).
     pub namespace: Option<String>,
     /// Lower-case exact name, `*.suffix`, `*`, or an IP address.
     pub host: String,
@@ -146,7 +146,7 @@ fn server(index: usize, item: &Item<'_>, namespace: &str, port_names: &mut BTree
             Some(Serves::Tls)
         }
         Some(Protocol::Tcp) => Some(Serves::Tcp),
-        // What it would take: with `--permissive` nobody else gets it.
+        // The traffic that it would take: with `--permissive` no other server gets it.
         Some(Protocol::Https | Protocol::Tls) if item.is_permissive() => Some(Serves::Tls),
         Some(Protocol::Http2 | Protocol::Grpc | Protocol::GrpcWeb) if item.is_permissive() => Some(Serves::Http),
         Some(_) if item.is_permissive() => Some(Serves::Tcp),
@@ -158,7 +158,7 @@ fn server(index: usize, item: &Item<'_>, namespace: &str, port_names: &mut BTree
     Some(Server {
         index,
         name: server.text("name"),
-        // Without a protocol it is not known what would be on the port.
+        // Without a protocol the traffic of the port is unknown.
         port: number.filter(|_| serves.is_some()).unwrap_or_default(),
         port_name: port_name.unwrap_or_default(),
         serves: serves.unwrap_or(Serves::Http),

@@ -1,7 +1,7 @@
-//! The Kubernetes kinds that say where services live: `Service`, `EndpointSlice`, `Endpoints`, `Pod`.
+//! The Kubernetes kinds that define services and their endpoints: `Service`, `EndpointSlice`, `Endpoints`, `Pod`.
 //!
-//! Only the fields that move traffic are kept. These documents carry many fields of no meaning here (affinity, node ports,
-//! status): [`fields`] knows them by name, and a field that is none of them is an error as in Istio's kinds.
+//! Only the fields that affect traffic are kept. These documents carry many fields without meaning here (affinity, node
+//! ports, status): [`fields`] lists them by name, and any other field is an error as in Istio's kinds.
 
 use std::net::IpAddr;
 
@@ -38,7 +38,7 @@ pub struct KubeService {
     pub external_name: Option<String>,
     /// Annotation `networking.istio.io/exportTo`; `None`: `meshConfig.defaultServiceExportTo`.
     pub export_to: Option<ExportTo>,
-    /// Whether requests to it get 503, because `--permissive` leaves out what they may not be sent without.
+    /// Whether requests to it get 503, because `--permissive` leaves out a field that restricts them.
     pub withheld: bool,
 }
 
@@ -53,7 +53,7 @@ impl Withhold for KubeService {
 /// One entry of a Service's `ports`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KubePort {
-    /// `port`: what clients address.
+    /// `port`: the port that clients address.
     pub number: u16,
     /// `name`; empty when absent.
     pub name: String,
@@ -133,7 +133,7 @@ pub(in crate::istio) fn read_service(meta: Meta, document: &Object<'_>) -> Optio
     Some(KubeService { meta, ports, selector, addresses, external_name, export_to, withheld: false })
 }
 
-/// `externalName`: to Kubernetes what looks like an address is a name all the same, and nobody has it.
+/// `externalName`: Kubernetes takes a value that looks like an address for a name, which does not exist.
 fn external_name(spec: &Object<'_>) -> Option<String> {
     let item = spec.required("externalName")?;
     let name = item.nonempty_string()?;
@@ -152,7 +152,7 @@ fn external_name(spec: &Object<'_>) -> Option<String> {
     Some(name.to_ascii_lowercase())
 }
 
-/// `None` is Kubernetes' word for a headless Service.
+/// `None` is Kubernetes' value for a headless Service.
 fn cluster_ips(spec: &Object<'_>) -> Vec<IpAddr> {
     let parsed = |item: &Item<'_>| match item.string()? {
         "" | "None" => None,

@@ -9,7 +9,7 @@ const ISTIO_LABEL: &str = "istio-locality";
 const TOPOLOGY_LABELS: [&str; 3] =
     ["topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone"];
 
-/// A place; parts that are not known are empty, and then so are those after them.
+/// A locality; unknown parts are empty, and so are the parts after them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Locality {
     /// The region.
@@ -29,8 +29,8 @@ impl Locality {
         Self { region: next(), zone: next(), subzone: next() }
     }
 
-    /// What labels say, Istio's own before Kubernetes' (`GetLocalityLabel`, `ConvertLocality`); empty if they say
-    /// nothing.
+    /// The locality in labels, Istio's own before Kubernetes' (`GetLocalityLabel`, `ConvertLocality`); empty if
+    /// there is none.
     #[must_use]
     pub fn of_labels(labels: &Labels) -> Self {
         match labels.get(ISTIO_LABEL) {
@@ -44,7 +44,7 @@ impl Locality {
         }
     }
 
-    /// Whether nothing is known.
+    /// Whether the locality is unknown.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.region.is_empty()

@@ -32,10 +32,10 @@ pub struct MeshConfig {
     pub default_connection_pool: Option<ConnectionPool>,
     /// `defaultTrafficPolicy.outlierDetection`: where no DestinationRule has one.
     pub default_outlier_detection: Option<OutlierDetection>,
-    /// `outboundTrafficPolicy.mode`: what the mesh listener does with hosts that nobody declared.
+    /// `outboundTrafficPolicy.mode`: what the mesh listener does with undeclared hosts.
     pub outbound_traffic_policy: OutboundTrafficPolicy,
-    /// `protocolDetectionTimeout`: how long the first bytes of a redirected connection are awaited where they decide what
-    /// it speaks; after that it is TCP. `None` (`0s`): for ever.
+    /// `protocolDetectionTimeout`: how long a redirected connection waits for the first bytes that decide its protocol;
+    /// after that it is TCP. `None` (`0s`): for ever.
     pub protocol_detection_timeout: Option<Duration>,
     /// `pathNormalization.normalization`.
     pub path_normalization: PathNormalization,
@@ -49,8 +49,7 @@ pub struct MeshConfig {
     pub default_virtual_service_export_to: Vec<Scope>,
     /// `defaultDestinationRuleExportTo`.
     pub default_destination_rule_export_to: Vec<Scope>,
-    /// `dnsRefreshRate`: longest time before a name that could not be resolved is asked about again; also for answers
-    /// that do not say how long they hold.
+    /// `dnsRefreshRate`: longest time before a failed name is resolved again; also for answers without a TTL.
     pub dns_refresh_rate: Duration,
     /// `defaultConfig.drainDuration`: how long requests in flight may take after SIGTERM.
     pub drain_duration: Duration,
@@ -69,10 +68,10 @@ pub enum AccessLogEncoding {
     Json,
 }
 
-/// `pathNormalization.normalization`: what is done to a request's path before rules are tried.
+/// `pathNormalization.normalization`: how a request's path is normalised before rules are matched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PathNormalization {
-    /// `NONE`: nothing.
+    /// `NONE`: not at all.
     None,
     /// `BASE`, also `DEFAULT`: RFC 3986's normalisation (dot segments, `%41`), and `\\` becomes `/`.
     #[default]
@@ -86,7 +85,7 @@ pub enum PathNormalization {
 /// `outboundTrafficPolicy.mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutboundTrafficPolicy {
-    /// Requests to hosts that nobody declared pass through, to where the client sent them.
+    /// Requests to undeclared hosts pass through, to the address that the client sent them to.
     AllowAny,
     /// The same, but plain HTTP goes to where its Host is, wherever the client sent it.
     AllowAnyDynamicDns,
@@ -95,7 +94,7 @@ pub enum OutboundTrafficPolicy {
 }
 
 impl OutboundTrafficPolicy {
-    /// Whether anything may be sent to what nobody declared.
+    /// Whether requests to undeclared hosts are sent on.
     #[must_use]
     pub fn allows_any(self) -> bool {
         match self {
@@ -105,8 +104,8 @@ impl OutboundTrafficPolicy {
     }
 }
 
-/// Where `protocolDetectionTimeout` is not written. Istio's own default is none, but its sidecars also do not look at
-/// ports that nobody declared, where a server that speaks first would never be heard.
+/// The default of `protocolDetectionTimeout`. Istio's own default is none, but its sidecars do not detect protocols on
+/// undeclared ports, where the client of a server that speaks first would wait for ever.
 const PROTOCOL_DETECTION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Istio's own defaults (`pkg/config/mesh/mesh.go`).
@@ -136,7 +135,7 @@ impl Default for MeshConfig {
     }
 }
 
-/// Why fields say nothing to a single proxy that reads its configuration itself.
+/// Why fields have no meaning for a single proxy that reads its configuration itself.
 const CONTROL_PLANE: &str = "between Istio's control plane and its proxies";
 const AGENT: &str = "for the agent that starts Envoy";
 const ENVOY: &str = "how Envoy is started";
@@ -149,7 +148,7 @@ const FLUSHED: &str = "the access log is written as soon as there is something t
 
 const TELEMETRY: &str = "what Telemetry is done by; here statistics are always there, and accessLogFile is the log";
 
-/// Why fields have no effect that ask for something of any proxy.
+/// Why fields about metrics have no effect.
 const SCRAPED: &str = "statistics are at /stats and /stats/prometheus";
 const SPANS: &str = "traces are passed on and sampled, and no spans are sent";
 

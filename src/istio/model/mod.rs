@@ -1,7 +1,7 @@
 //! The resources of a configuration as typed values, field for field Istio's, before anything is resolved.
 //!
 //! Each kind has one file: its types, the table of *all* fields that Istio gives it (enforced here or not), and the
-//! function that reads it. `world` is the only user of what is read; `plan` sees the same types with names resolved.
+//! function that reads it. `world` is the only user of the model; `plan` sees the same types with names resolved.
 
 use super::damage::Damage;
 use super::problem::Source;
@@ -29,7 +29,7 @@ pub(super) mod workload_group;
 pub use locality::Locality;
 pub use scalar::labels::{Labels, selects};
 
-/// What stands for a name that could not be read; no name has this character.
+/// The placeholder for a name that could not be read; no name has this character.
 const UNREADABLE: &str = "?";
 
 /// A resource's `metadata`, with the place it was read from.
@@ -60,13 +60,13 @@ impl Meta {
     }
 }
 
-/// A resource of which nothing may be served: with `--permissive` something of it is left out, without which more would be
-/// served than is written.
+/// A resource that can be withheld: with `--permissive` a field of it is left out, without which more would be served than
+/// is written.
 pub(super) trait Withhold: Sized {
-    /// What becomes of it, for people.
+    /// The consequence, for people.
     const CONSEQUENCE: &'static str;
 
-    /// The same, serving nothing of what it is about; `None`: that is what happens without it.
+    /// The resource in a form that serves nothing; `None`: leaving it out has that effect.
     fn withhold(self) -> Option<Self>;
 }
 
@@ -104,7 +104,7 @@ pub(super) struct Model {
 }
 
 impl Model {
-    /// Takes what was read after this; `false`: there would be two Proxies.
+    /// Adds a later model; `false`: there would be two Proxies.
     pub(super) fn absorb(&mut self, later: Self) -> bool {
         let Self {
             gateways,

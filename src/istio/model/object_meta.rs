@@ -1,8 +1,8 @@
-//! `metadata` of every kind (Kubernetes' `ObjectMeta`): who a resource is.
+//! `metadata` of every kind (Kubernetes' `ObjectMeta`): the identity of a resource.
 //!
 //! A slip in a field's name here moves a resource to another namespace or takes its labels away, so unknown fields are
-//! errors as everywhere. What Kubernetes writes by itself is accepted and has no meaning. Called for each document before
-//! its kind is read, and for the `metadata` of a list.
+//! errors as everywhere. Fields that Kubernetes writes by itself are accepted and have no meaning. Called for each
+//! document before its kind is read, and for the `metadata` of a list.
 
 use super::scalar::host;
 use super::{Meta, UNREADABLE};
@@ -70,7 +70,7 @@ const LIST_META: Message = Message {
 /// The tables of this file.
 pub(in crate::istio) const MESSAGES: &[&Message] = &[&OBJECT_META, &OWNER_REFERENCE, &MANAGED_FIELDS_ENTRY, &LIST_META];
 
-/// Reads `metadata` of a document. A name or namespace that cannot be read is reported, and something stands for it, so
+/// Reads `metadata` of a document. A name or namespace that cannot be read is reported and replaced by a placeholder, so
 /// that the rest of the document is checked in the same run.
 pub(in crate::istio) fn read(document: &Object<'_>) -> Meta {
     let source = document.item.source().clone();

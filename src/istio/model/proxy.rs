@@ -29,7 +29,7 @@ pub struct Proxy {
     pub driver: Driver,
     /// `spec.bind`: address of the Gateway listeners.
     pub bind: IpAddr,
-    /// `spec.ports`: Gateway port to the port bound here; a port not named is bound as it is.
+    /// `spec.ports`: Gateway port to the port bound here; a port not named is bound unchanged.
     pub ports: BTreeMap<u16, u16>,
     /// `spec.admin`; `None`: `off`.
     pub admin: Option<SocketAddr>,
@@ -39,10 +39,10 @@ pub struct Proxy {
     pub mirror_host_suffix: String,
     /// `spec.limits`.
     pub limits: Limits,
-    /// `spec.mesh.listen`: the address of the listener for what applications send out; `None`: there is none.
+    /// `spec.mesh.listen`: the address of the outbound listener; `None`: there is none.
     pub mesh_listen: Option<SocketAddr>,
-    /// `spec.mesh.allowLocal`: whether hosts that nobody declared may be loopback or link-local addresses also where the
-    /// listener is open to others than this host; `None`: not said.
+    /// `spec.mesh.allowLocal`: whether undeclared hosts may be loopback or link-local addresses although other hosts can
+    /// reach the listener; `None`: not written.
     pub mesh_allow_local: Option<bool>,
     /// `spec.dns`.
     pub dns: Dns,
@@ -64,7 +64,7 @@ pub enum Driver {
     Epoll,
 }
 
-/// `spec.serverHeader`: what `server:` says in responses.
+/// `spec.serverHeader`: the `server` header of responses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerHeader {
     /// This name, also over the upstream's.
@@ -86,7 +86,7 @@ pub struct Limits {
     pub max_header_bytes: u32,
     /// `maxHeaders`.
     pub max_headers: u32,
-    /// `maxConnections`, all workers together; `None` (0): what the descriptors allow.
+    /// `maxConnections`, all workers together; `None` (0): as many as the descriptors allow.
     pub max_connections: Option<u32>,
 }
 
@@ -304,7 +304,7 @@ fn server_header(item: &Item<'_>) -> Option<ServerHeader> {
 }
 
 impl ServerHeader {
-    /// What `serverHeader` and `--server-header` say; `None` if it cannot be sent.
+    /// The value of `serverHeader` and `--server-header`; `None` if it cannot be sent.
     #[must_use]
     pub fn of(text: &str) -> Option<Self> {
         let can_be_sent =

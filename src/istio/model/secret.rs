@@ -1,7 +1,7 @@
 //! `Secret` of Kubernetes: certificates and keys (types `kubernetes.io/tls` and `Opaque`).
 //!
-//! What a Secret holds is decoded when something uses it, because most of those in a folder are for others. Nothing of
-//! it is ever shown, also not by `Debug`.
+//! A Secret's content is decoded on use, because most Secrets in a folder are for other programs. It must never be
+//! shown, not even by `Debug`.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Formatter};
@@ -55,7 +55,7 @@ pub struct BadEntry {
 }
 
 impl KubeSecret {
-    /// What it is called in problems and explanations.
+    /// Its name in problems and explanations.
     #[must_use]
     pub fn title(&self) -> String {
         format!("Secret {}", self.meta.full_name())
@@ -67,10 +67,9 @@ impl KubeSecret {
         keys.iter().find(|key| self.string_data.contains_key(**key) || self.data.contains_key(**key)).copied()
     }
 
-    /// What an entry holds; nothing if it is not there.
+    /// The content of an entry; empty if it is absent.
     ///
-    /// # Errors
-    /// If it is not base64, where it has to be.
+    /// # Errors If it is not base64 where that is required.
     pub fn content(&self, key: &str) -> Result<Vec<u8>, BadEntry> {
         if let Some(text) = self.string_data.get(key) {
             return Ok(text.clone().into_bytes());

@@ -1,5 +1,5 @@
 //! `ServerTLSSettings` of a Gateway's servers and a Sidecar's ingress. `httpsRedirect` is enforced; TLS is left alone (mode
-//! PASSTHROUGH) or refused by name; what is wrong with the settings of other modes is found all the same.
+//! PASSTHROUGH) or refused by name; problems of other modes' settings are found all the same.
 
 use crate::istio::reader::{Item, Message, Object, Without, enforced, not_yet};
 
@@ -39,7 +39,7 @@ const MODES: &[&str] = &["PASSTHROUGH", "SIMPLE", "MUTUAL", "AUTO_PASSTHROUGH", 
 
 const VERSIONS: &[&str] = &["TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3"];
 
-/// What else the settings have to go with.
+/// The port that the settings belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Port {
     /// It speaks TLS.
@@ -48,11 +48,11 @@ pub(super) enum Port {
     PlainHttp,
     /// It speaks something else.
     Other,
-    /// What it speaks could not be read.
+    /// Its protocol could not be read.
     Unknown,
 }
 
-/// What `tls` of a Gateway's server says.
+/// The `tls` of a Gateway's server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ServerTls {
     pub(super) mode: Mode,
@@ -60,10 +60,10 @@ pub(super) struct ServerTls {
     pub(super) https_redirect: bool,
 }
 
-/// What becomes of the TLS of clients.
+/// What the server does with clients' TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// It goes on as it is.
+    /// It is forwarded without termination.
     Passthrough,
     /// It would end here, which is refused by name.
     Refused,
@@ -73,7 +73,7 @@ pub(super) enum Mode {
 pub(super) fn read(item: &Item<'_>, port: Port) -> Option<ServerTls> {
     let written = item.open()?.get("mode").filter(Item::is_text);
     let passes = written.as_ref().is_none_or(|mode| mode.string() == Some("PASSTHROUGH")) && port != Port::Other;
-    // TLS that goes on, and plain HTTP, have no use for any of the rest: that is said, and is not refused.
+    // With passthrough and plain HTTP the other fields have no effect: a warning, not an error.
     let Checked { mode, redirect } = check(item, port, !passes)?;
     let https_redirect = redirect && port == Port::PlainHttp;
     if mode == "PASSTHROUGH" {
@@ -85,17 +85,17 @@ pub(super) fn read(item: &Item<'_>, port: Port) -> Option<ServerTls> {
     Some(ServerTls { mode: Mode::Refused, https_redirect })
 }
 
-/// What [`check`] has read.
+/// The result of [`check`].
 pub(super) struct Checked {
     mode: &'static str,
     redirect: bool,
 }
 
-/// Checks `tls` of a server (Istio's `validateTLSOptions` and what calls it). `refuses`: what is not enforced is refused by
-/// name, and not only looked at.
+/// Checks `tls` of a server (Istio's `validateTLSOptions` and its callers). `refuses`: fields that are not enforced are
+/// errors, and not only checked.
 pub(super) fn check(item: &Item<'_>, port: Port, refuses: bool) -> Option<Checked> {
     let tls = if refuses { item.object(&SERVER_TLS)? } else { item.outline(&SERVER_TLS)? };
-    // A mode that could not be read is one about which nothing follows.
+    // Nothing follows from a mode that could not be read.
     let mode = tls.get("mode").map_or(Some("PASSTHROUGH"), |item| item.one_of(MODES));
     for name in ["minProtocolVersion", "maxProtocolVersion"] {
         tls.verify(name, |item| item.one_of(VERSIONS));
@@ -128,7 +128,7 @@ pub(super) fn check(item: &Item<'_>, port: Port, refuses: bool) -> Option<Checke
     Some(Checked { mode: mode?, redirect })
 }
 
-/// What says how TLS is to be ended, where it is not.
+/// Warns about the fields of TLS termination where TLS is not terminated.
 fn without_effect(tls: &Object<'_>, why: &str) {
     const NAMES: [&str; 8] = [
         "subjectAltNames",

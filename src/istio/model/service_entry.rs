@@ -31,9 +31,9 @@ pub struct ServiceEntry {
     pub addresses: Vec<IpAddr>,
     /// `exportTo`; `None`: `meshConfig.defaultServiceExportTo`.
     pub export_to: Option<ExportTo>,
-    /// `subjectAltNames`: what the certificates of its servers are for, where no DestinationRule says.
+    /// `subjectAltNames`: the names in its servers' certificates, unless a DestinationRule has them.
     pub subject_alt_names: Vec<String>,
-    /// Whether requests to its hosts get 503, because `--permissive` leaves out what they may not be sent without.
+    /// Whether requests to its hosts get 503, because `--permissive` leaves out a field that restricts them.
     pub withheld: bool,
 }
 
@@ -48,13 +48,13 @@ impl Withhold for ServiceEntry {
 /// One entry of `ports`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryPort {
-    /// `number`: what clients address.
+    /// `number`: the port that clients address.
     pub number: u16,
     /// `name`.
     pub name: String,
     /// `protocol`.
     pub protocol: Protocol,
-    /// `targetPort`: what endpoints listen on; `None`: `number`.
+    /// `targetPort`: the port that endpoints listen on; `None`: `number`.
     pub target_port: Option<u16>,
 }
 
@@ -80,7 +80,7 @@ pub enum Resolution {
     Dns,
     /// `DNS_ROUND_ROBIN`: the first address of the name is the only one.
     DnsRoundRobin,
-    /// `DYNAMIC_DNS`: at whatever the host of the request resolves to.
+    /// `DYNAMIC_DNS`: at the addresses of the request's host.
     DynamicDns,
 }
 
@@ -143,7 +143,7 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<ServiceEntry
         let what = format!("several hosts share port {}, where nothing tells them apart", port.number);
         spec.error(what, "write a ServiceEntry for each host");
     }
-    // What does not name a host in what is sent cannot be sent by name.
+    // Protocols that do not send a host name cannot be resolved by name.
     let nameless =
         |port: &&EntryPort| !matches!(port.protocol, Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::Tls);
     if let (Some(Resolution::DynamicDns), Some(port)) = (resolution, ports.iter().find(nameless)) {
@@ -154,7 +154,7 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<ServiceEntry
     if object.list("ports").is_empty() && !object.is_damaged("ports") && spec.left_out() == 0 {
         spec.warn("has no \"ports\", so it has no effect", "write the ports that clients address");
     }
-    // Something static is what most is known of.
+    // STATIC is the resolution with the most checks.
     let resolution = resolution.unwrap_or(Resolution::Static);
     Some(ServiceEntry {
         meta,
@@ -259,7 +259,8 @@ fn resolution(object: &Object<'_>) -> Option<Resolution> {
     })
 }
 
-/// The single addresses: what a request's Host may say in place of a name. Subnets are of redirected connections.
+/// The single addresses, which a request's Host may have instead of a name. Subnets match redirected connections
+/// only.
 fn addresses(object: &Object<'_>, resolution: Option<Resolution>, ports: &[EntryPort]) -> Vec<IpAddr> {
     let items = object.list("addresses");
     for item in &items {
@@ -324,7 +325,7 @@ impl Resolution {
         matches!(self, Self::Dns | Self::DnsRoundRobin)
     }
 
-    /// Whether there are no endpoints, because the request itself says where it goes.
+    /// Whether there are no endpoints, because the request itself names its destination.
     #[must_use]
     pub fn goes_by_request(self) -> bool {
         matches!(self, Self::None | Self::DynamicDns)

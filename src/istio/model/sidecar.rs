@@ -1,7 +1,8 @@
-//! `Sidecar` (Istio `networking/v1alpha3/sidecar.proto`): what a workload's outbound listeners see, and its inbound ones.
+//! `Sidecar` (Istio `networking/v1alpha3/sidecar.proto`): the services visible to a workload's outbound listeners, and its
+//! inbound listeners.
 //!
-//! An egress listener without a port says what the mesh listener sees; one with a port says it for that port, and is bound
-//! itself where nothing is redirected to the mesh listener. Which of the two it is, is the world's to say.
+//! An egress listener without a port defines what the mesh listener sees; one with a port does so for that port, and is
+//! bound itself where connections are not redirected to the mesh listener. The world decides which of the two applies.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -23,7 +24,7 @@ pub struct Sidecar {
     pub meta: Meta,
     /// `workloadSelector.labels`: labels that the proxy itself must have; `None`: every proxy of the namespace.
     pub workload_selector: Option<Labels>,
-    /// `egress`, in order; only the last may be without a port. `None`: none is written, so everything is seen.
+    /// `egress`, in order; only the last may be without a port. `None`: not written, so everything is seen.
     pub egress: Option<Vec<Egress>>,
     /// `ingress`, in order.
     pub ingress: Vec<Ingress>,
@@ -31,7 +32,7 @@ pub struct Sidecar {
     pub inbound_connection_pool: Option<ConnectionPool>,
     /// `outboundTrafficPolicy`: in place of the mesh's.
     pub outbound_traffic_policy: Option<OutboundTrafficPolicy>,
-    /// `outboundTrafficPolicy.egressProxy`: where undeclared hosts are sent, with ALLOW_ANY.
+    /// `outboundTrafficPolicy.egressProxy`: the destination of undeclared hosts, with ALLOW_ANY.
     pub egress_proxy: Option<Destination>,
 }
 
@@ -69,7 +70,7 @@ pub enum Capture {
     Default,
     /// `IPTABLES`: connections are redirected.
     Redirected,
-    /// `NONE`: nothing is redirected; clients connect to the listener itself.
+    /// `NONE`: without redirection; clients connect to the listener itself.
     Bound,
 }
 
@@ -106,7 +107,7 @@ pub struct Import {
     pub namespace: ImportFrom,
     /// Lower-case exact name, `*.suffix` or `*`.
     pub host: String,
-    /// `~namespace/dnsName`: these are left out of what the others let in.
+    /// `~namespace/dnsName`: these are excluded from the other hosts.
     pub excludes: bool,
 }
 
@@ -206,7 +207,7 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<Sidecar> {
     })
 }
 
-/// `None` for no listener at all, which is as if nothing were written.
+/// `None` for an empty list, which is the same as an absent one.
 fn egress(list: &Item<'_>, namespace: &str) -> Option<Vec<Egress>> {
     let items = list.list();
     let mut ports = BTreeSet::new();
@@ -223,7 +224,7 @@ fn egress(list: &Item<'_>, namespace: &str) -> Option<Vec<Egress>> {
             if capture == Capture::Redirected && port.is_some_and(|port| port.is_proxy) {
                 refuse(&object, "captureMode", "captureMode IPTABLES of an HTTP proxy", Without::More);
             }
-            // With `--permissive` what cannot be listened on is left out.
+            // With `--permissive` a listener that cannot be bound is left out.
             if item.left_out() == before {
                 listeners.push(Egress { index, port, bind, capture, hosts });
             }
@@ -247,7 +248,7 @@ fn import(item: &Item<'_>, own_namespace: &str) -> Option<Import> {
         item.error(format!("\"{text}\" names no namespace"), format!("write \"*/{text}\" or \"./{text}\""));
         return None;
     };
-    // `~` alone imports nothing; before a namespace it takes away.
+    // `~` alone imports nothing; before a namespace it excludes.
     let (excludes, namespace) = match namespace.strip_prefix('~') {
         Some("") | None => (false, namespace),
         Some(namespace) => (true, namespace),
@@ -349,7 +350,7 @@ fn refuse(listener: &Object<'_>, field: &str, what: &str, without: Without) {
     }
 }
 
-/// What both kinds of listener have: where it is.
+/// The address that both kinds of listener have.
 struct ListenerPlace {
     port: Option<ListenerPort>,
     bind: Option<IpAddr>,

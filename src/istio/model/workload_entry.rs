@@ -28,7 +28,7 @@ pub struct WorkloadSpec {
     pub labels: Labels,
     /// `weight`; 1 when absent or 0.
     pub weight: u32,
-    /// `locality`, or what the labels say; empty when absent.
+    /// `locality`, or that of the labels; empty when absent.
     pub locality: Locality,
 }
 
@@ -53,13 +53,13 @@ pub(in crate::istio) const MESSAGES: &[&Message] = &[&WORKLOAD_ENTRY];
 pub enum Address {
     /// At an IP address.
     Ip(IpAddr),
-    /// At whatever this lower-case host name resolves to.
+    /// At the addresses of this lower-case host name.
     Name(String),
-    /// On this host, at a Unix domain socket: what follows `unix://`, a path or `@` and an abstract name.
+    /// On this host, at a Unix domain socket: the part after `unix://`, a path or `@` and an abstract name.
     Unix(Arc<str>),
 }
 
-/// What stands for an address that could not be read: one of those that are for documentation (RFC 5737).
+/// The placeholder for an address that could not be read: one reserved for documentation (RFC 5737).
 const UNREADABLE: Address = Address::Ip(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
 
 /// Most bytes of a socket's path (unix(7): `sun_path`, but for the zero byte at its end).
@@ -80,7 +80,7 @@ pub(in crate::istio) fn read(meta: Meta, spec: &Item<'_>) -> Option<WorkloadEntr
             Some(UNREADABLE)
         }
     };
-    // Where an address could not be read, nothing is served: the rest of the entry is there for the checks.
+    // If an address could not be read, nothing is served: the entry is kept for the checks.
     let address = address.or_else(|| object.is_damaged("address").then_some(UNREADABLE))?;
     let mut spec = WorkloadSpec { address, ..body };
     spec.labels.extend(meta.labels.clone());
@@ -135,7 +135,7 @@ fn ports(object: &Object<'_>) -> BTreeMap<String, u16> {
     ports
 }
 
-/// Whether a host name or a Unix domain socket will do is up to who has the entry for an endpoint.
+/// The user of the endpoint decides whether a host name or a Unix domain socket is allowed.
 fn address(object: &Object<'_>, item: &Item<'_>) -> Option<Address> {
     let text = item.nonempty_string()?;
     if let Ok(address) = text.parse() {
@@ -155,7 +155,7 @@ fn address(object: &Object<'_>, item: &Item<'_>) -> Option<Address> {
     None
 }
 
-/// What Istio and Envoy ask of a socket's path.
+/// Istio's and Envoy's rules for a socket's path.
 pub(super) fn check_path(item: &Item<'_>, path: &str) {
     let is_abstract = path.starts_with('@');
     let is_file = path.starts_with('/') && !path.ends_with('/');

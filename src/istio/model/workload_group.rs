@@ -1,5 +1,5 @@
 //! `WorkloadGroup` (Istio `networking/v1alpha3/workload_group.proto`): a template from which Istio makes WorkloadEntries
-//! when virtual machines report to it. It makes no endpoints by itself, so nothing is kept of it.
+//! when virtual machines report to it. It makes no endpoints by itself, so it is checked and not kept.
 
 use super::workload_entry;
 use crate::istio::reader::{Item, Message, ignored};

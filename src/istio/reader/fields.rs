@@ -1,4 +1,4 @@
-//! The tables of fields: what each message type of the model has, and what ringway does with it.
+//! The tables of fields: the fields of each message type of the model, and what ringway does with them.
 //!
 //! Plain data. Each kind's file has its own; the reader checks documents against them, and the field reference is made
 //! from them.
@@ -6,7 +6,7 @@
 /// The fields of one message type.
 #[derive(Debug)]
 pub struct Message {
-    /// What it is called in Istio's reference, as `HTTPMatchRequest`.
+    /// Its name in Istio's reference, as `HTTPMatchRequest`.
     pub name: &'static str,
     /// Every field that Istio's schema has.
     pub fields: &'static [Field],
@@ -26,27 +26,27 @@ pub struct Field {
 pub enum State {
     /// Read and enforced.
     Enforced,
-    /// Istio has it and ringway does not enforce it yet: an error by name. With `--permissive` it is left out, and with it
-    /// what must not be served without it.
+    /// Istio has it and ringway does not enforce it yet: an error by name. With `--permissive` it is left out, together
+    /// with the part that must not be served without it.
     NotYet(Without),
-    /// Accepted with a warning: it tunes or reports what ringway does not do, and restricts nothing. The reason goes into
-    /// the warning and into the field reference.
+    /// Accepted with a warning: it tunes or reports a function that ringway does not have, and restricts nothing. The
+    /// reason goes into the warning and into the field reference.
     NoEffect(&'static str),
     /// Istio had it once and refuses it now: an error that says what to write instead.
     Removed(&'static str),
     /// Enforced, with a warning that says what to write instead.
     Deprecated(&'static str),
-    /// Accepted: it says nothing that a proxy would enforce. The reason goes into the field reference.
+    /// Accepted: it has no meaning for a proxy. The reason goes into the field reference.
     Ignored(&'static str),
 }
 
-/// What it means to serve without something that is written and not enforced.
+/// The effect of serving without a field that is not enforced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Without {
-    /// It restricts what is served, or nobody knows: `--permissive` withholds the part of the configuration that it is in.
-    /// Where that is everything, as in the Proxy, it stays an error.
+    /// It restricts what is served, or may do so: `--permissive` withholds the part of the configuration that it is in. If
+    /// that is the whole, as in the Proxy, it stays an error.
     More,
-    /// It restricts nothing: `--permissive` leaves it out alone.
+    /// It restricts nothing: `--permissive` leaves out only the field.
     NoMore,
 }
 

@@ -1,7 +1,7 @@
 //! A mapping whose keys are fields: checked against the table of its message when it is opened, and looked up by name.
 //!
-//! Only the reader opens one; every kind's reading function asks it for its fields. It reports unknown, misspelt, doubled,
-//! removed and missing fields, and knows nothing of values.
+//! Only the reader opens one; every kind's reading function gets its fields here. It reports unknown, misspelt, doubled,
+//! removed and missing fields, and must not look at values.
 
 use super::{Entry, Item, Message, Severity, State, Without, did_you_mean, nearest};
 
@@ -31,10 +31,10 @@ impl<'a> Object<'a> {
         found
     }
 
-    /// Whether a field has an error, or seems to be there under another name: then nothing follows from what is missing.
+    /// Whether a field has an error, or seems to exist under another name: then its absence proves nothing.
     pub(in crate::istio) fn is_damaged(&self, name: &str) -> bool {
         let damage = self.item.reader.damage.borrow();
-        // Nearly every document is in order, and a path costs time to put into words.
+        // Nearly every document is valid, and formatting a path costs time.
         !damage.is_empty() && damage.touch(&self.path_of(name))
     }
 
@@ -73,12 +73,12 @@ impl<'a> Object<'a> {
         self.get(name).and_then(|item| item.string()).unwrap_or_default().to_owned()
     }
 
-    /// Reads a field only for what is wrong with it.
+    /// Reads a field only for its problems.
     pub(in crate::istio) fn verify<T>(&self, name: &str, read: impl Fn(&Item<'a>) -> Option<T>) {
         let _ = self.get(name).and_then(|item| read(&item));
     }
 
-    /// Reads the items of a list field only for what is wrong with them.
+    /// Reads the items of a list field only for their problems.
     pub(in crate::istio) fn verify_each<T>(&self, name: &str, read: impl Fn(&Item<'a>) -> Option<T>) {
         for item in self.list(name) {
             let _ = read(&item);
@@ -105,7 +105,7 @@ impl<'a> Object<'a> {
             return self.unknown(&self.at(entry), &entry.key, message);
         };
         let twin = before.iter().find(|twin| spells(&twin.key, field.name));
-        // Nearly every field is this one, and a place costs time to put into words.
+        // Nearly every field takes this branch, and formatting a place costs time.
         if twin.is_none() && matches!(field.state, State::Enforced | State::Ignored(_)) {
             return;
         }
@@ -127,7 +127,7 @@ impl<'a> Object<'a> {
     fn unknown(&self, item: &Item<'_>, key: &str, message: &'static Message) {
         let names: Vec<_> = message.fields.iter().map(|field| field.name).collect();
         let what = format!("unknown field \"{key}\" in {}", message.name);
-        // What it was to mean is not known.
+        // Its meaning is unknown.
         let (severity, _) = item.reader.without(Without::More);
         if let Some(meant) = nearest(key, &names).filter(|_| severity == Severity::Error) {
             item.reader.damage.borrow_mut().unread(&self.path_of(meant));

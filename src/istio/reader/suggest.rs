@@ -1,14 +1,14 @@
-//! What may have been meant by a name that does not exist.
+//! Suggestions for a name that does not exist.
 
-/// `did you mean "x"?` for the nearest of `names`; empty when none is near.
+/// `did you mean "x"?` for the nearest of `names`; empty without a near one.
 pub(in crate::istio) fn did_you_mean<S: AsRef<str>>(written: &str, names: &[S]) -> String {
     nearest(written, names).map(|name| format!("did you mean \"{name}\"?")).unwrap_or_default()
 }
 
-/// The nearest of `names`, if any is near: a letter, and another for every four.
+/// The nearest of `names`, if its distance is at most one letter, plus one for every four.
 pub(in crate::istio) fn nearest<'n, S: AsRef<str>>(written: &str, names: &'n [S]) -> Option<&'n str> {
     // A distance takes time by the product of the lengths: it is only computed for names that can be near, and
-    // nothing of this length is a slip.
+    // a name of this length is not a typing error.
     if written.len() > 100 {
         return None;
     }

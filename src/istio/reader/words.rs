@@ -1,7 +1,7 @@
 //! Scalars that YAML 1.1 takes for something else than YAML 1.2 does. ringway reads 1.2; kubectl's parser (go-yaml 2)
 //! keeps much of 1.1, so the same file can mean something else in a cluster.
 
-/// What a plain scalar, which is a string here, is elsewhere; `None`: a string there, too.
+/// The type that kubectl gives a plain scalar which is a string here; `None`: a string there, too.
 pub(super) fn elsewhere(text: &str) -> Option<String> {
     if is_one_of(text, &["y", "yes", "on"]) {
         return Some("true to kubectl (YAML 1.1)".to_owned());
@@ -16,7 +16,7 @@ pub(super) fn elsewhere(text: &str) -> Option<String> {
     sexagesimal(text).map(|number| format!("the number {number} to other tools (YAML 1.1)"))
 }
 
-/// What kubectl reads in a number that is a decimal one here, if that is another: `010` is 8.
+/// Kubectl's value of a number that is decimal here, if it differs: `010` is 8.
 pub(super) fn octal(raw: &str) -> Option<i64> {
     let (sign, digits) = signed(raw);
     let digits = digits.strip_prefix('0').filter(|rest| !rest.is_empty())?;

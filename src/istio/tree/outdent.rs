@@ -30,12 +30,12 @@ impl Outdented {
         Self { shifts: HashMap::new(), bytes_left: RETRY_BYTES }
     }
 
-    /// The text with the line that the error is about moved to the right; `None` if that is not what is wrong.
+    /// The text with the line that the error is about moved to the right; `None` if that is not the error.
     pub(super) fn mend(&mut self, text: &str, error: &ScanError) -> Option<String> {
         let stopped_at = error.marker().line();
         let line = match error.info() {
             "invalid indentation" | "invalid indentation in flow construct" => stopped_at,
-            // The place is the opening quote; the line is one of those below it.
+            // The parser reports the opening quote; the line is one of those below it.
             "invalid indentation in quoted scalar" => {
                 (stopped_at + 1..).find(|line| !self.shifts.contains_key(line))?
             }
@@ -64,7 +64,7 @@ impl Outdented {
         found.then_some(mended)
     }
 
-    /// The column (from 1) in the file of a place in the mended text.
+    /// The column (from 1) in the file of a position in the mended text.
     pub(super) fn column(&self, line: usize, column: usize) -> usize {
         (column + 1).saturating_sub(self.shifts.get(&line).copied().unwrap_or_default()).max(1)
     }

@@ -51,8 +51,7 @@ pub struct World {
 }
 
 impl World {
-    /// Whether nothing is sent to a service, or to a subset of it, because not all of what is written about it is enforced
-    /// (`--permissive`).
+    /// Whether a service, or a subset of it, is withheld, because a field about it is not enforced (`--permissive`).
     #[must_use]
     pub fn withholds(&self, hostname: &str, subset: &str, port: Option<u16>) -> bool {
         let of_ports =
@@ -99,7 +98,7 @@ fn bind_everywhere(model: &mut Model) {
 }
 
 impl World {
-    /// The same with a Sidecar through which nothing is served.
+    /// The world with a Sidecar that makes nothing visible.
     fn without_sidecar(mut self) -> Self {
         self.sidecar = self.sidecar.and_then(Withhold::withhold);
         self
@@ -107,7 +106,7 @@ impl World {
 }
 
 impl World {
-    /// Takes out what is there for the checks only: parts of a configuration that has errors, which nobody serves.
+    /// Removes parts that are kept for the checks only: their configuration has errors and is not served.
     fn drop_unreadable(&mut self) {
         for service in &mut self.virtual_services {
             service.http.retain(|rule| rule.is_whole);
@@ -132,7 +131,7 @@ impl World {
         }
     }
 
-    /// Whether anything of these fields could not be read in some resource of a kind: what is not there may be in it.
+    /// Whether one of these fields could not be read in some resource of a kind: a missing reference may be in it.
     #[must_use]
     pub fn is_unknown(&self, kind: &str, fields: &[&str]) -> bool {
         self.damage.of_kind(kind, fields)
@@ -152,16 +151,16 @@ pub struct Services {
     sorted: Vec<Service>,
     /// Places in `sorted`: every rule asks for its destination.
     places: HashMap<Box<str>, usize>,
-    /// What is only another name for a service, by that name.
+    /// Aliases of services, by their name.
     aliases: BTreeMap<String, Alias>,
 }
 
 /// A Service of type ExternalName whose name is that of another service.
 #[derive(Debug, Clone)]
 pub struct Alias {
-    /// Host name of the service: one that is no alias.
+    /// Host name of the service, which is not an alias itself.
     pub of: String,
-    /// Its only port, if it has one: where requests go whose rule says nothing else.
+    /// Its only port, if it has one: the default of rules without a port.
     pub port: Option<u16>,
     /// In which namespaces it is visible.
     pub export_to: ExportTo,
@@ -178,7 +177,7 @@ impl Services {
         self.places.get(hostname).and_then(|place| self.sorted.get(*place))
     }
 
-    /// What this host name is another name for.
+    /// The service that this host name is an alias of.
     #[must_use]
     pub fn alias(&self, hostname: &str) -> Option<&Alias> {
         self.aliases.get(hostname)
@@ -238,17 +237,17 @@ pub struct Service {
     pub namespace: String,
     /// Ports that clients may address, by number.
     pub ports: Vec<ServicePort>,
-    /// How those who answer are found; `Static` for Kubernetes.
+    /// How its workloads are found; `Static` for Kubernetes.
     pub resolution: Resolution,
-    /// Who answers, in a fixed order; with a host name only where the resolution takes names.
+    /// Its workloads, in a fixed order; with a host name only where the resolution takes names.
     pub workloads: Vec<Workload>,
-    /// Its own addresses, which a request's Host may say in place of the name: cluster IPs, `addresses`.
+    /// Its own addresses, which a request's Host may have instead of the name: cluster IPs, `addresses`.
     pub addresses: Vec<IpAddr>,
     /// In which namespaces it is visible.
     pub export_to: ExportTo,
-    /// What the certificates of its servers are for (`ServiceEntry.subjectAltNames`); empty: for the name that is asked for.
+    /// The names in its servers' certificates (`ServiceEntry.subjectAltNames`); empty: the requested name.
     pub subject_alt_names: Vec<String>,
-    /// Whether requests to it get 503, because `--permissive` leaves out what they may not be sent without.
+    /// Whether requests to it get 503, because `--permissive` leaves out a field that restricts them.
     pub withheld: bool,
     /// Where it was written.
     pub source: Source,
@@ -257,13 +256,13 @@ pub struct Service {
 /// A port of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServicePort {
-    /// What clients address.
+    /// The port that clients address.
     pub number: u16,
     /// Its name; empty when it has none.
     pub name: String,
-    /// What it speaks.
+    /// Its protocol.
     pub protocol: Protocol,
-    /// What the workloads listen on, unless they say otherwise.
+    /// The port that the workloads listen on, unless they have their own.
     pub target: TargetPort,
 }
 
@@ -276,13 +275,13 @@ pub struct Workload {
     pub labels: Labels,
     /// Its share of the load; at least 1.
     pub weight: u32,
-    /// Where it runs; empty when nobody says.
+    /// Its locality; empty when unknown.
     pub locality: Locality,
     /// Its own ports.
     pub ports: WorkloadPorts,
 }
 
-/// What a workload says about its ports.
+/// The ports of a workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkloadPorts {
     /// A WorkloadEntry: by service port name, or by the name that `targetPort` says; others follow the service.
@@ -298,8 +297,8 @@ impl Service {
         self.ports.iter().find(|port| port.number == number)
     }
 
-    /// The addresses that answer on `port` among the workloads with all of `labels` (empty: all), each with its
-    /// weight, in the order of the workloads. Those that only have a name are left out.
+    /// The addresses that answer on `port` among the workloads with all of `labels` (empty: all), each with its weight, in
+    /// the order of the workloads. Workloads that only have a name are left out.
     pub fn endpoints<'a>(
         &'a self,
         port: &'a ServicePort,
@@ -323,7 +322,7 @@ impl Workload {
         }
     }
 
-    /// The port on which this workload serves `port` of its service; `None`: it does not. A Unix domain socket has none,
+    /// The port on which this workload serves `port` of its service; `None`: it does not. A Unix domain socket has no port,
     /// and serves any: 0, as in Istio.
     #[must_use]
     pub fn listens_on(&self, port: &ServicePort) -> Option<u16> {

@@ -167,8 +167,8 @@ fn export_to(written: Option<&ExportTo>, mesh: &MeshConfig, own: &str) -> Export
     written.cloned().unwrap_or_else(|| export::resolve(&mesh.default_service_export_to, own))
 }
 
-/// Of the entries that `selector` selects those that can be endpoints of a service with so many ports, whose addresses
-/// are written down, or are names if it `takes_names`. Of the others it is said why they cannot.
+/// The entries selected by `selector` that can be endpoints of a service with this many ports: with an address, or
+/// with a name if the service `takes_names`. The others are reported.
 fn usable<'a>(
     entries: impl Iterator<Item = &'a WorkloadEntry>,
     (selector, ports, takes_names): (&str, usize, bool),
@@ -204,7 +204,7 @@ fn usable<'a>(
     usable
 }
 
-/// Whatever answers at a name, on the ports of its service.
+/// The workload at a name, on the ports of its service.
 fn named(hostname: &str) -> Workload {
     Workload {
         address: Address::Name(hostname.to_owned()),

@@ -1,4 +1,4 @@
-//! Who sees what: `exportTo`, and what a Sidecar lets the outbound listeners see (Istio's `SidecarScope`).
+//! Visibility: `exportTo`, and a Sidecar's limits for the outbound listeners (Istio's `SidecarScope`).
 
 use crate::istio::model::destination_rule::DestinationRule;
 use crate::istio::model::export::{self, ExportTo, Scope};
@@ -18,7 +18,7 @@ pub struct Hidden {
     pub listener: Option<u16>,
     /// Its host name.
     pub hostname: String,
-    /// Those of its ports that are not seen.
+    /// Its ports that are not visible.
     pub ports: Vec<u16>,
     /// Whether there are others, which are.
     pub in_part: bool,
@@ -38,7 +38,7 @@ pub enum Why {
 }
 
 impl Hidden {
-    /// Whether it is what `host` means on this port, if that is one.
+    /// Whether `host` names it on this port, if there is one.
     #[must_use]
     pub fn covers(&self, host: &str, port: Option<u16>) -> bool {
         let meant = !self.in_part || port.is_some_and(|port| self.ports.contains(&port));
@@ -46,18 +46,18 @@ impl Hidden {
     }
 }
 
-/// What an outbound listener sees on one of its ports.
+/// The visibility of one port of an outbound listener.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'w> {
-    /// The listener of the Sidecar that says so; `None`: there is none.
+    /// The listener of the Sidecar that decides; `None`: there is none.
     pub egress: Option<&'w Egress>,
-    /// What is seen where `egress` is `None`.
+    /// Whether everything is visible where `egress` is `None`.
     everything: bool,
 }
 
 impl World {
-    /// What the mesh listener sees on this service port; `None`: on those that no listener of the Sidecar has (Istio's
-    /// `GetEgressListenerForRDS`).
+    /// The visibility on this service port of the mesh listener; `None`: on ports without a listener of the Sidecar
+    /// (Istio's `GetEgressListenerForRDS`).
     #[must_use]
     pub fn view(&self, port: Option<u16>) -> View<'_> {
         let Some(listeners) = self.sidecar.as_ref().and_then(|sidecar| sidecar.egress.as_ref()) else {
@@ -69,8 +69,8 @@ impl World {
         View { egress: own.or_else(|| listeners.iter().find(|listener| listener.port.is_none())), everything: false }
     }
 
-    /// The Sidecar's egress listeners that have a port, with whether each is bound itself: where nothing is redirected,
-    /// those that wait for it are, too, unless they insist.
+    /// The Sidecar's egress listeners that have a port, with whether each is bound itself: without redirection,
+    /// listeners with the default capture mode are bound, too.
     pub fn egress_ports(&self) -> impl Iterator<Item = (&Egress, ListenerPort, bool)> {
         let redirected = self.proxy.mesh_listen.is_some();
         let listeners = self.sidecar.as_ref().and_then(|sidecar| sidecar.egress.as_ref());
@@ -79,7 +79,7 @@ impl World {
             let bound = match listener.capture {
                 Capture::Bound => true,
                 Capture::Redirected => false,
-                // A proxy is asked by name.
+                // Clients of a proxy connect to it by name.
                 Capture::Default => !redirected || port.is_proxy,
             };
             Some((listener, port, bound))
@@ -126,7 +126,7 @@ impl World {
         self.services.iter().filter_map(hidden).collect()
     }
 
-    /// `outboundTrafficPolicy.egressProxy`: where undeclared hosts are sent.
+    /// `outboundTrafficPolicy.egressProxy`: the destination of undeclared hosts.
     #[must_use]
     pub fn egress_proxy(&self) -> Option<&Destination> {
         self.sidecar.as_ref()?.egress_proxy.as_ref()
@@ -159,7 +159,7 @@ impl World {
 }
 
 impl<'w> View<'w> {
-    /// What this listener of a Sidecar sees.
+    /// The visibility of this listener of a Sidecar.
     #[must_use]
     pub fn of(egress: &'w Egress) -> Self {
         Self { egress: Some(egress), everything: false }

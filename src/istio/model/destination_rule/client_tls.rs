@@ -23,15 +23,15 @@ pub struct Origination {
     pub path: String,
     /// MUTUAL: a certificate is shown to the server.
     pub mutual: bool,
-    /// `sni`: the name that is asked for; `None`: the Host of the request.
+    /// `sni`: the requested server name; `None`: the Host of the request.
     pub sni: Option<String>,
-    /// `subjectAltNames`: the server's certificate is for one of them; none: for the name that is asked for.
+    /// `subjectAltNames`: the server's certificate must be for one of them; empty: for the requested name.
     pub subject_alt_names: Vec<String>,
     /// `insecureSkipVerify`.
     pub skips_verification: bool,
     /// Where certificates are.
     pub sources: Sources,
-    /// What is there; `None` until it has been read, and if it is no good.
+    /// The credentials; `None` until they have been read, and if they are invalid.
     pub credentials: Option<Arc<Credentials>>,
 }
 
@@ -50,7 +50,7 @@ pub struct Sources {
     pub private_key: Option<String>,
 }
 
-/// What [`Sources`] lead to.
+/// The certificates and keys that [`Sources`] name.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Credentials {
     /// Whose certificate is the server's.
@@ -162,7 +162,7 @@ fn go_together(item: &Item<'_>, object: &Object<'_>, mutual: bool, skips_verific
     }
 }
 
-/// `sni`; empty is none.
+/// `sni`; empty counts as absent.
 fn server_name(item: &Item<'_>) -> Option<String> {
     let name = item.string().filter(|name| !name.is_empty())?;
     if ServerName::try_from(name).is_err() {

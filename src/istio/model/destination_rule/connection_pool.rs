@@ -1,6 +1,7 @@
-//! `connectionPool` and `retryBudget`: how many connections, requests and retries a destination gets at a time.
+//! `connectionPool` and `retryBudget`: the limits of concurrent connections, requests and retries of a
+//! destination.
 //!
-//! 0 in a plain number is what an absent field is to Istio: the default.
+//! 0 in a plain number is the default, as in Istio.
 
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ pub struct ConnectionPool {
     pub max_retries: Option<u32>,
 }
 
-/// `tcpKeepalive`: that it is there turns probes on; `None` leaves the kernel's default.
+/// `tcpKeepalive`: its presence turns probes on; `None` leaves the kernel's default.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TcpKeepalive {
     /// `probes`.
@@ -119,7 +120,7 @@ pub(in crate::istio) fn read(item: &Item<'_>) -> Option<ConnectionPool> {
     Some(pool)
 }
 
-/// A number of which 0 is none.
+/// A number for which 0 means no limit.
 fn limit(object: &Object<'_>, name: &str) -> Option<u32> {
     object.get(name).and_then(|item| item.whole(0, MAX_INT)).filter(|limit| *limit > 0)
 }
@@ -162,7 +163,7 @@ fn http_settings(object: &Object<'_>, pool: &mut ConnectionPool) {
     });
 }
 
-/// Reads an `h2UpgradePolicy`, also of `meshConfig`: what is not an upgrade is what is done in any case.
+/// Reads an `h2UpgradePolicy`, also of `meshConfig`: all values but UPGRADE are the behaviour in any case.
 pub(in crate::istio) fn h2_upgrade_policy(item: &Item<'_>) -> Option<&'static str> {
     let policy = item.one_of(&["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"])?;
     if policy == "UPGRADE" {

@@ -36,13 +36,13 @@ pub enum LbPolicy {
 /// `consistentHash`: equal keys go to the same endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsistentHash {
-    /// What of a request is hashed.
+    /// The part of a request that is hashed.
     pub key: HashKey,
     /// The table that the hash is looked up in.
     pub table: HashTable,
 }
 
-/// What of a request is hashed.
+/// The part of a request that is hashed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HashKey {
     /// `httpHeaderName`.
@@ -53,7 +53,7 @@ pub enum HashKey {
     SourceIp,
     /// `httpQueryParameterName`.
     QueryParameter(String),
-    /// None written, or `useSourceIp: false`: nothing is hashed, so endpoints are drawn.
+    /// No key, or `useSourceIp: false`: requests are not hashed, and endpoints are picked at random.
     Nothing,
 }
 
@@ -170,7 +170,7 @@ pub(super) fn read(item: &Item<'_>, has_outlier_detection: bool) -> Option<LoadB
     }
     let locality = object.get("localityLbSetting").and_then(|item| locality::read(&item, has_outlier_detection));
     let warmup = warmup(&object);
-    // What is left out is not another policy.
+    // A policy that is left out is not replaced by the default.
     let policy = if item.left_out() == before { policy.unwrap_or_default() } else { policy? };
     Some(LoadBalancer { policy, locality, warmup })
 }
@@ -180,7 +180,8 @@ fn simple(item: &Item<'_>) -> Option<LbPolicy> {
         "ROUND_ROBIN" => Some(LbPolicy::RoundRobin),
         "RANDOM" => Some(LbPolicy::Random),
         "PASSTHROUGH" => {
-            // To where the client meant, whoever's address that is: what is done instead stays within the service.
+            // PASSTHROUGH goes to the client's original address, inside the service or not: the default stays
+            // within the service.
             item.not_enforced("load balancing PASSTHROUGH", Without::NoMore);
             None
         }
@@ -295,7 +296,7 @@ fn warmup(object: &Object<'_>) -> Option<Warmup> {
     let positive = |item: Item<'_>| item.decimal(f64::MIN_POSITIVE, f64::MAX);
     let aggression = object.get("aggression").map_or(Some(aggression), positive);
     let duration = object.required("duration").and_then(|item| item.duration());
-    // What could not be read has been told: the rest is there for the checks.
+    // Unreadable fields were reported: the rest is kept for the checks.
     Some(Warmup {
         duration: duration.unwrap_or_default(),
         minimum_percent: minimum_percent.unwrap_or_default(),

@@ -7,7 +7,7 @@ use crate::istio::reader::{Item, Message, Object, enforced};
 /// `localityLbSetting`, of a rule or of the mesh.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LocalityLb {
-    /// `enabled`; `None`: as it stands, enabled.
+    /// `enabled`; `None`: enabled.
     pub enabled: Option<bool>,
     /// `distribute`, in order: the first whose `from` matches the proxy's locality. Excludes `failover`.
     pub distribute: Vec<Distribute>,

@@ -43,7 +43,7 @@ pub struct DestinationRule {
     /// `workloadSelector.matchLabels`: labels that the proxy itself must have, which also must be in the rule's
     /// namespace. `None`: every proxy.
     pub workload_selector: Option<Labels>,
-    /// Whether requests to the host get 503, because `--permissive` leaves out what they may not be sent without.
+    /// Whether requests to the host get 503, because `--permissive` leaves out a field that restricts them.
     pub withheld: bool,
 }
 
@@ -68,7 +68,7 @@ pub struct Subset {
     pub withheld: bool,
 }
 
-/// `trafficPolicy`: a block that was not written is `None`, which is not the same as its defaults.
+/// `trafficPolicy`: an absent block is `None`, which is not the same as its defaults.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TrafficPolicy {
     /// `loadBalancer`.
@@ -85,7 +85,7 @@ pub struct TrafficPolicy {
     pub ports: Vec<PortPolicy>,
 }
 
-/// One entry of `portLevelSettings`: for its port it stands in place of the whole policy that it is in.
+/// One entry of `portLevelSettings`: for its port it replaces the whole policy that it is in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PortPolicy {
     /// `port.number`: of the service; 0 if it could not be read or is another one's, which only checks see.
@@ -241,7 +241,7 @@ fn traffic_policy(item: &Item<'_>) -> Option<TrafficPolicy> {
     Some(TrafficPolicy { load_balancer, connection_pool, outlier_detection, tls, retry_budget, ports })
 }
 
-/// What a policy has for all ports and for one.
+/// The blocks that a policy has for all ports and for one.
 struct Blocks {
     load_balancer: Option<LoadBalancer>,
     connection_pool: Option<ConnectionPool>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::connection_pool::MAX_INT;
 use crate::istio::reader::{Item, Message, deprecated, enforced};
 
-/// `outlierDetection`, also of `meshConfig.defaultTrafficPolicy`. What is not written is `None`, which is not 0.
+/// `outlierDetection`, also of `meshConfig.defaultTrafficPolicy`. An absent field is `None`, which is not 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OutlierDetection {
     /// `consecutiveErrors`, the field of Istio before 1.7; `None` also for 0.

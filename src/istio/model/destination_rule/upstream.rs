@@ -1,5 +1,5 @@
-//! What a policy says about how connections to a destination begin: `tunnel`, `proxyProtocol`. Not enforced yet, and
-//! checked all the same.
+//! The fields of a policy for the start of connections: `tunnel`, `proxyProtocol`. They are not enforced yet, but
+//! checked.
 
 use crate::istio::model::scalar::host;
 use crate::istio::reader::{Item, Message, Object, not_yet};

@@ -1,5 +1,5 @@
-//! The fields of Kubernetes' kinds, as `kubectl get -o yaml` prints them: what moves traffic is read, the rest is known
-//! by name, so that a slip in a name is an error and not a field that is lost.
+//! The fields of Kubernetes' kinds, as `kubectl get -o yaml` prints them: fields that affect traffic are read, the
+//! others are known by name, so that a misspelt name is an error and not a lost field.
 //!
 //! A Pod's `spec` and `status` belong to the kubelet and have no table: only the Pod's labels and address are read.
 

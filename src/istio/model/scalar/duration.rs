@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// Longest duration: what a signed 64-bit count of nanoseconds holds, as in Go; also protobuf's `Duration` is larger.
+/// Longest duration: the largest signed 64-bit count of nanoseconds, as in Go; also protobuf's `Duration` is larger.
 const MAX_NANOS: u128 = i64::MAX as u128;
 
-/// Reads a duration, or says what is wrong with it.
+/// Reads a duration, or returns the problem.
 pub(in crate::istio) fn parse(text: &str) -> Result<Duration, &'static str> {
     const FORM: &str = "is not a duration";
     if text.starts_with('-') {
@@ -42,7 +42,7 @@ pub(in crate::istio) fn parse(text: &str) -> Result<Duration, &'static str> {
     u64::try_from(nanos).map(Duration::from_nanos).map_err(|_| "is too long")
 }
 
-/// `number` (digits with at most one point) times `unit`; what is smaller than a nanosecond is cut off, as in Go.
+/// `number` (digits with at most one point) times `unit`; fractions of a nanosecond are cut off, as in Go.
 fn scaled(number: &str, unit: u128) -> Option<u128> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {

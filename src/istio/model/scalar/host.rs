@@ -111,7 +111,7 @@ pub(in crate::istio) fn overlap(one: &str, other: &str) -> bool {
     covers(one, other) || covers(other, one)
 }
 
-/// What covers a name (lower-case), the most specific first: the name itself, then wildcards down to `*`.
+/// The hosts that cover a name (lower-case), the most specific first: the name itself, then wildcards down to `*`.
 pub(in crate::istio) fn coverings(host: &str) -> impl Iterator<Item = String> {
     let ends = (1..=host.len()).filter(|at| host.is_char_boundary(*at));
     let first = [host.to_owned()].into_iter();
@@ -133,8 +133,8 @@ pub(in crate::istio) fn service_name(name: &str, namespace: &str) -> String {
 /// The pairs `(covered, by)` of positions in `hosts` (lower-case) where a wildcard covers another host, or a later
 /// host repeats an earlier one; at most one pair for each covered one. Linear in the number of hosts.
 pub(in crate::istio) fn overlaps(hosts: &[String]) -> Vec<(usize, usize)> {
-    // By the whole name, and for a wildcard by what follows its `*`: a name is covered iff one of its own suffixes is
-    // a wildcard's rest. Of equal names the first is kept.
+    // By the whole name, and for a wildcard by the part after its `*`: a name is covered iff one of its own suffixes
+    // is a wildcard's rest. Of equal names the first is kept.
     let mut names: HashMap<&str, usize> = HashMap::new();
     let mut wildcards: HashMap<&str, usize> = HashMap::new();
     for (index, host) in hosts.iter().enumerate().rev() {

@@ -15,7 +15,7 @@ pub fn selects(selector: &Labels, labels: &Labels) -> bool {
     selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
-/// What is wrong with a label's key: `[prefix/]name`.
+/// Checks a label's key, `[prefix/]name`, and returns the problem.
 pub(in crate::istio) fn check_key(key: &str) -> Result<(), &'static str> {
     let name = match key.split_once('/') {
         Some((prefix, _)) if !is_resource_name(prefix) => return Err("the part before \"/\" must be a DNS name"),
@@ -28,7 +28,7 @@ pub(in crate::istio) fn check_key(key: &str) -> Result<(), &'static str> {
     check_part(name)
 }
 
-/// What is wrong with a label's value; empty is fine.
+/// Checks a label's value, which may be empty, and returns the problem.
 pub(in crate::istio) fn check_value(value: &str) -> Result<(), &'static str> {
     if value.is_empty() { Ok(()) } else { check_part(value) }
 }

@@ -1,13 +1,13 @@
-//! Texts that are sent as they are, each within one line of a head: paths, hosts, headers, cookies.
+//! Texts that are sent unchanged, each within one line of a head: paths, hosts, headers, cookies.
 
 use crate::istio::reader::{Item, Object};
 
-/// What to write for a text whose last line end is not meant.
+/// The advice for a text with an unintended line end.
 pub(in crate::istio) const BLOCKS: &str =
     "write a block of YAML with \"|-\" or \">-\", which leave out its last line end";
 
-/// Why a text cannot be sent within a line, and what to write. Envoy refuses line ends; the rest of the control characters
-/// have no place in a head, either (RFC 9110, section 5.5).
+/// Why a text cannot be sent within a line, and what to write. Envoy refuses line ends; the other control characters are
+/// not allowed in a head, either (RFC 9110, section 5.5).
 pub(in crate::istio) fn check(text: &str) -> Result<(), (&'static str, &'static str)> {
     let bad = |text: &str| text.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t');
     match text.trim_end_matches(['\r', '\n']) {

@@ -1,6 +1,6 @@
 //! The small types that Istio's messages share: durations, string matches, host names, labels, protocols.
 //!
-//! Each takes text and says what is wrong with it; where in the document that was is the reader's business.
+//! Each reads a text or returns the problem; the reader adds the place in the document.
 
 mod duration;
 pub(in crate::istio) mod host;

@@ -1,6 +1,6 @@
 //! The protocol of a port: from `protocol`, `appProtocol` or the port's name.
 
-/// What a port speaks (Istio `pkg/config/protocol/instance.go`).
+/// The protocol of a port (Istio `pkg/config/protocol/instance.go`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// `HTTP`.

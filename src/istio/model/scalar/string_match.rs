@@ -23,7 +23,7 @@ pub enum StringMatch {
 pub(in crate::istio) const STRING_MATCH: Message =
     Message { name: "StringMatch", fields: &[enforced("exact"), enforced("prefix"), enforced("regex")] };
 
-/// What a matched value is: the rules differ a little.
+/// The kind of a matched value: the rules differ a little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::istio) enum Subject {
     /// The path, where an empty prefix means every path.
@@ -73,7 +73,7 @@ pub(in crate::istio) fn read(item: &Item<'_>, subject: Subject) -> Option<String
     }
 }
 
-/// Whether a regex is one of RE2's; reports what is wrong with it.
+/// Whether a regex is valid in RE2; reports the problem.
 pub(in crate::istio) fn check_regex(value: &Item<'_>, regex: &str) -> bool {
     if regex.len() > MAX_REGEX_BYTES {
         value.error(format!("a regex may have {MAX_REGEX_BYTES} bytes, not {}", regex.len()), "");

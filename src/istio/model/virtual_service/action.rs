@@ -1,4 +1,4 @@
-//! What a rule does other than sending requests on: `redirect`, `directResponse`; and what it changes: `rewrite`.
+//! The actions of a rule besides routing: `redirect`, `directResponse`; and its changes: `rewrite`.
 
 use crate::base::re2;
 use crate::istio::model::scalar::line;
@@ -10,7 +10,7 @@ use crate::istio::reader::{Item, Message, Object, enforced};
 pub struct Redirect {
     /// `uri` or `prefixRewrite`; `None`: the path stays.
     pub path: Option<RedirectPath>,
-    /// `authority`: host and perhaps port in place of the request's.
+    /// `authority`: host and optional port, which replace the request's.
     pub authority: Option<String>,
     /// `port` or `derivePort`; `None`: as the authority says.
     pub port: Option<RedirectPort>,
@@ -23,9 +23,9 @@ pub struct Redirect {
 /// The new path of a redirect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RedirectPath {
-    /// `uri`: in place of the whole path.
+    /// `uri`: replaces the whole path.
     Whole(String),
-    /// `prefixRewrite`: in place of the prefix that the rule matched.
+    /// `prefixRewrite`: replaces the prefix that the rule matched.
     Prefix(String),
 }
 
@@ -34,7 +34,7 @@ pub enum RedirectPath {
 pub enum RedirectPort {
     /// `port`.
     Number(u16),
-    /// `derivePort: FROM_PROTOCOL_DEFAULT`: 80 or 443, so none is written.
+    /// `derivePort: FROM_PROTOCOL_DEFAULT`: 80 or 443, which is not written.
     ProtocolDefault,
     /// `derivePort: FROM_REQUEST_PORT`.
     FromRequest,
@@ -67,21 +67,21 @@ pub struct DirectResponse {
     pub body: Vec<u8>,
 }
 
-/// `rewrite`: what the destination sees. At least one part is changed.
+/// `rewrite`: changes before the destination sees the request. At least one part is set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rewrite {
     /// `uri` or `uriRegexRewrite`.
     pub path: Option<PathRewrite>,
-    /// `authority`: in place of the Host.
+    /// `authority`: replaces the Host.
     pub authority: Option<String>,
 }
 
 /// The new path of a rewrite.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PathRewrite {
-    /// `uri`: in place of the prefix that the rule matched, or of the whole path that it matched exactly or by regex.
+    /// `uri`: replaces the prefix that the rule matched, or the whole path that it matched exactly or by regex.
     Matched(String),
-    /// `uriRegexRewrite`: in place of each match of a regex in the path.
+    /// `uriRegexRewrite`: replaces each match of a regex in the path.
     Regex {
         /// `match`: RE2; it has been compiled once, so it is valid.
         pattern: String,
@@ -123,7 +123,7 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 /// A body from which on Istio warns.
 const LARGE_BODY_BYTES: usize = 100 << 10;
 
-/// A string field that is not empty and is sent within a line; protojson's empty string is the same as none.
+/// A string field that is not empty and is sent within a line; protojson's empty string is the same as an absent one.
 fn filled(object: &Object<'_>, name: &str) -> Option<String> {
     Some(line::field(object, name)).filter(|text| !text.is_empty())
 }
@@ -169,7 +169,7 @@ fn redirect_port(object: &Object<'_>) -> Option<RedirectPort> {
     }
 }
 
-/// Istio's validation lets every 3xx pass, and drops a rule with one that Envoy does not know without a word.
+/// Istio's validation lets every 3xx pass, and silently drops a rule with one that Envoy does not know.
 fn redirect_code(item: &Item<'_>) -> Option<RedirectCode> {
     match item.whole(0, u32::from(u16::MAX))? {
         0 => Some(RedirectCode::default()),
@@ -287,7 +287,8 @@ fn regex_rewrite(item: &Item<'_>) -> Option<PathRewrite> {
     Some(PathRewrite::Regex { pattern: pattern?, substitution: substitution? })
 }
 
-/// What Istio leaves to Envoy, which refuses the whole configuration for it (RE2's `CheckRewriteString`).
+/// Checks the references to groups, which Istio leaves to Envoy; Envoy refuses the whole configuration for a wrong
+/// one (RE2's `CheckRewriteString`).
 fn check_groups(item: &Item<'_>, substitution: &str, pattern: &str) {
     let Ok(regex) = re2::full_match(pattern) else { return };
     let groups = regex.captures_len() - 1;

@@ -12,7 +12,7 @@ use super::headers::is_header_name;
 /// `corsPolicy`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CorsPolicy {
-    /// `allowOrigins`, or the old `allowOrigin` where there are none: an origin that any of these matches is allowed. A
+    /// `allowOrigins`, or the old `allowOrigin` without these: an origin that any of these matches is allowed. A
     /// pattern that matches `*` has become one that matches everything, as it does in Envoy.
     pub allow_origins: Vec<StringMatch>,
     /// `allowMethods`, in order.
@@ -29,7 +29,7 @@ pub struct CorsPolicy {
     pub unmatched_preflights: UnmatchedPreflights,
 }
 
-/// `unmatchedPreflights`: what becomes of a preflight of an origin that is not allowed.
+/// `unmatchedPreflights`: how a preflight from an origin that is not allowed is answered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum UnmatchedPreflights {
     /// `FORWARD`, also `UNSPECIFIED`: the destination answers it.

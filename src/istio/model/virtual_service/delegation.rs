@@ -1,4 +1,4 @@
-//! Which conditions of a delegate's rule lie within those of the rule that delegates to it, as far as Istio looks
+//! Which conditions of a delegate's rule lie within those of the rule that delegates to it, as far as Istio checks
 //! (`pilot/pkg/model/virtualservice.go`).
 
 use crate::istio::model::scalar::StringMatch;

@@ -1,4 +1,4 @@
-//! `headers` of rules and destinations: what is removed, set and added.
+//! `headers` of rules and destinations: header operations.
 
 use crate::istio::model::scalar::line;
 use crate::istio::reader::{Item, Message, Object, enforced};
@@ -12,11 +12,12 @@ pub struct Headers {
     pub response: HeaderOperations,
 }
 
-/// What is done to the headers of one direction: `remove` first, then `set`, then `add`. Names are as written; values
-/// may hold operators (`%REQ(x)%`) and `%%`, whose syntax has been checked.
+/// The header operations of one direction: `remove` first, then `set`, then `add`. Names are as written; values may
+/// hold operators (`%REQ(x)%`) and `%%`, whose syntax has been checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeaderOperations {
-    /// `set`, sorted by name: in place of all lines of the name. `host` and `:authority` of a request rewrite its Host.
+    /// `set`, sorted by name: each replaces all lines of its name. `host` and `:authority` of a request rewrite its
+    /// Host.
     pub set: Vec<(String, String)>,
     /// `add`, sorted by name: one more line.
     pub add: Vec<(String, String)>,
@@ -91,7 +92,7 @@ pub(super) fn is_header_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(token)
 }
 
-/// What is wrong with a header's value: a `%` that begins no operator (Istio's `validateHeaderValue`).
+/// Checks a header's value for a `%` that begins no operator (Istio's `validateHeaderValue`).
 fn check_value(value: &str) -> Result<(), &'static str> {
     let mut rest = value;
     while let Some(at) = rest.find('%') {

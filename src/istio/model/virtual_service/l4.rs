@@ -16,11 +16,11 @@ pub struct L4Route {
     pub line: u32,
     /// Whether its conditions and destinations could be read. Only checks see others.
     pub is_whole: bool,
-    /// `match`: any of these blocks suffices. Of `tls` at least one; none of `tcp`: every connection.
+    /// `match`: any of these blocks suffices. `tls` has at least one; `tcp` without one matches every connection.
     pub matches: Vec<L4Match>,
     /// `route`; at least one. Their `headers` are `None`.
     pub route: Vec<RouteDestination>,
-    /// Whether its connections are closed, because `--permissive` leaves out what it may not be served without.
+    /// Whether its connections are closed, because `--permissive` leaves out a field that restricts it.
     pub withheld: bool,
 }
 
@@ -78,7 +78,7 @@ const ROUTE_DESTINATION: Message =
 pub(in crate::istio) const MESSAGES: &[&Message] =
     &[&TLS_ROUTE, &TLS_MATCH, &TCP_ROUTE, &TCP_MATCH, &ROUTE_DESTINATION];
 
-/// What the rules are read with.
+/// The context for reading the rules.
 pub(super) struct Context<'c> {
     /// The VirtualService's namespace.
     pub(super) namespace: &'c str,
@@ -115,7 +115,8 @@ pub(super) fn tcp(object: &Object<'_>, context: &Context<'_>) -> Vec<L4Route> {
     })
 }
 
-/// The blocks with all of their conditions. One without goes: the rules behind it are for what does not meet it.
+/// The blocks with all of their conditions. A block without one of its conditions is dropped: connections that do not
+/// meet it go to the later rules.
 fn whole_blocks(blocks: &[Item<'_>], read: impl Fn(&Item<'_>) -> Option<L4Match>) -> Vec<L4Match> {
     let blocks: Vec<_> = blocks.iter().filter_map(|item| matching::block(item, &read)).collect();
     blocks.iter().filter(|block| block.withheld).for_each(matching::Block::left_out);
@@ -184,7 +185,7 @@ fn tcp_match(item: &Item<'_>, context: &Context<'_>) -> Option<L4Match> {
     Some(connection(&block, context))
 }
 
-/// What both kinds of `match` have.
+/// The conditions that both kinds of `match` have.
 fn connection(block: &Object<'_>, context: &Context<'_>) -> L4Match {
     let gateway = |item: &Item<'_>| gateway_reference(item, context.namespace);
     L4Match {

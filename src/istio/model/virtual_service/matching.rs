@@ -25,15 +25,15 @@ pub struct HttpMatch {
     pub authority: Option<StringMatch>,
     /// `headers`, sorted by name; names as written (they may be `:method`, `:path`, `:authority`, `:scheme`).
     pub headers: Vec<(String, StringMatch)>,
-    /// `withoutHeaders`, sorted by name: none of these may hold. An absent header counts as an empty one, so it
-    /// satisfies all but patterns that match nothing at all. `null` and `{}` are [`StringMatch::Present`]: the header
+    /// `withoutHeaders`, sorted by name: none of these may hold. An absent header counts as an empty one, so it meets
+    /// all patterns but those that match the empty text. `null` and `{}` are [`StringMatch::Present`]: the header
     /// must be absent.
     pub without_headers: Vec<(String, StringMatch)>,
     /// `queryParams`, sorted by name, names as written: the first occurrence, not percent-decoded.
     pub query_params: Vec<(String, StringMatch)>,
     /// `port`: the port the client addressed: for a gateway, its server's number.
     pub port: Option<u16>,
-    /// `gateways`: in place of the VirtualService's; resolved like those. Empty: the VirtualService's, of which
+    /// `gateways`: replaces the VirtualService's, and is resolved like those. Empty: the VirtualService's, of which
     /// [`HttpMatch::source_labels`] and [`HttpMatch::source_namespace`] then have to hold too.
     pub gateways: Vec<String>,
     /// `sourceLabels`: labels that the proxy itself must have. Without meaning where `gateways` is set.
@@ -64,7 +64,8 @@ const HTTP_MATCH: Message = Message {
     ],
 };
 
-/// What HTTP/2 sends of a request line among the headers; `:status` is of responses, and Istio takes it all the same.
+/// The parts of a request line that HTTP/2 sends as headers; `:status` belongs to responses, and Istio accepts it all
+/// the same.
 const PSEUDO_HEADERS: &[&str] = &[":method", ":scheme", ":authority", ":path", ":status"];
 
 /// The tables of this file.
@@ -89,7 +90,7 @@ pub(super) fn read<'a>(item: &Item<'a>, scope: Scope<'_>) -> Option<Block<'a, Ht
     block(item, |item| conditions(item, scope))
 }
 
-/// Reads a block. One with an error stays to be checked: nothing is served.
+/// Reads a block. A block with an error is kept for the checks: nothing is served.
 pub(super) fn block<'a, T>(item: &Item<'a>, read: impl Fn(&Item<'a>) -> Option<T>) -> Option<Block<'a, T>> {
     let Part { value, withheld } = item.part("block", || read(item));
     Some(Block { item: item.clone(), conditions: value?, withheld })

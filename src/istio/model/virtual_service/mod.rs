@@ -41,7 +41,7 @@ pub struct VirtualService {
     pub http: Vec<HttpRoute>,
     /// `tls`, in order: for connections that begin with TLS, by the server name.
     pub tls: Vec<L4Route>,
-    /// `tcp`, in order: for connections of which nothing is known but where they were sent.
+    /// `tcp`, in order: for connections of which only the destination is known.
     pub tcp: Vec<L4Route>,
     /// Annotation [`MIRROR_COMPARE`].
     pub mirror_compare: MirrorCompare,
@@ -60,7 +60,7 @@ impl Withhold for VirtualService {
 /// The reserved gateway name of sidecars, and the default of `gateways`.
 pub const MESH: &str = "mesh";
 
-/// Every Gateway, in the place of names that cannot be read: what is withheld is withheld everywhere.
+/// Every Gateway, a placeholder for names that cannot be read: a withheld rule is withheld everywhere.
 pub(in crate::istio) const EVERY_GATEWAY: &str = "*";
 
 /// The annotation that has mirrors' answers compared with the clients'.
@@ -87,11 +87,11 @@ pub struct HttpRoute {
     pub redirect: Option<Redirect>,
     /// `directResponse`.
     pub direct_response: Option<DirectResponse>,
-    /// `delegate`: `namespace/name` of the VirtualService whose rules stand here.
+    /// `delegate`: `namespace/name` of the VirtualService whose rules replace this one.
     pub delegate: Option<String>,
     /// `rewrite`.
     pub rewrite: Option<Rewrite>,
-    /// `timeout`; `None`: there is no end.
+    /// `timeout`; `None`: no timeout.
     pub timeout: Option<Duration>,
     /// `retries`; `None`: the mesh's default.
     pub retries: Option<Retries>,
@@ -105,12 +105,12 @@ pub struct HttpRoute {
     pub headers: Option<Headers>,
 }
 
-/// What a rule answers that is withheld.
+/// The status that a withheld rule answers with.
 const WITHHELD_STATUS: u16 = 503;
 
 impl HttpRoute {
-    /// Leaves nothing of the rule but its conditions: whatever it takes must not go to the rules behind it, which would
-    /// serve what this one may not.
+    /// Reduces the rule to its conditions: its requests must not go to later rules, which would serve what this one may
+    /// not.
     fn withhold(&mut self) {
         *self = Self {
             name: std::mem::take(&mut self.name),
@@ -132,7 +132,7 @@ impl HttpRoute {
         };
     }
 
-    /// Whether nothing that the rule takes gets to a destination: it sends clients away, or refuses them.
+    /// Whether the rule's requests never get to a destination: it redirects clients, or refuses them.
     fn refuses(&self) -> bool {
         let abort = self.fault.as_ref().and_then(|fault| fault.abort);
         self.redirect.is_some()
@@ -247,7 +247,7 @@ pub(in crate::istio) const MESSAGE_FILES: &[&[&Message]] = &[
     l4::MESSAGES,
 ];
 
-/// What a rule has to know of its VirtualService.
+/// The part of the VirtualService that its rules are read with.
 #[derive(Clone, Copy)]
 struct Scope<'s> {
     namespace: &'s str,
@@ -378,8 +378,9 @@ fn hosts(object: &Object<'_>, namespace: &str, mesh: bool) -> Vec<String> {
     hosts
 }
 
-/// A rule that is withheld refuses what it takes. So does one that refuses anyway take what a block without one of its
-/// conditions takes; in others such a block goes, because the rules behind it are for whoever does not meet the condition.
+/// A withheld rule refuses all requests that it matches. In a rule that refuses anyway, a block without one of its
+/// conditions is kept; in other rules such a block is dropped, because requests that do not meet the condition belong to
+/// the later rules.
 fn http_route(index: u32, item: &Item<'_>, scope: Scope<'_>) -> Option<HttpRoute> {
     let Part { value, withheld } = item.part("rule", || rule(index, item, scope));
     let (mut rule, blocks) = value?;
@@ -497,7 +498,7 @@ fn check_authorities(rule: &Object<'_>, rewrite: Option<&Rewrite>, headers: Opti
     }
 }
 
-/// `prefixRewrite` replaces what a prefix matched.
+/// Checks `prefixRewrite`, which needs a matched prefix.
 fn check_prefixes(rule: &Object<'_>, blocks: &[Block<'_, HttpMatch>]) {
     let is_prefix = |uri: &StringMatch| matches!(uri, StringMatch::Prefix(_));
     let other = blocks.iter().position(|block| block.conditions.uri.as_ref().is_some_and(|uri| !is_prefix(uri)));

@@ -1,4 +1,4 @@
-//! `retries`, `fault`, `mirror` and `mirrors` of a rule: what is done about failures, and on purpose.
+//! `retries`, `fault`, `mirror` and `mirrors` of a rule: the handling of failures, and deliberate ones.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::Destination;
 /// `retries`, also `meshConfig.defaultHttpRetryPolicy`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retries {
-    /// `attempts` after the first try; 0: none.
+    /// `attempts`: retries after the first attempt; 0: no retries.
     pub attempts: u32,
     /// `perTryTimeout`.
     pub per_try_timeout: Option<Duration>,
@@ -26,9 +26,9 @@ pub struct Retries {
 /// `fault`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fault {
-    /// `delay`; `None` also where it has no `fixedDelay`.
+    /// `delay`; `None` also without a `fixedDelay`.
     pub delay: Option<Delay>,
-    /// `abort`; `None` also where it has no status.
+    /// `abort`; `None` also without a status.
     pub abort: Option<Abort>,
 }
 
@@ -50,7 +50,7 @@ pub struct Abort {
     pub percent: f64,
 }
 
-/// What an abort answers.
+/// The response of an abort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AbortStatus {
     /// `httpStatus`.
@@ -59,7 +59,7 @@ pub enum AbortStatus {
     Grpc(u8),
 }
 
-/// Where copies of a rule's requests go. The fields stand apart because a delegate takes each of them from its root.
+/// The mirrors of a rule. The fields are separate because a delegate takes each of them from its root.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Mirroring {
     /// `mirror`.
@@ -178,7 +178,7 @@ const GRPC_STATUS: &[&str] = &[
     "UNAUTHENTICATED",
 ];
 
-/// What these fields of a rule say.
+/// The values of these fields.
 pub(super) struct Resilience {
     pub(super) timeout: Option<Duration>,
     pub(super) retries: Option<Retries>,
@@ -202,7 +202,7 @@ pub(super) fn read(rule: &Object<'_>, destination: &dyn Fn(&Item<'_>) -> Option<
     }
 }
 
-/// What stands for a number that cannot be read: more than none, so that what is said of retries is checked.
+/// The placeholder for a number that cannot be read: not 0, so that the other fields of retries are checked.
 const SOME_ATTEMPTS: u32 = 2;
 
 /// Reads an HTTPRetry.
@@ -291,7 +291,7 @@ fn abort(item: &Item<'_>) -> Option<Abort> {
     Some(Abort { status, percent })
 }
 
-/// A fault of which the share is not written hits nobody: 0 is the default.
+/// Warns about a fault without a percentage: the default is 0, so it never happens.
 fn never_happens(object: &Object<'_>, shares: &[&str]) {
     if !object.has_any(shares) && !shares.iter().any(|share| object.is_damaged(share)) {
         let instead = "write \"percentage: {value: 100}\"";
@@ -317,7 +317,7 @@ fn share(item: &Item<'_>) -> f64 {
 /// Smallest share of requests that a fault can have, in percent: one in a million.
 const SMALLEST_PERCENT: f64 = 0.0001;
 
-/// `None`: no value, which is 0, or a bad one.
+/// `None`: absent, which is 0, or invalid.
 fn percentage(item: &Item<'_>) -> Option<f64> {
     item.object(&PERCENT)?.get("value")?.decimal(0.0, 100.0)
 }

@@ -1,5 +1,4 @@
-//! Actions that cannot do what they say: new paths, new hosts and answers of which something else is made than their
-//! author wrote.
+//! Actions that cannot do what they say: new paths, new hosts and responses that do not come out as written.
 
 use crate::base::re2;
 use crate::istio::grammar::{Authority, Condition, Found, Path, allows};
@@ -12,7 +11,7 @@ use crate::istio::model::virtual_service::{
 use super::wording::{Subject, looks_like_a_pattern, shown};
 use super::{Checks, rule_path};
 
-/// What to write in place of a reference to a group where there are none.
+/// The advice for a reference to a group where there is none.
 const GROUPS: &str = "write \"uriRegexRewrite\", whose \"rewrite\" has \\1 for the first group";
 
 impl<'a> Checks<'a> {
@@ -49,7 +48,7 @@ impl<'a> Checks<'a> {
         }
     }
 
-    /// `rewrite.uri`: text in place of what was matched.
+    /// `rewrite.uri`: text that replaces the matched part.
     fn matched(&mut self, service: &VirtualService, route: &HttpRoute, path: &str, with: &str) {
         let mut regexes = route.matches.iter().filter_map(|block| match &block.uri {
             Some(StringMatch::Regex(regex)) => Some(regex),
@@ -115,7 +114,7 @@ impl<'a> Checks<'a> {
         if let Some((what, instead)) = with_blank(substitution, SPLITS) {
             return self.warn(service, &with, what, instead);
         }
-        // What begins with a slash leaves the path's own or puts one in its place.
+        // A substitution that begins with a slash keeps the path's slash or replaces it.
         if substitution.starts_with('/') {
             return;
         }
@@ -143,7 +142,7 @@ impl<'a> Checks<'a> {
         }
     }
 
-    /// `authority`, and what else writes a Host.
+    /// `authority`, and header operations that write a Host.
     fn authority(&mut self, service: &VirtualService, path: &str, text: &str, so: &str) {
         let anyone = ["*".to_owned()];
         if !text.contains('*') && allows(&Authority(&anyone), text.as_bytes()) {
@@ -168,7 +167,7 @@ impl<'a> Checks<'a> {
         for (path, headers) in own.chain(theirs) {
             for (kind, pairs) in [("set", &headers.request.set), ("add", &headers.request.add)] {
                 let is_host = |name: &str| name.eq_ignore_ascii_case("host") || name == ":authority";
-                // What an operator stands for is known to requests alone.
+                // The value of an operator is known only at a request.
                 for (name, value) in pairs.iter().filter(|(name, value)| is_host(name) && !value.contains('%')) {
                     let path = format!("{path}.request.{kind}[{name}]");
                     self.authority(service, &path, value, "the upstream is asked for host ");
@@ -177,7 +176,7 @@ impl<'a> Checks<'a> {
         }
     }
 
-    /// `corsPolicy.allowOrigins`, and what goes with credentials.
+    /// `corsPolicy.allowOrigins`, also together with credentials.
     fn origins(&mut self, service: &VirtualService, route: &HttpRoute, policy: &'a CorsPolicy) {
         let path = format!("{}.corsPolicy", rule_path(route));
         let list = match service.meta.source.has(&format!("{path}.allowOrigins[0]")) {
@@ -292,13 +291,13 @@ impl<'a> Checks<'a> {
     }
 }
 
-/// What becomes of a request line with a blank in its path.
+/// The effect of a blank in the path of a request line.
 const SPLITS: &str = "it goes on percent-encoded, and as it is from Envoy, where it splits the request line";
 
-/// What becomes of a `Location` with a blank.
+/// The effect of a blank in a `Location`.
 const LOCATION_ENDS: &str = "clients may take what is before it for the whole";
 
-/// What is wrong with a path that has a blank in it, and what to write.
+/// The problem of a path with a blank, and the advice.
 fn with_blank(path: &str, so: &str) -> Option<(String, String)> {
     let blank = path.chars().find(|c| matches!(c, ' ' | '\t'))?;
     let what = format!("\"{}\" has no place in a URL: {so}", shown(&[blank as u8]));
@@ -332,7 +331,7 @@ fn in_parts(url: &str) -> String {
     format!("write {scheme}authority: {host}, uri: {path}")
 }
 
-/// An example of a path that is left without its slash, and what becomes of it.
+/// An example of a path that loses its slash, and the result.
 fn without_slash(pattern: &str, substitution: &str, example: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let regex = re2::search(pattern).ok()?;
     [example.to_vec(), [example, b"a"].concat()].into_iter().find_map(|from| {

@@ -1,4 +1,4 @@
-//! Conditions that no request can meet, and texts that look like patterns: what [`grammar`] says of a `match` block.
+//! Conditions that no request can meet, and texts that look like patterns: [`grammar`] applied to `match` blocks.
 
 use std::collections::BTreeSet;
 
@@ -15,13 +15,13 @@ use crate::istio::model::scalar::StringMatch;
 use crate::istio::model::selects;
 use crate::istio::model::virtual_service::{HttpMatch, HttpRoute, MESH, VirtualService};
 
-/// Steps that may be spent on one expression: thousands of times what those need that people write.
+/// The most steps for one expression: thousands of times the need of realistic ones.
 const STEPS: usize = 300_000;
 
 /// Steps that may be spent on all of them: a hostile file must not take minutes.
 const STEPS_IN_ALL: usize = 20_000_000;
 
-/// What is known of expressions, so that equal ones are looked at once.
+/// Results for expressions, so that equal ones are checked once.
 #[derive(Default)]
 pub(super) struct Expressions {
     spent: usize,
@@ -65,7 +65,7 @@ impl Expressions {
     }
 }
 
-/// What is known of a block's requests by where they come in.
+/// The listeners that a block's requests come in at.
 #[derive(Debug, Clone, Copy, Default)]
 struct Place {
     /// At Gateways alone.
@@ -78,7 +78,7 @@ struct Place {
 struct Asked<'r> {
     /// Its path in the block, without `exact`, `prefix` or `regex`.
     field: String,
-    /// The header's name in lower case; empty for what is none.
+    /// The header's name in lower case; empty if it is not a header.
     name: String,
     subject: Subject,
     value: &'r StringMatch,
@@ -88,7 +88,7 @@ struct Asked<'r> {
 }
 
 impl Asked<'_> {
-    /// What its value is, of requests that come in there.
+    /// The subject of its value, for requests that come in there.
     fn subject_at(&self, place: Place) -> Subject {
         match (self.subject, Own::under(&self.name)) {
             (Subject::Scheme, _) if place.plainly => Subject::Own(Own::Scheme),
@@ -186,7 +186,7 @@ impl<'a> Checks<'a> {
         self.names(service, path, block) && can
     }
 
-    /// Where the requests of a block come in; of a delegate's, those of the rules that delegate to it.
+    /// The listeners that the requests of a block come in at; for a delegate, those of the rules that delegate to it.
     fn place(&self, service: &VirtualService, block: &HttpMatch) -> Place {
         let of_roots = || {
             let roots = self.roots.get(&service.meta.full_name()).map(Vec::as_slice).unwrap_or_default();
@@ -216,7 +216,7 @@ impl<'a> Checks<'a> {
             served.is_some_and(|served| selects(&served.gateway.selector, &proxy.labels))
         };
         let serves = service.gateways.iter().any(is_ours);
-        // Beside "gateways" the source counts for nothing, and that has been said.
+        // Next to "gateways" the source has no effect, which has been reported.
         if !place.at_gateways || !block.gateways.is_empty() || self.is_any_proxy() || !serves {
             return true;
         }
@@ -261,7 +261,7 @@ impl<'a> Checks<'a> {
         can
     }
 
-    /// Why no request meets a condition, and what to write instead.
+    /// Why no request meets a condition, and the advice.
     pub(super) fn never_holds(
         &mut self,
         condition: &Condition<'_>,
@@ -311,7 +311,7 @@ impl<'a> Checks<'a> {
         Some(("no text at all is matched by it".to_owned(), "write what is to be matched".to_owned()))
     }
 
-    /// Whether a condition takes every value of what it is about. An absent header counts as empty, which is one of them.
+    /// Whether a condition matches every value of its subject. An absent header counts as an empty value.
     fn takes_every_value(&mut self, condition: &Condition<'_>, subject: Subject, hosts: Option<&[String]>) -> bool {
         let anyone = ["*".to_owned()];
         let form = self.world.proxy.mesh_config.path_normalization;
@@ -319,8 +319,8 @@ impl<'a> Checks<'a> {
         grammar.is_some_and(|grammar| self.expressions.covers(condition, &*grammar))
     }
 
-    /// The hosts of a VirtualService whose requests come in at Gateways alone, as they stand in a request; of a delegate
-    /// those of the ones that delegate to it. `None`: there may be others.
+    /// The hosts of a VirtualService whose requests only come in at Gateways, as in a request; for a delegate those of
+    /// the rules that delegate to it. `None`: there may be others.
     fn hosts_at_gateways(&self, service: &VirtualService) -> Option<Vec<String>> {
         let roots: Vec<&VirtualService> = match service.hosts.is_empty() {
             true => self.roots.get(&service.meta.full_name())?.iter().map(|(root, _)| *root).collect(),
@@ -335,7 +335,7 @@ impl<'a> Checks<'a> {
     }
 }
 
-/// What the values of a subject can be; `None`: no request has any.
+/// The grammar of a subject's values; `None`: no request has any.
 fn grammar_of(subject: Subject, form: PathNormalization, hosts: &[String]) -> Option<Box<dyn Grammar + '_>> {
     Some(match subject {
         Subject::Path => Box::new(Path(form)),
@@ -372,7 +372,7 @@ impl Grammar for Line {
     }
 }
 
-/// Whatever begins with a slash.
+/// Any text that begins with a slash.
 struct Slashed;
 
 impl Grammar for Slashed {
@@ -427,7 +427,7 @@ fn asked(block: &HttpMatch) -> Vec<Asked<'_>> {
     all
 }
 
-/// What a name under `headers` stands for.
+/// The subject of a name under `headers`.
 fn subject(name: &str) -> Subject {
     match name.to_ascii_lowercase().as_str() {
         ":method" => Subject::Method,
@@ -450,7 +450,7 @@ fn condition<'r>(asked: &Asked<'r>) -> Option<(Condition<'r>, &'static str)> {
     }
 }
 
-/// Whether a rule has blocks, and none of them can be met.
+/// Whether a rule has blocks, and no request can meet one of them.
 pub(super) fn all_never(checks: &Checks<'_>, route: &HttpRoute) -> bool {
     !route.matches.is_empty() && route.matches.iter().all(|block| checks.never.contains(&std::ptr::from_ref(block)))
 }

@@ -1,4 +1,4 @@
-//! What a DestinationRule says of connections and ejection that its author may not have meant.
+//! Likely mistakes of DestinationRules about connections and ejection.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::istio::model::destination_rule::{
 use crate::istio::model::{Labels, selects};
 use crate::istio::world::Service;
 
-/// After so long Node.js closes connections that nobody uses, earlier than most servers.
+/// Node.js closes idle connections after this time, earlier than most servers.
 const SHORT_KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 impl Checks<'_> {
@@ -31,7 +31,7 @@ impl Checks<'_> {
         }
     }
 
-    /// What limits mean.
+    /// Checks the limits.
     fn pools(&mut self, rule: &DestinationRule, path: &str, policy: &TrafficPolicy) {
         let of_ports = policy.ports.iter().enumerate().map(|(index, entry)| {
             (format!("{path}.portLevelSettings[{index}].connectionPool"), entry.connection_pool.as_ref())
@@ -68,7 +68,7 @@ impl Checks<'_> {
         }
     }
 
-    /// A subset's block stands in place of the rule's whole block.
+    /// A subset's block replaces the rule's whole block.
     fn replaced(&mut self, rule: &DestinationRule, path: &str, whole: &TrafficPolicy, own: &TrafficPolicy) {
         if let (Some(theirs), Some(pool)) = (&whole.connection_pool, &own.connection_pool) {
             let lost = lost_of_pool(theirs, pool);
@@ -90,7 +90,7 @@ impl Checks<'_> {
         }
     }
 
-    /// An entry for a port stands in place of the whole policy, and in a subset of the rule's, too.
+    /// An entry for a port replaces the whole policy, in a subset also the rule's.
     fn wiped(&mut self, rule: &DestinationRule, path: &str, policy: &TrafficPolicy, under: Option<&TrafficPolicy>) {
         for (index, entry) in policy.ports.iter().enumerate() {
             let is_set = |has: &dyn Fn(&TrafficPolicy) -> bool| has(policy) || under.is_some_and(has);
@@ -173,7 +173,7 @@ impl Checks<'_> {
             let all = own.into_iter().chain(inherited);
             held.extend(all.map(|(path, found)| (path, found, subset.name.as_str(), &subset.labels)));
         }
-        // What is said of the whole service need not be said of its parts.
+        // A report about the whole service is not repeated for its parts.
         let mut said = HashSet::new();
         for (path, found, subset, labels) in held {
             if never(found) && said.insert(path.clone()) {
@@ -218,7 +218,7 @@ fn members(service: &Service, labels: &Labels) -> usize {
     service.workloads.iter().filter(|workload| selects(labels, &workload.labels)).count()
 }
 
-/// Those of a policy, each with its path.
+/// The outlier detections of a policy, each with its path.
 fn detections<'p>(path: &str, policy: &'p TrafficPolicy) -> impl Iterator<Item = (String, &'p OutlierDetection)> {
     let own = policy.outlier_detection.iter().map(|found| (format!("{path}.outlierDetection"), found));
     let ports = policy.ports.iter().enumerate().filter_map(|(index, entry)| {

@@ -1,4 +1,4 @@
-//! Delegates that lead nowhere, and delegates that nobody asks.
+//! Broken references to delegates, and unused delegates.
 
 use foldhash::{HashMap, HashSet, HashSetExt};
 
@@ -7,7 +7,7 @@ use crate::istio::model::virtual_service::VirtualService;
 use crate::istio::reader::did_you_mean;
 
 impl Checks<'_> {
-    /// Delegates that do not exist, that are not one, that are not visible; and delegates that nobody asks.
+    /// Delegates that do not exist, that are not one, that are not visible; and unused delegates.
     pub(super) fn delegates(&mut self) {
         let world = self.world;
         let takes_part = |service: &VirtualService| {

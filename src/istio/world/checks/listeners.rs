@@ -6,8 +6,8 @@ use crate::istio::model::sidecar::{Capture, Sidecar};
 use crate::istio::reader::not_enforced_in;
 
 impl Checks<'_> {
-    /// An egress proxy that nobody knows, and what waits for connections to be redirected. True if `--permissive` leaves
-    /// out what the Sidecar must not be served without.
+    /// An unknown egress proxy, and listeners that wait for redirected connections. True if `--permissive` leaves out a
+    /// field that restricts the Sidecar.
     pub(super) fn listeners(&mut self) -> bool {
         let world = self.world;
         let mut gaps = false;

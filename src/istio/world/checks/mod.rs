@@ -1,9 +1,9 @@
-//! What is likely to be a mistake in a world that can be served: references that lead nowhere, rules that no request
-//! reaches, resources that contradict each other, and Istio's well-known traps. A world with such things is served
-//! (requests get 404 or 503, as with Istio). What leads nowhere for certain is broken, which `check` counts as an error;
-//! the rest are warnings, and notes where nothing need be wrong. The numbers are those of `istioctl analyze`.
+//! Likely mistakes in a world that can be served: references that lead nowhere, rules that no request reaches, resources
+//! that contradict each other, and Istio's well-known traps. Such a world is served (requests get 404 or 503, as with
+//! Istio). A reference that is certainly broken counts as an error for `check`; the rest are warnings, and notes where
+//! it may be intended. The numbers are those of `istioctl analyze`.
 //!
-//! Only what the documents say is looked at here. What needs the listeners' tables is found where they are compiled.
+//! Only the documents are checked here. Checks that need the listeners' tables are made where these are compiled.
 
 mod actions;
 mod conditions;
@@ -16,10 +16,10 @@ mod policies;
 mod proxy;
 mod reach;
 mod references;
+mod resilience;
 mod rules;
 mod shadows;
 mod tls;
-mod tries;
 mod wording;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,7 +68,7 @@ pub(super) fn check(
         damage,
         sure: Vec::new(),
     };
-    // What no request meets, and what none gets to, is asked by those that follow.
+    // Later checks use the conditions that no request meets, and the rules that no request gets to.
     checks.conditions();
     checks.shadows();
     checks.references();
@@ -76,14 +76,14 @@ pub(super) fn check(
     checks.actions();
     checks.l4_rules();
     checks.policies();
-    checks.tries();
+    checks.resilience();
     checks.connections();
     checks.secured();
     checks.conflicts(sidecars);
     checks.proxy();
     let gaps = checks.listeners();
     let sure = checks.sure;
-    // What is said of a field may come of a part of it that could not be read.
+    // A report about a field may be caused by an unreadable part of it.
     let mut at = 0;
     problems.retain(|problem| {
         at += 1;
@@ -100,7 +100,7 @@ struct Checks<'a> {
     /// By `namespace/name`.
     gateways: BTreeMap<String, ServedHosts<'a>>,
     rules: Rules<'a>,
-    /// Who delegates to whom.
+    /// The rules that delegate, by their delegate.
     roots: Roots<'a>,
     /// Whose rules count at the mesh.
     mesh_owners: Owners<'a>,
@@ -112,12 +112,12 @@ struct Checks<'a> {
     expressions: Expressions,
     comparisons_left: usize,
     damage: &'a Damage,
-    /// Problems that do not come of what could not be read, though something at their place could not.
+    /// Problems that do not come from unreadable parts, though there is one at their place.
     sure: Vec<Problem>,
 }
 
 impl Checks<'_> {
-    /// Whether something of a field could not be read, so that nothing follows from what is missing.
+    /// Whether a part of a field could not be read, so that its absence proves nothing.
     fn is_unknown(&self, of: &VirtualService, path: &str) -> bool {
         self.damage.touches(&of.meta.source, path)
     }
@@ -134,7 +134,7 @@ impl Checks<'_> {
         !kinds.iter().any(|kind| self.damage.of_kind(kind, &[""])) && !self.damage.touches(&service.source, "spec")
     }
 
-    /// Whether all DestinationRules could be read, as far as it matters who they are for.
+    /// Whether the fields of all DestinationRules that select their hosts could be read.
     fn knows_rules(&self) -> bool {
         let fields = ["metadata", "spec.host", "spec.subsets", "spec.exportTo", "spec.workloadSelector"];
         !self.damage.of_kind("DestinationRule", &fields)
@@ -152,7 +152,7 @@ impl Checks<'_> {
         self.problems.push(service.meta.source.note(path, what, instead));
     }
 
-    /// What the author of an unknown host name may have meant.
+    /// A suggestion for an unknown host name.
     fn service_hint(&mut self, host: &str) -> String {
         let services = &self.world.services;
         let mut labels = host.split('.');
@@ -204,7 +204,7 @@ impl<'a> ServedHosts<'a> {
         self.hosts.meets(host, namespace)
     }
 
-    /// Its hosts as they are written, some of them.
+    /// Some of its hosts, as written.
     fn offered(&self) -> String {
         let hosts = self.gateway.servers.iter().flat_map(|server| &server.hosts);
         let written = hosts.map(|host| match &host.namespace {

@@ -1,10 +1,10 @@
-//! What a DestinationRule says that its author may not have meant.
+//! Likely mistakes of DestinationRules.
 
 use super::Checks;
 use crate::istio::model::destination_rule::{DestinationRule, HashKey, LbPolicy, LoadBalancer, TrafficPolicy};
 
-/// Headers that no request has when it goes upstream, whatever a client says: those, and what begins with `x-envoy-` but
-/// for this one. `http::forward` removes them.
+/// Headers that no request has when it goes upstream: these, and headers that begin with `x-envoy-` except this one.
+/// `http::forward` removes them.
 const REMOVED: [&str; 4] = ["keep-alive", "proxy-connection", "transfer-encoding", "x-forwarded-client-cert"];
 const EXTERNAL_ADDRESS: &str = "x-envoy-external-address";
 
@@ -66,7 +66,7 @@ impl Checks<'_> {
         self.problems.push(source.note(&format!("{path}.consistentHash"), what, instead));
     }
 
-    /// What is hashed of a header that the proxy removes or writes before an endpoint is chosen.
+    /// The value that is hashed for a header that the proxy removes or writes before an endpoint is picked.
     fn hashed_in_vain(&self, name: &str) -> Option<(String, &'static str)> {
         let at_gateways_alone = self.world.proxy.mesh_listen.is_none();
         let of_envoy = name.starts_with("x-envoy-") && name != EXTERNAL_ADDRESS;

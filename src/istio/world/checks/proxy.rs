@@ -1,4 +1,4 @@
-//! What the Proxy document says that does not fit the rest.
+//! Contradictions between the Proxy document and the rest.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ impl Checks<'_> {
             .filter(|gateway| proxy.labels.is_empty() || selects(&gateway.selector, &proxy.labels))
             .collect();
         if self.damage.of_kind("Gateway", &["spec"]) {
-            // Who serves what is not known.
+            // The served Gateways are unknown.
         } else if served.is_empty() && !self.world.gateways.is_empty() {
             let what = "no Gateway's selector matches these labels: nothing is served";
             let instead = "take the labels of a Gateway's \"selector\"";

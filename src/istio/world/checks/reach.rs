@@ -1,6 +1,5 @@
-//! Whether a request, or a connection, can get to a rule and to its destinations, as far as the documents say it: the one
-//! question that every check of a reference asks before it says what will happen. What nothing gets to is served in
-//! vain at most, which is a note.
+//! Whether a request, or a connection, can get to a rule and to its destinations, as far as the documents tell: every check of a
+//! reference uses this before it reports a consequence. A place without traffic is a note at most.
 
 use std::ptr::from_ref;
 
@@ -13,7 +12,7 @@ use crate::istio::model::virtual_service::{
 use crate::istio::model::{Labels, selects};
 use crate::istio::world::World;
 
-/// Why nothing gets to a place.
+/// Why no traffic gets to a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Unreached {
     /// The rule has been reported for it already.
@@ -31,7 +30,7 @@ impl Unreached {
 /// By name of the delegate, the rules that delegate to it.
 pub(super) type Roots<'a> = HashMap<String, Vec<(&'a VirtualService, &'a HttpRoute)>>;
 
-/// The rules with `delegate`, by what they name; those of which the delegate cannot be seen are left out.
+/// The rules with `delegate`, by the delegate's name, without those whose delegate is not visible.
 pub(super) fn roots(world: &World) -> Roots<'_> {
     let mut roots = Roots::new();
     for service in &world.virtual_services {
@@ -52,7 +51,7 @@ pub(super) fn roots(world: &World) -> Roots<'_> {
     roots
 }
 
-/// By host, the VirtualService whose rules for requests count at the mesh: there those of several are not put together.
+/// By host, the VirtualService whose HTTP rules apply at the mesh: there several are not merged.
 pub(super) type Owners<'a> = HashMap<&'a str, &'a VirtualService>;
 
 /// The first one for each host.
@@ -75,7 +74,7 @@ fn claims(world: &World, service: &VirtualService) -> bool {
 }
 
 impl<'a> Checks<'a> {
-    /// The VirtualService that has one of this one's hosts at the mesh in its place.
+    /// The VirtualService that owns one of this one's hosts at the mesh.
     pub(super) fn mesh_owner(&self, service: &VirtualService, host: &str) -> Option<&'a VirtualService> {
         let owner = self.mesh_owners.get(host).copied().filter(|owner| !std::ptr::eq(*owner, service))?;
         claims(self.world, service).then_some(owner)
@@ -88,7 +87,7 @@ impl<'a> Checks<'a> {
             if roots.is_empty() {
                 return Unreached::since("no rule delegates to it");
             }
-            // A delegate delegates to nobody.
+            // A delegate cannot delegate.
             let reached = |(root, rule): &(&VirtualService, &HttpRoute)| {
                 let of_root = || self.unreached_service(root, false);
                 !root.hosts.is_empty() && self.unreached_rule(root, rule).or_else(of_root).is_none()
@@ -172,8 +171,8 @@ impl<'a> Checks<'a> {
         self.unreached_service(delegate, false).is_none() && !roots.is_empty() && roots.iter().all(left_out)
     }
 
-    /// Whether a block is for a gateway and port where this proxy listens, and for this proxy: where a block of requests
-    /// names gateways, its source counts for nothing (`beside`).
+    /// Whether a block is for a gateway and port where this proxy listens, and for this proxy: where an HTTP block names
+    /// gateways, its source has no effect (`beside`).
     fn is_for_proxy(
         &self,
         service: &VirtualService,
@@ -183,7 +182,7 @@ impl<'a> Checks<'a> {
         namespace: &Option<String>,
     ) -> bool {
         let proxy = &self.world.proxy;
-        // A delegate has none of its own.
+        // A delegate has no gateways of its own.
         let own = |name: &String| service.gateways.is_empty() || service.gateways.contains(name);
         let named = gateways.is_empty() || gateways.iter().any(own);
         let source = beside && !gateways.is_empty()
@@ -219,7 +218,7 @@ impl<'a> Checks<'a> {
         earlier: &[L4Route],
         route: &L4Route,
     ) -> Option<Unreached> {
-        // What is told of it where the listeners are compiled.
+        // Reported where the listeners are compiled.
         if earlier.iter().any(|rule| rule.matches.is_empty()) {
             return Some(Unreached::Said);
         }
@@ -238,7 +237,7 @@ impl<'a> Checks<'a> {
         None
     }
 
-    /// Why nothing is sent to one of several destinations, by its weight. That all of them are 0 is an error of its own.
+    /// Why no request goes to one of several destinations, by its weight. If all weights are 0, that is an error of its own.
     pub(super) fn unweighted(weight: u32, route: &[RouteDestination]) -> Option<Unreached> {
         let others = route.iter().any(|to| to.weight > 0);
         match (weight, route.len()) {

@@ -15,7 +15,7 @@ use crate::istio::problem::{Problem, Severity};
 use crate::istio::reader::{did_you_mean, not_enforced};
 use crate::istio::world::Service;
 
-/// A rule of any list: what of it says where it is met.
+/// A rule of any list: the parts that decide which traffic meets it.
 struct Rule<'r> {
     list: &'static str,
     /// `port` and `gateways` of its blocks.
@@ -35,7 +35,7 @@ impl<'r> Rule<'r> {
         Self { list, blocks, is_unknown }
     }
 
-    /// Whether what comes in at a Gateway may meet it.
+    /// Whether requests of a Gateway may meet it.
     fn serves_a_gateway(&self, from: &VirtualService) -> bool {
         let some = |gateways: &[String]| gateways.iter().any(|gateway| gateway != MESH);
         let of_block = |gateways: &[String]| some(if gateways.is_empty() { &from.gateways } else { gateways });
@@ -46,7 +46,7 @@ impl<'r> Rule<'r> {
     }
 }
 
-/// What says where a VirtualService is met ...
+/// The fields that decide where a VirtualService applies ...
 const PLACES: [&str; 3] = ["hosts", "gateways", "exportTo"];
 
 /// ... from outside of it ...
@@ -58,12 +58,12 @@ const ACTS: [&str; 6] = ["match", "route", "fault", "redirect", "directResponse"
 /// ... and which of them it mirrors.
 const MIRRORS: [&str; 3] = ["mirrorPercentage", "mirrorPercent", "mirrors"];
 
-/// What a destination is for.
+/// The use of a destination.
 #[derive(Clone, Copy)]
 enum Use {
     Route,
     Mirror,
-    /// Of connections, for which there is no status.
+    /// For TCP connections, which have no status.
     Stream,
 }
 
@@ -74,12 +74,12 @@ struct Link<'r> {
     path: String,
     to: &'r Destination,
     is: Use,
-    /// Why nothing is ever sent to it.
+    /// Why no traffic is ever sent to it.
     unreached: Option<String>,
 }
 
 impl Link<'_> {
-    /// What becomes of requests when it cannot be had.
+    /// The consequence for requests if it does not exist.
     fn lost(&self, of_route: &str) -> String {
         if let Some(why) = &self.unreached {
             let what = if matches!(self.is, Use::Stream) { "connection" } else { "request" };
@@ -95,7 +95,7 @@ impl Link<'_> {
         lost.to_owned()
     }
 
-    /// A problem, which is none but a note where nothing is ever sent.
+    /// A problem, or only a note if no traffic is ever sent there.
     fn problem(&self, severity: Severity, path: &str, what: String, instead: impl Into<String>) -> Problem {
         let severity = if self.unreached.is_some() { Severity::Note } else { severity };
         self.from.meta.source.problem(severity, path, what, instead.into())
@@ -153,7 +153,7 @@ impl<'a> Checks<'a> {
         }
     }
 
-    /// Why nothing gets to a place, if nothing that could not be read has to do with it: `fields` of what is at `path`.
+    /// Why no traffic gets to a place, unless unreadable `fields` of the object at `path` could be the reason.
     fn surely(
         &self,
         service: &VirtualService,
@@ -257,7 +257,7 @@ impl<'a> Checks<'a> {
         }
     }
 
-    /// A destination, unless nobody gets there and that has been said.
+    /// Checks a destination, unless no traffic gets there and that has been reported.
     fn link(
         &mut self,
         (from, rule): (&VirtualService, &Rule<'_>),
@@ -282,7 +282,7 @@ impl<'a> Checks<'a> {
             }
             let what = format!("there is no service \"{}\": {} [IST0101]", to.host, link.lost("requests get 503 NC"));
             let instead = self.service_hint(&to.host);
-            // Not broken for certain: a file is also checked by itself, without those that make its services known.
+            // Not certainly broken: a file may be checked by itself, without the files that define its services.
             self.problems.push(link.problem(Severity::Warning, &format!("{path}.host"), what, instead));
             return self.subset_of_a_stranger(link, defined);
         };
@@ -308,8 +308,8 @@ impl<'a> Checks<'a> {
         }
     }
 
-    /// A subset of a service that is in none of the documents, where a DestinationRule for it is: that one says which
-    /// subsets there are.
+    /// A subset of a service that is not in the documents while a DestinationRule for it is: the rule defines the
+    /// subsets.
     fn subset_of_a_stranger(&mut self, link: &Link<'_>, defined: &Defined<'a>) {
         if !self.knows_rules() {
             return;
@@ -329,7 +329,7 @@ impl<'a> Checks<'a> {
         self.problems.push(link.problem(Severity::Broken, &format!("{}.subset", link.path), what, instead));
     }
 
-    /// Copies go to the very host that a request names, and there nobody knows another name.
+    /// Mirrored requests go to the host that the request names, where no alias is known.
     fn mirrored_host(&mut self, link: &Link<'_>, service: &Service) {
         let suffix = &self.world.proxy.mirror_host_suffix;
         if !suffix.is_empty() {
@@ -530,7 +530,7 @@ impl<'a> Checks<'a> {
         self.problems.push(source.warning("spec.host", format!("{why}: no effect"), instead));
     }
 
-    /// What a rule loses to an earlier one for the same host.
+    /// The parts of a rule that an earlier one for the same host overrides.
     fn merged_rule(&mut self, rule: &DestinationRule) {
         let Some(service) = self.world.services.get(&rule.host) else { return };
         let rules = self.rules.of(service);
@@ -566,7 +566,7 @@ enum Overlooked<'a> {
     NotExported,
     /// Another namespace, or a more specific host, goes before it.
     Behind(&'a DestinationRule),
-    /// It is in none of the namespaces that are looked at.
+    /// It is in none of the namespaces that are searched.
     Elsewhere,
 }
 

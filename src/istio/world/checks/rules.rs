@@ -1,4 +1,4 @@
-//! What a rule says that its author may not have meant.
+//! Likely mistakes of VirtualService rules.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ impl Checks<'_> {
         }
     }
 
-    /// What the mesh listener does differently, or with a protocol of a host that is not HTTP.
+    /// Hosts that the mesh listener treats differently, or whose protocol is not HTTP.
     fn mesh_hosts(&mut self, service: &VirtualService) {
         if !service.gateways.iter().any(|gateway| gateway == MESH) || service.http.is_empty() {
             return;
@@ -56,8 +56,8 @@ impl Checks<'_> {
         }
     }
 
-    /// Whether every HTTP request for its hosts meets a rule: one that asks nothing, or for the port alone, on each port
-    /// that speaks HTTP.
+    /// Whether every HTTP request for its hosts meets a rule: one without conditions, or with only a port, for each HTTP
+    /// port.
     fn takes_everything(&self, service: &VirtualService) -> bool {
         let mut taken = BTreeSet::new();
         for route in &service.http {
@@ -207,12 +207,12 @@ fn any_path(block: &HttpMatch) -> bool {
         Some(StringMatch::Regex(regex)) => matches!(regex.as_str(), ".*" | "/.*"),
         Some(StringMatch::Exact(_)) => false,
     };
-    // What is left of the block once the path is taken away asks nothing of a request.
+    // Without its path the block has no conditions.
     path && HttpMatch { uri: None, ignore_uri_case: false, name: String::new(), stat_prefix: None, ..block.clone() }
         == HttpMatch::default()
 }
 
-/// Whether a regex has nothing that makes it one: a dot is taken for itself by most.
+/// Whether a regex has no special characters: most authors mean a dot literally.
 fn is_literal(regex: &str) -> bool {
     !regex.contains(['*', '+', '?', '[', '(', '{', '|', '\\', '$', '^'])
 }

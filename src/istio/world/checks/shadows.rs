@@ -24,7 +24,7 @@ impl Checks<'_> {
     }
 
     fn shadowed_rules(&mut self, service: &VirtualService, left: &mut usize) {
-        // A rule that delegates passes on what its delegate does not match.
+        // A delegating rule passes on the requests that its delegate does not match.
         let mut earlier: Vec<(&HttpRoute, Option<usize>, &HttpMatch)> = Vec::new();
         let everything = HttpMatch::default();
         for route in &service.http {
@@ -38,7 +38,7 @@ impl Checks<'_> {
                 blocks => blocks.iter().enumerate().map(|(index, block)| (Some(index), block)).collect(),
             };
             let mut covered = Vec::new();
-            // Of those that nothing meets that has been said.
+            // Blocks that no request meets have been reported.
             let met: Vec<_> = blocks.iter().filter(|(_, block)| !self.never.contains(&from_ref(*block))).collect();
             for (index, block) in &met {
                 let before = if unknown { &[] } else { met.as_slice() };

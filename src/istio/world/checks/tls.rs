@@ -30,7 +30,7 @@ impl Checks<'_> {
         }
     }
 
-    /// Names of certificates that nobody will see.
+    /// Certificate names without effect.
     fn names_in_vain(&mut self) {
         if self.damage.of_kind("DestinationRule", &["metadata", "spec"]) {
             return;
@@ -86,7 +86,7 @@ fn expects_tls(port: &ServicePort) -> bool {
     port.protocol.is_tls() || port.number != HTTPS && port.target == TargetPort::Number(HTTPS)
 }
 
-/// What holds for a port: a subset's block goes before the rule's, and an entry for the port before both.
+/// The TLS settings for a port: a subset's block goes before the rule's, and an entry for the port before both.
 fn tls<'r>(whole: Option<&'r TrafficPolicy>, subset: Option<&'r TrafficPolicy>, port: u16) -> Option<&'r ClientTls> {
     let entry = |policy: &'r TrafficPolicy| policy.ports.iter().find(|entry| entry.port == port);
     let own = |policy: &'r TrafficPolicy| match entry(policy) {

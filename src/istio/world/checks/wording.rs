@@ -1,4 +1,4 @@
-//! The words about conditions that nothing meets: what a value looks like, and what to write. Pure.
+//! The texts about conditions that no request meets: what a value looks like, and the advice. Pure.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use crate::istio::grammar::{Authority, Condition, Method, Own, allows};
 use crate::istio::model::proxy::PathNormalization;
 use crate::istio::model::scalar::line::BLOCKS;
 
-/// What a condition is about.
+/// The subject of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Subject {
     /// `uri`.
@@ -24,37 +24,37 @@ pub(super) enum Subject {
     Origin,
     /// `:status`, which is of responses.
     Status,
-    /// What the proxy itself writes.
+    /// A value that the proxy itself writes.
     Own(Own),
 }
 
-/// What is said of presence.
+/// The text for presence conditions.
 pub(super) const NO_STATUS: &str = "\":status\" is of responses, no request has it: this never matches";
 
-/// What is said of every other condition.
+/// The text for every other condition.
 pub(super) const NO_STATUS_AT_ALL: &str = "\":status\" is of responses, no request has it";
 
-/// Why and what to write instead.
+/// The reason and the advice.
 type Words = (String, String);
 
-/// A value as it is shown: what is no text is escaped.
+/// A value as it is shown: bytes that are not text are escaped.
 pub(super) fn shown(value: &[u8]) -> String {
     value.escape_ascii().to_string().replace("\\\\", "\\").replace("\\\"", "\"").replace("\\'", "'")
 }
 
-/// Of a path without its slash.
+/// The text about a path without its slash.
 pub(super) fn without_slash(regex: &str) -> Words {
     let bare = regex.trim_start_matches('^');
     let bare = if bare.contains('|') && !bare.starts_with('(') { format!("({bare})") } else { bare.to_owned() };
     ("a path begins with \"/\"".to_owned(), format!("write \"/{bare}\""))
 }
 
-/// Of a path with a query.
+/// The text about a path with a query.
 pub(super) fn with_query() -> Words {
     ("the query is no part of the path".to_owned(), "match it under \"queryParams\"".to_owned())
 }
 
-/// Of a path with a line end, as block scalars of YAML have one.
+/// The text about a path with a line end, as block scalars of YAML have one.
 pub(super) fn with_line_end() -> Words {
     (format!("no line end is ever in {}", of(Subject::Path)), BLOCKS.to_owned())
 }
@@ -68,8 +68,8 @@ fn of(subject: Subject) -> &'static str {
     }
 }
 
-/// Why `value`, of which the first `read` bytes could be read, is none of the subject's. It is the condition's text, or an
-/// example of what its expression matches.
+/// Why `value`, of which the first `read` bytes could be read, is not a value of the subject. It is the condition's text,
+/// or an example of what its expression matches.
 pub(super) fn why(
     subject: Subject,
     value: &[u8],
@@ -215,7 +215,7 @@ fn of_method(value: &[u8], text: Option<&str>) -> Words {
     (what, instead)
 }
 
-/// Whether a text is one word that is no method, in whatever letters.
+/// Whether a text is one word that is not a method, in any case.
 fn is_strange_method(value: &[u8]) -> bool {
     let is_word = !value.is_empty() && value.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
     is_word && std::str::from_utf8(value).is_ok_and(|word| Method::meant(word).is_none())
@@ -305,7 +305,7 @@ fn meant_origin(text: &str) -> (&'static str, String) {
     ("exact", format!("{scheme}://{}", host.strip_suffix(own).unwrap_or(host)))
 }
 
-/// A text as it arrives in a path or a query: what no URI holds is percent-encoded.
+/// A text as it arrives in a path or a query: bytes that are not allowed in a URI are percent-encoded.
 fn encoded(text: &str) -> String {
     let mut out = String::new();
     for byte in text.bytes() {
@@ -332,7 +332,7 @@ fn as_regex(text: &str, prefix: bool) -> String {
     if prefix && !out.ends_with(".*") && !out.ends_with(".*)") { out + ".*" } else { out }
 }
 
-/// What to write instead of a text that looks like a pattern.
+/// The advice for a text that looks like a pattern.
 pub(super) fn looks_like_a_pattern(condition: &Condition<'_>, subject: Subject) -> Option<String> {
     let (text, prefix) = match *condition {
         Condition::Exact(text, _) => (text, false),
@@ -354,7 +354,7 @@ pub(super) fn looks_like_a_pattern(condition: &Condition<'_>, subject: Subject) 
         }
         Subject::Authority => has(&["*", "("]),
         Subject::Header | Subject::Query | Subject::Own(_) => operators || text.starts_with('^') && text.ends_with('$'),
-        // What is no method is told as one that no request has.
+        // A text that is not a method is reported as one that no request has.
         Subject::Method | Subject::Scheme | Subject::Origin | Subject::Status => false,
     };
     if !looks {

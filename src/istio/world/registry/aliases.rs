@@ -1,4 +1,4 @@
-//! Services of type ExternalName: another name for a service, or for a host that only a name server knows.
+//! Services of type ExternalName: another name for a service, or for a host that only DNS knows.
 //!
 //! The first is an alias as istiod has it: requests for it go to the clusters of the service that it names. For the second
 //! istiod has no cluster (any more); here it is a service with one endpoint, as it is without `PILOT_ENABLE_EXTERNAL_NAME_ALIAS`.
@@ -16,7 +16,7 @@ pub(super) fn by_name(external: Vec<KubeService>) -> BTreeMap<String, KubeServic
     external.into_iter().map(|service| (hostname(&service), service)).collect()
 }
 
-/// What each of them leads to: those that lead to a service are its aliases, the others become services.
+/// Resolves each of them: names of a service become its aliases, the others become services.
 pub(super) fn resolve(
     external: &BTreeMap<String, KubeService>,
     services: &mut BTreeMap<String, Service>,
@@ -43,7 +43,7 @@ pub(super) fn resolve(
         let what = format!("no service is registered as \"{target}\": name servers are asked where it is");
         let instead = "Istio itself has no cluster for it; a ServiceEntry for the host makes it one";
         problems.push(service.meta.source.note("spec.externalName", what, instead));
-        // A name has no port but the one that is asked for.
+        // A name has only the requested port.
         let ports = service.ports.iter().map(service_port);
         let ports = ports.map(|port| super::ServicePort { target: TargetPort::Number(port.number), ..port });
         new.push(Service {

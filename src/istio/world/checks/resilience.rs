@@ -1,5 +1,4 @@
-//! What a rule does about failures, and on purpose, that its author may not have meant: faults, timeouts, retries,
-//! mirrors.
+//! Likely mistakes in a rule's faults, timeouts, retries and mirrors.
 
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use crate::istio::model::scalar::StringMatch;
 use crate::istio::model::virtual_service::{Fault, HttpRoute, Retries, VirtualService};
 use crate::istio::problem::Source;
 
-/// The conditions of `retryOn` that a try cut short by its own timeout meets.
+/// The conditions of `retryOn` that an attempt meets which `perTryTimeout` ended.
 const AFTER_TIMEOUT: [&str; 3] = ["5xx", "gateway-error", "reset"];
 
 /// The conditions that connections which break meet.
@@ -18,7 +17,7 @@ const AFTER_BREAK: [&str; 5] = ["5xx", "gateway-error", "reset", "reset-before-r
 const IDEMPOTENT: [&str; 6] = ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"];
 
 impl Checks<'_> {
-    pub(super) fn tries(&mut self) {
+    pub(super) fn resilience(&mut self) {
         let world = self.world;
         for service in &world.virtual_services {
             for route in &service.http {
@@ -36,7 +35,7 @@ impl Checks<'_> {
         }
     }
 
-    /// A fault comes before timeouts and tries begin.
+    /// A fault comes before timeouts and attempts begin.
     fn faults(&mut self, service: &VirtualService, route: &HttpRoute) {
         let Some(Fault { delay, abort }) = &route.fault else { return };
         let path = format!("{}.fault", rule_path(route));
@@ -105,7 +104,7 @@ impl Checks<'_> {
         }
     }
 
-    /// What a retry policy says that has no effect, or less than it looks like.
+    /// Parts of a retry policy without effect, or with less than expected.
     fn retries(&mut self, source: &Source, path: &str, retries: &Retries, timeout: Option<Duration>) {
         if retries.attempts == 0 {
             return;
