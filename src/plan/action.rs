@@ -1,4 +1,4 @@
-//! What a route does with a request: forward it, send the client elsewhere, or answer it.
+//! The action of a route: forward the request, redirect the client, or respond directly.
 //!
 //! Plain data and the draw among weighted destinations; carrying it out is `proxy`'s.
 
@@ -17,7 +17,7 @@ use crate::policy::share::FractionalPercent;
 use super::edits::HeaderEdits;
 use super::pattern::Pattern;
 
-/// What a route does with a request.
+/// The action of a route.
 #[derive(Debug, Clone)]
 pub enum Action {
     /// `route`: send it to one of the destinations.
@@ -30,7 +30,7 @@ pub enum Action {
     Passthrough,
 }
 
-/// `route`, and what is done to requests on the way.
+/// `route`, and the changes to its requests.
 #[derive(Debug, Clone)]
 pub struct Forward {
     /// Where to.
@@ -42,16 +42,17 @@ pub struct Forward {
     pub hash_keys: Box<[Key]>,
     /// `fault`: comes before everything else that is done to the request.
     pub fault: Option<Box<Fault>>,
-    /// `timeout`: from the last byte of the request to the last of the response, all tries together; `None`: no end.
+    /// `timeout`: from the last byte of the request to the last of the response, all attempts together; `None`: no
+    /// timeout.
     pub timeout: Option<Duration>,
-    /// What is tried again; `None`: nothing.
+    /// The retry policy; `None`: no retries.
     pub retry: Option<Box<RetryPolicy>>,
     /// `mirror`, `mirrors`: copies of the request go there, too. Those with a share of 0 are left out.
     pub mirrors: Box<[Mirror]>,
 }
 
 impl Forward {
-    /// To these, with nothing else done.
+    /// Forwards to these, without changes.
     #[must_use]
     pub fn to(destinations: Destinations) -> Self {
         Self {
@@ -66,7 +67,7 @@ impl Forward {
     }
 }
 
-/// Where copies of requests go, and what becomes of the answers.
+/// A mirror of requests, and the use of its responses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirror {
     /// Where to.
@@ -80,7 +81,7 @@ pub struct Mirror {
 /// How much of a mirror's answer is compared with the answer that the client gets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Compare {
-    /// Nothing: it is read and forgotten.
+    /// The response is read and discarded.
     #[default]
     Nothing,
     /// The status.
@@ -92,30 +93,30 @@ pub enum Compare {
 /// A new path for the one that matched. The query is kept and never looked at.
 #[derive(Debug, Clone)]
 pub enum PathRewrite {
-    /// Of a `prefix` match, or of none (then the `/` that every path begins with): its beginning is replaced.
+    /// Replaces the prefix of a `prefix` match, or without one the `/` that every path begins with.
     Prefix {
         /// Bytes of the path that are replaced.
         matched: usize,
-        /// By these; no slash is put right, but where there are none what is left begins with one.
+        /// The new prefix. Slashes are not corrected; if it is empty, the rest of the path begins with one.
         with: Box<[u8]>,
     },
     /// Of an `exact` or `regex` match: the whole path is replaced.
     Whole(Box<[u8]>),
     /// `uriRegexRewrite`: every match in the path is replaced, from left to right (RE2's `GlobalReplace`).
     Regex {
-        /// What is looked for, anywhere in the path.
+        /// The pattern, which may match anywhere in the path.
         pattern: Box<Regex>,
         /// By these.
         with: Box<[Piece]>,
     },
 }
 
-/// A piece of what a regex match is replaced by.
+/// A piece of the text that replaces a regex match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
     /// These bytes.
     Literal(Box<[u8]>),
-    /// What the group of this number matched, or nothing; 0 is the whole match.
+    /// The text of the group of this number, empty if it did not match; 0 is the whole match.
     Group(usize),
 }
 
@@ -124,11 +125,10 @@ pub enum Piece {
 pub struct Redirect {
     /// `scheme`; `None`: the request's.
     pub scheme: Option<&'static str>,
-    /// `authority`, which stands in place of the request's host and port; `None`: the request's.
+    /// `authority`, which replaces the request's host and port; `None`: the request's.
     pub authority: Option<Box<str>>,
-    /// `port`, in place of the authority's; `None`: nothing is done about it. Ports that the scheme implies have
-    /// become `None` here, and so has `derivePort: FROM_PROTOCOL_DEFAULT`; `FROM_REQUEST_PORT` has become the
-    /// listener's (as istiod does it).
+    /// `port`, which replaces the authority's; `None`: unchanged. Ports that the scheme implies are `None`, and so is
+    /// `derivePort: FROM_PROTOCOL_DEFAULT`; `FROM_REQUEST_PORT` is the listener's (as in istiod).
     pub port: Option<u16>,
     /// `uri` or `prefixRewrite`; `None`: the request's path.
     pub path: Option<RedirectPath>,
@@ -139,9 +139,9 @@ pub struct Redirect {
 /// A new path for the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RedirectPath {
-    /// `uri`: in place of the path; with a `?` in it also in place of the query, which is kept otherwise.
+    /// `uri`: replaces the path; with a `?` in it also the query, which is kept otherwise.
     Whole(Box<[u8]>),
-    /// `prefixRewrite`: in place of the beginning of the path. The query is kept.
+    /// `prefixRewrite`: replaces the matched prefix of the path. The query is kept.
     Prefix {
         /// Bytes of the path that are replaced.
         matched: usize,
@@ -178,10 +178,10 @@ pub struct Cors {
     pub unmatched_preflights: UnmatchedPreflights,
 }
 
-/// What becomes of a preflight whose origin is not allowed.
+/// The handling of a preflight whose origin is not allowed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum UnmatchedPreflights {
-    /// It goes to the upstream as it is.
+    /// It is forwarded to the upstream.
     #[default]
     Forward,
     /// It is answered here, without `access-control-allow-origin`.
@@ -191,7 +191,7 @@ pub enum UnmatchedPreflights {
 /// The weighted destinations of a route; never empty.
 #[derive(Debug, Clone)]
 pub struct Destinations {
-    /// The one that takes what the others leave; most routes have no other.
+    /// The destination for the rest of the draw; most routes have no other.
     last: Destination,
     others: Box<[Destination]>,
     total: u64,
@@ -220,7 +220,7 @@ pub enum Target {
 }
 
 impl Destination {
-    /// Everything to `target`, as it is.
+    /// All requests to `target`, unchanged.
     #[must_use]
     pub fn plain(target: Target) -> Self {
         Self { target, weight: 1, headers: HeaderEdits::default(), authority: None }
@@ -228,8 +228,8 @@ impl Destination {
 }
 
 impl Destinations {
-    /// From a rule's `route` list, by Istio's rules: a single destination gets everything whatever its weight; among
-    /// several, those of weight 0 are left out. `None` if nothing is left.
+    /// From a rule's `route` list, by Istio's rules: a single destination gets all requests whatever its weight; among
+    /// several, destinations of weight 0 are left out. `None` if there are none left.
     #[must_use]
     pub fn new(mut list: Vec<Destination>) -> Option<Self> {
         if list.len() > 1 {

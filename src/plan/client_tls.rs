@@ -6,19 +6,19 @@ pub use crate::istio::model::credential::{Identity, Trust};
 /// taken for each other.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClientTls {
-    /// The name that is asked for (`sni`); `None`: the Host of each request, without its port.
+    /// The requested server name (`sni`); `None`: the Host of each request, without its port.
     pub sni: Option<Box<str>>,
-    /// Names of which the server's certificate has to be for one (`subjectAltNames`): hosts, addresses, URIs. Empty: for
-    /// the name that is asked for.
+    /// The server's certificate must be for one of these names (`subjectAltNames`): hosts, addresses, URIs. Empty: for
+    /// the requested name.
     pub names: Box<[String]>,
     /// Whose certificate is the server's (`caCertificates`, `credentialName`, `insecureSkipVerify`).
     pub trust: Trust,
-    /// What is shown to a server that asks (mode MUTUAL).
+    /// The identity for a server that requests one (mode MUTUAL).
     pub identity: Option<Identity>,
 }
 
 impl ClientTls {
-    /// Where the authorities come from, for people; `None`: everyone is trusted.
+    /// Where the authorities come from, for people; `None`: every server is trusted.
     #[must_use]
     pub fn authorities(&self) -> Option<&str> {
         match &self.trust {
@@ -27,7 +27,7 @@ impl ClientTls {
         }
     }
 
-    /// Istio's word for it.
+    /// Istio's name of the mode.
     #[must_use]
     pub fn mode(&self) -> &'static str {
         if self.identity.is_some() { "MUTUAL" } else { "SIMPLE" }

@@ -1,8 +1,8 @@
 //! How the members of a cluster are found: Envoy's cluster types.
 //!
-//! Most clusters have theirs in the configuration. Those of a ServiceEntry with host names have what the names resolve
-//! to, which changes while the plan is in force: control asks for the names and makes a [`Cluster`] with the members
-//! that there are now, by the same rules that put written endpoints into priorities and localities.
+//! Most clusters have their members in the configuration. A ServiceEntry with host names gets them from DNS, which
+//! changes while the plan stays: control resolves the names and makes a [`Cluster`] with the current members, by the
+//! same rules that sort configured endpoints into priorities and localities.
 
 use std::sync::Arc;
 
@@ -24,14 +24,14 @@ pub const MOST_ADDRESSES: usize = 1024;
 pub enum Discovery {
     /// They are written down.
     Static,
-    /// Host names stand for them.
+    /// By host names, which are resolved.
     Names {
-        /// What is resolved, and what becomes of the answers.
+        /// The names, and the use of their addresses.
         names: Arc<Names>,
         /// The name of each of the cluster's endpoints, in their order.
         hostnames: Box<[Arc<str>]>,
     },
-    /// There are none: a request goes to whatever its own authority resolves to.
+    /// No members: a request goes to the addresses of its own authority.
     Authority(OwnAuthority),
 }
 
@@ -51,14 +51,14 @@ pub struct Names {
 pub enum NameKind {
     /// `resolution: DNS` (STRICT_DNS): every one is an endpoint.
     Every,
-    /// `resolution: DNS_ROUND_ROBIN` (LOGICAL_DNS): new connections go to the first, and those that there are stay.
+    /// `resolution: DNS_ROUND_ROBIN` (LOGICAL_DNS): new connections go to the first address, and existing ones stay.
     First,
 }
 
 /// One entry of `endpoints`, or a host without any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// The name, or an address beside names.
+    /// The name, or an address next to names.
     pub address: Address,
     /// Where it listens.
     pub port: u16,
@@ -75,14 +75,14 @@ pub struct Named {
 pub struct OwnAuthority {
     /// The host of the ServiceEntry, which must cover the request's: an exact name or `*.suffix`; or `*`.
     pub host: Box<str>,
-    /// The port to go to; `None`: the one that the authority has.
+    /// The port to go to; `None`: the authority's.
     pub port: Option<u16>,
     /// Whether requests of gateways may go there too. With `resolution: NONE` they are where their client sent them
     /// already.
     pub at_gateways: bool,
 }
 
-/// What puts members into priorities and localities, besides themselves.
+/// The settings that sort members into priorities and localities.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recipe {
     /// `trafficPolicy.loadBalancer`.
@@ -91,7 +91,7 @@ pub struct Recipe {
     pub warmup: Option<Warmup>,
     /// `localityLbSetting` that holds.
     pub(super) locality: Option<LocalityLb>,
-    /// Whether there is an `outlierDetection`, without which nothing fails over.
+    /// Whether there is an `outlierDetection`, without which there is no failover.
     pub(super) ejects: bool,
     /// Where the proxy is, and its labels.
     pub(super) here: (Locality, Labels),
@@ -120,7 +120,7 @@ impl Recipe {
         let here = Here { locality: &self.here.0, labels: &self.here.1 };
         let placed: Vec<Placed<'_>> = found.iter().map(|found| found.placed).collect();
         let mut levels = locality::levels(self.locality.as_ref(), self.ejects, here, &placed);
-        // What no group has gets nothing, and is not even connected to: it is left out.
+        // A member outside of all groups gets no requests, and is left out.
         let mut kept: Vec<u32> = levels.iter().flatten().flat_map(|group| &group.members).copied().collect();
         kept.sort_unstable();
         for group in levels.iter_mut().flatten() {
@@ -150,8 +150,8 @@ impl Names {
         })
     }
 
-    /// `cluster`, which these are the names of, with the members that they stand for now. `answers` says where a name
-    /// is; nothing: it is not known.
+    /// `cluster`, which has these names, with their current members. `answers` gives the addresses of a name; empty:
+    /// unknown.
     #[must_use]
     pub fn resolved<'a>(self: &Arc<Self>, cluster: &Cluster, answers: impl Fn(&str) -> &'a [HostAddress]) -> Cluster {
         let mut found = Vec::new();
@@ -181,8 +181,8 @@ impl Names {
 }
 
 impl OwnAuthority {
-    /// Whether a request for `host`, which has no port, may go where it says. In any case, with or without a dot at its
-    /// end.
+    /// Whether a request for `host`, which has no port, may go to its own host. Letters may have any case, and a final
+    /// dot does not matter.
     #[must_use]
     pub fn covers(&self, host: &str) -> bool {
         let host = host.strip_suffix('.').unwrap_or(host);
@@ -206,7 +206,7 @@ impl Discovery {
         }
     }
 
-    /// The name by which an endpoint was found; empty: by none.
+    /// The name that an endpoint was resolved from; empty: without a name.
     #[must_use]
     pub fn hostname(&self, endpoint: usize) -> &str {
         match self {

@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::http::head::Known;
 
-/// What is done to the headers of a request and of its response.
+/// The header operations on a request and on its response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeaderEdits {
     /// `headers.request`: on the way to the upstream.
@@ -16,28 +16,28 @@ pub struct HeaderEdits {
     pub response: Edits,
 }
 
-/// Operations on one head, in the order in which they are carried out: all of `remove`, then `set`, then `add`. Values
-/// are those of the head after the removals and before anything is set (Envoy's `HeaderParser::evaluateHeaders`); one
-/// that comes out empty is neither set nor added.
+/// Operations on one head, in their order of execution: all of `remove`, then `set`, then `add`. Values are computed
+/// from the head after the removals and before all others (Envoy's `HeaderParser::evaluateHeaders`); an empty value is
+/// neither set nor added.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Edits {
     /// Every line of these names goes; sorted.
     pub remove: Box<[HeaderName]>,
-    /// One line in place of all lines of the name; each name once, the route's before the destination's.
+    /// One line replaces all lines of the name; each name once, the route's before the destination's.
     pub set: Box<[(HeaderName, Template)]>,
     /// Further lines, the route's before the destination's.
     pub add: Box<[(HeaderName, Template)]>,
 }
 
 impl HeaderEdits {
-    /// Whether nothing is done.
+    /// Whether there are no operations.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.request.is_empty() && self.response.is_empty()
     }
 
-    /// These operations of a route and then those of one of its destinations, as one list: what the destination does
-    /// to a name goes over what the route does.
+    /// These operations of a route and then those of one of its destinations, as one list: for the same name the
+    /// destination's operations override the route's.
     #[must_use]
     pub fn and_then(&self, destination: &Self) -> Self {
         Self {
@@ -48,14 +48,14 @@ impl HeaderEdits {
 }
 
 impl Edits {
-    /// Whether nothing is done.
+    /// Whether there are no operations.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
     }
 
-    /// istiod puts both lists into one, in which all removals come first: what is set last wins, and it also
-    /// overwrites what the route adds.
+    /// istiod puts both lists into one, in which all removals come first: the last `set` wins, and it also overwrites
+    /// the route's `add`.
     fn and_then(&self, later: &Self) -> Self {
         let is_set_later = |name: &HeaderName| later.set.iter().any(|(other, _)| other == name);
         let kept = |list: &[(HeaderName, Template)]| -> Vec<_> {
@@ -91,7 +91,7 @@ impl HeaderName {
         &self.text
     }
 
-    /// The id; [`Known::Other`] and [`Known::XEnvoy`] stand for many names.
+    /// The id; [`Known::Other`] and [`Known::XEnvoy`] each cover many names.
     #[must_use]
     pub fn id(&self) -> Known {
         self.id
@@ -140,7 +140,7 @@ pub enum Operator {
     Response(Lookup),
     /// `%PROTOCOL%`: `HTTP/1.1` or `HTTP/1.0`.
     Protocol,
-    /// `%RESPONSE_CODE%`; in `headers.request` there is none yet, and Envoy writes 0.
+    /// `%RESPONSE_CODE%`; 0 in `headers.request`, as in Envoy.
     ResponseCode,
     /// `%RESPONSE_FLAGS%`; `-` for none, as in the access log.
     ResponseFlags,
@@ -171,12 +171,12 @@ pub enum AddressPart {
     Port,
 }
 
-/// What an operator looks up in a head.
+/// The lookup of an operator in a head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lookup {
-    /// What is looked up.
+    /// The field.
     pub field: Field,
-    /// What instead, if that is missing.
+    /// The fallback, if the field is missing.
     pub or: Option<Field>,
     /// Longer values are cut off here.
     pub most: usize,
@@ -200,7 +200,7 @@ pub enum Field {
 /// Why a format string was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadTemplate {
-    /// A `%` that begins nothing.
+    /// A `%` that begins no operator.
     #[error("has a \"%\" without a closing one")]
     Unclosed,
     /// A command that is not one of Envoy's.
@@ -310,7 +310,7 @@ impl Template {
         Ok(Self(operators.into()))
     }
 
-    /// Its parts, in order; none for an empty text.
+    /// Its parts, in order; an empty text has none.
     #[must_use]
     pub fn operators(&self) -> &[Operator] {
         &self.0

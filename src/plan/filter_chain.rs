@@ -1,5 +1,4 @@
-//! Filter chains: what takes a connection (`matches`) and what the connection is then (`then`): HTTP with its routes, or
-//! bytes of a TCP proxy.
+//! Filter chains: the conditions on a connection (`matches`), and its handling (`then`): HTTP with its routes, or a TCP proxy.
 //!
 //! Plain data and the look-up. The order of filter chains is Envoy's: the narrowest subnet that has the address decides first,
 //! and no other subnet is tried after it; within it the exact server name wins, then the longest wildcard, then the chain
@@ -19,11 +18,11 @@ use crate::base::subnet::Subnet;
 pub struct FilterChain {
     /// The connections that the chain is for.
     pub matches: FilterChainMatch,
-    /// What its connections are.
+    /// The handling of its connections.
     pub then: Then,
 }
 
-/// What the connections of a filter chain are.
+/// The handling of the connections of a filter chain.
 #[derive(Debug, Clone)]
 pub enum Then {
     /// HTTP: requests are routed by these tables.
@@ -37,11 +36,11 @@ pub enum Then {
 pub struct FilterChainMatch {
     /// One of these subnets has the address that the connection was sent to; empty: any address.
     pub subnets: Vec<Subnet>,
-    /// One of these names and wildcards covers the server name; empty: any name, or none.
+    /// One of these names and wildcards covers the server name; empty: with or without a name.
     pub server_names: Vec<Box<str>>,
 }
 
-/// Where a TCP proxy sends connections: one rule of a VirtualService with its weights, or a service that has no rule.
+/// Where a TCP proxy sends connections: one rule of a VirtualService with its weights, or a service without a rule.
 #[derive(Debug, Clone)]
 pub struct TcpRoute {
     /// The prefix of its statistics (`tcp.<name>.`): its cluster; of several destinations, as in Istio, the VirtualService's
@@ -65,7 +64,7 @@ impl FilterChain {
         Self { matches, then: Then::Tcp(route) }
     }
 
-    /// The conditions and the TCP proxy; `None` of a chain for HTTP.
+    /// The conditions and the TCP proxy; `None` for an HTTP chain.
     #[must_use]
     pub fn as_tcp(&self) -> Option<(&FilterChainMatch, &TcpRoute)> {
         match &self.then {
@@ -192,7 +191,7 @@ mod tests {
             (None, None, None),
             (Some("1.2.3.4"), Some("a.example.com"), Some(1)),
             (Some("10.9.0.1"), Some("a.example.com"), Some(3)),
-            // The subnet has it, so what is for all addresses has not.
+            // The subnet covers it, so the chain for all addresses does not apply.
             (Some("10.9.0.1"), Some("b.example.com"), None),
             (Some("10.1.0.1"), Some("a.example.com"), Some(4)),
             (Some("10.1.0.1"), None, Some(4)),

@@ -15,7 +15,7 @@ type HostNumbers = HashMap<Box<[u8]>, u32, foldhash::fast::RandomState>;
 #[derive(Debug, Clone, Default)]
 pub struct HostTable {
     exact: HostNumbers,
-    /// What follows the `*` of the wildcards.
+    /// The part after the `*` of the wildcards.
     suffixes: HostNumbers,
     /// Their distinct lengths, longest first.
     lengths: Vec<SuffixLength>,
@@ -58,8 +58,8 @@ impl HostTable {
         self.suffixes.entry(suffix.as_bytes().into()).or_insert(number);
     }
 
-    /// The number of the most specific host that covers `authority`, whose port does not count (Istio sets Envoy's
-    /// `ignore_port_in_host_matching`) and whose letters may have any case.
+    /// The number of the most specific host that covers `authority`, ignoring its port (Istio sets Envoy's
+    /// `ignore_port_in_host_matching`) and the case of its letters.
     #[must_use]
     #[inline]
     pub fn find(&self, authority: &[u8]) -> Option<u32> {
@@ -103,13 +103,13 @@ impl HostTable {
     }
 }
 
-/// What is before the last colon, unless that one is inside the brackets of an IPv6 address (Envoy's
+/// The part before the last colon, unless that one is inside the brackets of an IPv6 address (Envoy's
 /// `HeaderUtility::getPortStart`).
 pub fn without_port(authority: &[u8]) -> &[u8] {
     split(authority).map_or(authority, |(host, _)| host)
 }
 
-/// What is after that colon.
+/// The part after that colon.
 pub(super) fn port(authority: &[u8]) -> Option<&[u8]> {
     split(authority).map(|(_, port)| port)
 }

@@ -12,7 +12,7 @@ use super::route_table::{HttpRoutes, RouteTable, VirtualHost};
 use crate::base::id::TcpStatsId;
 use crate::http::forward::Downstream;
 
-/// One bound address with what is served on it.
+/// One bound address with its filter chains.
 #[derive(Debug, Clone)]
 pub struct Listener {
     /// Envoy's listener name: address and port bound, `0.0.0.0_8080`.
@@ -25,7 +25,7 @@ pub struct Listener {
     pub kind: ListenerKind,
     /// `namespace/name` of the Gateways that have a server on it, in order; empty for other listeners.
     pub gateways: Vec<Box<str>>,
-    /// What takes its connections.
+    /// Its filter chains.
     pub chains: FilterChains,
 }
 
@@ -36,10 +36,10 @@ pub struct FilterChains {
     selection: ChainSelection,
 }
 
-/// What must be known of a connection to find its filter chain.
+/// The inspection that a connection needs before its filter chain is known.
 #[derive(Debug, Clone)]
 pub enum ChainSelection {
-    /// Nothing: the first chain takes every connection, and without a chain every connection is closed.
+    /// None: the first chain takes every connection, and without a chain every connection is closed.
     First,
     /// The server name of its TLS ClientHello, which is awaited.
     ServerName(FilterChainTable),
@@ -53,18 +53,18 @@ pub enum ChainSelection {
 pub enum ListenerKind {
     /// Clients from outside, to a Gateway's port: the one that the documents name, which `match.port` means.
     Gateway(u16),
-    /// Applications beside the proxy, to any service (`Proxy.spec.mesh.listen`).
+    /// Local applications, to any service (`Proxy.spec.mesh.listen`).
     Mesh,
-    /// Applications beside the proxy, to the services with this port (a Sidecar's `egress[].port`).
+    /// Local applications, to the services with this port (a Sidecar's `egress[].port`).
     Egress(u16),
-    /// Applications beside the proxy, to any service, by its name (`egress[].port` with protocol `HTTP_PROXY`).
+    /// Local applications, to any service, by its name (`egress[].port` with protocol `HTTP_PROXY`).
     HttpProxy(u16),
-    /// Clients from outside, to the application beside the proxy (a Sidecar's `ingress[].port`).
+    /// Clients from outside, to the local application (a Sidecar's `ingress[].port`).
     Ingress(u16),
 }
 
 impl ListenerKind {
-    /// Whether applications beside the proxy go out through it.
+    /// Whether it is outbound: for requests of local applications.
     #[must_use]
     pub fn is_outbound(self) -> bool {
         matches!(self, Self::Mesh | Self::Egress(_) | Self::HttpProxy(_))
@@ -86,7 +86,7 @@ impl ListenerKind {
         matches!(self, Self::Mesh | Self::HttpProxy(_))
     }
 
-    /// The one port that a connection to it is for, whatever requests say.
+    /// The one port that all its requests are for, whatever their authority.
     #[must_use]
     pub fn only_port(self) -> Option<u16> {
         match self {
@@ -122,8 +122,8 @@ impl FilterChains {
         Self { list: chain.into_iter().collect(), selection: ChainSelection::First }
     }
 
-    /// Chains that the server name of TLS tells apart. Of equal chains the first wins; a connection for which there is none
-    /// is closed.
+    /// Chains that are distinguished by the server name of TLS. Of equal chains the first wins; a connection without one is
+    /// closed.
     #[must_use]
     pub fn by_server_name(list: Vec<FilterChain>) -> Self {
         let table = FilterChainTable::new(list.iter().map(|chain| &chain.matches).zip(0..));
@@ -137,8 +137,8 @@ impl FilterChains {
         Self::by_destination(Outbound::new(policy, http, services))
     }
 
-    /// The chains of a listener that clients connect to itself, so that no address tells the services apart: what is not HTTP
-    /// goes to the first service that may speak something else, unless a server name says which.
+    /// The chains of a listener that clients connect to directly, so that no address distinguishes the services: a connection
+    /// that is not HTTP goes to the first service that may speak TCP, unless its server name decides.
     #[must_use]
     pub fn bound(policy: OutboundPolicy, http: HttpRoutes, services: Vec<OutboundService>) -> Self {
         Self::by_destination(Outbound::bound(policy, http, services))
@@ -148,7 +148,7 @@ impl FilterChains {
         Self { list, selection: ChainSelection::Destination(Box::new(outbound)) }
     }
 
-    /// What must be known of a connection to find its chain.
+    /// The inspection that a connection needs before its chain is known.
     #[must_use]
     pub fn selection(&self) -> &ChainSelection {
         &self.selection
@@ -170,7 +170,7 @@ impl FilterChains {
         self.list.iter().filter_map(FilterChain::as_tcp)
     }
 
-    /// The routes of its HTTP, which is one chain, the first; `None`: its connections are not decoded.
+    /// The routes of its HTTP chain, which is the first; `None`: its connections are not decoded.
     #[must_use]
     #[inline]
     pub fn http_routes(&self) -> Option<&HttpRoutes> {
@@ -180,7 +180,7 @@ impl FilterChains {
         }
     }
 
-    /// What is known of destinations that are not HTTP alone; `None` where no destination counts.
+    /// The destinations besides HTTP; `None` if destinations do not matter.
     #[must_use]
     pub fn destinations(&self) -> Option<&Outbound> {
         match &self.selection {
@@ -200,8 +200,8 @@ impl FilterChains {
         }
     }
 
-    /// The number of the chain for a connection that asks for this server name; `None`: there is none, or the server name
-    /// alone does not say it.
+    /// The number of the chain for a connection with this server name; `None`: there is none, or the server name alone does
+    /// not decide.
     #[must_use]
     pub fn for_server_name(&self, name: Option<&[u8]>) -> Option<usize> {
         match &self.selection {
@@ -213,7 +213,7 @@ impl FilterChains {
 }
 
 impl Listener {
-    /// The port that the Gateway documents name; `None` for listeners of no Gateway.
+    /// The port that the Gateway documents name; `None` for other listeners.
     #[must_use]
     pub fn gateway_port(&self) -> Option<u16> {
         if let ListenerKind::Gateway(port) = self.kind { Some(port) } else { None }

@@ -1,7 +1,7 @@
 //! Matchers: the conditions of one `match` block, tested cheap ones first; all must hold.
 //!
-//! The semantics are those that Envoy gives the config that istiod makes (`HTTPMatchRequest`). Headers are those that go
-//! upstream (`http::forward`), not those that the client sent. Testing allocates nothing and looks at the head in place.
+//! The semantics are those that Envoy gives the config that istiod makes (`HTTPMatchRequest`). Headers are matched as they
+//! go upstream (`http::forward`), not as the client sent them. Testing allocates nothing and looks at the head in place.
 //! Called by `plan::route` only.
 
 use super::Request;
@@ -9,7 +9,7 @@ use super::edits::HeaderName;
 use super::pattern::Pattern;
 use crate::http::forward::Values;
 
-/// The conditions of one `match` block, all of which must hold; none: everything matches.
+/// The conditions of one `match` block, all of which must hold; without conditions everything matches.
 #[derive(Debug, Clone, Default)]
 pub struct Matcher(Box<[Condition]>);
 
@@ -33,18 +33,18 @@ pub enum Condition {
     WithoutHeader(HeaderCondition),
     /// `queryParams`.
     Query(QueryCondition),
-    /// `withoutHeaders` of a name that stands for something else than a header: that condition must not hold.
+    /// `withoutHeaders` with a name that is not a header's (`:path`): the condition must not hold.
     Not(Box<Condition>),
 }
 
-/// What is asked of a header's value.
+/// The condition on a header's value.
 #[derive(Debug, Clone)]
 pub struct HeaderCondition {
     name: HeaderName,
     value: Pattern,
 }
 
-/// What is asked of the first parameter of a name in the query, nothing in it decoded; case matters.
+/// The condition on the first parameter of a name in the query, without decoding; case matters.
 #[derive(Debug, Clone)]
 pub struct QueryCondition {
     name: Box<[u8]>,
@@ -123,7 +123,7 @@ impl HeaderCondition {
         self.name.as_str()
     }
 
-    /// What the value must be like, or must not.
+    /// The pattern, and whether it must match.
     #[must_use]
     pub fn value(&self) -> &Pattern {
         &self.value
@@ -158,7 +158,7 @@ impl QueryCondition {
         &self.name
     }
 
-    /// What the value must be like.
+    /// The pattern of the value.
     #[must_use]
     pub fn value(&self) -> &Pattern {
         &self.value

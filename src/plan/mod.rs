@@ -1,13 +1,13 @@
 //! The plan: everything that a worker needs to answer a request, compiled once from the configuration and then never
 //! changed.
 //!
-//! It owns the tables that are read per request (host table, routes, matchers, weighted destinations, clusters) and
-//! the settings of the process. It is plain data: it owns no socket, no clock and no counter, and routing allocates
-//! nothing. `control` compiles a plan and sends it to the workers; `proxy` asks [`Plan::route`] once a request;
-//! `explain` asks [`Plan::route_with`], which is the same code with a [`Witness`] that is told of each step.
+//! It owns the tables that are read per request (host table, routes, matchers, weighted destinations, clusters) and the settings of the
+//! process. It is plain data: it owns no socket, no clock and no counter, and routing allocates nothing. `control` compiles a plan and
+//! sends it to the workers; `proxy` asks [`Plan::route`] once a request; `explain` calls [`Plan::route_with`], which is the same code with
+//! a [`Witness`] of each step.
 //!
-//! Regexes keep a pool of scratch space that belongs to the first thread that uses it. A worker that has its
-//! [own copy](Plan::own_copy) of the plan has its own pools, and never meets another core in one.
+//! A regex keeps a pool of scratch space that belongs to the first thread that uses it. Every worker has its [own copy](Plan::own_copy) of
+//! the plan and so its own pools, without contention.
 
 mod action;
 mod client_tls;
@@ -72,7 +72,7 @@ pub use settings::{
 /// All that the workers serve, immutable.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// What to listen on, in order of Gateway port; a [`ListenerId`] is a position here.
+    /// The listeners, in order of Gateway port; a [`ListenerId`] is a position here.
     pub listeners: Arc<Vec<Listener>>,
     /// Where requests can go, in the order in which routes first name them; a [`ClusterId`] is a position here.
     pub clusters: Vec<Arc<Cluster>>,
@@ -80,8 +80,7 @@ pub struct Plan {
     pub proxy: ProxySettings,
 }
 
-/// The cluster of requests that go to wherever their authority resolves to ([`Action::Passthrough`]). It has no
-/// endpoints of its own, and it is there only if it is needed.
+/// The cluster of requests to undeclared hosts ([`Action::Passthrough`]). It has no endpoints of its own, and exists only if it is needed.
 pub const PASSTHROUGH_CLUSTER: &str = "PassthroughCluster";
 
 /// A set of endpoints that a route can name: one service, port and subset.
@@ -102,7 +101,7 @@ pub struct Cluster {
     /// Time after which a connection of a TCP proxy is closed if no byte has moved (`connectionPool.tcp.idleTimeout`);
     /// `None` never. Envoy's default is 1 h.
     pub tcp_idle_timeout: Option<Duration>,
-    /// Requests after which a connection is closed (`connectionPool.http.maxRequestsPerConnection`); `None`: no matter.
+    /// Requests after which a connection is closed (`connectionPool.http.maxRequestsPerConnection`); `None`: no limit.
     pub max_requests: Option<NonZeroU32>,
     /// Age at which a connection takes no further request (`connectionPool.tcp.maxConnectionDuration`).
     pub max_duration: Option<Duration>,
@@ -137,14 +136,14 @@ impl Cluster {
         }
     }
 
-    /// The host of the service that the cluster is for, which may be a wildcard; what istiod names clusters after.
+    /// The host of the cluster's service, which may be a wildcard; istiod names clusters after it.
     #[must_use]
     pub fn host(&self) -> &str {
         self.name.rsplit_once('|').map_or("", |(_, host)| host)
     }
 
-    /// Where in this cluster the endpoint is that is at `address` in `after`, which is the same cluster with other
-    /// members. Of the single endpoint that stands for the first address of a name only the address changes.
+    /// The position in this cluster of the endpoint at `address` in `after`, which is the same cluster with other members. If a cluster has
+    /// a single endpoint for the first address of a name, only its address changes.
     #[must_use]
     pub fn position_before(&self, after: &Self, address: &EndpointAddress) -> Option<usize> {
         let first = |cluster: &Self| cluster.discovery.names().is_some_and(|names| names.kind == NameKind::First);
@@ -174,13 +173,13 @@ pub struct Keepalive {
 pub struct Endpoint {
     /// The address that it listens on.
     pub address: EndpointAddress,
-    /// Its share beside the other members', at least 1 (`WorkloadEntry.weight`).
+    /// Its weight among the members, at least 1 (`WorkloadEntry.weight`).
     pub weight: u32,
-    /// The locality that it runs in; empty if none is written.
+    /// The locality that it runs in; empty if it is not written.
     pub locality: Locality,
 }
 
-/// A request as routing sees it: as it is sent on, with the parts that were made ready beforehand.
+/// A request as routing sees it: as it is forwarded, with the parts that were prepared beforehand.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     /// The header lines as they go upstream, before rules change them; and the method.
@@ -196,7 +195,7 @@ pub struct Request<'a> {
     pub port: Option<u16>,
     /// `Host`, or the authority of an absolute-form target, as sent: with its port.
     pub authority: &'a [u8],
-    /// `http` or `https`: how the client reached us; on the mesh listener what it says of that in `x-forwarded-proto`.
+    /// `http` or `https`: the client's protocol; on the mesh listener the one in its `x-forwarded-proto`.
     pub scheme: &'a [u8],
     /// The client's address.
     pub peer: SocketAddr,
@@ -211,7 +210,7 @@ pub enum Decision<'p> {
     Forward {
         /// The rule that matched.
         route: &'p Route,
-        /// What is done with the request before it is sent on.
+        /// The handling of the request before it is forwarded.
         forward: &'p Forward,
         /// The destination that was drawn.
         destination: &'p Destination,
@@ -235,8 +234,8 @@ pub enum Decision<'p> {
         /// The response.
         direct: &'p DirectResponse,
     },
-    /// Resolve the authority, and send the request there as it is: on the mesh listener with ALLOW_ANY, for an undeclared
-    /// authority. The cluster is called `PassthroughCluster`.
+    /// Resolve the authority, and forward the request there unchanged: for an undeclared authority on the mesh listener with ALLOW_ANY. The
+    /// cluster is called `PassthroughCluster`.
     Passthrough {
         /// `allow_any`.
         route: &'p Route,
@@ -244,8 +243,8 @@ pub enum Decision<'p> {
 }
 
 impl Plan {
-    /// A copy that shares nothing which is written to: a regex keeps scratch space for the thread that uses it first,
-    /// and others that use the same one meet in a lock.
+    /// A copy without shared mutable state: a regex keeps scratch space for the thread that uses it first, and other threads would take a
+    /// lock.
     #[must_use]
     pub fn own_copy(&self) -> Self {
         Self { listeners: Arc::new(self.listeners.to_vec()), ..self.clone() }
@@ -260,7 +259,8 @@ impl Plan {
 
     /// [`Plan::route`], telling `witness` of every step.
     ///
-    /// The most specific host wins and no other is tried after it: where none of its routes match, the request is not found, even if a less specific host would have had one (Envoy's `RouteMatcher`).
+    /// The most specific host wins and no other is used after it: if none of its routes match, the answer is 404, even if a less specific
+    /// host has a matching route (Envoy's `RouteMatcher`).
     #[must_use]
     pub fn route_with<W: Witness>(
         &self,

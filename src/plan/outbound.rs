@@ -1,10 +1,10 @@
-//! The filter chains of listeners of applications, beside HTTP: which service a connection is for, by the address and port
-//! that it was sent to before it was redirected here, by the server name of its TLS, or by the authority of a CONNECT.
+//! The filter chains of outbound listeners besides HTTP: the service of a connection, by its original destination (address
+//! and port), by the server name of its TLS, or by the authority of a CONNECT.
 //!
-//! Plain data and the look-ups; `proxy` reads the first bytes. The rules are istiod's: a service's own address decides
-//! first; then a port that some HTTP service has is HTTP, with its virtual hosts by `Host`; TLS services of a port are told
-//! apart by server name; and the first TCP service without an address of its own has the whole port. Of ports that no
-//! service has the protocol is detected, which istiod's sidecars do not do.
+//! Plain data and the look-ups; `proxy` reads the first bytes. The rules are istiod's: a service's own address decides first;
+//! then a port that some HTTP service has is HTTP, with its virtual hosts by `Host`; TLS services of a port are told apart by
+//! server name; and the first TCP service without an address of its own has the whole port. On undeclared ports the protocol
+//! is detected, which istiod's sidecars do not do.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -17,8 +17,7 @@ use super::hosts::{self, HostTable};
 use super::route_table::HttpRoutes;
 use crate::base::id::TcpStatsId;
 
-/// The cluster of connections that may go nowhere (REGISTRY_ONLY): Istio's name in log and statistics. There is no such
-/// cluster.
+/// Istio's name, in log and statistics, for connections that are refused (REGISTRY_ONLY). There is no such cluster.
 pub const BLACK_HOLE_CLUSTER: &str = "BlackHoleCluster";
 
 /// The number of the chain for HTTP.
@@ -28,11 +27,11 @@ const HTTP: usize = 0;
 /// others are TCP proxies.
 #[derive(Debug, Clone)]
 pub struct Outbound {
-    /// Where connections to undeclared destinations go.
+    /// The handling of connections to undeclared destinations.
     pub undeclared: Undeclared,
     /// Whether an undeclared destination may be a loopback or link-local address (`Proxy.spec.mesh.allowLocal`).
     pub allow_local: bool,
-    /// How long first bytes are awaited (`meshConfig.protocolDetectionTimeout`); `None`: for ever.
+    /// The longest wait for first bytes (`meshConfig.protocolDetectionTimeout`); `None`: no timeout.
     pub detection_timeout: Option<Duration>,
     /// The service ports; a number of the tables below is a position here.
     services: Vec<Service>,
@@ -51,7 +50,7 @@ pub enum Undeclared {
     BlackHole(TcpStatsId),
 }
 
-/// What holds for all connections of a listener of applications.
+/// The policy for all connections of an outbound listener.
 #[derive(Debug, Clone)]
 pub struct OutboundPolicy {
     /// See [`Outbound::undeclared`].
@@ -62,7 +61,7 @@ pub struct OutboundPolicy {
     pub detection_timeout: Option<Duration>,
 }
 
-/// What a port is declared to speak, as far as it makes a difference.
+/// The declared protocol of a port, as far as it makes a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PortProtocol {
     /// HTTP in some version: the rules of VirtualServices apply.
@@ -71,7 +70,7 @@ pub enum PortProtocol {
     Tls,
     /// Another protocol.
     Tcp,
-    /// None is declared: HTTP or other bytes, which is detected.
+    /// Undeclared: HTTP or TCP, which is detected.
     Auto,
 }
 
@@ -84,12 +83,12 @@ pub struct OutboundService {
     pub names: Vec<Box<str>>,
     /// The service's own addresses.
     pub addresses: Vec<IpAddr>,
-    /// What the port is declared to speak.
+    /// The declared protocol of the port.
     pub protocol: PortProtocol,
     /// The cluster of the service itself.
     pub cluster: Box<str>,
-    /// TCP proxies: those of rules for connections, in order, then the service's own, without conditions, where the rules
-    /// leave connections for it. Empty for HTTP, whose routes say where requests go.
+    /// TCP proxies: those of L4 rules, in order, then the service's own, without conditions, if the rules leave connections
+    /// for it. Empty for HTTP, which has routes.
     pub chains: Vec<(FilterChainMatch, TcpRoute)>,
 }
 
@@ -103,7 +102,7 @@ struct Service {
     address: Option<IpAddr>,
 }
 
-/// What is known of one port.
+/// The filter chains of one port.
 #[derive(Debug, Clone, Default)]
 struct Port {
     /// All services, by name.
@@ -126,7 +125,7 @@ pub enum Detected<'a> {
     Http,
     /// A TLS ClientHello, with the server name that it asks for, if any.
     Tls(Option<Cow<'a, [u8]>>),
-    /// Something else, or nothing in time.
+    /// Any other protocol, or no bytes in time.
     Bytes,
 }
 
@@ -189,7 +188,7 @@ impl Undeclared {
     }
 }
 
-/// Nothing undeclared is connected to.
+/// Connections to undeclared destinations are refused.
 impl Default for OutboundPolicy {
     fn default() -> Self {
         Self { undeclared: Undeclared::BlackHole(TcpStatsId(0)), allow_local: false, detection_timeout: None }
@@ -222,7 +221,7 @@ impl Outbound {
         mut declared: Vec<OutboundService>,
         bound: bool,
     ) -> (Self, Vec<FilterChain>) {
-        // Of services with the same name or address, one that may speak something else goes before those of HTTP.
+        // Of services with the same name or address, one that may speak TCP goes before those of HTTP.
         declared.sort_by_key(|service| service.protocol == PortProtocol::Http);
         let mut by_port: HashMap<u16, Vec<(u32, u32, &OutboundService)>, foldhash::fast::RandomState> =
             HashMap::default();
@@ -245,8 +244,8 @@ impl Outbound {
         (Self { undeclared, allow_local, detection_timeout, services, ports }, chains)
     }
 
-    /// The number of the chain for a connection that was sent to this address, whatever its bytes are; `None`: its protocol
-    /// is to be detected.
+    /// The number of the chain for a connection to this original destination, whatever its bytes are; `None`: its protocol
+    /// must be detected.
     #[must_use]
     pub fn chain_without_detection(&self, to: SocketAddr) -> Option<usize> {
         let port = self.ports.get(&to.port())?;
@@ -264,8 +263,8 @@ impl Outbound {
         chains.find(Some(to.ip()), None).map(|number| number as usize)
     }
 
-    /// The number of the chain for a connection that was sent to this address and begins like this; `None`: the destination
-    /// is undeclared.
+    /// The number of the chain for a connection to this original destination with this detected protocol; `None`: the
+    /// destination is undeclared.
     #[must_use]
     pub fn chain(&self, to: SocketAddr, detected: &Detected<'_>) -> Option<usize> {
         let port = self.ports.get(&to.port());
@@ -278,8 +277,8 @@ impl Outbound {
         chains.find(Some(to.ip()), detected.server_name()).map(|number| number as usize)
     }
 
-    /// The service that an authority (`host:port`) names; its port is as given, not the authority's. Its host stands for the
-    /// server name that the client is going to ask for, and for the address that it would have connected to.
+    /// The service that an authority (`host:port`) names; its port is as given, not the authority's. Its host serves as the
+    /// server name that the client is going to send, and as the address that it would have connected to.
     #[must_use]
     pub fn named(&self, authority: &[u8], port: u16) -> Option<NamedService<'_>> {
         let service = self.services.get(self.ports.get(&port)?.names.find(authority)? as usize)?;
@@ -346,7 +345,7 @@ impl Port {
     }
 }
 
-/// The port that the authority of a CONNECT names; `None` if it is none that can be connected to.
+/// The port that the authority of a CONNECT names; `None` if it is not a valid port.
 #[must_use]
 pub fn tunnel_port(authority: &[u8]) -> Option<u16> {
     let digits = hosts::port(authority)?;

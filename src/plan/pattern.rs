@@ -4,10 +4,10 @@
 
 use crate::base::re2::{self, BadRegex, Regex};
 
-/// What a value must be like.
+/// A pattern for a value.
 #[derive(Debug, Clone)]
 pub enum Pattern {
-    /// Anything, even nothing: `{}` and the regex `*` ask only for presence.
+    /// Any value, also an empty one: `{}` and the regex `*` require only presence.
     Any,
     /// Equal.
     Exact(Box<[u8]>),
@@ -36,8 +36,7 @@ impl Pattern {
 
     /// A full match of the RE2 expression `text`.
     ///
-    /// # Errors
-    /// If it is no regular expression, or too large.
+    /// # Errors If it is not a regular expression, or too large.
     pub fn regex(text: &str) -> Result<Self, BadRegex> {
         re2::full_match(text).map(|regex| Self::Regex(Box::new(regex)))
     }

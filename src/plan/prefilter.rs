@@ -1,8 +1,8 @@
-//! Which routes are worth a look for a path: eight bytes of it tell most of them out, one by one where there are few,
-//! by a table where there are many.
+//! Which routes can match a path: eight bytes of it exclude most of them, one by one if there are few, by a table if
+//! there are many.
 //!
-//! It must never leave out a route that matches; a route that does not match may come through. Allocates nothing when
-//! asked. Called by `plan::route` only.
+//! It must never leave out a route that matches; a route that does not match may come through. A look-up allocates
+//! nothing. Called by `plan::route` only.
 
 use std::collections::HashMap;
 
@@ -15,9 +15,9 @@ const FEW: usize = 24;
 /// Most tables of an index; routes that would need another are looked at one by one.
 const MOST_TABLES: usize = 31;
 
-/// Eight bytes of the path that tell most routes apart without a look at their conditions: the last ones of a literal
-/// path, because the first ones (`/api/v1/`) are often the same in all rules. The default lets everything through, and
-/// what does not get through surely does not match.
+/// Eight bytes of the path that exclude most routes without a test of their conditions: the last ones of a literal
+/// path, because the first ones (`/api/v1/`) are often the same in all rules. The default lets every route through,
+/// and an excluded route certainly does not match.
 #[derive(Debug, Clone, Copy, Default)]
 struct PathPrefilter {
     /// Where in the path the eight bytes begin.
@@ -45,7 +45,7 @@ impl PathPrefilter {
     }
 }
 
-/// Eight bytes of `path` from `start` on, zeros behind its end. No path has a zero byte, and none is wanted.
+/// Eight bytes of `path` from `start` on, zeros behind its end. No path has a zero byte, nor any prefilter.
 #[inline]
 fn window(path: &[u8], start: usize) -> u64 {
     let rest = path.get(start..).unwrap_or_default();
@@ -55,7 +55,7 @@ fn window(path: &[u8], start: usize) -> u64 {
     }
 }
 
-/// The routes of a virtual host, by what a prefilter at the path tells of them.
+/// The routes of a virtual host, by their prefilters.
 #[derive(Debug, Clone)]
 pub(super) struct Glances(Kind);
 
@@ -68,9 +68,9 @@ enum Kind {
 /// Routes by number, in ascending lists.
 #[derive(Debug, Clone)]
 struct Index {
-    /// One for each place and mask, which is to say for each length of text.
+    /// One for each position and mask, which means for each length of text.
     tables: Box<[Table]>,
-    /// What is in no table.
+    /// Routes that are in no table.
     others: Box<[u32]>,
 }
 
@@ -82,7 +82,7 @@ struct Table {
 }
 
 impl Glances {
-    /// Of the routes with these conditions.
+    /// The index of the routes with these conditions.
     pub(super) fn of<'a>(routes: impl Iterator<Item = &'a [Condition]>) -> Self {
         let glances: Box<[PathPrefilter]> = routes.map(PathPrefilter::of).collect();
         Self(if glances.len() <= FEW { Kind::Few(glances) } else { Kind::Many(Index::of(&glances)) })
@@ -179,7 +179,7 @@ mod tests {
                 let path = path.as_bytes();
                 let matching: Vec<usize> = (0..patterns.len()).filter(|at| patterns[*at].matches(path)).collect();
                 prop_assert_eq!(glances.find(path, |at| patterns[at].matches(path)), matching.first().copied());
-                // All of them, if none is ever good enough.
+                // All of them, if none suffices.
                 let mut seen = Vec::new();
                 prop_assert_eq!(glances.find(path, |at| { seen.push(at); false }), None);
                 prop_assert!(seen.is_sorted());

@@ -1,4 +1,4 @@
-//! `retryOn` as it is written in YAML, of what a policy was compiled to. For those who show a plan.
+//! `retryOn` as it is written in YAML, from a compiled policy, for showing a plan.
 
 use crate::policy::retry::RetryOn;
 

@@ -1,4 +1,4 @@
-//! Routes: a matcher, what to do when it holds, and where in the YAML it came from.
+//! Routes: a matcher, its action, and its origin in the YAML.
 //!
 //! Plain data; `route_table` looks routes up. `explain` and the admin pages print them.
 
@@ -10,8 +10,8 @@ use super::action::{Action, Cors};
 use super::edits::HeaderEdits;
 use super::matcher::Matcher;
 
-/// One `http` rule of a VirtualService with one of its `match` blocks, or what the mesh listener does without one:
-/// `default` for each service, `allow_any` and `block_all`.
+/// One `http` rule of a VirtualService with one of its `match` blocks, or the mesh listener's own routes: `default` for each
+/// service, `allow_any` and `block_all`.
 #[derive(Debug, Clone)]
 pub struct Route {
     /// Istio's route name for the access log: rule name and match name joined with `.`; empty if neither is given.
@@ -20,7 +20,7 @@ pub struct Route {
     pub origin: Origin,
     /// The requests that it takes.
     pub matcher: Matcher,
-    /// What is done with them.
+    /// Their action.
     pub action: Action,
     /// `headers`, for responses of our own: a redirect, a direct response. A forwarded request has its destination's headers,
     /// which include these.
@@ -36,7 +36,7 @@ pub struct Route {
 pub struct StatPrefix {
     /// As it is written.
     pub name: Box<str>,
-    /// Its place in [`Plan::stat_prefixes`](super::Plan::stat_prefixes), once all routes of the plan are there.
+    /// Its index in [`Plan::stat_prefixes`](super::Plan::stat_prefixes), once all routes of the plan are compiled.
     pub id: RouteStatsId,
 }
 
@@ -55,7 +55,7 @@ pub struct Origin {
     pub line: u32,
     /// `VirtualService/namespace/name`; for a route without a rule the Service, ServiceEntry or Proxy.
     pub resource: Arc<str>,
-    /// The list of the document's `spec` that it stands in: `http`, `tls` or `tcp`; `servers` of a Gateway.
+    /// The list of the document's `spec` that it is in: `http`, `tls` or `tcp`; `servers` of a Gateway.
     pub list: &'static str,
     /// Position in that list, from 0; `None` for a route without a rule.
     pub rule: Option<usize>,

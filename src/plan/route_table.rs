@@ -11,7 +11,7 @@ use super::matcher::Condition;
 use super::prefilter::Glances;
 use super::route::{Origin, Route, StatPrefix};
 
-/// The port of an authority that names none.
+/// The port of an authority without a port.
 const HTTP_PORT: u16 = 80;
 
 /// The route tables of a listener's HTTP.
@@ -23,7 +23,7 @@ pub enum HttpRoutes {
     ByPort {
         /// The tables of ports, sorted by port.
         ports: Vec<RouteTable>,
-        /// The table for every port, with what is not for a certain one.
+        /// The table for every port, with the hosts that have no certain one.
         every: RouteTable,
     },
 }
@@ -114,7 +114,7 @@ impl VirtualHost {
 }
 
 impl HttpRoutes {
-    /// The tables: those of ports in order, then the one for every port.
+    /// The tables: of single ports in order, then the one for every port.
     pub fn tables(&self) -> impl Iterator<Item = &RouteTable> {
         let (ports, last) = match self {
             Self::One(table) => (&[][..], table),
@@ -151,7 +151,7 @@ impl HttpRoutes {
         Some((table, host))
     }
 
-    /// What takes the request: the redirect to HTTPS of its virtual host, else the first of its routes that matches.
+    /// The match for the request: the redirect to HTTPS of its virtual host, else the first of its routes that matches.
     pub(super) fn find<W: Witness>(&self, request: &Request<'_>, witness: &mut W) -> Option<Found<'_>> {
         let found = self.virtual_host(request.port, request.authority);
         witness.host(found);
@@ -196,7 +196,7 @@ impl RouteTable {
     }
 }
 
-/// The service port that an application addresses; `None` for a number that is no port.
+/// The service port that an application addresses; `None` for a number that is not a port.
 fn service_port(authority: &[u8]) -> Option<u16> {
     match hosts::port(authority) {
         None | Some(b"") => Some(HTTP_PORT),
@@ -204,7 +204,7 @@ fn service_port(authority: &[u8]) -> Option<u16> {
     }
 }
 
-/// Is told of each step while a request is routed. Every method does nothing by default, so that [`NoWitness`] costs nothing.
+/// Observes each step while a request is routed. Every method is empty by default, so that [`NoWitness`] costs nothing.
 pub trait Witness {
     /// Whether the witness is to be told of conditions; if not, routes are skipped by the fastest test that can.
     const LOOKS: bool = true;
@@ -217,12 +217,12 @@ pub trait Witness {
     #[inline]
     fn condition(&mut self, _route: &Route, _condition: &Condition, _held: bool) {}
 
-    /// A route was taken or passed over. The first that is taken ends the search.
+    /// A route matched or did not. The first match ends the search.
     #[inline]
     fn route(&mut self, _route: &Route, _taken: bool) {}
 }
 
-/// The witness of the data path: it sees nothing, and compiles away.
+/// The witness of the data path: it is empty, and compiles away.
 #[derive(Debug, Clone, Copy)]
 pub struct NoWitness;
 
@@ -288,7 +288,7 @@ mod tests {
         }
         // The connection's own port goes before the authority's.
         assert_eq!(find(&routes, Some(8000), "a.com:80"), Some((Some(8000), "a.com".to_owned())));
-        // Where a port's table is all that there is for it, nothing else counts.
+        // If a port has only its own table, no other one is used.
         let routes = by_port(true);
         for (authority, found) in [
             ("a.com:8000", Some((Some(8000), "a.com".to_owned()))),

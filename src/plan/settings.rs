@@ -1,7 +1,7 @@
 //! The settings of the process: the `Proxy` document with the command line's flags over it.
 //!
-//! Nothing is looked up here: which CPUs exist and which driver works is the worker's to find out. Made once before
-//! the plan is compiled; read by everything above.
+//! It looks nothing up: the worker finds out which CPUs exist and which driver works. Made once before the plan is
+//! compiled; read by everything above.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -16,7 +16,7 @@ pub use crate::istio::model::proxy::{
 };
 use crate::policy::share::FractionalPercent;
 
-/// What the process runs with.
+/// The settings of the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxySettings {
     /// `metadata.name`.
@@ -31,21 +31,21 @@ pub struct ProxySettings {
     pub driver: Driver,
     /// Address of the Gateway listeners whose server has no `bind`.
     pub bind: IpAddr,
-    /// Gateway port to bound port; a port that is not here is bound as it is.
+    /// Gateway port to bound port; a port that is not listed is bound unchanged.
     pub ports: BTreeMap<u16, u16>,
     /// Address of the admin endpoints; `None`: off.
     pub admin: Option<SocketAddr>,
-    /// What `server:` says.
+    /// The `server` header.
     pub server_header: ServerHeader,
     /// Appended to the host of mirrored requests, before the port; may be empty.
     pub mirror_host_suffix: String,
-    /// What is done to a path before rules are tried (`meshConfig.pathNormalization`).
+    /// How a path is normalised before rules are matched (`meshConfig.pathNormalization`).
     pub path_normalization: PathNormalization,
     /// Limits of every downstream connection.
     pub limits: Limits,
     /// How host names become addresses.
     pub dns: Dns,
-    /// Longest time before a name that could not be resolved is asked about again.
+    /// Longest time before a failed name is resolved again.
     pub dns_refresh_rate: Duration,
     /// How long requests in flight may take after the signal to stop.
     pub drain_duration: Duration,
@@ -57,11 +57,11 @@ pub struct ProxySettings {
     pub access_log_format: Option<String>,
     /// Whether its lines are text or JSON.
     pub access_log_encoding: AccessLogEncoding,
-    /// Requests continue B3 traces or begin some, of which this share is sampled; `None`: they pass as they are.
+    /// Requests continue or begin B3 traces, of which this share is sampled; `None`: trace headers pass unchanged.
     pub tracing: Option<FractionalPercent>,
 }
 
-/// What the command line says in place of the Proxy document; `None` leaves the document's value.
+/// Command line flags that override the Proxy document; `None` leaves the document's value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// `--cpus`.
@@ -80,7 +80,7 @@ pub struct Overrides {
     pub mirror_host_suffix: Option<String>,
 }
 
-/// Those of a process without a Proxy document and without flags.
+/// The settings without a Proxy document and without flags.
 impl Default for ProxySettings {
     fn default() -> Self {
         Self::resolve(&Proxy::default(), &Overrides::default())

@@ -1,4 +1,4 @@
-//! What a rule does: `route` with `rewrite`, `redirect` or `directResponse`.
+//! The action of a rule: `route` with `rewrite`, `redirect` or `directResponse`.
 
 use bytes::Bytes;
 
@@ -29,7 +29,7 @@ impl<'w> Compiler<'w> {
             Some(virtual_service::PathRewrite::Regex { pattern, substitution }) => {
                 Some(self.regex_rewrite(rule, pattern, substitution)?)
             }
-            // What it replaces is each block's to say.
+            // The replaced part depends on each block.
             Some(virtual_service::PathRewrite::Matched(_)) | None => None,
         };
         let hash_keys = self.hash_keys(&rule.rule.route);
@@ -57,7 +57,7 @@ impl<'w> Compiler<'w> {
         Destinations::new(list)
     }
 
-    /// `redirect`, without its path where that depends on what is matched.
+    /// `redirect`, without a path that depends on the match.
     fn redirect(&mut self, redirect: &virtual_service::Redirect, scope: Scope<'_>) -> Redirect {
         let port = match redirect.port {
             None | Some(RedirectPort::ProtocolDefault) => None,
@@ -105,7 +105,7 @@ impl<'w> Compiler<'w> {
             Action::Forward(forward) => {
                 let rewrite = rule.rule.rewrite.as_ref().and_then(|rewrite| rewrite.path.as_ref());
                 if let Some(virtual_service::PathRewrite::Matched(with)) = rewrite {
-                    // Blanks alone are how people write that nothing is put in place of what was matched.
+                    // Blanks alone are the usual way to write an empty replacement.
                     let with = if with.trim().is_empty() { b"" } else { with.as_bytes() };
                     forward.rewrite = Some(match matched {
                         Some(matched) => PathRewrite::Prefix { matched, with: with.into() },

@@ -1,4 +1,4 @@
-//! Which VirtualServices this proxy sees, in which order, and the rules of each with those of its delegates in place.
+//! The VirtualServices that this proxy sees, their order, and the rules of each with those of its delegates inserted.
 
 use crate::istio::model::export::{self, ExportTo};
 use crate::istio::model::virtual_service::VirtualService;

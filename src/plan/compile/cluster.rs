@@ -63,7 +63,7 @@ impl<'w> Compiler<'w> {
     }
 }
 
-/// `destination.port`, else the only port of the service, or of its other name that is used. `None`: the port of the
+/// `destination.port`, else the only port of the service, or of the alias that is used. `None`: the port of the
 /// listener.
 fn port(destination: &Destination, alias: Option<&Alias>, service: Option<&Service>) -> Option<u16> {
     destination.port.or(alias.and_then(|alias| alias.port)).or_else(|| match service?.ports.as_slice() {

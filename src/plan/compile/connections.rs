@@ -1,5 +1,5 @@
-//! `connectionPool`, `outlierDetection`, `retryBudget` and `tls`: how a cluster is connected to, its breaker, and who is
-//! ejected.
+//! `connectionPool`, `outlierDetection`, `retryBudget` and `tls`: the settings of a cluster's connections, its breaker,
+//! and its ejections.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::client_tls::client_tls;
 use super::lb_rules::Effective;
 
 impl<'w> Compiler<'w> {
-    /// The cluster with what its policy says of connections. `names` are what the service's certificates are for.
+    /// The cluster with its policy's connection settings. `names` are those in the service's certificates.
     pub(super) fn connections(&self, policy: Effective<'w>, names: &[String], cluster: Cluster) -> Cluster {
         let unlimited = ConnectionPool::default();
         let pool = policy.connection_pool.unwrap_or(&unlimited);
@@ -46,13 +46,13 @@ impl<'w> Compiler<'w> {
     }
 }
 
-/// What a DestinationRule leaves open is the mesh's to say.
+/// The mesh's settings fill in fields that a DestinationRule leaves out.
 pub(super) fn keepalive(of_mesh: Option<TcpKeepalive>, own: Option<TcpKeepalive>) -> Option<Keepalive> {
     let (mesh, own) = match (of_mesh, own) {
         (None, None) => return None,
         (mesh, own) => (mesh.unwrap_or_default(), own.unwrap_or_default()),
     };
-    // The kernel counts whole seconds, and none is no time.
+    // The kernel counts whole seconds, and 0 is invalid.
     let seconds =
         |time: Option<Duration>| time.map(|time| Duration::from_secs(time.as_secs())).filter(|t| !t.is_zero());
     Some(Keepalive {
@@ -70,8 +70,8 @@ fn retry_budget(budget: &model::RetryBudget) -> RetryBudget {
     }
 }
 
-/// Istio has ignored `consecutiveErrors` since 1.7. Here it does what it was documented to do, where today's field is
-/// not written: so many gateway errors eject, and other errors do not.
+/// Istio has ignored `consecutiveErrors` since 1.7. Here it works as it was documented, if today's field is not written:
+/// this many gateway errors eject, other errors do not.
 fn outlier(rule: &OutlierDetection) -> Outlier {
     let default = Outlier::default();
     let older = rule.consecutive_errors.filter(|_| rule.consecutive_gateway_errors.is_none());

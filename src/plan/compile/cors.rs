@@ -7,7 +7,7 @@ use super::Compiler;
 use super::rule::Rule;
 
 impl<'w> Compiler<'w> {
-    /// The policy; an origin pattern that is wrong has been reported and allows nothing.
+    /// The policy; an invalid origin pattern has been reported and matches nothing.
     pub(super) fn cors(&mut self, rule: &Rule<'w>, policy: &CorsPolicy) -> Cors {
         let origins = policy.allow_origins.iter().enumerate();
         let allow_origins = origins

@@ -1,4 +1,4 @@
-//! `delegate`: a rule that stands for those of another VirtualService (Istio `pilot/pkg/model/virtualservice.go`).
+//! `delegate`: a rule that is replaced by those of another VirtualService (Istio `pilot/pkg/model/virtualservice.go`).
 //!
 //! Every condition of the delegate must lie within one of the delegating rule, else its rule is left out, which is
 //! reported: Istio only writes it to its log.
@@ -109,7 +109,7 @@ fn joined(root: &str, leaf: &str) -> String {
 /// Merged blocks, and for each of them the positions of the delegate's and the root's.
 type Blocks = (Vec<HttpMatch>, Vec<(Option<usize>, Option<usize>)>);
 
-/// Each block of the delegate with each of the root that it agrees with; or the first that agrees with none.
+/// Each block of the delegate merged with each compatible one of the root; or the first that is compatible with none.
 fn merged_blocks(roots: &[HttpMatch], leaves: &[HttpMatch]) -> Result<Blocks, usize> {
     if roots.is_empty() {
         return Ok((leaves.to_vec(), (0..leaves.len()).map(|at| (Some(at), None)).collect()));

@@ -6,8 +6,8 @@ use crate::plan::{Edits, HeaderEdits, HeaderName, Template};
 use super::Compiler;
 use super::rule::Rule;
 
-/// Headers that say where a message ends or what the connection does. ringway writes them itself: one that does not
-/// agree with the bytes that follow would let a request be smuggled in another.
+/// Headers of message framing and connection handling. ringway writes them itself: one that contradicts the body
+/// would allow request smuggling.
 const FRAMING: [&str; 6] =
     ["connection", "content-length", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
 
@@ -74,8 +74,8 @@ impl Compiler<'_> {
     }
 }
 
-/// The Host that `headers.request` sets or else adds: it is no header line like others, but rewrites the authority.
-/// It is taken as it is written, `%` and all (istiod's `HostRewriteLiteral`).
+/// The Host that `headers.request` sets or else adds: it rewrites the authority instead of a header line. Its value
+/// is literal, with `%` (istiod's `HostRewriteLiteral`).
 pub(super) fn authority(headers: Option<&Headers>) -> Option<&str> {
     let request = &headers?.request;
     let host = |pairs: &'_ [(String, String)]| pairs.iter().rposition(|(name, _)| is_host(name));

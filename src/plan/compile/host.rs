@@ -16,7 +16,7 @@ use super::{Compiler, Scope, hostname};
 
 /// The routes of a VirtualService for a listener; or for one of its gateways, if they differ.
 struct Member {
-    /// Its VirtualService's place among those that are bound.
+    /// Its VirtualService's position in the list of bound ones.
     number: usize,
     routes: Vec<Route>,
     /// The number of hosts that have the routes.
@@ -111,7 +111,7 @@ impl Compiler<'_> {
         made.collect()
     }
 
-    /// The rules of several VirtualServices for a host, as they are tried: Istio goes by the age of the documents.
+    /// Reports the order of several VirtualServices' rules for a host: Istio goes by the age of the documents.
     fn say_shared(&mut self, host: &str, port: u16, numbers: &BTreeSet<usize>, routes: &[Route]) {
         let Some(last) = numbers.last().and_then(|last| self.bound.get(*last)) else { return };
         let mut rules: Vec<_> = routes.iter().map(|route| (&route.origin.resource, route.origin.rule)).collect();

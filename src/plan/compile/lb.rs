@@ -1,4 +1,4 @@
-//! `trafficPolicy.loadBalancer`: how a cluster's requests are spread over its endpoints, and what they are hashed by.
+//! `trafficPolicy.loadBalancer`: how a cluster's requests are spread over its endpoints, and their hash keys.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use super::lb_locality::{self as locality, Placed};
 use super::lb_rules::{Effective, find_subset, traffic_policy};
 
 impl<'w> Compiler<'w> {
-    /// The cluster of a service's port with these labels: who its members are, and how requests are spread over them.
+    /// The cluster of a service's port with these labels: its members, and how requests are spread over them.
     pub(super) fn members(
         &self,
         name: &str,
@@ -90,13 +90,13 @@ impl<'w> Compiler<'w> {
         }
     }
 
-    /// What requests of a rule are hashed by: every destination that can be drawn adds its own key.
+    /// The hash keys of a rule's requests: every destination that can be drawn adds its own key.
     pub(super) fn hash_keys(&self, route: &[RouteDestination]) -> Box<[Key]> {
         let drawn = route.iter().filter(|entry| entry.weight > 0 || route.len() == 1);
         drawn.filter_map(|entry| self.hash_key(&entry.destination)).collect()
     }
 
-    /// What requests to a destination are hashed by. Istio looks at the destination as it is written: an entry of
+    /// The hash key of requests to a destination. Istio looks at the destination as it is written: an entry of
     /// `portLevelSettings` counts only for one that names its port (`hashForHTTPDestination`).
     pub(super) fn hash_key(&self, destination: &Destination) -> Option<Key> {
         let service = self.world.services.named(&destination.host)?;
@@ -144,7 +144,7 @@ fn algorithm(block: Option<&LoadBalancer>) -> Policy {
         Some(LbPolicy::RoundRobin) => Policy::RoundRobin,
         Some(LbPolicy::Random) => Policy::Random,
         Some(LbPolicy::ConsistentHash(hash)) => Policy::ConsistentHash(match hash.table {
-            // To Istio 0 is the same as nothing.
+            // To Istio 0 is the same as an absent field.
             HashTable::Ring { minimum_size: 0 } => Algorithm::default(),
             HashTable::Ring { minimum_size } => Algorithm::Ring { minimum: minimum_size },
             HashTable::Maglev { table_size } => {

@@ -10,7 +10,7 @@ use crate::istio::model::Locality;
 use crate::istio::model::destination_rule::{Distribute, Failover, LocalityLb};
 use crate::policy::balance::Group;
 
-/// What an endpoint's place in the order follows from.
+/// The attributes that decide an endpoint's priority.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::plan) struct Placed<'w> {
     pub(in crate::plan) locality: &'w Locality,
@@ -26,8 +26,7 @@ pub(in crate::plan) struct Here<'w> {
 }
 
 impl<'w> Here<'w> {
-    /// A label's value, or empty. What the locality says goes before what the labels say of it (istiod's
-    /// `AugmentLabels`).
+    /// A label's value, or empty. The locality takes precedence over its labels (istiod's `AugmentLabels`).
     fn label(self, key: &str) -> &'w str {
         let place = match key {
             "topology.kubernetes.io/region" => &self.locality.region,
@@ -40,12 +39,13 @@ impl<'w> Here<'w> {
     }
 }
 
-/// The setting that holds: the rule's, else the mesh's; `None` if that one is turned off.
+/// The effective setting: the rule's, else the mesh's; `None` if that one is turned off.
 pub(in crate::plan) fn setting<'w>(rule: Option<&'w LocalityLb>, mesh: &'w LocalityLb) -> Option<&'w LocalityLb> {
     Some(rule.unwrap_or(mesh)).filter(|setting| setting.enabled != Some(false))
 }
 
-/// The endpoints' levels and groups. Endpoints that are in none get nothing: `distribute` gives their locality none.
+/// The endpoints' levels and groups. Endpoints outside of all groups get no requests: `distribute` gives their
+/// locality no weight.
 pub(in crate::plan) fn levels(
     setting: Option<&LocalityLb>,
     outlier_detection: bool,
@@ -109,7 +109,7 @@ fn priority(setting: &LocalityLb, here: Here<'_>, endpoint: &Placed<'_>) -> usiz
     by_labels * DISTANCES + distance(here.locality, endpoint.locality, &setting.failover)
 }
 
-/// How many of `keys`, from the first on, are there as they are here, or as the key itself says (`key=value`).
+/// How many of `keys`, from the first on, have the same value there as here, or the key's own (`key=value`).
 fn agreeing(keys: &[String], here: Here<'_>, there: Here<'_>) -> usize {
     let agrees = |key: &&String| match key.split_once('=') {
         Some((key, value)) => there.label(key) == value,
@@ -118,7 +118,8 @@ fn agreeing(keys: &[String], here: Here<'_>, there: Here<'_>) -> usize {
     keys.iter().take_while(agrees).count()
 }
 
-/// 0 in the same subzone, 1 in the same zone, 2 in the same region, 3 elsewhere, 4 where `failover` sends nobody.
+/// 0 in the same subzone, 1 in the same zone, 2 in the same region, 3 elsewhere, 4 in a region that `failover`
+/// excludes.
 fn distance(here: &Locality, there: &Locality, failover: &[Failover]) -> usize {
     if here.region != there.region {
         let to = failover.iter().find(|rule| rule.from == here.region).map(|rule| &rule.to);

@@ -1,4 +1,4 @@
-//! Which DestinationRules are for a service, and what of them holds for one of its ports and subsets.
+//! The DestinationRules of a service, and their effective policy for one of its ports and subsets.
 //!
 //! Istio's `PushContext.destinationRule`, `SidecarScope.DestinationRule` and `MergeSubsetTrafficPolicy`. Ten thousand
 //! rules for ten thousand services must not be compared all with all, hence the index.
@@ -47,13 +47,13 @@ impl<'w> Rules<'w> {
         Self { namespaces, root: &mesh.root_namespace, default_export: &mesh.default_destination_rule_export_to }
     }
 
-    /// Those with the most specific host in the first namespace that has any for the service: the proxy's, then, as
+    /// The rules with the most specific host in the first namespace that has any for the service: the proxy's, then, as
     /// far as they are exported, the service's and the root. Several with the same host count as one.
     pub(super) fn of(&self, service: &Service, proxy: &ProxySettings) -> Vec<&'w DestinationRule> {
         let own = proxy.namespace.as_str();
         let exported = |rule: &DestinationRule| self.reaches(rule, own);
-        // A proxy in the root namespace would see the rules for everybody before those of the service: of its own
-        // namespace it looks only at what is for nobody else.
+        // A proxy in the root namespace would see the global rules before those of the service: of its own namespace
+        // only private rules count.
         let private = |rule: &DestinationRule| own != self.root || self.is_private(rule);
         let chosen = self
             .most_specific(own, &service.hostname, private)
@@ -122,7 +122,7 @@ pub(super) fn traffic_policy<'w>(rules: &[&'w DestinationRule]) -> Option<&'w Tr
     rules.iter().map(|rule| &rule.traffic_policy).find(|policy| **policy != TrafficPolicy::default())
 }
 
-/// What holds for a cluster.
+/// The effective policy of a cluster.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Effective<'w> {
     pub(super) load_balancer: Option<&'w LoadBalancer>,
@@ -135,8 +135,8 @@ pub(super) struct Effective<'w> {
 }
 
 /// The policy of a rule, for one of its ports, with the mesh's default where it leaves a block out, and with a subset's
-/// over both. An entry of `portLevelSettings` stands in place of the whole policy that it is in, but for the retry
-/// budget, which only whole policies have; a block of a subset in place of the rule's whole block.
+/// over both. An entry of `portLevelSettings` replaces the whole policy that it is in, except the retry budget, which
+/// only whole policies have; a block of a subset replaces the rule's whole block.
 pub(super) fn effective<'w>(
     rule: Option<&'w TrafficPolicy>,
     subset: Option<&'w TrafficPolicy>,

@@ -51,8 +51,8 @@ impl<'w> Compiler<'w> {
         listeners
     }
 
-    /// Keeps those of the servers at one place that can share it: one listener is for HTTP, or for TLS of different hosts, or
-    /// for TCP. The first server decides, as in Istio, and the others are left out.
+    /// Keeps the servers of one address that can share a listener: it is for HTTP, or for TLS of different hosts, or for TCP.
+    /// The first server decides, as in Istio, and incompatible ones are left out.
     fn agree(&mut self, servers: &mut Vec<Served<'_>>) {
         let Some(first) = servers.first().copied() else { return };
         let mut hosts = HashSet::new();
@@ -129,7 +129,7 @@ fn spoken(serves: Serves) -> &'static str {
 }
 
 impl Served<'_> {
-    /// The server's place in its Gateway.
+    /// The server's position in its Gateway.
     pub(super) fn index(&self) -> usize {
         self.server.index
     }

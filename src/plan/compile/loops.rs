@@ -45,7 +45,7 @@ fn own_address(listener: &Listener, clusters: &[Cluster], destination: &Destinat
 pub(super) fn is_at(bind: SocketAddr, address: SocketAddr) -> bool {
     let (bound, ip) = (bind.ip().to_canonical(), address.ip().to_canonical());
     let here = ip.is_loopback() || ip.is_unspecified();
-    bind.port() != 0 // the kernel's choice is nobody's address
+    bind.port() != 0 // the kernel's choice is not a known address
         && bind.port() == address.port()
         && (bound == ip || bound.is_unspecified() && here || bound.is_loopback() && ip.is_unspecified())
 }

@@ -9,13 +9,13 @@ use crate::plan::{Matcher, Pattern};
 use super::Compiler;
 use super::rule::Rule;
 
-/// What a name under `headers` and `withoutHeaders` stands for.
+/// The subject of a name under `headers` and `withoutHeaders`.
 enum Subject {
     /// A line of the head.
     Line,
     /// Something else that Envoy keeps among the headers.
     Other(fn(Pattern) -> Condition),
-    /// A line that is never sent on, whatever the client sends, and must not open a rule to it either.
+    /// A header that is never forwarded: a client's value must not match a rule either.
     Removed,
 }
 
@@ -24,7 +24,7 @@ impl Compiler<'_> {
     pub(super) fn matcher(&mut self, rule: &Rule<'_>, at: usize, block: &HttpMatch) -> Option<Matcher> {
         let field = |name: &str| format!("match[{at}].{name}");
         let mut all = Vec::new();
-        // `uri: {}` asks for nothing.
+        // `uri: {}` is no condition.
         if let Some(uri) = block.uri.as_ref().filter(|uri| **uri != StringMatch::Present) {
             let pattern = self.pattern(rule, || field("uri"), uri)?;
             all.push(Condition::Path(if block.ignore_uri_case { pattern.ignoring_case() } else { pattern }));
@@ -114,7 +114,7 @@ impl Compiler<'_> {
     }
 }
 
-/// Some names are not those of header lines once Envoy has read a request.
+/// Some names are not headers in Envoy.
 fn subject(name: &str) -> Subject {
     match name.to_ascii_lowercase().as_str() {
         ":method" => Subject::Other(Condition::Method),

@@ -1,8 +1,8 @@
-//! The mesh listener (`Proxy.spec.mesh.listen`): a table for each port that services have, with a virtual host for each
-//! service, and one for every port, with the hosts of VirtualServices that are no service's. Ports for which the Sidecar
-//! has a listener have a table for themselves.
+//! The mesh listener (`Proxy.spec.mesh.listen`): a table for each port that services have, with a virtual host for each service,
+//! and one for every port, with the hosts of VirtualServices that are not services. Ports for which the Sidecar has a listener
+//! have a table for themselves.
 //!
-//! istiod makes the latter for port 80 only, and calls that a hack; here they are there on every port.
+//! istiod makes the latter for port 80 only, and calls that a hack; here they exist on every port.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -30,13 +30,13 @@ use super::{Compiler, Scope, connections, hostname};
 /// Domain of the cluster's services, with the dot before it.
 const CLUSTER_DOMAIN: &str = ".svc.cluster.local";
 
-/// The port of a request that names none; it has a table even if no service has the port.
+/// The port of a request without a port; it has a table even if no service has the port.
 const HTTP_PORT: u16 = 80;
 
-/// Istio's name for the cluster of requests to undeclared hosts that are found by their Host.
+/// Istio's name for the cluster of requests to undeclared hosts that are resolved by their Host.
 const DYNAMIC_DNS_CLUSTER: &str = "AllowAnyDynamicDNSCluster";
 
-/// Time after which a connection to an undeclared host is closed if nothing goes over it (istiod's).
+/// Idle timeout of a connection to an undeclared host (istiod's).
 const PASSTHROUGH_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Host names that are written in some document.
@@ -50,7 +50,7 @@ struct Mesh<'b, 'w> {
     /// In order.
     all: Vec<(usize, &'b Bound<'w>)>,
     exact: HashMap<&'b str, Vec<usize>, RandomState>,
-    /// The first VirtualService of each wildcard, by what follows the `*`.
+    /// The first VirtualService of each wildcard, by the part after the `*`.
     wildcards: HashMap<&'b str, usize, RandomState>,
 }
 
@@ -124,7 +124,7 @@ impl<'w> Compiler<'w> {
         }
     }
 
-    /// A table for each port that makes a difference, but for those that `except` says, and the table for every port.
+    /// A table for each port that makes a difference, except those in `except`, and the table for every port.
     pub(super) fn tables(&mut self, view: View<'w>, except: &dyn Fn(u16) -> bool) -> (Vec<RouteTable>, RouteTable) {
         let bound = self.bound.clone();
         let mesh = Mesh::of(view, &bound);
@@ -179,7 +179,7 @@ impl<'w> Compiler<'w> {
         ports
     }
 
-    /// The table for every port: the hosts of VirtualServices, and what happens to undeclared hosts.
+    /// The table for every port: the hosts of VirtualServices, and the route of undeclared hosts.
     fn for_every_port(&mut self, mesh: &Mesh<'_, '_>, compiled: &Compiled) -> RouteTable {
         let mut hosts: BTreeMap<&str, VirtualHost> = BTreeMap::new();
         for (number, bound) in &mesh.all {
@@ -218,8 +218,8 @@ impl<'w> Compiler<'w> {
         Action::Forward(Forward::to(Destinations::only(Destination::plain(target))))
     }
 
-    /// The names that are short for the host of a VirtualService which is another name of a service. Those of the service
-    /// itself are in the table of each of its ports.
+    /// The short names for the host of a VirtualService which is an alias of a service. The short names of the service itself
+    /// are in the table of each of its ports.
     fn short_for(&self, host: &str) -> Vec<Box<str>> {
         match self.world.services.alias(host) {
             Some(_) => other_names(host, &self.settings.namespace),
@@ -348,7 +348,7 @@ impl<'w> Compiler<'w> {
     }
 }
 
-/// A listener of applications beside the proxy.
+/// An outbound listener.
 pub(super) fn outbound_listener(kind: ListenerKind, bind: SocketAddr, chains: FilterChains) -> Listener {
     let name = format!("{}_{}", bind.ip(), bind.port());
     let stat_prefix = format!("outbound_{name}");
@@ -381,8 +381,7 @@ pub(super) fn names_of(hostname: &str, namespace: &str) -> impl Iterator<Item = 
     [hostname.into()].into_iter().chain(other_names(hostname, namespace))
 }
 
-/// The names beside its full one by which a proxy of `namespace` may call a service (istiod's
-/// `GenerateAltVirtualHosts`).
+/// The names besides its full one that a proxy of `namespace` may use for a service (istiod's `GenerateAltVirtualHosts`).
 pub(super) fn other_names(hostname: &str, namespace: &str) -> Vec<Box<str>> {
     if hostname.starts_with(['*', '[']) || hostname.parse::<std::net::IpAddr>().is_ok() {
         return Vec::new();

@@ -50,8 +50,8 @@ use crate::istio::world::World;
 use super::{Cluster, Listener, Pattern, Plan, ProxySettings, RouteStatsId, Target, TcpStatsId};
 use lb_rules::Rules;
 
-/// Compiles what `world` says into what the workers run on. The problems are in the order of the documents' use, each
-/// once; with an error among them the plan lacks something that was asked for and should not be served.
+/// Compiles `world` into the workers' plan. The problems are in the order of the documents' use, each once; with an error
+/// among them the plan is incomplete and must not be served.
 #[must_use]
 pub fn compile(world: &World, settings: ProxySettings) -> (Plan, Vec<Problem>) {
     let mut problems = Vec::new();
@@ -78,14 +78,14 @@ pub fn compile(world: &World, settings: ProxySettings) -> (Plan, Vec<Problem>) {
     let (clusters, mut problems) = (compiler.clusters, compiler.problems);
     loops::check(&listeners, &clusters, &mut problems);
     places::check_admin(&listeners, world, &settings, &mut problems);
-    // A VirtualService on two ports is compiled twice, and says what is wrong with it twice.
+    // A VirtualService on two ports is compiled twice, and reports its problems twice.
     let mut seen = HashSet::new();
     problems.retain(|problem| seen.insert(problem.to_string()));
     let clusters = clusters.into_iter().map(Arc::new).collect();
     (Plan { listeners: Arc::new(listeners), clusters, proxy: settings }, problems)
 }
 
-/// Gives each `statPrefix` its place, as [`Plan::stat_prefixes`] yields them: a host's routes may have been compiled once
+/// Gives each `statPrefix` its index, as [`Plan::stat_prefixes`] yields them: a host's routes may have been compiled once
 /// for several ports.
 fn number_stat_prefixes(listeners: &mut [Listener]) {
     for (stat_prefix, place) in listeners.iter_mut().flat_map(Listener::stat_prefixes_mut).zip(0..) {
@@ -93,7 +93,7 @@ fn number_stat_prefixes(listeners: &mut [Listener]) {
     }
 }
 
-/// Gives each TCP proxy the place of its name in [`Plan::tcp_stat_names`].
+/// Gives each TCP proxy the index of its name in [`Plan::tcp_stat_names`].
 fn number_tcp_stats(listeners: &mut [Listener]) {
     for (stats, place) in listeners.iter_mut().flat_map(Listener::tcp_stats_mut).zip(0..) {
         *stats = TcpStatsId(place);
@@ -109,7 +109,7 @@ struct Compiler<'w> {
     rules: Rules<'w>,
     /// The clusters that routes name, in order of first use.
     clusters: Vec<Cluster>,
-    /// What each cluster name seen so far stands for.
+    /// The target of each cluster name seen so far.
     targets: HashMap<String, Target, RandomState>,
     /// The regexes compiled so far, by their text.
     regexes: HashMap<String, Pattern, RandomState>,
@@ -123,6 +123,6 @@ struct Compiler<'w> {
 struct Scope<'g> {
     /// `namespace/name` of the Gateway, or `mesh`.
     gateway: &'g str,
-    /// The port that clients address: by the Gateway's numbering, or of a service. `None`: any that nothing names.
+    /// The port that clients address: by the Gateway's numbering, or of a service. `None`: any other port.
     port: Option<u16>,
 }

@@ -79,7 +79,7 @@ impl Compiler<'_> {
     }
 }
 
-/// What a port of this protocol speaks, as far as filter chains tell it apart.
+/// The protocol of a port, as far as filter chains distinguish it.
 pub(super) fn port_protocol(protocol: Protocol) -> PortProtocol {
     match protocol {
         Protocol::Auto => PortProtocol::Auto,

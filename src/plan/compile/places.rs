@@ -1,7 +1,7 @@
-//! Addresses that are taken twice: of two listeners at one address the second is refused, by the names of both, and so are
-//! admin endpoints at the address of a listener. So `check` reports already what the kernel would refuse at the start.
+//! Addresses that are used twice: of two listeners at one address the second is refused, with the names of both, and so is
+//! an admin listener at the address of a listener. So `check` reports what the kernel would refuse at the start.
 //!
-//! Addresses that overlap are another matter among listeners, which share their ports with each other: of `0.0.0.0:80` and
+//! Overlapping addresses are allowed for listeners, which share their ports with each other: of `0.0.0.0:80` and
 //! `127.0.0.1:80` the kernel gives connections to loopback to the latter. `listener` compares Gateway ports with each other.
 
 use std::net::{IpAddr, SocketAddr};

@@ -11,7 +11,7 @@ use crate::policy::share::FractionalPercent;
 use super::rule::Rule;
 use super::{Compiler, Scope};
 
-/// Istio's own policy: two retries of what never reached the upstream, or was refused there.
+/// Istio's own policy: two retries of requests that never reached the upstream, or were refused there.
 const DEFAULT_ATTEMPTS: u32 = 2;
 const DEFAULT_RETRY_ON: &[&str] =
     &["connect-failure", "refused-stream", "unavailable", "cancelled", "retriable-status-codes"];
@@ -20,9 +20,9 @@ const DEFAULT_RETRY_ON: &[&str] =
 const DEFAULT_BACKOFF: Duration = Duration::from_millis(25);
 
 impl<'w> Compiler<'w> {
-    /// Adds what the rule says of failures.
+    /// Adds the rule's faults, timeout, retries and mirrors.
     pub(super) fn resilience(&mut self, rule: &Rule<'w>, scope: Scope<'_>, forward: Forward) -> Forward {
-        // Of several destinations those that are hashed stay together, but a retry may be anybody's.
+        // With several destinations a retry may go to another one, so hashing does not keep it on its endpoint.
         let is_hashed = rule.rule.route.len() == 1 && !forward.hash_keys.is_empty();
         Forward {
             fault: rule.rule.fault.as_ref().and_then(fault).map(Box::new),
@@ -93,7 +93,7 @@ fn fault(fault: &model::Fault) -> Option<Fault> {
     (delay.is_some() || abort.is_some()).then_some(Fault { delay, abort })
 }
 
-/// What of `retryOn` has a meaning for HTTP/1.1. `retriable-status-codes` needs no saying: a list of none is none.
+/// The conditions of `retryOn` that exist in HTTP/1.1. `retriable-status-codes` is implied by the list of codes.
 fn retry_on<'c>(conditions: impl Iterator<Item = &'c str>) -> RetryOn {
     let mut on = RetryOn::default();
     let (mut statuses, mut grpc_statuses) = (Vec::new(), Vec::new());
@@ -111,7 +111,7 @@ fn retry_on<'c>(conditions: impl Iterator<Item = &'c str>) -> RetryOn {
             "resource-exhausted" => grpc_statuses.push(8),
             "internal" => grpc_statuses.push(13),
             "unavailable" => grpc_statuses.push(14),
-            // Of HTTP/2 and HTTP/3, or with lists that Istio's YAML has no place for.
+            // Conditions of HTTP/2 and HTTP/3, or with lists that Istio's YAML has no field for.
             other => statuses.extend(other.parse::<u16>().ok()),
         }
     }

@@ -12,7 +12,7 @@ use super::{Compiler, Scope};
 
 impl<'w> Compiler<'w> {
     /// The routes of a VirtualService: one for each `match` block of each rule, up to the first that takes every
-    /// request. None: it has nothing to say there, and does not even claim its hosts.
+    /// request. Empty: it has no rules there, and does not claim its hosts.
     pub(super) fn routes(&mut self, bound: &Bound<'w>, scope: Scope<'_>) -> Vec<Route> {
         let mut routes = Vec::new();
         for rule in &bound.rules {

@@ -1,6 +1,7 @@
 //! One `http` rule of a VirtualService as it is compiled, with the rule that delegated to it.
 //!
-//! Data, and where it is written. Made by `bound` and `delegate`; read by all that compile a field of a rule.
+//! Data, and its place in the YAML. Made by `bound` and `delegate`; read by the files that compile a field of a
+//! rule.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The listeners that a Sidecar opens: those of `egress` that are bound, and those of `ingress`.
 //!
-//! An outbound one has what its hosts and its port say, an inbound one leads to the workload, as istiod builds them; where
-//! Istio would bind to the workload's address, the Proxy's `bind` holds.
+//! An outbound listener has the services of its hosts and its port, an inbound one leads to the workload, as in istiod;
+//! where Istio would bind to the workload's address, the Proxy's `bind` is used.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -25,12 +25,12 @@ use super::mesh::{built_in, outbound_listener};
 use super::outbound::port_protocol;
 use super::{Compiler, loops};
 
-/// Istio's policy for requests to the workload: what has not reached it is sent again.
+/// Istio's policy for requests to the workload: a request that has not reached it is retried.
 const INBOUND_RETRIES: u32 = 2;
 const INBOUND_BACKOFF: Duration = Duration::from_millis(25);
 
 impl<'w> Compiler<'w> {
-    /// The outbound listeners that are bound: those that say so, and where nothing is redirected all.
+    /// The outbound listeners that are bound: those with `captureMode: NONE`, and without redirection all.
     pub(super) fn egress(&mut self) -> Vec<Listener> {
         let world = self.world;
         let bound = world.egress_ports().filter(|(.., bound)| *bound);

@@ -72,7 +72,7 @@ impl<'w> Compiler<'w> {
         }
     }
 
-    /// A TLS service with one rule of its own has no other chain: a server name that no rule has is undeclared.
+    /// A TLS service with one rule of its own has no other chain: a server name without a rule is undeclared.
     fn by_tls_rules(&mut self, mesh: &MeshRules<'w>, service: &Service, scope: Scope<'_>) -> Vec<TcpChain> {
         let mut chains = Vec::new();
         let mut seen = HashSet::new();
@@ -168,7 +168,7 @@ impl<'w> Compiler<'w> {
         over.filter(|from| !hosts.intersection(from).is_empty()).collect()
     }
 
-    /// Says that a server has no rule.
+    /// Reports a server without a rule.
     fn no_chain(&mut self, served: Served<'w>, list: &'static str) {
         let path = if list == TLS { "spec.tls" } else { "spec.tcp" };
         if !self.world.is_unknown("VirtualService", &["metadata", "spec.hosts", "spec.gateways", path]) {
@@ -239,7 +239,7 @@ impl<'w> Compiler<'w> {
         }
     }
 
-    /// `route`; `None` if nothing can be chosen, which reading has reported.
+    /// `route`; `None` if there is no destination to choose, which reading has reported.
     fn tcp_route(
         &mut self,
         (from, list, rule): (&'w VirtualService, &'static str, &'w L4Route),
