@@ -16,7 +16,7 @@ pub(super) struct OpenLog {
 }
 
 impl OpenLog {
-    /// Opens the log that the settings ask for, with a sink for each worker; none of it if they ask for no log.
+    /// Opens the configured log, with a sink for each worker; `None` without a configured log.
     ///
     /// # Errors
     /// When its file cannot be opened, or its format is wrong.

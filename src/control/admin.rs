@@ -1,8 +1,8 @@
-//! The admin endpoints: what people, dashboards and probes read of a running proxy, in Envoy's forms.
+//! The admin endpoints for people, dashboards and probes, in Envoy's formats.
 //!
-//! It owns its socket and threads and only reads: statistics from the registry, clusters from the plan in force. It
-//! must never reach a worker or hold a lock that one could want; what is asked of the proxy (`/drain`) it tells control
-//! as an [`Event`]. `control` starts it, and tells its [`State`] of every new plan and of the proxy's stages.
+//! It owns its socket and threads and only reads: statistics from the registry, clusters from the current plan. It must
+//! never reach a worker or hold a lock that one could want; commands (`/drain`) go to control as an [`Event`].
+//! `control` starts it, and updates its [`State`] with every new plan and stage of the proxy.
 
 // This is an edge: the age of the process needs the clock.
 #![allow(clippy::disallowed_methods)]
@@ -37,8 +37,8 @@ use crate::plan::Plan;
 use crate::proxy::Difference;
 use crate::upstream::SharedClusters;
 
-/// Most connections: a few dashboards and probes, with room for others that send nothing. Fewer where the process may
-/// open few descriptors, which are for clients.
+/// Most connections: a few dashboards and probes, with room for silent ones. Fewer if the process may open only few
+/// descriptors, which are for clients.
 const CONNECTIONS: std::ops::RangeInclusive<u64> = 8..=64;
 
 /// Responses under way at once. They are made with the cores that clients are served with.
@@ -47,18 +47,18 @@ const ANSWERS: usize = 4;
 /// Of how many descriptors of the process one may be such a connection.
 const DESCRIPTORS_PER_CONNECTION: u64 = 16;
 
-/// Envoy's default `stats_flush_interval`: what "interval" means in a histogram's text.
+/// Envoy's default `stats_flush_interval`: the meaning of "interval" in a histogram's text.
 const ROLL_EVERY: Duration = Duration::from_secs(5);
 
-/// Largest body of a request, in bytes: none is needed, and `curl -d` sends one all the same.
+/// Largest body of a request, in bytes: the endpoints need none, but `curl -d` sends one.
 const BODY_BYTES: usize = 4096;
 
-/// What the proxy is doing, in Envoy's words and with Envoy's numbers (`admin.v3.ServerInfo.State`).
+/// The proxy's state, with Envoy's names and numbers (`admin.v3.ServerInfo.State`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// It serves.
     Live = 0,
-    /// It finishes what is under way and takes nothing new.
+    /// It finishes requests in flight and accepts no new connections.
     Draining = 1,
     /// It is not yet ready to serve.
     PreInitializing = 2,
@@ -74,7 +74,7 @@ impl Stage {
     }
 }
 
-/// What the admin endpoints show, and whom they tell.
+/// The state that the admin endpoints show, and the receiver of their commands.
 #[derive(Debug)]
 pub struct State {
     registry: Arc<Registry>,
@@ -87,7 +87,7 @@ pub struct State {
 #[derive(Debug, Clone)]
 struct Now {
     plan: Arc<Plan>,
-    /// What the workers share of its clusters.
+    /// The shared state of its clusters.
     shared: SharedClusters,
     /// Which plan it is, from 1.
     version: u64,
@@ -97,8 +97,8 @@ struct Now {
 }
 
 impl State {
-    /// The state of a process that started at `started`, with the plan it is about to serve; `events` hears what the
-    /// endpoints are asked to do.
+    /// The state of a process that started at `started`, with the plan it is about to serve; `events` receives the
+    /// endpoints' commands.
     #[must_use]
     pub fn new(
         registry: Arc<Registry>,
@@ -147,7 +147,7 @@ impl State {
         Arc::clone(&self.now().plan)
     }
 
-    /// Brings what is told of the process itself up to date.
+    /// Updates the statistics of the process itself.
     fn refresh(&self) {
         let (server, stage) = (self.registry.server(), self.now().stage);
         server.uptime.set(self.uptime());
@@ -249,7 +249,7 @@ struct Page {
     answer: fn(&Request, &State) -> Result<Response, Response>,
 }
 
-/// How a page may be asked for.
+/// The allowed methods of a page.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Methods {
     /// It shows something.
@@ -408,7 +408,7 @@ fn list(text: &mut String) {
     }
 }
 
-/// The page for people. It is all in one file, and asks the other pages for what it shows.
+/// The page for people. It is a single file, and loads its content from the other pages.
 fn home(_: &Request, _: &State) -> Result<Response, Response> {
     let mut rows = String::new();
     for Page { path, about, method, .. } in PAGES {
@@ -451,8 +451,8 @@ fn info(_: &Request, state: &State) -> Result<Response, Response> {
     Ok(json_page(format!("{document:#}\n")))
 }
 
-/// What SIGTERM does, except that the process stays for its admin endpoints, until the signal: nothing new is accepted
-/// from now on, what is in flight is finished (for `drainDuration` at most), and there is no way back.
+/// Drains like SIGTERM, except that the process stays for its admin endpoints until the signal: no new connection is
+/// accepted from now on, requests in flight are finished (for `drainDuration` at most), and it cannot be undone.
 fn drain(_: &Request, state: &State) -> Result<Response, Response> {
     match state.events.send(Event::Drain) {
         Ok(()) => Ok(Response::text(200, "OK\n")),

@@ -1,9 +1,9 @@
-//! What a configuration makes the proxy serve, short enough to compare: the one of a file with the running proxy's, and
-//! that of a reload with the one before.
+//! A digest of a configuration's effect, to compare a file with the running proxy, and a reload with the configuration
+//! before.
 //!
-//! Pure. It is taken of a plan as it was compiled, before names were resolved. Where something is written, and what only
-//! this machine or its command line says (addresses that are bound, CPUs, the admin port), is left out, so that the same
-//! documents have the same digest anywhere.
+//! Pure. It is taken of a plan as it was compiled, before names were resolved. Places in files, and settings of this
+//! machine or its command line (bound addresses, CPUs, the admin port), are left out, so that the same documents have
+//! the same digest anywhere.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
@@ -19,7 +19,7 @@ use crate::plan::{Action, ClientTls, Plan, Route, Undeclared};
 /// So many names are written out of a list of changes.
 const NAMES: usize = 3;
 
-/// By name, what each of the parts is like.
+/// The hash of each part, by its name.
 type Parts = BTreeMap<String, u64>;
 
 /// The digest of a plan.
@@ -91,7 +91,7 @@ impl Digest {
         format!("{:016x}", hash(&Value::Null, &format!("{parts:?} {}", self.settings)))
     }
 
-    /// What `new` has that this has not, and the other way round.
+    /// The differences to `new`.
     #[must_use]
     pub fn changes_to(&self, new: &Self) -> Changes {
         let certificates = self.tls.iter().filter(|(name, tls)| {
@@ -130,7 +130,7 @@ fn hash(shown: &Value, also: &str) -> u64 {
     XxHash64::oneshot(0, format!("{shown}{also}").as_bytes())
 }
 
-/// The names of what was added, removed, changed.
+/// The names of added, removed and changed parts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Difference {
     added: Vec<String>,
@@ -139,7 +139,7 @@ struct Difference {
 }
 
 fn difference(old: &Parts, new: &Parts) -> Difference {
-    // What tells equal names apart is not shown.
+    // The suffix that distinguishes equal names is not shown.
     let name = |name: &String| name.split('\n').next().unwrap_or_default().to_owned();
     let without = |all: &Parts, others: &Parts| all.keys().filter(|key| !others.contains_key(*key)).map(name).collect();
     let changed = old.iter().filter(|(key, hash)| new.get(*key).is_some_and(|now| now != *hash));
@@ -150,7 +150,7 @@ fn difference(old: &Parts, new: &Parts) -> Difference {
     }
 }
 
-/// What is different between two configurations.
+/// The differences between two configurations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changes {
     lists: Vec<(&'static str, Difference)>,

@@ -24,10 +24,10 @@ use super::Event;
 use crate::io::now;
 use crate::plan::Dns;
 
-/// Names that are asked about at once; the others wait.
+/// Most concurrent queries; other names wait.
 const MOST_AT_ONCE: usize = 64;
 
-/// How long the files of the system are taken to be what they were.
+/// How long the system's files are not checked again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 const HOSTS: &str = "/etc/hosts";
@@ -40,12 +40,12 @@ pub enum DnsAnswer {
     At {
         /// At least one.
         addresses: Vec<IpAddr>,
-        /// How long that holds (the records' TTL); `None`: the answer does not say.
+        /// How long it is valid (the records' TTL); `None`: the answer has no TTL.
         valid: Option<Duration>,
     },
-    /// There is no such name, or it has no address.
+    /// The name does not exist, or has no address.
     NoSuchName,
-    /// Nobody answers, or with a failure; the words are for people.
+    /// No server answered, or one answered with a failure; the text is for people.
     Failed(String),
 }
 
@@ -70,7 +70,7 @@ impl Asker {
         Ok(Self(asks))
     }
 
-    /// An asker without a thread: the names that it is asked for come out at the other end.
+    /// A resolver without a thread: its queries come out at the other end.
     #[cfg(test)]
     pub(super) fn unheard() -> (Self, impl FnMut() -> Option<Box<str>>) {
         let (asks, mut asked) = unbounded_channel();
@@ -89,7 +89,7 @@ impl Asker {
         let _ = self.0.send(Ask::Name(name.into())); // the thread lives as long as this
     }
 
-    /// From now on other servers are asked.
+    /// Changes the servers.
     pub(super) fn configure(&self, settings: Dns) {
         let _ = self.0.send(Ask::Settings(Box::new(settings)));
     }
@@ -106,7 +106,7 @@ async fn answer_all(settings: Dns, mut asked: UnboundedReceiver<Ask>, events: Se
                 tokio::spawn(async move {
                     let _place = places.acquire().await;
                     let answer = current.find(&name).await;
-                    let _ = events.send(Event::Named { name, answer }); // nobody is there once the proxy stops
+                    let _ = events.send(Event::Named { name, answer }); // control is gone once the proxy stops
                 });
             }
         }
@@ -124,7 +124,7 @@ struct Sources {
 /// The servers and hosts in use at the moment.
 struct Current {
     hosts: Hosts,
-    /// `Err`: why there is no server to ask.
+    /// `Err`: why there is no usable server.
     servers: Result<TokioResolver, String>,
 }
 
@@ -191,7 +191,7 @@ fn resolver(settings: &Dns) -> Result<TokioResolver, NetError> {
         let servers = settings.servers.iter().map(server).collect();
         (ResolverConfig::from_parts(None, Vec::new(), servers), ResolverOpts::default())
     };
-    // Every answer holds as long as it says; who needs it longer keeps it.
+    // Every answer is valid for its TTL; `names` keeps it longer where it must.
     options.cache_size = 0;
     if let Some(timeout) = settings.timeout {
         options.timeout = timeout;
@@ -215,7 +215,7 @@ fn addresses(lookup: &Lookup) -> impl Iterator<Item = IpAddr> {
     lookup.answers().iter().filter_map(|record| record.data.ip_addr())
 }
 
-/// What the answers about the two kinds of address come to.
+/// The combined answer of the queries for the two kinds of address.
 fn put_together(lookups: [Result<Lookup, NetError>; 2]) -> DnsAnswer {
     let (mut all, mut valid, mut failed) = (Vec::new(), None, None);
     let now = now();
@@ -237,8 +237,7 @@ fn put_together(lookups: [Result<Lookup, NetError>; 2]) -> DnsAnswer {
     }
 }
 
-/// IPv6 addresses count where the host can use them, as the C library has it (`AI_ADDRCONFIG`), or where there are no
-/// others.
+/// IPv6 addresses are used if the host has IPv6, as in the C library (`AI_ADDRCONFIG`), or if there are no others.
 fn found(mut addresses: Vec<IpAddr>, valid: Option<Duration>) -> DnsAnswer {
     let some_v4 = addresses.iter().any(IpAddr::is_ipv4);
     let some_v6 = addresses.iter().any(IpAddr::is_ipv6);

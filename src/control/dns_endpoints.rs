@@ -1,5 +1,5 @@
 //! DNS as a reporter of endpoints: which clusters have other endpoints after an answer about a name, and when names are
-//! asked about.
+//! resolved.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,13 +38,13 @@ impl Running {
         Some(self.registry.cluster_shared(&self.in_force.plan.clusters.get(at)?.name))
     }
 
-    /// What an answer changes of a cluster, after counting it.
+    /// The change of a cluster by an answer, which is counted.
     fn change_by(&self, at: usize, outcome: LookupOutcome) -> Option<EndpointChange> {
         let cluster = self.in_force.plan.clusters.get(at)?;
         let stats = self.stats_of(at)?;
         let names = cluster.discovery.names();
         let empties = names.is_some_and(|names| names.kind == NameKind::Every);
-        // As Envoy counts: that there is no such name is an update only of a cluster that loses its endpoints by it.
+        // As Envoy counts: a name that does not exist is an update only of a cluster that loses its endpoints by it.
         match outcome {
             LookupOutcome::Found => stats.update_success.inc(),
             LookupOutcome::Empty if empties => stats.update_success.inc(),

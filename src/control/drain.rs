@@ -13,10 +13,10 @@ use crate::worker::{Message, Report};
 const STOP_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Running {
-    /// Stops accepting, and waits for what is in flight, at most `drainDuration` and until the next [`Event::Stop`].
+    /// Stops accepting, and waits for requests in flight, at most `drainDuration` and until the next [`Event::Stop`].
     ///
-    /// With `stay` it was not a stop that led here: the admin endpoints stay until one comes. If it comes before the
-    /// end of the drain, the process ends with it, and the one after that ends the wait.
+    /// With `stay` (`/drain`) the admin endpoints stay until a stop comes. If it comes before the end of the drain, the
+    /// process ends with it, and the one after that ends the wait.
     pub(super) fn drain(mut self, mut stay: bool) {
         self.state.enter(Stage::Draining);
         let patience = self.in_force.plan.proxy.drain_duration;
@@ -33,7 +33,7 @@ impl Running {
         }
         self.workers.dismiss();
         if let Some(log) = self.log.take() {
-            // Lines that a full pipe does not take are lost with the process; there is nobody left to tell.
+            // Lines that a full pipe does not take are lost with the process, which cannot report it any more.
             let _ = log.writer.finish(STOP_PATIENCE);
         }
         if stay {
@@ -43,7 +43,7 @@ impl Running {
     }
 
     /// Waits until all of `running` have ended, `deadline` has passed, or a stop comes that does not merely end `stay`.
-    /// Leaves those that still run.
+    /// Leaves the workers that still run.
     fn wait_for_end(&mut self, running: &mut Vec<usize>, deadline: Instant, stay: &mut bool) {
         while !running.is_empty() {
             match self.queue.next(Some(deadline)) {

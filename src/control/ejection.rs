@@ -20,7 +20,7 @@ pub(super) struct Ejections {
 
 #[derive(Debug)]
 struct Due {
-    /// Its place in the plan.
+    /// Its index in the plan.
     cluster: usize,
     at: Instant,
 }
@@ -43,7 +43,7 @@ impl Ejections {
         self.clusters.iter().map(|due| due.at).min()
     }
 
-    /// Looks at the clusters that are due. `plan` is in force, and `shared` is what the workers share of it.
+    /// Sweeps the clusters that are due, of the current `plan` and its `shared` state.
     pub(super) fn sweep(&mut self, plan: &Plan, shared: &SharedClusters, now: Instant) {
         for due in self.clusters.iter_mut().filter(|due| due.at <= now) {
             let (Some(cluster), Some(shared)) = (plan.clusters.get(due.cluster), shared.get(due.cluster)) else {

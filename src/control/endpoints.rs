@@ -1,8 +1,8 @@
 //! Clusters whose endpoints change while the plan stays as it is.
 //!
-//! There is one path from such a change to the workers, and every reporter uses it: a reporter (`dns_endpoints`) says which
-//! endpoints a cluster has now, as an [`EndpointChange`], and everything that follows from it is done here. No plan is
-//! compiled. Changes that are found out together go together: one new list of clusters, one message for each worker.
+//! There is one path from such a change to the workers, and every reporter uses it: a reporter (`dns_endpoints`) gives a
+//! cluster's current endpoints as an [`EndpointChange`], and the rest is done here. No plan is compiled. Changes that are
+//! found together are sent together: one new list of clusters, one message for each worker.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::worker::{Members, Message};
 /// A cluster of the plan in force has other endpoints.
 #[derive(Debug)]
 pub(super) struct EndpointChange {
-    /// The cluster's place in the plan.
+    /// The cluster's index in the plan.
     pub(super) id: ClusterId,
     /// The cluster with the endpoints that it has now.
     pub(super) cluster: Cluster,

@@ -18,9 +18,9 @@ pub enum StartError {
         address: SocketAddr,
         /// The clients that it is for.
         kind: ListenerKind,
-        /// What the system said.
+        /// The system's error.
         error: std::io::Error,
-        /// What to do about it.
+        /// The advice.
         hint: &'static str,
     },
     /// The admin address cannot be had.
@@ -28,9 +28,9 @@ pub enum StartError {
     Admin {
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The system's error.
         error: std::io::Error,
-        /// What to do about it.
+        /// The advice.
         hint: &'static str,
     },
     /// The access log cannot be written.
@@ -38,7 +38,7 @@ pub enum StartError {
     AccessLog {
         /// `meshConfig.accessLogFile`.
         path: String,
-        /// What the system said.
+        /// The system's error.
         error: std::io::Error,
     },
     /// `meshConfig.accessLogFormat` cannot be compiled.
@@ -57,7 +57,7 @@ pub enum StartError {
     System(#[from] std::io::Error),
 }
 
-/// What to do about a failed bind.
+/// The advice for a failed bind.
 pub(super) fn hint(error: &std::io::Error) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::AddrInUse => " (another process has it; `ss -ltnp` shows which)",

@@ -1,4 +1,4 @@
-//! The configuration in force: the plan that the workers serve, and what belongs to it.
+//! The configuration in force: the plan that the workers serve, and its shared state.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ pub(super) struct InForce {
     pub(super) plan: Arc<Plan>,
     /// The digest of its documents.
     pub(super) digest: Digest,
-    /// What all workers share of its clusters, in its order.
+    /// The shared state of its clusters, in its order.
     pub(super) shared: SharedClusters,
     /// Its listeners, in its order.
     pub(super) bound: Vec<Bound>,
 }
 
-/// A cluster with what the workers share of it.
+/// A cluster with its shared state.
 pub(super) type ClusterParts = (Arc<Cluster>, Arc<SharedCluster>);
 
 impl InForce {
@@ -29,7 +29,7 @@ impl InForce {
         Some((self.plan.clusters.get(id.index())?.clone(), self.shared.get(id.index())?.clone()))
     }
 
-    /// Puts other clusters in the place of some of the plan's.
+    /// Replaces some of the plan's clusters.
     pub(super) fn replace_clusters(&mut self, clusters: impl IntoIterator<Item = (ClusterId, ClusterParts)>) {
         let mut plan = Plan::clone(&self.plan);
         let mut all_shared = self.shared.to_vec();
@@ -43,7 +43,7 @@ impl InForce {
         (self.plan, self.shared) = (Arc::new(plan), all_shared.into());
     }
 
-    /// The addresses of the listeners for what goes out.
+    /// The addresses of the outbound listeners.
     pub(super) fn outbound_addresses(&self) -> impl Iterator<Item = SocketAddr> {
         let listeners = self.plan.listeners.iter().zip(&self.bound);
         listeners.filter(|(listener, _)| listener.kind.is_outbound()).map(|(_, bound)| bound.address)

@@ -1,7 +1,7 @@
 //! The listening sockets: one for each listener and worker.
 //!
-//! Control binds them, so that a port in use is found out before anything has changed, and keeps a copy of each, so
-//! that it can end the listening whatever becomes of the worker.
+//! Control binds them, so that a port in use is found out before anything has changed, and keeps a copy of each, so that
+//! it can stop listening even if the worker is dead.
 
 use std::net::{Shutdown, SocketAddr, TcpListener};
 
@@ -27,15 +27,15 @@ impl Key {
 #[derive(Debug)]
 pub(super) struct Bound {
     pub(super) key: Key,
-    /// With the kernel's port where 0 was asked for.
+    /// With the kernel's port in place of port 0.
     pub(super) address: SocketAddr,
-    /// One for each worker; none for one that is dead.
+    /// One for each worker; `None` for a dead one.
     sockets: Vec<Option<TcpListener>>,
 }
 
 impl Bound {
     /// Binds the listeners of a process that has none yet. All addresses are probed before one is bound: two may have the
-    /// same port, one at all addresses and the other at one of them, and then the more exact one gets the connections to
+    /// same port, one at all addresses and the other at one of them; then the more specific one gets the connections to
     /// its address.
     ///
     /// # Errors
@@ -45,8 +45,8 @@ impl Bound {
         listeners.iter().map(|listener| Self::bind(listener, workers, true)).collect()
     }
 
-    /// Binds a socket for each of `workers`. `ours` says that the process holds the port already, through a listener
-    /// that is to make way for this one or shares the port with it.
+    /// Binds a socket for each of `workers`. `ours` says that the process holds the port already, through a listener that
+    /// this one replaces or shares the port with.
     ///
     /// # Errors
     /// [`StartError::Listen`].
@@ -75,8 +75,8 @@ impl Bound {
         }
     }
 
-    /// A worker is dead: new connections go to the others. The socket is not for its successor, because the ring of a
-    /// thread that panicked lives on, and accepts one more connection that nobody would ever serve.
+    /// Closes a dead worker's socket: new connections go to the others. Its successor must not use the socket, because
+    /// the ring of a thread that panicked lives on, and accepts one more connection that would never be served.
     pub(super) fn lose(&mut self, worker: usize) {
         if let Some(socket) = self.sockets.get_mut(worker).and_then(Option::take) {
             end(&socket);

@@ -1,7 +1,7 @@
 //! The process's own log (not the access log): to standard error, with levels that can be changed while it runs.
 //!
-//! A logger is a module of ringway; what other crates say is `other`. `RUST_LOG` chooses the levels at the start
-//! (`info`, `warn,ringway::proxy=debug`, …), `/logging` later. There is one log a process, so its filter is global.
+//! A logger is a module of ringway; other crates log as `other`. `RUST_LOG` chooses the levels at the start (`info`,
+//! `warn,ringway::proxy=debug`, …), `/logging` later. There is one log a process, so its filter is global.
 
 use std::fmt::Write as _;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -17,7 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 const LOGGERS: [&str; 12] =
     ["control", "demo", "explain", "httpd", "io", "istio", "main", "observe", "plan", "proxy", "upstream", "worker"];
 
-/// What stands for everything else.
+/// The logger of all other crates.
 const OTHER: &str = "other";
 
 /// The levels, by their names in Envoy; `warn` and `critical` are taken, too.
@@ -54,10 +54,10 @@ pub fn start() {
 /// Why levels were not changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum LoggingError {
-    /// There is no logger of that name.
+    /// Unknown logger.
     #[error("unknown logger name")]
     Logger,
-    /// There is no such level.
+    /// Unknown level.
     #[error("unknown logger level")]
     Level,
     /// [`start`] was not called: a library that ringway is part of logs in its own way.
@@ -90,7 +90,7 @@ pub(super) fn show() -> Result<String, LoggingError> {
 /// Levels by target.
 #[derive(Debug, Clone, PartialEq)]
 struct Levels {
-    /// Of what no target of the list covers.
+    /// The level of all targets that are not in the list.
     default: LevelFilter,
     /// Targets that begin so have this level; the longest beginning counts.
     targets: Vec<(String, LevelFilter)>,
@@ -133,7 +133,7 @@ impl Levels {
             match logger.as_str() {
                 "level" => changed = Self { default: level, targets: Vec::new() },
                 OTHER => {
-                    // What ringway's own loggers had from the default they keep.
+                    // ringway's own loggers keep the level that they had from the default.
                     let kept = LOGGERS.map(|logger| (target(logger), changed.of(logger)));
                     changed.targets.retain(|(start, _)| start.starts_with("ringway"));
                     for (target, level) in kept {
@@ -170,7 +170,7 @@ impl Levels {
     }
 }
 
-/// The target of what a logger says: its module's path.
+/// The target of a logger: its module's path.
 fn target(logger: &str) -> String {
     match logger {
         "main" => "ringway".to_owned(),

@@ -1,11 +1,11 @@
 //! The control thread: it starts the workers, takes signals, reports and changes of the configuration, installs new plans,
-//! and ends all in order.
+//! and shuts down in order.
 //!
-//! One owner, one order: sources of events (signals, `config`, the name servers, workers) only send [`Event`]s, and
-//! everything is decided in the loop of [`Running::serve`]. It may log and allocate; the workers never wait for it.
+//! One owner, one order: sources of events (signals, `config`, the name servers, workers) only send [`Event`]s, and all
+//! decisions are made in the loop of [`Running::serve`]. It may log and allocate; the workers never wait for it.
 //!
-//! [`Running`] and the parts that it is made of lie below; the files with the steps of its life (`start`, `serve`,
-//! `reload`, `endpoints`, `dns_endpoints`, `resolve`, `drain`) are its methods, and none of them imports another.
+//! [`Running`] and its parts are the lower half; the files with the steps of its life (`start`, `serve`, `reload`,
+//! `endpoints`, `dns_endpoints`, `resolve`, `drain`) are its methods, and none of them imports another.
 
 mod access_log;
 pub mod admin;
@@ -50,7 +50,7 @@ pub enum Event {
     Stop,
     /// SIGHUP: read the configuration again.
     Reload,
-    /// `/drain`: finish what is in flight, and stay.
+    /// `/drain`: finish requests in flight, and stay.
     Drain,
     /// SIGUSR1: the access log's file has been moved away.
     ReopenLog,
@@ -58,7 +58,7 @@ pub enum Event {
     Config(ConfigEvent),
     /// A host name was looked up.
     Named {
-        /// The name, as it was asked.
+        /// The name, as it was requested.
         name: Box<str>,
         /// The answer.
         answer: DnsAnswer,

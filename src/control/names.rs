@@ -1,9 +1,9 @@
-//! The names that control knows: those of the clusters in force, when each is to be asked about again, and which questions
-//! of workers wait for an answer.
+//! The host names that control resolves: those of the current clusters, when each must be resolved again, and the workers'
+//! requests that wait for an answer.
 //!
-//! It decides and remembers; asking is `dns`'s, and what answers mean to the workers is `dns_endpoints`' and `resolve`'s. An
-//! answer is used for as long as it says; one that is needed longer, because no server answers any more, stays. A name without
-//! an address is asked about again after a second, then two, four, and so on up to `dnsRefreshRate`.
+//! It decides and remembers; `dns` sends the queries, `dns_endpoints` and `resolve` use the answers. An answer is used for its
+//! TTL, or longer while no server answers. A name without an address is resolved again after a second, then two, four, and so
+//! on up to `dnsRefreshRate`.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -39,7 +39,7 @@ pub(super) struct Names {
     refresh_rate: Duration,
     /// The names of clusters.
     known: HashMap<Box<str>, Known>,
-    /// The names that are being asked about.
+    /// The names that are being resolved.
     asked: HashSet<Box<str>>,
     /// The questions of workers, by host name.
     questions: HashMap<Box<str>, Vec<Question>>,
@@ -51,17 +51,17 @@ struct Known {
     /// The clusters that it is in, as positions in the plan.
     clusters: Vec<usize>,
     addresses: Vec<HostAddress>,
-    /// There is no such name any more: the addresses are what it had last.
+    /// The name does not exist any more: the addresses are its last ones.
     gone: bool,
     /// Whether there ever was an answer of any kind.
     answered: bool,
-    /// When to ask again; `None`: it is being asked about, or its addresses are written down.
+    /// When to resolve it again; `None`: a query is under way, or its addresses are configured.
     due: Option<Instant>,
     /// Questions in a row without an address for an answer.
     failures: u32,
 }
 
-/// What an answer changes.
+/// The changes by an answer.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Learnt {
     /// The clusters that it is about.
@@ -76,14 +76,14 @@ pub(super) enum LookupOutcome {
     /// There are addresses.
     #[default]
     Found,
-    /// There is no such name.
+    /// The name does not exist.
     Empty,
-    /// Nobody answered.
+    /// No server answered.
     Failed,
 }
 
 impl Names {
-    /// Knows nothing yet.
+    /// Starts without names.
     ///
     /// # Errors
     /// When the process is out of threads or descriptors.
@@ -102,8 +102,8 @@ impl Names {
         }
     }
 
-    /// Makes known the names of a plan that may be in force soon, and gives its clusters the members that are known
-    /// already. The other names are asked about.
+    /// Adds the names of a plan that may be in force soon, and gives its clusters the members that are known already. The
+    /// other names are queried.
     pub(super) fn fill(&mut self, plan: &mut Plan, now: Instant) {
         self.configure(&plan.proxy, now);
         let names = plan.clusters.iter().filter_map(|cluster| cluster.discovery.names());
@@ -157,7 +157,7 @@ impl Names {
         }
     }
 
-    /// `cluster` with the members that its names stand for now; `None` if it has no names.
+    /// `cluster` with the current members of its names; `None` if it has no names.
     pub(super) fn members(&self, cluster: &Cluster) -> Option<Cluster> {
         let names = cluster.discovery.names()?;
         let answers = |name: &str| match self.known.get(name) {
@@ -168,17 +168,17 @@ impl Names {
         Some(names.resolved(cluster, answers))
     }
 
-    /// Whether every name has been answered in some way, so that waiting longer promises nothing.
+    /// Whether every name has had an answer or a failure, so that there is no point in waiting longer.
     pub(super) fn all_answered(&self) -> bool {
         self.known.values().all(|known| known.answered)
     }
 
-    /// When the next name is to be asked about.
+    /// When the next query is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.known.values().filter_map(|known| known.due).min()
     }
 
-    /// Asks about all that are due; gives the clusters that they are asked about for.
+    /// Queries all names that are due; returns their clusters.
     pub(super) fn ask_due(&mut self, now: Instant) -> Vec<usize> {
         let mut asked_for = Vec::new();
         let mut names: Vec<Box<str>> = Vec::new();
@@ -213,7 +213,7 @@ impl Names {
         self.questions.remove(name).unwrap_or_default()
     }
 
-    /// An answer has come; `None`: no cluster needs it.
+    /// Takes an answer; `None`: no cluster needs it.
     pub(super) fn answered(&mut self, name: &str, answer: &DnsAnswer, now: Instant) -> Option<Learnt> {
         self.asked.remove(name);
         let known = self.known.get_mut(name)?;
@@ -229,7 +229,7 @@ impl Names {
 }
 
 impl Known {
-    /// A name whose addresses are written down, or that is to be asked about.
+    /// A name with configured addresses, or one to be resolved.
     fn new(written: Option<&Vec<HostAddress>>, now: Instant) -> Self {
         match written {
             Some(addresses) => Self { addresses: addresses.clone(), answered: true, ..Self::default() },
@@ -322,7 +322,7 @@ mod tests {
             Self { names, plan, now, next: Box::new(next) }
         }
 
-        /// What is asked once so much time has passed.
+        /// The queries that are due after this time.
         fn asked_after(&mut self, time: Duration) -> Vec<String> {
             self.now += time;
             self.names.ask_due(self.now);
@@ -387,7 +387,7 @@ mod tests {
             assert_eq!(book.answer("a.com", &failed()).map(|learnt| learnt.outcome), Some(LookupOutcome::Failed));
             assert_eq!(book.members(), [["10.0.0.1:80"], ["10.0.0.2:80"]]);
         }
-        // That there is no such name takes the endpoints away, but not the single one of a name.
+        // A name that does not exist removes the endpoints, but not the single one of a LOGICAL_DNS cluster.
         book.answer("a.com", &DnsAnswer::NoSuchName);
         book.answer("first.com", &DnsAnswer::NoSuchName);
         assert_eq!(book.members(), [vec![], vec!["10.0.0.2:80"]]);
@@ -410,7 +410,7 @@ mod tests {
         assert!(!book.names.all_answered());
         assert_eq!(book.asked_after(Duration::ZERO), ["c.com"]);
         assert_eq!(book.answer("b.com", &at("10.0.0.9", 60)), None);
-        // A plan that is refused leaves nothing behind.
+        // A refused plan leaves no names behind.
         let mut refused = plan(&[("d.com", "DNS")], "");
         book.names.fill(&mut refused, book.now);
         book.names.go_back_to(&book.plan, book.now);
@@ -426,7 +426,7 @@ mod tests {
         assert_eq!(book.members(), [["10.0.0.1:8000", "10.0.0.2:80"]]);
         let question = || Question { worker: 0, authority: "a.com:81".into(), ours: Vec::new() };
         assert!(book.names.question("a.com", question()).is_some_and(|(_, addresses)| addresses.len() == 2));
-        // Other settings: what was known is used until somebody has answered.
+        // Other settings: known addresses are used until a new server has answered.
         book.reload(plan(&[("a.com", "DNS")], ""));
         assert_eq!(book.members(), [["10.0.0.1:8000", "10.0.0.2:80"]]);
         assert_eq!(book.asked_after(Duration::ZERO), ["a.com"]);

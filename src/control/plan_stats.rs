@@ -1,4 +1,4 @@
-//! The statistics of a plan: the counters that a worker has for it, and what is shown of its clusters.
+//! The statistics of a plan: a worker's counters for it, and the statistics of its clusters.
 
 use crate::observe::stats::{Kept, Registry};
 use crate::plan::Plan;

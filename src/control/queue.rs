@@ -24,7 +24,7 @@ impl EventQueue {
         self.sender.clone()
     }
 
-    /// Waits for the next event; `None`: `due` has come before it, however many events there are.
+    /// Waits for the next event; `None`: `due` has passed, even if there are more events.
     pub(super) fn next(&self, due: Option<Instant>) -> Option<Event> {
         // The channel never closes, since this side holds a sender.
         match due.map(|due| due.saturating_duration_since(now())) {

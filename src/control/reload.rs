@@ -1,10 +1,10 @@
-//! Reloading: a new configuration is read and compiled beside everything else, made ready, and put in force on all
-//! workers, or refused as a whole.
+//! Reloading: a new configuration is read and compiled in the background, prepared, and put in force on all workers, or
+//! refused as a whole.
 //!
-//! It goes in steps, each begun by an event: asked for (a signal, a change at the source) → read and compiled, on a thread of
-//! its own → its host names asked about → prepared: everything that can fail, up to the sockets of new listeners → sent
-//! to the workers → in force, when the last of them has reported so. Only one is under way at a time; a reload that is asked
-//! for meanwhile comes after it. How far it is, is in `progress`.
+//! It goes in steps, each begun by an event: requested (a signal, a change at the source) → read and compiled, on a thread of
+//! its own → its host names resolved → prepared: all steps that can fail, up to the sockets of new listeners → sent to the
+//! workers → in force, when the last of them has reported so. Only one is under way at a time; a reload that is requested
+//! meanwhile comes after it. `progress` has its state.
 
 mod progress;
 
@@ -73,7 +73,7 @@ impl Running {
 
     fn reload(&mut self, cause: Cause) {
         if !matches!(self.reloads.step, ReloadStep::None) {
-            // A reload that was asked for is done in any case, and reads the changes, too.
+            // A requested reload is done in any case, and reads the changes, too.
             if !matches!(self.reloads.next, Some(Cause::Asked)) {
                 self.reloads.next = Some(cause);
             }
@@ -83,7 +83,7 @@ impl Running {
             return self.refuse("the configuration is built in");
         };
         match cause {
-            // Read already, when a signal asked for it.
+            // Already read, by a reload after a signal.
             Cause::Changed(revision) if revision == self.reloads.revision => return,
             Cause::Changed(_) => info!("the files of the configuration have changed: reloading"),
             Cause::Asked if source.reads_stdin() => {
@@ -141,7 +141,7 @@ impl Running {
         }
     }
 
-    /// Everything that can fail. Nothing has changed if it does.
+    /// All steps that can fail. A failure changes nothing.
     fn prepare(&self, mut plan: Plan) -> Result<Prepared, StartError> {
         keep_settings(&self.reloads.started_with, &mut plan.proxy);
         let log_format = self.log.as_ref().map(|_| access_log::format(&plan.proxy)).transpose()?;
@@ -158,7 +158,7 @@ impl Running {
         Ok(Prepared { plan, log_format, listeners })
     }
 
-    /// Puts a plan in force. Nothing can stop it any more: a worker that cannot go along is replaced by one that can.
+    /// Puts a plan in force. It cannot fail any more: a worker that fails is replaced.
     fn commit(&mut self, prepared: Prepared, digest: Digest, since: Instant) {
         let Prepared { plan, log_format, mut listeners } = prepared;
         let plan = Arc::new(plan);

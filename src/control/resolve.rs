@@ -1,6 +1,6 @@
-//! Where undeclared hosts are: a worker asks for an authority, `names` knows the addresses of its host or asks for them, and
-//! which of these may be connected to is decided here. The worker connects to them and no others, so that a name cannot
-//! stand for another address after it has been checked.
+//! Addresses of undeclared hosts: a worker requests an authority, `names` knows or resolves the addresses of its host, and
+//! this file decides which of them are allowed. The worker connects to these only, so that a name cannot change its address
+//! after the check.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -12,11 +12,11 @@ use crate::plan::HostAddress;
 use crate::proxy::ResolvedAuthority;
 use crate::worker::Message;
 
-/// Addresses of a host that one request or connection tries in turn. Each may take the whole `connectTimeout`, and the name
-/// server says how many there are.
+/// Most addresses of a host that one request or connection attempts in turn. Each may take the whole `connectTimeout`, and
+/// their number is up to the DNS server.
 const MOST_ADDRESSES: usize = 4;
 
-/// The port of an authority that names none.
+/// The port of an authority without a port.
 const HTTP_PORT: u16 = 80;
 
 /// How long an answer holds that does not say so itself.
@@ -50,8 +50,8 @@ impl Running {
         }
     }
 
-    /// The addresses that undeclared hosts must not have: the listeners for what goes out, which would send requests round in
-    /// circles, and the admin endpoints, which clients of the proxy have no business with.
+    /// Addresses that undeclared hosts must not have: the outbound listeners, which would make request loops, and the admin
+    /// endpoints, which are not for clients of the proxy.
     fn own_addresses(&self) -> Vec<SocketAddr> {
         self.in_force.outbound_addresses().chain(self.admin_address()).collect()
     }

@@ -1,5 +1,5 @@
-//! A running proxy, as control holds it. Its parts know nothing of each other; what is done with them are the methods in
-//! the files of the steps of its life.
+//! A running proxy, as control holds it. Its parts know nothing of each other; its methods are in the files of the steps
+//! of its life.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub struct Running {
     pub(super) connection_limit: ConnectionLimit,
     pub(super) registry: Arc<Registry>,
     pub(super) log: Option<OpenLog>,
-    /// What the admin endpoints show, also while there are none.
+    /// The state that the admin endpoints show, also while they are off.
     pub(super) state: Arc<State>,
     pub(super) admin: Option<Admin>,
 }

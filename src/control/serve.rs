@@ -8,8 +8,8 @@ use crate::io::now;
 use crate::worker::Report;
 
 impl Running {
-    /// Serves until [`Event::Stop`]; then stops accepting, waits for what is in flight, at most `drainDuration`, and
-    /// returns. A second `Stop` ends the wait. [`Event::Drain`] does the same, but returns only after a `Stop`.
+    /// Serves until [`Event::Stop`]; then stops accepting, waits for requests in flight, at most `drainDuration`,
+    /// and returns. A second `Stop` ends the wait. [`Event::Drain`] does the same, but returns only after a `Stop`.
     ///
     /// The proxy is ready from here on, except while a worker that died is being replaced.
     pub fn serve(mut self) {
@@ -29,7 +29,7 @@ impl Running {
         self.drain(stay);
     }
 
-    /// The next event; `None` when something is to be done without one.
+    /// The next event; `None` when a timer is due.
     fn next_event(&self) -> Option<Event> {
         let due = [self.workers.next_due(), self.names.next_due(), self.reloads.next_due(), self.ejections.next_due()];
         self.queue.next(due.into_iter().flatten().min())
@@ -75,7 +75,7 @@ impl Running {
         self.ejections.sweep(&self.in_force.plan, &self.in_force.shared, now);
     }
 
-    /// A worker has died or cannot go on: another is to take its place, and until then the proxy is not ready.
+    /// Replaces a worker that has died or cannot go on; until the new one runs the proxy is not ready.
     pub(super) fn lose_worker(&mut self, worker: usize, why: &str) {
         error!("worker {worker} ended: {why}; another takes its place");
         self.state.enter(Stage::PreInitializing);

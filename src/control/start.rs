@@ -1,10 +1,10 @@
 //! Starting.
 //!
-//! The order matters, and goes from what fails most easily and leaves nothing behind to what others see:
+//! The order matters: first the steps that fail most easily and leave nothing behind, last those that others see:
 //!
 //! 1. CPUs and descriptors: later steps count by them.
-//! 2. Sockets: a port in use stops everything before a file is opened or a thread begun. Nobody accepts from them yet;
-//!    the kernel keeps the first connections.
+//! 2. Sockets: a port in use ends the start before a file is opened or a thread begun. They do not accept yet; the kernel
+//!    keeps the first connections.
 //! 3. The access log, with its thread.
 //! 4. The thread that asks name servers, and the plan filled with the addresses that are written in it: every copy of the
 //!    plan is made after that.
@@ -173,7 +173,7 @@ fn driver(driver: Driver) -> io::Driver {
     }
 }
 
-/// The host's first address that others can reach: what Envoy writes into `x-forwarded-for` for a loopback client.
+/// The host's first address that others can reach: Envoy writes it into `x-forwarded-for` for a loopback client.
 #[must_use]
 pub fn first_outward_address() -> Option<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().ok()?;

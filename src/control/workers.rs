@@ -59,7 +59,7 @@ pub(super) struct WorkerInit {
     pub(super) plan: Plan,
     /// Its counters.
     pub(super) stats: CoreStats,
-    /// What all workers share of its clusters.
+    /// The shared state of its clusters.
     pub(super) shared: SharedClusters,
     /// One for each listener of the plan.
     pub(super) listeners: Vec<TcpListener>,
@@ -68,7 +68,7 @@ pub(super) struct WorkerInit {
 }
 
 impl Workers {
-    /// A worker for each of `cpus`; none is started. `descriptors`: what the process may open.
+    /// A worker for each of `cpus`, not started. `descriptors`: the process's limit.
     pub(super) fn new(
         cpus: &[CoreId],
         driver: io::Driver,
@@ -96,7 +96,7 @@ impl Workers {
         self.members.len()
     }
 
-    /// Starts the worker of a core, in place of the one that was there.
+    /// Starts the worker of a core, in place of its predecessor.
     ///
     /// # Errors
     /// When the process is out of descriptors or threads.
@@ -201,8 +201,8 @@ impl Workers {
         }
     }
 
-    /// Gives all up, and waits for those that have ended. One that has not was given up before; waiting for its end
-    /// could take for ever.
+    /// Joins the workers that have ended. A worker that has not ended was given up before: waiting for it could take for
+    /// ever.
     pub(super) fn dismiss(self) {
         for member in self.members {
             if let Stage::Alive { thread, .. } = member.stage

@@ -72,13 +72,13 @@ impl Listeners {
         Ok(())
     }
 
-    /// Whether nothing is accepted any more. A worker that ended before would leave its accepts to the kernel, which
+    /// Whether all accepts have ended. A worker that ended earlier would leave its accepts to the kernel, which
     /// keeps the port, and takes connections that are never served, until it has cleaned up after the ring.
     pub(super) fn stopped(&self) -> bool {
         Rc::strong_count(&self.accepting) == 1
     }
 
-    /// Accepts nothing more; `emptied` of the core is raised when the last accept has ended.
+    /// Stops accepting; `emptied` of the core is raised when the last accept has ended.
     pub(super) fn stop(&mut self) {
         self.open.drain(..).for_each(|open| open.listener.stop());
     }

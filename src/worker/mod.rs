@@ -24,18 +24,18 @@ use crate::upstream::{ClusterHandles, CoreMessage, CoreStats, Peer, RetiredPlan,
 use accept::Listeners;
 pub use accept::Socket;
 
-/// What control asks of a worker.
+/// A message from control to a worker.
 #[derive(Debug)]
 pub enum Message {
     /// Answer the next request by a new plan.
     Install(Box<Install>),
-    /// The address of an authority that the worker has asked about.
+    /// The addresses of an authority that the worker has requested.
     Resolved {
-        /// The authority, as it was asked.
+        /// The authority, as it was requested.
         authority: Box<str>,
         /// The answer.
         resolved: ResolvedAuthority,
-        /// How long it holds; `None`: no server answered, and an earlier answer is better than none.
+        /// How long it is valid; `None`: no server answered, and an earlier answer is kept.
         valid: Option<Duration>,
     },
     /// Another core has begun, and this is the way to it.
@@ -47,7 +47,7 @@ pub enum Message {
     },
     /// Clusters of the plan in force have other members.
     Members(Vec<Members>),
-    /// Accept nothing new, finish what is under way, then end.
+    /// Accept no new connections, finish requests in flight, then end.
     Drain,
     /// End now.
     Stop,
@@ -59,7 +59,7 @@ pub struct Install {
     pub plan: Plan,
     /// Its counters for it.
     pub stats: CoreStats,
-    /// What all workers share of its clusters.
+    /// The shared state of its clusters.
     pub shared: SharedClusters,
     /// One for each listener of the plan, in its order.
     pub sockets: Vec<Socket>,
@@ -70,11 +70,11 @@ pub struct Install {
 /// The members of a cluster of the plan in force from now on.
 #[derive(Debug)]
 pub struct Members {
-    /// The cluster's place in the plan.
+    /// The cluster's index in the plan.
     pub id: ClusterId,
     /// The cluster with them.
     pub cluster: Arc<Cluster>,
-    /// The worker's counters, and what all workers share.
+    /// The worker's counters, and the shared state.
     pub handles: ClusterHandles,
 }
 
@@ -84,7 +84,7 @@ impl std::fmt::Debug for Install {
     }
 }
 
-/// What a worker tells control.
+/// A report from a worker to control.
 #[derive(Debug)]
 pub enum Report {
     /// It accepts connections.
@@ -132,19 +132,19 @@ pub enum Report {
 /// Where a worker's reports go. Called on the worker's thread, so it must not block.
 pub type Reporter = Arc<dyn Fn(Report) + Send + Sync>;
 
-/// What a worker is started with.
+/// The parameters of a new worker.
 pub struct Start {
     /// The CPU to pin it to.
     pub cpu: CoreId,
     /// The driver wanted.
     pub driver: Driver,
-    /// What its core is made of.
+    /// The parts of its core.
     pub parts: CoreParts,
     /// One bound socket for each listener of the plan, in its order.
     pub listeners: Vec<TcpListener>,
     /// Its messages.
     pub mailbox: Receiver<Message>,
-    /// What other cores send it.
+    /// Messages of other cores.
     pub core_messages: Receiver<CoreMessage>,
     /// Rung when there are messages of control or of other cores.
     pub bell: Bell,
@@ -272,7 +272,7 @@ fn listen(bell: Bell) -> std::io::Result<Rc<Notify>> {
     Ok(rung)
 }
 
-/// A worker that serves: what the messages of control are about.
+/// A serving worker, which control's messages act on.
 struct Serving {
     core: Rc<Core>,
     listeners: Listeners,
@@ -285,7 +285,7 @@ impl Serving {
         self.listeners.change(listeners.into_iter().map(Socket::New).collect(), &self.core.installed())
     }
 
-    /// Does what control asks; `Break`: the worker is to end.
+    /// Handles a message of control; `Break`: the worker must end.
     fn on_message(&mut self, message: Message) -> std::io::Result<ControlFlow<()>> {
         match message {
             Message::Install(install) => self.install(*install)?,

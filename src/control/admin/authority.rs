@@ -1,23 +1,24 @@
-//! Which hosts the admin endpoints are asked for by: addresses and `localhost`, never other names.
+//! The hosts that requests to the admin endpoints may name: addresses and `localhost`, never other names.
 //!
 //! A web page whose name is pointed at this address after it was loaded (DNS rebinding) is the same origin to its browser
-//! and could read all that is here; but its requests have that name as their host. Pure.
+//! and could read all pages; but its requests have that name as their host. Pure.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::httpd::Request;
 
-/// What others are told.
+/// The response to other hosts.
 pub(super) const REFUSAL: &str =
     "the admin endpoints are for requests whose Host is an IP address or localhost (others may come from a web page)\n";
 
-/// Whether every host that a request names is an address or `localhost`. One that names none comes from no browser.
+/// Whether every host that a request names is an address or `localhost`. A request without a host does not come from a
+/// browser.
 pub(super) fn are_trusted(request: &Request) -> bool {
     let lines = request.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("host"));
     lines.map(|(_, value)| value.as_str()).chain([request.host.as_str()]).all(is_trusted)
 }
 
-/// `host` or `host:port`; empty is none.
+/// `host` or `host:port`; empty: not trusted.
 fn is_trusted(authority: &str) -> bool {
     let authority = authority.trim_matches([' ', '\t']);
     if authority.is_empty() {

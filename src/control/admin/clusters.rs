@@ -12,7 +12,7 @@ use crate::plan::{Cluster, Endpoint, Locality};
 use crate::policy::permits::BreakerLimits;
 use crate::upstream::SharedCluster;
 
-/// The limits of a cluster, as Envoy names them; 2^32 - 1 where there is none, as Istio configures that.
+/// The limits of a cluster, as Envoy names them; 2^32 - 1 for no limit, as Istio configures it.
 fn limits(cluster: &Cluster) -> [(&'static str, u32); 4] {
     let BreakerLimits { connections, pending, requests, retries, .. } = cluster.limits;
     [
@@ -24,7 +24,7 @@ fn limits(cluster: &Cluster) -> [(&'static str, u32); 4] {
     .map(|(name, limit)| (name, limit.unwrap_or(u32::MAX)))
 }
 
-/// What Envoy says of detecting outliers by their success rates, which Istio never does.
+/// Envoy's lines about success rate ejection, which Istio never uses.
 const SUCCESS_RATES: [&str; 4] = [
     "success_rate_average",
     "success_rate_ejection_threshold",
@@ -70,7 +70,7 @@ fn numbers(cluster: &str, endpoint: &Endpoint, registry: &Registry) -> [(&'stati
     ]
 }
 
-/// The priority of each endpoint, 0 where the plan says nothing else.
+/// The priority of each endpoint, 0 by default.
 fn priority_of(cluster: &Cluster, endpoint: usize) -> usize {
     let holds = |level: &crate::policy::balance::Level| {
         level.groups.iter().any(|group| group.members.iter().any(|member| *member as usize == endpoint))
@@ -126,7 +126,7 @@ fn stat(name: &str, value: u64) -> Value {
     }
 }
 
-/// Envoy's `Locality`, without what is empty.
+/// Envoy's `Locality`, without empty fields.
 fn locality(locality: &Locality) -> Value {
     let Locality { region, zone, subzone } = locality;
     let parts = [("region", region), ("zone", zone), ("sub_zone", subzone)];

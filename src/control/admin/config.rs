@@ -1,4 +1,4 @@
-//! `/config_dump`: the plan in force, in the words of Envoy's configuration where Envoy has the same thing.
+//! `/config_dump`: the current plan, in the terms of Envoy's configuration where Envoy has the same field.
 //!
 //! The same plan gives the same text: everything is sorted, and there is no time in it. Values of headers are
 //! left out where the header's name says that they are secret; keys of certificates are never part of a dump.
@@ -179,7 +179,7 @@ pub(in crate::control) fn shown_listener(plan: &Plan, listener: &Listener) -> Va
     shown
 }
 
-/// The name of a route table, as istiod names them: `http.80` for a Gateway's port, the port for the mesh, the cluster for what comes in.
+/// The name of a route table, as istiod names them: `http.80` for a Gateway's port, the port for the mesh, the cluster for inbound.
 fn table_name(listener: &Listener, table: &RouteTable) -> String {
     match (listener.kind, table.port) {
         (ListenerKind::Gateway(port), _) => format!("http.{port}"),
@@ -236,7 +236,7 @@ fn route(plan: &Plan, route: &Route) -> Value {
         }
         Action::Passthrough => shown["route"] = json!({"cluster": "PassthroughCluster"}),
     }
-    // What is forwarded has its destination's, which include these.
+    // Forwarded requests have their destination's, which include these.
     if !matches!(action, Action::Forward(_)) {
         header_edits(&mut shown, headers);
     }
@@ -267,7 +267,7 @@ fn conditions(conditions: &[Condition]) -> Value {
     shown.into()
 }
 
-/// A condition as one on a header: Envoy has names for the parts of a request that are none.
+/// A condition as one on a header: Envoy has pseudo-headers for the other parts of a request.
 fn header_match(condition: &Condition) -> Value {
     let not = |condition| {
         let mut shown: Value = condition;
@@ -303,7 +303,7 @@ fn path_match(shown: &mut Map<String, Value>, pattern: &Pattern) {
 
 fn value_match(name: &str, pattern: &Pattern) -> Value {
     match pattern {
-        // Cookies that are routed by say which version somebody gets, not who somebody is.
+        // Cookies in route conditions select a version; they do not identify a person.
         _ if is_secret(name) && !name.contains("cookie") => json!({"name": name, "string_match": REDACTED}),
         Pattern::Any => json!({"name": name, "present_match": true}),
         pattern => json!({"name": name, "string_match": string_match(pattern)}),
@@ -355,7 +355,7 @@ fn forwarding(plan: &Plan, forward: &Forward) -> Value {
     if !hash_keys.is_empty() {
         shown["hash_policy"] = hash_keys.iter().map(hash_policy).collect::<Vec<_>>().into();
     }
-    resilience::tries(&mut shown, plan, forward);
+    resilience::retries_and_mirrors(&mut shown, plan, forward);
     shown
 }
 

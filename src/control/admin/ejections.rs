@@ -1,4 +1,4 @@
-//! Who is ejected: worked out when somebody looks, from what the workers share, so that no request pays for it.
+//! Ejected endpoints: computed on demand from the shared state, so that requests do not pay for it.
 
 use super::State;
 use crate::policy::outlier::{ClusterHealth, EndpointHealth, Streak};
@@ -35,12 +35,12 @@ pub(super) fn show(state: &State) {
     }
 }
 
-/// What is shown of one endpoint, if its cluster detects outliers.
+/// The ejection state of one endpoint, if its cluster detects outliers.
 #[derive(Clone, Copy)]
 pub(super) struct Health<'s>(Option<(&'s ClusterHealth, &'s EndpointHealth)>);
 
 impl<'s> Health<'s> {
-    /// That of the endpoint in this place of a cluster.
+    /// The state of the endpoint at this position of a cluster.
     pub(super) fn of(shared: Option<&'s SharedCluster>, endpoint: usize) -> Self {
         Self(shared.and_then(|shared| Some((shared.health.as_deref()?, shared.endpoints.get(endpoint)?.as_ref()))))
     }

@@ -1,4 +1,5 @@
-//! `/mirror_diffs`: the last requests that a mirror answered differently. ringway's own: nobody else compares.
+//! `/mirror_diffs`: the last requests that a mirror answered differently. ringway's own: Envoy does not
+//! compare.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -43,7 +44,7 @@ pub(super) fn mirror_diffs(request: &Request, state: &State) -> Result<Response,
     }
 }
 
-/// A line of its own, the words that were compared side by side.
+/// One line for each difference, with both values side by side.
 fn write_text(text: &mut String, difference: &Difference) -> std::fmt::Result {
     let Difference { method, path, original, mirror, .. } = difference;
     let bodies = if difference.in_body() { ", the bodies differ" } else { "" };
@@ -87,7 +88,7 @@ fn time(difference: &Difference) -> String {
     String::from_utf8_lossy(&time).into_owned()
 }
 
-/// Why a side gave no answer, in the words of the access log.
+/// Why a side gave no response, as in the access log.
 fn flags(side: &Side) -> String {
     let mut flags = Vec::new();
     side.flags.write(&mut flags);

@@ -4,7 +4,7 @@ use super::{Arguments, State, json_page, refuse};
 use crate::httpd::{Request, Response};
 use crate::observe::stats::{Stat, Value, write_json, write_prometheus, write_text};
 
-/// What a scraper is told the text is.
+/// The content type for scrapers.
 const PROMETHEUS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) fn stats(request: &Request, state: &State) -> Result<Response, Response> {

@@ -1,7 +1,7 @@
-//! What the control loop hears of a source of configuration.
+//! Events of a source of configuration, for the control loop.
 //!
-//! A source only says that it is in another state. Its documents are read when control is ready for them, so that of many
-//! changes during a reload one is read, and documents of several sources can be read together.
+//! A source only reports that its state has changed. Its documents are read when control is ready for them, so that of
+//! many changes during a reload one is read, and documents of several sources can be read together.
 
 use super::Revision;
 use crate::control::Digest;
@@ -15,16 +15,16 @@ pub enum ConfigEvent {
     Changed(Revision),
     /// The documents of a revision were read and compiled.
     Loaded(Box<Loaded>, Digest),
-    /// Nothing came of the reading, and why.
+    /// Reading failed, and why.
     Failed(String),
 }
 
 /// A configuration that was read and compiled.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What to serve, unless there is an error among the problems.
+    /// The plan to serve, unless there is an error among the problems.
     pub plan: Plan,
-    /// All that is wrong with it.
+    /// Its problems.
     pub problems: Vec<Problem>,
     /// The state that the source was read in.
     pub revision: Revision,

@@ -1,8 +1,8 @@
-//! Which files a configuration is read from. This is the one place that says so.
+//! Which files a configuration is read from. Only this file decides it.
 //!
-//! A [`Walk`] goes through the paths once. Its entries are what is read, in that order; its [`Snapshot`] is the state of the
-//! same files, and of the folders in which a change of them shows. So the reader and the watch cannot disagree. Files that
-//! the documents name (certificates, keys) are read through [`OpenedFiles`], which adds them to the snapshot.
+//! A [`Walk`] goes through the paths once. Its entries are read, in that order; its [`Snapshot`] is the state of the same
+//! files, and of the folders in which a change of them shows. So the reader and the watch cannot disagree. Files that the
+//! documents name (certificates, keys) are read through [`OpenedFiles`], which adds them to the snapshot.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
@@ -23,7 +23,7 @@ const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// Largest file that a document names: a bundle of all authorities of the web is 250 KB.
 const MAX_NAMED_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Links on the way to a file after which it is taken for a loop, as by the kernel.
+/// Most symbolic links on the way to a file; more count as a loop, as in the kernel.
 const MOST_LINKS: usize = 40;
 
 /// A file or folder of the disk: device and inode.
@@ -38,7 +38,7 @@ type Version = (Id, u64, (i64, i64), (i64, i64));
 pub(super) struct Snapshot {
     pub(super) files: BTreeMap<PathBuf, Version>,
     pub(super) folders: HashMap<Id, PathBuf>,
-    /// The links, folders and files on the way to the files, by the folder that each is in and its name there.
+    /// The links, folders and files on the paths of the files, by the folder that each is in and its name there.
     pub(super) on_the_way: HashSet<(Id, OsString)>,
     /// The folders of which every file is read that has the right name.
     pub(super) read: HashSet<Id>,
@@ -53,7 +53,7 @@ impl PartialEq for Snapshot {
     }
 }
 
-/// What the paths lead to at one time.
+/// The state of the files below the paths at one time.
 #[derive(Debug, Default)]
 pub(super) struct Walk {
     entries: Vec<Entry>,
@@ -88,7 +88,7 @@ impl Walk {
         self.snapshot
     }
 
-    /// Reads everything that was found, and says what could not be.
+    /// Reads all files that were found, and reports those that could not be read.
     pub(super) fn read(&self, stdin: &mut dyn Read) -> Documents {
         let mut documents = Documents::default();
         for entry in &self.entries {
@@ -185,15 +185,15 @@ impl Walk {
         }
     }
 
-    /// Whether this was not met before. A pipe (`<(...)` of a shell) has no canonical name, and is read.
+    /// Whether it is met for the first time. A pipe (`<(...)` of a shell) has no canonical name, and is read.
     fn is_new(&mut self, canonical: Option<PathBuf>) -> bool {
         canonical.is_none_or(|canonical| self.seen.insert(canonical))
     }
 }
 
 impl Snapshot {
-    /// How the files under `paths`, and those that documents there have `named`, are now. A file that does not exist or
-    /// cannot be looked at is left out.
+    /// The current state of the files under `paths`, and of the files that documents there have `named`. A file that does
+    /// not exist or cannot be examined is left out.
     pub(super) fn take(paths: &[PathBuf], named: &[PathBuf]) -> Self {
         let mut snapshot = Walk::through(paths).into_snapshot();
         for path in named {
@@ -262,7 +262,7 @@ pub(super) struct OpenedFiles(BTreeMap<PathBuf, Opened>);
 struct Opened {
     /// Its content, or why it cannot be read.
     content: Result<Arc<[u8]>, String>,
-    /// How it was before it was read; `None`: it could not be opened.
+    /// Its state before it was read; `None`: it could not be opened.
     about: Option<Metadata>,
 }
 
@@ -327,8 +327,8 @@ pub(super) fn is_yaml(path: &Path) -> bool {
     path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json")
 }
 
-/// Whether a file or folder of this name is passed over in a folder: editors' backups, and the `..data` links through
-/// which Kubernetes mounts a ConfigMap.
+/// Whether a file or folder of this name is ignored in a folder: editors' backups, and the `..data` links through which
+/// Kubernetes mounts a ConfigMap.
 pub(super) fn is_passed_over(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b".")
 }

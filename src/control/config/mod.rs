@@ -1,8 +1,9 @@
-//! Where the configuration comes from: documents from a source, files today, and word when they have changed.
+//! The source of configuration: its documents, from files today, and its notices of changes.
 //!
-//! [`ConfigSource`] is what the command line names; it makes a plan of its documents, at the start and at each reload.
-//! `files` alone says which files are read, to the reader and to the watch alike. What the control loop hears of all this
-//! is a [`ConfigEvent`]; it never meets a path, and compares [`Revision`]s only. Nothing here touches what is in force.
+//! [`ConfigSource`] is made from the command line; it compiles a plan from its documents, at the start and at each
+//! reload. Only `files` decides which files are read, for the reader and for the watch alike. The control loop gets a
+//! [`ConfigEvent`]; it never sees a path, and compares [`Revision`]s only. This module must not touch the configuration
+//! in force.
 
 mod event;
 mod files;

@@ -13,7 +13,7 @@ use crate::istio::world::World;
 use crate::istio::{self, problem::Problem};
 use crate::plan::{self, Overrides, ProxySettings};
 
-/// What the command line says of the configuration.
+/// The configuration source of the command line.
 #[derive(Debug, Clone)]
 pub struct ConfigSource {
     /// Files, folders, and `-` for standard input.
@@ -22,12 +22,12 @@ pub struct ConfigSource {
     pub options: istio::Options,
     /// Settings of the command line, which override those of the Proxy document.
     pub overrides: Overrides,
-    /// Prints problems that keep nothing from being served, or errors.
+    /// Prints problems: the warnings of a served configuration, or errors.
     pub tell: fn(&[&Problem]),
 }
 
 impl ConfigSource {
-    /// Reads, and says what is wrong with the documents.
+    /// Reads the documents, with their problems.
     pub fn read(&self, stdin: &mut dyn Read) -> (World, Vec<Problem>, Revision) {
         let walk = Walk::through(&self.paths);
         let documents = walk.read(stdin);
@@ -43,7 +43,7 @@ impl ConfigSource {
         self.load_with_world(stdin).0
     }
 
-    /// [`ConfigSource::load`], and what was compiled.
+    /// [`ConfigSource::load`], with the compiled world.
     #[must_use]
     pub fn load_with_world(&self, stdin: &mut dyn Read) -> (Loaded, World) {
         let (world, mut problems, revision) = self.read(stdin);
@@ -53,14 +53,14 @@ impl ConfigSource {
             problems.push(world.proxy.source.error("spec.meshConfig.accessLogFormat", error.to_string(), ""));
         }
         if problems.iter().any(is_unread) {
-            // What seems to be missing may be written where nothing could be read.
+            // A reference that seems missing may be in an unreadable part.
             problems
                 .retain(|problem| problem.is_error() || problem.file != world.proxy.source.file || problem.line > 0);
         }
         (Loaded { plan, problems, revision }, world)
     }
 
-    /// Reads and compiles on a thread of its own. What comes of it is a [`ConfigEvent::Loaded`] or a [`ConfigEvent::Failed`].
+    /// Reads and compiles on a thread of its own. The result is a [`ConfigEvent::Loaded`] or a [`ConfigEvent::Failed`].
     ///
     /// # Errors
     /// When the process is out of threads.
@@ -77,7 +77,7 @@ impl ConfigSource {
                 Ok((loaded, digest)) => ConfigEvent::Loaded(loaded, digest),
                 Err(_) => ConfigEvent::Failed("reading it panicked".to_owned()),
             };
-            let _ = events.send(Event::Config(event)); // nobody is there once the proxy stops
+            let _ = events.send(Event::Config(event)); // control is gone once the proxy stops
         };
         std::thread::Builder::new().name("reload".to_owned()).spawn(reading).map(drop)
     }

@@ -1,10 +1,10 @@
 //! Watching the configuration's files for changes.
 //!
-//! Folders are watched, never files: an editor replaces a file by renaming another over it, and Kubernetes swaps a
-//! symbolic link above it (`..data`); a watch on the file would go on with the one that is gone. A notice of the kernel
-//! only says that it is time to look. What decides is a [`Snapshot`] of the files that differs from the last one and
-//! has held still for [`QUIET`]: so a file that is being written is not read half-way. Notices of files that are not
-//! read, a log in the same folder say, do not wake the thread ([`Relevant`]).
+//! Folders are watched, never files: an editor replaces a file by renaming another over it, and Kubernetes swaps a symbolic
+//! link above it (`..data`); a watch on the file would stay with the old one. A notice of the kernel only triggers a look. A
+//! [`Snapshot`] of the files decides: it must differ from the last one and be unchanged for [`QUIET`], so a file that is
+//! being written is not read half-way. Notices of files that are not read, a log in the same folder say, do not wake the
+//! thread ([`Relevant`]).
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -35,7 +35,7 @@ struct Relevant(Arc<Mutex<Known>>);
 /// Paths, in the names that the kernel's notices have for them.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Known {
-    /// The links, folders and files on the way to a file, and the folders that are watched.
+    /// The links, folders and files on the paths of the files, and the watched folders.
     on_the_way: HashSet<PathBuf>,
     /// The folders of which every file is read that has the right name.
     read: HashSet<PathBuf>,
@@ -43,7 +43,7 @@ struct Known {
 
 impl Relevant {
     /// Takes the relevant paths from `snapshot`, whose folders are watched by the paths that `watched` has for them. True if
-    /// they are others than before: what has happened to these until now was not told.
+    /// they differ from before: earlier changes of new ones were not noticed.
     fn set(&self, snapshot: &Snapshot, watched: &HashMap<Id, PathBuf>) -> bool {
         let ways = snapshot.on_the_way.iter();
         let ways = ways.filter_map(|(folder, name)| Some(watched.get(folder)?.join(name)));
@@ -100,7 +100,7 @@ enum Hint {
     Named(Vec<PathBuf>),
     /// These are gone; a watch on one of them has ended.
     Removed(Vec<PathBuf>),
-    /// It is no longer wanted.
+    /// The watch must end.
     Stop,
 }
 
@@ -144,20 +144,20 @@ impl Watch {
 
     /// The configuration was read in this revision: the files that its documents name are watched from now on.
     pub(in crate::control) fn follow(&self, read: &Revision) {
-        let _ = self.hints.send(Hint::Named(read.0.named.clone())); // one that has ended watches nothing
+        let _ = self.hints.send(Hint::Named(read.0.named.clone())); // an ended watch needs no hint
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let _ = self.hints.send(Hint::Stop); // one that has ended needs no word
+        let _ = self.hints.send(Hint::Stop); // an ended watch needs no hint
         if let Some(thread) = self.thread.take() {
             let _ = thread.join(); // its panic was printed
         }
     }
 }
 
-/// What the watching thread owns.
+/// The state of the watching thread.
 struct Watching {
     paths: Vec<PathBuf>,
     named: Vec<PathBuf>,
@@ -192,7 +192,7 @@ impl Watching {
                 Ok(hint) => self.heed(hint),
             }
             now = self.look();
-            // Files beside the configuration may be written all the time: their notices are taken in bursts.
+            // Other files in the folders may be written all the time: their notices are taken in bursts.
             if now == last {
                 if self.stopped_within(QUIET) {
                     return;
@@ -202,7 +202,7 @@ impl Watching {
         }
     }
 
-    /// The files as they are now, with every folder of theirs watched from before they were looked at.
+    /// A snapshot of the files, whose folders were all watched before it was taken.
     fn look(&mut self) -> Snapshot {
         let mut snapshot = Snapshot::take(&self.paths, &self.named);
         // Twice, as a rule, when folders have come; more often only while others come and go under way.

@@ -22,7 +22,7 @@ pub(in crate::control) struct Reloads {
     /// The settings that the process was started with: some hold until it ends.
     pub(super) started_with: ProxySettings,
     pub(super) step: ReloadStep,
-    /// The cause of a reload that was asked for while another one was under way.
+    /// The cause of a reload that was requested while another one was under way.
     pub(super) next: Option<Cause>,
 }
 
@@ -69,7 +69,7 @@ pub(super) enum Cause {
 }
 
 impl Reloads {
-    /// No reload has been asked for, and there is no source yet.
+    /// Without a requested reload, and without a source yet.
     pub(in crate::control) fn new(started_with: ProxySettings) -> Self {
         Self {
             source: None,
@@ -82,7 +82,7 @@ impl Reloads {
         }
     }
 
-    /// When to go on even if nothing happens.
+    /// When to go on without an event.
     pub(in crate::control) fn next_due(&self) -> Option<Instant> {
         match &self.step {
             ReloadStep::Resolving { until, .. } => Some(*until),

@@ -7,7 +7,7 @@ use crate::base::endpoint::EndpointAddress;
 use crate::istio::model::Locality;
 use crate::plan::{Address, Cluster, Discovery, Dns, HostAddress, NameKind, Named, Names};
 
-/// What is shown in place of the members that a cluster has at the moment: they change, and the plan does not.
+/// The names of a cluster in place of its current members, which change while the plan does not.
 pub(super) fn members(shown: &mut Value, cluster: &Cluster) {
     match &cluster.discovery {
         Discovery::Static => {}

@@ -1,11 +1,11 @@
-//! Filter chains with a TCP proxy, in Envoy's words.
+//! Filter chains with a TCP proxy, in Envoy's terms.
 
 use serde_json::{Value, json};
 
 use super::shown_target;
 use crate::plan::{FilterChainMatch, Listener, Plan, TcpRoute};
 
-/// The filter chains that rules of VirtualServices make; those of services without rules are not shown.
+/// The filter chains of VirtualService rules; those of services without rules are not shown.
 pub(super) fn filter_chains(shown: &mut Value, plan: &Plan, listener: &Listener) {
     let chains: Vec<Value> =
         listener.chains.tcp_routes().filter_map(|(matches, route)| chain(plan, matches, route)).collect();

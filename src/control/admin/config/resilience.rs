@@ -1,4 +1,4 @@
-//! What a plan does about failures, in Envoy's words: breakers, ejection, timeouts, retries, faults, mirrors.
+//! A plan's handling of failures, in Envoy's terms: breakers, ejection, timeouts, retries, faults, mirrors.
 
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ pub(super) fn connections(shown: &mut Value, cluster: &Cluster) {
     }
 }
 
-/// `null` is no limit.
+/// `null`: no limit.
 fn breaker(limits: &BreakerLimits) -> Value {
     let mut shown = json!({
         "max_connections": limits.connections,
@@ -75,8 +75,8 @@ fn outlier(rule: &Outlier) -> Value {
     shown
 }
 
-/// Adds timeout, retries and mirrors of a route; a timeout of 0 is none, as in Envoy.
-pub(super) fn tries(shown: &mut Value, plan: &Plan, forward: &Forward) {
+/// Adds timeout, retries and mirrors of a route; a timeout of 0 means no timeout, as in Envoy.
+pub(super) fn retries_and_mirrors(shown: &mut Value, plan: &Plan, forward: &Forward) {
     shown["timeout"] = duration(forward.timeout.unwrap_or_default()).into();
     if let Some(policy) = &forward.retry {
         shown["retry_policy"] = retry_policy(policy);

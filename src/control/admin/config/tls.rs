@@ -1,5 +1,4 @@
-//! How a cluster's connections are secured, in Envoy's words. Of certificates only where they come from is shown, of keys
-//! nothing.
+//! A cluster's TLS settings, in Envoy's terms. Certificates are shown by their source only, keys not at all.
 
 use serde_json::{Value, json};
 
