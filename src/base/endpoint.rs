@@ -1,7 +1,6 @@
-//! Where an endpoint is. Everything that is kept by endpoint (pools, counters, health) is kept by this, in every layer.
+//! The address of an endpoint: the key of all endpoint state (pools, counters, health), in every layer.
 //!
-//! It is what the configuration or a name server says, never the address of a client, a listener, or a connection that
-//! goes where its client sent it.
+//! It comes from the configuration or DNS; it is never the address of a client, a listener, or an original destination.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

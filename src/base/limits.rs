@@ -1,6 +1,6 @@
 //! Every constant limit of the data path in one place, each with its reason.
 //!
-//! Limits that a user can set live in the `Proxy` document; these are the ones that only the code knows.
+//! Limits that a user can set live in the `Proxy` document; these are fixed in the code.
 
 use std::time::Duration;
 
@@ -37,8 +37,8 @@ pub const MAX_HEADER_BYTES: usize = 60 * 1024;
 /// Default of `limits.maxHeaders`: Envoy's 100 lines, `Host` counted.
 pub const MAX_HEADERS: usize = 100;
 
-/// Largest size line of a chunk, extensions included, and largest trailer section. Both are discarded, so the only
-/// use of a longer one is to make a proxy work for nothing.
+/// Largest size line of a chunk, extensions included, and largest trailer section. Both are discarded, so a longer one
+/// only wastes the proxy's time.
 pub const MAX_CHUNK_LINE_BYTES: usize = 4096;
 
 /// Bytes of a request's body that are kept to be sent again, at most: Envoy's buffer limit, reached and not passed.
@@ -48,20 +48,20 @@ pub const REPLAY_BODY_BYTES: u64 = 1 << 20;
 /// many slow uploads at once must not take the machine's memory for retries that hardly ever come.
 pub const REPLAY_CORE_BYTES: usize = 64 << 20;
 
-/// Times that a request may pass through one ringway before it is taken for one that goes round in circles (508). Egress
-/// through a gateway of the same process is two. More are right where applications copy the headers of what they are asked
-/// into what they ask, and all share one ringway; each pass holds two connections, so a circle must not be long.
+/// Times that a request may pass through one ringway before it counts as a request loop (508). Egress through a gateway of
+/// the same process is two. More are legitimate if applications copy request headers into their own requests, and all
+/// share one ringway; each pass holds two connections, so a loop must be short.
 pub const MOST_PASSES: u32 = 10;
 
 /// Ringways that a request may have passed through, each once or more. No path is so long; the bound is for the header.
 pub const MOST_RINGWAYS: usize = 32;
 
-/// First bytes of a redirected connection that are looked at to find out what it speaks: a request line or a TLS
-/// ClientHello. What is not plain by then is no HTTP.
+/// First bytes of a redirected connection that are inspected for its protocol: a request line or a TLS ClientHello. A
+/// connection that is undecided by then is not HTTP.
 pub const MOST_FIRST_BYTES: usize = 16 * 1024;
 
-/// Bytes that one copy of a mirrored request may lie behind the original before it is given up. Several times what
-/// arrives while a connection is made, so that a mirror that is as fast as the original always gets the whole body.
+/// Bytes that a mirrored request may lag behind the original before it is given up. Several times the bytes that arrive
+/// during a connect, so that a mirror as fast as the original always gets the whole body.
 pub const MIRROR_BODY_BYTES: usize = 4 << 20;
 
 /// Memory that one core spends on bodies that mirrors have not taken yet, all copies together: as for kept bodies.
@@ -71,12 +71,13 @@ pub const MIRROR_CORE_BYTES: usize = 64 << 20;
 /// mirror that never answers must cost no more than that. Fewer where descriptors are scarce ([`MIRROR_DESCRIPTORS`]).
 pub const MIRRORS_PER_CORE: usize = 1024;
 
-/// One in so many descriptors may be a copy's, all cores together: those that clients and upstreams need are not touched.
+/// One in this many descriptors may belong to mirrored requests, all cores together: the others are left for clients and
+/// upstreams.
 pub const MIRROR_DESCRIPTORS: u64 = 8;
 
-/// How long a copy may outlive its original where the route has no timeout (Istio's default). Envoy waits for ever,
-/// and so collects what hangs.
+/// How long a mirrored request may outlive its original if the route has no timeout (Istio's default). Envoy waits for
+/// ever, and so collects hanging requests.
 pub const MIRROR_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Requests that the admin endpoints show of those that a mirror answered differently: the last ones.
+/// The number of requests with different mirror responses that the admin endpoints show: the last ones.
 pub const MIRROR_DIFFS: usize = 50;

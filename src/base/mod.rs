@@ -1,7 +1,7 @@
-//! What every layer may use: typed indices, the addresses of endpoints, the per-core random generator, request ids, the
+//! Shared by every layer: typed indices, the addresses of endpoints, the per-core random generator, request ids, the
 //! constant limits, the dialect of regular expressions, and counts in words.
 //!
-//! Nothing here does I/O, reads a clock or knows a protocol.
+//! It must not do I/O, read a clock or know a protocol.
 
 pub mod count;
 pub mod endpoint;

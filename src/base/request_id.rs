@@ -1,4 +1,4 @@
-//! Request ids: UUIDs of version 4 (RFC 9562 §5.4), what Envoy puts into `x-request-id`.
+//! Request ids: UUIDs of version 4 (RFC 9562 §5.4), as Envoy writes into `x-request-id`.
 
 use super::rng::Rng;
 

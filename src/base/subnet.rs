@@ -31,7 +31,7 @@ impl FromStr for Subnet {
             }
             Some(_) => return Err(BadSubnet),
         };
-        // Of what stands for IPv4 the prefix lies behind the 96 bits that say so.
+        // In an IPv4-mapped address the prefix is counted after the 96 bits of the mapping.
         let canonical = address.to_canonical();
         let bits = match (most, width(canonical)) {
             (128, 32) => match bits.checked_sub(96) {

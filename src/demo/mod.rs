@@ -1,5 +1,5 @@
-//! What `ringway demo` adds to the proxy: the quickstart's configuration, built in, and two origins that answer like
-//! httpbin. Nothing of the proxy uses it; `main` puts the pieces together.
+//! `ringway demo`: the quickstart's configuration, built in, and two origins that answer like httpbin. The proxy does not
+//! use it; `main` puts the parts together.
 
 pub mod origin;
 
@@ -35,7 +35,7 @@ const ADMIN: u16 = 15000;
 /// The port that the Gateways name.
 const GATEWAY_PORT: u16 = 80;
 
-/// The running origins, and where everything is in place of the ports that the quickstart's files name.
+/// The running origins, and the ports in use, which may differ from the quickstart's files.
 pub struct Demo {
     origins: Vec<Origin>,
     listener: u16,
@@ -43,11 +43,10 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Starts the origins. What the user did not place goes to a free port where something else has the usual one: a demo
-    /// should begin.
+    /// Starts the origins. A port that the user did not choose is replaced by a free one if it is in use: a demo must
+    /// start.
     ///
-    /// # Errors
-    /// If no port can be had.
+    /// # Errors If there is no free port.
     pub fn start(overrides: &mut Overrides) -> io::Result<Self> {
         let origins = ORIGINS.iter().map(|(version, port)| {
             origin::start(version, loopback(*port)).or_else(|_| origin::start(version, loopback(0)))
@@ -80,7 +79,7 @@ impl Demo {
         ports.fold(marked, |text, (named, real)| text.replace(&format!("<{named}>"), &real.to_string()))
     }
 
-    /// What to type.
+    /// The commands to type.
     #[must_use]
     pub fn what_to_type(&self, admin: Option<SocketAddr>) -> String {
         let Self { listener: port, mesh, .. } = self;
@@ -112,7 +111,7 @@ impl Demo {
     }
 }
 
-/// A port that nobody has at the moment.
+/// A port that is free at the moment.
 fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind(loopback(0))?.local_addr()?.port())
 }
@@ -135,7 +134,7 @@ mod tests {
         plan
     }
 
-    /// The ports of all endpoints, and of the names that stand for some.
+    /// The ports of all endpoints, and of the DNS names of endpoints.
     fn endpoints(plan: &Plan) -> Vec<u16> {
         let endpoints = plan.clusters.iter().flat_map(|cluster| &cluster.endpoints);
         let named = plan.proxy.dns.hosts.values().flatten().filter_map(|address| address.port);

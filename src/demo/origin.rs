@@ -1,4 +1,5 @@
-//! An httpbin-like origin on loopback that says its version, so that a reader of the demo sees which one answered.
+//! An httpbin-like origin on loopback that names its version, so that a reader of the demo sees which one
+//! answered.
 //!
 //! It owns its listener and answers from the request alone. It must never listen beyond loopback: it has no
 //! protection but limits. The `demo` command starts two of them, tests as many as they like.
@@ -28,7 +29,7 @@ const MOST_BYTES: usize = 100 * 1024;
 /// Most lines of `/stream/N`; larger numbers mean this one, as in httpbin.
 const MOST_LINES: u32 = 100;
 
-/// What there is, as the page `/` shows it.
+/// The paths, as the page `/` shows them.
 const PATHS: &str = "\
 /get             the request as JSON (GET)
 /post            the request and its body as JSON (POST)

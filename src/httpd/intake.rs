@@ -1,6 +1,6 @@
-//! From bytes to requests: what a connection has sent so far, and the request that is complete in it.
+//! From bytes to requests: a connection's received bytes, and the next complete request in them.
 //!
-//! Pure: no socket and no clock. The room feeds it what it reads and takes the requests out, one after the other.
+//! Pure: no socket and no clock. The room feeds it bytes and takes requests out, one after the other.
 
 use std::net::SocketAddr;
 
@@ -12,12 +12,12 @@ use crate::http::error::ProtocolError;
 use crate::http::head::{Method, RequestHead, Version};
 use crate::http::target;
 
-/// What a connection has sent and no request has used yet.
+/// Received bytes that no request has used yet.
 pub(super) struct Intake {
     peer: SocketAddr,
     buf: Vec<u8>,
     head: RequestHead,
-    /// Bytes at the start of `buf` that were looked at and are no complete head.
+    /// Bytes at the start of `buf` that were searched and do not contain a complete head.
     seen: usize,
     /// The request whose head is complete and whose body is not.
     begun: Option<Begun>,
@@ -46,7 +46,7 @@ pub(super) struct Reply {
     pub(super) keep: bool,
 }
 
-/// What to do next.
+/// The next step.
 pub(super) enum Step {
     /// Read more.
     NeedMore,
@@ -74,12 +74,12 @@ impl Intake {
         Self { peer, buf: Vec::new(), head: RequestHead::default(), seen: 0, begun: None }
     }
 
-    /// Takes what was read.
+    /// Adds received bytes.
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.buf.extend_from_slice(bytes);
     }
 
-    /// Whether nothing of a next request is there.
+    /// Whether there are no bytes of a next request.
     pub(super) fn is_empty(&self) -> bool {
         self.buf.is_empty() && self.begun.is_none()
     }
@@ -123,7 +123,7 @@ impl Intake {
         })
     }
 
-    /// Whether an empty line is in what was not looked at yet.
+    /// Whether the bytes that were not searched yet contain an empty line.
     fn may_end(&self) -> bool {
         let new = self.buf.get(self.seen.saturating_sub(3)..).unwrap_or_default();
         memchr::memchr_iter(b'\n', new).any(|at| {
@@ -179,7 +179,7 @@ impl Intake {
 mod tests {
     use super::*;
 
-    /// What comes out of `bytes` if they arrive in pieces of this size.
+    /// The requests in `bytes` if they arrive in pieces of this size.
     fn fed(bytes: &str, size: usize) -> Vec<String> {
         let mut intake = Intake::new(([127, 0, 0, 1], 1).into());
         let mut out = Vec::new();

@@ -1,10 +1,10 @@
-//! A small HTTP/1.1 server on the proxy's own codec, for what is not the data path: the admin page and the demo's
+//! A small HTTP/1.1 server on the proxy's own codec, outside of the data path: for the admin endpoints and the demo's
 //! origins.
 //!
 //! It owns sockets and threads: one that accepts and waits for requests ([`room`]), and one for each response that is
 //! under way. Connections, responses and memory are bounded, and every client has a deadline for its head, its body and
-//! its reading, so that no client keeps others out. It must never serve proxied traffic and never touch a worker.
-//! Handlers are plain functions from a request to a response.
+//! its reading, so that no client blocks others. It must never serve proxied traffic and never touch a worker. Handlers
+//! are plain functions from a request to a response.
 
 mod intake;
 mod respond;
@@ -22,7 +22,7 @@ use std::time::Duration;
 use crate::http::head::Method;
 use room::{Returned, Room};
 
-/// Connections that the kernel keeps until they are accepted. One that finds no place there comes a second later.
+/// Connections that the kernel keeps until they are accepted. Further clients retry after a second.
 const BACKLOG: i32 = 4096;
 
 /// How a server treats its clients.
@@ -63,7 +63,7 @@ pub struct Request {
     pub path: String,
     /// The query as sent, without its `?`; empty if there is none.
     pub query: String,
-    /// The host asked for, from the target or the `Host` line; may be empty.
+    /// The requested host, from the target or the `Host` line; may be empty.
     pub host: String,
     /// The header lines as sent; bytes that are not UTF-8 replaced.
     pub headers: Vec<(String, String)>,
@@ -91,7 +91,7 @@ impl Request {
 pub struct Response {
     /// The status.
     pub status: u16,
-    /// `content-type`; none for an empty text.
+    /// `content-type`; empty: not sent.
     pub content_type: &'static str,
     /// Further headers. Their values must be fit for a header.
     pub headers: Vec<(&'static str, String)>,
@@ -127,7 +127,7 @@ impl Response {
     }
 }
 
-/// What a `+` means in a query.
+/// The meaning of `+` in a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plus {
     /// A plus, as in any other part of a URI (and as in Envoy's admin: it is common in a regex).
@@ -146,7 +146,7 @@ pub fn pairs(text: &str, plus: Plus) -> Vec<(String, String)> {
     text.split('&').filter(|part| !part.is_empty()).map(pair).collect()
 }
 
-/// `%41` is an `A`; what is not a proper escape stays as it is.
+/// `%41` is an `A`; an invalid escape stays unchanged.
 fn decoded(text: &str, plus: Plus) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -181,7 +181,7 @@ pub struct Server {
     room: Option<JoinHandle<()>>,
 }
 
-/// What the room and the answering threads share.
+/// The state that the room and the answering threads share.
 struct Shared {
     settings: Settings,
     handler: Box<Handler>,
@@ -194,10 +194,9 @@ struct Shared {
 }
 
 impl Server {
-    /// Serves what comes in on `listener` with `handler`, on threads of its own.
+    /// Serves the connections of `listener` with `handler`, on threads of its own.
     ///
-    /// # Errors
-    /// If the listener has no address, or the thread or what wakes it cannot be had.
+    /// # Errors If the listener has no address, or the thread or its waker cannot be created.
     pub fn start(
         listener: TcpListener,
         settings: Settings,
@@ -246,13 +245,13 @@ impl Shared {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// Whether a connection must end after its response: the server stops, or many others want its place.
+    /// Whether a connection must end after its response: the server stops, or many others wait for a slot.
     fn must_close(&self) -> bool {
         self.is_stopping() || self.open.load(Ordering::Relaxed) * 2 > self.settings.connections
     }
 
     fn give_back(&self, returned: Returned) {
-        let _ = self.returned.send(returned); // a server that has stopped takes nothing back
+        let _ = self.returned.send(returned); // a stopped server takes no connections back
         self.ring();
     }
 

@@ -18,7 +18,7 @@ use crate::http::status;
 pub(super) struct Sink<'a> {
     pub(super) stream: &'a TcpStream,
     pub(super) settings: &'a Settings,
-    /// Bytes written, and one: 0 says that nothing is being written yet.
+    /// Bytes written, plus one: 0 means that writing has not begun.
     pub(super) written: &'a AtomicU64,
 }
 
@@ -138,7 +138,7 @@ fn opening(response: &Response, reply: Reply, settings: &Settings) -> Opening {
     Opening { bytes: out, chunked, keep, bodiless }
 }
 
-/// The time left. A socket takes no timeout of zero, so none left is an error here.
+/// The time left. A socket takes no timeout of zero, so a passed deadline is an error here.
 fn time_until(end: Instant) -> io::Result<Duration> {
     let left = end.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }

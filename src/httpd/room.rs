@@ -1,10 +1,10 @@
-//! The thread that accepts connections and waits for their requests, and the answers that are under way.
+//! The thread that accepts connections and waits for their requests, and the responses that are under way.
 //!
-//! A connection that has sent no complete request costs a descriptor and what it has sent, never a thread, so that
-//! clients that are silent or slow keep nobody waiting. It owns the listener and every connection; a request is handed
-//! with its connection to a thread of its own, and the connection comes back after the response. Everything is bounded:
-//! where a new connection finds no room, the oldest one without a complete request goes; where a request finds no
-//! thread, the response whose client does not read it goes. It must never block, nor call a slow handler.
+//! A connection without a complete request costs a descriptor and its received bytes, never a thread, so that silent or
+//! slow clients do not block others. It owns the listener and every connection; a request is handed with its connection
+//! to a thread of its own, and the connection comes back after the response. Everything is bounded: if there is no room
+//! for a new connection, the oldest one without a complete request is closed; if there is no thread for a request, a
+//! response whose client does not read it is cut off. It must never block, nor call a slow handler.
 
 // This is an edge: deadlines of connections need the clock.
 #![allow(clippy::disallowed_methods)]
@@ -28,16 +28,16 @@ use super::respond::{self, Sink};
 use super::{Request, Response, Shared};
 use crate::http::head::{Method, Version};
 
-/// What one answering thread needs is small: no deep recursion, buffers on the heap.
+/// An answering thread needs little: no deep recursion, buffers on the heap.
 const STACK_BYTES: usize = 256 * 1024;
 
-/// Bytes asked of one read.
+/// Most bytes of one read.
 const READ_BYTES: usize = 16 * 1024;
 
 /// Connections accepted before the others are looked at again.
 const ACCEPTS: usize = 16;
 
-/// A new connection that has sent nothing is kept for this long in any case: its request may be on the way.
+/// A new connection that has sent nothing is kept for this long in any case: its request may be in transit.
 const GRACE: Duration = Duration::from_millis(5);
 
 /// Pause after an accept that failed for want of something: it comes back with time.
@@ -46,13 +46,13 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// While requests wait for a thread, the responses under way are looked at this often.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// While requests wait for a thread, a response of which nothing was taken for so long ends.
+/// While requests wait for a thread, a response without progress for this long is cut off.
 const STUCK: Duration = Duration::from_millis(100);
 
 /// After so long a wait for a thread the oldest response ends even if its client goes on taking it.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
-/// After the last response, what the client still sends is read and thrown away for this long and this much: closing
+/// After the last response, further bytes of the client are read and discarded, up to this time and amount: closing
 /// with unread bytes would reset the connection, and the reset may overtake the response.
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES: usize = 256 * 1024;
@@ -80,7 +80,7 @@ impl Seat {
 enum Owes {
     /// The next request, or the rest of it.
     Request(Box<Intake>),
-    /// Nothing: it has had its last response. The bytes that it has sent since.
+    /// None: it has had its last response. The number of bytes that it has sent since.
     End(usize),
 }
 
@@ -97,13 +97,13 @@ struct Queued {
 struct Answering {
     stream: Arc<TcpStream>,
     since: Instant,
-    /// What the thread has written, and how much that was when it was last seen to change.
+    /// The thread's count of written bytes, and its value when it last changed.
     written: Arc<AtomicU64>,
     seen: (u64, Instant),
     ended: bool,
 }
 
-/// A connection that comes back from its thread; none if it is over.
+/// A connection that comes back from its thread; `None` if it has ended.
 pub(super) struct Returned {
     id: u64,
     then: Option<(Box<Intake>, bool)>,
@@ -119,7 +119,7 @@ pub(super) struct Room {
     queue: VecDeque<Queued>,
     answering: HashMap<u64, Answering>,
     next_id: u64,
-    /// A descriptor to give up when there is no other: somebody who asks how the process is gets an answer.
+    /// A descriptor in reserve: when there is no other, the admin endpoints can still answer.
     spare: Option<File>,
     /// No connection is accepted before this.
     accept_from: Option<Instant>,
@@ -190,7 +190,7 @@ impl Room {
         let waits = !self.queue.is_empty();
         let due = self.seats.iter().map(|seat| seat.due).chain(self.accept_from).chain(waits.then(|| now + LOOK)).min();
         let time = due.map(|due| {
-            // Rounded up: it would be woken for nothing.
+            // Rounded up: otherwise it would wake too early.
             let left = due.saturating_duration_since(now) + Duration::from_micros(1);
             Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 })
         });
@@ -235,7 +235,7 @@ impl Room {
 
     fn read(&mut self, ready: &[bool], now: Instant) {
         let seats = std::mem::take(&mut self.seats);
-        // What came back a moment ago is behind those that were waited for.
+        // Connections that have just come back are after those that were polled.
         let ready = ready.iter().copied().chain(std::iter::repeat(false));
         for (seat, ready) in seats.into_iter().zip(ready) {
             if ready {
@@ -246,7 +246,7 @@ impl Room {
         }
     }
 
-    /// Reads once from a connection and does what follows from it; it is dropped if it has ended.
+    /// Reads once from a connection and takes the next step; it is dropped if it has ended.
     fn read_seat(&mut self, mut seat: Seat, now: Instant) {
         let read = match (&*seat.stream).read(&mut self.scratch) {
             Ok(0) => return,
@@ -275,7 +275,7 @@ impl Room {
         }
     }
 
-    /// Takes what is complete out of a connection.
+    /// Takes a complete request out of a connection.
     fn step(&mut self, seat: Seat, now: Instant) {
         let Seat { stream, mut since, mut due, owes: Owes::Request(mut intake) } = seat else { return };
         loop {
@@ -340,11 +340,11 @@ impl Room {
                 answering.seen = (written, now);
             }
         }
-        // What has not begun to write is in its handler, which ends by itself.
+        // A response that is not being written is in its handler, which ends by itself.
         let writing = self.answering.values_mut().filter(|answering| answering.seen.0 > 0 && !answering.ended);
         let (stuck, others): (Vec<_>, Vec<_>) = writing.partition(|answering| answering.seen.1 + STUCK <= now);
         let oldest = others.into_iter().filter(|_| long).min_by_key(|answering| answering.since);
-        // As many as there are requests that wait, or one, if nobody is stuck.
+        // As many as there are waiting requests, or one if no response is stuck.
         let waiting = self.queue.len();
         let mut ends: Vec<_> = stuck;
         ends.sort_by_key(|answering| answering.seen.1);
@@ -401,7 +401,7 @@ impl Room {
             self.spare = File::open("/dev/null").ok();
         }
         for _ in 0..ACCEPTS {
-            // Nobody has to go where nobody comes.
+            // Without a new connection none has to be closed.
             if self.count() >= self.shared.settings.connections && !(self.somebody_waits() && self.make_room(now)) {
                 return;
             }
@@ -418,7 +418,7 @@ impl Room {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if is_out_of_descriptors(&error) => {
-                    // The kernel says so also where there is nobody.
+                    // The kernel reports this also without a new connection.
                     if !self.somebody_waits() {
                         return;
                     }
@@ -445,8 +445,8 @@ impl Room {
         matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
     }
 
-    /// Gives up the oldest connection without a complete request, else the oldest that waits for a thread. False if
-    /// there is none yet: nothing is accepted for a moment.
+    /// Closes the oldest connection without a complete request, else the oldest that waits for a thread. False if there
+    /// is none: accepting pauses for a moment.
     fn make_room(&mut self, now: Instant) -> bool {
         self.start_answers(now);
         let seats = self.seats.iter().enumerate().map(|(at, seat)| (at, seat.may_go()));
@@ -455,7 +455,7 @@ impl Room {
                 self.seats.swap_remove(at);
                 return true;
             }
-            // While few wait for a thread, those that may still ask are waited for.
+            // While few wait for a thread, connections that may still send a request are kept.
             Some((_, from)) if self.queue.len() * 2 <= self.shared.settings.connections => {
                 self.accept_from = Some(from);
                 return false;

@@ -4,7 +4,7 @@
 //! front, so one buffer can be read into, parsed, and written out without a copy.
 
 // SAFETY of this module: the two trait implementations below hand the runtime pointers into a `Vec` that the `Buf` owns;
-// the heap block does not move while the `Buf` is inside an operation, because nobody else can reach it.
+// the heap block does not move while the `Buf` is inside an operation, because no other code can reach it.
 #![allow(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
@@ -93,7 +93,7 @@ impl Buf {
         self.start = (self.start + n).min(self.data.len());
     }
 
-    /// Goes back to where `headroom` was this, if nothing but [`Buf::step_over`] happened since.
+    /// Restores this `headroom`, if only [`Buf::step_over`] was called since.
     pub(super) fn step_back(&mut self, headroom: usize) {
         self.start = headroom.min(self.start);
     }
@@ -115,7 +115,7 @@ impl Buf {
         self.data.extend_from_slice(bytes);
     }
 
-    /// Makes room for at least `bytes` more, moving what is in use to the front before growing.
+    /// Makes room for at least `bytes` more, moving the bytes in use to the front before growing.
     pub fn make_room(&mut self, bytes: usize) {
         if self.room() >= bytes {
             return;
@@ -133,13 +133,13 @@ impl Buf {
         &mut self.data
     }
 
-    /// The bytes behind what is in use, as the `Vec` that encoders append to.
+    /// The space behind the bytes in use, as the `Vec` that encoders append to.
     pub fn tail_vec(&mut self) -> &mut Vec<u8> {
         &mut self.data
     }
 
-    /// Empties the buffer and leaves `front` bytes unused before, and `back` behind, what is read: room for framing to
-    /// be put around it without a copy ([`Buf::prepend`], [`Buf::extend`]).
+    /// Empties the buffer and reserves `front` bytes before, and `back` behind, the next read: room for framing to be put
+    /// around it without a copy ([`Buf::prepend`], [`Buf::extend`]).
     pub fn clear_with_margins(&mut self, front: usize, back: usize) {
         self.clear();
         self.data.resize(front, 0);

@@ -1,5 +1,5 @@
-//! A connection, over TCP or a Unix domain socket: a reader whose read outlives whoever waits for it, a writer, and a
-//! handle for the rest.
+//! A connection, over TCP or a Unix domain socket: a reader whose read outlives its waiter, a writer, and a handle for the
+//! rest.
 //!
 //! This is the only place that issues reads and writes. Buffers move in and always come back with the result, also
 //! with an error.
@@ -26,9 +26,9 @@ use super::tls::{Seal, TlsFailure};
 /// A connection, downstream or upstream.
 #[derive(Debug)]
 pub struct Conn {
-    /// What comes in.
+    /// The reading half.
     pub reader: Reader,
-    /// What goes out.
+    /// The writing half.
     pub writer: Writer,
     /// Addresses, peeks and shutdowns.
     pub handle: Handle,
@@ -46,14 +46,14 @@ impl Conn {
         Ok(Self { reader: Reader::new(read), writer: Writer { seal: None, half: write }, handle })
     }
 
-    /// Takes the bare socket out of this core's hands, to be sent to another core's. `None`, and the connection is closed,
-    /// if an operation is in flight on it, or another [`Handle`] of it is left.
+    /// Takes the bare socket from this core, to be sent to another one. `None`, and the connection is closed, if an operation
+    /// is in flight on it, or another [`Handle`] of it exists.
     #[must_use]
     pub fn park(self) -> Option<Parked> {
         let Self { reader, writer, handle } = self;
         let read = reader.into_half()?;
         drop(handle);
-        // Both halves, and nobody else: the runtime panics where somebody else holds on to the stream.
+        // The two halves only: the runtime panics if there is another owner of the stream.
         if Rc::strong_count(&read.0) != 2 {
             return None;
         }
@@ -64,7 +64,7 @@ impl Conn {
     }
 }
 
-/// A connection that belongs to no core: its bare socket, on the way from one to another.
+/// A connection that belongs to no core: its bare socket, in transit between two.
 #[derive(Debug)]
 pub struct Parked(std::net::TcpStream);
 
@@ -158,7 +158,7 @@ impl Reader {
         Self { slot: Box::new(ReadSlot { start: read_op, half: Some(half), op: Box::pin(None), done: None }) }
     }
 
-    /// The same read through something that makes other bytes of what comes in.
+    /// The same reader through a layer that transforms the bytes (TLS).
     pub(super) fn through(self, wrap: impl FnOnce(Box<dyn Slot>) -> Box<dyn Slot>) -> Self {
         Self { slot: wrap(self.slot) }
     }
@@ -187,8 +187,8 @@ impl Reader {
         poll_fn(|cx| self.slot.poll_done(cx)).await
     }
 
-    /// Starts a read that nobody waits for yet, or looks at one that was started: its result if there is one. What is
-    /// not finished stays where it is, for [`Reader::done`].
+    /// Starts a read without waiting, or polls one that was started: its result if there is one. An unfinished read goes on,
+    /// for [`Reader::done`].
     pub fn finished(&mut self) -> Option<(io::Result<usize>, Buf)> {
         match self.slot.poll_done(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(done) => Some(done),
@@ -216,8 +216,8 @@ impl Reader {
 /// The sending side.
 #[derive(Debug)]
 pub struct Writer {
-    /// Over TLS, what makes records of bytes. Boxed, because most connections have none. Is dropped before the half, which
-    /// ends the stream: it has a last word to say.
+    /// Over TLS, the encoder of records. Boxed, because most connections have none. It is dropped before the half, which ends
+    /// the stream, because it may have to send an alert.
     seal: Option<Box<Seal>>,
     half: OwnedWriteHalf<TcpStream>,
 }
@@ -228,15 +228,15 @@ impl Writer {
         Self { seal: Some(Box::new(seal)), half: self.half }
     }
 
-    /// Over TLS, tells the peer that nothing more comes; to be followed by [`Handle::shutdown_write`], which does so without.
+    /// Over TLS, sends `close_notify`; [`Handle::shutdown_write`] must follow, which ends the stream.
     pub fn say_end(&mut self) {
         if let Some(seal) = &mut self.seal {
             seal.close();
         }
     }
 
-    /// Sends all bytes in use and gives the emptied buffer back. Dropped half-way, the connection must be closed:
-    /// nobody can tell how much went out.
+    /// Sends all bytes in use and gives the emptied buffer back. Dropped half-way, the connection must be closed: the number
+    /// of bytes sent is unknown.
     pub async fn write_all(&mut self, mut buf: Buf) -> (io::Result<()>, Buf) {
         while !buf.is_empty() {
             buf = match self.begin(buf, Buf::consume) {
@@ -278,8 +278,8 @@ impl Writer {
         (sent, buf)
     }
 
-    /// What is to be written next, of what was asked for or of what is under way: over TLS records, while the bytes that
-    /// they are made of wait in the seal, and not in the future, which is a part of every connection's task.
+    /// The bytes to be written next, from `buf` or from a write under way: over TLS records, while their plain bytes wait in
+    /// the seal, and not in the future, which is a part of every connection's task.
     fn begin(&mut self, buf: Buf, pass: fn(&mut Buf, usize)) -> Result<Buf, (io::Error, Buf)> {
         match &mut self.seal {
             None => Ok(buf),
@@ -287,7 +287,7 @@ impl Writer {
         }
     }
 
-    /// What is left after a write.
+    /// The rest after a write.
     fn wrote(
         &mut self,
         result: io::Result<usize>,

@@ -1,5 +1,5 @@
-//! Opening a connection to an endpoint, whatever kind of socket it listens on. What comes of it is a [`Conn`] like any
-//! other. Called by `upstream`.
+//! Opening a connection to an endpoint, TCP or Unix domain socket. The result is a [`Conn`] like any other. Called by
+//! `upstream`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -33,8 +33,8 @@ async fn connect_ip(address: SocketAddr, deadline: Instant) -> io::Result<Conn> 
     }
 }
 
-/// No operation of the ring: a connect to a Unix domain socket never gets under way, it is done or has failed. The ring
-/// would block one of its threads on a server that accepts nobody, until the deadline.
+/// Not an operation of the ring: a connect to a Unix domain socket completes or fails at once. The ring would block one
+/// of its threads on a server that does not accept, until the deadline.
 fn connect_unix(path: &str) -> io::Result<Conn> {
     let address = match path.strip_prefix('@') {
         // An abstract name is one that begins with a zero byte.

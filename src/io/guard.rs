@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// What became of a guarded future.
+/// The result of a guarded future.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Caught {
     /// It ran to its end.
@@ -18,8 +18,8 @@ pub enum Caught {
 
 /// Runs `future`, catching a panic at each poll. monoio would let it end the thread.
 ///
-/// What the future shares with the rest of the core are cells whose methods never panic half-way, so the state left
-/// behind is whole: hence the assertion of unwind safety.
+/// The future shares only cells with the rest of the core, whose methods never panic half-way, so their state is
+/// consistent: hence the assertion of unwind safety.
 pub fn catch_panic<F: Future<Output = ()>>(future: F) -> CatchPanic<F> {
     CatchPanic { future }
 }

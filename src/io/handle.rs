@@ -1,4 +1,4 @@
-//! A connection's socket, for what is neither read nor write: addresses, options, and ending it.
+//! A connection's socket, for operations other than read and write: addresses, options, and closing it.
 
 #![allow(unsafe_code)]
 
@@ -11,7 +11,7 @@ use monoio::io::OwnedReadHalf;
 use monoio::net::TcpStream;
 use socket2::{SockAddr, SockAddrStorage, SockRef, TcpKeepalive};
 
-/// The connection's socket, for what is neither read nor write. It keeps the descriptor open as long as it lives.
+/// The connection's socket, for operations other than read and write. It keeps the descriptor open as long as it lives.
 pub struct Handle {
     pub(super) keeps_open: OwnedReadHalf<TcpStream>,
     pub(super) fd: RawFd,
@@ -40,13 +40,13 @@ impl Handle {
     /// # Errors
     /// When the socket is no longer connected, or is a Unix domain socket: a client's has no address.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        // Not the runtime's way to ask, which panics over what is no IP.
+        // Not through the runtime, which panics for an address that is not IP.
         let socket = self.socket();
         SockRef::from(&socket).local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 
-    /// Where the client sent this connection before a rule of the host's packet filter redirected it here; our own
-    /// address if nothing did that, `None` if the kernel keeps no track of it.
+    /// The original destination of this connection, before a rule of the host's packet filter redirected it here; our own
+    /// address without redirection, `None` if the kernel does not track connections.
     #[must_use]
     pub fn original_destination(&self) -> Option<SocketAddr> {
         let socket = self.socket();

@@ -1,5 +1,5 @@
-//! What one read of a connection is to its reader: armed, under way, or done; of the socket, or of something that makes
-//! other bytes of what comes in.
+//! One read of a connection as its reader sees it: armed, under way, or done; from the socket, or through a layer that
+//! transforms the bytes (TLS).
 
 use std::io;
 use std::task::{Context, Poll};

@@ -1,4 +1,4 @@
-//! Sets of bytes: what a class of RE2 comes to, as Envoy matches bytes and not characters.
+//! Sets of bytes: the meaning of an RE2 class, as Envoy matches bytes and not characters.
 //!
 //! Knows Perl's and POSIX's classes and the folding of case. Used by the other files of this folder.
 
@@ -58,7 +58,7 @@ impl Bytes {
         self
     }
 
-    /// With the other case of every letter; RE2 knows the letters of ASCII only when it goes by bytes.
+    /// With the other case of every letter; RE2 folds ASCII letters only when it matches bytes.
     pub(super) fn folded(mut self) -> Self {
         for upper in b'A'..=b'Z' {
             let lower = upper.to_ascii_lowercase();

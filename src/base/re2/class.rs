@@ -1,4 +1,4 @@
-//! Classes, which stand for one byte out of several (`[...]`, `\d`, `\pN`), and the escapes that stand for one byte.
+//! Classes, which match one byte out of several (`[...]`, `\d`, `\pN`), and the escapes of one byte.
 //!
 //! Used by `re2::parser`.
 
@@ -30,7 +30,7 @@ pub(super) fn bare(cursor: &mut Cursor<'_>, fold: bool) -> Result<Option<Bytes>,
     Ok(Some(finished(bytes, negated, fold)))
 }
 
-/// The opposite of a class is that of what it is in both cases.
+/// A class is folded before it is negated.
 fn finished(bytes: Bytes, negated: bool, fold: bool) -> Bytes {
     let bytes = if fold { bytes.folded() } else { bytes };
     if negated { bytes.negated() } else { bytes }
@@ -63,7 +63,7 @@ enum Unit {
     Byte,
 }
 
-/// Behind a `[`, up to and with its `]`: both must take it, and what Envoy makes of it counts.
+/// After a `[`, up to and with its `]`: both parsers must accept it, and Envoy's meaning counts.
 pub(super) fn bracketed(cursor: &mut Cursor<'_>, from: usize, fold: bool) -> Result<Bytes, Mistake> {
     members(&mut cursor.clone(), from, fold, Unit::Character)?;
     members(cursor, from, fold, Unit::Byte)
@@ -156,7 +156,7 @@ fn member(cursor: &mut Cursor<'_>, class: usize, unit: Unit) -> Result<Bytes, Mi
     Ok(bytes)
 }
 
-/// One character as it is written: of ASCII or as an escape it is one byte, else several.
+/// One character as it is written: one byte in ASCII or as an escape, else several.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Literal {
     Byte(u8),
@@ -207,7 +207,7 @@ fn literal(cursor: &mut Cursor<'_>, class: usize) -> Result<Literal, Mistake> {
     cursor.next().map(Literal::of).ok_or_else(|| unclosed(cursor, class))
 }
 
-/// The byte that the escape which comes next stands for.
+/// The byte of the next escape.
 pub(super) fn escape(cursor: &mut Cursor<'_>, in_class: bool) -> Result<u8, Mistake> {
     let from = cursor.at();
     cursor.next();

@@ -1,8 +1,9 @@
-//! Where the parser is in an expression, and what it says when it cannot go on.
+//! The parser's position in an expression, and its errors.
 //!
-//! A [`Mistake`] names its place by characters, as an editor counts them. Used by the other files of this folder.
+//! A [`Mistake`] names its position in characters, as an editor counts them. Used by the other files of this
+//! folder.
 
-/// A mistake in an expression: its place, and what to write instead.
+/// A mistake in an expression: its position, and the advice.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("at character {at}: {problem}")]
 pub struct Mistake {
@@ -14,7 +15,7 @@ pub struct Mistake {
     pub write: &'static str,
 }
 
-/// A place in an expression.
+/// A position in an expression.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cursor<'a> {
     text: &'a str,
@@ -55,7 +56,7 @@ impl<'a> Cursor<'a> {
         comes
     }
 
-    /// Passes everything up to `end` and `end` itself, and returns what is before it; stays if there is none.
+    /// Skips the text up to and with `end`, and returns the text before it; stays if there is no `end`.
     pub(super) fn through(&mut self, end: &str) -> Option<&'a str> {
         let (before, _) = self.rest().split_once(end)?;
         self.at += before.len() + end.len();

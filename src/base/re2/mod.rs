@@ -1,14 +1,14 @@
 //! Regular expressions as Envoy reads them, for the `regex` crate.
 //!
 //! Istio's expressions are RE2's, and Envoy runs RE2 on bytes (its Latin-1 mode): `.` is one byte, `\d` and `\w` know
-//! ASCII only, `é` stands for its two bytes. The crate has the same kind of engine and another syntax. So RE2's syntax
-//! is parsed here, and the crate gets every construct in a form that has one meaning. What Istio's validation refuses
-//! (it is Go's `regexp`) or Envoy refuses is refused with its place. Used wherever an expression is checked or compiled,
-//! so that all agree; tests/differential asks a real Envoy.
+//! ASCII only, `é` means its two bytes. The crate has the same kind of engine and another syntax. So RE2's syntax is
+//! parsed here, and the crate gets every construct in a form that has one meaning. An expression that Istio's validation
+//! (Go's `regexp`) or Envoy refuses is refused with its position. Used wherever an expression is checked or compiled, so
+//! that all agree; tests/differential compares with a real Envoy.
 //!
-//! Two differences to Envoy are known. What is nested more than 100 deep is refused, since the engine compiles by
-//! recursion. And the size of alternatives is taken for that of the largest, so that what is little above Istio's limit
-//! still loads.
+//! Two differences to Envoy are known. An expression nested more than 100 deep is refused, since the engine compiles by
+//! recursion. And the size of alternatives is taken for that of the largest, so that an expression slightly above
+//! Istio's limit still loads.
 
 mod bytes;
 mod class;
@@ -20,10 +20,10 @@ use regex::bytes::{CaptureLocations, Match, RegexBuilder};
 
 pub use cursor::Mistake;
 
-/// Most instructions of a compiled expression: what Istio sets Envoy's `re2.max_program_size.error_level` to.
+/// Most instructions of a compiled expression: Istio's value for Envoy's `re2.max_program_size.error_level`.
 const MAX_INSTRUCTIONS: u64 = 32768;
 
-/// The crate's bound on the memory of what it compiles; what has so many instructions stays below it.
+/// The crate's bound on the memory of a compiled expression; one with this many instructions stays below it.
 const COMPILED_BYTES: usize = 8 << 20;
 
 /// And on that of the automaton that it builds while it matches, for each thread.
@@ -44,7 +44,7 @@ pub enum BadRegex {
 }
 
 impl BadRegex {
-    /// What to write instead.
+    /// The advice.
     #[must_use]
     pub fn write(&self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl BadRegex {
     }
 }
 
-/// A compiled expression, which remembers how it was written: what the engine got is not for people.
+/// A compiled expression, which keeps its source: the engine's form is not for people.
 #[derive(Debug, Clone)]
 pub struct Regex {
     written: Box<str>,
@@ -102,7 +102,7 @@ impl Regex {
 /// An expression that matches whole values only.
 ///
 /// # Errors
-/// If it is not one of RE2's, or too large.
+/// If it is not valid in RE2, or too large.
 pub fn full_match(re2: &str) -> Result<Regex, BadRegex> {
     compile(re2, |translated| format!(r"\A(?:{translated})\z"))
 }
@@ -110,22 +110,22 @@ pub fn full_match(re2: &str) -> Result<Regex, BadRegex> {
 /// An expression that is looked for anywhere in a value.
 ///
 /// # Errors
-/// If it is not one of RE2's, or too large.
+/// If it is not valid in RE2, or too large.
 pub fn search(re2: &str) -> Result<Regex, BadRegex> {
     compile(re2, |translated| translated)
 }
 
-/// The expression in the engine's language, on bytes, for whoever walks over its automaton.
+/// The expression in the engine's language, on bytes, for a walk over its automaton.
 ///
 /// # Errors
-/// If it is not one of RE2's, or too large.
+/// If it is not valid in RE2, or too large.
 pub fn translated(re2: &str) -> Result<String, BadRegex> {
     let translated = parser::translate(re2)?;
     if translated.instructions > MAX_INSTRUCTIONS { Err(BadRegex::TooLarge) } else { Ok(translated.text) }
 }
 
-/// The first class of an expression that has characters of several bytes, as it is written: it stands for one of those
-/// bytes. `None` also for what is no expression.
+/// The first class of an expression that has characters of several bytes, as it is written: it matches one of those
+/// bytes. `None` also for an invalid expression.
 #[must_use]
 pub fn split_class(re2: &str) -> Option<String> {
     // Nearly every expression.
@@ -142,7 +142,7 @@ fn compile(re2: &str, anchored: impl Fn(String) -> String) -> Result<Regex, BadR
     let built = built.map(|engine| Regex { written: re2.into(), engine });
     built.map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => BadRegex::TooLarge,
-        // The parser writes nothing else.
+        // The parser's output has no other errors.
         other => BadRegex::Syntax(Mistake { at: 1, problem: other.to_string(), write: "" }),
     })
 }

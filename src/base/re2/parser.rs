@@ -1,8 +1,8 @@
-//! The grammar of RE2 above single bytes: groups, flags, repetition, assertions. What is read is written at once in the
-//! engine's language, in its plainest form: bytes, classes of byte ranges and groups, without any flag or name.
+//! The grammar of RE2 above single bytes: groups, flags, repetition, assertions. Each construct is written at once in
+//! the engine's language, in its plainest form: bytes, classes of byte ranges and groups, without any flag or name.
 //!
-//! Takes what both RE2 (as Envoy uses it: Perl's syntax, Latin-1) and Go's `regexp/syntax` (in Istio's validation) take.
-//! Called by `re2` alone.
+//! Accepts expressions that both RE2 (as Envoy uses it: Perl's syntax, Latin-1) and Go's `regexp/syntax` (in Istio's
+//! validation) accept. Called by `re2` alone.
 
 use super::bytes::Bytes;
 use super::class::{Literal, bare, bracketed, escape};
@@ -59,7 +59,7 @@ struct Flags {
 #[derive(Debug, Clone, Copy, Default)]
 struct Cost {
     instructions: u64,
-    /// Of what is repeated most often by the counted repetitions in it.
+    /// The highest product of nested counted repetitions.
     repeats: u32,
     depth: u32,
     captures: bool,
@@ -93,12 +93,12 @@ struct Group {
     from: usize,
     /// And in the output.
     start: usize,
-    /// What holds again behind it.
+    /// The flags after it.
     flags: Flags,
     captures: bool,
-    /// Of the alternatives that were read.
+    /// The largest cost of the alternatives so far.
     largest: Cost,
-    /// Of the pieces of this alternative but the last.
+    /// The cost of this alternative's pieces without the last.
     before: Cost,
     last: Option<Piece>,
 }
@@ -114,7 +114,7 @@ impl Group {
         }
     }
 
-    /// Ends an alternative. RE2 shares what alternatives have in common, so the largest is a lower bound.
+    /// Ends an alternative. RE2 shares common parts of alternatives, so the largest is a lower bound.
     fn alternative(&mut self) {
         let cost = self.last.take().map_or(self.before, |last| self.before.with(last.cost));
         self.before = Cost::default();
@@ -206,7 +206,7 @@ impl Parser<'_> {
         let Some(counts) = ahead.through("}") else { return Ok(None) };
         let number = |text: &str| {
             let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-            // What does not fit is too large, too.
+            // A number that does not fit is too large, too.
             (plain && (text == "0" || !text.starts_with('0'))).then(|| text.parse().unwrap_or(u32::MAX))
         };
         let (least, most) = match counts.split_once(',') {
@@ -351,7 +351,7 @@ impl Parser<'_> {
         }
     }
 
-    /// What is wrong with `(?` and what is behind it, of which the last passed is `wrong`.
+    /// The mistake in `(?` and the text after it; `wrong` is the last character read.
     fn not_perl(&mut self, from: usize, wrong: Option<char>) -> Mistake {
         self.cursor.take("="); // of `(?<=`
         self.cursor.take("!");
@@ -429,7 +429,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// Passes so many characters of ASCII and writes an assertion in their place.
+    /// Skips this many ASCII characters and writes an assertion in their place.
     fn assertion(&mut self, passed: usize, assertion: &str) {
         for _ in 0..passed {
             self.cursor.next();

@@ -1,5 +1,5 @@
-//! Unicode's general categories and scripts by RE2's names, as far as they reach into Latin-1: Envoy's RE2 takes each
-//! byte for the character of that number.
+//! Unicode's general categories and scripts by RE2's names, as far as they reach into Latin-1: Envoy's RE2 treats
+//! each byte as the character of that number.
 //!
 //! RE2 has no other properties, and spells these in one way only. Used by `re2::class`.
 
@@ -90,7 +90,7 @@ const OTHER_SCRIPTS: &[&str] = &[
 mod tests {
     use super::*;
 
-    /// The engine's own tables, which are of a later Unicode: below 256 nothing has moved.
+    /// The engine's own tables, which are of a later Unicode: below 256 they are the same.
     #[test]
     fn agree_with_the_tables_of_the_engine() {
         let named = "Any L Lu Ll Lt Lm Lo N Nd Nl No P Pc Pd Pe Pf Pi Po Ps S Sc Sk Sm So Z Zl Zp Zs Cc Cf M Mc Me Mn \

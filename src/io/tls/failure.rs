@@ -4,10 +4,10 @@ use std::io;
 
 use rustls::{CertificateError, Error, InvalidMessage};
 
-/// The number of an alert (RFC 8446 section 6), as it is on the wire.
+/// The number of an alert (RFC 8446 section 6), as on the wire.
 pub type AlertCode = u8;
 
-/// Why a connection has no TLS, or has it no more.
+/// Why TLS on a connection failed, or ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TlsFailure {
     /// No authority that is trusted vouches for the server's certificate.
@@ -18,15 +18,15 @@ pub enum TlsFailure {
     NotYetValid,
     /// The server's certificate was revoked.
     Revoked,
-    /// The server's certificate is for other names: these, as far as they are known.
+    /// The server's certificate is for other names: these, if they are known.
     WrongName(Vec<String>),
-    /// The server's certificate is no good for another reason.
+    /// The server's certificate is invalid for another reason.
     BadCertificate(String),
     /// The server refused, with this alert.
     Refused(AlertCode),
-    /// What came is not TLS.
+    /// The received bytes are not TLS.
     NotTls,
-    /// No name that could be asked for, or verified.
+    /// There is no server name to send or to verify.
     NoName,
     /// The server closed the connection inside the handshake.
     Closed,
@@ -50,7 +50,7 @@ impl From<Error> for TlsFailure {
         match error {
             Error::InvalidCertificate(error) => of_certificate(error),
             Error::AlertReceived(alert) => Self::Refused(alert.into()),
-            // What a server without TLS answers begins like no record.
+            // The answer of a server without TLS does not begin like a record.
             Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
                 Self::NotTls
             }

@@ -12,7 +12,7 @@ use super::super::race::within;
 use super::{TlsClient, TlsFailure, session};
 use crate::base::limits::BODY_BUFFER_BYTES;
 
-/// What both sides agreed on.
+/// The negotiated parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Agreed {
     /// Whether an earlier session was resumed.
@@ -21,7 +21,7 @@ pub struct Agreed {
     pub is_1_3: bool,
 }
 
-/// Why there is no TLS.
+/// Why the handshake failed.
 #[derive(Debug)]
 pub enum SecureError {
     /// It failed.

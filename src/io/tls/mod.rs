@@ -1,16 +1,16 @@
 //! TLS towards an upstream: a connection whose reader and writer carry plain bytes and whose socket carries records.
 //!
-//! The records are rustls's, driven without its own I/O: what a read brings goes in, what comes out is written, both
-//! through the operations of [`Reader`](super::Reader) and [`Writer`](super::Writer), so that the five laws hold as for
-//! a plain connection. Whom to trust and what to show is decided by who makes the [`TlsClient`]; nothing here reads a
-//! file. Its caller is `upstream`.
+//! The records are rustls's, driven without its own I/O: received records go in, records to send come out, both through
+//! the operations of [`Reader`](super::Reader) and [`Writer`](super::Writer), so that the five laws hold as for a plain
+//! connection. The creator of the [`TlsClient`] decides about trust and identity; this module must not read a file. Its
+//! caller is `upstream`.
 //!
-//! Allocations: a connection has two buffers of its own, one for records received and one for records to be sent,
-//! which it keeps. rustls makes and frees one for each record on its way; nothing else is allocated for a request.
+//! Allocations: a connection has two buffers of its own, one for records received and one for records to be sent, which it
+//! keeps. rustls makes and frees one for each record; there is no other allocation for a request.
 //!
-//! Locks: the sessions to be resumed are shared by all cores, so that a server knows us whichever core calls. They are
-//! behind rustls's lock, which is held for a moment when a connection is set up or a ticket comes in, and never for a
-//! request on a connection that exists.
+//! Locks: resumable sessions are shared by all cores, so that any core can resume them. They are behind rustls's lock,
+//! which is held for a moment when a connection is set up or a ticket comes in, and never for a request on a connection
+//! that exists.
 
 mod failure;
 mod handshake;
@@ -39,10 +39,10 @@ const SESSIONS_KEPT: usize = 256;
 /// Whose certificate is taken for the server's.
 #[derive(Debug, Clone)]
 pub enum Trust {
-    /// Anybody's: nothing is verified but that the server has the key of what it shows.
+    /// Any server: only its possession of the certificate's key is verified.
     Anyone,
-    /// One that these authorities vouch for, or that is itself one of their certificates, which come second; `None`: there
-    /// are no authorities, so nobody's.
+    /// Servers whose certificate these authorities have signed, or is itself one of their certificates, which come second;
+    /// `None`: without authorities, no server.
     Authorities(Option<Arc<WebPkiServerVerifier>>, Arc<[CertificateDer<'static>]>),
 }
 
@@ -53,8 +53,8 @@ pub struct TlsClient {
 }
 
 impl TlsClient {
-    /// A client that takes a certificate for one of `names` (none: for the name that is asked for), and shows
-    /// `identity` to a server that asks who we are.
+    /// A client that accepts a certificate for one of `names` (empty: for the requested name), and sends `identity` to a
+    /// server that requests a certificate.
     #[must_use]
     pub fn new(trust: Trust, names: Vec<PeerName>, identity: Option<Arc<CertifiedKey>>) -> Self {
         let provider = Arc::new(crypto::ring::default_provider());

@@ -14,8 +14,8 @@ use super::{Handle, Slot, TlsFailure};
 
 type Shared = Rc<RefCell<ClientConnection>>;
 
-/// The two sides of TLS over a connection: what goes around its reads, and what its writes go through. `sealed` are records
-/// that came behind the handshake's.
+/// The two sides of TLS over a connection: one around its reads, one around its writes. `sealed` are records that came
+/// after the handshake's.
 pub(super) fn sides(
     tls: ClientConnection,
     sealed: Buf,
@@ -34,13 +34,13 @@ pub(super) fn sides(
 struct TlsSlot {
     raw: Box<dyn Slot>,
     tls: Shared,
-    /// Records received and not yet taken in; `None` while the buffer is out for being read into.
+    /// Records that are received and not yet decrypted; `None` while a read has the buffer.
     sealed: Option<Buf>,
-    /// What the armed read fills.
+    /// The buffer of the armed read.
     open: Option<Buf>,
     /// An error behind bytes that went out first.
     failed: Option<io::Error>,
-    /// What rustls said last, if it was not good.
+    /// The last error of rustls.
     failure: Option<TlsFailure>,
 }
 
@@ -89,8 +89,8 @@ impl Slot for TlsSlot {
 }
 
 impl TlsSlot {
-    /// Fills `open` with what the records hold so far. `None`: nothing yet, though records may have been taken in that
-    /// are no data, as tickets are.
+    /// Fills `open` with the plain bytes of the records so far. `None`: none yet, though records without data, such as
+    /// tickets, may have been processed.
     fn unseal(&mut self, open: &mut Buf) -> Option<io::Result<usize>> {
         let before = open.len();
         let end = loop {
@@ -140,7 +140,7 @@ impl TlsSlot {
         }
         sealed.consume(taken);
         if let Err(error) = tls.process_new_packets() {
-            // What was good before it is read first.
+            // Bytes before the error are read first.
             self.failure = Some(error.into());
             self.failed = Some(io::ErrorKind::InvalidData.into());
         }
@@ -151,7 +151,7 @@ impl TlsSlot {
 enum RecordStep {
     /// Records were taken in.
     More,
-    /// There are none left, or there is no room.
+    /// There are no records left, or there is no room.
     Nothing,
     /// The server has closed its side, and said so.
     End,
@@ -162,7 +162,7 @@ pub(in crate::io) struct Seal {
     tls: Shared,
     /// For the records; empty, and without capacity while it is out.
     out: Buf,
-    /// What the records under way are made of, and what comes behind that.
+    /// The plain bytes of the records under way, and those after them.
     waiting: Buf,
     /// Records are on their way, perhaps in part.
     sending: bool,
@@ -179,8 +179,8 @@ impl std::fmt::Debug for Seal {
 const RECORD_BYTES: usize = 16 * 1024;
 
 impl Seal {
-    /// The records to be written: what is left of those under way, which `buf` is then, or new ones of the first bytes of
-    /// `buf`, which waits here meanwhile; `pass` goes on behind those bytes.
+    /// The records to be written: the rest of those under way, which `buf` holds then, or new ones from the first bytes of
+    /// `buf`, which waits here meanwhile; `pass` advances past those bytes.
     pub(in crate::io) fn begin(&mut self, mut buf: Buf, pass: fn(&mut Buf, usize)) -> Result<Buf, (io::Error, Buf)> {
         if self.sending {
             return Ok(buf);
@@ -206,7 +206,7 @@ impl Seal {
         Ok(taken)
     }
 
-    /// So much of the records is written. Returns what is left of them, or what waited for them.
+    /// Notes that this much of the records is written. Returns the rest of them, or the plain buffer that waited.
     pub(in crate::io) fn wrote(&mut self, mut records: Buf, written: usize) -> Buf {
         records.consume(written);
         if !records.is_empty() {
@@ -217,14 +217,14 @@ impl Seal {
         std::mem::take(&mut self.waiting)
     }
 
-    /// The connection is no more. Returns what waited.
+    /// Gives up the connection. Returns the plain buffer that waited.
     pub(in crate::io) fn give_up(&mut self) -> Buf {
         std::mem::take(&mut self.waiting)
     }
 }
 
 impl Seal {
-    /// Tells the server that nothing more comes, if that costs no waiting: many log a connection that ends without it.
+    /// Sends `close_notify`, if that needs no waiting: many servers log a connection that ends without it.
     pub(in crate::io) fn close(&mut self) {
         if self.sending {
             return;

@@ -17,7 +17,7 @@ use super::Trust;
 pub enum PeerName {
     /// A host or an address; a certificate for `*.example.com` is for `a.example.com`, too.
     Host(ServerName<'static>),
-    /// A URI, as SPIFFE's, or a host with a wildcard: as it stands in the certificate, letter for letter.
+    /// A URI, as SPIFFE's, or a host with a wildcard: as in the certificate, letter for letter.
     Literal(String),
 }
 
@@ -51,8 +51,8 @@ fn is_name(error: &Error) -> bool {
     matches!(error, Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }))
 }
 
-/// Whether the server shows the certificate of an authority and nothing else is wrong with it, its name not looked at:
-/// the dates are looked at first. What `openssl req -x509` makes is one, and who trusts it means the server that shows it.
+/// Whether the server sent an authority's certificate without another error, before its name is checked; its dates come
+/// first. `openssl req -x509` makes such certificates, and trusting one means trusting the server that sends it.
 fn is_of_authority(error: &Error) -> bool {
     let Error::InvalidCertificate(CertificateError::Other(other)) = error else { return false };
     matches!(other.0.downcast_ref(), Some(webpki::Error::CaUsedAsEndEntity))
