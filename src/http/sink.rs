@@ -18,7 +18,7 @@ pub enum Framing {
 
 /// Takes the head of one message, its parts in the order in which they are sent.
 pub trait HeadSink {
-    /// The head is a request's: its method, and path and query as [`super::target::put`] writes them.
+    /// The head is a request's: its method, and path and query as `target::put` writes them.
     fn request(&mut self, method: &[u8], target: &[u8]);
 
     /// The head is a response's.

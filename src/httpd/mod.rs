@@ -1,7 +1,7 @@
 //! A small HTTP/1.1 server on the proxy's own codec, outside of the data path: for the admin endpoints and the demo's
 //! origins.
 //!
-//! It owns sockets and threads: one that accepts and waits for requests ([`room`]), and one for each response that is
+//! It owns sockets and threads: one that accepts and waits for requests (`room`), and one for each response that is
 //! under way. Connections, responses and memory are bounded, and every client has a deadline for its head, its body and
 //! its reading, so that no client blocks others. It must never serve proxied traffic and never touch a worker. Handlers
 //! are plain functions from a request to a response.

@@ -261,7 +261,7 @@ impl Budget {
     }
 }
 
-/// A share of a [`Budget`], given back when dropped.
+/// A share of a `Budget`, given back when dropped.
 #[derive(Debug)]
 pub struct Share {
     used: Rc<Cell<usize>>,

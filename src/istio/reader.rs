@@ -4,7 +4,7 @@
 //! checks its keys against the table at once, so no field can be dropped in silence; the reading functions only deal with values. A
 //! reading function returns `None` when it has reported why, and its callers go on with the next field: one run shows every problem.
 //! Unreadable fields are recorded (`damage`), so that their absence is not reported as another problem: checks call
-//! [`Object::is_damaged`] first.
+//! `Object::is_damaged` first.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

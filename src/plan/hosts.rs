@@ -31,7 +31,7 @@ struct SuffixLength {
 
 impl HostTable {
     /// A table of `hosts` (`name`, `*.suffix`, `*-suffix` or `*`; any case), each with its number. The first of equal
-    /// ones stays, and names over [`MAX_HOST_BYTES`], which no document can hold, are left out.
+    /// ones stays, and names over `MAX_HOST_BYTES`, which no document can hold, are left out.
     pub fn new<'a>(hosts: impl IntoIterator<Item = (&'a str, u32)>) -> Self {
         let mut table = Self::default();
         for (host, number) in hosts {

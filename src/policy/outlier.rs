@@ -3,7 +3,7 @@
 //! The rules are Envoy's (`outlier_detection_impl.cc`). Every core reports the outcome of each attempt
 //! ([`Outlier::report`]); the core whose report completes a streak of failures decides the ejection on the spot, so that
 //! the next pick of any core goes elsewhere. Only one thread lets endpoints back in ([`Outlier::sweep`], each
-//! `interval`). Their shared state is in [`health`]: atomics only, and a success stores nothing where no failure came
+//! `interval`). Their shared state is in `health`: atomics only, and a success stores nothing where no failure came
 //! before it. Called by `upstream` for the reports and by `control` for the sweeps.
 
 mod health;

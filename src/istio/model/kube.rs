@@ -1,7 +1,7 @@
 //! The Kubernetes kinds that define services and their endpoints: `Service`, `EndpointSlice`, `Endpoints`, `Pod`.
 //!
 //! Only the fields that affect traffic are kept. These documents carry many fields without meaning here (affinity, node
-//! ports, status): [`fields`] lists them by name, and any other field is an error as in Istio's kinds.
+//! ports, status): `fields` lists them by name, and any other field is an error as in Istio's kinds.
 
 use std::net::IpAddr;
 

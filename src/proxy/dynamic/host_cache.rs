@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// How control is asked where an authority (`host:port`) is. It answers with [`super::Core::resolved`], or never.
+/// How control is asked where an authority (`host:port`) is. It answers with `Core::resolved`, or never.
 pub type ResolveAuthority = Box<dyn Fn(&str) + Send>;
 
 /// What control says of an authority.
