@@ -18,18 +18,18 @@ pub struct Answer {
     pub path: String,
     /// Where it comes in.
     pub listener: Listener,
-    /// Whose rules are tried; `None`: nobody's.
+    /// The virtual host whose rules are matched; `None`: there is none.
     pub host: Option<Host>,
     /// The rule that takes it.
     pub rule: Option<Rule>,
-    /// What becomes of it.
+    /// The result.
     pub verdict: Verdict,
-    /// What to know about this answer; none, as a rule.
+    /// Notes about this answer; mostly empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// The rules that were tried before, in order, each with what ended its turn.
+    /// The rules before it that did not match, in order, each with its failed condition.
     pub passed_over: Vec<Passed>,
-    /// If nothing takes it: what may have been meant, the nearest first.
+    /// Without a match: the nearest alternatives, the nearest first.
     pub nearest: Vec<Near>,
 }
 
@@ -66,7 +66,7 @@ pub struct WrittenAt {
     pub line: u32,
     /// `VirtualService/namespace/name`, or the Service or Proxy that is the reason for a rule without one.
     pub resource: String,
-    /// The list in `spec` that it stands in: `http`, `tls`, `tcp`; `servers` of a Gateway.
+    /// The list in `spec` that it is in: `http`, `tls`, `tcp`; `servers` of a Gateway.
     pub list: &'static str,
     /// Position in that list.
     pub rule: Option<usize>,
@@ -83,13 +83,13 @@ pub struct Rule {
     pub place: WrittenAt,
     /// The name in the access log; may be empty.
     pub name: String,
-    /// The conditions that hold; none: it takes everything.
+    /// The conditions that hold; empty: it matches every request.
     pub conditions: Vec<String>,
     /// Whether it has a `corsPolicy`.
     pub cors: bool,
 }
 
-/// What becomes of a request.
+/// The result for a request.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "action")]
 pub enum Verdict {
@@ -97,11 +97,11 @@ pub enum Verdict {
     Forward {
         /// With their shares.
         destinations: Vec<Destination>,
-        /// What of the request chooses an endpoint, where consistent hashing does; nothing: chance.
+        /// The hash keys, with consistent hashing; empty: random.
         hashed_by: Vec<String>,
         /// The path and query that are sent instead.
         rewrite: Option<String>,
-        /// What is done about failures, and on purpose.
+        /// Faults, timeout, retries and mirrors.
         #[serde(flatten)]
         tries: Tries,
     },
@@ -128,25 +128,25 @@ pub enum Verdict {
         /// Bytes of the body.
         body_bytes: usize,
     },
-    /// It is a CONNECT that gets a tunnel, or a connection that is not looked into, and goes to one of these.
+    /// A tunnel for a CONNECT, or a connection that is not decoded, to one of these.
     Tunnel {
         /// With their shares.
         destinations: Vec<Destination>,
-        /// Whether HTTP inside the tunnel is routed like other requests; what is no HTTP goes to the destination.
+        /// Whether HTTP inside the tunnel is routed like other requests; other traffic goes to the destination.
         looks_inside: bool,
     },
-    /// It goes to what its authority resolves to (ALLOW_ANY).
+    /// It goes to the addresses of its authority (ALLOW_ANY).
     Passthrough,
-    /// Nobody declared its host, and only declared ones are let through (REGISTRY_ONLY).
+    /// Its host is undeclared, and only declared ones are allowed (REGISTRY_ONLY).
     Blackhole {
         /// 502.
         status: u16,
-        /// What would have to be declared, a line each.
+        /// The missing declarations, a line each.
         missing: Vec<String>,
     },
-    /// Nothing takes it: 404, flag NR.
+    /// No route: 404, flag NR.
     NotFound,
-    /// Nothing takes the connection: it is closed, flag NR.
+    /// No filter chain: the connection is closed, flag NR.
     Closed,
 }
 
@@ -168,26 +168,27 @@ pub struct Destination {
     /// It is not found because `--permissive` leaves it out.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub withheld: bool,
-    /// The `Host` that is sent in place of the client's.
+    /// The `Host` that replaces the client's.
     pub authority: Option<String>,
     /// Header operations of rule and destination.
     pub headers: Vec<String>,
 }
 
-/// What a destination stands for.
+/// The cluster of a destination.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Cluster {
     /// How an endpoint is chosen.
     pub load_balancing: &'static str,
-    /// What holds for the connections to it.
+    /// The settings of its connections.
     #[serde(flatten)]
     pub connections: Connections,
-    /// What is resolved to find endpoints, a line each; none where they are written down. Where the names are at the
-    /// moment is to be asked of the running proxy, as is the health of endpoints.
+    /// The names that are resolved for endpoints, a line each; empty if endpoints are configured. The running proxy
+    /// knows the current addresses of names, and the health of endpoints.
     pub found_by: Vec<String>,
-    /// Address and weight of each that is written down; none, and nothing to resolve: requests get 503, flag UH.
+    /// Address and weight of each configured endpoint; without any, and without names to resolve, requests get 503,
+    /// flag UH.
     pub endpoints: Vec<(String, u32)>,
-    /// What the running proxy says of its endpoints, if it was asked.
+    /// Its endpoints in the running proxy, with `--live`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live: Option<Vec<Live>>,
 }
@@ -213,12 +214,12 @@ pub struct Passed {
     pub failing: usize,
 }
 
-/// Something that is nearly what was asked for.
+/// An alternative that nearly matches.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Near {
     /// A rule, a host, or a listener.
     pub what: String,
-    /// What would have to be different.
+    /// The differences.
     pub differs: Vec<String>,
 }
 
@@ -233,7 +234,7 @@ impl Listener {
 }
 
 impl Verdict {
-    /// Whether the request gets anywhere: what the exit code says.
+    /// Whether the request is routed, for the exit code.
     #[must_use]
     pub fn is_routed(&self) -> bool {
         match self {
@@ -288,7 +289,7 @@ pub(super) fn shares(plan: &Plan, destinations: &Destinations) -> Vec<Destinatio
     all.map(|destination| destination_of(plan, destination, if several { total } else { 0 })).collect()
 }
 
-/// `total` is 0 for the only destination, whose weight means nothing.
+/// `total` is 0 for a single destination, whose weight does not matter.
 fn destination_of(plan: &Plan, destination: &plan::Destination, total: u64) -> Destination {
     let percent = if total == 0 { 100.0 } else { 100.0 * f64::from(destination.weight) / total as f64 };
     let (cluster, found) = match &destination.target {

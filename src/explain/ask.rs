@@ -22,11 +22,11 @@ pub struct Question {
     /// Header lines, `name: value`. `Host` goes before the URL's authority.
     pub headers: Vec<String>,
     /// `name` or `namespace/name` of the Gateway whose listener is meant, `mesh`, or `egress:PORT` or `ingress:PORT` of the
-    /// Sidecar. `None`: the URL's port says it.
+    /// Sidecar. `None`: the URL's port decides.
     pub gateway: Option<String>,
     /// The client's address.
     pub from: IpAddr,
-    /// What stands in `x-forwarded-for` for a client on this host.
+    /// The address in `x-forwarded-for` for a client on this host.
     pub stands_for_loopback: Option<IpAddr>,
 }
 
@@ -42,7 +42,7 @@ pub enum BadQuestion {
     /// A header of several lines.
     #[error("{0:?} is not one header: it has a line end; write -H for each")]
     HeaderLines(String),
-    /// No word.
+    /// The method is not a token.
     #[error("{0:?} is not a method")]
     Method(String),
     /// It asks for no path, which is all that rules are about.
@@ -54,7 +54,7 @@ pub enum BadQuestion {
     /// It asks for a protocol that is not let through.
     #[error("such a request is refused with 403: it asks for an upgrade to another protocol than websocket")]
     UpgradeRefused,
-    /// Nothing is listened on.
+    /// There is no listener.
     #[error("the configuration opens no listener")]
     NoListener,
     /// The URL names a port that no listener has.
@@ -94,7 +94,7 @@ impl Question {
     /// Reads the request as a worker would on a listener of this kind.
     pub(super) fn read(&self, form: PathForm, kind: ListenerKind) -> Result<ParsedQuestion, BadQuestion> {
         let url = self.url()?;
-        // What a worker would read as another request is none that was asked about.
+        // A worker would read such text as another request.
         let ends = |c: char| c.is_whitespace() || c.is_control();
         if self.method.is_empty() || self.method.contains(ends) {
             return Err(BadQuestion::Method(self.method.clone()));
@@ -149,7 +149,7 @@ impl Question {
         if !port.is_empty() && port.parse::<u16>().is_err() {
             return Err(bad("a port is a number up to 65535"));
         }
-        // A path alone is for whichever host a header names, or none.
+        // A path alone is for the host in a header, if there is one.
         if host.is_empty() && (is_absolute || !authority.is_empty() && !self.has_host() || self.url.is_empty()) {
             return Err(bad("it has no host"));
         }
@@ -162,11 +162,11 @@ impl Question {
         let port = port(self.url()?.authority);
         let all = || (0..).map(ListenerId).zip(plan.listeners.iter());
         let has_mesh = || all().any(|(_, listener)| listener.kind == ListenerKind::Mesh);
-        // What comes in to the workload often has the port of a service that applications ask for.
+        // An inbound listener often has the same port as a service that applications call.
         let outside = |kind| !matches!(kind, ListenerKind::Ingress(_));
         let mut candidates: Vec<_> = match &self.gateway {
             Some(name) => all().filter(|(_, listener)| is_for(listener, name)).collect(),
-            // Tunnels are the mesh listener's, whatever port they lead to.
+            // Tunnels go to the mesh listener, whatever their port.
             None if self.is_connect() && has_mesh() => {
                 all().filter(|(_, listener)| listener.kind == ListenerKind::Mesh).collect()
             }
@@ -210,7 +210,7 @@ fn port(authority: &str) -> Option<u16> {
     host_and_port(authority).ok().and_then(|(_, digits)| digits.parse().ok())
 }
 
-/// The host of an authority, and the digits behind its colon; or what is wrong with it.
+/// The host of an authority, and the digits after its colon; or the problem.
 fn host_and_port(authority: &str) -> Result<(&str, &str), &'static str> {
     // That it names a user is for the codec to say.
     let behind_user = authority.rsplit_once('@').map_or(authority, |(_, rest)| rest);
@@ -316,5 +316,5 @@ impl ParsedQuestion {
     }
 }
 
-/// What stands for the `x-request-id` that the proxy draws.
+/// A placeholder for the `x-request-id` that the proxy generates.
 const NEW_ID: &str = "00000000-0000-4000-8000-000000000000";

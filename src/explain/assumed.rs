@@ -1,4 +1,4 @@
-//! Requests of applications where the configuration has no mesh listener: what one would do with them.
+//! Outbound requests without a mesh listener in the configuration: the answer of an assumed one.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -11,8 +11,8 @@ use crate::plan::{self, ListenerKind, Plan};
 /// Where the README and Istio have it.
 const MESH: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 15001);
 
-/// Asks the plan of this world, or if that has no mesh listener and no other one for the request, what would be its plan
-/// with one: a rule for the mesh can be asked about before the listener is there.
+/// Explains by the plan of this world, or, if that has no listener for the request, by its plan with a mesh listener: a
+/// rule for the mesh can be explained before the listener exists.
 ///
 /// # Errors
 /// See [`explain`].

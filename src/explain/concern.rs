@@ -1,6 +1,5 @@
-//! Which problems of a configuration concern an answer: those of the objects that it touches, and of the host that was
-//! asked for. Of an object with many parts that is what the answer goes through: the rule that takes the request, and what
-//! the others ask of one.
+//! Which problems of a configuration concern an answer: those of the objects that it touches, and of the requested host. In
+//! an object with many parts only some count: the matching rule, and the conditions of the others.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -11,7 +10,7 @@ use crate::istio::world::World;
 /// Resources that belong to a service by their name or their endpoints' alone.
 const OF_A_SERVICE: [&str; 4] = ["Endpoints", "EndpointSlice", "Pod", "WorkloadEntry"];
 
-/// What an answer is about.
+/// The objects and hosts of an answer.
 #[derive(Debug)]
 pub struct Concern {
     /// `Kind/namespace/name`.
@@ -20,14 +19,14 @@ pub struct Concern {
     rules: HashSet<(String, String)>,
     /// The subsets that requests go to: the DestinationRule and `spec.subsets[0]`.
     subsets: HashSet<(String, String)>,
-    /// The host that was asked for, and those of the destinations.
+    /// The requested host, and those of the destinations.
     hosts: BTreeSet<String>,
     /// `namespace/name` of the services.
     services: Vec<String>,
 }
 
 impl Concern {
-    /// What an answer from this world is about.
+    /// The objects and hosts of an answer from this world.
     #[must_use]
     pub fn of(world: &World, answer: &Answer) -> Self {
         let mut resources = HashSet::from([world.proxy.source.resource.to_string()]);
@@ -44,7 +43,7 @@ impl Concern {
         let asked = without_port(&answer.authority).to_ascii_lowercase();
         let mut hosts: BTreeSet<String> = destinations(answer).collect();
         hosts.extend(world.services.get(&asked).map(|service| service.hostname.clone()));
-        // What the client calls a service by: `reviews`, `reviews.shop`.
+        // The client's names of a service: `reviews`, `reviews.shop`.
         if let Some(host) = &answer.host {
             hosts.extend(host.domains.iter().map(|domain| without_port(domain).to_owned()).filter(|host| host != "*"));
         }
@@ -83,8 +82,8 @@ impl Concern {
             || part(problem).is_none() && names_in(&problem.what).any(|name| self.hosts.contains(name))
     }
 
-    /// Whether the part of an object that a problem is about is one that the answer goes through. That a rule is passed over
-    /// may come of what it asks of a request, and of nothing else.
+    /// Whether a problem is in a part of an object that the answer depends on. A rule that does not match depends only on
+    /// its conditions.
     fn has_part(&self, problem: &Problem) -> bool {
         let Some((part, rest)) = part(problem) else { return true };
         let named = (problem.resource.to_string(), part.to_owned());
@@ -139,7 +138,7 @@ fn destinations(answer: &Answer) -> impl Iterator<Item = String> {
     destinations.iter().map(|to| to.host.as_str()).chain(mirrored).filter(|host| !host.is_empty()).map(str::to_owned)
 }
 
-/// What stands in quotes.
+/// The quoted names.
 fn names_in(text: &str) -> impl Iterator<Item = &str> {
     text.split('"').skip(1).step_by(2)
 }

@@ -1,4 +1,5 @@
-//! Connections that are not decoded: those of a Gateway's ports for TLS and TCP, and what a CONNECT meets at the mesh.
+//! Connections that are not decoded: those of a Gateway's ports for TLS and TCP, and the tunnels of a CONNECT at the
+//! mesh.
 
 use super::answer::{Answer, Listener, Rule, Verdict, WrittenAt, shares};
 use super::ask::BadQuestion;

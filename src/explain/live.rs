@@ -1,6 +1,6 @@
-//! What the running proxy says of the endpoints that a request would meet: who they are now, and their health.
+//! The endpoints of a request in the running proxy: their current addresses, and their health.
 //!
-//! Asked of its admin endpoints, and only for `explain --live`: everything else that `explain` says comes from the plan.
+//! They come from its admin endpoints, only for `explain --live`: the rest of `explain` comes from the plan.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -11,10 +11,10 @@ use serde_json::Value;
 use super::answer::{Answer, Live, Verdict};
 use crate::base::endpoint::EndpointAddress;
 
-/// For how long nothing may be heard of the proxy.
+/// The longest wait for the proxy.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What a running proxy says of itself.
+/// The state of a running proxy.
 #[derive(Debug)]
 pub struct Running {
     /// `/clusters?format=json`.
@@ -26,13 +26,12 @@ pub struct Running {
 impl Running {
     /// Asks the proxy whose admin endpoints are at this address.
     ///
-    /// # Errors
-    /// When nobody answers there, or not in this form.
+    /// # Errors When there is no answer, or not in this format.
     pub fn ask(admin: SocketAddr) -> io::Result<Self> {
         Ok(Self { clusters: json(admin, "/clusters?format=json")?, info: json(admin, "/server_info")? })
     }
 
-    /// Why what it says may not fit an answer from a configuration whose digest is `version`; `None`: it serves that.
+    /// Why its state may not fit an answer from a configuration whose digest is `version`; `None`: it serves that one.
     #[must_use]
     pub fn differs_from(&self, version: &str) -> Option<String> {
         let its = self.info["node"]["metadata"]["CONFIG_DIGEST"].as_str();
@@ -59,11 +58,11 @@ impl Running {
     }
 }
 
-/// What is answered to a GET, which is JSON.
+/// The response to a GET, as JSON.
 fn json(admin: SocketAddr, target: &str) -> io::Result<Value> {
     let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    // HTTP/1.0 ends an answer by closing, so that there is no framing to understand.
+    // HTTP/1.0 ends a response by closing, so that there is no framing to parse.
     write!(stream, "GET {target} HTTP/1.0\r\nHost: {admin}\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
@@ -88,7 +87,7 @@ fn address(written: &Value) -> Option<EndpointAddress> {
 }
 
 impl Answer {
-    /// Adds what the running proxy says of the endpoints of each destination.
+    /// Adds the running proxy's endpoints to each destination.
     pub fn add_live(&mut self, running: &Running) {
         let destinations = match &mut self.verdict {
             Verdict::Forward { destinations, .. } | Verdict::Tunnel { destinations, .. } => destinations.as_mut_slice(),

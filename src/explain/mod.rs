@@ -1,8 +1,8 @@
 //! `ringway explain`: which listener, host and rule a request would meet, where it would go, and why it is not another
 //! rule that takes it.
 //!
-//! It asks the matcher of the data path, with a witness looking on, so that it cannot be of another opinion. It reads
-//! a plan and owns nothing; only `live` asks anybody, and only if it is told to; `main` prints what it says.
+//! It uses the matcher of the data path, with a witness, so that the two cannot differ. It reads a plan and has no
+//! state; only `live` opens a connection, and only with `--live`; `main` prints the answer.
 
 mod answer;
 mod ask;

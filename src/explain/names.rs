@@ -1,8 +1,8 @@
-//! Clusters whose endpoints are not written down, in words: what is resolved, and when.
+//! Clusters without configured endpoints, as text: the names that are resolved, and when.
 
 use crate::plan::{Address, Cluster, Discovery, NameKind, Names, OwnAuthority, Plan};
 
-/// Where the endpoints come from, a line each; nothing where they are written down.
+/// The sources of the endpoints, a line each; empty if they are configured.
 pub(super) fn found_by(cluster: &Cluster) -> Vec<String> {
     match &cluster.discovery {
         Discovery::Static => Vec::new(),
@@ -30,8 +30,7 @@ fn of_authority(own: &OwnAuthority) -> String {
     format!("whatever the request's host resolves to{only}, on {port}{gateways}")
 }
 
-/// The endpoints that are known without asking anybody: those that are written down, and those of names under
-/// `spec.dns.hosts`.
+/// The endpoints that are known without a query: configured ones, and those of names under `spec.dns.hosts`.
 pub(super) fn known(plan: &Plan, cluster: &Cluster) -> Vec<(String, u32)> {
     let resolved = cluster.discovery.names().map(|names| {
         let hosts = &plan.proxy.dns.hosts;

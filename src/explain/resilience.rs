@@ -1,5 +1,5 @@
-//! What is done about a request's failures, and on purpose: faults, timeout, retries, mirrors; breaker and ejection of a
-//! destination. All of it as it takes effect, with the defaults in their places.
+//! A request's faults, timeout, retries and mirrors; breaker and ejection of a destination. All values are the effective
+//! ones, with defaults.
 
 use std::fmt::{self, Display, Formatter};
 use std::time::Duration;
@@ -14,16 +14,16 @@ use crate::policy::outlier::Outlier;
 use crate::policy::permits::BreakerLimits;
 use crate::policy::retry::RetryPolicy;
 
-/// What is done while a request is under way. Times are in seconds.
+/// The handling of a request. Times are in seconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Tries {
     /// Held up before everything else.
     pub delay: Option<Delay>,
     /// Answered with an error, after the delay.
     pub abort: Option<Abort>,
-    /// For all tries together; `None`: none.
+    /// For all attempts together; `None`: no timeout.
     pub timeout: Option<f64>,
-    /// `None`: nothing is retried.
+    /// `None`: no retries.
     pub retries: Option<Retries>,
     /// Where copies go.
     pub mirrors: Vec<Mirror>,
@@ -52,11 +52,11 @@ pub struct Abort {
 /// `retries`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Retries {
-    /// After the first try.
+    /// Retries after the first attempt.
     pub attempts: u32,
     /// The conditions of `retryOn` that have a meaning here, statuses after them.
     pub retry_on: Vec<String>,
-    /// `None`: the route's timeout alone.
+    /// `None`: only the route's timeout.
     pub per_try_timeout: Option<f64>,
     /// The wait before the first retry is at most this; it doubles.
     pub backoff: f64,
@@ -73,7 +73,7 @@ pub struct Retries {
 pub struct Mirror {
     /// Istio's name of the cluster.
     pub cluster: String,
-    /// Whether the configuration defines it; nothing is sent otherwise.
+    /// Whether the configuration defines it; otherwise no request is mirrored.
     pub found: bool,
     /// Of so many of the requests.
     pub percent: f64,
@@ -81,18 +81,18 @@ pub struct Mirror {
     pub compares: Option<&'static str>,
 }
 
-/// What holds for a cluster's connections. Times are in seconds.
+/// The settings of a cluster's connections. Times are in seconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Connections {
     /// For one to come up.
     pub connect_timeout: f64,
-    /// Unused, until it is closed; `None`: never.
+    /// Idle timeout; `None`: never.
     pub idle_timeout: Option<f64>,
     /// Requests until it is closed.
     pub max_requests: Option<u32>,
     /// Age at which it is closed.
     pub max_duration: Option<f64>,
-    /// How they are secured; `None`: they are not.
+    /// Their TLS settings; `None`: plain connections.
     pub tls: Option<Tls>,
     /// Whether the kernel probes them, and how where the policy says.
     pub keepalive: Option<Probes>,
@@ -124,26 +124,26 @@ pub struct Breaker {
     pub requests: Option<u32>,
     /// Retries under way.
     pub retries: Option<u32>,
-    /// Retries under way in percent of the requests, in place of `retries`, and how many there may be in any case.
+    /// Active retries in percent of the requests, which replace `retries`, and the minimum limit.
     pub retry_budget: Option<(f64, u32)>,
 }
 
 /// When endpoints are ejected.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ejection {
-    /// Errors of 500 and more, or no answer, in a row; `None`: they do not eject.
+    /// Responses of 500 and more, or missing ones, in a row; `None`: they do not eject.
     pub consecutive_5xx: Option<u32>,
     /// 502, 503, 504, or no answer, in a row.
     pub consecutive_gateway: Option<u32>,
     /// No answers in a row, where they are counted apart.
     pub consecutive_local_origin: Option<u32>,
-    /// The statuses that count in place of 500 and more.
+    /// The statuses that count instead of 500 and more.
     pub error_codes: Vec<u16>,
     /// Time of the first ejection; each further one is longer.
     pub seconds: f64,
-    /// Time between the looks at who may come back.
+    /// Time between two sweeps, which end ejections.
     pub interval: f64,
-    /// Of the endpoints at most so many.
+    /// The largest part of the endpoints that may be ejected.
     pub max_percent: u32,
     /// How many endpoints that is.
     pub max_endpoints: usize,
@@ -171,7 +171,7 @@ impl Tries {
 }
 
 impl Retries {
-    /// A timeout of a try that is no shorter than the route's has no effect.
+    /// A timeout per attempt that is not shorter than the route's has no effect.
     fn of(policy: &RetryPolicy, timeout: Option<Duration>) -> Self {
         let shorter = |own: &Duration| timeout.is_none_or(|timeout| *own < timeout);
         let conditions = retry_conditions(&policy.on).into_iter().map(str::to_owned);
@@ -221,7 +221,7 @@ impl Connections {
                 connections,
                 pending_requests: pending,
                 requests,
-                // A budget stands in its place.
+                // A budget replaces it.
                 retries: retries.filter(|_| retry_budget.is_none()),
                 retry_budget: retry_budget.map(|budget| (budget.percent, budget.min_concurrency)),
             },
@@ -251,7 +251,7 @@ fn seconds(time: Option<Duration>) -> Option<f64> {
     time.map(|time| time.as_secs_f64())
 }
 
-/// A time in words.
+/// A time as text.
 struct Time(f64);
 
 impl Display for Time {

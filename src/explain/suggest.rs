@@ -1,4 +1,4 @@
-//! What may have been meant by a request that nothing takes.
+//! Suggestions for a request without a route.
 
 use std::cmp::Reverse;
 
@@ -9,8 +9,8 @@ use crate::plan::{Listener, Plan, Request, VirtualHost};
 /// Most rules and hosts that are named.
 const NEAREST: usize = 3;
 
-/// Of the host the rules that fail by the fewest conditions. If there is no such host: another listener that has it,
-/// and hosts with a like name.
+/// The rules of the host that fail by the fewest conditions. If there is no such host: another listener that has it,
+/// and hosts with a similar name.
 pub(super) fn nearest(plan: &Plan, listener: &Listener, request: &Request<'_>) -> Vec<Near> {
     match listener.virtual_host(request.authority) {
         Some((_, host)) => rules(host, request),
@@ -36,7 +36,7 @@ fn rules(host: &VirtualHost, request: &Request<'_>) -> Vec<Near> {
 fn hosts(plan: &Plan, listener: &Listener, request: &Request<'_>) -> Vec<Near> {
     let elsewhere = plan.listeners.iter().filter(|other| other.name != listener.name).filter_map(|other| {
         let (_, host) = other.virtual_host(request.authority)?;
-        // What is done with undeclared hosts is nobody's wish.
+        // The routes of undeclared hosts are no suggestions.
         let by_rule = host.routes().iter().any(|route| route.origin.rule.is_some());
         (by_rule || host.https_redirect().is_some()).then_some(())?;
         Some(Near {

@@ -6,7 +6,7 @@ use super::answer::{Answer, Cluster, Destination, Near, Passed, Verdict, Written
 use crate::base::count::{counted, grouped};
 use crate::http::status;
 
-/// So many rules that were passed over are shown, and of the rest the nearest.
+/// The most rules without a match that are shown, besides the nearest.
 const MOST_PASSED: usize = 20;
 
 /// Width of the labels at the left.
@@ -68,7 +68,7 @@ impl Display for Answer {
 }
 
 impl Answer {
-    /// Whether it is about a CONNECT, or a connection that is not looked into.
+    /// Whether it is about a CONNECT, or a connection that is not decoded.
     fn sees_no_request(&self) -> bool {
         let of_tunnel = matches!(self.verdict, Verdict::Tunnel { .. } | Verdict::Closed);
         of_tunnel || self.rule.is_none() && !matches!(self.verdict, Verdict::NotFound)
@@ -79,7 +79,7 @@ fn line(f: &mut Formatter<'_>, label: &str, value: impl Display) -> fmt::Result 
     writeln!(f, "{label:LABEL$}{value}")
 }
 
-/// The label stands before the first of the values.
+/// The label is before the first of the values.
 fn lines(f: &mut Formatter<'_>, label: &str, values: &[String]) -> fmt::Result {
     if values.is_empty() {
         return line(f, label, "none");
@@ -141,7 +141,7 @@ fn destination(f: &mut Formatter<'_>, destination: &Destination) -> fmt::Result 
     line(f, "destination", format_args!("{percent}% to {cluster}"))?;
     if cluster.starts_with("inbound|") {
         line(f, "  service", "none: it is the workload beside the proxy")?;
-    // Of hosts that nobody declared there is no service, either.
+    // An undeclared host has no service, either.
     } else if !host.is_empty() {
         line(f, "  service", format_args!("{host}, port {port}"))?;
         line(f, "  subset", if subset.is_empty() { "none" } else { subset })?;

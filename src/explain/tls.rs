@@ -9,11 +9,11 @@ use crate::plan;
 pub struct Tls {
     /// `SIMPLE` or `MUTUAL`.
     pub mode: &'static str,
-    /// The name that is asked for; `None`: the request's Host.
+    /// The requested server name; `None`: the request's Host.
     pub sni: Option<String>,
-    /// Names of which the certificate has to be for one; none: for the one that is asked for.
+    /// The certificate must be for one of these names; empty: for the requested one.
     pub subject_alt_names: Vec<String>,
-    /// Where the authorities come from; `None`: nothing is verified.
+    /// Where the authorities come from; `None`: without verification.
     pub authorities: Option<String>,
     /// Where our own certificate comes from.
     pub certificate: Option<String>,

@@ -1,4 +1,4 @@
-//! What a request meets, gathered while the matcher of the data path looks for its route.
+//! The route of a request, recorded while the matcher of the data path looks for it.
 
 use super::answer::{Answer, Destination, Host, Listener, Passed, Rule, Verdict, WrittenAt, shares};
 use super::ask::{BadQuestion, Question};
@@ -11,10 +11,9 @@ use crate::istio::world::Hidden;
 use crate::plan::{Condition, Decision, Forward, Plan, Redirect, Request, Route, RouteTable, VirtualHost, Witness};
 use crate::proxy::rewrite::{self, Captures, Destined};
 
-/// Asks the plan. `hidden` are the services that outbound listeners do not see.
+/// Explains a question by the plan. `hidden` are the services that outbound listeners do not see.
 ///
-/// # Errors
-/// If the question is no request, or it is not plain which listener it is for.
+/// # Errors If the question is not a valid request, or its listener is ambiguous.
 pub fn explain(plan: &Plan, hidden: &[Hidden], question: &Question) -> Result<Answer, BadQuestion> {
     let (id, listener) = question.listener(plan)?;
     let asked = question.read(plan.proxy.path_form(), listener.kind)?;
@@ -67,7 +66,7 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Writes down what the matcher does.
+/// Records the steps of the matcher.
 struct RouteTrace<'a> {
     request: &'a Request<'a>,
     host: Option<Host>,
@@ -130,7 +129,7 @@ fn verdict(
             Verdict::HttpsRedirect { status: 301, location: lossy(&location), server: WrittenAt::of(server) }
         }
         Decision::Passthrough { .. } => Verdict::Passthrough,
-        // Only what ringway made itself has no rule.
+        // Only ringway's own responses have no rule.
         Decision::Direct { route, direct } if route.origin.rule.is_none() => {
             Verdict::Blackhole { status: direct.status, missing: missing() }
         }

@@ -1,4 +1,4 @@
-//! What would have to be declared for a request that an outbound listener lets go nowhere (REGISTRY_ONLY).
+//! The missing declarations for a request that an outbound listener refuses (REGISTRY_ONLY).
 
 use std::net::IpAddr;
 
@@ -6,10 +6,10 @@ use super::answer::WrittenAt;
 use crate::istio::world::{Hidden, Why};
 use crate::plan::{Listener, ListenerKind};
 
-/// The port of an authority that names none.
+/// The port of an authority without a port.
 const HTTP_PORT: &str = "80";
 
-/// Why nobody answers for the authority, and what to write; a line each. `protocol` is the one to declare.
+/// Why the authority is undeclared, and the advice; a line each. `protocol` is the one to declare.
 pub(super) fn missing(listener: &Listener, hidden: &[Hidden], authority: &[u8], protocol: &str) -> Vec<String> {
     let authority = String::from_utf8_lossy(authority).to_ascii_lowercase();
     let (host, port) = match authority.rsplit_once(':') {
@@ -17,7 +17,7 @@ pub(super) fn missing(listener: &Listener, hidden: &[Hidden], authority: &[u8], 
         Some((host, "")) => (host, HTTP_PORT),
         _ => (authority.as_str(), HTTP_PORT),
     };
-    // A listener for one port only is for that one, whatever the authority says.
+    // A listener for one port only uses that one, whatever the authority.
     let only = listener.kind.only_port().map(|port| port.to_string());
     let port = only.as_deref().unwrap_or(port);
     let own = match listener.kind {
@@ -52,7 +52,7 @@ fn why_hidden(hidden: &Hidden) -> String {
 fn on_other_ports(listener: &Listener, host: &str, asked: &str) -> Option<String> {
     let declared = |port: u16| {
         let (table, found) = listener.virtual_host(format!("{host}:{port}").as_bytes())?;
-        // Where a table is all that there is for its port, it also has what becomes of undeclared hosts.
+        // If a port has only its own table, that also has the route of undeclared hosts.
         let is_declared = found.domains.first().is_some_and(|domain| &**domain != "*");
         (table.port == Some(port) && is_declared).then_some(found)
     };

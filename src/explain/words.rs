@@ -1,11 +1,11 @@
-//! Conditions, header operations and actions in words.
+//! Conditions, header operations and actions as text.
 
 use crate::plan::{Condition, Edits, HeaderEdits, Pattern, QueryCondition, Request};
 use crate::policy::balance::{LoadBalancing, Policy};
 use crate::policy::hashing::Algorithm;
 use crate::policy::hashing::key::Key;
 
-/// What a pattern asks for.
+/// The text of a pattern.
 fn wanted(pattern: &Pattern) -> String {
     match pattern {
         Pattern::Any => "present".to_owned(),
@@ -43,7 +43,7 @@ pub(super) fn failed(failed: &Condition, request: &Request<'_>) -> String {
     format!("{}: it is {}", condition(failed), actual(failed, request))
 }
 
-/// What the request has where the condition looks.
+/// The request's value for the condition.
 fn actual(condition: &Condition, request: &Request<'_>) -> String {
     match condition {
         Condition::Path(_) => quoted(request.path),
@@ -79,7 +79,7 @@ fn operations(edits: &Edits) -> Vec<String> {
     remove.chain(set).chain(add).collect()
 }
 
-/// What of a request is hashed.
+/// The text of a hash key.
 pub(super) fn hash_key(key: &Key) -> String {
     match key {
         Key::Header(name) => format!("header {name}"),
