@@ -1,20 +1,20 @@
 //! Chunked bodies (RFC 9112 §7.1): taking the framing off, and putting it on.
 //!
-//! Stricter than Envoy's parser where two readers could differ: every line ends in CRLF, a size is hex digits and
-//! nothing else, a chunk's data ends where its size says. Extensions and trailers are checked, bounded and dropped.
+//! Stricter than Envoy's parser where two readers could differ: every line ends in CRLF, a size is hex digits only,
+//! a chunk's data ends where its size says. Extensions and trailers are checked, bounded and dropped.
 
 use crate::base::limits::MAX_CHUNK_LINE_BYTES;
 use crate::http::error::ProtocolError;
 use crate::http::target::hex;
 
-/// What ends a chunked body without trailers.
+/// The end of a chunked body without trailers.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// Digits of the largest size; more, even zeros, are refused.
 const MOST_DIGITS: u8 = 16;
 
 /// Extension bytes that one body may have beyond twice its payload: tiny chunks with long extensions make a proxy
-/// read much to forward nothing.
+/// read much to forward little.
 const MOST_EXTENSION_SURPLUS: u64 = 4 * MAX_CHUNK_LINE_BYTES as u64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,14 +48,14 @@ enum DecoderState {
 pub struct Decoder {
     state: DecoderState,
     digits: u8,
-    /// Of the size while it is read, then of the data still to come.
+    /// The size while it is read, then the data still to come.
     remaining: u64,
     /// Bytes of the current line, or of the trailer section so far.
     line: usize,
     surplus: u64,
 }
 
-/// What one call of [`Decoder::decode`] did.
+/// The result of one call of [`Decoder::decode`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decoded {
     /// Bytes of the input that belong to the body: all of them, unless `done`.
@@ -69,8 +69,8 @@ pub struct Decoded {
 impl Decoder {
     /// Takes the framing out of the next bytes of a body, moving the payload together at the start of `buf`.
     ///
-    /// # Errors
-    /// The framing is malformed or beyond its limits. Payload before that place is lost: the message is broken.
+    /// # Errors The framing is malformed or beyond its limits. Payload before that position is lost: the message is
+    ///   broken.
     pub fn decode(&mut self, buf: &mut [u8]) -> Result<Decoded, ProtocolError> {
         let (mut at, mut payload) = (0, 0);
         while self.state != DecoderState::Done && at < buf.len() {
@@ -146,7 +146,7 @@ impl Decoder {
         }
     }
 
-    /// What may stand behind the digits: white space (some servers pad), an extension, the end of the line.
+    /// The bytes after the digits: white space (some servers pad), an extension, the end of the line.
     fn after_size(&mut self, byte: u8) -> Result<DecoderState, ProtocolError> {
         match byte {
             b'\r' => Ok(DecoderState::SizeLf),
@@ -175,7 +175,7 @@ impl Decoder {
     }
 }
 
-/// What a field value or an extension may hold: visible characters, white space, obs-text.
+/// The bytes of a field value or an extension: visible characters, white space, obs-text.
 fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }

@@ -1,10 +1,10 @@
-//! Heads to bytes: a sink that copies what passes and writes what is ours.
+//! Heads to bytes: a sink that copies unchanged lines and writes the proxy's own.
 //!
 //! Lines that pass unchanged are copied in the largest pieces that lie together in the received buffer, so a usual head costs
-//! a handful of copies. Everything is appended to a `Vec` that the caller keeps. What is written always parses back: values
-//! that come from outside the parsed head are written without control characters.
+//! a handful of copies. Everything is appended to a `Vec` that the caller keeps. The output can always be parsed: values that
+//! come from outside the parsed head are written without control characters.
 //!
-//! What a head holds is [`crate::http::outgoing`]'s and [`crate::http::local_reply`]'s to say.
+//! [`crate::http::outgoing`] and [`crate::http::local_reply`] decide the content of a head.
 
 use crate::http::forward::View;
 use crate::http::head::{HeaderLine, ResponseHead, Version};
@@ -13,7 +13,7 @@ use crate::http::outgoing::{self, RequestOut, ResponseOut};
 use crate::http::sink::{Framing, HeadSink};
 use crate::http::{status, target};
 
-/// What the client is told about its connection.
+/// The `connection` header of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Connection {
     /// It stays open.
@@ -43,7 +43,7 @@ pub fn response(
     outgoing::response(&mut writer, head, buf, what);
 }
 
-/// Appends an interim (1xx) response: the upstream's end-to-end lines, nothing of ours. Not for HTTP/1.0 clients.
+/// Appends an interim (1xx) response: the upstream's end-to-end lines only. Not for HTTP/1.0 clients.
 pub fn interim(out: &mut Vec<u8>, head: &ResponseHead, buf: &[u8]) {
     let to = Some((Version::Http11, Connection::KeepAlive));
     outgoing::interim(&mut Writer::new(out, buf, head.facts.canonical, to), head, buf);
@@ -75,7 +75,7 @@ pub struct Writer<'o, 'b> {
     canonical: bool,
     /// The piece of `buf` that is to be copied next.
     run: std::ops::Range<usize>,
-    /// Of a response: what the client speaks, and what becomes of its connection.
+    /// For a response: the client's version, and whether its connection stays.
     client: Option<(Version, Connection)>,
 }
 
@@ -132,7 +132,7 @@ impl HeadSink for Writer<'_, '_> {
             }
             self.run.end = end;
         } else {
-            // The parts come from a parsed head, which cannot hold what must not be written.
+            // The parts come from a parsed head, which has no illegal bytes.
             for part in [line.name.of(self.buf), b": ", line.value.of(self.buf), b"\r\n"] {
                 self.out.extend_from_slice(part);
             }

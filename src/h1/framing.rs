@@ -1,4 +1,4 @@
-//! What follows a head: which body, whether the connection lives on, whether it turns into something else.
+//! The rest after a head: the kind of body, keep-alive, upgrades.
 //!
 //! Every refusal against request smuggling lives here (RFC 9112 §6.3 and §11.2): where two readers could disagree
 //! about the end of a message, there is no message.
@@ -11,7 +11,7 @@ use crate::http::outgoing::BodyLen;
 /// How the end of a body is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Body {
-    /// There is no body, and no header says that there is one of zero bytes.
+    /// There is no body, nor a header for one of zero bytes.
     #[default]
     None,
     /// `Content-Length` bytes.
@@ -34,8 +34,7 @@ impl From<Body> for BodyLen {
 
 /// The body of a request. A request without `Content-Length` and `Transfer-Encoding` has none (RFC 9112 §6.3).
 ///
-/// # Errors
-/// Any doubt about where the body ends.
+/// # Errors The end of the body is ambiguous.
 #[inline]
 pub fn request_body(head: &RequestHead, buf: &[u8]) -> Result<Body, ProtocolError> {
     if !head.has(Known::ContentLength) && !head.has(Known::TransferEncoding) {
@@ -86,7 +85,8 @@ fn announced<'a>(
         (Some(_), None) if lengths.next().is_some() => Err(ProtocolError::Length),
         (Some(line), None) => length(line.value.of(buf)).map(Body::Length).ok_or(ProtocolError::Length),
         (None, Some(line)) => {
-            // Only chunked: any other coding would have to be undone, or passed to someone who did not ask for it.
+            // Only chunked: any other coding would have to be undone, or forwarded to a client that did not accept
+            // it.
             if codings.next().is_none() && line.value.of(buf).eq_ignore_ascii_case(b"chunked") {
                 Ok(Body::Chunked)
             } else {
@@ -118,11 +118,12 @@ pub fn request_keep_alive(head: &RequestHead, buf: &[u8]) -> bool {
     keep_alive(head.version, head.all(Known::Connection), buf)
 }
 
-/// Whether the upstream keeps the connection after this response. A body until close ends it whatever this says.
+/// Whether the upstream keeps the connection after this response. A body until close ends it in any case.
 #[inline]
 #[must_use]
 pub fn response_keep_alive(head: &ResponseHead, buf: &[u8]) -> bool {
-    // Chunks from an HTTP/1.0 server are faulty framing (RFC 9112 §6.1): read them, trust nothing after them.
+    // Chunks from an HTTP/1.0 server are faulty framing (RFC 9112 §6.1): they are read, but the connection is not
+    // reused.
     let faulty = head.version == Version::Http10 && head.has(Known::TransferEncoding);
     !faulty && keep_alive(head.version, head.all(Known::Connection), buf)
 }
@@ -136,10 +137,10 @@ fn keep_alive<'a>(version: Version, connection: impl Iterator<Item = &'a HeaderL
     keep && !close
 }
 
-/// What a request asks the connection to become.
+/// The upgrade that a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Upgrade {
-    /// Nothing, or something that is ignored (h2c, or an offer that the request's form does not allow).
+    /// None, or one that is ignored (h2c, or an offer that the request's form does not allow).
     #[default]
     None,
     /// A WebSocket (RFC 6455 §4.1). Bytes after the head must not reach the upstream before its 101.

@@ -1,8 +1,8 @@
-//! Bytes to heads: httparse does the scanning, this module holds it to our limits and our strictness.
+//! Bytes to heads: httparse does the scanning, this module adds ringway's limits and strictness.
 //!
 //! A head that comes out [`Parsed::Complete`] has a method that Envoy knows, at most one `Host` line with a legal
-//! value, names and values without control characters, and a `Connection` line that strips nothing it must not.
-//! What body follows is [`super::framing`]'s question, what the target means is [`crate::http::target`]'s.
+//! value, names and values without control characters, and a `Connection` line that strips only headers that it may.
+//! The body is [`super::framing`]'s, the target [`crate::http::target`]'s.
 
 use std::mem::MaybeUninit;
 
@@ -37,12 +37,12 @@ impl Default for HeadLimits {
     }
 }
 
-/// What a look at the buffer found.
+/// The result of parsing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parsed {
     /// The head is whole; `head.len` bytes of the buffer are its own.
     Complete,
-    /// Nothing is wrong so far; call again with more bytes behind these.
+    /// Valid so far; call again with more bytes after these.
     NeedMore,
 }
 
@@ -50,7 +50,7 @@ pub enum Parsed {
 ///
 /// After [`Parsed::NeedMore`] call again with the same `head` and the same bytes with more behind them: the head
 /// remembers how far it looked, so a client that sends one byte at a time does not make us read the rest each time.
-/// `head.clear()` starts afresh. After an error `head` holds what could be read (for the log), perhaps nothing.
+/// `head.clear()` starts afresh. After an error `head` holds the readable part (for the log), perhaps none.
 ///
 /// # Errors
 /// The message breaks the grammar of RFC 9112, a limit, or one of our refusals; see [`ProtocolError`].
@@ -99,7 +99,7 @@ pub fn response(buf: &[u8], limits: &HeadLimits, head: &mut ResponseHead) -> Res
     Ok(parsed)
 }
 
-/// Whether bytes that came after `seen` can change the verdict: a line ended, the head grew by an eighth, or a limit
+/// Whether bytes that came after `seen` can change the result: a line ended, the head grew by an eighth, or a limit
 /// is reached. Reading at those points only makes the whole cost linear in lines and logarithmic in bytes, however
 /// small the pieces that a peer sends.
 fn worth_reading(buf: &[u8], seen: usize, limits: &HeadLimits) -> bool {
@@ -204,7 +204,8 @@ fn version(minor: Option<u8>) -> Version {
     if minor == Some(0) { Version::Http10 } else { Version::Http11 }
 }
 
-/// Tells a version that we do not speak (426) from bytes that are none (400). `rest` begins at the space before it.
+/// Distinguishes a version that is not supported (426) from bytes that are not a version (400). `rest` begins at the
+/// space before it.
 fn other_version(rest: &[u8]) -> Result<Parsed, ProtocolError> {
     const SHAPE: &[u8] = b" HTTP/d.d";
     let fits = |(byte, shape): (&u8, &u8)| if *shape == b'd' { byte.is_ascii_digit() } else { byte == shape };
@@ -218,7 +219,7 @@ fn other_version(rest: &[u8]) -> Result<Parsed, ProtocolError> {
     }
 }
 
-/// Turns httparse's slices into positions, and notes on the way what `encode` and the lookups want to know.
+/// Turns httparse's slices into positions, and notes facts for `encode` and the lookups.
 fn collect(buf: &[u8], raw: &[httparse::Header<'_>], lines: &mut Vec<HeaderLine>) -> Facts {
     let mut index = Index::default();
     let mut canonical = true;
@@ -263,8 +264,8 @@ fn check_host(head: &RequestHead, buf: &[u8]) -> Result<(), ProtocolError> {
     }
 }
 
-/// A client may name its own headers in `Connection` to keep them from the upstream, but not the ones that say who
-/// it is and what it asked for: stripping those is a known attack on the proxies in front of us, and Envoy's 400.
+/// A client may name its own headers in `Connection` to keep them from the upstream, but not those with its identity
+/// and its request: stripping those is a known attack on the proxies in front of us, and Envoy's 400.
 fn check_connection(head: &RequestHead, buf: &[u8]) -> Result<(), ProtocolError> {
     for name in head.all(Known::Connection).flat_map(|line| list(line.value.of(buf))) {
         let forbidden = name.starts_with(b":")

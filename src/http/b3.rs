@@ -1,9 +1,9 @@
 //! Traces in B3 headers (github.com/openzipkin/b3-propagation): each hop continues the trace of the request with a span of
 //! its own, whose parent is the span that the request came with, or begins a trace.
 //!
-//! The context comes in four headers (`x-b3-traceid`, …) or in one (`b3`), and goes on in the form in which it came. One
-//! that is malformed says nothing. `traceparent` (W3C) is not looked at and passes as it is. Nothing is reported to a
-//! collector. Called by `proxy`, where tracing is on.
+//! The context comes in four headers (`x-b3-traceid`, …) or in one (`b3`), and goes on in the form in which it came. A
+//! malformed context is ignored. `traceparent` (W3C) passes unchanged. Spans are not reported to a collector. Called by
+//! `proxy`, if tracing is on.
 
 use super::forward::View;
 use super::head::Known;
@@ -17,12 +17,12 @@ const SAMPLED: &str = "x-b3-sampled";
 const FLAGS: &str = "x-b3-flags";
 const SINGLE: &str = "b3";
 
-/// What a request says of the trace that it is a part of.
+/// A request's trace context.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Context<'a> {
     /// The ids of the trace (16 or 32 digits) and of the span (16); `None`: no trace has begun.
     ids: Option<(&'a [u8], &'a [u8])>,
-    /// What has been decided of sampling: `0`, `1`, or `d` for a debugging trace.
+    /// The sampling decision: `0`, `1`, or `d` for a debugging trace.
     sampled: Option<u8>,
     /// It came in the one header.
     single: bool,
@@ -53,8 +53,7 @@ impl<'a> Context<'a> {
     }
 }
 
-/// Sets the headers of the request's next span. `sampled` decides where nobody has yet; the ids that are new come from
-/// `rng`.
+/// Sets the headers of the request's next span. `sampled` decides if there is no decision yet; new ids come from `rng`.
 pub fn pass(view: &View<'_>, sampled: impl FnOnce(&mut Rng) -> bool, rng: &mut Rng, out: &mut HeaderOps) {
     let context = Context::of(view);
     let sampled = context.sampled.unwrap_or_else(|| if sampled(rng) { b'1' } else { b'0' });
@@ -97,7 +96,7 @@ fn is_span(id: &[u8]) -> bool {
     id.len() == 16 && is_id(id)
 }
 
-/// Zero is no id.
+/// Zero is not an id.
 fn is_id(id: &[u8]) -> bool {
     id.iter().all(u8::is_ascii_hexdigit) && id.iter().any(|digit| *digit != b'0')
 }
@@ -131,7 +130,7 @@ mod tests {
     const ID: &str = "463ac35c9f6413ad48485a3953bb6124";
     const WAS: &str = "a2fb4a1d1a96d312";
 
-    /// What the headers have become: trace, span, parent, sampled, `b3`; "" for those that go, "=" for those that stay.
+    /// The resulting headers: trace, span, parent, sampled, `b3`; "" if removed, "=" if unchanged.
     fn passed(lines: &str, sample: bool) -> [String; 5] {
         let message = format!("GET / HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
         let head = request_head(&message);
@@ -160,7 +159,7 @@ mod tests {
             ("x-b3-traceid: 0000000000000000\r\nx-b3-spanid: a2fb4a1d1a96d312\r\n", true, "1"),
             ("x-b3-traceid: 463ac35c9f6413ad48485a3953bb6124\r\nx-b3-parentspanid: a2fb4a1d1a96d312\r\n", true, "1"),
             ("b3: what-is-this\r\n", false, "0"),
-            // What the client keeps to this hop.
+            // A header that the client limits to this hop.
             ("b3: 0\r\nConnection: b3\r\n", true, "1"),
         ] {
             let [trace, span, parent, decided, single] = passed(lines, sample);

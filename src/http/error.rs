@@ -1,4 +1,4 @@
-//! Why a message is refused, whichever codec read it, and what the client of a refused request is told.
+//! Why a message is refused, whichever codec read it, and the response to a refused request.
 //!
 //! Plain data. Made by the codecs and by [`super::target`]; `proxy` answers by it, and the access log shows its details.
 

@@ -1,4 +1,4 @@
-//! The head of a message as it is sent, as a list of fields, for those who read it: hashing, mirroring, the access log.
+//! The head of a message as it is sent, as a list of fields, for its readers: hashing, mirroring, the access log.
 //!
 //! Kept and filled again by the stream that it belongs to, so that it allocates nothing once it has grown. Only requests that
 //! have such a reader pay for it.
@@ -27,7 +27,7 @@ impl FieldList {
         self.unknown_length = false;
     }
 
-    /// Takes one head, in place of the one before; `buf` is the buffer of the received head.
+    /// Takes one head, which replaces the one before; `buf` is the buffer of the received head.
     pub fn sink<'l>(&'l mut self, buf: &'l [u8]) -> FieldSink<'l, fn(Known, &[u8]) -> bool> {
         self.sink_of(buf, |_, _| true)
     }
@@ -82,7 +82,7 @@ impl FieldList {
         self.fields().filter(named).map(|(.., value)| value)
     }
 
-    /// What the fields do not say of the body.
+    /// The information about the body that is not in the fields.
     #[must_use]
     pub fn framing(&self) -> Framing {
         if self.unknown_length { Framing::Unknown } else { Framing::Said }

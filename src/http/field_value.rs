@@ -1,7 +1,7 @@
-//! What the value of a header field may hold when it is written.
+//! The legal bytes of a header field's value when it is written.
 //!
 //! Values of a parsed head have been checked. Values from elsewhere (templates of rules, a client's text in a `location`) may
-//! hold anything, and must not begin another line. Called by the sinks and by [`super::header_ops`].
+//! have any bytes, and must not begin another line. Called by the sinks and by [`super::header_ops`].
 
 /// Appends a value from outside a parsed head, without the bytes that no value may hold (RFC 9110 §5.5).
 #[inline]
@@ -13,7 +13,7 @@ pub fn put(out: &mut Vec<u8>, value: &[u8]) {
     }
 }
 
-/// Whether a value may be written as it is.
+/// Whether a value is legal.
 #[inline]
 #[must_use]
 pub fn is_legal(value: &[u8]) -> bool {

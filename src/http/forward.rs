@@ -1,10 +1,10 @@
-//! What a proxy sends on of a request, before rules change it: which header lines pass, which it removes, and what it says
-//! in their stead (RFC 9110 §7.6.1, Envoy's `ConnectionManagerUtility::mutateRequestHeaders`).
+//! The head of a request that a proxy forwards, before rules change it: the header lines that pass, those that it removes,
+//! and those that it writes itself (RFC 9110 §7.6.1, Envoy's `ConnectionManagerUtility::mutateRequestHeaders`).
 //!
-//! These rules stand here alone. Conditions, operators, CORS, traces, the access log and `explain` read a request through its
-//! [`View`], and [`super::outgoing`] sends the head by the same view, so that nothing is decided by a line that the upstream
-//! does not get. [`Completion::complete`] must be called before the route of a request is looked for. It must never know a
-//! route: what routing adds (`x-envoy-attempt-count`, `x-envoy-original-path`, …) is not part of the view.
+//! These rules are only here. Conditions, operators, CORS, traces, the access log and `explain` read a request through its
+//! [`View`], and [`super::outgoing`] sends the head by the same view, so that no decision is made by a line that the upstream
+//! does not get. [`Completion::complete`] must be called before routing. It must never know a route: headers that routing
+//! adds (`x-envoy-attempt-count`, `x-envoy-original-path`, …) are not part of the view.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -15,28 +15,29 @@ use super::header_ops::HeaderOps;
 const ATTEMPT_COUNT: &str = "x-envoy-attempt-count";
 const EXTERNAL_ADDRESS: &str = "x-envoy-external-address";
 
-/// Where a request comes from, and so how far its word about its own way is taken.
+/// The origin of a request, which decides whether its forwarding headers are trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Downstream {
-    /// From outside, to an edge proxy: nobody is believed. `x-forwarded-for` is appended to, what else the client says of
-    /// itself is replaced.
+    /// From outside, to an edge proxy: not trusted. `x-forwarded-for` is appended to, the client's other forwarding headers
+    /// are replaced.
     #[default]
     Edge,
-    /// From an application to the proxy beside it: its word stands.
+    /// From a local application: its forwarding headers are trusted.
     Outbound,
-    /// To an application, mostly by the proxy beside the caller: its word stands, its count of attempts included.
+    /// To the local application, mostly from the caller's sidecar: its forwarding headers are trusted, its attempt count
+    /// included.
     Inbound,
 }
 
 impl Downstream {
-    /// Whether the request's own word about its way stands.
+    /// Whether the request's x-forwarded-* and x-request-id are trusted.
     #[must_use]
     pub fn is_trusted(self) -> bool {
         self != Self::Edge
     }
 }
 
-/// What the proxy says of a request in its own words, in memory that the next request uses again.
+/// The headers that the proxy writes for a request, in memory that the next request reuses.
 #[derive(Debug, Clone, Default)]
 pub struct Completion {
     done: bool,
@@ -58,9 +59,9 @@ impl Completion {
     }
 
     /// Completes a request that came without TLS. `peer` is the client as `x-forwarded-for` names it at an edge; `new_id` is
-    /// asked where the request has no id that stands.
+    /// called if the request has no trusted id.
     ///
-    /// What is a list in Envoy's hands is one line from here on, however many lines it came in.
+    /// A header that Envoy treats as a list becomes one line, however many lines it came in.
     pub fn complete<I: AsRef<[u8]>>(
         &mut self,
         head: &RequestHead,
@@ -75,7 +76,7 @@ impl Completion {
         if !trusted {
             append(&mut self.forwarded_for, peer);
         }
-        // An empty line says nothing.
+        // An empty line is ignored.
         if trusted {
             let said = head.all(Known::XForwardedProto);
             said.for_each(|line| append(&mut self.forwarded_proto, line.value.of(buf)));
@@ -91,7 +92,7 @@ impl Completion {
         }
     }
 
-    /// The header that is a list, of [`LISTS`]; empty for none.
+    /// The list header, of [`LISTS`]; empty: not a list.
     #[must_use]
     pub fn list(&self, id: Known) -> &[u8] {
         match id {
@@ -102,7 +103,7 @@ impl Completion {
         }
     }
 
-    /// Takes over what `ops` make of the lists of `before`, in which what is added stands behind what was there.
+    /// Applies `ops` to the lists of `before`, where added values are appended.
     pub fn note_changes(&mut self, before: &Self, ops: &HeaderOps) {
         let lists = [&mut self.forwarded_for, &mut self.forwarded_proto, &mut self.request_id];
         for ((id, name), own) in LISTS.into_iter().zip(lists) {
@@ -121,8 +122,8 @@ pub const LISTS: [(Known, &[u8]); 3] = [
     (Known::XRequestId, b"x-request-id"),
 ];
 
-/// The address by which `x-forwarded-for` names a client at `peer`. For one on this host that is the host's `own` address, if
-/// it has one; other addresses of 127.0.0.0/8 stand for themselves (Envoy's `isLoopbackAddress`).
+/// The address by which `x-forwarded-for` names a client at `peer`. For a client on this host it is the host's `own` address,
+/// if it has one; other addresses of 127.0.0.0/8 are kept (Envoy's `isLoopbackAddress`).
 #[must_use]
 pub fn peer_address(peer: IpAddr, own: Option<IpAddr>) -> IpAddr {
     let address = peer.to_canonical();
@@ -153,10 +154,10 @@ pub fn scheme(head: &RequestHead, buf: &[u8], downstream: Downstream) -> &'stati
     }
 }
 
-/// What becomes of a header line.
+/// The handling of a header line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ruling<'a> {
-    /// It passes as it is.
+    /// It passes unchanged.
     Pass,
     /// It does not go on.
     Remove,
@@ -169,9 +170,9 @@ pub(crate) enum Ruling<'a> {
 pub struct View<'a> {
     /// The head as it was received.
     pub head: &'a RequestHead,
-    /// What the spans of `head` point into.
+    /// The buffer that the spans of `head` point into.
     pub buf: &'a [u8],
-    /// What the proxy says of the request.
+    /// The headers that the proxy writes.
     pub completion: &'a Completion,
     /// Where it comes from.
     pub downstream: Downstream,
@@ -189,7 +190,7 @@ impl<'a> View<'a> {
         self.head.method_span.of(self.buf)
     }
 
-    /// The value of the first line of this name, whose id is `id`. `Host` is as received: what it becomes is the router's.
+    /// The value of the first line of this name, whose id is `id`. `Host` is as received: its replacement is the router's.
     #[must_use]
     pub fn first(&self, id: Known, name: &str) -> Option<&'a [u8]> {
         self.values(id, name).next()
@@ -205,13 +206,13 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The lines of this name that pass as they are, in order.
+    /// The lines of this name that pass unchanged, in order.
     #[inline]
     pub fn lines<'v>(&'v self, id: Known, name: &'v str) -> Lines<'v, 'a> {
         Lines { view: self, lines: self.head.span_of(id).iter(), id, name }
     }
 
-    /// What the proxy itself writes under a name, if the name is the proxy's to write.
+    /// The proxy's own value of a header, if the proxy writes it.
     #[inline]
     pub(crate) fn written(&self, id: Known, name: &str) -> Option<Option<&'a [u8]>> {
         let completion = self.completion;
@@ -240,14 +241,14 @@ impl<'a> View<'a> {
         Some(self.external_address).filter(|address| !self.downstream.is_trusted() && !address.is_empty())
     }
 
-    /// Whether [`View::ruling`] has to compare lines with what `Connection` names.
+    /// Whether [`View::ruling`] has to compare lines with the names in `Connection`.
     #[inline]
     pub(crate) fn nominates(&self) -> bool {
         self.head.has(Known::Connection) && nominated(self.head.all(Known::Connection), self.buf).next().is_some()
     }
 
-    /// What becomes of a line, one of the head's own. `nominates` may be true though [`View::nominates`] is not, which
-    /// costs time and changes nothing.
+    /// The handling of one of the head's lines. `nominates` may be true though [`View::nominates`] is not, which only costs
+    /// time.
     #[inline]
     pub(crate) fn ruling(&self, line: &HeaderLine, nominates: bool) -> Ruling<'a> {
         // Most lines of most heads.
@@ -283,7 +284,7 @@ impl<'a> View<'a> {
                     Ruling::Pass
                 }
             }
-            // A certificate that the client showed is the proxy's to tell of, and there was none (Envoy's SANITIZE).
+            // Only the proxy may report a client's certificate, and there was none (Envoy's SANITIZE).
             Known::XForwardedClientCert
             | Known::Connection
             | Known::KeepAlive
@@ -316,7 +317,7 @@ impl<'a> Iterator for Values<'_, 'a> {
     }
 }
 
-/// Header lines that pass as they are: see [`View::lines`].
+/// Header lines that pass unchanged: see [`View::lines`].
 #[derive(Debug, Clone)]
 pub struct Lines<'v, 'a> {
     view: &'v View<'a>,
@@ -344,7 +345,7 @@ fn is_named(line: &HeaderLine, buf: &[u8], name: &str) -> bool {
     !shared || line.name.of(buf).eq_ignore_ascii_case(name.as_bytes())
 }
 
-/// Whether no request goes on with a header of this name (in any case), whatever it came with.
+/// Whether a header of this name (in any case) is never forwarded.
 #[must_use]
 pub fn is_never_sent(name: &str) -> bool {
     match Known::of(name.as_bytes()) {
@@ -358,7 +359,8 @@ pub fn is_never_sent(name: &str) -> bool {
     }
 }
 
-/// What the lines of `Connection` name, its usual options aside: `close` is reserved and never a header (RFC 9110 §9.1).
+/// The header names in the lines of `Connection`, without its usual options: `close` is reserved and never a header (RFC 9110
+/// §9.1).
 fn nominated<'a>(connection: impl Iterator<Item = &'a HeaderLine>, buf: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     // Nearly always the whole value is one of them.
     let values = connection.map(|line| line.value.of(buf)).filter(|value| !is_usual_option(value));
@@ -378,8 +380,8 @@ fn is_usual_option(option: &[u8]) -> bool {
     option == usual || option.eq_ignore_ascii_case(usual)
 }
 
-/// Whether the sender asked for this header to go no further. What a proxy in front of this one may have said about the
-/// client goes on all the same.
+/// Whether the sender limits this header to this hop. Headers of a proxy in front about the client are forwarded all the
+/// same.
 fn is_nominated<'a>(connection: impl Iterator<Item = &'a HeaderLine>, buf: &'a [u8], name: &[u8]) -> bool {
     const NOT_THE_CLIENTS: [&[u8]; 2] = [b"forwarded", b"x-real-ip"];
     let is_ours = || {
@@ -389,18 +391,18 @@ fn is_nominated<'a>(connection: impl Iterator<Item = &'a HeaderLine>, buf: &'a [
     nominated(connection, buf).any(|option| option.eq_ignore_ascii_case(name)) && !is_ours()
 }
 
-/// Whether a response's `Connection` names anything, so that lines must be compared with it.
+/// Whether a response's `Connection` names a header, so that lines must be compared with it.
 #[inline]
 pub(crate) fn response_nominates(head: &ResponseHead, buf: &[u8]) -> bool {
     head.has(Known::Connection) && nominated(head.all(Known::Connection), buf).next().is_some()
 }
 
-/// Whether the origin asked for this header of its response to go no further.
+/// Whether the origin limits this header of its response to this hop.
 pub(crate) fn is_nominated_in_response(head: &ResponseHead, buf: &[u8], name: &[u8]) -> bool {
     nominated(head.all(Known::Connection), buf).any(|option| option.eq_ignore_ascii_case(name))
 }
 
-/// The first value of a header of a response, as far as it is for others than the next hop.
+/// The first value of a header of a response, if it is end-to-end.
 #[must_use]
 pub fn response_value<'a>(head: &ResponseHead, buf: &'a [u8], name: &str) -> Option<&'a [u8]> {
     head.value_of(name, buf).filter(|_| !is_nominated_in_response(head, buf, name.as_bytes()))

@@ -1,7 +1,7 @@
 //! Parsed heads: positions in the caller's buffer, with small ids for the names that the proxy itself cares about.
 //!
 //! A head has no lifetime, so it can move with its buffer, be kept by a connection and be filled again without
-//! allocating. Codecs fill heads; everybody else only reads them.
+//! allocating. Codecs fill heads; all others only read them.
 
 /// A range of bytes in the buffer that a head was parsed from. Half open: `start..end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -80,8 +80,8 @@ impl Method {
         })
     }
 
-    /// Whether a request of this method may be sent twice where nobody can tell if the first one arrived (RFC 9110
-    /// §9.2.2). Of the rarer methods nothing is known.
+    /// Whether a request of this method may be sent again if the first one may have arrived (RFC 9110 §9.2.2). Rarer
+    /// methods count as not idempotent.
     #[inline]
     #[must_use]
     pub fn is_idempotent(self) -> bool {
@@ -223,7 +223,7 @@ pub struct HeaderLine {
     pub value: Span,
 }
 
-/// The lines of a head and what was learned of them while parsing.
+/// The lines of a head, with facts about them from parsing.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Facts {
     pub(crate) index: Index,

@@ -1,7 +1,7 @@
-//! Operations of rules on the header fields of one message: which of its lines go, and which lines come.
+//! Operations of rules on the header fields of one message: the lines that are removed, and those that are added.
 //!
 //! A stream has one of these for its request and one for its response; the router fills it by the rules, and
-//! [`super::outgoing`] carries it out while the head is sent. Filling it again allocates nothing once it has grown.
+//! [`super::outgoing`] applies it while the head is sent. Filling it again allocates nothing once it has grown.
 
 use super::field_value;
 use super::head::{HeaderLine, Known, Span};
@@ -23,10 +23,10 @@ pub struct HeaderOps {
     line_ids: u32,
 }
 
-/// What has become of a header.
+/// The operation on a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change<'a> {
-    /// Its lines pass as they are.
+    /// Its lines pass unchanged.
     None,
     /// Its lines go.
     Gone,
@@ -62,16 +62,16 @@ impl HeaderOps {
         self.line_ids = 0;
     }
 
-    /// Whether nothing changes.
+    /// Whether there are no operations.
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.gone.is_empty() && self.lines.is_empty()
     }
 
-    /// Every line of this name goes, those of the proxy itself included. `id` is the name's ([`Known::of`]).
+    /// Removes every line of this name, those of the proxy itself included. `id` is the name's ([`Known::of`]).
     ///
-    /// Lines that frame the message, and `Host`, are not for rules to change: they are left alone here and below.
+    /// Rules must not change `Host`, nor the lines that frame the message: they are ignored here and below.
     pub fn remove(&mut self, id: Known, name: &[u8]) {
         if frames(id) || self.drops(id, name) {
             return;
@@ -83,7 +83,7 @@ impl HeaderOps {
         self.lengths |= length_bit(name);
     }
 
-    /// One line in place of every line of this name. `write` appends the value; if it appends nothing, nothing changes.
+    /// Replaces every line of this name by one line. `write` appends the value; if it appends nothing, nothing changes.
     pub fn set(&mut self, id: Known, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
         let before = self.lines.len();
         self.add(id, name, write);
@@ -94,7 +94,7 @@ impl HeaderOps {
         self.forget_lines(before, id, name);
     }
 
-    /// One more line of this name. `write` appends the value; if it appends nothing, nothing changes.
+    /// Adds a line of this name. `write` appends the value; if it appends nothing, nothing changes.
     pub fn add(&mut self, id: Known, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
         if frames(id) {
             return;
@@ -107,7 +107,7 @@ impl HeaderOps {
             self.text.truncate(start as usize);
             return;
         }
-        // What comes from a plan or a parsed head has been checked; this holds whatever `write` did.
+        // Values from a plan or a parsed head have been checked; this check covers any `write`.
         if !field_value::is_legal(self.text.get(end as usize..).unwrap_or_default()) {
             let written = self.text.split_off(end as usize);
             field_value::put(&mut self.text, &written);
@@ -147,7 +147,7 @@ impl HeaderOps {
         matches!(self.of(id, name), Change::To(_))
     }
 
-    /// What has become of the header of this name, in any case.
+    /// The operation on the header of this name, in any case.
     #[must_use]
     pub fn of(&self, id: Known, name: &[u8]) -> Change<'_> {
         let line = self.lines.iter().find(|line| line.id == id && line.name.of(&self.text).eq_ignore_ascii_case(name));
@@ -181,8 +181,7 @@ fn length_bit(name: &[u8]) -> u64 {
     1 << name.len().min(63)
 }
 
-/// Whether lines of this name say where a message goes, where it ends or what its connection does next: the codec
-/// alone writes them.
+/// Whether lines of this name belong to addressing, framing or connection handling: only the codec writes them.
 fn frames(id: Known) -> bool {
     matches!(
         id,

@@ -1,8 +1,7 @@
-//! `x-ringway-hops`: which ringways a request has passed through, and how often, so that one that goes round in circles
-//! is found out.
+//! `x-ringway-hops`: which ringways a request has passed through, and how often, so that request loops are detected.
 //!
 //! The value is a list of `id=passes`, one for each process, in the order of their first pass; an id is eight hex digits
-//! drawn at the start. A client may write what it likes: its own request is all that suffers, and every pass adds one.
+//! drawn at the start. A client may forge it: that affects only its own request, and every pass adds one.
 
 use super::field_value::list;
 use super::head::{Known, RequestHead};
@@ -50,7 +49,7 @@ pub fn pass(head: &RequestHead, buf: &[u8], own: &Id, out: &mut Vec<u8>) -> Resu
     if passes > MOST_PASSES { Err(GoesRound { passes }) } else { Ok(()) }
 }
 
-/// What is not of the form that ringways write says nothing.
+/// An element that is not in ringway's format is ignored.
 fn entry(element: &[u8]) -> Option<(&[u8], u32)> {
     let at = memchr::memchr(b'=', element)?;
     let (id, count) = (element.get(..at)?, element.get(at + 1..)?);

@@ -23,8 +23,8 @@ pub struct LocalReply<'a> {
     pub location: Option<&'a [u8]>,
     /// Whether a circuit breaker answers: `x-envoy-overloaded`, so that proxies before this one do not try again.
     pub overloaded: bool,
-    /// What rules change, before `server`, `date` and the framing are written. A `server` that is overwritten is not
-    /// for them to change.
+    /// The rules' header operations, before `server`, `date` and the framing are written. They cannot change a `server`
+    /// that is overwritten.
     pub ops: &'a HeaderOps,
 }
 

@@ -1,14 +1,14 @@
 //! The head of a mirrored request, made from the head of the original as it goes upstream.
 //!
-//! Envoy makes it of its own: a copy passes through a router a second time, as if this host had sent it. So this host
-//! stands in `x-forwarded-for` once more, and `x-envoy-internal` says that it did.
+//! As in Envoy, a mirrored request passes through a router a second time, as if this host had sent it. So
+//! `x-forwarded-for` has this host once more, and `x-envoy-internal` is set.
 
 use super::field_list::FieldList;
 use super::field_value;
 use super::head::Known;
 use super::sink::HeadSink;
 
-/// What a copy says that the original does not.
+/// The headers of a mirrored request that the original does not have.
 #[derive(Debug, Clone, Copy)]
 pub struct Mirrored<'a> {
     /// Appended to the name in `Host`, before the port; may be empty.

@@ -1,8 +1,8 @@
-//! The head of a message as a proxy sends it on: what passes of the received one, what the proxy says in its stead, and what
-//! rules change of that.
+//! The head of a message as a proxy forwards it: the lines of the received one that pass, the proxy's own lines, and the
+//! rules' operations on both.
 //!
-//! Written once, for every [`HeadSink`]. Which lines of a request pass is [`super::forward`]'s to say; the order of the new
-//! ones is Envoy's. Called by the router for each attempt and for each response, and for the readers of a sent head.
+//! Written once, for every [`HeadSink`]. [`super::forward`] decides which lines of a request pass; the order of the new ones
+//! is Envoy's. Called by the router for each attempt and for each response, and for the readers of a sent head.
 
 use super::forward::{self, LISTS, Ruling, View};
 use super::head::{HeaderLine, Known, ResponseHead};
@@ -13,8 +13,8 @@ use super::status;
 /// The length of a body that is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BodyLen {
-    /// There is no body. A request of a method that usually has one still says `content-length: 0`; a response to HEAD and a
-    /// 304 keep the length that the upstream announced.
+    /// There is no body. A request of a method that usually has one still gets `content-length: 0`; a response to HEAD and a
+    /// 304 keep the upstream's length.
     #[default]
     None,
     /// So many bytes.
@@ -23,7 +23,7 @@ pub enum BodyLen {
     Unknown,
 }
 
-/// A request to an upstream: what routing makes of it, beyond its [`View`].
+/// A request to an upstream: the changes by routing, beyond its [`View`].
 #[derive(Debug, Clone, Copy)]
 pub struct RequestOut<'a> {
     /// Path and query.
@@ -40,7 +40,7 @@ pub struct RequestOut<'a> {
     pub original_host: Option<&'a [u8]>,
     /// `x-envoy-original-path`, when the path was rewritten.
     pub original_path: Option<&'a [u8]>,
-    /// What rules change, after everything above; not `Host`, which `authority` replaces.
+    /// The rules' header operations, after everything above; not on `Host`, which `authority` replaces.
     pub ops: &'a HeaderOps,
 }
 
@@ -101,7 +101,7 @@ pub fn request(sink: &mut impl HeadSink, view: &View<'_>, what: &RequestOut<'_>)
     if what.attempt > 0 && !ops.drops(Known::XEnvoy, b"x-envoy-attempt-count") {
         sink.put_number(b"x-envoy-attempt-count", u64::from(what.attempt));
     }
-    // Not for rules to change: it is what ends a request that goes round.
+    // Rules must not change it: it ends request loops.
     if !written.has(Known::XRingwayHops)
         && let Some(hops) = view.written(Known::XRingwayHops, "x-ringway-hops").flatten()
     {
@@ -134,7 +134,7 @@ pub fn request(sink: &mut impl HeadSink, view: &View<'_>, what: &RequestOut<'_>)
     });
 }
 
-/// A header of the proxy's own that the client did not send; what rules add to a list stands behind it.
+/// A header of the proxy's own that the client did not send; values that rules add to a list come after it.
 fn add_own(sink: &mut impl HeadSink, written: &mut Written, (id, name): (Known, &[u8]), value: &[u8], ops: &HeaderOps) {
     if is_list(id) && ops.has_value(id) {
         written.note(id);
@@ -169,10 +169,10 @@ impl Written {
     }
 }
 
-/// What becomes of the `server` line of a response.
+/// The handling of the `server` line of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Server<'a> {
-    /// The proxy's name, in place of the upstream's.
+    /// The proxy's name replaces the upstream's.
     Overwrite(&'a [u8]),
     /// The upstream's own, if it sent one.
     PassThrough,
@@ -183,7 +183,7 @@ pub enum Server<'a> {
 pub struct ResponseOut<'a> {
     /// The `server` line.
     pub server: Server<'a>,
-    /// `date`, if the upstream sent none.
+    /// `date`, if the upstream did not send one.
     pub date: &'a [u8],
     /// `x-envoy-upstream-service-time`, in milliseconds. A response that switches protocols never has it.
     pub service_time_ms: Option<u64>,
@@ -191,8 +191,8 @@ pub struct ResponseOut<'a> {
     pub body: BodyLen,
     /// Whether the stream turns into a tunnel: the `Upgrade` line stays.
     pub switches: bool,
-    /// What rules change, before `date`, `server` and the framing are written. A `server` that is overwritten is not
-    /// for them to change.
+    /// The rules' header operations, before `date`, `server` and the framing are written. They cannot change a `server` that
+    /// is overwritten.
     pub ops: &'a HeaderOps,
 }
 
@@ -273,13 +273,13 @@ pub fn response(sink: &mut impl HeadSink, head: &ResponseHead, buf: &[u8], what:
     sink.end(match what.body {
         BodyLen::Known(length) if !length_kept => Framing::Length(length),
         BodyLen::Unknown => Framing::Unknown,
-        // The answer to a HEAD whose length the upstream does not know: what the GET would have said.
+        // The response to a HEAD without a length: the framing that the GET would have.
         BodyLen::None if !length_kept && !what.switches && status::has_body(head.status) => Framing::Unknown,
         _ => Framing::Said,
     });
 }
 
-/// Gives the head of an interim (1xx) response to `sink`: the upstream's end-to-end lines, nothing of ours.
+/// Gives the head of an interim (1xx) response to `sink`: the upstream's end-to-end lines only.
 pub fn interim(sink: &mut impl HeadSink, head: &ResponseHead, buf: &[u8]) {
     sink.status(head.status);
     let nominates = forward::response_nominates(head, buf);
@@ -298,7 +298,7 @@ pub fn interim(sink: &mut impl HeadSink, head: &ResponseHead, buf: &[u8]) {
     sink.end(Framing::Said);
 }
 
-/// Istio's metadata exchange between sidecars, which is nobody's business outside the mesh.
+/// Istio's metadata exchange between sidecars, which must not leave the mesh.
 fn is_mesh_internal(name: &[u8]) -> bool {
     const NAMES: [&[u8]; 3] = [b"x-envoy-peer-metadata", b"x-envoy-peer-metadata-id", b"x-envoy-decorator-operation"];
     NAMES.iter().any(|internal| name.eq_ignore_ascii_case(internal))

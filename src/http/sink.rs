@@ -1,14 +1,14 @@
-//! Where the head of a message goes that is sent: a codec writes it, a field list keeps it.
+//! The receiver of a head that is sent: a codec writes it, a field list keeps it.
 //!
-//! [`super::outgoing`] and [`super::local_reply`] say what a head holds, once; what it looks like is the sink's.
+//! [`super::outgoing`] and [`super::local_reply`] decide the content of a head, once; the sink decides its form.
 
 use super::field_value;
 use super::head::HeaderLine;
 
-/// What is still to be said about the body when all fields of a head are out.
+/// The framing that is still missing when all fields of a head are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// Nothing: there is no body, or a field that was kept has its length.
+    /// None: there is no body, or a field that passed has its length.
     Said,
     /// `content-length` with this many bytes.
     Length(u64),
@@ -24,7 +24,7 @@ pub trait HeadSink {
     /// The head is a response's.
     fn status(&mut self, status: u16);
 
-    /// A line of the received head that goes on as it is.
+    /// A line of the received head that passes unchanged.
     fn keep(&mut self, line: &HeaderLine);
 
     /// A field of the proxy's own; `write` appends its value, which must be legal.
@@ -58,7 +58,7 @@ pub trait HeadSink {
         });
     }
 
-    /// A line of the received head with another value, or as it is if that is its value.
+    /// A line of the received head with another value, or unchanged if the value is the same.
     #[inline]
     fn replace(&mut self, line: &HeaderLine, buf: &[u8], value: &[u8]) {
         if line.value.of(buf) == value {

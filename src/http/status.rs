@@ -1,4 +1,4 @@
-//! Statuses: reason phrases, and what a status says of the body.
+//! Statuses: reason phrases, and whether a status allows a body.
 
 /// The reason phrase that Envoy writes for a status: the registered one (RFC 9110 §15 and the IANA registry),
 /// `Unknown` for everything else, 418 included.

@@ -1,10 +1,10 @@
-//! The request target: its four forms (RFC 9112 §3.2), what an authority may hold, and the normal form of a path.
+//! The request target: its four forms (RFC 9112 §3.2), the form of an authority, and the normal form of a path.
 
 use super::head::{Known, Method, RequestHead, Span, Version};
 use crate::http::error::ProtocolError;
 
 /// A request target taken apart; ranges into the buffer of the head. Path, `?` and query lie together in it, so
-/// `path.start..query.end` (or `path` alone) is what an upstream is sent if nothing rewrites it.
+/// `path.start..query.end` (or `path` alone) is sent upstream without a rewrite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Parts {
     /// The path without the query; `*` for `OPTIONS *`, empty for CONNECT.
@@ -17,7 +17,7 @@ pub struct Parts {
     pub authority: Option<Span>,
     /// The scheme of an absolute-form target.
     pub scheme: Option<Span>,
-    /// What routing goes by: `authority` if there is one, else the value of `Host`, else empty.
+    /// The host for routing: `authority` if there is one, else the value of `Host`, else empty.
     pub host: Span,
 }
 
@@ -100,14 +100,14 @@ fn split_absolute(span: Span, buf: &[u8], parts: &mut Parts) -> Result<(), Proto
             parts.path = Span { start: start - 1, end: start };
             Ok(())
         }
-        // The same with a query is legal too, but nobody sends it, Envoy refuses it, and there is no range for it.
+        // The same with a query is legal too, but not used in practice, Envoy refuses it, and there is no range for it.
         Some(b'?') => Err(ProtocolError::Target),
         Some(_) => Err(ProtocolError::Path),
     }
 }
 
-/// Whether these bytes are `host [":" port]` (RFC 3986 §3.2) without user information, which a proxy has no use for
-/// and an attacker has (RFC 9110 §4.2.4). Not empty.
+/// Whether these bytes are `host [":" port]` (RFC 3986 §3.2) without user information, which only attackers use (RFC
+/// 9110 §4.2.4). Not empty.
 #[must_use]
 pub fn is_authority(bytes: &[u8]) -> bool {
     let port = if let Some(literal) = bytes.strip_prefix(b"[") {
@@ -169,14 +169,14 @@ pub enum PathForm {
     /// path cannot hold are encoded; `%2f`, `//` and `%zz` stay (`BASE`: Envoy's `normalize_path`).
     #[default]
     Base,
-    /// Then several slashes in a row become one (`MERGE_SLASHES`). Also where there is nothing else: Envoy leaves two of
+    /// Then several slashes in a row become one (`MERGE_SLASHES`). Also without other segments: Envoy leaves two of
     /// `///`.
     MergeSlashes,
     /// Encoded slashes and backslashes become slashes before all that (`DECODE_AND_MERGE_SLASHES`).
     DecodeAndMergeSlashes,
 }
 
-/// What [`normalize`] did.
+/// The result of [`normalize`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Normal {
     /// The path was in normal form already; `out` is untouched.
@@ -185,7 +185,7 @@ pub enum Normal {
     Rewritten,
 }
 
-/// What a byte of a path asks of [`normalize`].
+/// The kind of a byte of a path for [`normalize`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     Plain,
@@ -351,7 +351,7 @@ pub(crate) fn put(out: &mut Vec<u8>, target: &[u8]) {
     }
 }
 
-/// The byte that two hex digits at the start of `rest` stand for.
+/// The byte of two hex digits at the start of `rest`.
 fn decoded(rest: &[u8]) -> Option<u8> {
     let (high, low) = (hex(*rest.first()?)?, hex(*rest.get(1)?)?);
     Some(high << 4 | low)
