@@ -60,7 +60,7 @@ fn print(problems: &[Cow<'_, Problem>]) {
 /// Prints lines on standard error.
 fn say(lines: impl IntoIterator<Item = String>) {
     let text: String = lines.into_iter().map(|line| line + "\n").collect();
-    // Nobody reads a closed pipe: the exit code still says what there is to say.
+    // A closed pipe has no reader: the exit code still tells the result.
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
@@ -111,7 +111,7 @@ fn explain(args: ExplainArgs) -> ExitCode {
     let mut answer = match explain::explain_world(&world, &loaded.plan, &question) {
         Ok(answer) => answer,
         Err(error) => {
-            // None of them is about a question without an answer.
+            // Problems do not concern a question without an answer.
             tell_rest(&source, &loaded.problems.iter().collect::<Vec<_>>());
             say([format!("ringway: {error}")]);
             return ExitCode::from(BAD_CONFIGURATION);
@@ -140,7 +140,7 @@ fn explain(args: ExplainArgs) -> ExitCode {
         Output::Text => answer.to_string(),
         Output::Json => answer.to_json() + "\n",
     };
-    // Nobody reads a closed stdout; the exit code says the most important part.
+    // A closed stdout has no reader; the exit code tells the most important part.
     let _ = std::io::stdout().write_all(text.as_bytes());
     if answer.verdict.is_routed() { ExitCode::SUCCESS } else { ExitCode::from(NOT_ROUTED) }
 }
@@ -168,7 +168,7 @@ fn demo(args: &ProxyArgs) -> ExitCode {
         return ExitCode::from(BAD_CONFIGURATION);
     }
     serve(&loaded.plan, |running| {
-        // Nobody reads a closed stdout; that is no reason to stop.
+        // A closed stdout is not a reason to stop.
         let _ = writeln!(std::io::stdout(), "{}", demo.what_to_type(running.admin_address()));
     })
 }

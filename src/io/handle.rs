@@ -78,8 +78,8 @@ impl Handle {
     /// Lets the kernel find out whether the peer of a quiet connection still exists: the quiet time before its first probe,
     /// the time between probes, and how many of them may go unanswered; `None` leaves the kernel's own.
     ///
-    /// # Errors
-    /// When the kernel does not take these values, or nothing can be lost between the two sides: Unix domain sockets.
+    /// # Errors When the kernel does not take these values, or the socket is a Unix domain socket, which needs no
+    ///   keepalive.
     pub fn keep_alive(
         &self,
         time: Option<Duration>,
@@ -100,14 +100,14 @@ impl Handle {
         SockRef::from(&socket).set_tcp_keepalive(&probing)
     }
 
-    /// Sends `bytes` if the kernel takes them at once; nobody learns if it does not.
+    /// Sends `bytes` if the kernel takes them at once; a failure is not reported.
     pub(super) fn send_now(&self, bytes: &[u8]) {
         let socket = self.socket();
         let _ = SockRef::from(&socket).send_with_flags(bytes, DONT_WAIT_OR_SIGNAL);
     }
 
-    /// Ends the connection here and now with a reset: the peer cannot take what it got for all there was. What was
-    /// written and has not left yet is lost.
+    /// Ends the connection at once with a reset: the peer cannot mistake the received part for the whole. Written bytes
+    /// that have not left yet are lost.
     pub fn abort(&self) {
         let socket = self.socket();
         // Not a close without lingering: the writing half says FIN first when it is dropped, and peers stop at that.

@@ -67,7 +67,7 @@ impl Listener {
         Ok(Self { listener, address, canceller: RefCell::new(Some(Canceller::new())) })
     }
 
-    /// The address bound, with the kernel's port where 0 was asked for.
+    /// The address bound, with the kernel's port in place of port 0.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address

@@ -7,7 +7,7 @@
 //!    waits for it may be dropped at will;
 //! 3. dropping a connection drops its operations with it;
 //! 4. an accept is cancelled and awaited, never dropped ([`Listener::accept`], [`Listener::stop`]);
-//! 5. nothing here wakes itself.
+//! 5. no future here wakes itself.
 //!
 //! It must never know HTTP, a plan or a policy. Its callers are `upstream`, `proxy` and `worker`.
 

@@ -12,7 +12,7 @@ pub struct Notify {
 }
 
 impl Notify {
-    /// Raises the flag and wakes who waits.
+    /// Raises the flag and wakes the waiters.
     pub fn raise(&self) {
         self.raised.set(true);
         let waiter = self.waiter.borrow_mut().take();

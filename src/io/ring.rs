@@ -21,7 +21,7 @@ pub enum Driver {
     Epoll,
 }
 
-/// What was built, for the log.
+/// The runtime that was built, for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Started {
     /// `io_uring` or `epoll`.
@@ -61,10 +61,9 @@ pub(super) fn is_io_uring() -> bool {
     IS_IO_URING.get()
 }
 
-/// Builds a runtime on this thread and runs `main` on it; `main` learns what was built.
+/// Builds a runtime on this thread and runs `main` on it; `main` gets a description of it.
 ///
-/// # Errors
-/// When the wanted driver can be had in no form; the error says why and what to do.
+/// # Errors When the wanted driver is not available; the error has the reason and the advice.
 pub fn block_on<F: Future>(wanted: Driver, main: impl FnOnce(Started) -> F) -> io::Result<F::Output> {
     let mut notes = Vec::new();
     if wanted != Driver::Epoll {

@@ -1,4 +1,4 @@
-//! What all requests of one core share, and the table of its client connections.
+//! The state that all requests of one core share, and the table of its client connections.
 //!
 //! Nothing here is reachable from another thread. Every method takes values out of its cells and gives them back before
 //! it returns, so no borrow lives across an await.
@@ -31,7 +31,7 @@ use crate::upstream::{ClusterHandles, CoreMailbox, CoreStats, Installed, Peer, R
 
 /// The downstream connections that the process may hold, over all cores (`limits.maxConnections`).
 ///
-/// Exact: a core takes a place before it serves a connection, and gives it back when the connection has ended.
+/// Exact: a core takes a slot before it serves a connection, and gives it back when the connection has ended.
 #[derive(Debug)]
 pub struct Budget {
     open: AtomicUsize,
@@ -86,7 +86,7 @@ fn wanted(format: &AccessLog) -> Box<[HeaderName]> {
     format.response_headers().iter().map(|name| HeaderName::new(name)).collect()
 }
 
-/// What a core is made of.
+/// The parts of a core.
 pub struct CoreParts {
     /// The core's number, from 0.
     pub index: usize,
@@ -94,22 +94,22 @@ pub struct CoreParts {
     pub plan: Plan,
     /// This core's counters for it.
     pub stats: CoreStats,
-    /// What all cores share of its clusters.
+    /// The shared state of its clusters.
     pub shared: SharedClusters,
     /// The core's generator.
     pub rng: Rng,
     /// The access log, if there is one.
     pub log: Option<Log>,
-    /// The places for client connections, shared by all cores.
+    /// The slots for client connections, shared by all cores.
     pub budget: Arc<Budget>,
-    /// What stands in `x-forwarded-for` for a client on this host (Envoy writes the host's first address that is not a
-    /// loopback one); `None` leaves the loopback address.
+    /// The address in `x-forwarded-for` for a client on this host (Envoy writes the host's first address that is not a loopback
+    /// one); `None` leaves the loopback address.
     pub stands_for_loopback: Option<IpAddr>,
     /// The name of this machine, for `%HOSTNAME%`.
     pub hostname: Box<str>,
     /// The id of the process in `x-ringway-hops`, the same on all cores.
     pub instance: hops::Id,
-    /// How control is asked where undeclared hosts are.
+    /// Requests the addresses of an undeclared host from control.
     pub resolve_authority: ResolveAuthority,
     /// Copies of requests that the core may have under way.
     pub most_mirrors: usize,
@@ -145,7 +145,7 @@ pub struct Core {
     pub(crate) names: HostCache,
     pub(crate) mirroring: Mirroring,
     live: RefCell<Slab<Rc<ConnectionEntry>>>,
-    /// Memory of bodies that are kept for another try.
+    /// Memory of bodies that are kept for another attempt.
     kept: Cell<usize>,
     /// Our addresses on the connections of tunnels, and how often the bytes have come through this core by then.
     outward: RefCell<HashMap<SocketAddr, u8, foldhash::fast::RandomState>>,
@@ -203,9 +203,8 @@ impl Core {
         (listener_handle.last().unwrap_or_else(|| self.installed()), listener_handle.listener())
     }
 
-    /// Answers the next request by `plan`. What has not changed keeps its connections and its balancing; requests
-    /// under way end on the plan that they began with, which is returned. `log_format` is that of the new plan; it is
-    /// not used if the core writes no log.
+    /// Installs `plan` for the next request. Unchanged clusters keep their connections and balancing; requests in flight end on
+    /// their own plan, which is returned. `log_format` is that of the new plan; it is not used if the core writes no log.
     pub fn install(
         &self,
         plan: Plan,
@@ -225,7 +224,7 @@ impl Core {
         old
     }
 
-    /// Answers the next request with other members of a cluster. Requests under way keep those that they began with.
+    /// Changes the members of a cluster for the next request. Requests in flight keep their own.
     pub fn change_members(&self, id: ClusterId, cluster: &Arc<Cluster>, handles: ClusterHandles) {
         let old = self.installed();
         let new = self.with_rng(|rng| old.with_members(id, cluster, handles, &self.core_mailbox, rng));
@@ -235,7 +234,7 @@ impl Core {
         }
     }
 
-    /// A plan of the past that no request needs any more, to be dropped where its size holds nobody up.
+    /// A former plan without requests, to be dropped on a thread where its size does not matter.
     #[must_use]
     pub fn take_retired(&self) -> Option<RetiredPlan> {
         let mut retired = self.retired.borrow_mut();
@@ -253,13 +252,13 @@ impl Core {
         self.with_rng(request_id::generate)
     }
 
-    /// Control says where an authority is that this core has asked about.
+    /// Takes control's answer about an authority that this core has requested.
     pub fn resolved(&self, authority: &str, resolved: ResolvedAuthority, valid: Option<Duration>) {
         self.names.answered(authority, resolved, valid, io::now());
     }
 
-    /// Whether a listener for what goes out or the admin endpoints may be on this port of some address: where a connection
-    /// from here must not go. Which addresses are this host's is for control to say.
+    /// Whether an outbound listener or the admin endpoints may be on this port of some address, where a connection from here must
+    /// not go. Control knows which addresses are this host's.
     pub(crate) fn may_listen_on(&self, port: u16) -> bool {
         let installed = self.installed.borrow();
         let plan = &installed.plan;
@@ -269,17 +268,17 @@ impl Core {
         own.any(|own| own == port || own == 0)
     }
 
-    /// Notes our address on a connection of a tunnel for as long as what is returned lives. `passes`: how often its bytes
-    /// have come through this core, this time included.
+    /// Notes our address on a connection of a tunnel for the lifetime of the result. `passes`: pass count of its bytes on this
+    /// core, for loop detection, this pass included.
     pub(crate) fn goes_out(self: &Rc<Self>, own: SocketAddr, passes: u8) -> GoingOut {
         let own = SocketAddr::new(own.ip().to_canonical(), own.port());
         self.outward.borrow_mut().insert(own, passes);
         GoingOut { core: self.clone(), own }
     }
 
-    /// How often the bytes of a connection from `peer` have come through tunnels of this core before: a packet filter that
-    /// makes no exception for the proxy sends them back here, and so may a rule of a gateway. Of another core's tunnels
-    /// nothing is known; a connection that goes round meets one of its own soon.
+    /// Pass count of a connection from `peer` in tunnels of this core, for loop detection: a packet filter without an exception
+    /// for the proxy sends its connections back here, and so may a gateway's rule. Tunnels of other cores are unknown; a loop
+    /// soon meets one of this core.
     pub(crate) fn passes(&self, peer: SocketAddr) -> u8 {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         self.outward.borrow().get(&peer).copied().unwrap_or_default()
@@ -325,7 +324,7 @@ impl Core {
         }
     }
 
-    /// Whether the core finishes what it has and takes nothing new.
+    /// Whether the core drains: it finishes its requests and accepts no new connections.
     #[must_use]
     pub fn draining(&self) -> bool {
         self.draining.get()
@@ -361,9 +360,9 @@ impl Core {
         }
     }
 
-    /// The worker ends, whether all is done or in a panic: no task of the core runs again, and the runtime may never
-    /// drop them. So the connections are ended here, their places given back, and the log handed over. Nothing here
-    /// may panic, or wait for a borrow that a panic has left behind.
+    /// The worker ends, in good order or in a panic: no task of the core runs again, and the runtime may never drop them. So the
+    /// connections are ended here, their slots given back, and the log handed over. This must not panic, or need a borrow that a
+    /// panic has left behind.
     pub fn abandon(&self) {
         if self.abandoned.replace(true) {
             return;
@@ -439,7 +438,7 @@ impl Drop for GoingOut {
     }
 }
 
-/// What a client connection is doing, as far as its deadline is concerned.
+/// The phase of a client connection, which decides its deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Between requests.
@@ -454,8 +453,8 @@ pub(crate) enum Phase {
 
 /// A client connection as the tick sees it.
 ///
-/// Deadlines of clients are coarse (seconds to an hour), so they are two cells that the tick looks at, not a timer for
-/// every read: a request sets them for nothing.
+/// Deadlines of clients are coarse (seconds to an hour), so they are two cells that the tick looks at, not a timer for every
+/// read: setting them is free.
 #[derive(Debug)]
 pub(crate) struct ConnectionEntry {
     handle: Handle,
@@ -489,7 +488,7 @@ impl ConnectionEntry {
     }
 }
 
-/// A place in the table and in the budget, given back on drop.
+/// A slot in the table and in the budget, given back on drop.
 pub(crate) struct ConnectionGuard {
     core: Rc<Core>,
     live: Rc<ConnectionEntry>,

@@ -1,8 +1,8 @@
 //! The life of connections and requests on one core, from an accepted connection to the line in the log.
 //!
 //! `downstream` is the client's side of a connection; `stream` is one request under way; `router` serves it: routing, faults,
-//! attempts, the exchange with an upstream, local replies, the log. `mirror` sends copies of requests, `l4` serves what is not
-//! decoded, `dynamic` finds destinations that no document lists endpoints for. `core` is what all of one core share, and knows
+//! attempts, the exchange with an upstream, local replies, the log. `mirror` sends copies of requests, `l4` serves connections
+//! that are not decoded, `dynamic` finds destinations without configured endpoints. `core` is the state of one core, and knows
 //! none of its users.
 //!
 //! It must never know how workers are started, or where a plan comes from. Its caller is `worker`.

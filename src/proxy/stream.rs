@@ -1,8 +1,8 @@
-//! One request under way: the connection that it came on, what is known of it, and the memory that it works in.
+//! One request in flight: its connection, its state, and its scratch memory.
 //!
 //! A [`Stream`] lives from a parsed head to the end of its response. Its scratch memory and the task state of its life come
-//! from the pool of its core ([`StreamPool`]) and go back there, so that a connection between requests holds neither. What is
-//! done with a stream is `router`'s; `downstream` makes it, and gives its connection back to the next request.
+//! from the pool of its core ([`StreamPool`]) and go back there, so that a connection between requests holds neither.
+//! `router` serves a stream; `downstream` makes it, and gives its connection back to the next request.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -27,11 +27,11 @@ pub(crate) struct Stream<'p> {
     /// The connection, this request's alone: HTTP/1 has one at a time.
     pub(crate) conn: &'p mut ClientConnection,
     pub(crate) scratch: &'p mut Scratch,
-    /// The plan that the request is answered by, whatever is installed meanwhile.
+    /// The plan of the request, whatever is installed meanwhile.
     pub(crate) installed: &'p Rc<Installed>,
     /// The listener's number in that plan.
     pub(crate) listener: ListenerId,
-    /// What its head says. Before it is understood, nothing.
+    /// The parsed request; empty before its head is parsed.
     pub(crate) parsed: ParsedRequest,
     pub(crate) info: StreamInfo<'p>,
 }
@@ -43,15 +43,15 @@ pub(crate) struct Scratch {
     pub(crate) head: RequestHead,
     /// The response's head.
     pub(crate) response: ResponseHead,
-    /// What rules make of the two.
+    /// The rules' header operations on the two.
     pub(crate) headers: HeaderScratch,
-    /// What is kept of the request's body for another attempt.
+    /// The part of the request's body that is kept for another attempt.
     pub(crate) replay: ReplayBuffer,
     /// The mirrored copies of the request.
     pub(crate) mirrors: Mirrors,
     /// The endpoints that have been attempted, but for the one under way.
     pub(crate) tried: Vec<EndpointId>,
-    /// The response under way ends where the connection does: nothing else tells the client that it has all of it.
+    /// The response ends with the connection: the client has no other end of it.
     pub(crate) unframed: bool,
 }
 

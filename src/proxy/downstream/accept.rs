@@ -1,6 +1,6 @@
-//! A client connection that was let in, before its filter chain is known.
+//! An accepted client connection, before its filter chain is known.
 //!
-//! An accepted connection has its place in the table of the core, counts for its listener, and knows where it was sent to.
+//! An accepted connection has its slot in the table of the core, counts for its listener, and knows its original destination.
 //! `transport` finds its filter chain; if the chain is HTTP, `connection` makes a client connection of it.
 
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use crate::plan::ListenerKind;
 use crate::proxy::core::{ConnectionGuard, Core};
 use crate::proxy::downstream::listener::ListenerHandle;
 
-/// One connection and what is known of it so far.
+/// One connection, with its addresses and first bytes.
 pub(crate) struct Accepted {
     pub(crate) core: Rc<Core>,
     pub(crate) listener_handle: Rc<ListenerHandle>,
@@ -24,12 +24,12 @@ pub(crate) struct Accepted {
     pub(crate) peer: SocketAddr,
     /// The address that the client connected to: our own, or the one that it was redirected from.
     pub(crate) local: SocketAddr,
-    /// The address that it was sent to before the packet filter redirected it here; `None` if it was not redirected.
+    /// The original destination, before the packet filter redirected it here; `None` if it was not redirected.
     pub(crate) original: Option<SocketAddr>,
-    /// The address whose port the connection is for, whatever requests say: `original`, or our own on a listener for one port
-    /// only. Filter chains go by it.
+    /// The address whose port the connection is for, whatever its requests name: `original`, or our own on a listener for one
+    /// port only. Filter chains match it.
     pub(crate) destination: Option<SocketAddr>,
-    /// Whether its filter chain is that of HTTP, and nothing needs to be read to know it.
+    /// Whether its filter chain is the HTTP one, without inspection of its bytes.
     pub(crate) is_http: bool,
     /// The bytes that have been read already.
     pub(crate) seen: Buf,
@@ -64,7 +64,7 @@ impl Drop for Counted {
 }
 
 impl Accepted {
-    /// Lets a connection in; `None` if there are too many.
+    /// Admits a connection; `None` if there are too many.
     pub(crate) fn admit(
         core: Rc<Core>,
         listener_handle: Rc<ListenerHandle>,

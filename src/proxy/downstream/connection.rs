@@ -1,6 +1,6 @@
-//! A client's connection: what its requests share, one after the other.
+//! A client's connection: the state that its requests share, one after the other.
 //!
-//! Data, and what any step of a request may ask of the connection; `h1` reads heads and closes.
+//! Data, and the operations of any step of a request on its connection; `h1` reads heads and closes.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -103,14 +103,14 @@ impl ClientConnection {
         }))
     }
 
-    /// Whether the connection ends with its request: the core takes nothing new, or the listener has vanished.
+    /// Whether the connection ends with its request: the core drains, or the listener was removed.
     pub(crate) fn draining(&self) -> bool {
         self.core.draining() || self.listener_handle.closed()
     }
 
     /// The request under way is so many bytes, as far as is known: the next one is expected to be like it.
     pub(crate) fn expect(&mut self, bytes: u64) {
-        // What is larger flows.
+        // Larger bodies flow.
         let size = Size::holding(bytes).min(Size::Body);
         if size == self.expects {
             return;
@@ -119,7 +119,7 @@ impl ClientConnection {
         self.expects = if self.roomy.is_some() { size } else { Size::Head };
     }
 
-    /// Ends the connection here and now, so that the client cannot take what it got for the whole.
+    /// Resets the connection at once, so that the client cannot mistake the received part for the whole.
     pub(crate) fn cut_off(&mut self) {
         self.cut = true;
         self.entered.handle().abort();

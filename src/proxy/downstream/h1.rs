@@ -20,7 +20,7 @@ use crate::proxy::stream::{Parts, Scratch, Stream, StreamPool};
 enum NextHead {
     /// A request, parsed in this scratch.
     Request { began: Instant, scratch: Box<Scratch> },
-    /// The client left, or was idle for too long, or the core drains: nothing to answer.
+    /// The client left, or was idle for too long, or the core drains: there is no request to answer.
     Closed,
     /// A bad or late head: it is answered before the connection is closed.
     Refused { began: Instant, ended: Termination, scratch: Box<Scratch> },
@@ -75,8 +75,8 @@ async fn refuse(conn: &mut ClientConnection, scratch: &mut Scratch, began: Insta
 }
 
 impl ClientConnection {
-    /// Waits for the next head, and leaves its bytes at the front of `input`. While nothing has come, the connection holds
-    /// nothing but the buffer that its read fills.
+    /// Waits for the next head, and leaves its bytes at the front of `input`. Until bytes arrive, the connection holds only
+    /// the buffer of its read.
     async fn next_head(&mut self, streams: &StreamPool) -> NextHead {
         let mut begun: Option<(Instant, Box<Scratch>)> = None;
         loop {
@@ -150,9 +150,9 @@ impl ClientConnection {
         read
     }
 
-    /// Closes so that the client gets the last answer: a close with unread bytes would reset the connection and destroy
-    /// an answer that the client has not read yet. So our end goes first, and what the client still sends is read and
-    /// dropped for a moment (RFC 9112 §9.6; Envoy's delayed close).
+    /// Closes so that the client gets the last response: a close with unread bytes would reset the connection and destroy a
+    /// response that the client has not read yet. So this side shuts down first, and further bytes of the client are read
+    /// and dropped for a moment (RFC 9112 §9.6; Envoy's delayed close).
     async fn close(&mut self) {
         const PATIENCE: Duration = Duration::from_secs(1);
         const MOST_BYTES: usize = 1 << 20;

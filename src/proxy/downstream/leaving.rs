@@ -6,17 +6,17 @@ use crate::base::limits::MOST_FIRST_BYTES;
 use crate::io::{Buf, Either, Reader, race};
 use crate::proxy::core::Core;
 
-/// What the end of a client's bytes means before it has got any.
+/// The meaning of the end of a client's bytes before it has received any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The client has left, if it has sent nothing: it asked for a tunnel and does not wait for the answer.
+    /// The client has left, if it has sent no bytes: it requested a tunnel and does not wait for the response.
     Left,
     /// The client has sent everything and may still read: only a broken connection means that it has left.
     HalfClosed,
 }
 
 /// The result of `connecting`; `None` if the client leaves first, and then `connecting` is dropped. The bytes that the client
-/// sends meanwhile go to the end of `seen`, up to a limit: a client that sends without end does not take memory without end.
+/// sends meanwhile go to the end of `seen`, up to a limit: a client that sends without end must not take unlimited memory.
 pub(crate) async fn unless_left<T>(
     core: &Core,
     reader: &mut Reader,

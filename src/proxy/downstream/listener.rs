@@ -1,8 +1,8 @@
-//! A listener of one core as its connections know it: which listener of the plan in force it is, and after a reload
-//! that has no such listener any more, the plan that had it last.
+//! A listener of one core as its connections know it: its listener in the current plan, and after a reload that removed
+//! it, the plan that had it last.
 //!
 //! Connections outlive plans, and a plan numbers its listeners anew. So a connection holds the handle of its listener, and
-//! the worker tells the handle when a new plan is installed.
+//! the worker updates the handle when a new plan is installed.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -30,8 +30,8 @@ impl ListenerHandle {
         self.listener.set(listener);
     }
 
-    /// The new plan has no such listener; `last` is the one before it. Connections end with the request that they
-    /// have begun, which is answered by `last`.
+    /// Marks the listener as removed by the new plan; `last` is the one before it. Connections end with their request in
+    /// flight, which is served by `last`.
     pub fn close(&self, last: Rc<Installed>) {
         *self.last.borrow_mut() = Some(last);
     }

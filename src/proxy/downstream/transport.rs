@@ -1,9 +1,9 @@
-//! From an accepted connection to what its filter chain makes of it: HTTP, or bytes of a TCP proxy.
+//! From an accepted connection to its filter chain: HTTP, or a TCP proxy.
 //!
-//! The steps: find out what the listener's filter chains need to know of the connection (where it was sent to, the server name
-//! of its TLS, the protocol of its first bytes); choose the chain; apply the chain's transport; hand the connection to HTTP or
-//! to the TCP proxy. The transport of every chain is plain: the bytes go on as they were received, beginning with those that
-//! were read to choose the chain. Called by `h1::serve`.
+//! The steps: inspect the connection as the listener's filter chains need it (original destination, server name of its TLS,
+//! protocol of its first bytes); choose the chain; apply the chain's transport; hand the connection to HTTP or to the TCP
+//! proxy. The transport of every chain is plain: the bytes are forwarded as received, beginning with those that were read to
+//! choose the chain. Called by `h1::serve`.
 
 use std::rc::Rc;
 
@@ -37,13 +37,13 @@ pub(super) async fn establish(accepted: Accepted) -> Option<Box<ClientConnection
     }
 }
 
-/// What a connection is by its filter chain.
+/// A connection by its filter chain.
 enum Found {
     Http,
     Tcp(Box<Tcp>),
 }
 
-/// A connection of a TCP proxy, beside its bytes.
+/// A connection of a TCP proxy, without its bytes.
 struct Tcp {
     /// The plan that the chain was found in, and the listener's number there.
     plan: (Rc<Installed>, ListenerId),
@@ -104,7 +104,7 @@ async fn by_server_name(accepted: &mut Accepted, installed: &Installed, listener
 async fn by_destination(accepted: &mut Accepted, installed: &Installed, outbound: &Outbound) -> Option<Selected> {
     let destination = accepted.destination?;
     let plan = &installed.plan.proxy;
-    // A client that meant the listener itself, and was redirected on the way, would come back here for ever.
+    // A client that connected to the listener itself, and was redirected, would come back here for ever.
     if let Some(original) = accepted.original
         && accepted.core.may_listen_on(original.port())
     {

@@ -1,5 +1,5 @@
-//! Tries at clusters without endpoints: a ServiceEntry's `resolution: NONE` or `DYNAMIC_DNS`. The request goes to what its
-//! own authority resolves to, if the ServiceEntry has such a host.
+//! Attempts at clusters without endpoints: a ServiceEntry's `resolution: NONE` or `DYNAMIC_DNS`. The request goes to the
+//! addresses of its own authority, if the ServiceEntry has such a host.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use crate::proxy::router::termination::Termination;
 use crate::proxy::router::waiting;
 use crate::proxy::stream::Stream;
 
-/// Longer authorities are nobody's: 253 bytes are a name, 6 a port.
+/// Longer authorities do not exist: a name has 253 bytes, a port 6.
 const LONGEST: usize = 260;
 
 /// Where the request goes; at least one address.
@@ -30,7 +30,7 @@ pub(crate) async fn find(
     own: &OwnAuthority,
     retry_state: &RetryState<'_>,
 ) -> Result<Rc<ResolvedAuthority>, Termination> {
-    // What comes in at a gateway was sent to it, and would come back.
+    // A request at a gateway was sent to the gateway, and would come back.
     if !(own.at_gateways || stream.parsed.downstream.is_trusted()) {
         return Err(Termination::NoEndpoint);
     }
@@ -68,7 +68,7 @@ pub(crate) async fn find_for_copy(
     somewhere(answer(core, name, now() + cluster.connect_timeout).await)
 }
 
-/// What an answer says of where to go; `None`: there was none in time.
+/// The addresses of an answer; `None`: it did not come in time.
 fn somewhere(found: Option<Rc<ResolvedAuthority>>) -> Result<Rc<ResolvedAuthority>, Termination> {
     let found = found.ok_or(Termination::Unresolved)?;
     match *found {
@@ -86,7 +86,8 @@ pub(crate) fn addresses(found: &ResolvedAuthority) -> &[SocketAddr] {
     }
 }
 
-/// What is asked about: the host in lower case, with the port to go to. `None`: it is not a host of the ServiceEntry.
+/// The authority to resolve: the host in lower case, with the port to connect to. `None`: it is not a host of the
+/// ServiceEntry.
 pub(crate) fn authority(asked: &[u8], own: &OwnAuthority) -> Option<SmallVec<[u8; 64]>> {
     if asked.len() > LONGEST || !target::is_authority(asked) {
         return None;
@@ -112,7 +113,7 @@ pub(crate) fn authority(asked: &[u8], own: &OwnAuthority) -> Option<SmallVec<[u8
     Some(name)
 }
 
-/// What is known without waiting.
+/// The cached answer, without waiting.
 async fn known(core: &Core, name: &str, now: Instant) -> Option<Rc<ResolvedAuthority>> {
     let mut find = pin!(core.names.find(name, now));
     poll_fn(|cx| {
@@ -124,7 +125,7 @@ async fn known(core: &Core, name: &str, now: Instant) -> Option<Rc<ResolvedAutho
     .await
 }
 
-/// What control says, unless that takes too long.
+/// Control's answer, unless it takes too long.
 async fn answer(core: &Core, name: &str, end: Instant) -> Option<Rc<ResolvedAuthority>> {
     let mut timer = Timer::default();
     match race(pin!(core.names.find(name, now())), pin!(timer.until(end))).await {

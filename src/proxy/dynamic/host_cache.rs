@@ -1,5 +1,5 @@
-//! Where undeclared hosts are: answers that a core remembers for a while. Only control resolves names; a core asks it,
-//! and the requests that need the answer wait for it.
+//! Addresses of undeclared hosts: answers that a core caches for a while. Only control resolves names; a core asks
+//! control, and requests wait for its answer.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -9,24 +9,24 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// How control is asked where an authority (`host:port`) is. It answers with `Core::resolved`, or never.
+/// Requests the addresses of an authority (`host:port`) from control. It answers with `Core::resolved`, or never.
 pub type ResolveAuthority = Box<dyn Fn(&str) + Send>;
 
-/// What control says of an authority.
+/// Control's answer about an authority.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResolvedAuthority {
     /// There, in order of preference.
     At(Box<[SocketAddr]>),
-    /// Nobody knows, or the name service does not answer.
+    /// The name does not exist, or the name service does not answer.
     Unknown,
     /// It is this process: a request would come back to where it was sent from.
     Here,
 }
 
-/// An answer is used for at least so long without asking again, whatever it says: every request may be for the name.
+/// An answer is used for at least this long without asking again, whatever its TTL: every request may be for the name.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// For so long after it holds no longer it is used still, while control is asked again.
+/// An expired answer is still used for this long, while control is asked again.
 const STALE: Duration = Duration::from_secs(50);
 
 /// No answer is used for longer without asking again.
@@ -38,7 +38,7 @@ const UNKNOWN: Duration = Duration::from_secs(2);
 /// Names that a core remembers at once. Clients choose the names, so there must be a bound.
 const MOST_NAMES: usize = 4096;
 
-/// What one core knows.
+/// The cache of one core.
 pub(crate) struct HostCache {
     ask: ResolveAuthority,
     known: RefCell<HashMap<Box<str>, Name, foldhash::fast::RandomState>>,
@@ -92,8 +92,8 @@ impl HostCache {
         .await
     }
 
-    /// Control has answered. The answer holds for so long; `None`: the name service failed, and an answer of before
-    /// that can be used still is used.
+    /// Takes control's answer. `valid` is its lifetime; `None`: the name service failed, and an earlier answer that is
+    /// still usable is kept.
     pub(crate) fn answered(&self, authority: &str, resolved: ResolvedAuthority, valid: Option<Duration>, now: Instant) {
         let waiting = {
             let mut known = self.known.borrow_mut();
@@ -117,7 +117,7 @@ impl HostCache {
     }
 }
 
-/// Forgets what is of no use any more if there is no room for another name; false if there still is none.
+/// Forgets unusable answers if there is no room for another name; false if there still is none.
 fn make_room(known: &mut HashMap<Box<str>, Name, foldhash::fast::RandomState>, now: Instant) -> bool {
     if known.len() >= MOST_NAMES {
         known.retain(|_, name| name.asked || name.answer.as_ref().is_some_and(|answer| now < answer.usable_until));
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(look(&names, "a", start), None);
         names.answered("a", at(1), Some(long), start);
         assert_eq!((look(&names, "a", start + long / 2), times()), (Some(at(1)), 1));
-        // Used still, and asked about once.
+        // Still used, and requested once.
         assert_eq!((look(&names, "a", start + long), times()), (Some(at(1)), 2));
         assert_eq!((look(&names, "a", start + long), times()), (Some(at(1)), 2));
         assert_eq!((look(&names, "a", start + long + STALE), times()), (None, 2));

@@ -1,8 +1,8 @@
-//! Where a request or connection goes that is for no service (ALLOW_ANY): to the address that it was sent to before it was
-//! redirected here, or to where the host that it names is.
+//! The destination of a request or connection that is not for a service (ALLOW_ANY): its original destination, or the
+//! addresses of its host.
 //!
-//! What may be connected to is decided here, on addresses and right before they are used, never on names: nothing looks
-//! a name up a second time. Called by `router::route` and `l4`.
+//! Addresses are checked here, right before they are used, never names: no name is resolved a second time. Called by
+//! `router::route` and `l4`.
 
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -18,7 +18,7 @@ use crate::proxy::core::Core;
 use crate::proxy::dynamic::host_cache::ResolvedAuthority;
 use crate::proxy::router::termination::Termination;
 
-/// Addresses to try in turn; not empty. Small, because a request holds it to its end.
+/// Addresses to attempt in turn; not empty. Small, because a request holds it to its end.
 #[derive(Debug)]
 pub(crate) enum Addresses {
     One(SocketAddr),
@@ -65,7 +65,7 @@ pub(crate) async fn of_authority(
     }
 }
 
-/// The address that a connection was sent to. Control is asked only if it might be one of the proxy's own.
+/// The original destination of a connection. Control is asked only if it might be one of the proxy's own.
 ///
 /// # Errors
 /// As [`of_authority`].
