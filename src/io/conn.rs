@@ -20,6 +20,8 @@ use monoio::net::TcpStream;
 use super::buf::Buf;
 use super::handle::Handle;
 use super::ring;
+#[cfg(test)]
+use super::script::ScriptedHalf;
 use super::slot::Slot;
 use super::tls::{Seal, TlsFailure};
 
@@ -42,8 +44,8 @@ impl Conn {
         let _ = stream.set_nodelay(true);
         let fd = stream.as_raw_fd();
         let (read, write) = stream.into_split();
-        let handle = Handle { keeps_open: OwnedReadHalf(read.0.clone()), fd };
-        Ok(Self { reader: Reader::new(read), writer: Writer { seal: None, half: write }, handle })
+        let handle = Handle::of(&read, fd);
+        Ok(Self { reader: Reader::new(read), writer: Writer::of(Half::Stream(write)), handle })
     }
 
     /// Takes the bare socket from this core, to be sent to another one. `None`, and the connection is closed, if an operation
@@ -57,7 +59,7 @@ impl Conn {
         if Rc::strong_count(&read.0) != 2 {
             return None;
         }
-        let stream = read.reunite(writer.half).ok()?;
+        let stream = read.reunite(writer.half.into_stream()?).ok()?;
         let fd = stream.into_raw_fd();
         // SAFETY: `into_raw_fd` gave up the only hold on this open descriptor, so it is ours alone.
         Some(Parked(unsafe { std::net::TcpStream::from_raw_fd(fd) }))
@@ -158,6 +160,12 @@ impl Reader {
         Self { slot: Box::new(ReadSlot { start: read_op, half: Some(half), op: Box::pin(None), done: None }) }
     }
 
+    /// Reads of something that is no socket.
+    #[cfg(test)]
+    pub(super) fn of(slot: Box<dyn Slot>) -> Self {
+        Self { slot }
+    }
+
     /// The same reader through a layer that transforms the bytes (TLS).
     pub(super) fn through(self, wrap: impl FnOnce(Box<dyn Slot>) -> Box<dyn Slot>) -> Self {
         Self { slot: wrap(self.slot) }
@@ -219,10 +227,40 @@ pub struct Writer {
     /// Over TLS, the encoder of records. Boxed, because most connections have none. It is dropped before the half, which ends
     /// the stream, because it may have to send an alert.
     seal: Option<Box<Seal>>,
-    half: OwnedWriteHalf<TcpStream>,
+    half: Half,
+}
+
+/// What bytes are written to.
+#[derive(Debug)]
+pub(super) enum Half {
+    Stream(OwnedWriteHalf<TcpStream>),
+    #[cfg(test)]
+    Scripted(ScriptedHalf),
+}
+
+impl Half {
+    fn into_stream(self) -> Option<OwnedWriteHalf<TcpStream>> {
+        match self {
+            Self::Stream(half) => Some(half),
+            #[cfg(test)]
+            Self::Scripted(_) => None,
+        }
+    }
+
+    async fn write(&mut self, buf: Buf) -> (io::Result<usize>, Buf) {
+        match self {
+            Self::Stream(half) => half.write(buf).await,
+            #[cfg(test)]
+            Self::Scripted(half) => half.write(buf).await,
+        }
+    }
 }
 
 impl Writer {
+    pub(super) fn of(half: Half) -> Self {
+        Self { seal: None, half }
+    }
+
     /// The same writes with TLS.
     pub(super) fn through(self, seal: Seal) -> Self {
         Self { seal: Some(Box::new(seal)), half: self.half }

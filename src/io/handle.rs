@@ -4,17 +4,33 @@
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
+#[cfg(test)]
+use std::os::fd::AsRawFd;
 use std::os::fd::{BorrowedFd, RawFd};
+#[cfg(test)]
+use std::os::unix::net::UnixStream;
+#[cfg(test)]
+use std::rc::Rc;
 use std::time::Duration;
 
 use monoio::io::OwnedReadHalf;
 use monoio::net::TcpStream;
 use socket2::{SockAddr, SockAddrStorage, SockRef, TcpKeepalive};
 
+#[cfg(test)]
+use super::script::ScriptedPeer;
+
 /// The connection's socket, for operations other than read and write. It keeps the descriptor open as long as it lives.
 pub struct Handle {
-    pub(super) keeps_open: OwnedReadHalf<TcpStream>,
-    pub(super) fd: RawFd,
+    keeps_open: KeepsOpen,
+    fd: RawFd,
+}
+
+/// What a handle's descriptor is open by.
+enum KeepsOpen {
+    Stream(OwnedReadHalf<TcpStream>),
+    #[cfg(test)]
+    Scripted(ScriptedPeer, Rc<UnixStream>),
 }
 
 impl std::fmt::Debug for Handle {
@@ -25,11 +41,37 @@ impl std::fmt::Debug for Handle {
 
 impl Clone for Handle {
     fn clone(&self) -> Self {
-        Self { keeps_open: OwnedReadHalf(self.keeps_open.0.clone()), fd: self.fd }
+        let keeps_open = match &self.keeps_open {
+            KeepsOpen::Stream(half) => KeepsOpen::Stream(OwnedReadHalf(half.0.clone())),
+            #[cfg(test)]
+            KeepsOpen::Scripted(peer, socket) => KeepsOpen::Scripted(peer.clone(), socket.clone()),
+        };
+        Self { keeps_open, fd: self.fd }
     }
 }
 
 impl Handle {
+    /// That of a stream with this descriptor, of which `half` is a half.
+    pub(super) fn of(half: &OwnedReadHalf<TcpStream>, fd: RawFd) -> Self {
+        Self { keeps_open: KeepsOpen::Stream(OwnedReadHalf(half.0.clone())), fd }
+    }
+
+    /// That of a scripted connection; `socket` is what options are set on.
+    #[cfg(test)]
+    pub(super) fn scripted(peer: ScriptedPeer, socket: UnixStream) -> Self {
+        let fd = socket.as_raw_fd();
+        Self { keeps_open: KeepsOpen::Scripted(peer, Rc::new(socket)), fd }
+    }
+
+    fn shut_down(&self, how: Shutdown) {
+        let socket = self.socket();
+        let _ = SockRef::from(&socket).shutdown(how);
+        #[cfg(test)]
+        if let KeepsOpen::Scripted(peer, _) = &self.keeps_open {
+            peer.shut_down(how);
+        }
+    }
+
     fn socket(&self) -> BorrowedFd<'_> {
         // SAFETY: `keeps_open` shares the stream that owns this descriptor, so it is open while `self` is borrowed.
         unsafe { BorrowedFd::borrow_raw(self.fd) }
@@ -59,20 +101,17 @@ impl Handle {
 
     /// Makes the read in flight, and all later ones, end: with what has already arrived, then with 0 bytes.
     pub fn shutdown_read(&self) {
-        let socket = self.socket();
-        let _ = SockRef::from(&socket).shutdown(Shutdown::Read);
+        self.shut_down(Shutdown::Read);
     }
 
     /// Makes every operation in flight end.
     pub fn shutdown_both(&self) {
-        let socket = self.socket();
-        let _ = SockRef::from(&socket).shutdown(Shutdown::Both);
+        self.shut_down(Shutdown::Both);
     }
 
     /// Sends our end of the stream; the peer may go on sending.
     pub fn shutdown_write(&self) {
-        let socket = self.socket();
-        let _ = SockRef::from(&socket).shutdown(Shutdown::Write);
+        self.shut_down(Shutdown::Write);
     }
 
     /// Lets the kernel find out whether the peer of a quiet connection still exists: the quiet time before its first probe,
@@ -109,6 +148,10 @@ impl Handle {
     /// Ends the connection at once with a reset: the peer cannot mistake the received part for the whole. Written bytes
     /// that have not left yet are lost.
     pub fn abort(&self) {
+        #[cfg(test)]
+        if let KeepsOpen::Scripted(peer, _) = &self.keeps_open {
+            return peer.shut_down(Shutdown::Both);
+        }
         let socket = self.socket();
         // Not a close without lingering: the writing half says FIN first when it is dropped, and peers stop at that.
         // SAFETY: all zero is a whole `sockaddr_storage`, of family AF_UNSPEC, and as long as is said. To connect to that

@@ -22,6 +22,8 @@ mod listen;
 mod notify;
 mod race;
 mod ring;
+#[cfg(test)]
+mod script;
 mod slot;
 mod tls;
 
@@ -36,4 +38,6 @@ pub use listen::{Listener, bind_probe, bind_reuseport};
 pub use notify::Notify;
 pub use race::{Either, race, within};
 pub use ring::{Driver, Started, block_on, spawn};
+#[cfg(test)]
+pub(crate) use script::ScriptedPeer;
 pub use tls::{Agreed, AlertCode, PeerName, SecureError, ServerName, TlsClient, TlsFailure, Trust, secure};

@@ -26,7 +26,7 @@ mod route;
 mod route_table;
 mod settings;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;

@@ -8,6 +8,15 @@ use crate::http::head::RequestHead;
 use crate::http::tests::request_head;
 use crate::istio::model::proxy::Proxy;
 
+/// The plan of documents without errors.
+pub(crate) fn plan_of(yaml: &str) -> Plan {
+    let (world, problems) = crate::istio::read_text(yaml, crate::istio::Options { permissive: false });
+    let (plan, more) = compile(&world, ProxySettings::resolve(&world.proxy, &Overrides::default()));
+    let mut problems = problems.iter().chain(&more).filter(|problem| problem.is_error());
+    assert!(problems.next().is_none(), "{yaml}");
+    plan
+}
+
 /// A parsed request that owns its bytes.
 pub(super) struct Sample {
     buf: Vec<u8>,

@@ -14,6 +14,8 @@ mod l4;
 mod mirror;
 mod router;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub use self::core::{Budget, Core, CoreParts, Log, TICK};
 pub use self::downstream::h1::serve;

@@ -20,6 +20,8 @@ mod lease;
 mod mailbox;
 mod permits;
 mod response_head;
+#[cfg(test)]
+mod scripted;
 mod settings;
 mod shared;
 mod tls;
