@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use ringway::io::{
-    BufPool, Conn, Driver, Listener, Reader, Writer, bind_reuseport, block_on, connect, now, race, spawn,
+    BufPool, Conn, Driver, ListenSocket, Reader, Writer, bind_reuseport, block_on, connect, now, race, spawn,
 };
 
 /// A null forwarder for measurements.
@@ -40,7 +40,7 @@ fn main() -> io::Result<()> {
 }
 
 async fn serve(listener: std::net::TcpListener, origin: SocketAddr) -> io::Result<()> {
-    let listener = Listener::from_std(listener)?;
+    let listener = ListenSocket::from_std(listener)?;
     let buffers = Rc::new(BufPool::default());
     while let Some((client, _)) = listener.accept().await? {
         let buffers = buffers.clone();

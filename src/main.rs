@@ -127,7 +127,7 @@ fn explain(args: ExplainArgs) -> ExitCode {
             say(["ringway: --live: the proxy has no admin endpoints to be asked".to_owned()]);
             return ExitCode::from(BAD_CONFIGURATION);
         };
-        match explain::Running::ask(admin) {
+        match explain::RunningProxy::ask(admin) {
             Ok(running) => {
                 let differs = running.differs_from(&Digest::of(&loaded.plan).version());
                 answer.notes.extend(differs.map(|why| format!("--live: {why}")));

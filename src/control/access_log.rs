@@ -6,12 +6,12 @@ use std::sync::Arc;
 use super::StartError;
 use crate::observe::access_log::{AccessLog, FormatError};
 use crate::observe::stats::Registry;
-use crate::observe::writer::{LogSink, Writer};
+use crate::observe::writer::{LogSink, LogWriter};
 use crate::plan::{AccessLogEncoding, ProxySettings};
 
 /// The access log in use.
 pub(super) struct OpenLog {
-    pub(super) writer: Writer,
+    pub(super) writer: LogWriter,
     pub(super) format: Arc<AccessLog>,
 }
 
@@ -26,7 +26,7 @@ impl OpenLog {
     ) -> Result<(Option<Self>, Vec<LogSink>), StartError> {
         let Some(path) = &settings.access_log_file else { return Ok((None, Vec::new())) };
         let format = format(settings)?;
-        let (writer, sinks) = Writer::start(Path::new(path), registry)
+        let (writer, sinks) = LogWriter::start(Path::new(path), registry)
             .map_err(|error| StartError::AccessLog { path: path.clone(), error })?;
         Ok((Some(Self { writer, format }), sinks))
     }

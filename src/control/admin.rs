@@ -55,7 +55,7 @@ const BODY_BYTES: usize = 4096;
 
 /// The proxy's state, with Envoy's names and numbers (`admin.v3.ServerInfo.State`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+pub enum ServerState {
     /// It serves.
     Live = 0,
     /// It finishes requests in flight and accepts no new connections.
@@ -64,7 +64,7 @@ pub enum Stage {
     PreInitializing = 2,
 }
 
-impl Stage {
+impl ServerState {
     fn name(self) -> &'static str {
         match self {
             Self::Live => "LIVE",
@@ -93,7 +93,7 @@ struct Now {
     version: u64,
     /// The digest of its configuration.
     digest: String,
-    stage: Stage,
+    stage: ServerState,
 }
 
 impl State {
@@ -107,12 +107,12 @@ impl State {
         started: Instant,
         events: Sender<Event>,
     ) -> Self {
-        let now = Now { plan, shared, version: 1, digest: String::new(), stage: Stage::PreInitializing };
+        let now = Now { plan, shared, version: 1, digest: String::new(), stage: ServerState::PreInitializing };
         Self { registry, started, events, now: Mutex::new(now), differences: Mutex::default() }
     }
 
     /// Tells of the stage that the proxy has reached.
-    pub fn enter(&self, stage: Stage) {
+    pub fn enter(&self, stage: ServerState) {
         self.now().stage = stage;
     }
 
@@ -151,7 +151,7 @@ impl State {
     fn refresh(&self) {
         let (server, stage) = (self.registry.server(), self.now().stage);
         server.uptime.set(self.uptime());
-        server.live.set(u64::from(stage == Stage::Live));
+        server.live.set(u64::from(stage == ServerState::Live));
         server.state.set(stage as u64);
         server.concurrency.set(self.registry.cores() as u64);
         self.show_breakers();
@@ -427,7 +427,7 @@ fn home(_: &Request, _: &State) -> Result<Response, Response> {
 
 fn ready(_: &Request, state: &State) -> Result<Response, Response> {
     let stage = state.now().stage;
-    Ok(Response::text(if stage == Stage::Live { 200 } else { 503 }, format!("{}\n", stage.name())))
+    Ok(Response::text(if stage == ServerState::Live { 200 } else { 503 }, format!("{}\n", stage.name())))
 }
 
 fn info(_: &Request, state: &State) -> Result<Response, Response> {

@@ -132,18 +132,18 @@ fn hash(shown: &Value, also: &str) -> u64 {
 
 /// The names of added, removed and changed parts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Difference {
+struct PartsDiff {
     added: Vec<String>,
     removed: Vec<String>,
     changed: Vec<String>,
 }
 
-fn difference(old: &Parts, new: &Parts) -> Difference {
+fn difference(old: &Parts, new: &Parts) -> PartsDiff {
     // The suffix that distinguishes equal names is not shown.
     let name = |name: &String| name.split('\n').next().unwrap_or_default().to_owned();
     let without = |all: &Parts, others: &Parts| all.keys().filter(|key| !others.contains_key(*key)).map(name).collect();
     let changed = old.iter().filter(|(key, hash)| new.get(*key).is_some_and(|now| now != *hash));
-    Difference {
+    PartsDiff {
         added: without(new, old),
         removed: without(old, new),
         changed: changed.map(|(key, _)| name(key)).collect(),
@@ -153,7 +153,7 @@ fn difference(old: &Parts, new: &Parts) -> Difference {
 /// The differences between two configurations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changes {
-    lists: Vec<(&'static str, Difference)>,
+    lists: Vec<(&'static str, PartsDiff)>,
     settings: bool,
     certificates: Vec<String>,
 }
@@ -162,7 +162,7 @@ pub struct Changes {
 impl Display for Changes {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut said = Vec::new();
-        for (what, Difference { added, removed, changed }) in &self.lists {
+        for (what, PartsDiff { added, removed, changed }) in &self.lists {
             for (names, how) in [(added, "added"), (removed, "removed"), (changed, "changed")] {
                 said.extend(list(what, names, how));
             }

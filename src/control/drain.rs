@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
-use super::admin::Stage;
+use super::admin::ServerState;
 use super::{Event, Running};
 use crate::io::now;
 use crate::worker::{Message, Report};
@@ -18,16 +18,16 @@ impl Running {
     /// With `stay` (`/drain`) the admin endpoints stay until a stop comes. If it comes before the end of the drain, the
     /// process ends with it, and the one after that ends the wait.
     pub(super) fn drain(mut self, mut stay: bool) {
-        self.state.enter(Stage::Draining);
+        self.state.enter(ServerState::Draining);
         let patience = self.in_force.plan.proxy.drain_duration;
-        info!("draining: finishing what is in flight, for {patience:?} at most");
+        info!("draining: waiting up to {patience:?} for requests in flight");
         let mut running = self.workers.alive();
         running.iter().for_each(|worker| self.workers.tell(*worker, Message::Drain));
         self.reloads.stop();
-        self.in_force.bound.drain(..).for_each(super::listeners::Bound::close);
+        self.in_force.bound.drain(..).for_each(super::listeners::BoundListener::close);
         self.wait_for_end(&mut running, now() + patience, &mut stay);
         if !running.is_empty() {
-            info!("closing what is still in flight");
+            info!("closing requests still in flight");
             running.iter().for_each(|worker| self.workers.tell(*worker, Message::Stop));
             self.wait_for_end(&mut running, now() + STOP_PATIENCE, &mut stay);
         }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Digest;
-use super::listeners::Bound;
+use super::listeners::BoundListener;
 use crate::base::id::ClusterId;
 use crate::plan::{Cluster, Plan};
 use crate::upstream::{SharedCluster, SharedClusters};
@@ -17,7 +17,7 @@ pub(super) struct InForce {
     /// The shared state of its clusters, in its order.
     pub(super) shared: SharedClusters,
     /// Its listeners, in its order.
-    pub(super) bound: Vec<Bound>,
+    pub(super) bound: Vec<BoundListener>,
 }
 
 /// A cluster with its shared state.

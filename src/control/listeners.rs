@@ -25,7 +25,7 @@ impl Key {
 
 /// A listener that is bound.
 #[derive(Debug)]
-pub(super) struct Bound {
+pub(super) struct BoundListener {
     pub(super) key: Key,
     /// With the kernel's port in place of port 0.
     pub(super) address: SocketAddr,
@@ -33,7 +33,7 @@ pub(super) struct Bound {
     sockets: Vec<Option<TcpListener>>,
 }
 
-impl Bound {
+impl BoundListener {
     /// Binds the listeners of a process that has none yet. All addresses are probed before one is bound: two may have the
     /// same port, one at all addresses and the other at one of them; then the more specific one gets the connections to
     /// its address.

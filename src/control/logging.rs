@@ -30,24 +30,24 @@ const LEVELS: [(&str, LevelFilter); 6] = [
     ("off", LevelFilter::OFF),
 ];
 
-static LOG: OnceLock<Log> = OnceLock::new();
+static LOG: OnceLock<ProcessLog> = OnceLock::new();
 
-struct Log {
+struct ProcessLog {
     filter: reload::Handle<Targets, Registry>,
-    levels: Mutex<Levels>,
+    levels: Mutex<LogLevels>,
 }
 
 /// Begins to log to standard error, at the levels of `RUST_LOG` or at `info`; in colour on a terminal, unless `NO_COLOR`
 /// says otherwise. To be called once, by the command.
 pub fn start() {
-    let levels = std::env::var("RUST_LOG").ok().and_then(|text| Levels::parse(&text)).unwrap_or_default();
+    let levels = std::env::var("RUST_LOG").ok().and_then(|text| LogLevels::parse(&text)).unwrap_or_default();
     let (filter, handle) = reload::Layer::new(levels.filter());
     let format = tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_ansi(AutoStream::choice(&std::io::stderr()) != ColorChoice::Never)
         .with_writer(std::io::stderr);
     if tracing_subscriber::registry().with(filter).with(format).try_init().is_ok() {
-        let _ = LOG.set(Log { filter: handle, levels: Mutex::new(levels) }); // the only one that ever succeeded
+        let _ = LOG.set(ProcessLog { filter: handle, levels: Mutex::new(levels) }); // the only one that ever succeeded
     }
 }
 
@@ -89,20 +89,20 @@ pub(super) fn show() -> Result<String, LoggingError> {
 
 /// Levels by target.
 #[derive(Debug, Clone, PartialEq)]
-struct Levels {
+struct LogLevels {
     /// The level of all targets that are not in the list.
     default: LevelFilter,
     /// Targets that begin so have this level; the longest beginning counts.
     targets: Vec<(String, LevelFilter)>,
 }
 
-impl Default for Levels {
+impl Default for LogLevels {
     fn default() -> Self {
         Self { default: LevelFilter::INFO, targets: Vec::new() }
     }
 }
 
-impl Levels {
+impl LogLevels {
     /// The syntax of `RUST_LOG`.
     fn parse(text: &str) -> Option<Self> {
         let targets: Targets = text.parse().ok()?;
@@ -182,14 +182,14 @@ fn target(logger: &str) -> String {
 mod tests {
     use super::*;
 
-    fn levels(settings: &[(&str, &str)]) -> Result<Levels, LoggingError> {
+    fn levels(settings: &[(&str, &str)]) -> Result<LogLevels, LoggingError> {
         let settings: Vec<_> = settings.iter().map(|(name, level)| ((*name).to_owned(), (*level).to_owned())).collect();
-        Levels::default().with(&settings)
+        LogLevels::default().with(&settings)
     }
 
     #[test]
     fn every_logger_has_a_level() {
-        let text = Levels::default().show();
+        let text = LogLevels::default().show();
         assert_eq!(text.lines().next(), Some("active loggers:"));
         assert_eq!(text.lines().filter(|line| line.ends_with(": info")).count(), LOGGERS.len() + 1);
     }
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn the_environment_is_understood() {
-        let levels = Levels::parse("warn,ringway::proxy=debug,ringway::proxy::core=trace,quiet=off").unwrap();
+        let levels = LogLevels::parse("warn,ringway::proxy=debug,ringway::proxy::core=trace,quiet=off").unwrap();
         assert_eq!(levels.of("control"), LevelFilter::WARN);
         assert_eq!(levels.of("proxy"), LevelFilter::DEBUG);
         assert!(levels.filter().would_enable("ringway::proxy::core", &tracing::Level::TRACE));
@@ -220,7 +220,7 @@ mod tests {
         // A logger that is set anew is set with all that is below it.
         let set = levels.with(&[("proxy".to_owned(), "error".to_owned())]).unwrap();
         assert!(!set.filter().would_enable("ringway::proxy::core", &tracing::Level::WARN));
-        assert_eq!(Levels::parse("=="), None);
+        assert_eq!(LogLevels::parse("=="), None);
     }
 
     /// A module that is not in the list could not be set alone.

@@ -24,7 +24,7 @@ pub(super) const NAMES_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A worker asks where an authority is.
 #[derive(Debug)]
-pub(super) struct Question {
+pub(super) struct AddressRequest {
     pub(super) worker: usize,
     /// `host` or `host:port`.
     pub(super) authority: Box<str>,
@@ -38,16 +38,16 @@ pub(super) struct Names {
     settings: Dns,
     refresh_rate: Duration,
     /// The names of clusters.
-    known: HashMap<Box<str>, Known>,
+    known: HashMap<Box<str>, KnownName>,
     /// The names that are being resolved.
     asked: HashSet<Box<str>>,
     /// The questions of workers, by host name.
-    questions: HashMap<Box<str>, Vec<Question>>,
+    questions: HashMap<Box<str>, Vec<AddressRequest>>,
 }
 
 /// A name of a cluster.
 #[derive(Debug, Default)]
-struct Known {
+struct KnownName {
     /// The clusters that it is in, as positions in the plan.
     clusters: Vec<usize>,
     addresses: Vec<HostAddress>,
@@ -109,7 +109,7 @@ impl Names {
         let names = plan.clusters.iter().filter_map(|cluster| cluster.discovery.names());
         for name in names.flat_map(|names| names.names()) {
             if !self.known.contains_key(name) {
-                self.known.insert(name.into(), Known::new(self.settings.hosts.get(name), now));
+                self.known.insert(name.into(), KnownName::new(self.settings.hosts.get(name), now));
             }
         }
         for cluster in &mut plan.clusters {
@@ -199,7 +199,11 @@ impl Names {
     }
 
     /// Takes a question of a worker about a host; gives it back with the addresses if they are known without asking.
-    pub(super) fn question(&mut self, host: &str, question: Question) -> Option<(Question, Vec<HostAddress>)> {
+    pub(super) fn question(
+        &mut self,
+        host: &str,
+        question: AddressRequest,
+    ) -> Option<(AddressRequest, Vec<HostAddress>)> {
         if let Some(written) = self.settings.hosts.get(host) {
             return Some((question, written.clone()));
         }
@@ -209,7 +213,7 @@ impl Names {
     }
 
     /// The questions of workers that this answer is for.
-    pub(super) fn questions(&mut self, name: &str) -> Vec<Question> {
+    pub(super) fn questions(&mut self, name: &str) -> Vec<AddressRequest> {
         self.questions.remove(name).unwrap_or_default()
     }
 
@@ -228,7 +232,7 @@ impl Names {
     }
 }
 
-impl Known {
+impl KnownName {
     /// A name with configured addresses, or one to be resolved.
     fn new(written: Option<&Vec<HostAddress>>, now: Instant) -> Self {
         match written {
@@ -248,14 +252,14 @@ impl Known {
                 let used = addresses.iter().take(MOST_ADDRESSES);
                 self.addresses = used.map(|ip| HostAddress { ip: *ip, port: None }).collect();
                 if before > 0 {
-                    info!("{name} is known again");
+                    info!("{name} is resolved again");
                 }
                 return LookupOutcome::Found;
             }
             DnsAnswer::NoSuchName => {
                 (self.failures, self.gone) = (before.saturating_add(1), true);
                 if before == 0 {
-                    warn!("{name} has no address: there is no such name");
+                    warn!("{name} has no address: the name does not exist");
                 }
                 return LookupOutcome::Empty;
             }
@@ -424,7 +428,7 @@ mod tests {
         assert!(book.names.all_answered());
         assert_eq!((book.asked_after(Duration::ZERO), book.names.next_due()), (vec![], None));
         assert_eq!(book.members(), [["10.0.0.1:8000", "10.0.0.2:80"]]);
-        let question = || Question { worker: 0, authority: "a.com:81".into(), ours: Vec::new() };
+        let question = || AddressRequest { worker: 0, authority: "a.com:81".into(), ours: Vec::new() };
         assert!(book.names.question("a.com", question()).is_some_and(|(_, addresses)| addresses.len() == 2));
         // Other settings: known addresses are used until a new server has answered.
         book.reload(plan(&[("a.com", "DNS")], ""));
@@ -440,7 +444,7 @@ mod tests {
     fn one_question_for_all_who_want_to_know() {
         let mut book = Book::of(plan(&[("a.com", "DNS")], ""));
         book.asked_after(Duration::ZERO);
-        let question = |worker| Question { worker, authority: "b.com".into(), ours: Vec::new() };
+        let question = |worker| AddressRequest { worker, authority: "b.com".into(), ours: Vec::new() };
         for worker in 0..3 {
             assert!(book.names.question("b.com", question(worker)).is_none());
         }

@@ -15,7 +15,7 @@ use std::time::Instant;
 use tracing::{error, info, warn};
 
 use super::in_force::InForce;
-use super::listeners::{Bound, Key};
+use super::listeners::{BoundListener, Key};
 use super::names::NAMES_PATIENCE;
 use super::{ConfigSource, Digest, Loaded, Revision, Running, StartError, access_log, plan_stats};
 use crate::base::count::counted;
@@ -39,7 +39,7 @@ struct Prepared {
 
 /// Where a listener of a new plan comes from.
 enum ListenerSocket {
-    New(Bound),
+    New(BoundListener),
     /// It is this one of the plan before.
     Kept(usize),
 }
@@ -150,9 +150,8 @@ impl Running {
         let ours: HashSet<u16> = bound.iter().map(|bound| bound.address.port()).collect();
         let listeners = plan.listeners.iter().map(|listener| match open.get(&Key::of(listener)) {
             Some(at) => Ok(ListenerSocket::Kept(*at)),
-            None => {
-                Bound::bind(listener, self.workers.len(), ours.contains(&listener.bind.port())).map(ListenerSocket::New)
-            }
+            None => BoundListener::bind(listener, self.workers.len(), ours.contains(&listener.bind.port()))
+                .map(ListenerSocket::New),
         });
         let listeners = listeners.collect::<Result<_, _>>()?;
         Ok(Prepared { plan, log_format, listeners })
@@ -187,7 +186,7 @@ impl Running {
         if let (Some(log), Some(format)) = (&mut self.log, log_format) {
             log.format = format;
         }
-        let mut before: Vec<Option<Bound>> = self.in_force.bound.drain(..).map(Some).collect();
+        let mut before: Vec<Option<BoundListener>> = self.in_force.bound.drain(..).map(Some).collect();
         for (place, listener) in listeners.into_iter().zip(plan.listeners.iter()) {
             match place {
                 ListenerSocket::New(bound) => {
@@ -259,7 +258,7 @@ impl Running {
 fn keep_settings(started_with: &ProxySettings, new: &mut ProxySettings) {
     let keep = |changed: bool, field: &str| {
         if changed {
-            warn!("{field} was changed, which takes effect only when ringway is started anew");
+            warn!("{field} was changed, which takes effect only after a restart of ringway");
         }
     };
     keep(new.cpus != started_with.cpus, "spec.cpus");

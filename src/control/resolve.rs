@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Running;
 use super::dns::DnsAnswer;
-use super::names::Question;
+use super::names::AddressRequest;
 use crate::plan::HostAddress;
 use crate::proxy::ResolvedAuthority;
 use crate::worker::Message;
@@ -25,7 +25,7 @@ const FRESH: Duration = Duration::from_secs(10);
 impl Running {
     /// A worker asks where an authority is.
     pub(super) fn resolve_authority(&mut self, worker: usize, authority: Box<str>) {
-        let question = Question { worker, authority, ours: self.own_addresses() };
+        let question = AddressRequest { worker, authority, ours: self.own_addresses() };
         let Some((host, _)) = split(&question.authority) else {
             return self.answer_question(question, &DnsAnswer::NoSuchName);
         };
@@ -39,7 +39,7 @@ impl Running {
     }
 
     /// The question has an answer.
-    pub(super) fn answer_question(&self, question: Question, answer: &DnsAnswer) {
+    pub(super) fn answer_question(&self, question: AddressRequest, answer: &DnsAnswer) {
         match answer {
             DnsAnswer::At { addresses, valid } => {
                 let addresses = addresses.iter().map(|ip| HostAddress { ip: *ip, port: None });
@@ -58,12 +58,12 @@ impl Running {
 
     fn send_resolved(
         &self,
-        question: Question,
+        question: AddressRequest,
         addresses: impl IntoIterator<Item = HostAddress>,
         valid: Option<Duration>,
     ) {
         let resolved = resolved(&question, addresses);
-        let Question { worker, authority, .. } = question;
+        let AddressRequest { worker, authority, .. } = question;
         self.workers.tell(worker, Message::Resolved { authority, resolved, valid });
     }
 }
@@ -82,7 +82,7 @@ fn split(authority: &str) -> Option<(&str, u16)> {
 }
 
 /// Where the authority is whose host has these addresses.
-fn resolved(question: &Question, addresses: impl IntoIterator<Item = HostAddress>) -> ResolvedAuthority {
+fn resolved(question: &AddressRequest, addresses: impl IntoIterator<Item = HostAddress>) -> ResolvedAuthority {
     let Some((_, port)) = split(&question.authority) else { return ResolvedAuthority::Unknown };
     let found = addresses.into_iter().map(|address| address.at(port));
     let (mine, mut others): (Vec<_>, Vec<_>) = found.partition(|address| is_ours(*address, &question.ours));
@@ -134,7 +134,7 @@ mod tests {
             ("127.0.0.2:15001", Some(at(&["127.0.0.2:15001"]))),
             ("127.0.0.2:15000", Some(ResolvedAuthority::Here)),
         ] {
-            let question = Question { worker: 0, authority: authority.into(), ours: ours.clone() };
+            let question = AddressRequest { worker: 0, authority: authority.into(), ours: ours.clone() };
             let found = split(authority).and_then(|(host, _)| {
                 let ip = host.parse().ok()?;
                 Some(resolved(&question, [HostAddress { ip, port: None }]))
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn what_may_be_connected_to_is_what_was_looked_at() {
         let ours = vec!["127.0.0.1:15001".parse().expect("an address")];
-        let question = Question { worker: 0, authority: "a.example.com:15001".into(), ours };
+        let question = AddressRequest { worker: 0, authority: "a.example.com:15001".into(), ours };
         let address = |ip: &str, port| HostAddress { ip: ip.parse().expect("an address"), port };
         let both = [address("127.0.0.1", None), address("10.0.0.1", None)];
         assert_eq!(resolved(&question, both), ResolvedAuthority::At(["10.0.0.1:15001".parse().expect("one")].into()));

@@ -2,7 +2,7 @@
 
 use tracing::{error, info};
 
-use super::admin::Stage;
+use super::admin::ServerState;
 use super::{ConfigEvent, Event, Running};
 use crate::io::now;
 use crate::worker::Report;
@@ -13,7 +13,7 @@ impl Running {
     ///
     /// The proxy is ready from here on, except while a worker that died is being replaced.
     pub fn serve(mut self) {
-        self.state.enter(Stage::Live);
+        self.state.enter(ServerState::Live);
         let stay = loop {
             match self.next_event() {
                 Some(Event::Stop) => break false,
@@ -50,14 +50,14 @@ impl Running {
             }
             Report::MirrorDiffers(difference) => self.state.differs(*difference),
             Report::Ended { worker, error } if self.workers.is_current(worker, generation) => {
-                self.lose_worker(worker, &error.unwrap_or_else(|| "nobody asked it to".to_owned()));
+                self.lose_worker(worker, &error.unwrap_or_else(|| "unexpected end".to_owned()));
                 self.installed(worker); // its successor begins with the plan in force
             }
             Report::Serving { worker, .. } if self.workers.is_current(worker, generation) => {
                 self.workers.serves(worker);
                 info!("worker {worker} serves again");
                 if self.workers.all_serve() {
-                    self.state.enter(Stage::Live);
+                    self.state.enter(ServerState::Live);
                 }
             }
             Report::ResolveAuthority { worker, authority } => self.resolve_authority(worker, authority),
@@ -77,8 +77,8 @@ impl Running {
 
     /// Replaces a worker that has died or cannot go on; until the new one runs the proxy is not ready.
     pub(super) fn lose_worker(&mut self, worker: usize, why: &str) {
-        error!("worker {worker} ended: {why}; another takes its place");
-        self.state.enter(Stage::PreInitializing);
+        error!("worker {worker} ended: {why}; starting a new one");
+        self.state.enter(ServerState::PreInitializing);
         self.in_force.bound.iter_mut().for_each(|bound| bound.lose(worker));
         self.workers.mark_dead(worker, now());
     }
@@ -97,7 +97,7 @@ impl Running {
     fn reopen_log(&self) {
         let Some(log) = &self.log else { return };
         if let Err(error) = log.writer.reopen() {
-            error!("the access log cannot be opened anew, and goes on in the old file: {error}");
+            error!("the access log cannot be reopened; logging goes on to the old file: {error}");
         }
     }
 }

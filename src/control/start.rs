@@ -25,7 +25,7 @@ use super::connection_limit::ConnectionLimit;
 use super::ejection::Ejections;
 use super::error::hint;
 use super::in_force::InForce;
-use super::listeners::Bound;
+use super::listeners::BoundListener;
 use super::names::{NAMES_PATIENCE, Names};
 use super::queue::EventQueue;
 use super::reload::Reloads;
@@ -57,7 +57,7 @@ fn assemble(plan: &Plan) -> Result<(Running, Vec<LogSink>), StartError> {
     let settings = plan.proxy.clone();
     let cpus = cpus::choose(&settings.cpus)?;
     let descriptors = rlimit::increase_nofile_limit(u64::MAX)?;
-    let bound = Bound::all(&plan.listeners, cpus.len())?;
+    let bound = BoundListener::all(&plan.listeners, cpus.len())?;
     let registry = Arc::new(Registry::new(cpus.len()));
     let (log, sinks) = OpenLog::open(&settings, &registry)?;
     let connection_limit = ConnectionLimit::new(&settings, descriptors);

@@ -18,7 +18,7 @@ use crate::observe::writer::LogSink;
 use crate::plan::Plan;
 use crate::proxy::{Budget, CoreParts, Log, MirrorReport, ResolveAuthority, TellMirrors};
 use crate::upstream::{CoreStats, Peer, SharedClusters};
-use crate::worker::{self, Handle, Message, Report, Reporter, Start};
+use crate::worker::{self, Message, Report, Reporter, Start, WorkerHandle};
 
 /// A worker that dies sooner than this after its start is not replaced before as much time has passed: its successor would
 /// probably die as soon, and the other workers need the CPU.
@@ -26,7 +26,7 @@ const SHORT_LIFE: Duration = Duration::from_secs(1);
 
 /// All workers, by core.
 pub(super) struct Workers {
-    members: Vec<Member>,
+    members: Vec<WorkerSlot>,
     driver: io::Driver,
     events: Sender<Event>,
     budget: Arc<Budget>,
@@ -39,18 +39,18 @@ pub(super) struct Workers {
     generations: u64,
 }
 
-struct Member {
+struct WorkerSlot {
     cpu: CoreId,
     generation: u64,
     started: Instant,
-    stage: Stage,
+    stage: WorkerStage,
 }
 
-enum Stage {
+enum WorkerStage {
     /// Not started, or dead; to be started at this time.
     Stopped { due: Option<Instant> },
     /// Started; `serving` once it accepts.
-    Alive { handle: Handle, peer: Peer, thread: JoinHandle<()>, serving: bool },
+    Alive { handle: WorkerHandle, peer: Peer, thread: JoinHandle<()>, serving: bool },
 }
 
 /// The parts of a worker that are not the same for all.
@@ -78,7 +78,8 @@ impl Workers {
         descriptors: u64,
     ) -> Self {
         let started = io::now();
-        let member = |cpu: &CoreId| Member { cpu: *cpu, generation: 0, started, stage: Stage::Stopped { due: None } };
+        let member =
+            |cpu: &CoreId| WorkerSlot { cpu: *cpu, generation: 0, started, stage: WorkerStage::Stopped { due: None } };
         Self {
             members: cpus.iter().map(member).collect(),
             driver,
@@ -136,8 +137,8 @@ impl Workers {
         };
         let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(|| worker::main(start))?;
         (member.generation, member.started) = (self.generations, io::now());
-        let handle = Handle::new(mail, ringer);
-        member.stage = Stage::Alive { handle, peer: peer.clone(), thread, serving: false };
+        let handle = WorkerHandle::new(mail, ringer);
+        member.stage = WorkerStage::Alive { handle, peer: peer.clone(), thread, serving: false };
         others.iter().for_each(|(other, _)| self.tell(*other, Message::Meet { core: index, peer: peer.clone() }));
         Ok(())
     }
@@ -145,8 +146,8 @@ impl Workers {
     /// The ways to the workers that are alive.
     fn peers(&self) -> impl Iterator<Item = (usize, Peer)> {
         self.members.iter().enumerate().filter_map(|(index, member)| match &member.stage {
-            Stage::Alive { peer, .. } => Some((index, peer.clone())),
-            Stage::Stopped { .. } => None,
+            WorkerStage::Alive { peer, .. } => Some((index, peer.clone())),
+            WorkerStage::Stopped { .. } => None,
         })
     }
 
@@ -157,46 +158,46 @@ impl Workers {
 
     /// A worker accepts connections.
     pub(super) fn serves(&mut self, index: usize) {
-        if let Some(Member { stage: Stage::Alive { serving, .. }, .. }) = self.members.get_mut(index) {
+        if let Some(WorkerSlot { stage: WorkerStage::Alive { serving, .. }, .. }) = self.members.get_mut(index) {
             *serving = true;
         }
     }
 
     /// Whether every worker accepts connections.
     pub(super) fn all_serve(&self) -> bool {
-        self.members.iter().all(|member| matches!(member.stage, Stage::Alive { serving: true, .. }))
+        self.members.iter().all(|member| matches!(member.stage, WorkerStage::Alive { serving: true, .. }))
     }
 
     /// A worker has ended, or could not be started: it is due again at once, or after a while.
     pub(super) fn mark_dead(&mut self, index: usize, now: Instant) {
         let Some(member) = self.members.get_mut(index) else { return };
-        let tried_before = matches!(member.stage, Stage::Stopped { .. });
+        let tried_before = matches!(member.stage, WorkerStage::Stopped { .. });
         let long = !tried_before && now.duration_since(member.started) >= SHORT_LIFE;
         let due = if long { now } else { now + SHORT_LIFE };
         member.generation = 0; // reports of its thread that are still to come are of no interest
-        member.stage = Stage::Stopped { due: Some(due) };
+        member.stage = WorkerStage::Stopped { due: Some(due) };
     }
 
     /// When the next worker is to be replaced.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.members.iter().filter_map(Member::due).min()
+        self.members.iter().filter_map(WorkerSlot::due).min()
     }
 
     /// The workers that are to be replaced by now.
     pub(super) fn due(&self, now: Instant) -> Vec<usize> {
-        let due = |(_, member): &(usize, &Member)| member.due().is_some_and(|due| due <= now);
+        let due = |(_, member): &(usize, &WorkerSlot)| member.due().is_some_and(|due| due <= now);
         self.members.iter().enumerate().filter(due).map(|(index, _)| index).collect()
     }
 
     /// The workers that are alive.
     pub(super) fn alive(&self) -> Vec<usize> {
-        let alive = |(_, member): &(usize, &Member)| matches!(member.stage, Stage::Alive { .. });
+        let alive = |(_, member): &(usize, &WorkerSlot)| matches!(member.stage, WorkerStage::Alive { .. });
         self.members.iter().enumerate().filter(alive).map(|(index, _)| index).collect()
     }
 
     /// Sends one of them a message.
     pub(super) fn tell(&self, index: usize, message: Message) {
-        if let Some(Member { stage: Stage::Alive { handle, .. }, .. }) = self.members.get(index) {
+        if let Some(WorkerSlot { stage: WorkerStage::Alive { handle, .. }, .. }) = self.members.get(index) {
             handle.send(message);
         }
     }
@@ -205,7 +206,7 @@ impl Workers {
     /// ever.
     pub(super) fn dismiss(self) {
         for member in self.members {
-            if let Stage::Alive { thread, .. } = member.stage
+            if let WorkerStage::Alive { thread, .. } = member.stage
                 && thread.is_finished()
             {
                 let _ = thread.join();
@@ -214,11 +215,11 @@ impl Workers {
     }
 }
 
-impl Member {
+impl WorkerSlot {
     fn due(&self) -> Option<Instant> {
         match self.stage {
-            Stage::Stopped { due } => due,
-            Stage::Alive { .. } => None,
+            WorkerStage::Stopped { due } => due,
+            WorkerStage::Alive { .. } => None,
         }
     }
 }

@@ -23,12 +23,12 @@ pub struct Answer {
     /// The rule that takes it.
     pub rule: Option<Rule>,
     /// The result.
-    pub verdict: Verdict,
+    pub verdict: RouteVerdict,
     /// Notes about this answer; mostly empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
     /// The rules before it that did not match, in order, each with its failed condition.
-    pub passed_over: Vec<Passed>,
+    pub passed_over: Vec<FailedRule>,
     /// Without a match: the nearest alternatives, the nearest first.
     pub nearest: Vec<Near>,
 }
@@ -92,7 +92,7 @@ pub struct Rule {
 /// The result for a request.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "action")]
-pub enum Verdict {
+pub enum RouteVerdict {
     /// It goes to one of these.
     Forward {
         /// With their shares.
@@ -204,7 +204,7 @@ pub struct Live {
 
 /// A rule that did not take the request.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Passed {
+pub struct FailedRule {
     /// Where it is written.
     pub place: WrittenAt,
     /// The first condition that does not hold.
@@ -233,7 +233,7 @@ impl Listener {
     }
 }
 
-impl Verdict {
+impl RouteVerdict {
     /// Whether the request is routed, for the exit code.
     #[must_use]
     pub fn is_routed(&self) -> bool {
@@ -253,7 +253,9 @@ impl Verdict {
 impl Answer {
     /// Says of destinations that are not found whether `--permissive` leaves them out.
     pub(super) fn note_withheld(&mut self, world: &World) {
-        let (Verdict::Forward { destinations, .. } | Verdict::Tunnel { destinations, .. }) = &mut self.verdict else {
+        let (RouteVerdict::Forward { destinations, .. } | RouteVerdict::Tunnel { destinations, .. }) =
+            &mut self.verdict
+        else {
             return;
         };
         for to in destinations.iter_mut().filter(|to| to.found.is_none()) {

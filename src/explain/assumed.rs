@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::answer::{Answer, Verdict};
+use super::answer::{Answer, RouteVerdict};
 use super::ask::{BadQuestion, Question};
 use super::trace::explain;
 use crate::istio::world::World;
@@ -49,11 +49,13 @@ fn with_mesh(world: &World, plan: &Plan, question: &Question) -> Result<Answer, 
 /// Whether a rule or a service is there for it.
 fn is_declared(answer: &Answer) -> bool {
     match answer.verdict {
-        Verdict::Forward { .. }
-        | Verdict::Redirect { .. }
-        | Verdict::HttpsRedirect { .. }
-        | Verdict::DirectResponse { .. }
-        | Verdict::Tunnel { .. } => true,
-        Verdict::Passthrough | Verdict::Blackhole { .. } | Verdict::NotFound | Verdict::Closed => false,
+        RouteVerdict::Forward { .. }
+        | RouteVerdict::Redirect { .. }
+        | RouteVerdict::HttpsRedirect { .. }
+        | RouteVerdict::DirectResponse { .. }
+        | RouteVerdict::Tunnel { .. } => true,
+        RouteVerdict::Passthrough | RouteVerdict::Blackhole { .. } | RouteVerdict::NotFound | RouteVerdict::Closed => {
+            false
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use super::answer::{Answer, Destination, Verdict, WrittenAt};
+use super::answer::{Answer, Destination, RouteVerdict, WrittenAt};
 use crate::istio::problem::Problem;
 use crate::istio::world::World;
 
@@ -122,7 +122,7 @@ fn add_place(resources: &mut HashSet<String>, place: &WrittenAt) {
 /// The destinations that requests go to.
 fn sent_to(answer: &Answer) -> &[Destination] {
     match &answer.verdict {
-        Verdict::Forward { destinations, .. } | Verdict::Tunnel { destinations, .. } => destinations,
+        RouteVerdict::Forward { destinations, .. } | RouteVerdict::Tunnel { destinations, .. } => destinations,
         _ => &[],
     }
 }
@@ -131,7 +131,7 @@ fn sent_to(answer: &Answer) -> &[Destination] {
 fn destinations(answer: &Answer) -> impl Iterator<Item = String> {
     let destinations = sent_to(answer);
     let mirrors = match &answer.verdict {
-        Verdict::Forward { tries, .. } => tries.mirrors.as_slice(),
+        RouteVerdict::Forward { tries, .. } => tries.mirrors.as_slice(),
         _ => &[],
     };
     let mirrored = mirrors.iter().filter_map(|mirror| mirror.cluster.rsplit_once('|')).map(|(_, host)| host);

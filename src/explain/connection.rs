@@ -1,7 +1,7 @@
 //! Connections that are not decoded: those of a Gateway's ports for TLS and TCP, and the tunnels of a CONNECT at the
 //! mesh.
 
-use super::answer::{Answer, Listener, Rule, Verdict, WrittenAt, shares};
+use super::answer::{Answer, Listener, RouteVerdict, Rule, WrittenAt, shares};
 use super::ask::BadQuestion;
 use crate::http::error::ProtocolError;
 use crate::plan::{
@@ -20,7 +20,7 @@ pub(super) fn tunnel(
     let port = tunnel_port(authority).ok_or(BadQuestion::Refused(ProtocolError::Target))?;
     let by_chain = |number, looks_inside| match chain(listener, number) {
         Some((matches, route)) => (rule(matches, route), taken(plan, &route.destinations, looks_inside)),
-        None => (None, Verdict::Closed),
+        None => (None, RouteVerdict::Closed),
     };
     let (rule, verdict) = match (outbound.named(authority, port), &outbound.undeclared) {
         (Some(NamedService::Http { cluster }), _) => {
@@ -30,8 +30,8 @@ pub(super) fn tunnel(
         (Some(NamedService::Auto(number)), _) => by_chain(number, true),
         (Some(NamedService::Tcp(number)), _) => by_chain(number, false),
         (None, Undeclared::EgressProxy(proxy)) => (None, taken(plan, &proxy.destinations, false)),
-        (None, Undeclared::Passthrough(_)) => (None, Verdict::Passthrough),
-        (None, Undeclared::BlackHole(_)) => (None, Verdict::Blackhole { status: 502, missing: missing() }),
+        (None, Undeclared::Passthrough(_)) => (None, RouteVerdict::Passthrough),
+        (None, Undeclared::BlackHole(_)) => (None, RouteVerdict::Blackhole { status: 502, missing: missing() }),
     };
     Ok(answer(listener, authority, rule, verdict))
 }
@@ -40,7 +40,7 @@ pub(super) fn tunnel(
 pub(super) fn elsewhere(plan: &Plan, listener: &plan::Listener, authority: &[u8]) -> Answer {
     match listener.chains.http_routes() {
         None => connection(plan, listener, authority),
-        Some(_) => answer(listener, authority, None, Verdict::NotFound),
+        Some(_) => answer(listener, authority, None, RouteVerdict::NotFound),
     }
 }
 
@@ -49,7 +49,7 @@ pub(super) fn connection(plan: &Plan, listener: &plan::Listener, authority: &[u8
     let found = listener.chains.for_server_name(Some(plan::host_of(authority)));
     let (rule, verdict) = match found.and_then(|number| chain(listener, number)) {
         Some((matches, route)) => (rule(matches, route), taken(plan, &route.destinations, false)),
-        None => (None, Verdict::Closed),
+        None => (None, RouteVerdict::Closed),
     };
     answer(listener, authority, rule, verdict)
 }
@@ -58,7 +58,7 @@ fn chain(listener: &plan::Listener, number: usize) -> Option<(&FilterChainMatch,
     listener.chains.get(number)?.as_tcp()
 }
 
-fn answer(listener: &plan::Listener, authority: &[u8], rule: Option<Rule>, verdict: Verdict) -> Answer {
+fn answer(listener: &plan::Listener, authority: &[u8], rule: Option<Rule>, verdict: RouteVerdict) -> Answer {
     Answer {
         method: "CONNECT".to_owned(),
         authority: String::from_utf8_lossy(authority).into_owned(),
@@ -73,8 +73,8 @@ fn answer(listener: &plan::Listener, authority: &[u8], rule: Option<Rule>, verdi
     }
 }
 
-fn taken(plan: &Plan, destinations: &Destinations, looks_inside: bool) -> Verdict {
-    Verdict::Tunnel { destinations: shares(plan, destinations), looks_inside }
+fn taken(plan: &Plan, destinations: &Destinations, looks_inside: bool) -> RouteVerdict {
+    RouteVerdict::Tunnel { destinations: shares(plan, destinations), looks_inside }
 }
 
 fn rule(matches: &FilterChainMatch, route: &TcpRoute) -> Option<Rule> {

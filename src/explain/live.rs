@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::answer::{Answer, Live, Verdict};
+use super::answer::{Answer, Live, RouteVerdict};
 use crate::base::endpoint::EndpointAddress;
 
 /// The longest wait for the proxy.
@@ -16,14 +16,14 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The state of a running proxy.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningProxy {
     /// `/clusters?format=json`.
     clusters: Value,
     /// `/server_info`.
     info: Value,
 }
 
-impl Running {
+impl RunningProxy {
     /// Asks the proxy whose admin endpoints are at this address.
     ///
     /// # Errors When there is no answer, or not in this format.
@@ -88,9 +88,11 @@ fn address(written: &Value) -> Option<EndpointAddress> {
 
 impl Answer {
     /// Adds the running proxy's endpoints to each destination.
-    pub fn add_live(&mut self, running: &Running) {
+    pub fn add_live(&mut self, running: &RunningProxy) {
         let destinations = match &mut self.verdict {
-            Verdict::Forward { destinations, .. } | Verdict::Tunnel { destinations, .. } => destinations.as_mut_slice(),
+            RouteVerdict::Forward { destinations, .. } | RouteVerdict::Tunnel { destinations, .. } => {
+                destinations.as_mut_slice()
+            }
             _ => &mut [],
         };
         for destination in destinations {
@@ -114,18 +116,18 @@ mod tests {
         let pipe = json!({"address": {"pipe": {"path": "/run/app.sock"}}, "health_status": {}});
         let hosts = [host("10.0.0.1", json!({"eds_health_status": "HEALTHY"})), host("::1", out), json!({}), pipe];
         let clusters = json!({"cluster_statuses": [{"name": "a", "host_statuses": hosts}, {"name": "b"}]});
-        let clusters = Running { clusters, info: Value::Null };
+        let clusters = RunningProxy { clusters, info: Value::Null };
         let said: Vec<String> =
             clusters.endpoints("a").iter().map(|live| format!("{} {}", live.address, live.health)).collect();
         assert_eq!(said, ["10.0.0.1:80 healthy", "[::1]:80 ejected (failed_outlier_check)", "/run/app.sock healthy"]);
         assert!(clusters.endpoints("b").is_empty() && clusters.endpoints("c").is_empty());
-        assert!(Running { clusters: Value::Null, info: Value::Null }.endpoints("a").is_empty());
+        assert!(RunningProxy { clusters: Value::Null, info: Value::Null }.endpoints("a").is_empty());
     }
 
     #[test]
     fn another_configuration_is_told_from_another_build() {
         let build = concat!("ringway/", env!("CARGO_PKG_VERSION"));
-        let differs = |info: Value| Running { clusters: Value::Null, info }.differs_from("1f").unwrap_or_default();
+        let differs = |info: Value| RunningProxy { clusters: Value::Null, info }.differs_from("1f").unwrap_or_default();
         let info =
             |build: &str, digest: &str| json!({"version": build, "node": {"metadata": {"CONFIG_DIGEST": digest}}});
         assert_eq!(differs(info(build, "1f")), "");

@@ -19,11 +19,11 @@ mod trace;
 mod undeclared;
 mod words;
 
-pub use answer::{Answer, Cluster, Destination, Host, Listener, Live, Near, Passed, Rule, Verdict, WrittenAt};
+pub use answer::{Answer, Cluster, Destination, FailedRule, Host, Listener, Live, Near, RouteVerdict, Rule, WrittenAt};
 pub use ask::{BadQuestion, Question};
 pub use assumed::explain_world;
 pub use concern::Concern;
-pub use live::Running;
+pub use live::RunningProxy;
 pub use resilience::{Abort, Breaker, Connections, Delay, Ejection, Mirror, Probes, Retries, Tries};
 pub use tls::Tls;
 pub use trace::explain;

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::answer::{Answer, Cluster, Destination, Near, Passed, Verdict, WrittenAt};
+use super::answer::{Answer, Cluster, Destination, FailedRule, Near, RouteVerdict, WrittenAt};
 use crate::base::count::{counted, grouped};
 use crate::http::status;
 
@@ -49,13 +49,13 @@ impl Display for Answer {
                 for condition in &rule.conditions {
                     line(f, "", condition)?;
                 }
-                if matches!(self.verdict, Verdict::Tunnel { .. }) {
+                if matches!(self.verdict, RouteVerdict::Tunnel { .. }) {
                     return verdict(f, &self.verdict);
                 }
                 line(f, "route name", if rule.name.is_empty() { "-" } else { &rule.name })?;
                 verdict(f, &self.verdict)?;
                 line(f, "cors", if rule.cors { "yes" } else { "none" })?;
-                if let Verdict::Forward { tries, .. } = &self.verdict {
+                if let RouteVerdict::Forward { tries, .. } = &self.verdict {
                     tries.lines().into_iter().try_for_each(|(label, values)| lines(f, label, &values))?;
                 }
             }
@@ -70,8 +70,8 @@ impl Display for Answer {
 impl Answer {
     /// Whether it is about a CONNECT, or a connection that is not decoded.
     fn sees_no_request(&self) -> bool {
-        let of_tunnel = matches!(self.verdict, Verdict::Tunnel { .. } | Verdict::Closed);
-        of_tunnel || self.rule.is_none() && !matches!(self.verdict, Verdict::NotFound)
+        let of_tunnel = matches!(self.verdict, RouteVerdict::Tunnel { .. } | RouteVerdict::Closed);
+        of_tunnel || self.rule.is_none() && !matches!(self.verdict, RouteVerdict::NotFound)
     }
 }
 
@@ -87,9 +87,9 @@ fn lines(f: &mut Formatter<'_>, label: &str, values: &[String]) -> fmt::Result {
     values.iter().enumerate().try_for_each(|(at, value)| line(f, if at == 0 { label } else { "" }, value))
 }
 
-fn verdict(f: &mut Formatter<'_>, verdict: &Verdict) -> fmt::Result {
+fn verdict(f: &mut Formatter<'_>, verdict: &RouteVerdict) -> fmt::Result {
     match verdict {
-        Verdict::Forward { destinations, hashed_by, rewrite, tries: _ } => {
+        RouteVerdict::Forward { destinations, hashed_by, rewrite, tries: _ } => {
             for each in destinations {
                 destination(f, each)?;
             }
@@ -98,18 +98,18 @@ fn verdict(f: &mut Formatter<'_>, verdict: &Verdict) -> fmt::Result {
             }
             line(f, "rewrite", rewrite.as_deref().unwrap_or("none"))
         }
-        Verdict::Redirect { status, location } => {
+        RouteVerdict::Redirect { status, location } => {
             line(f, "redirect", format_args!("{status} {} to {location}", status::reason(*status)))
         }
-        Verdict::HttpsRedirect { status, location, server } => {
+        RouteVerdict::HttpsRedirect { status, location, server } => {
             line(f, "httpsRedirect", server)?;
             line(f, "redirect", format_args!("{status} {} to {location}, before any rule", status::reason(*status)))
         }
-        Verdict::DirectResponse { status, body_bytes } => {
+        RouteVerdict::DirectResponse { status, body_bytes } => {
             let reason = status::reason(*status);
             line(f, "direct response", format_args!("{status} {reason}, a body of {}", counted(*body_bytes, "byte")))
         }
-        Verdict::Tunnel { destinations, looks_inside } => {
+        RouteVerdict::Tunnel { destinations, looks_inside } => {
             let inside = "requests inside the tunnel are routed like any others on this port";
             let found = destinations.iter().any(|to| to.found.is_some());
             match (looks_inside, found) {
@@ -119,11 +119,11 @@ fn verdict(f: &mut Formatter<'_>, verdict: &Verdict) -> fmt::Result {
             }
             destinations.iter().try_for_each(|to| destination(f, to))
         }
-        Verdict::Closed => line(f, "rule", "none: the connection is closed, response flag NR"),
-        Verdict::Passthrough => {
+        RouteVerdict::Closed => line(f, "rule", "none: the connection is closed, response flag NR"),
+        RouteVerdict::Passthrough => {
             line(f, "destination", "PassthroughCluster: whatever the authority resolves to (ALLOW_ANY)")
         }
-        Verdict::Blackhole { status, missing } => {
+        RouteVerdict::Blackhole { status, missing } => {
             let reason = status::reason(*status);
             line(
                 f,
@@ -132,7 +132,7 @@ fn verdict(f: &mut Formatter<'_>, verdict: &Verdict) -> fmt::Result {
             )?;
             lines(f, "missing", missing)
         }
-        Verdict::NotFound => Ok(()),
+        RouteVerdict::NotFound => Ok(()),
     }
 }
 
@@ -175,12 +175,12 @@ fn endpoints(f: &mut Formatter<'_>, cluster: &Cluster) -> fmt::Result {
     if now.is_empty() { line(f, "  now", "the running proxy has no endpoints for it") } else { lines(f, "  now", &now) }
 }
 
-fn passed_over(f: &mut Formatter<'_>, passed: &[Passed]) -> fmt::Result {
+fn passed_over(f: &mut Formatter<'_>, passed: &[FailedRule]) -> fmt::Result {
     if passed.is_empty() {
         return Ok(());
     }
     writeln!(f, "\npassed over")?;
-    let mut one = |Passed { place, because, .. }: &Passed| writeln!(f, "  {place}\n    {because}");
+    let mut one = |FailedRule { place, because, .. }: &FailedRule| writeln!(f, "  {place}\n    {because}");
     let (shown, rest) = passed.split_at(MOST_PASSED.min(passed.len()));
     shown.iter().try_for_each(&mut one)?;
     let Some(nearest) = rest.iter().min_by_key(|passed| passed.failing) else { return Ok(()) };

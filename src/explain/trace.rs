@@ -1,6 +1,6 @@
 //! The route of a request, recorded while the matcher of the data path looks for it.
 
-use super::answer::{Answer, Destination, Host, Listener, Passed, Rule, Verdict, WrittenAt, shares};
+use super::answer::{Answer, Destination, FailedRule, Host, Listener, RouteVerdict, Rule, WrittenAt, shares};
 use super::ask::{BadQuestion, Question};
 use super::resilience::Tries;
 use super::{connection, suggest, undeclared, words};
@@ -74,7 +74,7 @@ struct RouteTrace<'a> {
     held: Vec<String>,
     /// The one that does not.
     failed: String,
-    passed: Vec<Passed>,
+    passed: Vec<FailedRule>,
 }
 
 impl Witness for RouteTrace<'_> {
@@ -100,7 +100,7 @@ impl Witness for RouteTrace<'_> {
             self.held.clear();
             let because = std::mem::take(&mut self.failed);
             let failing = route.matcher.conditions().iter().filter(|condition| !condition.holds(self.request)).count();
-            self.passed.push(Passed { place: WrittenAt::of(&route.origin), because, failing });
+            self.passed.push(FailedRule { place: WrittenAt::of(&route.origin), because, failing });
         }
     }
 }
@@ -120,26 +120,26 @@ fn verdict(
     decision: &Decision<'_>,
     request: &Request<'_>,
     missing: impl FnOnce() -> Vec<String>,
-) -> Verdict {
+) -> RouteVerdict {
     match decision {
-        Decision::NotFound => Verdict::NotFound,
+        Decision::NotFound => RouteVerdict::NotFound,
         Decision::HttpsRedirect { server } => {
             let mut location = Vec::new();
             rewrite::https_location(&destined(request), &mut location);
-            Verdict::HttpsRedirect { status: 301, location: lossy(&location), server: WrittenAt::of(server) }
+            RouteVerdict::HttpsRedirect { status: 301, location: lossy(&location), server: WrittenAt::of(server) }
         }
-        Decision::Passthrough { .. } => Verdict::Passthrough,
+        Decision::Passthrough { .. } => RouteVerdict::Passthrough,
         // Only ringway's own responses have no rule.
         Decision::Direct { route, direct } if route.origin.rule.is_none() => {
-            Verdict::Blackhole { status: direct.status, missing: missing() }
+            RouteVerdict::Blackhole { status: direct.status, missing: missing() }
         }
         Decision::Direct { direct, .. } => {
-            Verdict::DirectResponse { status: direct.status, body_bytes: direct.body.len() }
+            RouteVerdict::DirectResponse { status: direct.status, body_bytes: direct.body.len() }
         }
         Decision::Redirect { redirect, .. } => {
-            Verdict::Redirect { status: redirect.code, location: location(redirect, request) }
+            RouteVerdict::Redirect { status: redirect.code, location: location(redirect, request) }
         }
-        Decision::Forward { forward, .. } => Verdict::Forward {
+        Decision::Forward { forward, .. } => RouteVerdict::Forward {
             destinations: destinations(plan, forward),
             hashed_by: hashed_by(forward),
             rewrite: forward.rewrite.as_ref().map(|rewrite| {

@@ -28,7 +28,7 @@ pub enum Connection {
 /// Appends the head of a request to an upstream: always HTTP/1.1.
 pub fn request(out: &mut Vec<u8>, view: &View<'_>, what: &RequestOut<'_>) {
     out.reserve(view.head.len + 512);
-    outgoing::request(&mut Writer::new(out, view.buf, view.head.facts.canonical, None), view, what);
+    outgoing::request(&mut HeadWriter::new(out, view.buf, view.head.facts.canonical, None), view, what);
 }
 
 /// Appends the head of a final response, or of a 101.
@@ -39,14 +39,14 @@ pub fn response(
     (client, connection): (Version, Connection),
 ) {
     out.reserve(head.len + 256);
-    let mut writer = Writer::new(out, buf, head.facts.canonical, Some((client, connection)));
+    let mut writer = HeadWriter::new(out, buf, head.facts.canonical, Some((client, connection)));
     outgoing::response(&mut writer, head, buf, what);
 }
 
 /// Appends an interim (1xx) response: the upstream's end-to-end lines only. Not for HTTP/1.0 clients.
 pub fn interim(out: &mut Vec<u8>, head: &ResponseHead, buf: &[u8]) {
     let to = Some((Version::Http11, Connection::KeepAlive));
-    outgoing::interim(&mut Writer::new(out, buf, head.facts.canonical, to), head, buf);
+    outgoing::interim(&mut HeadWriter::new(out, buf, head.facts.canonical, to), head, buf);
 }
 
 /// Appends a whole local reply, head and body; the answer to a HEAD request is the head alone.
@@ -56,19 +56,19 @@ pub fn local_reply(
     head_request: bool,
     (client, connection): (Version, Connection),
 ) {
-    reply.head(&mut Writer::new(out, b"", false, Some((client, connection))));
+    reply.head(&mut HeadWriter::new(out, b"", false, Some((client, connection))));
     if !head_request && status::has_body(reply.status) {
         out.extend_from_slice(reply.body);
     }
 }
 
 /// Appends the head of a request that is a list of fields already: a copy's.
-pub fn fields(out: &mut Vec<u8>) -> Writer<'_, '_> {
-    Writer::new(out, b"", false, None)
+pub fn fields(out: &mut Vec<u8>) -> HeadWriter<'_, '_> {
+    HeadWriter::new(out, b"", false, None)
 }
 
 /// Writes a head, gathering neighbours that pass unchanged into one copy.
-pub struct Writer<'o, 'b> {
+pub struct HeadWriter<'o, 'b> {
     out: &'o mut Vec<u8>,
     buf: &'b [u8],
     /// See `head::Facts::canonical`: if not, each line is written anew.
@@ -79,7 +79,7 @@ pub struct Writer<'o, 'b> {
     client: Option<(Version, Connection)>,
 }
 
-impl<'o, 'b> Writer<'o, 'b> {
+impl<'o, 'b> HeadWriter<'o, 'b> {
     fn new(out: &'o mut Vec<u8>, buf: &'b [u8], canonical: bool, client: Option<(Version, Connection)>) -> Self {
         Self { out, buf, canonical, run: 0..0, client }
     }
@@ -101,7 +101,7 @@ impl<'o, 'b> Writer<'o, 'b> {
     }
 }
 
-impl HeadSink for Writer<'_, '_> {
+impl HeadSink for HeadWriter<'_, '_> {
     #[inline]
     fn request(&mut self, method: &[u8], path: &[u8]) {
         self.out.extend_from_slice(method);

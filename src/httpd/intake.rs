@@ -58,12 +58,12 @@ pub(super) enum Step {
 
 /// A message that is answered with this, and ends its connection.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct RefusedMessage {
     pub(super) status: u16,
     pub(super) body: &'static str,
 }
 
-impl From<ProtocolError> for Refusal {
+impl From<ProtocolError> for RefusedMessage {
     fn from(bad: ProtocolError) -> Self {
         Self { status: bad.status(), body: bad.body() }
     }
@@ -90,12 +90,12 @@ impl Intake {
     }
 
     /// Looks for the next request; `body_bytes` is the largest body that is taken.
-    pub(super) fn step(&mut self, body_bytes: usize) -> Result<Step, Refusal> {
+    pub(super) fn step(&mut self, body_bytes: usize) -> Result<Step, RefusedMessage> {
         if self.begun.is_none() && !self.begin()? {
             return Ok(Step::NeedMore);
         }
         let Some(begun) = &mut self.begun else { return Ok(Step::NeedMore) };
-        let too_large = Refusal { status: 413, body: "Payload Too Large" };
+        let too_large = RefusedMessage { status: 413, body: "Payload Too Large" };
         let done = match &mut begun.rest {
             Rest::Length(length) if *length > body_bytes => return Err(too_large),
             Rest::Length(length) if self.buf.len() >= *length => {
@@ -133,7 +133,7 @@ impl Intake {
     }
 
     /// Reads the head of the next request; false if it is not complete.
-    fn begin(&mut self) -> Result<bool, Refusal> {
+    fn begin(&mut self) -> Result<bool, RefusedMessage> {
         // A head that drips in is not read anew for each drop.
         let limits = HeadLimits::default();
         if self.seen > 0 && self.buf.len() <= limits.max_bytes && !self.may_end() {
@@ -152,7 +152,7 @@ impl Intake {
             Body::Length(length) => Rest::Length(usize::try_from(length).unwrap_or(usize::MAX)),
             Body::Chunked => Rest::Chunked(Decoder::default()),
             // No request ends with its connection: the codec never says so of one.
-            Body::UntilClose => return Err(Refusal { status: 400, body: "Bad Request" }),
+            Body::UntilClose => return Err(RefusedMessage { status: 400, body: "Bad Request" }),
         };
         let parts = target::split(head, buf)?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

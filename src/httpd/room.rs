@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::intake::{Intake, Refusal, Reply, Step};
+use super::intake::{Intake, RefusedMessage, Reply, Step};
 use super::respond::{self, Sink};
 use super::{Request, Response, Shared};
 use crate::http::head::{Method, Version};
@@ -309,7 +309,7 @@ impl Room {
                     self.queue.push_back(Queued { stream, intake, request, reply, since: now });
                     return;
                 }
-                Err(Refusal { status, body }) => {
+                Err(RefusedMessage { status, body }) => {
                     let reply = Reply { method: Method::Get, version: Version::Http11, keep: false };
                     self.put_whole(&stream, Response::text(status, body), reply);
                     return self.go_on(stream, intake, false, now);

@@ -44,19 +44,19 @@ pub fn bind_reuseport(address: SocketAddr) -> io::Result<StdTcpListener> {
 }
 
 /// A listener of one worker.
-pub struct Listener {
+pub struct ListenSocket {
     listener: TcpListener,
     address: SocketAddr,
     canceller: RefCell<Option<Canceller>>,
 }
 
-impl std::fmt::Debug for Listener {
+impl std::fmt::Debug for ListenSocket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Listener").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
-impl Listener {
+impl ListenSocket {
     /// Registers with this thread's runtime.
     ///
     /// # Errors
@@ -73,7 +73,7 @@ impl Listener {
         self.address
     }
 
-    /// The next connection and its peer; `None` once [`Listener::stop`] was called. One call at a time, and never
+    /// The next connection and its peer; `None` once [`ListenSocket::stop`] was called. One call at a time, and never
     /// dropped half-way (law 4).
     ///
     /// # Errors

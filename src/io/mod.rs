@@ -6,7 +6,7 @@
 //! 2. a read in flight is never dropped on a connection that lives on: it stays in its [`Reader`], and the future that
 //!    waits for it may be dropped at will;
 //! 3. dropping a connection drops its operations with it;
-//! 4. an accept is cancelled and awaited, never dropped ([`Listener::accept`], [`Listener::stop`]);
+//! 4. an accept is cancelled and awaited, never dropped ([`ListenSocket::accept`], [`ListenSocket::stop`]);
 //! 5. no future here wakes itself.
 //!
 //! It must never know HTTP, a plan or a policy. Its callers are `upstream`, `proxy` and `worker`.
@@ -34,7 +34,7 @@ pub use connect::connect;
 pub use doorbell::{Bell, Ringer, doorbell};
 pub use guard::{CatchPanic, Caught, catch_panic};
 pub use handle::Handle;
-pub use listen::{Listener, bind_probe, bind_reuseport};
+pub use listen::{ListenSocket, bind_probe, bind_reuseport};
 pub use notify::Notify;
 pub use race::{Either, race, within};
 pub use ring::{Driver, Started, block_on, spawn};

@@ -21,7 +21,7 @@ const ISTIO_VERSIONS: &[&str] =
 pub(super) const ISTIO_GROUP: &str = "networking.istio.io";
 
 /// A kind that is read.
-pub(super) struct Known {
+pub(super) struct KnownKind {
     pub(super) kind: &'static str,
     pub(super) group: &'static str,
     /// Its values of `apiVersion`, the one to write first.
@@ -29,16 +29,16 @@ pub(super) struct Known {
     pub(super) family: Family,
 }
 
-const fn istio(kind: &'static str) -> Known {
-    Known { kind, group: ISTIO_GROUP, versions: ISTIO_VERSIONS, family: Family::Istio }
+const fn istio(kind: &'static str) -> KnownKind {
+    KnownKind { kind, group: ISTIO_GROUP, versions: ISTIO_VERSIONS, family: Family::Istio }
 }
 
-const fn core(kind: &'static str) -> Known {
-    Known { kind, group: "", versions: &["v1"], family: Family::Kubernetes }
+const fn core(kind: &'static str) -> KnownKind {
+    KnownKind { kind, group: "", versions: &["v1"], family: Family::Kubernetes }
 }
 
 /// The kinds that are read.
-pub(super) const KNOWN: &[Known] = &[
+pub(super) const KNOWN: &[KnownKind] = &[
     istio("Gateway"),
     istio("VirtualService"),
     istio("DestinationRule"),
@@ -50,13 +50,13 @@ pub(super) const KNOWN: &[Known] = &[
     core("Endpoints"),
     core("Pod"),
     core("Secret"),
-    Known {
+    KnownKind {
         kind: "EndpointSlice",
         group: "discovery.k8s.io",
         versions: &["discovery.k8s.io/v1"],
         family: Family::Kubernetes,
     },
-    Known { kind: "Proxy", group: "ringway.dev", versions: &["ringway.dev/v1"], family: Family::Ringway },
+    KnownKind { kind: "Proxy", group: "ringway.dev", versions: &["ringway.dev/v1"], family: Family::Ringway },
 ];
 
 /// The reader of a kind.

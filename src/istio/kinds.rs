@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use super::document::{Document, Family, ISTIO_GROUP, KNOWN, Known, resource_name, text};
+use super::document::{Document, Family, ISTIO_GROUP, KNOWN, KnownKind, resource_name, text};
 use super::model::{
     Meta, Model, Withhold, destination_rule, gateway, kube, mesh_config, object_meta, proxy, secret, server_tls,
     service_entry, sidecar, virtual_service, workload_entry, workload_group,
 };
 use super::parallel;
 use super::problem::{Problem, Source};
-use super::reader::{Item, Message, Object, Reader, Without, did_you_mean, enforced, ignored, nearest};
+use super::reader::{Item, Message, Object, ResourceReader, Without, did_you_mean, enforced, ignored, nearest};
 
 /// Istio's networking kinds that change traffic and are not enforced.
 const ISTIO_KINDS_NOT_YET: &[&str] = &["EnvoyFilter", "ProxyConfig"];
@@ -134,7 +134,7 @@ impl Kinds {
             Source { file: file.clone(), line: root.line, resource: resource.into(), root: Some(root.clone()) };
         let problems = std::mem::take(&mut self.problems);
         {
-            let reader = Reader::new(&source, self.permissive, &problems);
+            let reader = ResourceReader::new(&source, self.permissive, &problems);
             let reader = if *is_list || kind == "Proxy" { reader.indivisible() } else { reader };
             let item = reader.root(root);
             if *is_list {
@@ -314,7 +314,7 @@ fn not_enforced_kind(item: &Item<'_>, kind: &str, api_version: &str, without: Wi
 
 /// The family of a kind; reports an `apiVersion` that the kind does not have. The rest of the document is read all the
 /// same.
-fn version(document: &Object<'_>, known: &Known, api_version: &str) -> Family {
+fn version(document: &Object<'_>, known: &KnownKind, api_version: &str) -> Family {
     if let Some(item) = document.get("apiVersion").filter(|_| !known.versions.contains(&api_version)) {
         let what = format!("\"{api_version}\" is not an apiVersion of {}", known.kind);
         item.error(what, format!("write \"{}\"", known.versions.first().unwrap_or(&"")));
@@ -343,7 +343,7 @@ fn no_meaning(item: &Item<'_>, kind: &str, api_version: &str) {
         return item.warn(what, format!("the {kind} that is read is that of \"{version}\""));
     }
     // Distances beyond a slip of a letter or two are other kinds of Kubernetes.
-    let near = |known: &&Known| is_slip(group, known.group) && strsim::osa_distance(kind, known.kind) <= 2;
+    let near = |known: &&KnownKind| is_slip(group, known.group) && strsim::osa_distance(kind, known.kind) <= 2;
     let near = KNOWN.iter().find(near).map(|known| format!("did you mean \"{}\"?", known.kind));
     item.warn(format!("{kind} has no meaning for a proxy and is passed over"), near.unwrap_or_default());
 }

@@ -62,7 +62,7 @@ pub(super) struct Part<T> {
 }
 
 /// The reading of one resource.
-pub(super) struct Reader<'a> {
+pub(super) struct ResourceReader<'a> {
     source: &'a Source,
     /// Turns unknown fields and fields that are not enforced into warnings, and withholds the parts that they may restrict.
     permissive: bool,
@@ -84,7 +84,7 @@ pub(super) struct Reader<'a> {
     damage: RefCell<Fields>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ResourceReader<'a> {
     pub(super) fn new(source: &'a Source, permissive: bool, problems: &'a RefCell<Vec<Problem>>) -> Self {
         let is_for_kubectl = !source.resource.starts_with("Proxy/");
         Self {
@@ -163,7 +163,7 @@ impl<'a> Reader<'a> {
 /// A value at its place.
 #[derive(Clone)]
 pub(super) struct Item<'a> {
-    reader: &'a Reader<'a>,
+    reader: &'a ResourceReader<'a>,
     node: &'a Node,
     /// The line of its key, if it has one.
     line: u32,
@@ -216,7 +216,7 @@ impl<'a> Item<'a> {
 
     /// Reads a part of the configuration, called `name`, that is served as it is written, or not at all.
     pub(super) fn part<T>(&self, name: &'static str, read: impl FnOnce() -> T) -> Part<T> {
-        let Reader { gaps, part, .. } = self.reader;
+        let ResourceReader { gaps, part, .. } = self.reader;
         let (before, around) = (gaps.replace(0), part.replace(Some(name)));
         let value = read();
         part.set(around);

@@ -43,7 +43,7 @@ struct Filled {
     bytes: Vec<u8>,
 }
 
-/// Where a file that was opened anew waits for the writer.
+/// Where a reopened file waits for the writer.
 #[derive(Debug, Default)]
 struct ReopenedFile {
     file: Option<File>,
@@ -110,7 +110,7 @@ impl LogSink {
 
 /// The running writer thread.
 #[derive(Debug)]
-pub struct Writer {
+pub struct LogWriter {
     thread: JoinHandle<()>,
     ended: Receiver<()>,
     /// Wakes the thread; given up before its end is waited for.
@@ -121,19 +121,19 @@ pub struct Writer {
     path: Option<PathBuf>,
 }
 
-impl Writer {
+impl LogWriter {
     /// Opens `path` for appending (`/dev/stdout` and `/dev/stderr` mean this process's own), starts the thread, and
     /// gives a sink to each core of `registry`.
     ///
     /// # Errors
     /// If the file cannot be opened or the thread not be started.
-    pub fn start(path: &Path, registry: &Registry) -> io::Result<(Writer, Vec<LogSink>)> {
+    pub fn start(path: &Path, registry: &Registry) -> io::Result<(LogWriter, Vec<LogSink>)> {
         let (mut writer, sinks) = Self::start_with(open(path)?, path.display().to_string(), registry)?;
         writer.path = Some(path.to_owned());
         Ok((writer, sinks))
     }
 
-    /// As [`Writer::start`], with a destination that is open already and a name for it in messages.
+    /// As [`LogWriter::start`], with a destination that is open already and a name for it in messages.
     ///
     /// # Errors
     /// If the thread cannot be started.
@@ -141,7 +141,7 @@ impl Writer {
         destination: impl Write + Send + 'static,
         name: String,
         registry: &Registry,
-    ) -> io::Result<(Writer, Vec<LogSink>)> {
+    ) -> io::Result<(LogWriter, Vec<LogSink>)> {
         let (full, filled) = sync_channel(registry.cores() * BUFFERS + 1); // one more to wake the thread
         let (mut sinks, mut back) = (Vec::new(), Vec::new());
         for core in 0..registry.cores() {
@@ -157,10 +157,10 @@ impl Writer {
         let to_workers = Arc::clone(&back);
         let thread = std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
             let to: Box<dyn Write> = Box::new(destination);
-            Destination { to, name, next: reopened, failing: false, torn: false }.run(&filled, &to_workers, &stats);
+            LogFile { to, name, next: reopened, failing: false, torn: false }.run(&filled, &to_workers, &stats);
             drop(end); // wakes the receiver without a message
         })?;
-        Ok((Writer { thread, ended, wake: full, next, back, path: None }, sinks))
+        Ok((LogWriter { thread, ended, wake: full, next, back, path: None }, sinks))
     }
 
     /// Opens the log's path anew and goes on there, after the file was renamed (logrotate). Buffered lines go to the new
@@ -219,7 +219,7 @@ fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-struct Destination {
+struct LogFile {
     to: Box<dyn Write>,
     name: String,
     next: Arc<Mutex<ReopenedFile>>,
@@ -229,7 +229,7 @@ struct Destination {
     torn: bool,
 }
 
-impl Destination {
+impl LogFile {
     fn run(mut self, mail: &Receiver<Mail>, back: &Mutex<Vec<SyncSender<Vec<u8>>>>, stats: &LogStats) {
         for mail in mail {
             self.take_next(matches!(mail, Mail::Reopened));
@@ -259,7 +259,7 @@ impl Destination {
         let _ = self.to.flush();
     }
 
-    /// Goes over to a file that was opened anew, if there is one.
+    /// Goes over to a reopened file, if there is one.
     fn take_next(&mut self, told: bool) {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         next.told &= !told;
@@ -269,7 +269,7 @@ impl Destination {
             let _ = self.to.flush();
             self.to = Box::new(file);
             self.torn = false;
-            tracing::info!(log = self.name, "access log opened anew");
+            tracing::info!(log = self.name, "access log reopened");
         }
     }
 

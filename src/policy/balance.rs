@@ -16,7 +16,7 @@ mod spread;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::hashing::Table;
+use super::hashing::HashTable;
 use crate::base::id::EndpointId;
 use crate::base::rng::Rng;
 use priority::Loads;
@@ -83,7 +83,7 @@ struct Priority {
     groups: Box<[Locality]>,
     /// Among several groups.
     turns: Option<Schedule>,
-    table: Option<Arc<Table>>,
+    table: Option<Arc<HashTable>>,
     /// All of several groups, while in a panic: then localities do not matter.
     everyone: Option<Box<Locality>>,
 }
@@ -95,11 +95,11 @@ struct Locality {
     effective: f64,
     members: Box<[u32]>,
     policy: Policy,
-    method: Method,
+    method: PickMethod,
 }
 
 #[derive(Debug, Clone)]
-enum Method {
+enum PickMethod {
     Random,
     LeastOfTwo,
     Rotation { next: usize },
@@ -175,7 +175,7 @@ impl Balancer {
             members.warming = None;
             let all = levels.iter_mut().flat_map(|level| level.groups.iter_mut().chain(level.everyone.as_deref_mut()));
             for group in all {
-                group.method = Method::new(group.policy, &group.members, members, ask.now, rng);
+                group.method = PickMethod::new(group.policy, &group.members, members, ask.now, rng);
             }
         }
         let unhealthy: &[bool] = unhealthy;
@@ -285,7 +285,7 @@ impl Priority {
 
 impl Locality {
     fn new(group: &Group, policy: Policy, members: &Members, now: Instant, rng: &mut Rng) -> Self {
-        let method = Method::new(policy, &group.members, members, now, rng);
+        let method = PickMethod::new(policy, &group.members, members, now, rng);
         let (weight, members) = (group.weight, group.members.clone());
         Self { weight, effective: f64::from(weight), members, policy, method }
     }
@@ -312,14 +312,14 @@ impl Locality {
         let usable = |at: usize| usable(in_cluster(at));
         let chosen = match &mut self.method {
             _ if count <= 1 => (count == 1 && usable(0)).then_some(0),
-            Method::Random => any(count, usable, rng),
-            Method::LeastOfTwo => {
+            PickMethod::Random => any(count, usable, rng),
+            PickMethod::LeastOfTwo => {
                 let first = any(count, usable, rng)?;
                 let second = any(count, usable, rng)?;
                 Some(if active(second) < active(first) { second } else { first })
             }
-            Method::Rotation { next } => rotate(count, next, usable),
-            Method::Weighted { schedule, by_load } => {
+            PickMethod::Rotation { next } => rotate(count, next, usable),
+            PickMethod::Weighted { schedule, by_load } => {
                 let weight = |at: usize| {
                     let load = if *by_load { f64::from(active(at)) + 1.0 } else { 1.0 };
                     members.weight(in_cluster(at), ask.now) / load
@@ -340,7 +340,7 @@ impl Members {
     }
 }
 
-impl Method {
+impl PickMethod {
     fn new(policy: Policy, own: &[u32], members: &Members, now: Instant, rng: &mut Rng) -> Self {
         let weight = |at: usize| own.get(at).map_or(1.0, |member| members.weight(*member as usize, now));
         let whole = |at: &u32| members.list.get(*at as usize).map_or(1, |member| member.weight.max(1));

@@ -1,7 +1,7 @@
 //! Consistent hashing: requests with the same key go to the same endpoint, whichever core or proxy picks it.
 //!
 //! Two steps, both Envoy's to the bit, so that a ringway and an Envoy side by side agree: [`key`] hashes a part of the
-//! request to 64 bits, [`Table`] turns these into an endpoint. A table is made once, when the plan is compiled, shared
+//! request to 64 bits, [`HashTable`] turns these into an endpoint. A table is made once, when the plan is compiled, shared
 //! by all cores, and never changed. Looking one up allocates nothing. Called by `plan` (making) and `balance` (picking).
 
 pub mod key;
@@ -71,7 +71,7 @@ impl Default for TableSize {
 
 /// An endpoint that has a part of the hashes.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Member {
+pub struct TableMember {
     /// Its position in the cluster.
     pub endpoint: u32,
     /// Its address, which is hashed for its part of the table.
@@ -82,7 +82,7 @@ pub struct Member {
 
 /// Which endpoint every hash belongs to.
 #[derive(Debug, Clone)]
-pub struct Table {
+pub struct HashTable {
     kind: Kind,
     members: Box<[u32]>,
 }
@@ -97,10 +97,10 @@ enum Kind {
 /// walked in order. With half of the endpoints unusable, one pick in 65,536 gets that far.
 const DETOURS: u32 = 16;
 
-impl Table {
+impl HashTable {
     /// The table for these members.
     #[must_use]
-    pub fn new(algorithm: Algorithm, members: &[Member]) -> Self {
+    pub fn new(algorithm: Algorithm, members: &[TableMember]) -> Self {
         let kind = match algorithm {
             Algorithm::Ring { minimum } => Kind::Ring(Ring::new(members, minimum)),
             Algorithm::Maglev { size } => Kind::Maglev(Maglev::new(members, size.0)),

@@ -55,7 +55,7 @@ pub struct Upstream {
     expects: Size,
     /// The memory that its idle read has beyond a head buffer.
     roomy: Option<Share>,
-    open: Open,
+    open: OpenConnection,
 }
 
 /// How far a connection has come, and how far it may go.
@@ -98,7 +98,7 @@ impl Upstream {
     ) -> Box<Self> {
         let local = conn.handle.local_addr().ok();
         let Conn { reader, writer, handle } = conn;
-        let open = Open::begin(life.opened, cluster, endpoint);
+        let open = OpenConnection::begin(life.opened, cluster, endpoint);
         let (buf, expects, roomy) = Default::default();
         Box::new(Self { reader, writer, buf, handle, peer, name, local, life, expects, roomy, open })
     }
@@ -239,7 +239,7 @@ impl Upstream {
 
 /// Counts a connection for as long as it is open.
 #[derive(Debug)]
-struct Open {
+struct OpenConnection {
     opened: Instant,
     closed: Closed,
     in_use: bool,
@@ -251,7 +251,7 @@ struct Open {
     permit: Option<ConnectionPermit>,
 }
 
-impl Open {
+impl OpenConnection {
     fn begin(opened: Instant, cluster: Arc<ClusterStats>, endpoint: Arc<EndpointStats>) -> Self {
         cluster.upstream_cx_active.inc();
         endpoint.cx_active.inc();
@@ -260,7 +260,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         let stats = &self.cluster;
         stats.upstream_cx_active.dec();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Report, Reporter};
 use crate::base::id::ListenerId;
-use crate::io::{self, Caught, Listener, catch_panic};
+use crate::io::{self, Caught, ListenSocket, catch_panic};
 use crate::proxy::{Core, ListenerHandle, StreamPool, serve};
 use crate::upstream::Installed;
 
@@ -29,14 +29,14 @@ pub(super) struct Listeners {
     /// Free memory of requests.
     streams: Rc<StreamPool>,
     reports: Reporter,
-    open: Vec<Open>,
+    open: Vec<OpenListener>,
     /// One for each task that accepts, and this one.
     accepting: Rc<()>,
 }
 
-struct Open {
+struct OpenListener {
     handle: Rc<ListenerHandle>,
-    listener: Rc<Listener>,
+    listener: Rc<ListenSocket>,
 }
 
 impl Listeners {
@@ -50,7 +50,7 @@ impl Listeners {
     /// # Errors
     /// When the driver cannot take another descriptor: the worker cannot serve this plan.
     pub(super) fn change(&mut self, sockets: Vec<Socket>, old: &Rc<Installed>) -> std::io::Result<()> {
-        let mut before: Vec<Option<Open>> = self.open.drain(..).map(Some).collect();
+        let mut before: Vec<Option<OpenListener>> = self.open.drain(..).map(Some).collect();
         for (socket, id) in sockets.into_iter().zip(0..) {
             let id = ListenerId(id);
             let open = match socket {
@@ -83,8 +83,8 @@ impl Listeners {
         self.open.drain(..).for_each(|open| open.listener.stop());
     }
 
-    fn open(&self, id: ListenerId, socket: TcpListener) -> std::io::Result<Open> {
-        let listener = Rc::new(Listener::from_std(socket)?);
+    fn open(&self, id: ListenerId, socket: TcpListener) -> std::io::Result<OpenListener> {
+        let listener = Rc::new(ListenSocket::from_std(socket)?);
         let handle = ListenerHandle::open(id);
         let (core, held) = (self.core.clone(), self.accepting.clone());
         let shared = (core.clone(), self.streams.clone(), self.reports.clone());
@@ -94,7 +94,7 @@ impl Listeners {
             drop(held);
             core.emptied.raise();
         });
-        Ok(Open { handle, listener })
+        Ok(OpenListener { handle, listener })
     }
 }
 
@@ -102,7 +102,7 @@ impl Listeners {
 async fn accept(
     (core, streams, reports): (Rc<Core>, Rc<StreamPool>, Reporter),
     handle: Rc<ListenerHandle>,
-    listener: Rc<Listener>,
+    listener: Rc<ListenSocket>,
 ) {
     loop {
         match listener.accept().await {

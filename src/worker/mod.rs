@@ -154,12 +154,12 @@ pub struct Start {
 
 /// Control's hold on a running worker, which ends when it is dropped.
 #[derive(Debug)]
-pub struct Handle {
+pub struct WorkerHandle {
     mailbox: Option<Sender<Message>>,
     ringer: Arc<Ringer>,
 }
 
-impl Handle {
+impl WorkerHandle {
     /// For a worker that reads `mailbox` and is woken through `ringer`.
     #[must_use]
     pub fn new(mailbox: Sender<Message>, ringer: Arc<Ringer>) -> Self {
@@ -174,7 +174,7 @@ impl Handle {
     }
 }
 
-impl Drop for Handle {
+impl Drop for WorkerHandle {
     fn drop(&mut self) {
         self.mailbox = None;
         self.ringer.ring(); // other cores keep ringers of the bell, so it does not end with this one

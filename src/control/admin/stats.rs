@@ -2,7 +2,7 @@
 
 use super::{Arguments, State, json_page, refuse};
 use crate::httpd::{Request, Response};
-use crate::observe::stats::{Stat, Value, write_json, write_prometheus, write_text};
+use crate::observe::stats::{Stat, StatValue, write_json, write_prometheus, write_text};
 
 /// The content type for scrapers.
 const PROMETHEUS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -37,11 +37,11 @@ fn gather(arguments: &Arguments, state: &State) -> Result<Vec<Stat>, Response> {
     if arguments.get("histogram_buckets").is_some_and(|how| how != "cumulative") {
         return Err(refuse("histogram_buckets: only `cumulative` is offered, in format=prometheus\n"));
     }
-    let wanted: fn(&Value) -> bool = match arguments.get("type") {
+    let wanted: fn(&StatValue) -> bool = match arguments.get("type") {
         None | Some("All") => |_| true,
-        Some("Counters") => |value| matches!(value, Value::Counter(_)),
-        Some("Gauges") => |value| matches!(value, Value::Gauge { .. }),
-        Some("Histograms") => |value| matches!(value, Value::Histogram { .. }),
+        Some("Counters") => |value| matches!(value, StatValue::Counter(_)),
+        Some("Gauges") => |value| matches!(value, StatValue::Gauge { .. }),
+        Some("Histograms") => |value| matches!(value, StatValue::Histogram { .. }),
         Some(_) => return Err(refuse("usage: /stats?type=(All|Counters|Gauges|Histograms)\n")),
     };
     state.refresh();

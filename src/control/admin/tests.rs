@@ -71,8 +71,8 @@ fn ready_follows_the_stages() {
     let running = running();
     for (stage, status, body) in [
         (None, 503, "PRE_INITIALIZING\n"),
-        (Some(Stage::Live), 200, "LIVE\n"),
-        (Some(Stage::Draining), 503, "DRAINING\n"),
+        (Some(ServerState::Live), 200, "LIVE\n"),
+        (Some(ServerState::Draining), 503, "DRAINING\n"),
     ] {
         if let Some(stage) = stage {
             running.state.enter(stage);
@@ -99,7 +99,7 @@ fn headers_are_envoys() {
 #[test]
 fn stats_filter_and_usedonly() {
     let running = running();
-    running.state.enter(Stage::Live);
+    running.state.enter(ServerState::Live);
     let stats = running.registry.cluster(1, NAME);
     stats.upstream_rq_pending_overflow.add(13);
     stats.upstream_cx_active.inc();
@@ -495,7 +495,7 @@ fn clusters_are_those_of_the_plan_in_force() {
 #[test]
 fn server_info_is_json() {
     let running = running();
-    running.state.enter(Stage::Draining);
+    running.state.enter(ServerState::Draining);
     let info: serde_json::Value = serde_json::from_str(&running.get("/server_info")).unwrap();
     assert_eq!(info["state"], "DRAINING");
     assert_eq!(info["version"], concat!("ringway/", env!("CARGO_PKG_VERSION")));

@@ -30,11 +30,11 @@ const MOST_LOOKS: usize = 16;
 
 /// Which notices of the kernel are a reason to look.
 #[derive(Debug, Clone, Default)]
-struct Relevant(Arc<Mutex<Known>>);
+struct Relevant(Arc<Mutex<RelevantPaths>>);
 
 /// Paths, in the names that the kernel's notices have for them.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Known {
+struct RelevantPaths {
     /// The links, folders and files on the paths of the files, and the watched folders.
     on_the_way: HashSet<PathBuf>,
     /// The folders of which every file is read that has the right name.
@@ -48,7 +48,7 @@ impl Relevant {
         let ways = snapshot.on_the_way.iter();
         let ways = ways.filter_map(|(folder, name)| Some(watched.get(folder)?.join(name)));
         let read = snapshot.read.iter().filter_map(|folder| watched.get(folder).cloned());
-        let now = Known { on_the_way: ways.chain(watched.values().cloned()).collect(), read: read.collect() };
+        let now = RelevantPaths { on_the_way: ways.chain(watched.values().cloned()).collect(), read: read.collect() };
         let mut known = self.known();
         std::mem::replace(&mut *known, now) != *known
     }
@@ -79,7 +79,7 @@ impl Relevant {
         kind.is_ok_and(|kind| kind.is_dir() || kind.is_symlink() && !content)
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, RelevantPaths> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

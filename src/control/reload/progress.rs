@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::control::config::Watch;
-use crate::control::listeners::Bound;
+use crate::control::listeners::BoundListener;
 use crate::control::{ConfigSource, Digest, Revision};
 use crate::istio::problem::Problem;
 use crate::plan::{Plan, ProxySettings};
@@ -59,7 +59,7 @@ pub(super) struct Installing {
     /// The workers that have not said yet that they have the new plan.
     pub(super) waiting: HashSet<usize>,
     /// Listeners that the new plan does not have.
-    pub(super) vanished: Vec<Bound>,
+    pub(super) vanished: Vec<BoundListener>,
 }
 
 /// Why to read the configuration again.
@@ -99,7 +99,7 @@ impl Reloads {
     pub(in crate::control) fn stop(&mut self) {
         self.watch = None;
         if let ReloadStep::Installing(installing) = std::mem::take(&mut self.step) {
-            installing.vanished.into_iter().for_each(Bound::close);
+            installing.vanished.into_iter().for_each(BoundListener::close);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::io::{Driver, Listener, bind_reuseport, block_on, connect, now, race, race::Either, within};
+use crate::io::{Driver, ListenSocket, bind_reuseport, block_on, connect, now, race, race::Either, within};
 
 const DRIVERS: [Driver; 2] = [Driver::Auto, Driver::Epoll];
 
@@ -240,7 +240,7 @@ fn a_stopped_listener_ends_its_accept_and_leaks_nothing() {
     for driver in DRIVERS {
         block_on(driver, |_| async {
             let listener =
-                std::rc::Rc::new(Listener::from_std(bind_reuseport(([127, 0, 0, 1], 0).into()).unwrap()).unwrap());
+                std::rc::Rc::new(ListenSocket::from_std(bind_reuseport(([127, 0, 0, 1], 0).into()).unwrap()).unwrap());
             let stopper = listener.clone();
             crate::io::spawn(async move {
                 crate::io::sleep_until(now() + Duration::from_millis(5)).await;

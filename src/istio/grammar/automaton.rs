@@ -29,7 +29,7 @@ pub enum Condition<'c> {
 
 /// The result of [`meets`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
+pub enum Intersection {
     /// This value.
     Value(Vec<u8>),
     /// No value; this many bytes of a text could have been read.
@@ -41,16 +41,16 @@ pub enum Found {
 /// A value of the grammar that the condition matches. `budget` is the number of steps left; steps taken are
 /// subtracted.
 #[must_use]
-pub fn meets(condition: &Condition<'_>, grammar: &dyn Grammar, budget: &mut usize) -> Found {
+pub fn meets(condition: &Condition<'_>, grammar: &dyn Grammar, budget: &mut usize) -> Intersection {
     match *condition {
         Condition::Exact(text, any_case) => {
             let (states, read) = follow(grammar, text.as_bytes(), any_case);
             let ends = read == text.len() && states.iter().any(|state| grammar.ends(*state));
-            if ends { Found::Value(text.into()) } else { Found::Nothing(read) }
+            if ends { Intersection::Value(text.into()) } else { Intersection::Nothing(read) }
         }
         Condition::Prefix(text, any_case) => {
             let (_, read) = follow(grammar, text.as_bytes(), any_case);
-            if read == text.len() { Found::Value(text.into()) } else { Found::Nothing(read) }
+            if read == text.len() { Intersection::Value(text.into()) } else { Intersection::Nothing(read) }
         }
         Condition::Regex(text) => walked(text, |translated| translated, grammar, budget),
         Condition::Search(text) => {
@@ -130,9 +130,9 @@ fn expression_covers(translated: &str, grammar: &dyn Grammar, budget: &mut usize
     Some(true)
 }
 
-fn walked(re2: &str, whole: impl Fn(String) -> String, grammar: &dyn Grammar, budget: &mut usize) -> Found {
+fn walked(re2: &str, whole: impl Fn(String) -> String, grammar: &dyn Grammar, budget: &mut usize) -> Intersection {
     let Some(nfa) = re2::translated(re2).ok().and_then(|translated| nfa(&whole(translated))) else {
-        return Found::Unknown;
+        return Intersection::Unknown;
     };
     Walk { nfa: &nfa, grammar, seen: HashSet::new(), nodes: Vec::new(), open: Vec::new() }.run(budget)
 }
@@ -171,7 +171,7 @@ fn kind(byte: u8) -> u8 {
 
 /// A position in both automata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Place {
+struct Position {
     expression: StateID,
     grammar: u32,
     /// The kind of the last byte.
@@ -183,26 +183,26 @@ struct Place {
 struct Walk<'a> {
     nfa: &'a NFA,
     grammar: &'a dyn Grammar,
-    seen: HashSet<Place>,
+    seen: HashSet<Position>,
     /// Each position with its predecessor, and the byte between them.
-    nodes: Vec<(Place, usize, Option<u8>)>,
+    nodes: Vec<(Position, usize, Option<u8>)>,
     open: Vec<usize>,
 }
 
 impl Walk<'_> {
-    fn run(mut self, budget: &mut usize) -> Found {
+    fn run(mut self, budget: &mut usize) -> Intersection {
         let mut states = Vec::new();
         self.grammar.start(&mut states);
         for grammar in states {
             let expression = self.nfa.start_anchored();
-            self.visit(Place { expression, grammar, before: EDGE, after: ANYTHING }, usize::MAX, None);
+            self.visit(Position { expression, grammar, before: EDGE, after: ANYTHING }, usize::MAX, None);
         }
         while let Some(at) = self.open.pop() {
             let place = self.nodes[at].0;
             let nfa = self.nfa;
             *budget = budget.saturating_sub(1);
             if *budget == 0 {
-                return Found::Unknown;
+                return Intersection::Unknown;
             }
             match nfa.state(place.expression) {
                 State::ByteRange { trans } => self.read(at, trans.start, trans.end, trans.next, budget),
@@ -219,33 +219,33 @@ impl Walk<'_> {
                 }
                 State::Look { look, next } => match asserted(*look, place) {
                     Some(0) => {}
-                    Some(after) => self.visit(Place { expression: *next, after, ..place }, at, None),
-                    None => return Found::Unknown,
+                    Some(after) => self.visit(Position { expression: *next, after, ..place }, at, None),
+                    None => return Intersection::Unknown,
                 },
                 // The last one pushed is walked first: the end of a repetition, so that examples are short.
                 State::Union { alternates } => {
                     for next in alternates {
-                        self.visit(Place { expression: *next, ..place }, at, None);
+                        self.visit(Position { expression: *next, ..place }, at, None);
                     }
                 }
                 State::BinaryUnion { alt1, alt2 } => {
                     for next in [alt1, alt2] {
-                        self.visit(Place { expression: *next, ..place }, at, None);
+                        self.visit(Position { expression: *next, ..place }, at, None);
                     }
                 }
-                State::Capture { next, .. } => self.visit(Place { expression: *next, ..place }, at, None),
+                State::Capture { next, .. } => self.visit(Position { expression: *next, ..place }, at, None),
                 State::Fail => {}
                 State::Match { .. } => {
                     if place.after & EDGE != 0 && self.grammar.ends(place.grammar) {
-                        return Found::Value(self.value(at));
+                        return Intersection::Value(self.value(at));
                     }
                 }
             }
         }
-        Found::Nothing(0)
+        Intersection::Nothing(0)
     }
 
-    fn visit(&mut self, place: Place, from: usize, byte: Option<u8>) {
+    fn visit(&mut self, place: Position, from: usize, byte: Option<u8>) {
         if self.seen.insert(place) {
             self.open.push(self.nodes.len());
             self.nodes.push((place, from, byte));
@@ -265,7 +265,7 @@ impl Walk<'_> {
             }
             self.grammar.step(place.grammar, byte, &mut states);
             for grammar in states.drain(..) {
-                self.visit(Place { expression, grammar, before, after: ANYTHING }, at, Some(byte));
+                self.visit(Position { expression, grammar, before, after: ANYTHING }, at, Some(byte));
             }
         }
     }
@@ -283,8 +283,8 @@ impl Walk<'_> {
 }
 
 /// The kinds that may come next if the assertion holds; `None`: only whole characters decide it.
-fn asserted(look: Look, place: Place) -> Option<u8> {
-    let Place { before, after, .. } = place;
+fn asserted(look: Look, place: Position) -> Option<u8> {
+    let Position { before, after, .. } = place;
     let word = before == WORD;
     let then = |holds: bool, next: u8| if holds { after & next } else { 0 };
     Some(match look {

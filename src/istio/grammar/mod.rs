@@ -13,7 +13,7 @@ mod path;
 mod text;
 
 pub use authority::Authority;
-pub use automaton::{Condition, Found, covers, meets};
+pub use automaton::{Condition, Intersection, covers, meets};
 pub use origin::Origin;
 pub use own::Own;
 pub use path::{Path, Relative, Target};

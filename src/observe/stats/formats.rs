@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::histogram::{Buckets, QUANTILES};
-use super::registry::{Stat, StatName, Subject, Value};
+use super::registry::{Stat, StatName, StatSubject, StatValue};
 
 /// The bounds of Envoy's histogram buckets, in the unit of the samples (milliseconds).
 const BOUNDS: [f64; 19] = [
@@ -33,10 +33,10 @@ pub fn write_text(stats: &[Stat], out: &mut String) {
     for Stat { name, value, .. } in stats {
         let _ = write!(out, "{name}: "); // a String takes every write
         match value {
-            Value::Counter(value) | Value::Gauge { value, .. } => {
+            StatValue::Counter(value) | StatValue::Gauge { value, .. } => {
                 let _ = write!(out, "{value}");
             }
-            Value::Histogram { all, interval } => all.write_text(interval, out),
+            StatValue::Histogram { all, interval } => all.write_text(interval, out),
         }
         out.push('\n');
     }
@@ -49,11 +49,11 @@ pub fn write_json(stats: &[Stat], out: &mut String) {
     let (mut comma, mut histograms) = ("", Vec::new());
     for Stat { name, value, .. } in stats {
         match value {
-            Value::Counter(value) | Value::Gauge { value, .. } => {
+            StatValue::Counter(value) | StatValue::Gauge { value, .. } => {
                 let _ = write!(out, "{comma}{{\"name\":{},\"value\":{value}}}", JsonText(name));
                 comma = ",";
             }
-            Value::Histogram { all, interval } => histograms.push((name, all, interval)),
+            StatValue::Histogram { all, interval } => histograms.push((name, all, interval)),
         }
     }
     if !histograms.is_empty() {
@@ -92,10 +92,10 @@ pub fn write_prometheus(stats: &[Stat], out: &mut String) {
         }
         let labels = labels(stat);
         match &stat.value {
-            Value::Counter(value) | Value::Gauge { value, .. } => {
+            StatValue::Counter(value) | StatValue::Gauge { value, .. } => {
                 let _ = writeln!(out, "{metric}{{{labels}}} {value}");
             }
-            Value::Histogram { all, .. } => {
+            StatValue::Histogram { all, .. } => {
                 let comma = if labels.is_empty() { "" } else { "," };
                 for bound in BOUNDS {
                     let _ = writeln!(out, "{metric}_bucket{{{labels}{comma}le=\"{bound}\"}} {}", all.up_to(bound));
@@ -118,11 +118,11 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(value: &Value) -> Self {
+    fn of(value: &StatValue) -> Self {
         match value {
-            Value::Counter(_) => Self::Counter,
-            Value::Gauge { .. } => Self::Gauge,
-            Value::Histogram { .. } => Self::Histogram,
+            StatValue::Counter(_) => Self::Counter,
+            StatValue::Gauge { .. } => Self::Gauge,
+            StatValue::Histogram { .. } => Self::Histogram,
         }
     }
 
@@ -163,13 +163,13 @@ fn metric_name(stat: &Stat) -> String {
     let (prefix, field) = name.split_at(*field);
     let (field, code) = split_code(field);
     let subject = match subject {
-        Subject::Process => prefix,
-        Subject::Cluster => "cluster.",
-        Subject::Http => "http.",
-        Subject::Tcp => "tcp.",
-        Subject::Listener => "listener.",
-        Subject::Worker(_) => "listener.worker.",
-        Subject::Route { .. } => "vhost.route.",
+        StatSubject::Process => prefix,
+        StatSubject::Cluster => "cluster.",
+        StatSubject::Http => "http.",
+        StatSubject::Tcp => "tcp.",
+        StatSubject::Listener => "listener.",
+        StatSubject::Worker(_) => "listener.worker.",
+        StatSubject::Route { .. } => "vhost.route.",
     };
     let class = if matches!(code, Some(("envoy_response_code_class", _))) { "_xx" } else { "" };
     let word = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
@@ -192,17 +192,17 @@ fn labels(stat: &Stat) -> String {
     // The part between the first word of the prefix and its last dot.
     let own = |first: &str| prefix.strip_prefix(first).and_then(|own| own.strip_suffix('.')).unwrap_or_default();
     match subject {
-        Subject::Process => {}
-        Subject::Cluster => label("envoy_cluster_name", own("cluster.")),
-        Subject::Http => label("envoy_http_conn_manager_prefix", own("http.")),
-        Subject::Tcp => label("envoy_tcp_prefix", own("tcp.")),
-        Subject::Listener => label("envoy_listener_address", own("listener.")),
-        Subject::Worker(worker) => {
+        StatSubject::Process => {}
+        StatSubject::Cluster => label("envoy_cluster_name", own("cluster.")),
+        StatSubject::Http => label("envoy_http_conn_manager_prefix", own("http.")),
+        StatSubject::Tcp => label("envoy_tcp_prefix", own("tcp.")),
+        StatSubject::Listener => label("envoy_listener_address", own("listener.")),
+        StatSubject::Worker(worker) => {
             let address = own("listener.").rsplit_once('.').map_or("", |(address, _)| address);
             label("envoy_worker_id", itoa::Buffer::new().format(*worker));
             label("envoy_listener_address", address);
         }
-        Subject::Route { host_end } => {
+        StatSubject::Route { host_end } => {
             let (host, route) = prefix.split_at(*host_end);
             label("envoy_route", route.strip_prefix(".route.").unwrap_or_default().trim_end_matches('.'));
             label("envoy_virtual_host", host.strip_prefix("vhost.").unwrap_or_default());

@@ -25,6 +25,6 @@ pub use formats::{write_json, write_prometheus, write_text};
 pub use histogram::{Buckets, Histogram};
 pub use http::{HttpStats, ListenerStats};
 pub use mirrored::{Mirrored, Verdict};
-pub use registry::{EndpointTotals, Kept, Registry, Stat, Value};
+pub use registry::{EndpointTotals, Kept, Registry, Stat, StatValue};
 pub use shared::{ClusterShared, Ejections};
 pub use tcp::TcpStats;

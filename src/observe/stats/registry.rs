@@ -60,7 +60,7 @@ pub struct Stat {
     /// Envoy's full name.
     pub name: String,
     /// Its value.
-    pub value: Value,
+    pub value: StatValue,
     /// The parts of its name.
     pub(super) parts: StatName,
 }
@@ -69,14 +69,14 @@ pub struct Stat {
 /// dots of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StatName {
-    pub(super) subject: Subject,
+    pub(super) subject: StatSubject,
     /// Where the name of the field begins.
     pub(super) field: usize,
 }
 
 /// The subject of a statistic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Subject {
+pub(super) enum StatSubject {
     /// `server.<field>`, `access_log.<field>`: the process.
     Process,
     /// `cluster.<name>.<field>`.
@@ -98,7 +98,7 @@ pub(super) enum Subject {
 
 /// The value of a statistic.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Value {
+pub enum StatValue {
     /// A number that only grows.
     Counter(u64),
     /// A number that rises and falls.
@@ -117,7 +117,7 @@ pub enum Value {
     },
 }
 
-impl Value {
+impl StatValue {
     /// Whether anything was ever counted (Envoy's `?usedonly`).
     #[must_use]
     pub fn used(&self) -> bool {
@@ -382,16 +382,16 @@ impl Registry {
                 return;
             }
             let value = match sum {
-                Sum::Counter(value) => Value::Counter(value),
-                Sum::Gauge { value, used } => Value::Gauge { value: u64::try_from(value).unwrap_or(0), used },
+                Sum::Counter(value) => StatValue::Counter(value),
+                Sum::Gauge { value, used } => StatValue::Gauge { value: u64::try_from(value).unwrap_or(0), used },
                 Sum::Histogram(all) => {
                     let interval = rolled.get(&name).map(|rolled| rolled.interval.clone()).unwrap_or_default();
-                    Value::Histogram { all, interval }
+                    StatValue::Histogram { all, interval }
                 }
             };
             stats.push(Stat { name, value, parts });
         });
-        let last = |stat: &Stat| matches!(stat.value, Value::Histogram { .. });
+        let last = |stat: &Stat| matches!(stat.value, StatValue::Histogram { .. });
         stats.sort_unstable_by(|a, b| (last(a), &a.name).cmp(&(last(b), &b.name)));
         stats
     }
@@ -454,40 +454,46 @@ impl Tables {
     ) {
         for (name, cluster) in &self.clusters {
             let prefix = format!("cluster.{name}.");
-            sum_blocks(Subject::Cluster, &prefix, cluster.cores.iter().map(AsRef::as_ref), wanted, see);
-            sum_blocks(Subject::Cluster, &prefix, std::iter::once(cluster.shared.as_ref()), wanted, see);
+            sum_blocks(StatSubject::Cluster, &prefix, cluster.cores.iter().map(AsRef::as_ref), wanted, see);
+            sum_blocks(StatSubject::Cluster, &prefix, std::iter::once(cluster.shared.as_ref()), wanted, see);
         }
         for (name, cores) in &self.http {
-            sum_blocks(Subject::Http, &format!("http.{name}."), cores.iter().map(AsRef::as_ref), wanted, see);
+            sum_blocks(StatSubject::Http, &format!("http.{name}."), cores.iter().map(AsRef::as_ref), wanted, see);
         }
         for (name, cores) in &self.tcp {
-            sum_blocks(Subject::Tcp, &format!("tcp.{name}."), cores.iter().map(AsRef::as_ref), wanted, see);
+            sum_blocks(StatSubject::Tcp, &format!("tcp.{name}."), cores.iter().map(AsRef::as_ref), wanted, see);
         }
         let mut connections = Sum::Gauge { value: 0, used: false };
         for (name, cores) in &self.listeners {
-            sum_blocks(Subject::Listener, &format!("listener.{name}."), cores.iter().map(AsRef::as_ref), wanted, see);
+            sum_blocks(
+                StatSubject::Listener,
+                &format!("listener.{name}."),
+                cores.iter().map(AsRef::as_ref),
+                wanted,
+                see,
+            );
             for (core, stats) in cores.iter().enumerate() {
                 let (total, active) = ((&stats.downstream_cx_total).into(), (&stats.downstream_cx_active).into());
                 connections.add(&active);
                 let prefix = format!("listener.{name}.worker_{core}.");
                 for (field, sample) in [("downstream_cx_total", total), ("downstream_cx_active", active)] {
                     if wanted(&sample) {
-                        let parts = StatName { subject: Subject::Worker(core), field: prefix.len() };
+                        let parts = StatName { subject: StatSubject::Worker(core), field: prefix.len() };
                         see(parts, [&prefix, field].concat(), Sum::of(&sample));
                     }
                 }
             }
         }
         for ((host, stat_prefix), cores) in &self.routes {
-            let subject = Subject::Route { host_end: "vhost.".len() + host.len() };
+            let subject = StatSubject::Route { host_end: "vhost.".len() + host.len() };
             let prefix = format!("vhost.{host}.route.{stat_prefix}.");
             sum_blocks(subject, &prefix, cores.iter().map(AsRef::as_ref), wanted, see);
         }
-        sum_blocks(Subject::Process, "server.", std::iter::once(server), wanted, see);
-        let parts = StatName { subject: Subject::Process, field: "server.".len() };
+        sum_blocks(StatSubject::Process, "server.", std::iter::once(server), wanted, see);
+        let parts = StatName { subject: StatSubject::Process, field: "server.".len() };
         see(parts, "server.total_connections".to_owned(), connections);
-        sum_blocks(Subject::Process, "ringway.", std::iter::once(control), wanted, see);
-        sum_blocks(Subject::Process, "access_log.", log.iter().map(AsRef::as_ref), wanted, see);
+        sum_blocks(StatSubject::Process, "ringway.", std::iter::once(control), wanted, see);
+        sum_blocks(StatSubject::Process, "access_log.", log.iter().map(AsRef::as_ref), wanted, see);
     }
 }
 
@@ -498,7 +504,7 @@ type Wanted<'a> = dyn Fn(&Sample<'_>) -> bool + 'a;
 type See<'a> = dyn FnMut(StatName, String, Sum) + 'a;
 
 fn sum_blocks<'a, B: Block + 'a>(
-    subject: Subject,
+    subject: StatSubject,
     prefix: &str,
     cores: impl Iterator<Item = &'a B>,
     wanted: &Wanted<'_>,

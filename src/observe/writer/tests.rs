@@ -47,7 +47,7 @@ fn dropped(registry: &Registry) -> u64 {
 #[test]
 fn every_line_of_every_worker_arrives_whole() {
     let (page, registry) = (Page::default(), Registry::new(3));
-    let (writer, sinks) = Writer::start_with(page.clone(), "page".to_owned(), &registry).unwrap();
+    let (writer, sinks) = LogWriter::start_with(page.clone(), "page".to_owned(), &registry).unwrap();
     std::thread::scope(|scope| {
         for (core, mut sink) in sinks.into_iter().enumerate() {
             scope.spawn(move || {
@@ -70,7 +70,7 @@ fn every_line_of_every_worker_arrives_whole() {
 #[test]
 fn a_full_buffer_goes_without_a_flush() {
     let (page, registry) = (Page::default(), Registry::new(1));
-    let (writer, mut sinks) = Writer::start_with(page.clone(), "page".to_owned(), &registry).unwrap();
+    let (writer, mut sinks) = LogWriter::start_with(page.clone(), "page".to_owned(), &registry).unwrap();
     let mut line = "y".repeat(FULL_BYTES - 1);
     line.push('\n');
     write_line(&mut sinks[0], &line);
@@ -98,7 +98,7 @@ impl Write for Gate {
 fn a_writer_that_hangs_costs_lines_not_time_or_memory() {
     let registry = Registry::new(1);
     let (open, gate) = channel();
-    let (writer, mut sinks) = Writer::start_with(Gate(gate), "gate".to_owned(), &registry).unwrap();
+    let (writer, mut sinks) = LogWriter::start_with(Gate(gate), "gate".to_owned(), &registry).unwrap();
     for _ in 0..BUFFERS + 5 {
         write_line(&mut sinks[0], "a line\n");
         write_line(&mut sinks[0], "another\n");
@@ -116,7 +116,7 @@ fn a_writer_that_hangs_costs_lines_not_time_or_memory() {
 fn finish_gives_up_on_a_destination_that_hangs() {
     let registry = Registry::new(1);
     let (_open, gate) = channel();
-    let (writer, mut sinks) = Writer::start_with(Gate(gate), "gate".to_owned(), &registry).unwrap();
+    let (writer, mut sinks) = LogWriter::start_with(Gate(gate), "gate".to_owned(), &registry).unwrap();
     write_line(&mut sinks[0], "a line\n");
     sinks[0].flush();
     drop(sinks);
@@ -127,7 +127,7 @@ fn finish_gives_up_on_a_destination_that_hangs() {
 fn errors_are_counted_and_writing_goes_on() {
     let page = Page::failing_with(vec![ErrorKind::BrokenPipe.into(), ErrorKind::StorageFull.into()]);
     let registry = Registry::new(1);
-    let (writer, mut sinks) = Writer::start_with(page.clone(), "page".to_owned(), &registry).unwrap();
+    let (writer, mut sinks) = LogWriter::start_with(page.clone(), "page".to_owned(), &registry).unwrap();
     for line in ["lost\n", "lost too\n", "kept\n"] {
         write_line(&mut sinks[0], line);
         sinks[0].flush();
@@ -143,7 +143,7 @@ fn errors_are_counted_and_writing_goes_on() {
 fn a_destination_that_would_block_is_tried_again() {
     let page = Page::failing_with(vec![ErrorKind::WouldBlock.into(), ErrorKind::Interrupted.into()]);
     let registry = Registry::new(1);
-    let (writer, mut sinks) = Writer::start_with(page.clone(), "page".to_owned(), &registry).unwrap();
+    let (writer, mut sinks) = LogWriter::start_with(page.clone(), "page".to_owned(), &registry).unwrap();
     write_line(&mut sinks[0], "kept\n");
     sinks[0].flush();
     drop(sinks);
@@ -172,7 +172,7 @@ impl Write for Torn {
 #[test]
 fn after_half_a_line_the_next_begins_anew() {
     let (page, registry) = (Page::default(), Registry::new(1));
-    let (writer, mut sinks) = Writer::start_with(Torn(page.clone(), 0), "torn".to_owned(), &registry).unwrap();
+    let (writer, mut sinks) = LogWriter::start_with(Torn(page.clone(), 0), "torn".to_owned(), &registry).unwrap();
     for line in ["first line\n", "second line\n"] {
         write_line(&mut sinks[0], line);
         sinks[0].flush();
@@ -188,7 +188,7 @@ fn a_file_is_appended_to() {
     let path = folder.path().join("access.log");
     std::fs::write(&path, "before\n").unwrap();
     let registry = Registry::new(1);
-    let (writer, mut sinks) = Writer::start(&path, &registry).unwrap();
+    let (writer, mut sinks) = LogWriter::start(&path, &registry).unwrap();
     write_line(&mut sinks[0], "after\n");
     sinks[0].flush();
     drop(sinks);
@@ -199,7 +199,7 @@ fn a_file_is_appended_to() {
 #[test]
 fn a_file_that_cannot_be_opened_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    assert!(Writer::start(&folder.path().join("no/such/folder"), &Registry::new(1)).is_err());
+    assert!(LogWriter::start(&folder.path().join("no/such/folder"), &Registry::new(1)).is_err());
 }
 
 #[allow(clippy::disallowed_methods, reason = "another thread writes, and there is a limit to waiting for it")]
@@ -216,7 +216,7 @@ fn a_renamed_log_goes_on_in_a_new_file() {
     let folder = tempfile::tempdir().unwrap();
     let (path, old) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
     let registry = Registry::new(1);
-    let (writer, mut sinks) = Writer::start(&path, &registry).unwrap();
+    let (writer, mut sinks) = LogWriter::start(&path, &registry).unwrap();
     write_line(&mut sinks[0], "first\n");
     sinks[0].flush();
     wait_for(&path, "first\n");
@@ -246,7 +246,7 @@ fn a_log_that_cannot_be_opened_anew_goes_on_in_the_old_file() {
     let inner = folder.path().join("logs");
     std::fs::create_dir(&inner).unwrap();
     let registry = Registry::new(1);
-    let (writer, mut sinks) = Writer::start(&inner.join("access.log"), &registry).unwrap();
+    let (writer, mut sinks) = LogWriter::start(&inner.join("access.log"), &registry).unwrap();
     let moved = folder.path().join("moved");
     std::fs::rename(&inner, &moved).unwrap();
     assert_eq!(writer.reopen().unwrap_err().kind(), ErrorKind::NotFound);
@@ -260,7 +260,7 @@ fn a_log_that_cannot_be_opened_anew_goes_on_in_the_old_file() {
 #[test]
 fn a_destination_without_a_path_stays() {
     let (page, registry) = (Page::default(), Registry::new(1));
-    let (writer, mut sinks) = Writer::start_with(page.clone(), "page".to_owned(), &registry).unwrap();
+    let (writer, mut sinks) = LogWriter::start_with(page.clone(), "page".to_owned(), &registry).unwrap();
     writer.reopen().unwrap();
     write_line(&mut sinks[0], "kept\n");
     sinks[0].flush();
@@ -272,7 +272,7 @@ fn a_destination_without_a_path_stays() {
 #[test]
 fn a_new_sink_takes_the_place_of_one_that_died_with_its_worker() {
     let (page, registry) = (Page::default(), Registry::new(1));
-    let (writer, mut sinks) = Writer::start_with(page.clone(), "page".to_owned(), &registry).unwrap();
+    let (writer, mut sinks) = LogWriter::start_with(page.clone(), "page".to_owned(), &registry).unwrap();
     let mut dead = sinks.remove(0);
     write_line(&mut dead, "first\n");
     dead.flush();

@@ -10,7 +10,7 @@ use super::Compiler;
 use super::rule::Rule;
 
 /// The subject of a name under `headers` and `withoutHeaders`.
-enum Subject {
+enum HeaderSubject {
     /// A line of the head.
     Line,
     /// Something else that Envoy keeps among the headers.
@@ -42,9 +42,9 @@ impl Compiler<'_> {
             let path = || field(&format!("headers[{name}]"));
             let value = self.pattern(rule, path, value)?;
             all.push(match subject(name) {
-                Subject::Line => Condition::Header(HeaderCondition::new(name, value)),
-                Subject::Other(condition) => condition(value),
-                Subject::Removed => {
+                HeaderSubject::Line => Condition::Header(HeaderCondition::new(name, value)),
+                HeaderSubject::Other(condition) => condition(value),
+                HeaderSubject::Removed => {
                     self.is_removed(rule, &path(), name, "never matches");
                     return None;
                 }
@@ -54,12 +54,12 @@ impl Compiler<'_> {
             let path = || field(&format!("withoutHeaders[{name}]"));
             let value = self.pattern(rule, path, value)?;
             match subject(name) {
-                Subject::Line => all.push(Condition::WithoutHeader(HeaderCondition::new(name, value))),
-                Subject::Other(condition) => all.push(Condition::Not(Box::new(condition(value)))),
-                Subject::Removed if matches!(value, Pattern::Any) || !value.matches(b"") => {
+                HeaderSubject::Line => all.push(Condition::WithoutHeader(HeaderCondition::new(name, value))),
+                HeaderSubject::Other(condition) => all.push(Condition::Not(Box::new(condition(value)))),
+                HeaderSubject::Removed if matches!(value, Pattern::Any) || !value.matches(b"") => {
                     self.is_removed(rule, &path(), name, "always holds");
                 }
-                Subject::Removed => {
+                HeaderSubject::Removed => {
                     self.is_removed(rule, &path(), name, "never holds");
                     return None;
                 }
@@ -115,13 +115,13 @@ impl Compiler<'_> {
 }
 
 /// Some names are not headers in Envoy.
-fn subject(name: &str) -> Subject {
+fn subject(name: &str) -> HeaderSubject {
     match name.to_ascii_lowercase().as_str() {
-        ":method" => Subject::Other(Condition::Method),
-        ":authority" | "host" => Subject::Other(Condition::Authority),
-        ":path" => Subject::Other(Condition::Target),
-        ":scheme" => Subject::Other(Condition::Scheme),
-        name if forward::is_never_sent(name) => Subject::Removed,
-        _ => Subject::Line,
+        ":method" => HeaderSubject::Other(Condition::Method),
+        ":authority" | "host" => HeaderSubject::Other(Condition::Authority),
+        ":path" => HeaderSubject::Other(Condition::Target),
+        ":scheme" => HeaderSubject::Other(Condition::Scheme),
+        name if forward::is_never_sent(name) => HeaderSubject::Removed,
+        _ => HeaderSubject::Line,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::endpoint::EndpointAddress;
-use crate::policy::hashing::{Algorithm, Member, Table};
+use crate::policy::hashing::{Algorithm, HashTable, TableMember};
 
 /// How a cluster chooses (Istio's `loadBalancer.simple` and `loadBalancer.consistentHash`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,7 +60,7 @@ pub struct Level {
     /// Its groups; one, unless a DestinationRule distributes by locality.
     pub groups: Box<[Group]>,
     /// The owner of each hash, with [`Policy::ConsistentHash`].
-    pub(super) table: Option<Arc<Table>>,
+    pub(super) table: Option<Arc<HashTable>>,
 }
 
 /// The table follows from the groups, the policy and the endpoints, and is not compared.
@@ -105,7 +105,9 @@ impl LoadBalancing {
     ) -> Self {
         let level = |groups: Vec<Group>| {
             let table = match policy {
-                Policy::ConsistentHash(algorithm) => Some(Arc::new(Table::new(algorithm, &shares(&groups, endpoints)))),
+                Policy::ConsistentHash(algorithm) => {
+                    Some(Arc::new(HashTable::new(algorithm, &shares(&groups, endpoints))))
+                }
                 _ => None,
             };
             Level { groups: groups.into(), table }
@@ -116,7 +118,7 @@ impl LoadBalancing {
 
 /// Every endpoint's part of a level: its group's part of the groups, and of that its own (Envoy's
 /// `normalizeLocalityWeights`).
-fn shares(groups: &[Group], endpoints: &[(EndpointAddress, u32)]) -> Vec<Member> {
+fn shares(groups: &[Group], endpoints: &[(EndpointAddress, u32)]) -> Vec<TableMember> {
     let all: u64 = groups.iter().map(|group| u64::from(group.weight)).sum();
     let mut members = Vec::new();
     for group in groups {
@@ -125,7 +127,7 @@ fn shares(groups: &[Group], endpoints: &[(EndpointAddress, u32)]) -> Vec<Member>
         let sum: u64 = own().map(|(_, (_, weight))| u64::from((*weight).max(1))).sum();
         members.extend(own().map(|(endpoint, (address, weight))| {
             let share = f64::from((*weight).max(1)) * of_group / sum as f64;
-            Member { endpoint, address: address.clone(), share }
+            TableMember { endpoint, address: address.clone(), share }
         }));
     }
     members

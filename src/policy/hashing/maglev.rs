@@ -2,7 +2,7 @@
 
 use twox_hash::XxHash64;
 
-use super::Member;
+use super::TableMember;
 
 /// Who owns each entry.
 #[derive(Debug, Clone)]
@@ -23,8 +23,8 @@ const EMPTY: u32 = u32::MAX;
 
 impl Maglev {
     /// `size` is a prime: only then does every member's walk come by every entry.
-    pub(super) fn new(members: &[Member], size: u64) -> Self {
-        let mut named: Vec<(String, &Member)> =
+    pub(super) fn new(members: &[TableMember], size: u64) -> Self {
+        let mut named: Vec<(String, &TableMember)> =
             members.iter().map(|member| (member.address.to_string(), member)).collect();
         named.sort_by(|a, b| a.0.cmp(&b.0));
         let mut fillers: Vec<Filler> = named

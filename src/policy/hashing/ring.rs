@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::{Member, xxh64};
+use super::{TableMember, xxh64};
 
 /// Envoy's default for the most points of a ring, which Istio has no field for.
 const MAXIMUM: f64 = 8_388_608.0;
@@ -15,7 +15,7 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    pub(super) fn new(members: &[Member], minimum: u64) -> Self {
+    pub(super) fn new(members: &[TableMember], minimum: u64) -> Self {
         let least = members.iter().map(|member| member.share).fold(1.0, f64::min);
         // The least member has a whole number of points. The others' fractions add up from one to the next.
         let scale = ((least * minimum as f64).ceil() / least).min(MAXIMUM);

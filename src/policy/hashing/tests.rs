@@ -6,9 +6,9 @@ fn address(at: usize) -> EndpointAddress {
     EndpointAddress::from(([10, 0, 0, at as u8], 8000))
 }
 
-fn members(weights: &[u32]) -> Vec<Member> {
+fn members(weights: &[u32]) -> Vec<TableMember> {
     let sum: f64 = weights.iter().copied().map(f64::from).sum();
-    let member = |(at, weight): (usize, &u32)| Member {
+    let member = |(at, weight): (usize, &u32)| TableMember {
         endpoint: at as u32,
         address: address(at),
         share: f64::from(*weight) * 1.0 / sum,
@@ -25,7 +25,7 @@ fn hashes() -> impl Iterator<Item = u64> {
     (0..4_000_u64).map(|at| xxh64(&at.to_le_bytes()))
 }
 
-fn counts(table: &Table, of: usize) -> Vec<usize> {
+fn counts(table: &HashTable, of: usize) -> Vec<usize> {
     let mut counts = vec![0; of];
     for hash in hashes() {
         counts[table.pick(hash, |_| true).expect("a member")] += 1;
@@ -94,7 +94,7 @@ fn everyone_gets_a_fair_part() {
     for algorithm in both() {
         for (weights, rough) in [(&[1, 1, 1][..], 0.25), (&[1, 3], 0.25), (&[1; 10], 0.5), (&[7], 0.0)] {
             let members = members(weights);
-            let seen = counts(&Table::new(algorithm, &members), weights.len());
+            let seen = counts(&HashTable::new(algorithm, &members), weights.len());
             for (member, count) in members.iter().zip(&seen) {
                 let expected = 4_000.0 * member.share;
                 assert!((*count as f64 - expected).abs() <= expected * rough, "{algorithm:?} {weights:?}: {seen:?}");
@@ -106,8 +106,8 @@ fn everyone_gets_a_fair_part() {
 #[test]
 fn nobody_is_nobody() {
     for algorithm in both() {
-        assert_eq!(Table::new(algorithm, &[]).pick(1, |_| true), None);
-        assert_eq!(Table::new(algorithm, &members(&[1, 1])).pick(1, |_| false), None);
+        assert_eq!(HashTable::new(algorithm, &[]).pick(1, |_| true), None);
+        assert_eq!(HashTable::new(algorithm, &members(&[1, 1])).pick(1, |_| false), None);
     }
 }
 
@@ -115,7 +115,7 @@ fn nobody_is_nobody() {
 fn a_table_of_one_entry_or_of_fewer_than_members() {
     for size in [1, 2, 3] {
         let size = TableSize::new(size).expect("a prime");
-        let table = Table::new(Algorithm::Maglev { size }, &members(&[1; 9]));
+        let table = HashTable::new(Algorithm::Maglev { size }, &members(&[1; 9]));
         assert!(counts(&table, 9).iter().filter(|count| **count > 0).count() <= size.0 as usize);
         // Those without an entry stand in for the others all the same.
         assert_eq!(table.pick(5, |at| at == 8), Some(8));
@@ -125,7 +125,7 @@ fn a_table_of_one_entry_or_of_fewer_than_members() {
 #[test]
 fn only_the_hashes_of_an_unusable_endpoint_move() {
     for algorithm in both() {
-        let table = Table::new(algorithm, &members(&[1; 5]));
+        let table = HashTable::new(algorithm, &members(&[1; 5]));
         let mut stand_ins = [0; 5];
         for hash in hashes() {
             let before = table.pick(hash, |_| true).expect("a member");
@@ -151,7 +151,7 @@ proptest! {
         let usable: Vec<bool> = weights.iter().map(|(_, usable)| *usable).collect();
         let weights: Vec<u32> = weights.iter().map(|(weight, _)| *weight).collect();
         for algorithm in [Algorithm::Ring { minimum }, both()[1]] {
-            let picked = Table::new(algorithm, &members(&weights)).pick(hash, |at| usable[at]);
+            let picked = HashTable::new(algorithm, &members(&weights)).pick(hash, |at| usable[at]);
             prop_assert_eq!(picked.is_some(), usable.contains(&true));
             prop_assert!(picked.is_none_or(|at| usable[at]));
         }
@@ -167,7 +167,7 @@ proptest! {
             for member in &mut rest {
                 member.share = 1.0 / (count - 1) as f64;
             }
-            let (before, after) = (Table::new(algorithm, &whole), Table::new(algorithm, &rest));
+            let (before, after) = (HashTable::new(algorithm, &whole), HashTable::new(algorithm, &rest));
             let moved = hashes()
                 .filter(|hash| {
                     let at = before.pick(*hash, |_| true);

@@ -10,7 +10,7 @@ use ringway::h1::parse::{self, HeadLimits, Parsed};
 use ringway::http::forward::{self, Completion, Downstream, View};
 use ringway::http::head::{Known, Method, RequestHead};
 use ringway::http::target::{self, Normal, PathForm};
-use ringway::istio::grammar::{self, Authority, Condition, Found, Grammar};
+use ringway::istio::grammar::{self, Authority, Condition, Grammar, Intersection};
 use ringway::istio::model::proxy::PathNormalization;
 use ringway::plan::{self, Pattern, QueryCondition, Request};
 
@@ -275,19 +275,19 @@ proptest! {
         for (which, (text, kind, grammar)) in [of_path, of_value].into_iter().enumerate() {
             let Some(pattern) = pattern(text, kind) else { continue };
             match grammar::meets(&condition(text, kind), grammar, &mut 1_000_000) {
-                Found::Value(found) => {
+                Intersection::Value(found) => {
                     prop_assert!(pattern.matches(&found), "{text:?} does not match {}", found.escape_ascii());
                     // Of a beginning there is more than what is found.
                     prop_assert!(kind == 1 || grammar::allows(grammar, &found), "{}", found.escape_ascii());
                 }
-                Found::Nothing(_) => {
+                Intersection::Nothing(_) => {
                     for (path, value) in &tried {
                         let value = if which == 0 { [b"/", path.as_slice()].concat() } else { value.clone() };
                         let both = grammar::allows(grammar, &value) && pattern.matches(&value);
                         prop_assert!(!both, "{text:?} matches {}", value.escape_ascii());
                     }
                 }
-                Found::Unknown => {}
+                Intersection::Unknown => {}
             }
         }
     }

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use ringway::control::{ConfigSource, first_outward_address};
-use ringway::explain::{Answer, BadQuestion, Question, Verdict, explain};
+use ringway::explain::{Answer, BadQuestion, Question, RouteVerdict, explain};
 use ringway::istio::Options;
 use ringway::plan::Overrides;
 
@@ -416,7 +416,7 @@ fn explained(side: Side, configuration: &Path, host: &str, met: &Met) {
                 stands_for_loopback: first_outward_address(),
             };
             let said = match explain(&loaded.plan, &[], &question) {
-                Ok(Answer { verdict: Verdict::DirectResponse { status, .. }, .. }) => status.to_string(),
+                Ok(Answer { verdict: RouteVerdict::DirectResponse { status, .. }, .. }) => status.to_string(),
                 Ok(answer) => answer.to_string(),
                 Err(BadQuestion::Refused(bad)) => bad.status().to_string(),
                 Err(BadQuestion::UpgradeRefused) => "403".to_owned(),

@@ -13,7 +13,7 @@ use ringway::istio;
 use ringway::plan::{Overrides, Plan};
 use ringway::proxy::{Budget, CoreParts};
 use ringway::upstream::{CoreStats, SharedCluster};
-use ringway::worker::{self, Handle, Install, Message, Report, Socket, Start};
+use ringway::worker::{self, Install, Message, Report, Socket, Start, WorkerHandle};
 use tempfile::TempDir;
 
 use super::{Config, expect, replace, says};
@@ -156,7 +156,7 @@ fn a_worker_that_panics_takes_its_connections_along() {
         let mut client = Client::connect(address);
         expect(&mut client, "hello");
         assert_eq!((permits(), origin.open()), (1, 1), "a connection that rests");
-        let handle = Handle::new(mail, Arc::new(ringer));
+        let handle = WorkerHandle::new(mail, Arc::new(ringer));
         let (sockets, stats) = (vec![Socket::Kept(ringway::base::id::ListenerId(0))], stats(&plan));
         let shared = SharedCluster::all(&plan, 1);
         handle.send(Message::Install(Box::new(Install { plan, stats, shared, sockets, log_format: None })));

@@ -25,7 +25,7 @@ pub(in crate::istio) const STRING_MATCH: Message =
 
 /// The kind of a matched value: the rules differ a little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::istio) enum Subject {
+pub(in crate::istio) enum MatchedValue {
     /// The path, where an empty prefix means every path.
     Uri,
     /// A header or query parameter, where the regex `*` means presence.
@@ -35,7 +35,7 @@ pub(in crate::istio) enum Subject {
 }
 
 /// Reads a StringMatch.
-pub(in crate::istio) fn read(item: &Item<'_>, subject: Subject) -> Option<StringMatch> {
+pub(in crate::istio) fn read(item: &Item<'_>, subject: MatchedValue) -> Option<StringMatch> {
     if item.is_text() {
         item.error("must be a mapping, not a string", "write \"exact:\", \"prefix:\" or \"regex:\" before the value");
         return None;
@@ -48,7 +48,7 @@ pub(in crate::istio) fn read(item: &Item<'_>, subject: Subject) -> Option<String
         [("exact", value)] => Some(StringMatch::Exact(value.string()?.to_owned())),
         [("prefix", value)] => {
             let prefix = value.string()?;
-            if prefix.is_empty() && subject != Subject::Uri {
+            if prefix.is_empty() && subject != MatchedValue::Uri {
                 value.error("must not be empty", "write {} to match any value");
                 return None;
             }
@@ -56,7 +56,7 @@ pub(in crate::istio) fn read(item: &Item<'_>, subject: Subject) -> Option<String
         }
         [(_, value)] => {
             let regex = value.nonempty_string()?;
-            if regex == "*" && subject == Subject::Presence {
+            if regex == "*" && subject == MatchedValue::Presence {
                 return Some(StringMatch::Present);
             }
             check_regex(value, regex).then(|| StringMatch::Regex(regex.to_owned()))

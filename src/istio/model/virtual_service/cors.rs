@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::base::re2;
 use crate::istio::model::scalar::StringMatch;
-use crate::istio::model::scalar::string_match::{self, Subject};
+use crate::istio::model::scalar::string_match::{self, MatchedValue};
 use crate::istio::reader::{Item, Message, Object, deprecated, did_you_mean, enforced};
 
 use super::headers::is_header_name;
@@ -79,7 +79,7 @@ pub(super) fn read(item: &Item<'_>) -> Option<CorsPolicy> {
 }
 
 fn origin(item: &Item<'_>) -> Option<StringMatch> {
-    match string_match::read(item, Subject::Other)? {
+    match string_match::read(item, MatchedValue::Other)? {
         StringMatch::Present => {
             item.error("has no condition", "write {regex: '.*'} to allow every origin");
             None

@@ -1,7 +1,7 @@
 //! `match`: the conditions of a rule.
 
 use crate::istio::model::Labels;
-use crate::istio::model::scalar::string_match::{self, Subject};
+use crate::istio::model::scalar::string_match::{self, MatchedValue};
 use crate::istio::model::scalar::{StringMatch, host};
 use crate::istio::reader::{Item, Message, Object, Part, Without, enforced};
 
@@ -102,14 +102,14 @@ fn conditions(item: &Item<'_>, scope: Scope<'_>) -> Option<HttpMatch> {
     let text = |name| Some(object.text(name)).filter(|text| !text.is_empty());
     Some(HttpMatch {
         name: object.text("name"),
-        uri: string("uri", Subject::Uri),
+        uri: string("uri", MatchedValue::Uri),
         ignore_uri_case: object.get("ignoreUriCase").and_then(|item| item.bool()).unwrap_or_default(),
-        scheme: string("scheme", Subject::Other),
-        method: string("method", Subject::Other),
-        authority: string("authority", Subject::Other),
+        scheme: string("scheme", MatchedValue::Other),
+        method: string("method", MatchedValue::Other),
+        authority: string("authority", MatchedValue::Other),
         headers: sorted(&object, "headers", |name, value| header_match(name, value, scope, false)),
         without_headers: sorted(&object, "withoutHeaders", |name, value| header_match(name, value, scope, true)),
-        query_params: sorted(&object, "queryParams", |_, value| string_match::read(value, Subject::Presence)),
+        query_params: sorted(&object, "queryParams", |_, value| string_match::read(value, MatchedValue::Presence)),
         port: object.get("port").and_then(|item| item.port()),
         gateways: object.list("gateways").iter().filter_map(|item| gateway_reference(item, scope.namespace)).collect(),
         source_labels: object.get("sourceLabels").map(|item| item.labels()).unwrap_or_default(),
@@ -159,5 +159,5 @@ fn header_match(name: &str, value: &Item<'_>, scope: Scope<'_>, negated: bool) -
         value.error("has no condition", "write {} to ask for the header's presence");
         return None;
     }
-    string_match::read(value, Subject::Presence)
+    string_match::read(value, MatchedValue::Presence)
 }

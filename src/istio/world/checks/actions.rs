@@ -1,7 +1,7 @@
 //! Actions that cannot do what they say: new paths, new hosts and responses that do not come out as written.
 
 use crate::base::re2;
-use crate::istio::grammar::{Authority, Condition, Found, Path, allows};
+use crate::istio::grammar::{Authority, Condition, Intersection, Path, allows};
 use crate::istio::model::gateway::Serves;
 use crate::istio::model::scalar::StringMatch;
 use crate::istio::model::virtual_service::{
@@ -119,7 +119,7 @@ impl<'a> Checks<'a> {
             return;
         }
         let form = Path(self.world.proxy.mesh_config.path_normalization);
-        let Found::Value(example) = self.expressions.meets(&condition, Subject::Path, 0, &form) else { return };
+        let Intersection::Value(example) = self.expressions.meets(&condition, Subject::Path, 0, &form) else { return };
         if let Some((from, to)) = without_slash(pattern, substitution, &example) {
             let what = format!("a path begins with \"/\": \"{}\" becomes \"{}\"", shown(&from), shown(&to));
             self.warn(service, &with, what, format!("write \"/{substitution}\""));

@@ -7,7 +7,7 @@ use foldhash::HashMap;
 use super::wording::{self as words, Subject};
 use super::{Checks, rule_path};
 use crate::istio::grammar::{
-    self, Authority, Condition, Found, Grammar, HeaderValue, Method, Own, Path, QueryValue, Scheme,
+    self, Authority, Condition, Grammar, HeaderValue, Intersection, Method, Own, Path, QueryValue, Scheme,
 };
 use crate::istio::grammar::{Relative, Target};
 use crate::istio::model::proxy::PathNormalization;
@@ -25,7 +25,7 @@ const STEPS_IN_ALL: usize = 20_000_000;
 #[derive(Default)]
 pub(super) struct Expressions {
     spent: usize,
-    known: HashMap<(String, Subject, usize), Found>,
+    known: HashMap<(String, Subject, usize), Intersection>,
 }
 
 impl Expressions {
@@ -36,7 +36,7 @@ impl Expressions {
         subject: Subject,
         of: usize,
         grammar: &dyn Grammar,
-    ) -> Found {
+    ) -> Intersection {
         let text = match condition {
             Condition::Regex(text) => (*text).to_owned(),
             Condition::Search(text) => format!("search {text}"),
@@ -67,7 +67,7 @@ impl Expressions {
 
 /// The listeners that a block's requests come in at.
 #[derive(Debug, Clone, Copy, Default)]
-struct Place {
+struct EntryPoint {
     /// At Gateways alone.
     at_gateways: bool,
     /// And those are known to end no TLS.
@@ -89,7 +89,7 @@ struct Asked<'r> {
 
 impl Asked<'_> {
     /// The subject of its value, for requests that come in there.
-    fn subject_at(&self, place: Place) -> Subject {
+    fn subject_at(&self, place: EntryPoint) -> Subject {
         match (self.subject, Own::under(&self.name)) {
             (Subject::Scheme, _) if place.plainly => Subject::Own(Own::Scheme),
             (Subject::Header, Some(Own::Scheme)) if !place.plainly => Subject::Header,
@@ -99,7 +99,7 @@ impl Asked<'_> {
     }
 
     /// Whether every request that comes in there has it.
-    fn is_always_there(&self, place: Place) -> bool {
+    fn is_always_there(&self, place: EntryPoint) -> bool {
         match self.subject {
             Subject::Path | Subject::Target | Subject::Method | Subject::Scheme | Subject::Authority => true,
             Subject::Header => match self.name.as_str() {
@@ -187,7 +187,7 @@ impl<'a> Checks<'a> {
     }
 
     /// The listeners that the requests of a block come in at; for a delegate, those of the rules that delegate to it.
-    fn place(&self, service: &VirtualService, block: &HttpMatch) -> Place {
+    fn place(&self, service: &VirtualService, block: &HttpMatch) -> EntryPoint {
         let of_roots = || {
             let roots = self.roots.get(&service.meta.full_name()).map(Vec::as_slice).unwrap_or_default();
             roots.iter().flat_map(|(root, _)| &root.gateways).collect()
@@ -199,17 +199,17 @@ impl<'a> Checks<'a> {
         };
         let unknown = self.is_unknown(service, "spec.gateways");
         if names.is_empty() || unknown || names.iter().any(|name| *name == MESH) {
-            return Place::default();
+            return EntryPoint::default();
         }
         let plain = |name: &&String| {
             let served = self.gateways.get(*name);
             served.is_some_and(|served| !self.damage.touches(&served.gateway.meta.source, "spec.servers"))
         };
-        Place { at_gateways: true, plainly: names.iter().all(plain) }
+        EntryPoint { at_gateways: true, plainly: names.iter().all(plain) }
     }
 
     /// `sourceLabels` and `sourceNamespace`, which Istio asks of the proxy: at a Gateway that is not the caller's.
-    fn source(&mut self, service: &VirtualService, path: &str, block: &HttpMatch, place: Place) -> bool {
+    fn source(&mut self, service: &VirtualService, path: &str, block: &HttpMatch, place: EntryPoint) -> bool {
         let proxy = &self.world.proxy;
         let is_ours = |name: &String| {
             let served = self.gateways.get(name);
@@ -274,7 +274,9 @@ impl<'a> Checks<'a> {
         let Some(grammar) = grammar_of(subject, form, hosts.unwrap_or(&anyone)) else {
             return Some((words::NO_STATUS_AT_ALL.to_owned(), "remove it".to_owned()));
         };
-        let Found::Nothing(read) = self.expressions.meets(condition, subject, of, &*grammar) else { return None };
+        let Intersection::Nothing(read) = self.expressions.meets(condition, subject, of, &*grammar) else {
+            return None;
+        };
         let text = match *condition {
             Condition::Exact(text, _) | Condition::Prefix(text, _) => {
                 return Some(words::why(subject, text.as_bytes(), read, condition, (form, hosts)));
@@ -283,7 +285,7 @@ impl<'a> Checks<'a> {
         };
         if subject == Subject::Path {
             let meets = |grammar: &dyn Grammar| {
-                matches!(grammar::meets(condition, grammar, &mut STEPS.clone()), Found::Value(_))
+                matches!(grammar::meets(condition, grammar, &mut STEPS.clone()), Intersection::Value(_))
             };
             if meets(&Relative(form)) && matches!(condition, Condition::Regex(_)) {
                 return Some(words::without_slash(text));
@@ -300,12 +302,12 @@ impl<'a> Checks<'a> {
         let first = if matches!(subject, Subject::Path | Subject::Target) { 0 } else { 1 };
         for loose in &all[first..] {
             match grammar::meets(condition, *loose, &mut STEPS.clone()) {
-                Found::Value(example) => {
+                Intersection::Value(example) => {
                     let read = grammar::readable(&*grammar, &example);
                     return Some(words::why(subject, &example, read, condition, (form, hosts)));
                 }
-                Found::Unknown => return None,
-                Found::Nothing(_) => {}
+                Intersection::Unknown => return None,
+                Intersection::Nothing(_) => {}
             }
         }
         Some(("no text at all is matched by it".to_owned(), "write what is to be matched".to_owned()))

@@ -22,8 +22,8 @@ fn answers_to_copies_are_among_the_clusters_own() {
     let seen = |name: &str| {
         let named = stats.iter().find(|stat| stat.name.strip_prefix("cluster.c.") == Some(name));
         match named.map(|stat| &stat.value) {
-            Some(Value::Counter(value)) => Some(*value),
-            Some(Value::Histogram { all, .. }) => Some(all.count()),
+            Some(StatValue::Counter(value)) => Some(*value),
+            Some(StatValue::Histogram { all, .. }) => Some(all.count()),
             _ => None,
         }
     };
@@ -83,7 +83,7 @@ fn names_come_sorted() {
         registry.http(0, name).response(200);
         registry.listener(1, name).downstream_cx_total.inc();
     }
-    let is_histogram = |stat: &Stat| matches!(stat.value, Value::Histogram { .. });
+    let is_histogram = |stat: &Stat| matches!(stat.value, StatValue::Histogram { .. });
     let stats = registry.snapshot(&|_| true);
     let histograms = stats.iter().position(is_histogram).unwrap();
     assert!(stats[histograms..].iter().all(is_histogram));
@@ -134,7 +134,7 @@ fn a_gauge_that_moved_between_cores_is_right_and_counts_as_used() {
     registry.cluster(0, "c").upstream_cx_active.add(2);
     registry.cluster(1, "c").upstream_cx_active.sub(2);
     let stats = registry.snapshot(&|name| name.ends_with("cx_active"));
-    assert_eq!(stats[0].value, Value::Gauge { value: 0, used: true });
+    assert_eq!(stats[0].value, StatValue::Gauge { value: 0, used: true });
     let idle = registry.snapshot(&|name| name.ends_with("rq_active"));
     assert!(!idle[0].value.used());
 }
@@ -180,7 +180,8 @@ fn readers_see_a_writers_counts() {
         scope.spawn(|| (0..10_000).for_each(|_| stats.upstream_rq_total.inc()));
         let mut last = 0;
         for _ in 0..100 {
-            let Value::Counter(now) = registry.snapshot(&|name| name.ends_with("c.upstream_rq_total"))[0].value else {
+            let StatValue::Counter(now) = registry.snapshot(&|name| name.ends_with("c.upstream_rq_total"))[0].value
+            else {
                 panic!("a counter");
             };
             assert!(now >= last);
