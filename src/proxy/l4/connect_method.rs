@@ -1,9 +1,8 @@
-//! CONNECT on the mesh listener and on a Sidecar's HTTP proxy: a tunnel to `host:port` for an application that speaks
-//! through it, mostly TLS.
+//! CONNECT on the mesh listener and on a Sidecar's HTTP proxy: a tunnel to `host:port` for an application, mostly for TLS.
 //!
-//! A tunnel may lead where requests may go: to the cluster of a service with that port, else where
-//! `outboundTrafficPolicy` says. It is no way around the rules of a port that speaks HTTP: the requests inside the tunnel are
-//! routed like any others. Called by `router::route`; Gateways answer CONNECT with 404, as Envoy does.
+//! A tunnel may lead to the destinations of requests: to the cluster of a service with that port, else as
+//! `outboundTrafficPolicy` allows. It does not bypass the rules of an HTTP port: requests inside the tunnel are routed like
+//! others. Called by `router::route`; Gateways answer CONNECT with 404, as Envoy does.
 
 use std::rc::Rc;
 
@@ -26,8 +25,8 @@ use crate::proxy::router::termination::Termination;
 use crate::proxy::stream::Stream;
 use crate::upstream::{Closed, LocalCluster};
 
-/// Whether the connection's client takes this for a proxy that makes tunnels. A client that was redirected here does not know
-/// of it, and a client inside a tunnel asked some other proxy.
+/// Whether the client means this proxy with its CONNECT. A client that was redirected here does not know this proxy, and a
+/// client inside a tunnel addresses another one.
 pub(crate) fn is_for(stream: &Stream<'_>) -> bool {
     let listener = stream.installed.plan.listeners.get(stream.listener.index());
     stream.conn.port.is_none() && listener.is_some_and(|listener| listener.kind.is_proxy())
@@ -38,7 +37,7 @@ pub(crate) async fn answer<'p>(stream: &mut Stream<'p>) -> bool {
     let Some(chains) = stream.installed.filter_chains(stream.listener) else { return false };
     let Some(outbound) = chains.destinations() else { return false };
     let authority = stream.parsed.host.of(stream.conn.input.bytes());
-    // The bytes that follow are the tunnel's, and must not be those of a body.
+    // The bytes after it are the tunnel's, so it must not have a body.
     let (Some(port), Body::None) = (tunnel_port(authority), stream.parsed.body) else {
         return stream.reply(Termination::BadRequest(ProtocolError::Target), true).await;
     };
@@ -246,7 +245,7 @@ async fn carry(stream: &mut Stream<'_>, mut to: upstream::TunnelUpstream, early:
         Ending::UpstreamBroke => {
             stream.info.flags.insert(Flags::UC);
             upstream.closed_by(Closed::Remote);
-            // The client must see that what it got may not be all.
+            // The client must see that the bytes it got may be incomplete.
             stream.conn.cut_off();
         }
         Ending::Quiet => stream.info.flags.insert(Flags::SI),

@@ -1,7 +1,7 @@
-//! Protocol detection: reading the first bytes of a connection until they say what it speaks.
+//! Protocol detection: reading the first bytes of a connection until they decide its protocol.
 //!
-//! `sni` judges the bytes; here are the reads and the deadlines. Called by `downstream::transport`, and by `connect_method` for
-//! what is inside a tunnel.
+//! `sni` inspects the bytes; here are the reads and the deadlines. Called by `downstream::transport`, and by `connect_method`
+//! for the bytes inside a tunnel.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::proxy::l4::sni;
 /// How long first bytes are awaited.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DetectionTimeouts {
-    /// The time for all of them, from the call on; `None`: for ever.
+    /// The time for all of them, from the call on; `None`: no timeout.
     pub(crate) begin: Option<Duration>,
     /// The time for all of them, from the first byte on.
     pub(crate) end: Duration,
@@ -31,7 +31,7 @@ pub(crate) async fn first_bytes<'b>(
     let mut timer = Timer::default();
     while sni::look(seen.bytes()).is_none() {
         if !reader.armed() {
-            // Not into `seen`: the bytes that are there must go on if nothing more comes in time.
+            // Not into `seen`: its bytes must be forwarded if no more come in time.
             reader.arm(core.buffers.head());
         }
         if end.is_none() && !seen.is_empty() {

@@ -1,6 +1,6 @@
-//! What the first bytes of a connection are: an HTTP/1 request line, a TLS ClientHello, or something else.
+//! The protocol of the first bytes of a connection: an HTTP/1 request line, a TLS ClientHello, or another one.
 //!
-//! Pure: bytes in, verdict out, asked again with more bytes behind the same ones. Called by `detect`.
+//! Pure: it gets bytes, and again the same bytes with more after them. Called by `detect`.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use crate::base::limits::MOST_FIRST_BYTES;
 use crate::http::head::Method;
 use crate::plan::Detected;
 
-/// What the bytes so far are; `None`: more are needed to say.
+/// The protocol of the bytes so far; `None`: more are needed.
 pub(crate) fn look(bytes: &[u8]) -> Option<Detected<'_>> {
     let seen = match bytes.first()? {
         &HANDSHAKE => hello(bytes),
@@ -18,8 +18,8 @@ pub(crate) fn look(bytes: &[u8]) -> Option<Detected<'_>> {
     if seen.is_none() && bytes.len() >= MOST_FIRST_BYTES { Some(Detected::Bytes) } else { seen }
 }
 
-/// The whole line is awaited: `GET key` is a request to others, too. A CONNECT asks some other proxy for a tunnel, whose
-/// bytes are none of ours.
+/// The whole line is needed: `GET key` is a request of other protocols, too. A CONNECT addresses another proxy, whose
+/// tunnel is not decoded.
 fn request_line(bytes: &[u8]) -> Option<Detected<'_>> {
     const LONGEST_METHOD: usize = 16;
     let token = bytes.iter().take(LONGEST_METHOD + 1).take_while(|byte| byte.is_ascii_uppercase() || **byte == b'-');
@@ -60,7 +60,7 @@ fn hello(bytes: &[u8]) -> Option<Detected<'_>> {
     if first.first() != Some(&CLIENT_HELLO) {
         return Some(Detected::Bytes);
     }
-    // Most hellos are one record, whose name is where it is; those of several have to be put together.
+    // Most hellos are one record, whose name is read in place; hellos of several records are assembled.
     if let Some(length) = hello_length(first)
         && let Some(whole) = first.get(..length)
     {
@@ -85,7 +85,7 @@ fn hello(bytes: &[u8]) -> Option<Detected<'_>> {
     }
 }
 
-/// The front of what should be handshake records.
+/// The start of a sequence of handshake records.
 enum Record<'a> {
     Whole {
         content: &'a [u8],
@@ -123,7 +123,7 @@ fn hello_length(handshake: &[u8]) -> Option<usize> {
     Some(4 + length.iter().fold(0, |number, byte| number << 8 | usize::from(*byte)))
 }
 
-/// The name of the first `host_name` in the hello; `None` if there is none, or the hello is malformed.
+/// The name of the first `host_name` in the hello; `None` without one, or if the hello is malformed.
 fn server_name(whole: &[u8]) -> Option<&[u8]> {
     const SERVER_NAME: u16 = 0;
     const HOST_NAME: u8 = 0;
@@ -165,7 +165,7 @@ impl<'a> Bytes<'a> {
         Some(self.skip(width)?.iter().fold(0, |number, byte| number << 8 | usize::from(*byte)))
     }
 
-    /// What a length of `width` bytes stands before.
+    /// The bytes after a length of `width` bytes.
     fn vector(&mut self, width: usize) -> Option<&'a [u8]> {
         let length = self.number(width)?;
         self.skip(length)
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(look(&cut[..cut.len() - 1]), None);
     }
 
-    /// What follows the hello in its last record, or behind it, is no part of it.
+    /// Bytes after the hello, in its last record or later, are not part of it.
     #[test]
     fn a_hello_with_something_behind_it() {
         let mut sound = named("www.example.com");
@@ -326,7 +326,7 @@ mod tests {
             }
         }
 
-        /// Nothing panics, no verdict changes with more bytes, and there is one before too many bytes.
+        /// No panic, no result that changes with more bytes, and a result before too many bytes.
         #[test]
         fn any_bytes_will_do(start in prop_oneof![Just(&b"\x16\x03\x01"[..]), Just(&b""[..])], rest: Vec<u8>, more: Vec<u8>) {
             let bytes = [start, &rest].concat();

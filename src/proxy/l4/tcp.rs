@@ -30,7 +30,7 @@ use crate::upstream::{Closed, Installed, LocalCluster};
 pub(crate) enum TcpTarget {
     /// To the TCP proxy of the filter chain with this number.
     Chain(usize),
-    /// To what [`Undeclared`] says.
+    /// An undeclared destination, as [`Undeclared`] says.
     Undeclared,
     /// It is refused.
     Nowhere(Termination),
@@ -77,7 +77,7 @@ pub(crate) async fn serve(
         true => Attempt::failed(Termination::Circular),
         false => connect(&mut accepted, &installed, of, to, server_name.as_deref(), &mut info).await,
     };
-    // The table is asked once more: a tunnel of our own that was being connected is listed now.
+    // The table is checked once more: a tunnel of this proxy that was being connected is listed now.
     if outcome.is_ok() && accepted.core.passes(accepted.peer) > most {
         outcome = Err(Termination::Circular);
     }
@@ -99,7 +99,7 @@ pub(crate) async fn serve(
 /// How often the bytes of a connection to a gateway may have come through a core already: as often as requests may.
 const MOST_PASSES: u8 = 10;
 
-/// The statistics of a connection; those that no chain takes count as undeclared. A gateway has none for them.
+/// The statistics of a connection; one without a chain counts as undeclared. A gateway has none for these.
 fn stats_of(of: &Listener, to: &TcpTarget) -> Option<TcpStatsId> {
     match to {
         TcpTarget::Chain(number) => of.chains.get(*number)?.as_tcp().map(|(_, route)| route.stats),
@@ -141,7 +141,7 @@ async fn connect(
     } else {
         let passes_through = |outbound: &&Outbound| matches!(outbound.undeclared, Undeclared::Passthrough(_));
         let passthrough = installed.passthrough().zip(outbound.filter(passes_through));
-        // A connection that was sent to the listener itself has no other destination to be passed on to.
+        // A connection to the listener itself has no other original destination.
         let (Some((cluster, outbound)), Some(original)) = (passthrough, accepted.original) else {
             info.cluster = BLACK_HOLE_CLUSTER.into();
             return Attempt::failed(Termination::NoEndpoint); // Envoy's cluster has none, either
@@ -214,7 +214,7 @@ async fn carry(accepted: &mut Accepted, mut to: upstream::TunnelUpstream, stats:
         Ending::UpstreamBroke => {
             info.flags.insert(Flags::UC);
             upstream.closed_by(Closed::Remote);
-            // The client must see that what it got may not be all.
+            // The client must see that the bytes it got may be incomplete.
             entered.handle().abort();
         }
         Ending::Quiet => {
@@ -228,8 +228,8 @@ async fn carry(accepted: &mut Accepted, mut to: upstream::TunnelUpstream, stats:
     }
 }
 
-/// Ends our side, and drops what the client still sends for a moment: a close over unread bytes would be a reset, and that
-/// could destroy what the upstream sent last.
+/// Shuts down this side, and drops further bytes of the client for a moment: a close with unread bytes would be a reset,
+/// which could destroy the upstream's last bytes.
 async fn linger(accepted: &mut Accepted) {
     const PATIENCE: Duration = Duration::from_secs(1);
     let Accepted { core, reader, entered, .. } = accepted;

@@ -22,8 +22,8 @@ pub(crate) struct End<'a> {
 pub(crate) enum Until {
     /// With the first side that ends, as Envoy does after a 101: a half-open WebSocket is of no use to anyone.
     Either,
-    /// When both sides have ended: a side that has sent everything may still read. `quiet`: or when no byte has moved for
-    /// this time. `end`: or at this time, whatever moves.
+    /// When both sides have ended: a side that has sent everything may still read. `quiet`: or after this time without a
+    /// byte. `end`: or at this time in any case.
     Both { quiet: Option<Duration>, end: Option<Instant> },
 }
 
@@ -47,7 +47,7 @@ pub(crate) enum Ending {
     ClientBroke,
     /// The upstream's connection broke.
     UpstreamBroke,
-    /// Nothing moved for too long.
+    /// The idle timeout passed.
     Quiet,
     /// The tunnel has lasted for as long as it may.
     Old,
@@ -125,7 +125,7 @@ async fn both(
     }
 }
 
-/// Completes when nothing has moved for `quiet`, or at `end`. The timer is set once in that time, not for every byte.
+/// Completes after `quiet` without a byte, or at `end`. The timer is set once in that time, not for every byte.
 async fn limit((quiet, end): (Option<Duration>, Option<Instant>), moved: &Cell<Instant>, timer: &mut Timer) -> Ending {
     loop {
         let now = io::now();

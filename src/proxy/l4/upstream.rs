@@ -24,9 +24,9 @@ use crate::upstream::{Avoid, Installed, LocalCluster, LocalEndpoint, NoConnectio
 /// An upstream connection of a tunnel.
 pub(crate) struct TunnelUpstream {
     pub(crate) upstream: Box<Upstream>,
-    /// The time after which it ends if no byte has moved; `None`: never.
+    /// The idle timeout; `None`: never.
     pub(crate) quiet: Option<Duration>,
-    /// The time at which it ends whatever moves (`connectionPool.tcp.maxConnectionDuration`).
+    /// The time at which it ends in any case (`connectionPool.tcp.maxConnectionDuration`).
     pub(crate) end: Option<Instant>,
     /// The counters of its cluster.
     pub(crate) stats: Arc<ClusterStats>,
@@ -85,7 +85,7 @@ impl Drop for ActiveRequest {
     }
 }
 
-/// A client and what is known of its destination.
+/// A client and its destination.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TcpRequest<'a> {
     pub(crate) peer: SocketAddr,
@@ -132,7 +132,7 @@ pub(crate) async fn to_target(
     }
 }
 
-/// The cluster that a target stands for.
+/// The cluster of a target.
 pub(crate) fn cluster<'p>(installed: &'p Installed, target: &Target) -> Option<(&'p Cluster, &'p LocalCluster)> {
     match target {
         Target::Known(id) => installed.cluster(*id),

@@ -1,7 +1,7 @@
-//! Whether a mirror answers as the original does.
+//! Whether a mirror responds like the original.
 //!
-//! Both sides come to the same few words, an [`ObservedAnswer`], and the copy's task judges once it knows both. A match costs a
-//! counter; only a difference is put into words, for the admin endpoints.
+//! Both sides are summarised as an [`ObservedAnswer`], and the mirror's task compares once it knows both. A match costs a
+//! counter; only a difference is formatted, for the admin endpoints.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +11,7 @@ use crate::observe::flags::Flags;
 use crate::observe::stats::Verdict;
 use crate::proxy::router::termination::Termination;
 
-/// What came back from one side.
+/// The response of one side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ObservedAnswer {
     /// A whole answer.
@@ -21,7 +21,7 @@ pub(crate) enum ObservedAnswer {
         /// Of its body; 0 where only statuses are compared.
         digest: u64,
     },
-    /// None: the side could not be reached, broke off or took too long. The flags say which.
+    /// None: the side could not be reached, broke off or took too long. The flags tell which.
     None(Flags),
     /// It was not let to answer, through no fault of its own: the client left, or the copy was given up here.
     Unknown,
@@ -52,7 +52,7 @@ impl ObservedAnswer {
     }
 }
 
-/// What came back from one side, and when.
+/// The response of one side, and its time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ObservedResponse {
     pub(crate) answer: ObservedAnswer,
@@ -83,9 +83,9 @@ pub struct Difference {
     pub method: String,
     /// Its path and query, as they went upstream.
     pub path: String,
-    /// What the client got.
+    /// The client's response.
     pub original: Side,
-    /// What the mirror answered.
+    /// The mirror's response.
     pub mirror: Side,
 }
 
@@ -94,9 +94,9 @@ pub struct Difference {
 pub struct Side {
     /// The cluster's name.
     pub cluster: String,
-    /// The status of its answer; `None`: it gave none.
+    /// The status of its response; `None`: there was none.
     pub status: Option<u16>,
-    /// Why it gave none.
+    /// Why there was none.
     pub flags: Flags,
     /// From the moment that the request was sent on to the end of the answer, or of the wait for it. The retries of the
     /// original are in it.

@@ -1,7 +1,7 @@
-//! What a request and its mirrored copies share: pieces of the body on their way to a copy, and how the request ended.
+//! The queue between a request and its mirrored copies: pieces of the body for a copy, and how the request ended.
 //!
-//! A request never waits for its copies. What one of them has not taken yet is bounded, for each copy and for the core; a
-//! copy that would pass a bound is given up. Written by `relay` (pieces) and `route` (the end), read by `task`.
+//! A request never waits for its copies. The pieces that a copy has not taken yet are bounded, for each copy and for the
+//! core; a copy that would pass a bound is given up. Written by `relay` (pieces) and `route` (the end), read by `task`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -20,7 +20,7 @@ use crate::proxy::mirror::compare::{ObservedAnswer, ObservedResponse};
 use crate::proxy::router::body::roomy;
 use crate::proxy::router::termination::Termination;
 
-/// A copy's place among those of its core, given back on drop.
+/// A copy's permit in the core's limit of copies, given back on drop.
 pub(crate) struct MirrorPermit(Rc<Core>);
 
 impl MirrorPermit {
@@ -68,8 +68,8 @@ pub(crate) enum MirrorAbort {
     Outlived,
 }
 
-/// What a request and one of its copies share: pieces on their way to the copy, and the request's end. Both are tasks of
-/// one core, and neither waits while it holds a borrow.
+/// The queue between a request and one of its copies: pieces for the copy, and the request's end. Both are tasks of one
+/// core, and neither waits while it holds a borrow.
 pub(crate) struct MirrorQueue {
     core: Rc<Core>,
     pieces: RefCell<VecDeque<Buf>>,
@@ -80,7 +80,7 @@ pub(crate) struct MirrorQueue {
     ended: Cell<Option<Instant>>,
     /// When the request was over, its answer included.
     over: Cell<Option<Instant>>,
-    /// What its client got.
+    /// The client's response.
     original: Cell<Option<ObservedResponse>>,
     copy: RefCell<Option<Waker>>,
 }
@@ -132,7 +132,7 @@ impl MirrorQueue {
         self.wake();
     }
 
-    /// The request is over, and this is what its client got.
+    /// Notes the end of the request, and the client's response.
     fn leave(&self, now: Instant, heard: ObservedResponse) {
         if self.stage.get() == Stage::Coming {
             self.give_up(Stage::Cut);
@@ -187,7 +187,7 @@ impl MirrorQueue {
         }
     }
 
-    /// Has the copy's task woken when anything changes here. All of it shares one place.
+    /// Wakes the copy's task when the queue changes. All changes share one waker.
     fn watch(&self, cx: &Context<'_>) {
         let mut copy = self.copy.borrow_mut();
         if !copy.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
@@ -229,7 +229,7 @@ impl MirrorQueue {
         }
     }
 
-    /// What the request's client got, once that is known.
+    /// The client's response, once it is known.
     pub(crate) fn poll_original(&self, cx: &Context<'_>) -> Poll<ObservedResponse> {
         self.watch(cx);
         self.original.get().map_or(Poll::Pending, Poll::Ready)
@@ -245,19 +245,19 @@ impl Drop for MirrorQueue {
     }
 }
 
-/// The copies of the request under way; nothing where none was drawn.
+/// The copies of the request in flight; empty if none were drawn.
 #[derive(Default)]
 pub(crate) struct Mirrors(Option<Box<Copies>>);
 
 struct Copies {
     queues: Vec<Rc<MirrorQueue>>,
     begun: Instant,
-    /// Of the body of the answer, if anybody compares that.
+    /// The digest of the response's body, if a mirror compares it.
     digest: Option<RefCell<XxHash64>>,
 }
 
 impl Mirrors {
-    /// What a request holds of its copies; `digest`: somebody compares the body of the answer.
+    /// The request's side of its copies; `digest`: a mirror compares the response's body.
     pub(crate) fn new(queues: Vec<Rc<MirrorQueue>>, begun: Instant, digest: bool) -> Self {
         let digest = digest.then(|| RefCell::new(XxHash64::with_seed(0)));
         Self(Some(Box::new(Copies { queues, begun, digest })))

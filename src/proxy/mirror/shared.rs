@@ -1,5 +1,5 @@
-//! What all mirrored requests of one core share: how many there may be, the memory of their queues, and the differences
-//! that control has not been told of yet.
+//! The state that all mirrored requests of one core share: their limit, the memory of their queues, and the differences
+//! that are not reported to control yet.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -9,11 +9,11 @@ use crate::base::limits::MIRROR_DIFFS;
 use crate::http::field_list::FieldList;
 use crate::proxy::mirror::compare::Difference;
 
-/// What a core has to say of its mirrors.
+/// A report of a core on its mirrors.
 #[derive(Debug)]
 pub enum MirrorReport {
-    /// A mirror answered differently. Told with the next tick, and only the last [`MIRROR_DIFFS`] that there are by then:
-    /// nobody would get to see the others.
+    /// A mirror responded differently. Reported with the next tick, and only the last [`MIRROR_DIFFS`]: others would not
+    /// be shown.
     Differs(Box<Difference>),
     /// A copy's task panicked and was closed.
     Panicked,
@@ -22,7 +22,7 @@ pub enum MirrorReport {
 /// Where these reports go. Called on the worker's thread, so it must not block.
 pub type TellMirrors = Box<dyn Fn(MirrorReport) + Send>;
 
-/// What all copies of one core share.
+/// The state that all copies of one core share.
 pub(crate) struct Mirroring {
     /// This host, as `x-forwarded-for` of copies names it.
     pub(crate) own_address: Box<str>,

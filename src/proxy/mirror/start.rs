@@ -1,9 +1,9 @@
-//! Mirroring, from the request's side: which copies are drawn, and what the request hands them.
+//! Mirroring, from the request's side: which copies are drawn, and the data that the request hands them.
 //!
-//! A request and each of its copies share a [`MirrorQueue`]. The request leaves there what it has read of its body, and goes on
-//! at once: whatever the mirror does, the request never waits for it. What the copy has not taken is bounded twice, for
-//! the copy and for all of the core; a copy that would pass a bound is given up and counted. The copy itself is a task of
-//! its own (`task`). Called by `attempt`, before the first one.
+//! A request and each of its copies share a [`MirrorQueue`]. The request puts the pieces of its body there, and goes on at
+//! once: it never waits for the mirror. The pieces that the copy has not taken are bounded twice, for the copy and for all of
+//! the core; a copy that would pass a bound is given up and counted. The copy itself is a task of its own (`task`). Called by
+//! `attempt`, before the first one.
 
 use crate::http::mirror::{self, Mirrored};
 use crate::io::{self, Size};
@@ -14,8 +14,8 @@ use crate::proxy::mirror::task::{self, MirrorTask};
 use crate::proxy::router::retry_state::RetryState;
 use crate::proxy::stream::Stream;
 
-/// Draws the copies of a request that is about to be sent for the first time, and sends them. What of its body is there
-/// already lies behind the head in the stream's input.
+/// Draws the copies of a request that is about to be sent for the first time, and sends them. The received part of its body is
+/// after the head in the stream's input.
 pub(crate) fn start(stream: &mut Stream<'_>, forward: &Forward, retry_state: &RetryState<'_>) {
     let (upload, ended) = (&retry_state.upload, retry_state.progress.ended.get());
     // Bytes that two peers agree on cannot be had from a third: Envoy copies the request for the tunnel, and no more.

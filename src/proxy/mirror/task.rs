@@ -1,8 +1,8 @@
-//! A copy of a request on its way to a mirror: a task of its own beside the request, on the same core.
+//! A mirrored request: a task of its own, on the core of the original.
 //!
-//! It chooses an endpoint of the mirror's cluster and gets a connection as any request does, sends what the request leaves
-//! in its [`MirrorQueue`], reads the answer and forgets it. Nothing of it reaches the client or the access log. It ends with the
-//! route's timeout, is never retried, and where it fails only the mirror's own statistics know.
+//! It chooses an endpoint of the mirror's cluster and gets a connection as any request does, sends the pieces in its
+//! [`MirrorQueue`], reads the response and discards it. The client and the access log do not see it. It ends with the route's
+//! timeout, is never retried, and a failure is counted in the mirror's own statistics only.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -40,20 +40,20 @@ use crate::upstream::{Admitted, Avoid, Closed, Installed, Lease, LocalCluster, L
 /// A copy, ready to be sent.
 pub(crate) struct MirrorTask {
     pub(crate) core: Rc<Core>,
-    /// Kept until the copy has ended, whatever plan comes after it.
+    /// The plan of the copy, kept until it has ended.
     pub(crate) installed: Rc<Installed>,
     /// The mirror.
     pub(crate) cluster: ClusterId,
-    /// What the request came in by.
+    /// The listener of the request.
     pub(crate) listener: ListenerId,
     /// Where the request itself goes, of a mirror without endpoints: see [`authority`].
     pub(crate) authority: Option<Box<[u8]>>,
     pub(crate) queue: Rc<MirrorQueue>,
     /// Its head.
     pub(crate) head: FieldList,
-    /// What of the body came with it.
+    /// The part of the body that came with it.
     pub(crate) first: Buf,
-    /// Whether nothing comes behind `first`.
+    /// Whether `first` is the whole body.
     pub(crate) all_in_first: bool,
     pub(crate) method: Method,
     /// When the request was sent on.
@@ -65,10 +65,10 @@ pub(crate) struct MirrorTask {
     pub(crate) permit: Option<MirrorPermit>,
 }
 
-/// What is noted of a copy while it runs.
+/// The notes on a running copy.
 #[derive(Default)]
 struct MirrorNotes {
-    /// The status of the answer; 0 as long as there is none.
+    /// The status of the response; 0 before it.
     status: Cell<u16>,
     /// Bytes sent and received.
     written: Cell<u64>,
@@ -79,7 +79,7 @@ struct MirrorNotes {
     sent: Cell<bool>,
     /// Held until all else is counted.
     active: RefCell<Option<Active>>,
-    /// Whom it goes to; `None` until there is somebody.
+    /// Its endpoint; `None` until one is picked.
     endpoint: RefCell<Option<Rc<LocalEndpoint>>>,
     id: Cell<Option<EndpointId>>,
 }
@@ -102,8 +102,8 @@ pub(crate) fn spawn(shadow: MirrorTask) {
     });
 }
 
-/// What a mirror without endpoints of its own is found by: the Host of the request, `head`. What mirrored requests have
-/// behind it (`mirrorHostSuffix`) names nobody; to Envoy it does, and it asks a name server for `a.example.com-shadow`.
+/// The authority of a mirror without endpoints of its own: `host`, the Host of the original. The suffix of mirrored requests
+/// (`mirrorHostSuffix`) is not part of it; Envoy includes it, and resolves `a.example.com-shadow`.
 pub(crate) fn authority(mirror: &Discovery, host: &[u8]) -> Option<Box<[u8]>> {
     matches!(mirror, Discovery::Authority(_)).then(|| host.into())
 }
@@ -296,7 +296,7 @@ impl MirrorTask {
         self.head.host()
     }
 
-    /// Sends the copy on a connection while its answer is awaited. Returns also whether nothing of either is left on it.
+    /// Sends the copy on a connection and reads its response. Returns also whether no bytes of either are left on it.
     async fn carry(
         &self,
         upstream: &mut Upstream,
@@ -308,7 +308,7 @@ impl MirrorTask {
         let Upstream { reader, writer, buf, .. } = upstream;
         let mut upload = pin!(self.upload(writer, notes));
         let mut answer = pin!(self.answer((reader, buf), (local, id), notes, digest));
-        // Where the mirror takes no more of the copy, its answer may still be on the way.
+        // If the mirror takes no more of the copy, its response may still come.
         let (ended, clean) = match race(upload.as_mut(), answer.as_mut()).await {
             Either::Left(()) => answer.await,
             Either::Right(answered) => answered,
@@ -350,7 +350,7 @@ impl MirrorTask {
         notes.sent.set(true);
     }
 
-    /// Reads the answer and forgets it. Returns also whether the connection has nothing of it left and may be used again.
+    /// Reads the response and discards it. Returns also whether the connection has no bytes of it left and may be reused.
     async fn answer(
         &self,
         (reader, buf): (&mut Reader, &mut Buf),

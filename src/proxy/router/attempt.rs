@@ -1,4 +1,4 @@
-//! One attempt: choose an endpoint, get a connection to it, send the request over it, and count what came of that.
+//! One attempt: choose an endpoint, get a connection to it, send the request over it, and count the result.
 //!
 //! The sending and receiving is `exchange`'s; how many attempts a request has is `retry`'s.
 
@@ -41,10 +41,10 @@ impl Stream<'_> {
         retry_state: &mut RetryState<'_>,
     ) -> AttemptResult {
         if let Discovery::Authority(own) = &cluster.discovery {
-            // Boxed, because it is rare, and a whole try more would weigh on every connection's task.
+            // Boxed, because it is rare, and another whole attempt would enlarge every connection's task.
             return Box::pin(self.attempt_at_authority((cluster, local), own, retry_state)).await;
         }
-        // Written before there is an endpoint, because what chooses one may be in it.
+        // Written before there is an endpoint, because it may have the hash key that picks one.
         let head = self.outgoing(retry_state);
         let hashed = match cluster.spread.hashes() {
             true => self.hashed(keys, retry_state.retries.attempt),
@@ -66,7 +66,7 @@ impl Stream<'_> {
         self.attempt_on(local, endpoint, head, retry_state).await
     }
 
-    /// What the keys of the route come to, of the request as it is sent.
+    /// The hash of the request, as it is sent, by the keys of the route.
     fn hashed<'k>(&mut self, keys: &'k [Key], attempt: u32) -> Hashed<'k> {
         let mut fields = std::mem::take(&mut self.scratch.headers.sent);
         self.sent_fields(attempt, &mut fields);
@@ -137,7 +137,7 @@ impl Stream<'_> {
         let mut fresh = false;
         loop {
             let admitted = self.admit(local, endpoint, fresh, &core.buffers);
-            // What a circuit breaker refuses at once is not copied either.
+            // A request that a circuit breaker refuses at once is not mirrored either.
             if admitted.is_ok()
                 && let Some(forward) = retry_state.take_copied()
             {
@@ -172,7 +172,7 @@ impl Stream<'_> {
         }
     }
 
-    /// A connection to the endpoint that rests, unless it must be `fresh`, or a place in the line for one.
+    /// An idle connection to the endpoint, unless it must be `fresh`, or a place in the queue for one.
     fn admit<'l>(
         &mut self,
         local: &'l LocalCluster,
@@ -188,7 +188,7 @@ impl Stream<'_> {
         local.admit(endpoint, name, fresh, buffers).map_err(|_| Termination::Overflow)
     }
 
-    /// The connection that a request stands in line for.
+    /// The connection that a request waits for.
     async fn connection(
         &mut self,
         local: &LocalCluster,
@@ -332,7 +332,7 @@ fn record_upstream_time(local: &LocalCluster, info: &StreamInfo<'_>, progress: &
     }
 }
 
-/// Counts how a try ended, for its cluster and its endpoint.
+/// Counts how an attempt ended, for its cluster and its endpoint.
 fn count(
     exchanged: &ExchangeResult,
     info: &StreamInfo<'_>,
@@ -379,7 +379,7 @@ fn count(
     endpoint.stats.rq_error.inc();
 }
 
-/// Counts a request whose route's timeout passed during a try.
+/// Counts a request whose route's timeout passed during an attempt.
 fn time_out(local: &LocalCluster, info: &StreamInfo<'_>) {
     local.stats.upstream_rq_timeout.inc();
     if let Some(route) = info.route_stats {

@@ -1,5 +1,5 @@
-//! What an attempt says of its cluster and endpoint while it lasts and when it ends: the gauges of active requests, and the
-//! health that `outlierDetection` sees. For attempts of clients' requests and of mirrors alike.
+//! The reports of an attempt on its cluster and endpoint, while it lasts and when it ends: the gauges of active requests,
+//! and the health that `outlierDetection` sees. For attempts of clients' requests and of mirrors alike.
 
 use std::sync::Arc;
 
@@ -29,13 +29,13 @@ impl Drop for Active {
     }
 }
 
-/// Tells `outlierDetection` of the end of a try, unless it says nothing of the endpoint: the client left, or a breaker
-/// refused the try. Nor does a timeout but while the head of an answer is awaited: before, there was no connection yet,
-/// and after, the status was told already.
+/// Reports the end of an attempt to `outlierDetection`, unless it is not the endpoint's: the client left, or a breaker
+/// refused the attempt. A timeout counts only while the response head is awaited: before, there was no connection yet, and
+/// after, the status was reported already.
 pub(crate) fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &Termination, awaited: bool) {
     let failed = match ended {
         Termination::ConnectFailed(_) | Termination::ConnectTimedOut => true,
-        // A Host that is no name is the client's doing.
+        // An invalid Host is the client's error.
         Termination::TlsFailed(failure) => **failure != TlsFailure::NoName,
         Termination::UpstreamReset | Termination::TlsBroke(_) => true,
         Termination::UpstreamProtocol | Termination::UpstreamCut | Termination::UpstreamCorrupt => true,

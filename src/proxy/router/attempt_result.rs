@@ -1,5 +1,5 @@
-//! What comes of an attempt, and of the request with it. Data alone: `attempt` and `exchange` make it, `retry` and
-//! `route` go by it.
+//! The results of an attempt, and of its request. Data only: `attempt` and `exchange` make it, `retry` and `route` use
+//! it.
 
 use crate::proxy::router::termination::Termination;
 
@@ -18,7 +18,7 @@ impl RequestResult {
     }
 }
 
-/// What came of a try.
+/// The result of an attempt.
 pub(crate) enum AttemptResult {
     /// The end of the request, if the failure is not one that is tried again.
     Final(RequestResult),
@@ -26,7 +26,7 @@ pub(crate) enum AttemptResult {
     Retry,
 }
 
-/// What came of an exchange.
+/// The result of an exchange.
 pub(crate) enum ExchangeResult {
     Attempt(AttemptResult),
     /// The connection had been used before and was closed as the request was sent, which the upstream may do at any time:

@@ -1,4 +1,4 @@
-//! Bodies as data: pieces without framing, which a reader makes of what comes in and a writer frames again as it sends them.
+//! Bodies as data: pieces without framing, which a reader decodes and a writer frames again as it sends them.
 //!
 //! Both work in place, in the room that a piece's buffer has around it, so that nothing is copied: a piece that goes on,
 //! is kept for another attempt, or is handed to a mirror is the same bytes everywhere. What is HTTP/1's of it is here and in
@@ -16,9 +16,9 @@ const CHUNK_BACK: usize = 2 + LAST_CHUNK.len();
 /// A piece of a body, in a buffer with room for framing around it.
 #[derive(Debug, Default)]
 pub(crate) struct Data {
-    /// The bytes; may be none.
+    /// The bytes; may be empty.
     pub(crate) buf: Buf,
-    /// Nothing comes behind it.
+    /// It is the last piece.
     pub(crate) end: bool,
 }
 
@@ -29,7 +29,7 @@ pub(crate) fn roomy(buffers: &BufPool, size: Size) -> Buf {
     buf
 }
 
-/// Why there is no more of a body.
+/// Why a body cannot be read further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BodyError {
     /// The connection ended inside it.
@@ -42,7 +42,7 @@ pub(crate) enum BodyError {
 pub(crate) struct BodyReader<'c> {
     reader: &'c mut Reader,
     incoming: &'c mut Incoming,
-    /// Takes what comes behind the body.
+    /// Takes the bytes after the body.
     surplus: &'c mut Buf,
     flow: Flow<'c>,
     /// Bytes received, framing included.
@@ -61,7 +61,7 @@ impl<'c> BodyReader<'c> {
         Self { reader, incoming, surplus, flow: Flow::new(buffers, most), received: 0 }
     }
 
-    /// Whether nothing more comes.
+    /// Whether the body has ended.
     pub(crate) fn is_done(&self) -> bool {
         self.incoming.is_done()
     }
@@ -122,7 +122,7 @@ impl<'c> BodyReader<'c> {
         }
     }
 
-    /// The piece that came with the head: `buf`, where its bytes are, is left with what comes behind the body.
+    /// The piece that came with the head: `buf`, where its bytes are, keeps the bytes after the body.
     ///
     /// # Errors
     /// Its framing is malformed.
@@ -152,8 +152,8 @@ impl<'c> BodyWriter<'c> {
         Self { writer, chunked, sent: 0 }
     }
 
-    /// Sends what is encoded already: a head, and what of the body goes with it. Gives the emptied buffer back. False if the
-    /// peer takes no more.
+    /// Sends encoded bytes: a head, and the part of the body that goes with it. Returns the emptied buffer. False if the peer
+    /// takes no more.
     pub(crate) async fn encoded(&mut self, out: Buf) -> (bool, Buf) {
         let bytes = out.len() as u64;
         let (sent, emptied) = self.writer.write_all(out).await;
@@ -227,8 +227,7 @@ pub(crate) fn put(payload: &[u8], end: bool, chunked: bool, out: &mut Buf) {
     }
 }
 
-/// Puts the framing of a chunk around a piece, in the room that its buffer has around it, and what ends the body if it is the
-/// last one.
+/// Puts the framing of a chunk around a piece, in the margins of its buffer, and the end of the body after the last one.
 fn frame(piece: &mut Buf, end: bool, chunked: bool) {
     if !chunked {
         return;
@@ -310,7 +309,7 @@ mod tests {
         let unknown = Incoming::UntilClose;
         assert_eq!(sizes(&mut flow(Size::Huge), &unknown), [Size::Body, Size::Bulk, Size::Huge, Size::Huge]);
         assert_eq!(sizes(&mut flow(Size::Body), &unknown), [Size::Body; 4]);
-        // What is known to be large begins so, and nothing is larger than what is left.
+        // A body that is known to be large begins large, and no buffer is larger than the rest of the body.
         let large = Incoming::Length(10 << 20);
         assert_eq!(sizes(&mut flow(Size::Huge), &large), [Size::Bulk, Size::Huge, Size::Huge, Size::Huge]);
         assert_eq!(sizes(&mut flow(Size::Huge), &Incoming::Length(60_000)), [Size::Bulk; 4]);
@@ -366,7 +365,7 @@ mod tests {
         };
         for chunked in [false, true] {
             let body = if chunked { "4\r\nbody\r\n0\r\n\r\n" } else { "body" };
-            // A long head was in front, a short one, none at all.
+            // After a long head, a short one, and without a head.
             for front in [100, 5, 0] {
                 let mut piece = buffers.head();
                 piece.extend(&vec![b'x'; front]);

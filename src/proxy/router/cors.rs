@@ -1,17 +1,17 @@
-//! `corsPolicy`: who may read responses from another origin, and the answer to a browser that asks beforehand.
+//! `corsPolicy`: the origins that may read responses, and the response to a preflight.
 //!
-//! A policy refuses nothing: a request from an origin that is not allowed goes on, and its response lacks the lines
-//! that would let the browser show it (as Envoy has it).
+//! A policy refuses no request: one from an origin that is not allowed is forwarded, and its response lacks the
+//! lines that would let the browser show it (as Envoy has it).
 
 use crate::http::forward::View;
 use crate::http::head::{Known, Method, Span};
 use crate::http::header_ops::HeaderOps;
 use crate::plan::{Cors, UnmatchedPreflights};
 
-/// What a policy says of a request.
+/// The decision of a policy on a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ruling {
-    /// It names no origin: nothing to say.
+    /// It has no origin: the policy does not apply.
     NoOrigin,
     /// It comes from this origin (a span of the head), which is allowed: its response says so.
     Allowed(Span),
@@ -21,7 +21,7 @@ pub(crate) enum Ruling {
     Answer(Option<Span>),
 }
 
-/// Applies a policy. Of several `Origin` lines none can be believed: no browser sends them.
+/// Applies a policy. A request with several `Origin` lines is not a browser's: it counts as without an origin.
 pub(crate) fn rule(cors: &Cors, request: &View<'_>) -> Ruling {
     let View { head, buf, .. } = *request;
     let mut origins = values(request, "origin").filter(|value| !value.is_empty());
@@ -55,7 +55,7 @@ pub(crate) fn mark(cors: &Cors, origin: &[u8], ops: &mut HeaderOps) {
     set(ops, b"access-control-expose-headers", cors.expose_headers.as_bytes());
 }
 
-/// The lines of the answer to a preflight. `*` for methods and headers allows what the browser asked for.
+/// The headers of the response to a preflight. `*` for methods and headers allows what the browser asked for.
 pub(crate) fn answer(cors: &Cors, origin: Option<Span>, request: &View<'_>, ops: &mut HeaderOps) {
     let buf = request.buf;
     if let Some(origin) = origin {
@@ -137,7 +137,7 @@ mod tests {
             ("OPTIONS Origin: http://ok|Access-Control-Request-Method: PUT", "answer", "answer"),
             ("OPTIONS Origin: http://no|Access-Control-Request-Method: PUT", "not", "answer without"),
             ("OPTIONS Origin: |Access-Control-Request-Method: PUT", "none", "none"),
-            // What the client keeps to this hop.
+            // A header that the client limits to this hop.
             ("GET Origin: http://ok|Connection: origin", "none", "none"),
             (
                 "OPTIONS Origin: http://ok|Access-Control-Request-Method: PUT|Connection: access-control-request-method",

@@ -1,8 +1,8 @@
 //! One exchange over a connection that is there: the request's head as it goes out, the request and its response moving
 //! at the same time, and the response's head as it comes in.
 //!
-//! The request's body and the response are two futures raced in this one task; neither is ever dropped on a connection
-//! that lives on. Called by `attempt`, which finds the connection and counts what came of it.
+//! The request's body and the response are two futures raced in this one task; neither is ever dropped on a connection that
+//! lives on. Called by `attempt`, which gets the connection and counts the result.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -43,13 +43,13 @@ use crate::upstream::{LocalCluster, Upstream, read_head};
 /// Room for the head of a request beside the part of its body that goes out with it.
 const HEAD_ROOM_BYTES: u64 = 1024;
 
-/// What is noted of an exchange while it runs, whichever future it runs in.
+/// The notes of a running exchange, which its futures share.
 #[derive(Default)]
 pub(crate) struct ExchangeNotes {
     pub(crate) sent: SentCounters,
-    /// Bytes of heads, and of what came with them, received from the upstream.
+    /// Bytes of heads, and of body parts that came with them, received from the upstream.
     pub(crate) received: Cell<u64>,
-    /// The upstream connection has nothing of this exchange left on it.
+    /// The upstream connection has no bytes of this exchange left on it.
     pub(crate) reusable: Cell<bool>,
     /// The upstream has closed the connection, which was the end of its answer.
     pub(crate) closed: Cell<bool>,
@@ -77,7 +77,7 @@ impl Stream<'_> {
         outgoing::request(&mut sink, &self.view(), &self.request_out(attempt));
     }
 
-    /// What routing makes of the request, for this attempt.
+    /// The changes by routing to the request, for this attempt.
     fn request_out(&self, attempt: u32) -> RequestOut<'_> {
         let (buf, draft) = (self.conn.input.bytes(), &self.scratch.headers);
         let target = self.parsed.target(buf, &draft.path);
@@ -89,7 +89,7 @@ impl Stream<'_> {
                 .map(str::as_bytes)
                 .or(self.parsed.authority.map(|authority| authority.of(buf))),
             body: self.parsed.body_len(),
-            // The workload hears of the tries of whoever calls it.
+            // The workload gets its caller's attempt count.
             attempt: if self.parsed.downstream == Downstream::Inbound { 0 } else { attempt },
             expected_timeout_ms: draft.expected_timeout_ms(),
             original_host: self.info.authority.map(|_| self.parsed.host.of(buf)),
@@ -197,7 +197,7 @@ impl Stream<'_> {
                     .map_err(|_| Termination::UpstreamProtocol);
             }
             local.stats.response(response.status);
-            // The client counts on what it was told; another upstream might not say so.
+            // The client relies on the interim response; another upstream might not send it.
             progress.replayable.set(false);
             if version == Version::Http11 {
                 let mut out = core.buffers.head();
@@ -262,8 +262,8 @@ impl Stream<'_> {
         *unframed = body_len == BodyLen::Unknown && version == Version::Http10;
         let draining = core.draining() || listener_handle.closed();
         let reusable = framing::response_keep_alive(response, up_buf.bytes()) && body != Body::UntilClose;
-        // What is left of a small request is sent on all the same, so that both connections can be used again. A client that
-        // waits for `100 Continue` does not send it any more.
+        // The rest of a small request is forwarded all the same, so that both connections can be reused. A client that waits
+        // for `100 Continue` does not send it any more.
         let left = match parsed.body {
             Body::Length(length) => length.saturating_sub(progress.received.get()),
             Body::None | Body::Chunked | Body::UntilClose => u64::MAX,
@@ -375,7 +375,7 @@ impl Stream<'_> {
     }
 }
 
-/// What of an answer's head retrying and ejection go by.
+/// The parts of a response head that decide about retries and ejection.
 fn answer(head: &ResponseHead, buf: &[u8]) -> ResponseSummary {
     let mut answer = ResponseSummary { status: head.status, ..ResponseSummary::default() };
     answer.rate_limited =

@@ -47,7 +47,7 @@ impl Stream<'_> {
         let ClientConnection { core, reader, behind, input, timer, .. } = &mut *self.conn;
         let gone = {
             let mut sleep = pin!(timer.until(until));
-            // What the client sends meanwhile is read, or its leaving would not be seen; but not more than a buffer of it.
+            // The client's bytes are read meanwhile, or its leaving would not be seen; but at most one buffer.
             let mut gone = false;
             while !gone && input.len() + behind.len() < BODY_BUFFER_BYTES {
                 let watch = pin!(relay::watch(core, reader, behind, Size::Head));
@@ -80,7 +80,7 @@ pub(crate) fn is_of_grpc(request: &View<'_>) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
 }
 
-/// Turns an abort into what gRPC understands: a response of headers only.
+/// Turns an abort into gRPC's form: a response of headers only.
 pub(crate) fn answer_grpc(with: AbortWith, message: &str, ops: &mut HeaderOps) {
     let status = match with {
         AbortWith::Grpc(status) => status,

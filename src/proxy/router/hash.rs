@@ -1,4 +1,4 @@
-//! A request's head as it goes upstream, for what a route hashes by.
+//! A request's head as it goes upstream, for the hash keys of a route.
 //!
 //! Rules may have changed any of it, so it is read as it is sent. Only requests to clusters that hash pay for it.
 

@@ -1,5 +1,4 @@
-//! What a request and its response become on their way, in memory that a connection's requests reuse one after the
-//! other.
+//! The changed heads of a request and its response, in memory that a core's requests reuse one after the other.
 
 use std::net::SocketAddr;
 
@@ -21,29 +20,29 @@ use crate::proxy::router::templates::{self, Received, Sent, TemplateContext};
 pub(crate) struct HeaderScratch {
     /// The path and query after normalisation, if that changed them.
     pub(crate) path: Vec<u8>,
-    /// The path and query that a rule puts in their place.
+    /// The path and query of a rule's rewrite.
     pub(crate) rewritten: Vec<u8>,
-    /// What the proxy says of the request.
+    /// The headers that the proxy writes for the request.
     pub(crate) completion: Completion,
-    /// The lists in it with what rules add; empty where they add nothing.
+    /// The lists in it with the values that rules add; empty without any.
     lists: Completion,
     numbers: Numbers,
-    /// What rules change in the request's head.
+    /// The rules' operations on the request's head.
     pub(crate) request: HeaderOps,
-    /// What rules change in the response's head.
+    /// The rules' operations on the response's head.
     pub(crate) response: HeaderOps,
     /// Headers of the response that the log shows, as they went to the client.
     pub(crate) shown: FieldList,
-    /// The request as it goes upstream, for those who read it.
+    /// The request as it goes upstream, for its readers.
     pub(crate) sent: FieldList,
 }
 
-/// What the proxy says of the last attempt, in digits.
+/// The proxy's headers about the last attempt, in digits.
 #[derive(Debug, Default)]
 struct Numbers {
     /// `x-envoy-attempt-count`; empty for the first.
     attempt: Vec<u8>,
-    /// `x-envoy-expected-rq-timeout-ms`; empty if there is none.
+    /// `x-envoy-expected-rq-timeout-ms`; empty without one.
     expected_timeout: Vec<u8>,
     expected_timeout_ms: Option<u64>,
 }
@@ -52,7 +51,7 @@ struct Numbers {
 #[derive(Clone, Copy)]
 pub(crate) struct DownstreamRequest<'a> {
     pub(crate) head: &'a RequestHead,
-    /// What the spans of `head` point into.
+    /// The buffer that the spans of `head` point into.
     pub(crate) buf: &'a [u8],
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
@@ -104,12 +103,12 @@ impl HeaderScratch {
         self.sent.clear();
     }
 
-    /// What the attempt that was noted last says in `x-envoy-expected-rq-timeout-ms`.
+    /// The `x-envoy-expected-rq-timeout-ms` of the last attempt.
     pub(crate) fn expected_timeout_ms(&self) -> Option<u64> {
         self.numbers.expected_timeout_ms
     }
 
-    /// Notes what is said of an attempt, for templates and for the log.
+    /// Notes the headers about an attempt, for templates and for the log.
     pub(crate) fn note_attempt(&mut self, attempt: u32, expected_timeout_ms: Option<u64>) {
         let Numbers { attempt: own, expected_timeout, expected_timeout_ms: milliseconds } = &mut self.numbers;
         *milliseconds = expected_timeout_ms;
@@ -128,7 +127,7 @@ impl HeaderScratch {
         self.shown.values(name.as_bytes()).next()
     }
 
-    /// Works out what a rule does to the request's head.
+    /// Computes a rule's operations on the request's head.
     pub(crate) fn edit_request(
         &mut self,
         edits: &Edits,
@@ -155,7 +154,7 @@ impl HeaderScratch {
         lists.note_changes(completion, request);
     }
 
-    /// Works out what rules do to the response's head: to that of the upstream, or to the proxy's own.
+    /// Computes the rules' operations on the response's head: the upstream's, or the proxy's own.
     pub(crate) fn edit_response(
         &mut self,
         downstream: DownstreamRequest<'_>,

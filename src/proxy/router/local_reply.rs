@@ -1,4 +1,4 @@
-//! What the proxy answers itself, in place of an upstream: the status and words of an end, a redirect, a direct response.
+//! Local replies: the status and text of a termination, a redirect, a direct response.
 //!
 //! One writer for all of them, so that rules, CORS, framing and the log treat every local reply alike.
 
@@ -13,7 +13,7 @@ use crate::proxy::router::stream_info::StreamInfo;
 use crate::proxy::router::termination::Termination;
 use crate::proxy::stream::{Scratch, Stream};
 
-/// Takes what an end says over into the stream's info.
+/// Notes a termination in the stream's info.
 pub(crate) fn note_termination(
     info: &mut StreamInfo<'_>,
     ended: &Termination,
@@ -37,13 +37,13 @@ pub(crate) struct LocalAnswer<'a> {
 }
 
 impl Stream<'_> {
-    /// Works out what rules do to the head of an answer of our own.
+    /// Computes the rules' operations on the head of a local reply.
     pub(crate) fn edit_local_response(&mut self) {
         let downstream = DownstreamRequest::new(self.conn, &self.scratch.head);
         self.scratch.headers.edit_response(downstream, &self.info, None, &self.installed.plan.proxy.server_header);
     }
 
-    /// Answers with the proxy's own words. True if the connection is to be kept.
+    /// Sends a local reply. True if the connection is kept.
     pub(crate) async fn reply(&mut self, ended: Termination, close: bool) -> bool {
         let (mut status, mut body) = note_termination(&mut self.info, &ended);
         if status == 0 {
@@ -76,7 +76,7 @@ impl Stream<'_> {
         let reply = LocalReply {
             status,
             body,
-            // An HTTP/1.0 client has no other word for it than a length.
+            // An HTTP/1.0 client knows only a length.
             unmeasured: head_request && head.version == Version::Http11,
             server: server(&self.installed.plan.proxy.server_header),
             date: &date,
@@ -105,7 +105,7 @@ impl Stream<'_> {
     }
 }
 
-/// The name that goes into `server:` of our own answers; none with `passthrough`.
+/// The name in `server:` of local replies; none with `passthrough`.
 fn server(header: &ServerHeader) -> Option<&[u8]> {
     match header {
         ServerHeader::Overwrite(name) => Some(name.as_bytes()),

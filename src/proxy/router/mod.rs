@@ -2,8 +2,8 @@
 //!
 //! `route` decides and answers; `fault` delays or aborts; `retry` makes attempts in time (`timeouts`, `retry_state`),
 //! `attempt` makes one at one upstream connection, `exchange` moves its request and response at once, `relay` their bodies
-//! (`body`, `replay`). `local_reply` says what the proxy answers itself, `termination` how a request can end, `record`
-//! counts and logs it. Header operations are worked out in `header_scratch` from `templates`, `rewrite` and `cors`.
+//! (`body`, `replay`). `local_reply` sends the proxy's own responses, `termination` lists how a request can end, `record`
+//! counts and logs it. Header operations are computed in `header_scratch` from `templates`, `rewrite` and `cors`.
 //!
 //! It must never know how a client's connection is accepted or closed. Its caller is `downstream`.
 

@@ -1,4 +1,4 @@
-//! What the head of a request says, once it is understood: framing, target, host, and whose word counts.
+//! A parsed request head: framing, target, host, and whether its forwarding headers are trusted.
 //!
 //! Pure: spans into the head's bytes, or into the scratch that has the normalised path. Called by `route`.
 
@@ -11,7 +11,7 @@ use crate::http::target::{self, Normal, PathForm};
 use crate::plan::ListenerKind;
 use crate::proxy::router::termination::Termination;
 
-/// What the head of a request says, beyond its lines.
+/// The parsed facts of a request head, besides its lines.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ParsedRequest {
     /// The body that follows.
@@ -30,15 +30,15 @@ pub(crate) struct ParsedRequest {
     pub(crate) query: Span,
     /// The authority of an absolute-form target, to be sent as Host.
     pub(crate) authority: Option<Span>,
-    /// What routing goes by.
+    /// The host for routing.
     pub(crate) host: Span,
     /// `http` or `https`: how the client reached us, or says that it was reached.
     pub(crate) scheme: &'static str,
-    /// How far its word about its own way is taken.
+    /// Where it came from, which decides whether its forwarding headers are trusted.
     pub(crate) downstream: Downstream,
 }
 
-/// What the head says of framing and target, or how it must be refused.
+/// Reads framing and target from the head, or returns how it must be refused.
 pub(crate) fn read(
     head: &RequestHead,
     buf: &[u8],
@@ -88,7 +88,7 @@ impl ParsedRequest {
         !self.keep_alive || !matches!(self.body, Body::None | Body::Length(0))
     }
 
-    /// Whether it asks for a WebSocket, and nothing stands in the way of a tunnel.
+    /// Whether it asks for a WebSocket, and may become a tunnel.
     pub(crate) fn tunnel(&self) -> bool {
         self.upgrade == Upgrade::WebSocket && self.body == Body::None
     }

@@ -1,9 +1,9 @@
-//! How far a request has got on its way to the upstream: what its upload, its timeouts and its retries tell each other.
+//! The progress of a request towards the upstream, which its upload, its timeouts and its retries share.
 
 use std::cell::Cell;
 use std::time::Instant;
 
-/// How far the request has got; written by `relay::pump_request`, read by whoever races it.
+/// The progress of the request; written by `relay::pump_request`, read by the futures that race it.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     /// The client has sent all of it.
@@ -16,18 +16,18 @@ pub(crate) struct Progress {
     pub(crate) abandoned: Cell<bool>,
     /// Payload bytes received from the client.
     pub(crate) received: Cell<u64>,
-    /// This try: the last byte was sent.
+    /// This attempt: the last byte was sent.
     pub(crate) sent: Cell<bool>,
-    /// This try: bytes written to the upstream.
+    /// This attempt: bytes written to the upstream.
     pub(crate) written: Cell<u64>,
     /// A piece of the body is out for being written, and would be lost with the upload.
     pub(crate) writing: Cell<bool>,
-    /// This try is given up: the upload ends before it reads or writes anything more.
+    /// This attempt is given up: the upload ends before its next read or write.
     pub(crate) stop: Cell<bool>,
 }
 
 impl Progress {
-    /// Another try begins.
+    /// Another attempt begins.
     pub(crate) fn try_begins(&self) {
         self.sent.set(false);
         self.written.set(0);

@@ -11,7 +11,7 @@ use crate::proxy::stream::Stream;
 
 /// The headers that a log format may ask for, as they were sent.
 struct LoggedHeaders<'a> {
-    /// `None` for a request that was not understood.
+    /// `None` for a request that was not parsed.
     sent: Option<Sent<'a>>,
     head: &'a RequestHead,
     buf: &'a [u8],
@@ -75,8 +75,8 @@ impl Stream<'_> {
             service_time,
             scheme: parsed.map(|parsed| parsed.scheme),
         };
-        // A head that the codec refused has no method or path that could be trusted; Envoy shows none either. A body that
-        // it refused does not put the head in doubt.
+        // A head that the codec refused has no reliable method or path; Envoy shows none either. A body that it refused
+        // does not put the head in doubt.
         let refused = info.flags.contains(Flags::DPE) && parsed.is_none();
         self.conn.core.log(&Record {
             start: io::unix_time().checked_sub(duration).unwrap_or(std::time::UNIX_EPOCH),

@@ -17,14 +17,14 @@ use crate::proxy::router::progress::Progress;
 use crate::proxy::router::replay::{ReplayBuffer, ReplayDecision, Upload};
 use crate::proxy::router::termination::Termination;
 
-/// Why [`pump_request`] has nothing more to do.
+/// Why [`pump_request`] has ended.
 #[derive(Debug)]
 pub(crate) enum UploadEnd {
-    /// The request is sent, and the client has begun its next one: nothing more is read for now.
+    /// The request is sent, and the client has begun its next one: reading pauses.
     NextBegan,
-    /// The upstream takes no more. Its answer may still be on the way.
+    /// The upstream takes no more. Its response may still come.
     UpstreamClosed,
-    /// The try was given up.
+    /// The attempt was given up.
     Stopped,
     /// The client is gone.
     ClientGone,
@@ -51,24 +51,24 @@ pub(crate) struct Client<'a> {
     pub(crate) core: &'a Core,
     pub(crate) live: &'a ConnectionEntry,
     pub(crate) reader: &'a mut Reader,
-    /// What was read of the body before, by this try and those before it.
+    /// The part of the body that was read before, by this attempt and earlier ones.
     pub(crate) replay: &'a mut ReplayBuffer,
-    /// Who gets a copy of it.
+    /// The mirrors that get a copy of it.
     pub(crate) mirrors: &'a Mirrors,
     /// Where the bytes of a next, pipelined request are replay.
     pub(crate) behind: &'a mut Buf,
     pub(crate) body_timeout: Duration,
     /// How large the next request is expected to be.
     pub(crate) expects: Size,
-    /// Whether a next request has been read already, so that nothing need be read to see the client leave.
+    /// Whether a next request has been read already, so that the client is still there.
     pub(crate) pipelined: bool,
 }
 
-/// Sends `first` (the head and what of the body came with it), what earlier attempts have read, then the rest of the body as
-/// it comes, then watches the client: its next bytes are kept, its end is told.
+/// Sends `first` (the head and the part of the body that came with it), the parts that earlier attempts have read, then the
+/// rest of the body as it comes, then watches the client: its next bytes are kept, its end is reported.
 ///
-/// May be dropped at any point: once the request is sent nothing is lost, and before that the upstream connection is
-/// closed by the caller. Whoever wants to send the request again waits for `progress.writing` to become false.
+/// May be dropped at any point: once the request is sent no data is lost, and before that the caller closes the upstream
+/// connection. A retry waits for `progress.writing` to become false.
 pub(crate) async fn pump_request(
     client: Client<'_>,
     mut upstream: BodyWriter<'_>,
@@ -102,7 +102,7 @@ pub(crate) async fn pump_request(
     }
     let mut next_began = pipelined;
     if !upload.incoming.is_done() {
-        // What is kept, or copied for mirrors, is accounted for in pieces of this size.
+        // Pieces that are kept, or copied for mirrors, are accounted for in this size.
         let most = if replay.wanted || !mirrors.is_empty() { Size::Body } else { Size::Huge };
         let mut body = BodyReader::new(reader, &mut upload.incoming, behind, buffers, most);
         while !body.is_done() {
@@ -162,7 +162,7 @@ async fn write_kept(
     sent
 }
 
-/// Says what becomes of a piece that was read, and notes if the request cannot be sent again from now on.
+/// Decides whether a piece that was read is kept, and notes if the request cannot be sent again from now on.
 fn keep(core: &Core, replay: &mut ReplayBuffer, piece: &Buf, left: u64, progress: &Progress) -> ReplayDecision {
     if !progress.replayable.get() {
         return ReplayDecision::Nothing;
@@ -196,7 +196,7 @@ pub(crate) async fn watch(core: &Core, reader: &mut Reader, behind: &mut Buf, ex
 /// How a response's way to the client ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DownloadEnd {
-    /// Whole. `clean` if the upstream sent nothing behind it.
+    /// Complete. `clean` if the upstream sent no bytes after it.
     Whole {
         /// Whether the upstream sent nothing behind the response.
         clean: bool,
@@ -224,13 +224,13 @@ pub(crate) struct SentCounters {
 pub(crate) struct Response<'a> {
     pub(crate) core: &'a Core,
     pub(crate) live: &'a ConnectionEntry,
-    /// The upstream's receiving side, and what was received already behind the head.
+    /// The upstream's receiving side, and the bytes already received after the head.
     pub(crate) reader: &'a mut Reader,
     pub(crate) buf: &'a mut Buf,
     pub(crate) client: &'a mut Writer,
-    /// Whose answers may be compared with it.
+    /// The mirrors whose responses may be compared with it.
     pub(crate) mirrors: &'a Mirrors,
-    /// How long the client may take nothing before it is given up.
+    /// The write timeout: how long the client may take no bytes.
     pub(crate) patience: Duration,
 }
 
@@ -285,9 +285,9 @@ pub(crate) async fn response(
     }
 }
 
-/// What is written next.
+/// The next write.
 enum Piece {
-    /// A head, and what of the body goes with it.
+    /// A head, and the part of the body that goes with it.
     Encoded(Buf),
     /// More of the body.
     Data(Data),

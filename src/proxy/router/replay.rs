@@ -1,8 +1,8 @@
-//! What of a request's body is there to be sent again.
+//! The part of a request's body that can be sent again.
 //!
-//! The head is written anew for each try, and what came with it still lies behind it in the connection's input. What
-//! was read after that is kept in the buffers that it was read into, as data, so keeping copies nothing but pieces that are
-//! small; the next attempt sends it from there. Nothing is kept where the route retries nothing.
+//! The head is written anew for each attempt, and the bytes that came with it are still after it in the connection's input.
+//! Later pieces are kept in the buffers that they were read into, as data, so only small pieces are copied; the next
+//! attempt sends them from there. Without retries no body is kept.
 
 use crate::base::limits::{BODY_BUFFER_BYTES, REPLAY_BODY_BYTES};
 use crate::h1::body::Incoming;
@@ -15,7 +15,7 @@ use crate::proxy::router::termination::Termination;
 /// The body of a request on its way upstream.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    /// What is still to come of it.
+    /// The part that has not come yet.
     pub(crate) incoming: Incoming,
     /// Whether it is sent in chunks.
     pub(crate) chunked: bool,
@@ -26,8 +26,8 @@ pub(crate) struct Upload {
 }
 
 impl Upload {
-    /// Decodes in place what is there of a body: `behind` is what lies behind the head. Returns also how many bytes of it
-    /// belonged to the body.
+    /// Decodes the received part of a body in place: `behind` are the bytes after the head. Returns also how many bytes of
+    /// it belonged to the body.
     pub(crate) fn begin(body: Body, chunked: bool, behind: &mut [u8]) -> Result<(Self, usize), Termination> {
         let mut incoming = Incoming::from(body);
         let was_done = incoming.is_done();
@@ -47,7 +47,7 @@ impl Upload {
     }
 }
 
-/// What is kept of what was read behind that.
+/// The kept pieces that were read after that.
 #[derive(Debug, Default)]
 pub(crate) struct ReplayBuffer {
     /// A piece may be out for being sent again.
@@ -58,14 +58,14 @@ pub(crate) struct ReplayBuffer {
     taken: usize,
 }
 
-/// What is to be done with the buffer of a piece once it is sent.
+/// The use of a piece's buffer after it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReplayDecision {
-    /// It is kept as it is: [`ReplayBuffer::push`].
+    /// It is kept: [`ReplayBuffer::push`].
     Buffer,
-    /// Nothing: its bytes have been copied to those before.
+    /// None: its bytes have been copied to an earlier piece.
     Copied,
-    /// Nothing: the request has become too large to be kept.
+    /// None: the request has become too large to be kept.
     Nothing,
 }
 
@@ -77,13 +77,13 @@ impl ReplayBuffer {
         self.payload = first as u64;
     }
 
-    /// The piece at this place, of which the request's end may be a part.
+    /// The piece at this position, which may include the request's end.
     pub(crate) fn take(&mut self, at: usize, upload: &Upload) -> Data {
         let end = at + 1 == self.pieces.len() && upload.incoming.is_done();
         Data { buf: std::mem::take(&mut self.pieces[at]), end }
     }
 
-    /// The end of the request, if it has come, and by itself: behind what came with the head.
+    /// The end of the request, if it has come without a piece, after the bytes that came with the head.
     pub(crate) fn only_end(&self, upload: &Upload) -> Option<Data> {
         let by_itself = self.pieces.is_empty() && upload.chunked && upload.incoming.is_done() && !upload.first_is_last;
         by_itself.then(|| Data { buf: Buf::default(), end: true })

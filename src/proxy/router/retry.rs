@@ -1,7 +1,7 @@
-//! The attempts of one request: how often it is sent, how long all of them together may take, and what the client's leaving
-//! means between them.
+//! The attempts of one request: how often it is sent, how long all of them together may take, and the effect of the
+//! client's leaving between them.
 //!
-//! An attempt is `attempt`'s, which outcomes are tried again is `policy::retry`'s, and what is kept for them `replay`'s.
+//! `attempt` makes one, `policy::retry` decides which outcomes are retried, and `replay` keeps the body for them.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -64,7 +64,7 @@ impl<'p> Stream<'p> {
         result
     }
 
-    /// Sends the request to the addresses of an undeclared host: such a route has no timeout and retries nothing.
+    /// Sends the request to the addresses of an undeclared host: such a route has no timeout and no retries.
     pub(crate) async fn run_passthrough_attempt(
         &mut self,
         local: &LocalCluster,
@@ -76,7 +76,7 @@ impl<'p> Stream<'p> {
         };
         let result = match self.attempt_on_first_of(local, addresses, &mut retry_state).await {
             AttemptResult::Final(result) => result,
-            // There is no policy that could have said so.
+            // Without a policy there are no retries.
             AttemptResult::Retry => RequestResult::failed(Termination::UpstreamReset, retry_state.progress.whole.get()),
         };
         self.end_attempts(&retry_state, local);
@@ -140,7 +140,7 @@ impl<'p> Stream<'p> {
     }
 }
 
-/// What an end means to a retry policy; `None` for ends that nothing can mend.
+/// The outcome of a termination for a retry policy; `None` for terminations that are never retried.
 fn outcome(ended: &Termination, progress: &Progress) -> Option<Outcome> {
     Some(match ended {
         Termination::TlsFailed(failure) if **failure == TlsFailure::NoName => return None,
@@ -151,7 +151,7 @@ fn outcome(ended: &Termination, progress: &Progress) -> Option<Outcome> {
         Termination::UpstreamProtocol => Outcome::Reset { sent: true },
         Termination::Overflow => Outcome::Overflow,
         Termination::TryTimedOut => Outcome::TimedOut,
-        // Whole answers too: what their status means was asked when their head came.
+        // Complete responses too: their status was checked when their head came.
         _ => return None,
     })
 }

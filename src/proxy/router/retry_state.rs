@@ -1,6 +1,6 @@
-//! What the attempts of one request share: its upload, how far it has got, its timeouts, and which attempts were made.
+//! The state that the attempts of one request share: its upload, its progress, its timeouts, and the attempts so far.
 //!
-//! Which outcomes are tried again is `policy::retry`'s. Called by `retry`, `attempt` and `exchange`.
+//! `policy::retry` decides which outcomes are retried. Called by `retry`, `attempt` and `exchange`.
 
 use crate::observe::flags::Flags;
 use crate::plan::{EndpointId, Forward};
@@ -27,9 +27,9 @@ impl<'p> RetryState<'p> {
     }
 }
 
-/// Which tries have been made, and whether there is another one.
+/// The attempts so far, and whether there is another one.
 pub(crate) struct AttemptHistory<'p> {
-    /// What the route says; `None` of a host that is not declared.
+    /// The route's action; `None` for an undeclared host.
     forward: Option<&'p Forward>,
     /// Whether copies have been drawn.
     copied: bool,
@@ -98,7 +98,7 @@ impl<'p> AttemptHistory<'p> {
         self.policy().is_some()
     }
 
-    /// What the next try is to keep away from, after those at the endpoints `tried`.
+    /// The endpoints and priorities that the next attempt avoids, after those at the endpoints `tried`.
     pub(crate) fn avoid<'t>(&self, tried: &'t [EndpointId]) -> Avoid<'t> {
         let if_said = |said: fn(&RetryPolicy) -> bool| if self.policy().is_some_and(said) { tried } else { &[] };
         Avoid {

@@ -1,5 +1,5 @@
-//! New paths: for the upstream (`rewrite`) and for the client (`redirect`). Pure; nothing here allocates once its
-//! buffers have grown. `explain` asks here too, so that it says what will be sent.
+//! New paths: for the upstream (`rewrite`) and for the client (`redirect`). Pure; it allocates nothing once its buffers
+//! have grown. `explain` uses it too, so that it shows what will be sent.
 
 use std::collections::HashMap;
 
@@ -29,8 +29,8 @@ impl Captures {
     }
 }
 
-/// Appends what becomes of `target`, of which the first `path` bytes are the path and the rest is the query with its
-/// `?`, or nothing. The query stays as it is.
+/// Appends the rewritten `target`, of which the first `path` bytes are the path and the rest is the query with its `?`,
+/// or empty. The query is unchanged.
 pub fn path(rewrite: &PathRewrite, target: &[u8], path: usize, captures: &mut Captures, out: &mut Vec<u8>) {
     let (path, query) = target.split_at_checked(path).unwrap_or((target, &[]));
     match rewrite {
@@ -89,7 +89,7 @@ pub struct Destined<'a> {
     pub path: usize,
 }
 
-/// Appends the `Location` of a Gateway server's `httpsRedirect`: the URL as it was asked for, the port of its authority
+/// Appends the `Location` of a Gateway server's `httpsRedirect`: the URL as requested, the port of its authority
 /// included, with `https` (Envoy's `createSslRedirectPath`).
 pub fn https_location(was: &Destined<'_>, out: &mut Vec<u8>) {
     for part in [b"https://", was.authority, was.target] {
@@ -97,8 +97,7 @@ pub fn https_location(was: &Destined<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// Whether a decision is to send the client to another place at the host that it asked for: without one there is no such
-/// place.
+/// Whether a decision redirects the client at the host of its request: without a host there is no valid location.
 #[must_use]
 pub fn needs_host(decision: &Decision<'_>) -> bool {
     match decision {
@@ -176,7 +175,7 @@ mod tests {
             (prefix(2, "/x/y"), "/abz?q", "|/x/ybz?q"),
             (prefix(1, "/v1"), "/x", "|/v1x"),
             (prefix(9, "/v1"), "/x?", "|/v1?"),
-            // Nothing, which Istio can't say, and people write as a blank.
+            // An empty prefix, which Istio does not allow, and people write as a blank.
             (prefix(4, ""), "/api/x?a", "|/x?a"),
             (prefix(5, ""), "/api/x", "|/x"),
             (prefix(4, ""), "/api?a", "|/?a"),

@@ -39,7 +39,7 @@ impl<'p> Stream<'p> {
         keep
     }
 
-    /// Answers a request whose head never came, or is none; the connection is to be closed.
+    /// Answers a request whose head never came, or is invalid; the connection must be closed.
     pub(crate) async fn refuse(mut self, ended: Termination) {
         self.count_begin();
         self.reply(ended, true).await;
@@ -53,7 +53,7 @@ impl<'p> Stream<'p> {
         http.downstream_rq_active.inc();
     }
 
-    /// Finds out what the request is and which route it takes, and does what that says.
+    /// Parses the request, finds its route, and carries out the route's action.
     async fn route(&mut self) -> bool {
         let (plan, path_form) = (&self.installed.plan, self.installed.plan.proxy.path_form());
         let kind = plan.listeners.get(self.listener.index()).map(|listener| listener.kind);
@@ -85,7 +85,7 @@ impl<'p> Stream<'p> {
         match decision {
             Decision::NotFound => {
                 self.conn.http.no_route.inc();
-                // What follows a CONNECT is not HTTP.
+                // The bytes after a CONNECT are not HTTP.
                 let close = close || self.scratch.head.method == Method::Connect;
                 self.reply(Termination::NotFound, close).await
             }
@@ -141,7 +141,7 @@ impl<'p> Stream<'p> {
         passed.map_err(|round| Termination::GoesRound(round.passes))
     }
 
-    /// What the plan says of the request.
+    /// The plan's decision on the request.
     fn decide(&self) -> Decision<'p> {
         // CONNECT names no path; no rule of a VirtualService can mean it.
         if self.scratch.head.method == Method::Connect {
@@ -289,7 +289,7 @@ impl<'p> Stream<'p> {
         self.conclude(local, result).await
     }
 
-    /// What is left to do after the last attempt: an answer, if there has been none.
+    /// The end after the last attempt: a local reply, if there has been no response.
     async fn conclude(&mut self, local: &LocalCluster, result: RequestResult) -> bool {
         let keep = match result.ended {
             Termination::Answered => result.keep,
@@ -316,7 +316,7 @@ impl<'p> Stream<'p> {
     }
 }
 
-/// The names of the route and of the cluster that a request would have met; empty where there is none.
+/// The names of the route and of the cluster of a request; empty without one.
 fn route_and_cluster_names<'p>(decision: &Decision<'p>, installed: &'p Installed) -> (&'p str, &'p str) {
     match decision {
         Decision::NotFound | Decision::HttpsRedirect { .. } => ("", ""),
@@ -345,5 +345,5 @@ enum To<'p> {
 /// The status of `httpsRedirect`.
 const HTTPS_REDIRECT_STATUS: u16 = 301;
 
-/// A redirect to the same place.
+/// A redirect to the same location.
 const HERE: Redirect = Redirect { scheme: None, authority: None, port: None, path: None, code: 200 };

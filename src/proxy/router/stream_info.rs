@@ -1,6 +1,6 @@
-//! What is noted of a request along its way, from its first byte to its line in the log.
+//! The notes on a request, from its first byte to its line in the log.
 //!
-//! Data alone: whatever handles the request writes here what it learns of it, and `record` reads it at the end.
+//! Data only: every step writes its facts here, and `record` reads them at the end.
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -14,12 +14,12 @@ use crate::observe::stats::{HttpStats, RouteStats};
 use crate::plan::{Cors, Edits};
 use crate::proxy::router::parsed_request::ParsedRequest;
 
-/// What is noted of a request along its way.
+/// The notes on a request (Envoy's `StreamInfo`).
 #[derive(Debug)]
 pub(crate) struct StreamInfo<'p> {
     /// When its first byte was seen.
     pub(crate) began: Instant,
-    /// The status sent; 0 if none was.
+    /// The status sent; 0 if none was sent.
     pub(crate) status: u16,
     pub(crate) flags: Flags,
     pub(crate) details: Cow<'static, str>,
@@ -39,15 +39,15 @@ pub(crate) struct StreamInfo<'p> {
     pub(crate) route: &'p str,
     /// The counters of a route with a `statPrefix`.
     pub(crate) route_stats: Option<&'p RouteStats>,
-    /// What the request asked for, once that is understood.
+    /// The parsed request, once it is parsed.
     pub(crate) parsed: Option<ParsedRequest>,
-    /// What rules do to the response's head.
+    /// The rules' operations on the response's head.
     pub(crate) edits: Option<&'p Edits>,
     /// The policy that allows the request's origin, and that origin: a span of the head.
     pub(crate) cors: Option<(&'p Cors, Span)>,
-    /// Whether a rule has put another path and query in place of the client's: `HeaderScratch::rewritten`.
+    /// Whether a rule has replaced the client's path and query: `HeaderScratch::rewritten`.
     pub(crate) rewritten: bool,
-    /// The Host that a rule puts in place of the client's.
+    /// The Host of a rule, which replaces the client's.
     pub(crate) authority: Option<&'p str>,
     /// Whether it was tried more than once.
     pub(crate) retried: bool,

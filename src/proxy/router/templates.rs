@@ -1,7 +1,8 @@
-//! Header operations of rules (`headers`): their templates become values, and those the [`HeaderOps`] of a message.
+//! Header operations of rules (`headers`): their templates become values, and the values become the [`HeaderOps`] of
+//! a message.
 //!
-//! Values are those of the head after the operation's removals and before anything is set. What a missing part leaves
-//! empty is neither set nor added.
+//! Values are computed from the head after the operations' removals and before all others. An empty value is neither
+//! set nor added.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -21,13 +22,13 @@ use crate::plan::{AddressPart, Edits, Field, HeaderName, Lookup, Operator, Templ
 pub(crate) struct Sent<'a> {
     /// The request before rules change it.
     pub(crate) view: View<'a>,
-    /// What rules change; empty while that is being worked out.
+    /// The rules' operations; empty while they are being computed.
     pub(crate) ops: &'a HeaderOps,
-    /// The lists of the proxy's own with what rules add; empty where they add nothing.
+    /// The proxy's own lists with the values that rules add; empty without any.
     pub(crate) lists: &'a Completion,
-    /// `x-envoy-attempt-count`; empty: the client's stands.
+    /// `x-envoy-attempt-count`; empty: the client's is kept.
     pub(crate) attempt: &'a [u8],
-    /// `x-envoy-expected-rq-timeout-ms`; empty for none.
+    /// `x-envoy-expected-rq-timeout-ms`; empty: not sent.
     pub(crate) expected_timeout: &'a [u8],
     /// The target before it was rewritten, if it was.
     pub(crate) original_path: Option<&'a [u8]>,
@@ -39,10 +40,10 @@ impl<'a> Sent<'a> {
     /// The first value of a header; `id` is the id of its name.
     pub(crate) fn header(&self, id: Known, name: &str) -> Option<&'a [u8]> {
         match self.ops.of(id, name.as_bytes()) {
-            // What is added has become a part of it.
+            // Added values have become a part of it.
             Change::To(_) if LISTS.iter().any(|(list, _)| *list == id) => return Some(self.lists.list(id)),
             Change::To(value) if self.ops.drops(id, name.as_bytes()) => return Some(value),
-            // What is added stands behind what was there.
+            // Added values come after the existing ones.
             Change::To(value) => return self.unchanged(id, name).or(Some(value)),
             Change::Gone => return None,
             Change::None => {}
@@ -53,7 +54,7 @@ impl<'a> Sent<'a> {
     fn unchanged(&self, id: Known, name: &str) -> Option<&'a [u8]> {
         let own = |value: &'a [u8]| (!value.is_empty()).then_some(value);
         let is = |other| name.eq_ignore_ascii_case(other);
-        // What routing has added; the view has the rest.
+        // Headers that routing has added; the view has the rest.
         let routed = match id {
             Known::XEnvoy if is("x-envoy-original-path") => self.original_path,
             Known::XEnvoy if is("x-envoy-original-host") => self.original_host,
@@ -87,7 +88,7 @@ pub(crate) struct TemplateContext<'a> {
     pub(crate) answering: bool,
     /// The upstream's response, if it is that.
     pub(crate) received: Option<Received<'a>>,
-    /// 0 where there is none yet, or where the proxy answers itself (Envoy works these out before it has the code).
+    /// 0 before a response, or for a local reply (Envoy computes these before it has the code).
     pub(crate) status: u16,
     pub(crate) flags: Flags,
     pub(crate) route: &'a str,
@@ -123,7 +124,7 @@ impl TemplateContext<'_> {
         match operator {
             Operator::Literal(text) => out.extend_from_slice(text),
             Operator::Request(lookup) => look_up(lookup, out, |field| {
-                // A response's removals take nothing from the request.
+                // A response's removals do not affect the request.
                 self.of_request(field, if self.answering { &[] } else { removed })
             }),
             Operator::Response(lookup) => {

@@ -1,5 +1,5 @@
-//! How a request can end, and what the proxy then says itself: one function maps each end to a status, a body, a
-//! response flag and the words of the log.
+//! How a request can end, and the local reply: one function maps each termination to a status, a body, a response
+//! flag and the details for the log.
 
 use std::borrow::Cow;
 use std::io;
@@ -46,7 +46,7 @@ pub(crate) enum Termination {
     UpstreamCorrupt,
     /// The route's timeout passed: 504 UT.
     RequestTimedOut,
-    /// The last try's timeout passed: 504 UT.
+    /// The last attempt's timeout passed: 504 UT.
     TryTimedOut,
     /// A fault answers in the upstream's stead: FI.
     FaultAborted(AbortWith),
@@ -66,16 +66,16 @@ pub(crate) enum Termination {
     LocalTarget,
     /// The request came through this process too often already, this time included: 508.
     GoesRound(u32),
-    /// Nobody declared its host, and only declared ones are let through: 502, as `block_all` answers.
+    /// Its host is undeclared, and only declared ones are allowed: 502, as `block_all` answers.
     Blocked,
     /// The client left before its answer was complete.
     ClientGone,
 }
 
-/// What the log says of an end, and what the client gets if nothing was sent to it yet.
+/// The log's details of a termination, and the client's response if none was sent yet.
 #[derive(Debug)]
 pub(crate) struct TerminationReply {
-    /// The status of a local reply; 0 where none can be sent any more.
+    /// The status of a local reply; 0 if none can be sent any more.
     pub(crate) status: u16,
     /// Its body.
     pub(crate) body: Cow<'static, str>,
@@ -119,7 +119,7 @@ impl From<NoConnection> for Termination {
 const TOO_LATE: &str = "upstream request timeout";
 
 impl Termination {
-    /// The verdict of behaviour as Envoy has it. `retried`: whether this was the end of another try than the first.
+    /// The local reply, as in Envoy. `retried`: whether this was the end of a retry.
     pub(crate) fn local_reply(&self, retried: bool) -> TerminationReply {
         let reset = |status, reason, flags| reset(status, reason, flags, retried);
         let plain = |status, body: &'static str, flags, details: &'static str| TerminationReply {
@@ -187,7 +187,7 @@ impl Termination {
     }
 }
 
-/// The reply to a response that never began, in Envoy's words.
+/// The reply for a response that never began, with Envoy's texts.
 fn reset(status: u16, reason: &str, flags: Flags, retried: bool) -> TerminationReply {
     let again = if retried { "retried and the latest " } else { "" };
     TerminationReply {
@@ -213,7 +213,7 @@ fn because(verdict: TerminationReply, reason: &str, failure: String) -> Terminat
     }
 }
 
-/// Why nobody could be connected to. A Unix domain socket says so at once, and there Envoy adds its path.
+/// Why no endpoint could be connected to. With a Unix domain socket Envoy adds its path.
 fn connect_error(Refusal { error, by }: &Refusal) -> String {
     let error = underscored(error);
     match by {

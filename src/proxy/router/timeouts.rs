@@ -24,7 +24,7 @@ pub(crate) struct Timeouts {
 pub(crate) const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Timeouts {
-    /// That of a route; a timeout per try that could not pass before the route's is none.
+    /// The timeouts of a route; a timeout per attempt that is not shorter than the route's is ignored.
     pub(crate) fn of(forward: &Forward) -> Self {
         let finite = |timeout: &Duration| *timeout < FOR_EVER;
         let route = forward.timeout.filter(finite);
@@ -37,7 +37,7 @@ impl Timeouts {
 
     /// `x-envoy-expected-rq-timeout-ms`: how long the upstream has, `spent` after the end of the request.
     pub(crate) fn expected_ms(&self, spent: Duration) -> Option<u64> {
-        // Envoy says 1 where nothing is left: 0 would be for ever.
+        // Envoy sends 1 if no time is left: 0 would mean no timeout.
         let left = self.route.map(|route| route.saturating_sub(spent).max(Duration::from_millis(1)));
         let expected = match (self.per_try, left) {
             (Some(per_try), Some(left)) => per_try.min(left),
@@ -61,11 +61,11 @@ impl Timeouts {
 pub(crate) enum TimeoutKind {
     /// The route's.
     Request,
-    /// The try's.
+    /// The attempt's.
     Try,
 }
 
-/// The deadline of a try that has a connection.
+/// The deadline of an attempt that has a connection.
 pub(crate) struct Deadline<'a> {
     timer: &'a mut Timer,
     progress: &'a Progress,
@@ -78,13 +78,13 @@ impl<'a> Deadline<'a> {
         Self { timer, progress, timeouts, connected }
     }
 
-    /// The head of the response is there: the time per try is over.
+    /// Notes the response head, which ends the timeout per attempt.
     pub(crate) fn answered(&mut self) {
         self.timeouts.per_try = None;
     }
 
-    /// Completes when it is too late; never without a timeout. Is to be polled behind whatever may see the end of the
-    /// request, because time runs only from there.
+    /// Completes when a timeout passes; never without a timeout. It must be polled after the futures that may see the end
+    /// of the request, because the time begins there.
     pub(crate) async fn late(&mut self) -> TimeoutKind {
         poll_fn(|cx| self.poll_late(cx)).await
     }

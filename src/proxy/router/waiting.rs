@@ -1,5 +1,5 @@
-//! Waiting on behalf of a request while nothing of it moves: for a connection, an answer of the resolver, a retry's turn.
-//! The client may leave and the route's time may pass meanwhile.
+//! Waiting on behalf of a request without traffic: for a connection, an answer of the resolver, a retry's back-off. The
+//! client may leave and the route's time may pass meanwhile.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -13,12 +13,12 @@ use crate::proxy::router::retry_state::RetryState;
 use crate::proxy::router::termination::Termination;
 use crate::proxy::stream::Stream;
 
-/// The client of a request that waits for something, while nothing is sent or received upstream.
+/// The client of a waiting request, without traffic upstream.
 pub(crate) struct Waiting<'a> {
     core: &'a Core,
     reader: &'a mut Reader,
     behind: &'a mut Buf,
-    /// Whether its leaving can be seen: what it sends is the next request's, and there is none yet.
+    /// Whether its leaving can be seen: its bytes belong to the next request, and there are none yet.
     watched: bool,
 }
 
@@ -29,7 +29,7 @@ impl<'a> Waiting<'a> {
         Self { core, reader, behind, watched }
     }
 
-    /// What `work` comes to, unless the client leaves first. `work` is dropped then.
+    /// The result of `work`, unless the client leaves first. `work` is dropped then.
     pub(crate) async fn unless_gone<F: Future + Unpin>(&mut self, mut work: F) -> Result<F::Output, Termination> {
         if self.watched {
             let watch = pin!(relay::watch(self.core, self.reader, self.behind, Size::Head));
