@@ -1,10 +1,11 @@
-//! What is still to come of a body, and how received bytes become payload (RFC 9112 §6 and §7).
+//! The state of a body that is being received, and how its bytes become payload (RFC 9112 §6 and
+//! §7).
 
 use super::chunked::Decoder;
 use super::framing::Body;
 use crate::http::error::ProtocolError;
 
-/// What is still to come of a body.
+/// The part of a body that has not come yet.
 #[derive(Debug)]
 pub enum Incoming {
     /// Nothing.
@@ -28,10 +29,10 @@ impl From<Body> for Incoming {
     }
 }
 
-/// What received bytes came to.
+/// The payload of received bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct BodyPiece {
-    /// Payload bytes, compacted to the front of what was given.
+    /// Payload bytes, compacted to the front of the given ones.
     pub payload: usize,
     /// Bytes that belonged to the body; those behind it are the next message's.
     pub consumed: usize,

@@ -91,7 +91,7 @@ struct ReadSlot<S, F> {
     start: S,
     half: Option<OwnedReadHalf<TcpStream>>,
     op: Pin<Box<Option<F>>>,
-    /// What a read came to that was done when it was begun.
+    /// The result of a read that was complete when it was begun.
     done: Option<Box<ReadDone>>,
 }
 
@@ -230,7 +230,7 @@ pub struct Writer {
     half: Half,
 }
 
-/// What bytes are written to.
+/// The destination of written bytes.
 #[derive(Debug)]
 pub(super) enum Half {
     Stream(OwnedWriteHalf<TcpStream>),

@@ -26,7 +26,7 @@ pub struct Handle {
     fd: RawFd,
 }
 
-/// What a handle's descriptor is open by.
+/// The owner of a handle's open descriptor.
 enum KeepsOpen {
     Stream(OwnedReadHalf<TcpStream>),
     #[cfg(test)]

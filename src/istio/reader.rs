@@ -76,7 +76,7 @@ pub(super) struct ResourceReader<'a> {
     gaps: Cell<usize>,
     /// Whether the resource is about everything that is served, so that no part of it can be withheld.
     indivisible: bool,
-    /// What part is being read, the whole if none: with it goes what is left out without which more would be served than is written.
+    /// The part that is being read, `None` for the whole: it is withheld if a field is left out that restricts it.
     part: Cell<Option<&'static str>>,
     /// The reports on the resource, with their paths: a field that is read twice is reported once.
     said: RefCell<HashSet<(String, String)>>,

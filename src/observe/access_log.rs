@@ -177,8 +177,7 @@ impl AccessLog {
     /// A string that is a single operator is written with the operator's own type: a number, a string, or `null` if
     /// there is no value.
     ///
-    /// # Errors
-    /// If it is no JSON object, or as [`AccessLog::compile`] for one of its strings.
+    /// # Errors If it is not a JSON object, or as [`AccessLog::compile`] for one of its strings.
     pub fn json_of_mesh_config(format: &str) -> Result<Self, FormatError> {
         format::json_steps(if format.is_empty() { ISTIO_DEFAULT_JSON } else { format }).map(Self)
     }

@@ -47,7 +47,7 @@ pub struct Forward {
     pub timeout: Option<Duration>,
     /// The retry policy; `None`: no retries.
     pub retry: Option<Box<RetryPolicy>>,
-    /// `mirror`, `mirrors`: copies of the request go there, too. Those with a share of 0 are left out.
+    /// `mirror`, `mirrors`: copies of the request go there, too. Mirrors with a share of 0 are left out.
     pub mirrors: Box<[Mirror]>,
 }
 

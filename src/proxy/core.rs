@@ -45,7 +45,7 @@ impl Budget {
         Arc::new(Self { open: AtomicUsize::new(0), most: AtomicUsize::new(most) })
     }
 
-    /// Room for `most` connections from now on. Those above it stay; new ones wait for their end.
+    /// Changes the limit to `most` connections. Connections above it stay; new ones wait for their end.
     pub fn resize(&self, most: usize) {
         self.most.store(most, Ordering::Relaxed);
     }

@@ -299,7 +299,7 @@ impl Admission {
             return; // given back already
         }
         let core = self.core_mailbox.core;
-        let other = self.breaker.connections.who_waits(core);
+        let other = self.breaker.connections.next_waiting(core);
         if self.in_need.get() > 0 && (arrived || other.is_none() || self.once_more_in_a_row()) {
             return self.bring_up_one(ConnectionPermit::new(self.clone()));
         }
@@ -329,7 +329,7 @@ impl Admission {
             return; // closed, and its permit goes to a waiter
         }
         let core = self.core_mailbox.core;
-        let other = self.breaker.connections.who_waits(core);
+        let other = self.breaker.connections.next_waiting(core);
         let here = self.queue.borrow().first_for(endpoint, &upstream);
         if let Some(ticket) = here
             && (arrived || !(other.is_some() || self.in_need.get() > endpoint.need()) || self.once_more_in_a_row())
@@ -376,7 +376,7 @@ impl Admission {
     fn rest(&self, upstream: Box<Upstream>, endpoint: &Rc<LocalEndpoint>) {
         if !self.rests.replace(true) {
             self.breaker.connections.rest(self.core_mailbox.core);
-            if let Some(other) = self.breaker.connections.who_waits(self.core_mailbox.core) {
+            if let Some(other) = self.breaker.connections.next_waiting(self.core_mailbox.core) {
                 return self.move_to(other, upstream, endpoint);
             }
         }

@@ -170,7 +170,7 @@ impl LocalCluster {
         self.endpoints.get(id.index())
     }
 
-    /// The core's side of a host that a request names itself, which is no member.
+    /// This core's endpoint for a host that a request names itself, which is not a member.
     #[must_use]
     pub fn undeclared(&self, address: SocketAddr, now: Instant) -> Rc<LocalEndpoint> {
         self.dynamic.at(address, now)

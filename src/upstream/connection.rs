@@ -195,7 +195,7 @@ impl Upstream {
 
     /// The response under way is so many bytes, as far as is known: the next one is expected to be like it.
     pub fn expect(&mut self, bytes: u64) {
-        // One read is not to wait for more than this: what is larger flows.
+        // One read must not wait for more than this: larger responses flow.
         self.expects = Size::holding(bytes).min(Size::Bulk);
     }
 

@@ -1,4 +1,4 @@
-//! Why there is no connection to an endpoint, in the words of Envoy's logs.
+//! Why there is no connection to an endpoint, with the texts of Envoy's logs.
 
 use std::borrow::Cow;
 use std::io;
@@ -73,7 +73,7 @@ impl From<ConnectError> for NoConnection {
 }
 
 /// A failure as Envoy's logs have it: the library's number and name of the error, where it is one that BoringSSL has, and
-/// what is known beyond that.
+/// further details.
 #[must_use]
 pub fn tls_error(failure: &TlsFailure) -> String {
     format!("TLS_error:|{}:TLS_error_end", words(failure).replace(' ', "_"))

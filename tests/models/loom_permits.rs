@@ -184,13 +184,13 @@ impl Core {
     fn settle(&mut self) {
         let world = self.world.clone();
         let crossing = &world.crossing;
-        if let Some(other) = crossing.who_waits(self.core) {
+        if let Some(other) = crossing.next_waiting(self.core) {
             return world.send(other, CoreMessage::Have(true));
         }
         if !std::mem::replace(&mut self.rests, true) {
             crossing.rest(self.core);
             if world.fault != Fault::RestsUnseen
-                && let Some(other) = crossing.who_waits(self.core)
+                && let Some(other) = crossing.next_waiting(self.core)
             {
                 return world.send(other, CoreMessage::Have(true));
             }
@@ -206,7 +206,7 @@ impl Core {
     /// Has a permit that it does not need.
     fn pass_on(&self) {
         let crossing = &self.world.crossing;
-        if let Some(other) = crossing.who_waits(self.core) {
+        if let Some(other) = crossing.next_waiting(self.core) {
             return self.world.send(other, CoreMessage::Have(false));
         }
         if self.world.fault == Fault::FreesUnseen {

@@ -156,7 +156,7 @@ fn member(cursor: &mut Cursor<'_>, class: usize, unit: Unit) -> Result<Bytes, Mi
     Ok(bytes)
 }
 
-/// One character as it is written: one byte in ASCII or as an escape, else several.
+/// One character of an expression: one byte in ASCII or as an escape, else several.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Literal {
     Byte(u8),

@@ -50,7 +50,7 @@ impl Debug for KubeSecret {
 /// Why an entry is of no use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadEntry {
-    /// What is wrong.
+    /// The problem.
     pub what: String,
 }
 

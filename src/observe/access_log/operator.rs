@@ -328,7 +328,7 @@ pub(super) struct Lookup {
     most: usize,
 }
 
-/// What a header name of a format means: a part of the record, or a header (in lower case) that it looks up.
+/// The meaning of a header name in a format: a part of the record, or a header (in lower case) that it looks up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Field {
     Method,

@@ -153,7 +153,7 @@ pub struct EndpointTotals {
     pub cx_active: u64,
     /// Connections that could not be established.
     pub cx_connect_fail: u64,
-    /// Requests sent, each try counted.
+    /// Requests sent, each attempt counted.
     pub rq_total: u64,
     /// Requests under way.
     pub rq_active: u64,

@@ -4,7 +4,7 @@
 /// Envoy's overprovisioning factor, in percent: a level takes everything until less than 1 / 1.4 of it is healthy.
 const OVERPROVISIONING: u64 = 140;
 
-/// A set of levels. Those beyond the 64th are never in one: they are the last to get anything anyway.
+/// A set of levels. Levels beyond the 64th are never in one: they are the last to get requests anyway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Levels(u64);
 

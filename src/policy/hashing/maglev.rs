@@ -4,7 +4,7 @@ use twox_hash::XxHash64;
 
 use super::TableMember;
 
-/// Who owns each entry.
+/// The owner of each entry.
 #[derive(Debug, Clone)]
 pub(super) struct Maglev(Box<[u32]>);
 

@@ -1,8 +1,8 @@
-//! What all cores share of the health of a cluster and of its endpoints.
+//! The health of a cluster and of its endpoints, shared by all cores.
 //!
-//! The order of the steps is what keeps the share of ejected endpoints below its bound: a place among the ejected is
-//! reserved first, then the endpoint is marked; it is unmarked first, then the place is given back. So there are never
-//! more endpoints marked than places taken, whatever comes in between.
+//! The order of the steps keeps the share of ejected endpoints below its bound: a slot of the limit is reserved first,
+//! then the endpoint is marked; it is unmarked first, then the slot is given back. So there are never more endpoints
+//! marked than slots taken, in any interleaving.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,36 +10,36 @@ use std::time::{Duration, Instant};
 /// A kind of failures in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Streak {
-    /// Answers that count as errors, and tries without an answer: `consecutive5xxErrors`.
+    /// Responses that count as errors, and attempts without a response: `consecutive5xxErrors`.
     ServerError = 0,
-    /// Of these 502, 503, 504 and tries without an answer: `consecutiveGatewayErrors`.
+    /// Of these 502, 503, 504 and attempts without a response: `consecutiveGatewayErrors`.
     Gateway = 1,
-    /// Tries without an answer, where they are counted apart: `consecutiveLocalOriginFailures`.
+    /// Attempts without a response, if they are counted apart: `consecutiveLocalOriginFailures`.
     LocalOrigin = 2,
 }
 
 /// How many kinds there are.
 const STREAKS: usize = 3;
 
-/// What all cores know of the health of one cluster.
+/// The health of one cluster, shared by all cores.
 #[derive(Debug)]
 #[repr(align(128))]
 pub struct ClusterHealth {
-    /// What the times of the endpoints count from.
+    /// The epoch of the endpoints' times.
     epoch: Instant,
-    /// Endpoints, of which the ejected ones are a share.
+    /// The number of endpoints, for the share of ejected ones.
     endpoints: AtomicU32,
-    /// Places taken among the ejected.
+    /// Slots of the limit that are taken by ejected endpoints.
     ejected: AtomicU32,
-    /// Moves whenever somebody was ejected or let back in.
+    /// Changes with every ejection and every end of one.
     changes: AtomicU32,
     detected: [AtomicU64; STREAKS],
     enforced: [AtomicU64; STREAKS],
     overflow: AtomicU64,
 }
 
-/// What all cores know of the health of one endpoint of a cluster. Alone on its cache lines, because every response
-/// looks at it.
+/// The health of one endpoint of a cluster, shared by all cores. Alone on its cache lines, because every response reads
+/// it.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct EndpointHealth {
@@ -51,9 +51,9 @@ pub struct EndpointHealth {
 }
 
 const ADMITTED: u64 = 0;
-/// No longer of the cluster; not ejected when it went.
+/// Removed from the cluster while not ejected.
 const GONE: u64 = u64::MAX;
-/// No longer of the cluster; ejected when it went. Who still answers by the plan of before does not go there either.
+/// Removed from the cluster while ejected. Requests on an earlier plan avoid it, too.
 const GONE_EJECTED: u64 = u64::MAX - 1;
 
 /// A time of an endpoint of a cluster.
@@ -61,7 +61,7 @@ const GONE_EJECTED: u64 = u64::MAX - 1;
 pub(super) struct Moment(u64);
 
 impl ClusterHealth {
-    /// For so many endpoints, none of them ejected.
+    /// For this many endpoints, none of them ejected.
     #[must_use]
     pub fn new(endpoints: usize, now: Instant) -> Self {
         Self {
@@ -75,12 +75,12 @@ impl ClusterHealth {
         }
     }
 
-    /// The cluster has so many endpoints from now on.
+    /// Sets the number of endpoints of the cluster.
     pub fn resize(&self, endpoints: usize) {
         self.endpoints.store(clamped(endpoints), Ordering::SeqCst);
     }
 
-    /// `endpoint` is no longer of the cluster: its place among the ejected is free, and nobody ejects it any more.
+    /// Removes `endpoint` from the cluster: its slot is free, and it is not ejected any more.
     pub fn retire(&self, endpoint: &EndpointHealth) {
         let mut state = endpoint.state.load(Ordering::SeqCst);
         while state < GONE_EJECTED {
@@ -99,7 +99,7 @@ impl ClusterHealth {
         self.ejected.load(Ordering::SeqCst)
     }
 
-    /// A number that is another one whenever somebody was ejected or let back in.
+    /// A number that changes with every ejection and every end of one.
     #[must_use]
     pub fn changes(&self) -> u32 {
         self.changes.load(Ordering::Acquire)
@@ -129,8 +129,8 @@ impl ClusterHealth {
         self.overflow.load(Ordering::Relaxed)
     }
 
-    /// Takes a place among the ejected, if with it no more than `most` percent of the endpoints are. Every one taken is
-    /// given back.
+    /// Takes a slot for an ejection, if with it at most `most` percent of the endpoints are ejected. Every slot taken
+    /// must be given back.
     pub(super) fn reserve(&self, most: u32) -> bool {
         let mut ejected = self.ejected.load(Ordering::SeqCst);
         loop {
@@ -149,7 +149,7 @@ impl ClusterHealth {
         self.ejected.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Says that there is news. The news itself is stored before.
+    /// Announces a change, which is stored before.
     pub(super) fn changed(&self) {
         self.changes.fetch_add(1, Ordering::Release);
     }
@@ -176,7 +176,7 @@ impl ClusterHealth {
 }
 
 impl EndpointHealth {
-    /// Whether it is out, and not to be chosen.
+    /// Whether it is ejected, and must not be picked.
     #[inline]
     #[must_use]
     pub fn is_ejected(&self) -> bool {

@@ -23,7 +23,7 @@ impl Limit {
         Self { most: AtomicU32::new(most.unwrap_or(UNLIMITED)), taken: AtomicU32::new(0) }
     }
 
-    /// Another limit from now on. What is taken above a lower one stays until it is given back.
+    /// Changes the limit. Permits above a lower limit stay taken until they are given back.
     pub fn resize(&self, most: Option<u32>) {
         self.most.store(most.unwrap_or(UNLIMITED), Ordering::SeqCst);
     }
@@ -34,7 +34,7 @@ impl Limit {
         self.take_below(|| self.most.load(Ordering::SeqCst))
     }
 
-    /// Takes one, if less than `most` are taken: for a limit that is worked out as it is asked for.
+    /// Takes one, if less than `most` are taken: for a limit that is computed on demand.
     #[must_use]
     pub fn take_below(&self, most: impl Fn() -> u32) -> bool {
         let mut taken = self.taken.load(Ordering::SeqCst);

@@ -46,7 +46,7 @@ fn what_comes_free_is_taken_for_who_waits() {
     let crossing = Crossing::new(Some(1), 2);
     assert!(crossing.limit().take() && !crossing.limit().take());
     crossing.wait(1);
-    assert_eq!((crossing.who_waits(0), crossing.who_waits(1)), (Some(1), None));
+    assert_eq!((crossing.next_waiting(0), crossing.next_waiting(1)), (Some(1), None));
     assert_eq!(crossing.free(0), Some(1));
     assert_eq!(crossing.limit().taken(), 1, "it is on its way");
     crossing.wait_no_more(1);

@@ -1,7 +1,7 @@
 //! Bodies as data: pieces without framing, which a reader decodes and a writer frames again as it sends them.
 //!
-//! Both work in place, in the room that a piece's buffer has around it, so that nothing is copied: a piece that goes on,
-//! is kept for another attempt, or is handed to a mirror is the same bytes everywhere. What is HTTP/1's of it is here and in
+//! Both work in place, in the room that a piece's buffer has around it, so that nothing is copied: a piece that goes on, is
+//! kept for another attempt, or is handed to a mirror is the same bytes everywhere. HTTP/1's part of it is here and in
 //! [`crate::h1`]; `relay` moves data from one side to the other, `replay` keeps it.
 
 use crate::h1::body::{BodyPiece, Incoming};
@@ -114,7 +114,7 @@ impl<'c> BodyReader<'c> {
             }
             buf.truncate(payload);
             let end = self.incoming.is_done();
-            // A read that held only framing is no piece.
+            // A read that held only framing is not a piece.
             if payload > 0 || end {
                 return Ok(Data { buf, end });
             }

@@ -534,7 +534,7 @@ impl<'a> Checks<'a> {
     fn merged_rule(&mut self, rule: &DestinationRule) {
         let Some(service) = self.world.services.get(&rule.host) else { return };
         let rules = self.rules.of(service);
-        // Those for this workload go before those for all.
+        // Rules for this workload go before rules for all.
         if rules.len() < 2 || rules.iter().any(|rule| rule.workload_selector.is_some()) {
             return;
         }
