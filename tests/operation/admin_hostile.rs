@@ -3,9 +3,8 @@
 
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
@@ -13,14 +12,13 @@ use socket2::{Domain, Socket, Type};
 use crate::support::client::{Client, once};
 use crate::support::origin::Origin;
 use crate::support::ringway::{Driver, Ringway, Setup, everything_to};
+use crate::support::wait::eventually;
 
 /// One crowd at a time: another test's would be on the same cores.
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// How soon an operator has an answer.
-const SOON: Duration = Duration::from_secs(1);
-
-/// Connections of one kind of client.
+/// Connections of one kind of client. A server that waits for the largest to go, as many at a time as it has places and as
+/// long as it is patient with each, is not done before a test's patience ends: `(2,000 / 64) · 5 s`.
 const CROWDS: [usize; 3] = [20, 200, 2_000];
 
 fn start(setup: Setup) -> (Origin, Ringway) {
@@ -46,13 +44,12 @@ fn one(address: SocketAddr, says: &str) -> Option<TcpStream> {
     Some(stream)
 }
 
+/// Asserts that an operator has an answer while the crowd stands: how soon is the machine's affair, as long as nobody of the
+/// crowd is waited for.
 #[track_caller]
-fn answers_soon(ringway: &Ringway, who: &str) {
-    let begin = Instant::now();
+fn answers(ringway: &Ringway, who: &str) {
     let ready = ringway.admin("/ready");
     assert_eq!((ready.status, ready.text()), (200, "LIVE\n".to_owned()), "{who}");
-    let took = begin.elapsed();
-    assert!(took < SOON, "{who}: /ready took {took:?}");
 }
 
 /// What the clients of a crowd say, and then nothing more.
@@ -76,7 +73,7 @@ fn crowds_keep_nobody_waiting() {
         for (kind, says) in KINDS {
             let crowd: Vec<_> = (0..size).map(|_| one(ringway.admin, says)).collect();
             for _ in 0..3 {
-                answers_soon(&ringway, &format!("{size} connections, {kind}"));
+                answers(&ringway, &format!("{size} connections, {kind}"));
             }
             drop(crowd);
         }
@@ -111,7 +108,7 @@ fn answers_that_are_not_read_keep_nobody_waiting() {
             let says = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
             let crowd: Vec<_> = (0..size).map(|_| deaf(&says)).collect();
             for _ in 0..3 {
-                answers_soon(&ringway, &format!("{size} connections that do not read {path}"));
+                answers(&ringway, &format!("{size} connections that do not read {path}"));
             }
             // The others wait until those are cut off.
             assert_eq!(ringway.admin("/server_info").status, 200);
@@ -131,7 +128,7 @@ fn crowds_do_not_take_the_last_descriptors() {
         for size in [20, 200] {
             for (kind, says) in KINDS {
                 let crowd: Vec<_> = (0..size).map(|_| one(ringway.admin, says)).collect();
-                answers_soon(&ringway, &format!("{descriptors} descriptors, {size} connections, {kind}"));
+                answers(&ringway, &format!("{descriptors} descriptors, {size} connections, {kind}"));
                 assert_eq!(once(ringway.address(), "GET / HTTP/1.1\r\nHost: a\r\n\r\n").text(), "ok");
                 drop(crowd);
             }
@@ -149,9 +146,9 @@ fn dripping_connections_keep_nobody_waiting() {
         "GET /ready HTTP/1.1\r\nHost: localhost\r\nX: ",
         "POST /logging HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000\r\n\r\n",
     ] {
-        let (stop, address) = (Arc::new(AtomicBool::new(false)), ringway.admin);
+        let (stop, rounds, address) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)), ringway.admin);
         let dripping = {
-            let stop = Arc::clone(&stop);
+            let (stop, rounds) = (Arc::clone(&stop), Arc::clone(&rounds));
             std::thread::spawn(move || {
                 let mut crowd: Vec<_> = (0..300).map(|_| one(address, says)).collect();
                 while !stop.load(Ordering::Relaxed) {
@@ -161,18 +158,18 @@ fn dripping_connections_keep_nobody_waiting() {
                             *client = one(address, says);
                         }
                     }
+                    rounds.fetch_add(1, Ordering::Relaxed);
                 }
             })
         };
-        let end = Instant::now() + 3 * SOON;
         let mut answered = 0;
-        while Instant::now() < end {
-            answers_soon(&ringway, says);
+        eventually("100 answers, and 100 bytes of each of the crowd", || {
+            answers(&ringway, says);
             answered += 1;
-        }
+            (answered >= 100 && rounds.load(Ordering::Relaxed) >= 100).then_some(())
+        });
         stop.store(true, Ordering::Relaxed);
         dripping.join().expect("no panic");
-        assert!(answered > 3);
     }
     ringway.stop();
 }
@@ -182,20 +179,16 @@ fn dripping_connections_keep_nobody_waiting() {
 fn a_crowd_costs_little() {
     let _alone = alone();
     let (_origin, ringway) = start(Setup::new(Driver::Epoll));
-    let status = |field: &str| {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", ringway.process.id())).expect("a status");
-        let value = text.lines().find_map(|line| line.strip_prefix(field)).expect("the field");
-        value.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().expect("a number")
-    };
-    let open = || std::fs::read_dir(format!("/proc/{}/fd", ringway.process.id())).expect("a folder").count();
-    answers_soon(&ringway, "nobody else");
-    let (threads, memory, descriptors) = (status("Threads"), status("VmRSS"), open());
+    answers(&ringway, "nobody else");
+    let process = &ringway.process;
+    let (threads, memory, descriptors) = (process.threads(), process.memory_kib("VmRSS"), process.descriptors().len());
     let said = format!("GET /ready HTTP/1.1\r\nHost: localhost\r\nX: {}", "x".repeat(50_000));
     let _crowd: Vec<_> = (0..1_000).map(|_| one(ringway.admin, &said)).collect();
     assert_eq!(ringway.admin("/ready").status, 200);
-    assert!(status("Threads") <= threads + 16, "{threads} threads became {}", status("Threads"));
-    assert!(open() <= descriptors + 64, "{descriptors} descriptors became {}", open());
-    let grown = status("VmRSS").saturating_sub(memory);
+    let (more_threads, open) = (process.threads(), process.descriptors().len());
+    assert!(more_threads <= threads + 16, "{threads} threads became {more_threads}");
+    assert!(open <= descriptors + 64, "{descriptors} descriptors became {open}");
+    let grown = process.memory_kib("VmRSS").saturating_sub(memory);
     assert!(grown < 32 * 1024, "{grown} kB more");
     ringway.stop();
 }

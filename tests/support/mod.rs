@@ -15,3 +15,4 @@ pub(crate) mod python;
 pub(crate) mod ringway;
 pub(crate) mod skip;
 pub(crate) mod wait;
+pub(crate) mod yaml;

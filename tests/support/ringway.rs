@@ -318,6 +318,23 @@ impl Ringway {
         Client::connect(self.address())
     }
 
+    /// A connection to Gateway port 80 for each of two workers.
+    #[track_caller]
+    pub(crate) fn client_of_each_worker(&self) -> [Client; 2] {
+        let count = |worker: usize| self.sum_of(&format!("worker_{worker}.downstream_cx_total"));
+        let mut found: [Option<Client>; 2] = [None, None];
+        for _ in 0..200 {
+            let before = [count(0), count(1)];
+            let client = self.client();
+            let at = eventually("accepted", || (0..2).find(|worker| count(*worker) > before[*worker]));
+            found[at].get_or_insert(client);
+            if let [Some(_), Some(_)] = found {
+                return found.map(|client| client.expect("checked"));
+            }
+        }
+        panic!("200 connections and all on one worker");
+    }
+
     /// What the admin answers to a GET.
     pub(crate) fn admin(&self, path: &str) -> Response {
         once(self.admin, format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
@@ -328,6 +345,16 @@ impl Ringway {
         let stats = self.admin("/stats").text();
         let value = stats.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         value.map_or(0, |value| value.parse().unwrap_or_else(|_| panic!("{name}: {value}")))
+    }
+
+    /// As [`Ringway::stat`], of a cluster.
+    pub(crate) fn cluster_stat(&self, cluster: &str, name: &str) -> u64 {
+        self.stat(&format!("cluster.{cluster}.{name}"))
+    }
+
+    /// As [`Ringway::stat`], of the cluster of [`everything_to`].
+    pub(crate) fn origin_stat(&self, name: &str) -> u64 {
+        self.cluster_stat(ORIGIN_CLUSTER, name)
     }
 
     /// The sum of every counter or gauge whose name ends so: over listeners, clusters, workers.

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use crate::support::yaml::istio;
 use proptest::prelude::*;
 use ringway::control::ConfigSource;
 use ringway::istio::problem::{Problem, Severity};
@@ -64,10 +65,6 @@ fn check(cases: &[(String, &[&str])]) {
         }
     }
     assert!(differences.is_empty(), "{differences}");
-}
-
-fn istio(kind: &str, name: &str, spec: &str) -> String {
-    format!("apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {spec}\n")
 }
 
 /// What references of the cases can lead to: Gateway `g` on port 80 for `*.example.com`, and Service `web` with one

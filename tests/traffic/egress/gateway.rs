@@ -56,8 +56,8 @@ fn one_process_in_both_roles() {
         assert!(outside.contains(&format!("\"httpbin.org\" \"127.0.0.1:{}\"", httpbin.port())), "{outside}");
         let inside = ringway.logged(&["GET /ip HTTP/1.1\" 200 -", &format!(" {TO_GATEWAY} ")]);
         assert!(inside.contains(&format!("\"httpbin.org\" \"127.0.0.1:{port}\"")), "{inside}");
-        assert_eq!(ringway.stat(&format!("cluster.{TO_GATEWAY}.upstream_rq_200")), 2);
-        assert_eq!(ringway.stat(&format!("cluster.{TO_OUTSIDE}.upstream_rq_200")), 2);
+        assert_eq!(ringway.cluster_stat(TO_GATEWAY, "upstream_rq_200"), 2);
+        assert_eq!(ringway.cluster_stat(TO_OUTSIDE, "upstream_rq_200"), 2);
         assert_eq!(curl(&ringway, "http://nobody.example.com/"), "\n502");
         // Not `finish`: the connection between its two roles rests open.
         let stopped = ringway.stop();

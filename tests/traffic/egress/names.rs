@@ -46,7 +46,7 @@ spec: {{host: {name}.example.com, trafficPolicy: {{loadBalancer: {{simple: ROUND
 const CLUSTER: &str = "outbound|80||api.example.com";
 
 fn stat(ringway: &Ringway, name: &str) -> u64 {
-    ringway.stat(&format!("cluster.{CLUSTER}.{name}"))
+    ringway.cluster_stat(CLUSTER, name)
 }
 
 /// Waits until these answer, and nobody else.
@@ -152,9 +152,7 @@ fn the_first_address_of_a_name(driver: Driver) {
     // Whoever needs a second connection gets one to the other address.
     let mut busy = Client::connect(ringway.mesh());
     busy.send("POST /x HTTP/1.1\r\nHost: api.example.com\r\nContent-Length: 1\r\n\r\n");
-    eventually("a request under way", || {
-        (ringway.stat(&format!("cluster.{CLUSTER}.upstream_rq_active")) == 1).then_some(())
-    });
+    eventually("a request under way", || (ringway.cluster_stat(CLUSTER, "upstream_rq_active") == 1).then_some(()));
     assert_eq!(who(&get(&ringway, "api.example.com")), "127.0.0.3");
     busy.send("x");
     assert_eq!(who(&busy.response_to("POST")), "127.0.0.2");

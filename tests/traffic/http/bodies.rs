@@ -9,7 +9,7 @@ use super::{Bench, get, host, on_each_driver};
 use crate::support::client::Client;
 use crate::support::message::Framing;
 use crate::support::origin::Origin;
-use crate::support::ringway::{Driver, ORIGIN_CLUSTER};
+use crate::support::ringway::Driver;
 use crate::support::wait::{PATIENCE, eventually};
 
 on_each_driver![
@@ -352,7 +352,7 @@ fn a_part_of_an_answer_is_not_taken_for_the_whole(driver: Driver) {
         ("/chunks-late", "1.1", true, false),
     ] {
         let host = if path.ends_with("-late") { "late.example.com" } else { "a.example.com" };
-        let already = bench.ringway.stat(&format!("cluster.{ORIGIN_CLUSTER}.upstream_rq_200"));
+        let already = bench.ringway.origin_stat("upstream_rq_200");
         let request = format!("GET {path} HTTP/{version}\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         let (body, end) = ends(&bench, &request, || {
             if !path.ends_with("-late") {
@@ -364,7 +364,7 @@ fn a_part_of_an_answer_is_not_taken_for_the_whole(driver: Driver) {
         let expected = if framed || whole { Ok(()) } else { Err(io::ErrorKind::ConnectionReset) };
         assert_eq!(end, expected, "{path} {version}");
         eventually("the answer counted", || {
-            (bench.ringway.stat(&format!("cluster.{ORIGIN_CLUSTER}.upstream_rq_200")) == already + 1).then_some(())
+            (bench.ringway.origin_stat("upstream_rq_200") == already + 1).then_some(())
         });
     }
     bench.finish();

@@ -17,6 +17,7 @@ use crate::support::client::{Client, Response};
 use crate::support::origin::{Origin, Peer};
 use crate::support::ringway::{Driver, ORIGIN_CLUSTER, Ringway, Setup, everything_to};
 use crate::support::wait::{PATIENCE, eventually};
+use crate::support::yaml;
 
 on_each_driver![
     the_tutorials_run,
@@ -42,14 +43,7 @@ pub(crate) fn pool(fields: &str) -> String {
 
 /// A DestinationRule for the origin of a [`Bench`] with this `trafficPolicy`.
 pub(crate) fn rule(policy: &str) -> String {
-    format!(
-        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: origin}}\nspec: {{host: origin, \
-         trafficPolicy: {{{policy}}}}}\n"
-    )
-}
-
-pub(crate) fn stat(ringway: &Ringway, name: &str) -> u64 {
-    ringway.stat(&format!("cluster.{ORIGIN_CLUSTER}.{name}"))
+    yaml::policy("origin", policy)
 }
 
 /// What an origin, or several together, saw at most at one moment.
@@ -166,7 +160,7 @@ fn the_tutorials_run(driver: Driver) {
         assert!(good > 0 && bad > 0, "a mixture: {counts:?}");
         answers.iter().flatten().filter(|answer| answer.status == 503).for_each(is_overflow);
         assert_eq!((most.connections(), most.requests()), (1, 1), "on {} workers", cpus.len());
-        eventually("all of them counted", || (stat(&bench.ringway, "upstream_rq_completed") == 30).then_some(()));
+        eventually("all of them counted", || (bench.ringway.origin_stat("upstream_rq_completed") == 30).then_some(()));
         for (name, expected) in [
             ("upstream_rq_pending_overflow", bad),
             ("upstream_rq_503", bad),
@@ -178,7 +172,7 @@ fn the_tutorials_run(driver: Driver) {
             ("upstream_cx_max_requests", good),
             ("upstream_rq_retry", 0),
         ] {
-            assert_eq!(stat(&bench.ringway, name), expected as u64, "{name}");
+            assert_eq!(bench.ringway.origin_stat(name), expected as u64, "{name}");
         }
         let line = bench.ringway.logged(&["503 UO upstream_reset_before_response_started{overflow}"]);
         assert!(
@@ -244,8 +238,8 @@ fn a_cold_burst_overflows_while_the_connection_is_opened(driver: Driver) {
     assert_eq!(burst(), BTreeMap::from([(200, 1), (503, 5)]));
     assert_eq!(burst(), BTreeMap::from([(200, 2), (503, 4)]), "one finds the connection of the first burst");
     assert_eq!(most.connections(), 2);
-    assert_eq!(stat(&bench.ringway, "upstream_rq_pending_overflow"), 9);
-    assert_eq!(stat(&bench.ringway, "upstream_rq_pending_total"), 2);
+    assert_eq!(bench.ringway.origin_stat("upstream_rq_pending_overflow"), 9);
+    assert_eq!(bench.ringway.origin_stat("upstream_rq_pending_total"), 2);
     drop(clients);
     bench.finish();
 }
@@ -272,33 +266,17 @@ fn requests_under_way_are_limited(driver: Driver) {
     assert_eq!(burst(), BTreeMap::from([(200, 2), (503, 3)]));
     assert_eq!(burst(), BTreeMap::from([(200, 2), (503, 3)]), "all find a connection at once");
     assert_eq!((most.connections(), most.requests()), (5, 2));
-    assert_eq!(stat(&bench.ringway, "upstream_rq_active_overflow"), 6);
-    assert_eq!(stat(&bench.ringway, "upstream_rq_pending_overflow"), 0);
-    assert_eq!(stat(&bench.ringway, "upstream_rq_total"), 4);
+    assert_eq!(bench.ringway.origin_stat("upstream_rq_active_overflow"), 6);
+    assert_eq!(bench.ringway.origin_stat("upstream_rq_pending_overflow"), 0);
+    assert_eq!(bench.ringway.origin_stat("upstream_rq_total"), 4);
     drop(clients);
     bench.finish();
-}
-
-/// Two clients, each on a worker of its own.
-fn on_both_workers(ringway: &Ringway) -> [Client; 2] {
-    let count = |worker: usize| ringway.sum_of(&format!("worker_{worker}.downstream_cx_total"));
-    let mut found: [Option<Client>; 2] = [None, None];
-    for _ in 0..200 {
-        let before = [count(0), count(1)];
-        let client = ringway.client();
-        let at = eventually("accepted", || (0..2).find(|worker| count(*worker) > before[*worker]));
-        found[at].get_or_insert(client);
-        if let [Some(_), Some(_)] = found {
-            return found.map(|client| client.expect("checked"));
-        }
-    }
-    panic!("200 connections and all on one worker");
 }
 
 fn an_idle_connection_of_another_worker_is_had(driver: Driver) {
     let (origin, most) = watched(Duration::ZERO);
     let bench = Bench::with(driver, origin, |setup| setup.cpus(&[0, 1]).yaml(pool("tcp: {maxConnections: 1}")));
-    let mut clients = on_both_workers(&bench.ringway);
+    let mut clients = bench.ringway.client_of_each_worker();
     for number in 0..20 {
         // The other worker has the only connection, and it is idle.
         assert_eq!(clients[number % 2].ask(get("/get")).status, 200);
@@ -337,15 +315,15 @@ fn ask_of(name: &str, path: &str) -> String {
 fn retries_until_refused(bench: &Bench, go: &Sender<()>) -> usize {
     let mut held: Vec<Client> = Vec::new();
     let refused = loop {
-        let retries = stat(&bench.ringway, "upstream_rq_retry");
-        let overflows = stat(&bench.ringway, "upstream_rq_retry_overflow");
+        let retries = bench.ringway.origin_stat("upstream_rq_retry");
+        let overflows = bench.ringway.origin_stat("upstream_rq_retry_overflow");
         let mut client = bench.client();
         client.send(ask_of("retried", "/hold"));
         let refused = eventually("a retry, or none", || {
-            (stat(&bench.ringway, "upstream_rq_retry") > retries).then_some(false).or((stat(
-                &bench.ringway,
-                "upstream_rq_retry_overflow",
-            ) > overflows)
+            (bench.ringway.origin_stat("upstream_rq_retry") > retries).then_some(false).or((bench
+                .ringway
+                .origin_stat("upstream_rq_retry_overflow")
+                > overflows)
                 .then_some(true))
         });
         if refused {
@@ -372,8 +350,8 @@ fn retries_under_way_are_limited(driver: Driver) {
     for _ in 0..10 {
         assert_eq!(client.ask(ask_of("retried", "/bad")).status, 500);
     }
-    assert_eq!(stat(&bench.ringway, "upstream_rq_retry_overflow"), 2);
-    assert_eq!(stat(&bench.ringway, "upstream_rq_retry_limit_exceeded"), 10);
+    assert_eq!(bench.ringway.origin_stat("upstream_rq_retry_overflow"), 2);
+    assert_eq!(bench.ringway.origin_stat("upstream_rq_retry_limit_exceeded"), 10);
     drop(client);
     bench.finish();
 }
@@ -403,7 +381,7 @@ fn a_retry_that_overflows_is_the_end(driver: Driver) {
     let answers: Vec<Response> = clients.iter_mut().map(Client::response).collect();
     answers.iter().filter(|answer| answer.status != 200).for_each(is_overflow);
     assert_eq!(statuses(&answers), BTreeMap::from([(200, 1), (503, 3)]));
-    assert_eq!(stat(&bench.ringway, "upstream_rq_retry"), 0, "an overflow is not retried");
+    assert_eq!(bench.ringway.origin_stat("upstream_rq_retry"), 0, "an overflow is not retried");
     assert_eq!((most.connections(), most.requests()), (1, 1));
     drop(clients);
     bench.finish();
@@ -425,7 +403,7 @@ fn a_stale_connection_makes_room_for_a_fresh_one(driver: Driver) {
     for number in 0..20 {
         assert_eq!(client.ask(get_of("never")).status, 200, "request {number}");
     }
-    assert_eq!(stat(&bench.ringway, "upstream_rq_retry_reused"), 19);
+    assert_eq!(bench.ringway.origin_stat("upstream_rq_retry_reused"), 19);
     drop(client);
     bench.finish();
 }
@@ -436,7 +414,7 @@ fn a_limit_changes_with_the_configuration(driver: Driver) {
     let file = bench.ringway.config().join("1.yaml");
     let mut clients: Vec<Client> = (0..6).map(|_| bench.client()).collect();
     clients.iter_mut().for_each(|client| client.send(get("/get")));
-    eventually("five in line", || (stat(&bench.ringway, "upstream_rq_pending_active") == 5).then_some(()));
+    eventually("five in line", || (bench.ringway.origin_stat("upstream_rq_pending_active") == 5).then_some(()));
     // Who waits already is let through by a higher limit.
     std::fs::write(&file, pool("tcp: {maxConnections: 6}")).expect("write the YAML");
     bench.ringway.process.signal(Signal::HUP);
@@ -451,7 +429,7 @@ fn a_limit_changes_with_the_configuration(driver: Driver) {
     bench.ringway.process.signal(Signal::HUP);
     eventually("three reloads", || (bench.ringway.stat("ringway.config_reload_success") >= 3).then_some(()));
     clients.iter_mut().for_each(|client| client.send(get("/get")));
-    eventually("four in line", || (stat(&bench.ringway, "upstream_rq_pending_active") == 4).then_some(()));
+    eventually("four in line", || (bench.ringway.origin_stat("upstream_rq_pending_active") == 4).then_some(()));
     assert_eq!(bench.origin.open(), 2);
     clients.iter_mut().for_each(|client| assert_eq!(client.response().status, 200));
     drop(clients);

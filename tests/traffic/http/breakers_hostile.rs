@@ -3,12 +3,12 @@
 
 use std::io;
 
-use super::breakers::{pool, stat};
+use super::breakers::pool;
 use super::hostile::full_listener;
 use super::{Bench, get, get_of, host, on_each_driver};
 use crate::support::client::Client;
 use crate::support::origin::{Origin, Peer};
-use crate::support::ringway::{Driver, ORIGIN_CLUSTER, Setup, everything_to};
+use crate::support::ringway::{Driver, Setup, everything_to};
 use crate::support::wait::eventually;
 
 on_each_driver![
@@ -123,19 +123,19 @@ fn clients_that_leave_the_line(driver: Driver) {
         eventually("the only connection taken", || (bench.ringway.sum_of("default.rq_open") == 1).then_some(()));
         let mut waits = bench.client();
         waits.send(get("/next"));
-        eventually("one waits", || (stat(&bench.ringway, "upstream_rq_pending_active") == 1).then_some(()));
+        eventually("one waits", || (bench.ringway.origin_stat("upstream_rq_pending_active") == 1).then_some(()));
         if number % 2 == 0 {
             waits.reset()
         } else {
             drop(waits)
         }
-        eventually("nobody waits", || (stat(&bench.ringway, "upstream_rq_pending_active") == 0).then_some(()));
+        eventually("nobody waits", || (bench.ringway.origin_stat("upstream_rq_pending_active") == 0).then_some(()));
         eventually("its permit is back", || (bench.ringway.sum_of("default.rq_pending_open") == 0).then_some(()));
         drop(first);
-        eventually("all gone", || (stat(&bench.ringway, "upstream_rq_active") == 0).then_some(()));
+        eventually("all gone", || (bench.ringway.origin_stat("upstream_rq_active") == 0).then_some(()));
         assert_eq!(bench.client().ask(get("/again")).status, 200);
     }
-    assert_eq!(stat(&bench.ringway, "upstream_rq_cancelled"), 5);
+    assert_eq!(bench.ringway.origin_stat("upstream_rq_cancelled"), 5);
     bench.finish();
 }
 
@@ -149,7 +149,7 @@ fn clients_that_leave_under_a_request(driver: Driver) {
         // Who waits behind it gets the next connection.
         let mut next = bench.client();
         next.send(get("/next"));
-        eventually("one waits", || (stat(&bench.ringway, "upstream_rq_pending_active") == 1).then_some(()));
+        eventually("one waits", || (bench.ringway.origin_stat("upstream_rq_pending_active") == 1).then_some(()));
         drop(client);
         assert_eq!(next.response().status, 200);
     }
@@ -167,7 +167,7 @@ fn clients_that_leave_during_a_back_off(driver: Driver) {
         drop(client);
         eventually("its permit is back", || (bench.ringway.sum_of("default.rq_retry_open") == 0).then_some(()));
     }
-    assert_eq!(stat(&bench.ringway, "upstream_rq_retry_overflow"), 3);
+    assert_eq!(bench.ringway.origin_stat("upstream_rq_retry_overflow"), 3);
     bench.finish();
 }
 
@@ -201,7 +201,7 @@ fn a_refused_connection_fails_all_who_wait_for_it(driver: Driver) {
         assert_eq!(answer.status, 503);
         assert!(answer.text().ends_with("reset reason: remote connection failure"), "{}", answer.text());
     }
-    let count = |name: &str| ringway.stat(&format!("cluster.{ORIGIN_CLUSTER}.{name}"));
+    let count = |name: &str| ringway.origin_stat(name);
     assert_eq!(count("upstream_rq_pending_failure_eject"), 5);
     assert_eq!(count("upstream_cx_total"), 1, "one connection was tried for all of them");
     drop(clients);

@@ -7,7 +7,7 @@ use super::{Bench, get, on_each_driver, says_path};
 use crate::support::client::{Client, once};
 use crate::support::origin::Origin;
 use crate::support::ports;
-use crate::support::ringway::{Driver, ORIGIN_CLUSTER, Setup};
+use crate::support::ringway::{Driver, Setup};
 use crate::support::wait::{PATIENCE, eventually};
 
 on_each_driver![
@@ -40,8 +40,8 @@ fn requests_share_connections(driver: Driver) {
     drop(client);
     assert_eq!(bench.client().ask(get("/again")).text(), "/again");
     assert_eq!(bench.origin.accepted(), 1, "one upstream connection is enough for requests one after the other");
-    assert_eq!(bench.ringway.stat(&format!("cluster.{ORIGIN_CLUSTER}.upstream_cx_total")), 1);
-    assert_eq!(bench.ringway.stat(&format!("cluster.{ORIGIN_CLUSTER}.upstream_rq_total")), 11);
+    assert_eq!(bench.ringway.origin_stat("upstream_cx_total"), 1);
+    assert_eq!(bench.ringway.origin_stat("upstream_rq_total"), 11);
     bench.finish();
 }
 

@@ -12,6 +12,7 @@ use crate::support::client::Client;
 use crate::support::origin::{Origin, Peer};
 use crate::support::ringway::Driver;
 use crate::support::wait::eventually;
+use crate::support::yaml;
 
 on_each_driver![
     origins_that_fail,
@@ -207,12 +208,8 @@ fn clients_that_leave_during_a_back_off(driver: Driver) {
 
 fn clients_that_leave_while_a_connection_is_opened(driver: Driver) {
     let (full, _held) = full_listener();
-    let yaml = format!(
-        "{}---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: full}}\nspec: {{hosts: \
-         [full.internal], resolution: STATIC, ports: [{{number: 80, name: http}}], endpoints: [{{address: 127.0.0.1, \
-         ports: {{http: {full}}}}}]}}\n",
-        host("full", "timeout: 1000s").replace("host: origin", "host: full.internal")
-    );
+    let to = host("full", "timeout: 1000s").replace("host: origin", "host: full.internal");
+    let yaml = to + "---\n" + &yaml::service_entry_at("full.internal", &[full]);
     let bench = Bench::with(driver, super::says_path(), |setup| setup.yaml(yaml));
     leave(&bench, get_of("full").as_bytes(), |bench| bench.ringway.sum_of("upstream_rq_pending_active") == 1);
     assert_eq!(bench.ringway.sum_of("upstream_rq_cancelled"), WAYS.len() as u64);

@@ -14,6 +14,7 @@ use crate::support::origin::{Origin, Recorded};
 use crate::support::ports;
 use crate::support::ringway::{Driver, Ringway, Setup};
 use crate::support::wait::{PATIENCE, eventually};
+use crate::support::yaml;
 
 on_each_driver![
     the_tutorials_run,
@@ -45,13 +46,7 @@ pub(crate) const MIRROR_CLUSTER: &str = "outbound|80||mirror.internal";
 
 /// A host outside of the services, with an endpoint on each of these ports.
 pub(crate) fn entry(name: &str, ports: &[u16]) -> String {
-    let endpoints: Vec<String> =
-        ports.iter().map(|port| format!("{{address: 127.0.0.1, ports: {{http: {port}}}}}")).collect();
-    format!(
-        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}}}\nspec: {{hosts: \
-         [{name}.internal], resolution: STATIC, ports: [{{number: 80, name: http}}], endpoints: [{}]}}\n",
-        endpoints.join(", ")
-    )
+    yaml::service_entry_at(&format!("{name}.internal"), ports)
 }
 
 const MIRROR: &str = "mirror: {host: mirror.internal}";
@@ -69,7 +64,7 @@ fn ok() -> Origin {
 }
 
 pub(crate) fn mirror_stat(ringway: &Ringway, name: &str) -> u64 {
-    ringway.stat(&format!("cluster.{MIRROR_CLUSTER}.{name}"))
+    ringway.cluster_stat(MIRROR_CLUSTER, name)
 }
 
 #[track_caller]
@@ -667,15 +662,16 @@ fn a_mirrors_new_plan_lets_the_copy_end(driver: Driver) {
 
 /// Three errors in a row, which only copies have met, are three errors.
 fn an_endpoint_of_a_mirror_is_ejected_for_what_copies_meet(driver: Driver) {
-    let rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: mirror}\nspec: {host: \
-                mirror.internal, trafficPolicy: {outlierDetection: {consecutive5xxErrors: 3, interval: 600s, \
-                baseEjectionTime: 600s, maxEjectionPercent: 50}}}\n";
+    let rule = yaml::policy(
+        "mirror.internal",
+        "outlierDetection: {consecutive5xxErrors: 3, interval: 600s, baseEjectionTime: 600s, maxEjectionPercent: 50}",
+    );
     for cpus in CPUS {
         let bad = Origin::replying("HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n");
         let good = ok();
         let bench = Bench::with(driver, ok(), |setup| {
             let mirror = entry("mirror", &[bad.port(), good.port()]);
-            setup.cpus(cpus).yaml(host("copied", MIRROR)).yaml(mirror).yaml(rule)
+            setup.cpus(cpus).yaml(host("copied", MIRROR)).yaml(mirror).yaml(&rule)
         });
         let mut client = bench.client();
         for number in 1..=60 {
@@ -712,10 +708,7 @@ fn a_copy_under_way_does_not_hold_up_the_end(driver: Driver) {
 
 /// A circuit breaker with one place for a request and one for another that waits.
 fn breaker(host: &str) -> String {
-    format!(
-        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: narrow}}\nspec: {{host: {host}, \
-         trafficPolicy: {{connectionPool: {{tcp: {{maxConnections: 1}}, http: {{http1MaxPendingRequests: 1}}}}}}}}\n"
-    )
+    yaml::policy(host, "connectionPool: {tcp: {maxConnections: 1}, http: {http1MaxPendingRequests: 1}}")
 }
 
 /// Of three requests one is under way, one waits and one is refused: two are forwarded, and two are copied.

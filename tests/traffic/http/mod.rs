@@ -27,6 +27,7 @@ use crate::support::origin::Origin;
 pub(crate) use crate::support::ringway::on_each_driver;
 use crate::support::ringway::{Driver, Ringway, Setup, Stopped, everything_to};
 use crate::support::wait::{PATIENCE, eventually, within};
+use crate::support::yaml;
 
 /// A ringway that sends everything to one origin.
 pub(crate) struct Bench {
@@ -72,11 +73,11 @@ impl Bench {
 
 /// A VirtualService for `<name>.example.com` that sends everything to the origin of a [`Bench`], with these fields.
 pub(crate) fn host(name: &str, fields: &str) -> String {
-    format!(
-        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec:\n  hosts: \
-         [{name}.example.com]\n  gateways: [edge]\n  http:\n  - {fields}\n    route: [{{destination: {{host: \
-         origin}}}}]\n"
-    )
+    let spec = format!(
+        "\n  hosts: [{name}.example.com]\n  gateways: [edge]\n  http:\n  - {fields}\n    route: [{{destination: {{host: \
+         origin}}}}]"
+    );
+    yaml::istio("VirtualService", name, &spec)
 }
 
 /// A GET to one of those hosts.

@@ -12,6 +12,7 @@ use crate::support::origin::Origin;
 use crate::support::ports;
 use crate::support::ringway::{Driver, ORIGIN_CLUSTER, Ringway, Setup, everything_to};
 use crate::support::wait::eventually;
+use crate::support::yaml;
 
 on_each_driver![
     the_tutorials_rule,
@@ -68,22 +69,15 @@ fn rule(detection: &str) -> String {
 }
 
 fn policy(fields: &str) -> String {
-    format!(
-        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: origin}}\nspec: {{host: origin, \
-         trafficPolicy: {{{fields}}}}}\n"
-    )
+    yaml::policy("origin", fields)
 }
 
 fn start(driver: Driver, ports: &[u16], detection: &str) -> Ringway {
     Setup::new(driver).yaml(everything_to(ports)).yaml(rule(detection)).start()
 }
 
-fn stat(ringway: &Ringway, name: &str) -> u64 {
-    ringway.stat(&format!("cluster.{ORIGIN_CLUSTER}.{name}"))
-}
-
 fn ejections(ringway: &Ringway, name: &str) -> u64 {
-    stat(ringway, &format!("outlier_detection.ejections_{name}"))
+    ringway.origin_stat(&format!("outlier_detection.ejections_{name}"))
 }
 
 /// The `health_flags` of an endpoint.
@@ -198,7 +192,7 @@ fn in_use_then_out_then_in_use_again(driver: Driver) {
     ] {
         assert_eq!(ejections(&ringway, name), value, "{name}");
     }
-    assert_eq!((stat(&ringway, "membership_total"), stat(&ringway, "membership_healthy")), (2, 1));
+    assert_eq!((ringway.origin_stat("membership_total"), ringway.origin_stat("membership_healthy")), (2, 1));
 
     eventually("the endpoint in use again", || {
         clients.iter_mut().for_each(|client| assert_eq!(answer(client).0, 200));
@@ -208,7 +202,7 @@ fn in_use_then_out_then_in_use_again(driver: Driver) {
     assert!(out >= Duration::from_millis(1500), "out for {out:?} only");
     assert_eq!(heard(&mut clients), both, "released");
     assert_eq!((flags(&ringway, bad.port()), ejections(&ringway, "active")), ("healthy".to_owned(), 0));
-    assert_eq!((stat(&ringway, "membership_healthy"), ejections(&ringway, "enforced_total")), (2, 1));
+    assert_eq!((ringway.origin_stat("membership_healthy"), ejections(&ringway, "enforced_total")), (2, 1));
     let said = ringway.process.said();
     assert!(said.contains(&format!("127.0.0.1:{} may be chosen again", bad.port())), "{said}");
     end(ringway, clients);
@@ -260,9 +254,9 @@ fn with_all_of_them_out_nobody_answers(driver: Driver) {
     first.sort_unstable();
     assert_eq!(first, ["one", "two"]);
     assert!(statuses[2..].iter().all(|(status, text)| (*status, text.as_str()) == NOBODY), "{statuses:?}");
-    assert_eq!((ejections(&ringway, "active"), stat(&ringway, "membership_healthy")), (2, 0));
+    assert_eq!((ejections(&ringway, "active"), ringway.origin_stat("membership_healthy")), (2, 0));
     assert_eq!((ejections(&ringway, "total"), ejections(&ringway, "consecutive_5xx")), (2, 2), "the older names");
-    assert_eq!((stat(&ringway, "upstream_cx_none_healthy"), stat(&ringway, "lb_healthy_panic")), (3, 0));
+    assert_eq!((ringway.origin_stat("upstream_cx_none_healthy"), ringway.origin_stat("lb_healthy_panic")), (3, 0));
     end(ringway, [client]);
 }
 
@@ -289,12 +283,12 @@ fn too_few_are_better_than_none(driver: Driver) {
     let mut first: Vec<String> = (0..2).map(|_| answer(&mut client).1).collect();
     first.sort();
     assert_eq!(first, ["one", "two"]);
-    assert_eq!((ejections(&ringway, "active"), stat(&ringway, "lb_healthy_panic")), (2, 0));
+    assert_eq!((ejections(&ringway, "active"), ringway.origin_stat("lb_healthy_panic")), (2, 0));
     for _ in 0..60 {
         assert_eq!(answer(&mut client).0, 500, "in spite of it");
     }
     assert!(one.origin.take().len() > 1 && two.origin.take().len() > 1);
-    assert_eq!((stat(&ringway, "lb_healthy_panic"), ejections(&ringway, "enforced_total")), (60, 2));
+    assert_eq!((ringway.origin_stat("lb_healthy_panic"), ejections(&ringway, "enforced_total")), (60, 2));
     end(ringway, [client]);
 }
 
@@ -307,7 +301,7 @@ fn who_refuses_connections_is_out(driver: Driver) {
     for _ in 0..60 {
         assert_eq!(answer(&mut client), (200, "good".to_owned()), "with Istio's two retries");
     }
-    assert_eq!(stat(&ringway, "upstream_cx_connect_fail"), 2, "and not once more");
+    assert_eq!(ringway.origin_stat("upstream_cx_connect_fail"), 2, "and not once more");
     assert_eq!(ejections(&ringway, "enforced_consecutive_gateway_failure"), 1);
     assert_eq!(flags(&ringway, refusing), "/failed_outlier_check");
     end(ringway, [client]);
@@ -328,7 +322,7 @@ fn failures_without_an_answer_counted_apart(driver: Driver) {
         client.ask(get_of("never"));
         (flags(&ringway, refusing) == "/failed_outlier_check").then_some(())
     });
-    assert_eq!(stat(&ringway, "upstream_cx_connect_fail"), 2);
+    assert_eq!(ringway.origin_stat("upstream_cx_connect_fail"), 2);
     assert_eq!(ejections(&ringway, "enforced_consecutive_local_origin_failure"), 1);
     eventually("the one that fails out", || {
         let out = flags(&ringway, failing.port()) == "/failed_outlier_check";

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::breakers::{pool, stat};
+use super::breakers::pool;
 use super::{Bench, get, on_each_driver, says_path};
 use crate::support::origin::Origin;
 use crate::support::ringway::Driver;
@@ -29,9 +29,9 @@ fn a_connection_ends_with_its_last_request(driver: Driver) {
         eventually("the last connection closed", || (bench.origin.open() == 0).then_some(()));
         let connections: Vec<usize> = bench.origin.requests().iter().map(|request| request.connection).collect();
         assert_eq!(connections, [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]);
-        assert_eq!(stat(&bench.ringway, "upstream_cx_max_requests"), 4);
-        assert_eq!(stat(&bench.ringway, "upstream_cx_total"), 4);
-        assert_eq!(stat(&bench.ringway, "upstream_cx_destroy_with_active_rq"), 0, "none ends under a request");
+        assert_eq!(bench.ringway.origin_stat("upstream_cx_max_requests"), 4);
+        assert_eq!(bench.ringway.origin_stat("upstream_cx_total"), 4);
+        assert_eq!(bench.ringway.origin_stat("upstream_cx_destroy_with_active_rq"), 0, "none ends under a request");
         drop(client);
         bench.finish();
     }
@@ -42,7 +42,7 @@ fn a_connection_ends_with_its_time(driver: Driver) {
     let mut client = bench.client();
     assert_eq!(client.ask(get("/a")).text(), "/a");
     eventually("too old while it rests", || (bench.origin.open() == 0).then_some(()));
-    assert_eq!(stat(&bench.ringway, "upstream_cx_max_duration_reached"), 1);
+    assert_eq!(bench.ringway.origin_stat("upstream_cx_max_duration_reached"), 1);
     assert_eq!(client.ask(get("/b")).text(), "/b");
     drop(client);
     bench.finish();
@@ -58,8 +58,8 @@ fn a_connection_ends_with_its_time(driver: Driver) {
     let mut client = bench.client();
     assert_eq!(client.ask(get("/a")).text(), "ok");
     eventually("closed after it", || (bench.origin.open() == 0).then_some(()));
-    assert_eq!(stat(&bench.ringway, "upstream_cx_max_duration_reached"), 1);
-    assert_eq!(stat(&bench.ringway, "upstream_cx_destroy_with_active_rq"), 0);
+    assert_eq!(bench.ringway.origin_stat("upstream_cx_max_duration_reached"), 1);
+    assert_eq!(bench.ringway.origin_stat("upstream_cx_destroy_with_active_rq"), 0);
     drop(client);
     bench.finish();
 }
@@ -82,9 +82,9 @@ fn a_connection_that_ends_with_its_answer_does_not_end_under_a_request(driver: D
         for _ in 0..3 {
             assert_eq!(client.ask(get("/a")).text(), "ok", "{answer:?}");
         }
-        eventually("the connections closed", || (stat(&bench.ringway, "upstream_cx_active") == 0).then_some(()));
-        assert_eq!(stat(&bench.ringway, "upstream_cx_destroy_with_active_rq"), 0, "{answer:?}");
-        assert_eq!(stat(&bench.ringway, &format!("upstream_cx_destroy_{side}")), 3, "{answer:?}");
+        eventually("the connections closed", || (bench.ringway.origin_stat("upstream_cx_active") == 0).then_some(()));
+        assert_eq!(bench.ringway.origin_stat("upstream_cx_destroy_with_active_rq"), 0, "{answer:?}");
+        assert_eq!(bench.ringway.origin_stat(&format!("upstream_cx_destroy_{side}")), 3, "{answer:?}");
         let times = bench.ringway.admin("/stats/prometheus?filter=upstream_rq_time").text();
         let count = times.lines().find(|line| line.starts_with("envoy_cluster_upstream_rq_time_count{"));
         assert!(count.is_some_and(|line| line.ends_with("} 3")), "{answer:?}: {times}");
@@ -101,7 +101,7 @@ fn a_connection_that_is_not_used_is_closed(driver: Driver) {
         let mut client = bench.client();
         assert_eq!(client.ask(get("/a")).text(), "/a");
         eventually("closed", || (bench.origin.open() == 0).then_some(()));
-        eventually("counted", || (stat(&bench.ringway, "upstream_cx_idle_timeout") == 1).then_some(()));
+        eventually("counted", || (bench.ringway.origin_stat("upstream_cx_idle_timeout") == 1).then_some(()));
         assert_eq!(client.ask(get("/b")).text(), "/b");
         drop(client);
         bench.finish();

@@ -4,7 +4,7 @@
 use super::{Bench, get, on_each_driver};
 use crate::support::client::Client;
 use crate::support::origin::Origin;
-use crate::support::ringway::{Driver, ORIGIN_CLUSTER};
+use crate::support::ringway::Driver;
 
 on_each_driver![
     bad_requests_are_refused,
@@ -134,7 +134,7 @@ fn bad_requests_are_refused_behind_a_good_one(driver: Driver) {
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
     assert_eq!(bench.origin.requests().len(), REFUSED.len());
-    assert_eq!(bench.ringway.stat(&format!("cluster.{ORIGIN_CLUSTER}.upstream_rq_total")), REFUSED.len() as u64);
+    assert_eq!(bench.ringway.origin_stat("upstream_rq_total"), REFUSED.len() as u64);
     bench.finish();
 }
 

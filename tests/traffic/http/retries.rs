@@ -3,7 +3,7 @@
 
 use super::{Bench, get, get_of, host, on_each_driver};
 use crate::support::origin::Origin;
-use crate::support::ringway::{Driver, ORIGIN_CLUSTER, Ringway, Setup, everything_to};
+use crate::support::ringway::{Driver, Setup, everything_to};
 use crate::support::{ports, wait::eventually};
 
 on_each_driver![
@@ -15,10 +15,6 @@ on_each_driver![
     and_a_route_that_retries_counts_it_apart,
 ];
 
-fn stat(ringway: &Ringway, name: &str) -> u64 {
-    ringway.stat(&format!("cluster.{ORIGIN_CLUSTER}.{name}"))
-}
-
 fn an_endpoint_that_refuses_is_not_noticed(driver: Driver) {
     let origin = super::says_path();
     let ringway = Setup::new(driver).yaml(everything_to(&[ports::free(), origin.port()])).start();
@@ -28,10 +24,10 @@ fn an_endpoint_that_refuses_is_not_noticed(driver: Driver) {
         assert_eq!(client.ask(get(&path)).text(), path, "Istio's default policy");
     }
     // 60 picks of one of two never meet the refusing one with a chance of 2^-60 or less.
-    let retries = stat(&ringway, "upstream_rq_retry");
+    let retries = ringway.origin_stat("upstream_rq_retry");
     assert!(retries > 0);
-    assert_eq!(stat(&ringway, "upstream_rq_retry_success"), retries);
-    assert_eq!(stat(&ringway, "upstream_cx_connect_fail"), retries, "no second try goes where the first went");
+    assert_eq!(ringway.origin_stat("upstream_rq_retry_success"), retries);
+    assert_eq!(ringway.origin_stat("upstream_cx_connect_fail"), retries, "no second try goes where the first went");
     drop(client);
     ringway.quiet();
     ringway.stop();
@@ -51,11 +47,11 @@ fn an_endpoint_that_fails_is_tried_once(driver: Driver) {
     for _ in 0..60 {
         assert_eq!(client.ask(get_of("other")).status, 200);
     }
-    eventually("all of them counted", || (stat(&ringway, "upstream_rq_200") == 60).then_some(()));
+    eventually("all of them counted", || (ringway.origin_stat("upstream_rq_200") == 60).then_some(()));
     let tried = bad.take().len() as u64;
     assert!(tried > 0);
-    assert_eq!(stat(&ringway, "retry.upstream_rq_503"), tried);
-    assert_eq!(stat(&ringway, "upstream_rq_503"), 0);
+    assert_eq!(ringway.origin_stat("retry.upstream_rq_503"), tried);
+    assert_eq!(ringway.origin_stat("upstream_rq_503"), 0);
     // Without regard for what was tried, one of 400 meets the bad one three times but for a chance of 10^-23.
     let failed = (0..400).filter(|_| client.ask(get_of("anywhere")).status == 503).count();
     assert!(failed > 0);
@@ -116,8 +112,8 @@ fn a_connection_closed_at_its_reuse_is_not_noticed(driver: Driver) {
         assert_eq!((response.status, response.text().as_str()), (200, "ok"), "request {number}");
     }
     // Each but the first began on the connection of the one before.
-    assert_eq!(stat(&bench.ringway, "upstream_rq_retry_reused"), 19);
-    assert_eq!(stat(&bench.ringway, "upstream_rq_retry"), 0);
+    assert_eq!(bench.ringway.origin_stat("upstream_rq_retry_reused"), 19);
+    assert_eq!(bench.ringway.origin_stat("upstream_rq_retry"), 0);
     let attempts =
         bench.origin.requests().iter().filter(|asked| asked.header("x-envoy-attempt-count") != Some("1")).count();
     assert_eq!(attempts, 0, "it is the same try");
@@ -158,9 +154,11 @@ fn and_a_route_that_retries_counts_it_apart(driver: Driver) {
     let attempts: Vec<Option<String>> =
         bench.origin.requests().iter().map(|asked| asked.header("x-envoy-attempt-count").map(str::to_owned)).collect();
     assert_eq!(attempts, ["1", "1", "1", "2", "3"].map(|attempt| Some(attempt.to_owned())));
-    assert_eq!(stat(&bench.ringway, "upstream_rq_retry_reused"), 1);
-    assert_eq!(stat(&bench.ringway, "upstream_rq_retry"), 2);
-    eventually("no request at the origin any more", || (stat(&bench.ringway, "upstream_rq_active") == 0).then_some(()));
+    assert_eq!(bench.ringway.origin_stat("upstream_rq_retry_reused"), 1);
+    assert_eq!(bench.ringway.origin_stat("upstream_rq_retry"), 2);
+    eventually("no request at the origin any more", || {
+        (bench.ringway.origin_stat("upstream_rq_active") == 0).then_some(())
+    });
     drop(client);
     bench.finish();
 }

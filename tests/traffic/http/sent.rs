@@ -7,6 +7,7 @@ use super::{Bench, host, on_each_driver};
 use crate::support::client::{Client, once};
 use crate::support::origin::Origin;
 use crate::support::ringway::Driver;
+use crate::support::yaml;
 
 on_each_driver![
     conditions_see_the_request_that_is_sent,
@@ -141,8 +142,7 @@ fn waiting_is_not_active(driver: Driver) {
         }
         Ok(())
     });
-    let pool = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: one}\nspec: {host: origin, \
-                trafficPolicy: {connectionPool: {tcp: {maxConnections: 1}}}}\n";
+    let pool = yaml::policy("origin", "connectionPool: {tcp: {maxConnections: 1}}");
     let bench = Bench::with(driver, origin, |setup| setup.yaml(pool));
     let mut clients = [bench.client(), bench.client()];
     clients.iter_mut().for_each(|client| client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));

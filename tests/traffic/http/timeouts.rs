@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::{Bench, get_of, host, on_each_driver};
 use crate::support::origin::Origin;
-use crate::support::ringway::{Driver, ORIGIN_CLUSTER};
+use crate::support::ringway::Driver;
 use crate::support::wait::eventually;
+use crate::support::yaml;
 
 on_each_driver![
     a_request_takes_no_longer_than_its_route_allows,
@@ -46,7 +47,7 @@ fn a_request_takes_no_longer_than_its_route_allows(driver: Driver) {
         assert!(told(made.len() - 1) <= first, "{name}");
     }
     // One that is over in the back-off between two attempts times none of them out, as in Envoy.
-    let timed_out = bench.ringway.stat(&format!("cluster.{ORIGIN_CLUSTER}.upstream_rq_timeout"));
+    let timed_out = bench.ringway.origin_stat("upstream_rq_timeout");
     assert!((1..=2).contains(&timed_out), "{timed_out}");
     bench.finish();
 }
@@ -58,7 +59,7 @@ fn a_try_takes_no_longer_than_its_own(driver: Driver) {
     assert_eq!(bench.client().ask(get_of("each")).status, 504);
     assert!(began.elapsed() >= Duration::from_millis(300), "three tries in {:?}", began.elapsed());
     assert_eq!(bench.origin.requests().len(), 3);
-    assert_eq!(bench.ringway.stat(&format!("cluster.{ORIGIN_CLUSTER}.upstream_rq_per_try_timeout")), 3);
+    assert_eq!(bench.ringway.origin_stat("upstream_rq_per_try_timeout"), 3);
     bench.finish();
 }
 
@@ -83,12 +84,8 @@ fn a_response_that_stalls_is_cut(driver: Driver) {
 fn a_connection_that_does_not_come_up_is_not_waited_for(driver: Driver) {
     // The kernel answers no more connects once the queue of those that nobody accepts is full.
     let (full, _held) = super::hostile::full_listener();
-    let yaml = format!(
-        "{}---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: full}}\nspec: {{hosts: \
-         [full.internal], resolution: STATIC, ports: [{{number: 80, name: http}}], endpoints: [{{address: 127.0.0.1, \
-         ports: {{http: {full}}}}}]}}\n",
-        host("full", "timeout: 0.2s").replace("host: origin", "host: full.internal")
-    );
+    let to = host("full", "timeout: 0.2s").replace("host: origin", "host: full.internal");
+    let yaml = to + "---\n" + &yaml::service_entry_at("full.internal", &[full]);
     let bench = Bench::with(driver, silent(), |setup| setup.yaml(yaml));
     let began = Instant::now();
     let response = bench.client().ask(get_of("full"));

@@ -93,7 +93,7 @@ fn two_processes() {
     assert_eq!(tls.seen().len(), 3);
     assert_eq!(egress.stat(&format!("tcp.{TO_OUTSIDE}.downstream_cx_total")), 3);
     assert!(egress.stat(&format!("tcp.{TO_OUTSIDE}.downstream_cx_rx_bytes_total")) > 1000);
-    assert_eq!(egress.stat(&format!("cluster.{TO_OUTSIDE}.upstream_cx_total")), 3);
+    assert_eq!(egress.cluster_stat(TO_OUTSIDE, "upstream_cx_total"), 3);
     assert!(sidecar.log().iter().all(|line| !line.contains(TO_OUTSIDE)));
     // What nobody declared has no way out.
     let stranger = curl(&sidecar, authority.path(), "https://example.com/");

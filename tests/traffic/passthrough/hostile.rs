@@ -156,7 +156,7 @@ impl Silent {
 /// Asserts that ringway is connecting, and waits until it does not any more: well before the connect timeout.
 #[track_caller]
 fn abandoned(ringway: &Ringway, cluster: &str, leave: impl FnOnce()) {
-    let stat = |name| ringway.stat(&format!("cluster.{cluster}.{name}"));
+    let stat = |name| ringway.cluster_stat(cluster, name);
     eventually("a connect under way", || (stat("upstream_rq_pending_active") == 1).then_some(()));
     assert_eq!(stat("upstream_rq_active"), 0, "there is no connection yet");
     let began = Instant::now();

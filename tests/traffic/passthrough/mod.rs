@@ -9,32 +9,21 @@ mod tls;
 use crate::support::origin::Origin;
 pub(crate) use crate::support::ringway::on_each_driver;
 use crate::support::ringway::{Driver, Ringway, Setup};
+use crate::support::yaml;
 
 /// A Gateway `g` with one server on this port.
 pub(crate) fn gateway(port: u16, protocol: &str, hosts: &str, tls: &str) -> String {
-    format!(
-        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: g}}\nspec:\n  servers:\n  - {{port: {{number: \
-         {port}, name: p, protocol: {protocol}}}, hosts: {hosts}{tls}}}\n"
-    )
+    let port = format!("{{number: {port}, name: p, protocol: {protocol}}}");
+    yaml::istio("Gateway", "g", &format!("\n  servers:\n  - {{port: {port}, hosts: {hosts}{tls}}}"))
 }
 
 /// A VirtualService with these hosts and gateways, and the rest of its spec.
 pub(crate) fn rules(name: &str, hosts: &str, gateways: &str, list: &str) -> String {
-    format!(
-        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec: {{hosts: {hosts}, \
-         gateways: {gateways}, {list}}}\n"
-    )
+    let spec = format!("{{hosts: {hosts}, gateways: {gateways}, {list}}}");
+    yaml::istio("VirtualService", name, &spec)
 }
 
-/// A ServiceEntry with one port whose endpoint is `port` on 127.0.0.1.
-pub(crate) fn entry(host: &str, service_port: u16, protocol: &str, port: u16) -> String {
-    let name = host.replace(['.', '*'], "-");
-    format!(
-        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: se{name}-{service_port}}}\nspec:\n  \
-         hosts: ['{host}']\n  ports: [{{number: {service_port}, name: p, protocol: {protocol}, targetPort: {port}}}]\n  \
-         resolution: STATIC\n  endpoints: [{{address: 127.0.0.1}}]\n"
-    )
-}
+pub(crate) use crate::support::yaml::service_entry_port as entry;
 
 /// A ringway with the Gateway port 443 and these documents.
 pub(crate) fn serving(driver: Driver, documents: &[String]) -> Ringway {

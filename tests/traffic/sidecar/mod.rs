@@ -10,15 +10,7 @@ mod tunnels;
 pub(crate) use crate::support::ringway::on_each_driver;
 use crate::support::ringway::{Driver, Ringway, Setup};
 
-/// A ServiceEntry with one port whose endpoint is `port` on 127.0.0.1.
-pub(crate) fn entry(host: &str, service_port: u16, protocol: &str, port: u16) -> String {
-    let name = host.replace(['.', '*'], "-");
-    format!(
-        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: se{name}-{service_port}}}\nspec:\n  \
-         hosts: ['{host}']\n  ports: [{{number: {service_port}, name: p, protocol: {protocol}, targetPort: {port}}}]\n  \
-         resolution: STATIC\n  endpoints: [{{address: 127.0.0.1}}]\n"
-    )
-}
+pub(crate) use crate::support::yaml::service_entry_port as entry;
 
 /// A ringway with a mesh listener of this mode and these documents.
 pub(crate) fn sidecar(driver: Driver, mode: &str, documents: &[String]) -> Ringway {

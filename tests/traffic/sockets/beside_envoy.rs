@@ -15,6 +15,7 @@ use crate::support::ports;
 use crate::support::ringway::{Driver, Ringway, Setup};
 use crate::support::skip;
 use crate::support::wait::eventually;
+use crate::support::yaml;
 
 const FORMAT: &str = "%REQ(:AUTHORITY)% %RESPONSE_CODE% %RESPONSE_FLAGS% %UPSTREAM_HOST% %UPSTREAM_REMOTE_ADDRESS% \
                       %UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% [%UPSTREAM_REMOTE_PORT%] %UPSTREAM_LOCAL_ADDRESS% \
@@ -130,11 +131,9 @@ fn envoy(cases: &[Case], log: &Path) -> (Envoy, SocketAddr, SocketAddr) {
 }
 
 fn ringway(cases: &[Case]) -> Ringway {
-    let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: edge}\nspec: {servers: [{port: \
-                   {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}\n";
     let format = serde_json::to_string(FORMAT).expect("a string");
     let documents: String = cases.iter().map(Case::yaml).collect();
-    Setup::new(Driver::IoUring).mesh_config("accessLogFormat", &format).yaml(gateway.to_owned() + &documents).start()
+    Setup::new(Driver::IoUring).mesh_config("accessLogFormat", &format).yaml(yaml::edge() + &documents).start()
 }
 
 /// What a client sees of an answer, but for what differs between any two.

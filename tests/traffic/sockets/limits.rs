@@ -62,22 +62,6 @@ fn load(ringway: &Ringway, clients: usize, requests: usize) {
     }
 }
 
-/// A client of each worker.
-fn on_both_workers(ringway: &Ringway) -> [Client; 2] {
-    let count = |worker: usize| ringway.sum_of(&format!("worker_{worker}.downstream_cx_total"));
-    let mut found = [None, None];
-    for _ in 0..200 {
-        let before = [count(0), count(1)];
-        let client = ringway.client();
-        let worker = eventually("accepted", || (0..2).find(|worker| count(*worker) > before[*worker]));
-        found[worker] = Some(client);
-        if let [Some(_), Some(_)] = &found {
-            break;
-        }
-    }
-    found.map(|client| client.expect("200 clients and all on one worker"))
-}
-
 fn two_workers_share_one_connection(driver: Driver) {
     for limit in [1, 2] {
         let sockets = Sockets::new();
@@ -108,7 +92,7 @@ fn an_idle_connection_of_another_worker_is_had(driver: Driver) {
     let (origin, most) = slow(&sockets, "app", Duration::ZERO);
     let policy = rule("connectionPool: {tcp: {maxConnections: 1}}");
     let ringway = start(driver, &[sockets.address("app")], |setup| setup.cpus(&[0, 1]).yaml(policy));
-    let mut clients = on_both_workers(&ringway);
+    let mut clients = ringway.client_of_each_worker();
     for _ in 0..10 {
         clients.iter_mut().for_each(|client| assert_eq!(text(client), "ok"));
     }

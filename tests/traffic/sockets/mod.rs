@@ -20,6 +20,7 @@ use crate::support::origin::{Origin, Peer};
 pub(crate) use crate::support::ringway::on_each_driver;
 use crate::support::ringway::{Driver, Ringway, Setup};
 use crate::support::wait::{PATIENCE, eventually, within};
+use crate::support::yaml;
 
 /// A folder for sockets.
 pub(crate) struct Sockets(TempDir);
@@ -69,21 +70,15 @@ pub(crate) fn abstract_socket(name: &str) -> UnixListener {
 /// A Gateway on port 80 with everything for the ServiceEntry of [`entry`], and these fields in its rule.
 pub(crate) fn routed(rule: &str) -> String {
     let rule = if rule.is_empty() { String::new() } else { format!("{rule}\n    ") };
-    format!(
-        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: edge}}\nspec: {{servers: [{{port: {{number: \
-         80, name: http, protocol: HTTP}}, hosts: ['*']}}]}}\n---\napiVersion: networking.istio.io/v1\nkind: \
-         VirtualService\nmetadata: {{name: all}}\nspec:\n  hosts: ['*']\n  gateways: [edge]\n  http:\n  - {rule}route: \
-         [{{destination: {{host: app.internal}}}}]\n"
-    )
+    let spec = format!(
+        "\n  hosts: ['*']\n  gateways: [edge]\n  http:\n  - {rule}route: [{{destination: {{host: app.internal}}}}]"
+    );
+    yaml::edge() + "---\n" + &yaml::istio("VirtualService", "all", &spec)
 }
 
 /// `<name>.internal` with these endpoints, each flow YAML.
 pub(crate) fn entry(name: &str, endpoints: &[String]) -> String {
-    format!(
-        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}}}\nspec: {{hosts: \
-         [{name}.internal], resolution: STATIC, ports: [{{number: 80, name: http, protocol: HTTP}}], endpoints: [{}]}}\n",
-        endpoints.join(", ")
-    )
+    yaml::service_entry(&format!("{name}.internal"), endpoints)
 }
 
 /// `app.internal` at these addresses.
@@ -94,10 +89,7 @@ pub(crate) fn app(addresses: &[String]) -> String {
 
 /// A DestinationRule for `app.internal`.
 pub(crate) fn rule(policy: &str) -> String {
-    format!(
-        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: app}}\nspec: {{host: app.internal, \
-         trafficPolicy: {{{policy}}}}}\n"
-    )
+    yaml::policy("app.internal", policy)
 }
 
 /// The cluster of `app.internal`.
@@ -111,7 +103,7 @@ pub(crate) fn start(driver: Driver, addresses: &[String], more: impl FnOnce(Setu
 pub(crate) const GET: &str = "GET /x HTTP/1.1\r\nHost: a.example.com\r\n\r\n";
 
 pub(crate) fn stat(ringway: &Ringway, name: &str) -> u64 {
-    ringway.stat(&format!("cluster.{CLUSTER}.{name}"))
+    ringway.cluster_stat(CLUSTER, name)
 }
 
 /// Waits until a counter of `app.internal` has come to this: an answer is counted a moment after its last byte.

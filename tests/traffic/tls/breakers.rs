@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::{Bench, Files, HOST, get, on_each_driver, rule_of};
+use super::{Bench, Files, HOST, get, on_each_driver};
 use crate::https::{Authority, Tls};
-use crate::support::client::Client;
 use crate::support::origin::Origin;
-use crate::support::ringway::{Driver, Ringway};
+use crate::support::ringway::Driver;
 use crate::support::wait::{eventually, within};
+use crate::support::yaml;
 
 on_each_driver![limits_are_exact_over_two_workers, a_connection_is_closed_for_another_worker];
 
@@ -53,24 +53,8 @@ fn bench(driver: Driver, origin: Origin, (files, authority): (&Files, &Authority
     Bench::with(driver, origin, |setup| {
         let tls = format!("{{mode: SIMPLE, {}}}", files.trust(authority));
         let pool = format!("{{tcp: {{maxConnections: {limit}}}}}");
-        setup.cpus(&[0, 1]).yaml(rule_of(&format!("{{tls: {tls}, connectionPool: {pool}}}")))
+        setup.cpus(&[0, 1]).yaml(yaml::policy("origin", &format!("tls: {tls}, connectionPool: {pool}")))
     })
-}
-
-/// Two clients, each on a worker of its own.
-fn on_both_workers(ringway: &Ringway) -> [Client; 2] {
-    let count = |worker: usize| ringway.sum_of(&format!("worker_{worker}.downstream_cx_total"));
-    let mut found: [Option<Client>; 2] = [None, None];
-    for _ in 0..200 {
-        let before = [count(0), count(1)];
-        let client = ringway.client();
-        let at = eventually("accepted", || (0..2).find(|worker| count(*worker) > before[*worker]));
-        found[at].get_or_insert(client);
-        if let [Some(_), Some(_)] = found {
-            return found.map(|client| client.expect("checked"));
-        }
-    }
-    panic!("200 connections and all on one worker");
 }
 
 fn limits_are_exact_over_two_workers(driver: Driver) {
@@ -82,7 +66,7 @@ fn limits_are_exact_over_two_workers(driver: Driver) {
         let (origin, most) = watched(&tls, Duration::from_millis(5));
         let bench = bench(driver, origin, (&files, &authority), limit);
         // At least one on each worker, and four more wherever the kernel puts them.
-        let clients = on_both_workers(&bench.ringway).into_iter().chain((0..4).map(|_| bench.client()));
+        let clients = bench.ringway.client_of_each_worker().into_iter().chain((0..4).map(|_| bench.client()));
         std::thread::scope(|scope| {
             for mut client in clients {
                 scope.spawn(move || {
@@ -114,7 +98,7 @@ fn a_connection_is_closed_for_another_worker(driver: Driver) {
     let tls = Tls::new(&authority.issue(&[HOST]));
     let (origin, most) = watched(&tls, Duration::ZERO);
     let bench = bench(driver, origin, (&files, &authority), 1);
-    let mut clients = on_both_workers(&bench.ringway);
+    let mut clients = bench.ringway.client_of_each_worker();
     for number in 0..10 {
         for _ in 0..2 {
             assert_eq!(clients[number % 2].ask(get("/x")).status, 200);

@@ -3,11 +3,12 @@
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
 
-use super::{Bench, Files, HOST, get, on_each_driver, rule_of};
+use super::{Bench, Files, HOST, get, on_each_driver};
 use crate::https::{Authority, Tls};
 use crate::support::origin::Origin;
 use crate::support::ringway::Driver;
 use crate::support::wait::{PATIENCE, eventually};
+use crate::support::yaml;
 
 on_each_driver![
     sessions_are_resumed,
@@ -151,7 +152,7 @@ fn the_end_of_a_connection_is_announced(driver: Driver) {
     });
     let bench = Bench::with(driver, origin, |setup| {
         let tls = format!("{{mode: SIMPLE, {}}}", files.trust(&authority));
-        setup.yaml(rule_of(&format!("{{tls: {tls}, connectionPool: {{http: {{idleTimeout: 100ms}}}}}}")))
+        setup.yaml(yaml::policy("origin", &format!("tls: {tls}, connectionPool: {{http: {{idleTimeout: 100ms}}}}")))
     });
     assert_eq!(bench.client().ask(get("/x")).status, 200);
     assert_eq!(end.recv_timeout(PATIENCE).expect("an end"), Ok(true), "the close is one that TLS knows");
@@ -163,7 +164,7 @@ fn a_handshake_that_stalls_is_a_connect_timeout(driver: Driver) {
     let origin = Origin::start(|peer| peer.wait_closed().map(drop));
     let bench = Bench::with(driver, origin, |setup| {
         let tls = format!("{{mode: SIMPLE, {}}}", files.trust(&authority));
-        setup.yaml(rule_of(&format!("{{tls: {tls}, connectionPool: {{tcp: {{connectTimeout: 200ms}}}}}}")))
+        setup.yaml(yaml::policy("origin", &format!("tls: {tls}, connectionPool: {{tcp: {{connectTimeout: 200ms}}}}")))
     });
     let response = bench.client().ask(get("/x"));
     assert_eq!(response.status, 503);
@@ -229,7 +230,7 @@ fn failed_handshakes_eject(driver: Driver) {
     let bench = Bench::with(driver, tls.echo(), |setup| {
         let tls = format!("{{mode: SIMPLE, {}}}", files.trust(&authority));
         let detection = "{consecutive5xxErrors: 2, maxEjectionPercent: 100, baseEjectionTime: 1h}";
-        setup.yaml(rule_of(&format!("{{tls: {tls}, outlierDetection: {detection}}}")))
+        setup.yaml(yaml::policy("origin", &format!("tls: {tls}, outlierDetection: {detection}")))
     });
     // A Host that is no name says nothing of the endpoint, and is not tried again.
     for _ in 0..3 {

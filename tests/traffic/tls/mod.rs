@@ -17,8 +17,9 @@ use crate::https::{Authority, Issued};
 use crate::support::client::Client;
 use crate::support::origin::Origin;
 pub(crate) use crate::support::ringway::on_each_driver;
-use crate::support::ringway::{Driver, ORIGIN_CLUSTER, Ringway, Setup, Stopped, everything_to};
+use crate::support::ringway::{Driver, Ringway, Setup, Stopped, everything_to};
 use crate::support::wait::{PATIENCE, eventually, within};
+use crate::support::yaml;
 
 /// The host of the tests' requests, as a certificate has it.
 pub(crate) const HOST: &str = "good.example.com";
@@ -64,15 +65,7 @@ impl Files {
 
 /// A DestinationRule for the origin with this `tls`.
 pub(crate) fn rule(tls: &str) -> String {
-    rule_of(&format!("{{tls: {{{tls}}}}}"))
-}
-
-/// A DestinationRule for the origin with this `trafficPolicy`.
-pub(crate) fn rule_of(policy: &str) -> String {
-    format!(
-        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: origin}}\nspec:\n  host: \
-         origin\n  trafficPolicy: {policy}\n"
-    )
+    yaml::policy("origin", &format!("tls: {{{tls}}}"))
 }
 
 /// A ringway that sends everything to one origin.
@@ -107,7 +100,7 @@ impl Bench {
 
     /// A statistic of the origin's cluster.
     pub(crate) fn stat(&self, name: &str) -> u64 {
-        self.ringway.stat(&format!("cluster.{ORIGIN_CLUSTER}.{name}"))
+        self.ringway.origin_stat(name)
     }
 
     /// Asks for `/x` and asserts that no connection could be secured, for this reason.
