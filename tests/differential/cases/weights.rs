@@ -2,15 +2,16 @@
 //! bounds that a right proxy leaves about once in a million runs of this file.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::LazyLock;
 
-use super::{gateway, service};
+use super::gateway;
 use crate::bench::{World, at_each};
 use crate::support::client::Client;
+use crate::support::yaml;
 
-const WORLD: World = World::gateway(
-    concat!(
-        gateway!(),
-        r"
+/// Destinations by weight, each a subset of `origin`; and hosts that lead to services of three endpoints.
+const RULES: &str = r"
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -39,272 +40,56 @@ spec:
     route:
     - {destination: {host: origin, subset: a}, weight: 1}
     - {destination: {host: origin, subset: none}, weight: 1}
-  - match: [{uri: {prefix: /least}}]
-    route: [{destination: {host: least}}]
-  - match: [{uri: {prefix: /random}}]
-    route: [{destination: {host: random}}]
-  - match: [{uri: {prefix: /round}}]
-    route: [{destination: {host: round}}]
-  - match: [{uri: {prefix: /weighted-round}}]
-    route: [{destination: {host: weighted-round}}]
-  - match: [{uri: {prefix: /weighted-random}}]
-    route: [{destination: {host: weighted-random}}]
-  - match: [{uri: {prefix: /weighted-least}}]
-    route: [{destination: {host: weighted-least}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: origin}
-spec:
-  host: origin
-  subsets:
-  - {name: a, labels: {version: a}}
-  - {name: b, labels: {version: b}}
-  - {name: c, labels: {version: c}}
-",
-        service!("origin"),
-        r"
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: origin-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: origin, version: a}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: origin-1}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: origin, version: b}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: origin-2}
-spec:
-  address: 127.0.0.1
-  ports: {http: @2}
-  labels: {app: origin, version: c}
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: least}
-spec:
-  host: least
-  trafficPolicy: {loadBalancer: {simple: LEAST_REQUEST}}
-",
-        service!("least"),
-        r"
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: least-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: least}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: least-1}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: least}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: least-2}
-spec:
-  address: 127.0.0.1
-  ports: {http: @2}
-  labels: {app: least}
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: random}
-spec:
-  host: random
-  trafficPolicy: {loadBalancer: {simple: RANDOM}}
-",
-        service!("random"),
-        r"
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: random-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: random}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: random-1}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: random}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: random-2}
-spec:
-  address: 127.0.0.1
-  ports: {http: @2}
-  labels: {app: random}
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: round}
-spec:
-  host: round
-  trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}
-",
-        service!("round"),
-        r"
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: round-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: round}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: round-1}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: round}
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: round-2}
-spec:
-  address: 127.0.0.1
-  ports: {http: @2}
-  labels: {app: round}
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: weighted-round}
-spec:
-  host: weighted-round
-  trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}
-",
-        service!("weighted-round"),
-        r"
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: weighted-round-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: weighted-round}
-  weight: 1
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: weighted-round-1}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: weighted-round}
-  weight: 2
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: weighted-round-2}
-spec:
-  address: 127.0.0.1
-  ports: {http: @2}
-  labels: {app: weighted-round}
-  weight: 5
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: weighted-random}
-spec:
-  host: weighted-random
-  trafficPolicy: {loadBalancer: {simple: RANDOM}}
-",
-        service!("weighted-random"),
-        r"
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: weighted-random-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: weighted-random}
-  weight: 1
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: weighted-random-1}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: weighted-random}
-  weight: 2
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: weighted-random-2}
-spec:
-  address: 127.0.0.1
-  ports: {http: @2}
-  labels: {app: weighted-random}
-  weight: 5
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: weighted-least}
-spec:
-  host: weighted-least
-  trafficPolicy: {loadBalancer: {simple: LEAST_REQUEST}}
-",
-        service!("weighted-least"),
-        r"
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: weighted-least-0}
-spec:
-  address: 127.0.0.1
-  ports: {http: @0}
-  labels: {app: weighted-least}
-  weight: 1
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: weighted-least-1}
-spec:
-  address: 127.0.0.1
-  ports: {http: @1}
-  labels: {app: weighted-least}
-  weight: 2
----
-apiVersion: networking.istio.io/v1
-kind: WorkloadEntry
-metadata: {name: weighted-least-2}
-spec:
-  address: 127.0.0.1
-  ports: {http: @2}
-  labels: {app: weighted-least}
-  weight: 5
-"
-    ),
-    3,
-);
+";
+
+/// Ways to choose an endpoint.
+const BALANCERS: [(&str, &str); 3] = [("least", "LEAST_REQUEST"), ("random", "RANDOM"), ("round", "ROUND_ROBIN")];
+
+/// The weights of the three endpoints, by the beginning of the service's name.
+const WEIGHTS: [(&str, [u32; 3]); 2] = [("", [1, 1, 1]), ("weighted-", [1, 2, 5])];
+
+/// The three origins as the endpoints of a service, each with a version of its own.
+fn endpoints(service: &str, weights: [u32; 3]) -> String {
+    let mut yaml = format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {service}}}\nspec: {{selector: {{app: {service}}}, ports: \
+         [{{name: http, port: 8000}}]}}\n"
+    );
+    for (number, (version, weight)) in ["a", "b", "c"].into_iter().zip(weights).enumerate() {
+        let spec = format!(
+            "{{address: 127.0.0.1, ports: {{http: @{number}}}, labels: {{app: {service}, version: {version}}}, weight: \
+             {weight}}}"
+        );
+        yaml += "---\n";
+        yaml += &yaml::istio("WorkloadEntry", &format!("{service}-{number}"), &spec);
+    }
+    yaml
+}
+
+static YAML: LazyLock<String> = LazyLock::new(|| {
+    let subsets = ["a", "b", "c"].map(|version| format!("{{name: {version}, labels: {{version: {version}}}}}"));
+    let subsets = format!("{{host: origin, subsets: [{}]}}", subsets.join(", "));
+    let mut yaml = gateway!().to_owned() + RULES;
+    let mut services = String::new();
+    for (prefix, weights) in WEIGHTS {
+        for (name, simple) in BALANCERS {
+            let service = format!("{prefix}{name}");
+            let _ = write!(
+                yaml,
+                "  - match: [{{uri: {{prefix: /{service}}}}}]\n    route: [{{destination: {{host: {service}}}}}]\n"
+            );
+            services += "---\n";
+            services += &yaml::policy(&service, &format!("loadBalancer: {{simple: {simple}}}"));
+            services += &endpoints(&service, weights);
+        }
+    }
+    yaml += "---\n";
+    yaml += &yaml::istio("DestinationRule", "origin", &subsets);
+    yaml + &endpoints("origin", [1, 1, 1]) + &services
+});
+
+fn world() -> World {
+    World::gateway(&YAML, 3)
+}
 
 /// Requests of each share: enough to tell 5 % from 10 %.
 const REQUESTS: usize = 2_000;
@@ -327,7 +112,7 @@ fn answers(address: std::net::SocketAddr, path: &str, count: usize) -> BTreeMap<
 
 /// Asserts that each of `shares` has had its part of the requests, as far as chance goes, and nobody else any.
 fn shared(path: &str, shares: &[(&str, f64)]) {
-    at_each(WORLD, |proxy| {
+    at_each(world(), |proxy| {
         let met = answers(proxy.address(), path, REQUESTS);
         let total: f64 = shares.iter().map(|(_, weight)| weight).sum();
         let who: Vec<&str> = met.keys().map(String::as_str).collect();
@@ -361,7 +146,7 @@ fn endpoints_at_random() {
 
 /// Round robin is no chance: after any number of whole rounds the counts are the weights.
 fn exactly(path: &str, rounds: usize, weights: [usize; 3]) {
-    at_each(WORLD, |proxy| {
+    at_each(world(), |proxy| {
         let met = answers(proxy.address(), path, rounds * weights.iter().sum::<usize>());
         let counts = ["@0", "@1", "@2"].map(|who| met.get(who).copied().unwrap_or(0));
         assert_eq!(counts, weights.map(|weight| weight * rounds), "{path} at {}", proxy.name());
