@@ -34,7 +34,7 @@ pub struct Outbound {
     /// The longest wait for first bytes (`meshConfig.protocolDetectionTimeout`); `None`: no timeout.
     pub detection_timeout: Option<Duration>,
     /// The service ports; a number of the tables below is a position here.
-    services: Vec<ServicePort>,
+    services: Vec<DestinationPort>,
     /// By port.
     ports: HashMap<u16, Port, foldhash::fast::RandomState>,
 }
@@ -94,7 +94,7 @@ pub struct OutboundService {
 
 /// A service port as connections are looked up by it.
 #[derive(Debug, Clone)]
-struct ServicePort {
+struct DestinationPort {
     protocol: PortProtocol,
     cluster: Box<str>,
     chains: FilterChainTable,
@@ -228,7 +228,7 @@ impl Outbound {
         let (mut services, mut first) = (Vec::with_capacity(declared.len()), HTTP as u32 + 1);
         for (service, number) in declared.iter().zip(0..) {
             by_port.entry(service.port).or_default().push((number, first, service));
-            services.push(ServicePort {
+            services.push(DestinationPort {
                 protocol: service.protocol,
                 cluster: service.cluster.clone(),
                 chains: FilterChainTable::new(service.chains.iter().map(|(matches, _)| matches).zip(first..)),
@@ -298,7 +298,7 @@ impl Outbound {
     }
 
     /// The service with this own address.
-    fn at(&self, port: &Port, to: SocketAddr) -> Option<&ServicePort> {
+    fn at(&self, port: &Port, to: SocketAddr) -> Option<&DestinationPort> {
         self.services.get(*port.addresses.get(&to.ip().to_canonical())? as usize)
     }
 }
