@@ -2,11 +2,11 @@
 
 use super::{ask, gateway, service, workload};
 use crate::bench::{World, compare};
-use crate::case::{Case, Reply, Stated, VIA};
+use crate::case::{Case, Reply, Stated, Step, VIA};
 
 #[test]
 fn cors() {
-    compare(WORLD, CORS);
+    compare(WORLD, &[crossed(), CORS.to_vec()].concat());
 }
 
 const WORLD: World = World::gateway(
@@ -125,70 +125,71 @@ const TWO_ORIGINS: &[Stated] = &[Stated {
     why: "lines are passed on as received",
 }];
 
+/// Whether a policy allows an origin.
+type Allows = fn(&str) -> bool;
+
+/// Hosts with a policy of their own each, and which of [`ORIGINS`] it allows.
+const HOSTS: [(&str, Allows); 4] = [
+    ("full", |origin| ORIGINS[..3].contains(&origin)),
+    // A lone `*`, also where nothing matches but unmatched preflights are not to be answered; and a regex for all.
+    ("plain", |origin| !origin.is_empty()),
+    ("ignore", |origin| !origin.is_empty()),
+    ("star", |origin| !origin.is_empty()),
+];
+
+/// Values of `Origin`.
+const ORIGINS: [&str; 9] = [
+    "https://exact.example.com",
+    "https://prefix.example.com",
+    "https://a.regex.example.com",
+    "https://b1.regex.example.com",
+    "https://evil.example.com",
+    "http://exact.example.com",
+    "HTTPS://EXACT.example.com",
+    "null",
+    "",
+];
+
+/// A request for `/x`, named after it.
+fn asking(method: &'static str, host: &str, lines: &[&str], envoy: &str) -> Case {
+    let name = [&[&*format!("{method} /x {host}")], lines].concat().join(", ");
+    let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+    let request = format!("{method} /x HTTP/1.1\r\nHost: {host}\r\n{lines}\r\n");
+    // A case lives as long as the process, as those of the other tables do.
+    let steps = vec![Step::Send(request.into_bytes().leak()), Step::Read(method)];
+    Case::get(name.leak(), steps.leak(), vec![&*envoy.to_owned().leak()].leak())
+}
+
+/// Each host asked by each origin, with a preflight and with a simple request; and by requests that are neither.
+fn crossed() -> Vec<Case> {
+    const WANTS_GET: &str = "Access-Control-Request-Method: GET";
+    let mut cases = Vec::new();
+    for (name, allows) in HOSTS {
+        let host = format!("{name}.example.com");
+        let answered = format!("200 - cors_response {name}");
+        let passed = format!("200 - via_upstream {name}");
+        for origin in ORIGINS {
+            let line = format!("Origin: {origin}");
+            let line = line.trim_end();
+            let preflight =
+                asking("OPTIONS", &host, &[line, WANTS_GET], if allows(origin) { &answered } else { &passed });
+            let none = name == "star" && allows(origin);
+            cases.push(if none { preflight.but(ASKED_FOR_NONE) } else { preflight });
+            cases.push(asking("GET", &host, &[line], &passed));
+        }
+        let exact = "Origin: https://exact.example.com";
+        let other = ["Access-Control-Request-Method: DELETE", "Access-Control-Request-Headers: X-Other"];
+        cases.push(asking("OPTIONS", &host, &[exact], &passed));
+        cases.push(asking("OPTIONS", &host, &[WANTS_GET], &passed));
+        cases.push(asking("GET", &host, &[], &passed));
+        cases.push(asking("OPTIONS", &host, &[&[exact], &other[..]].concat(), &answered));
+        cases.push(asking("GET", &host, &[exact], &passed).origin(OWN_HEADERS));
+    }
+    cases
+}
+
 #[rustfmt::skip] // one request a line
 const CORS: &[Case] = &[
-    ask!("OPTIONS" "/x" "full.example.com" ["Origin: https://exact.example.com", "Access-Control-Request-Method: GET"] => &["200 - cors_response full"]),
-    ask!("GET" "/x" "full.example.com" ["Origin: https://exact.example.com"] => VIA),
-    ask!("OPTIONS" "/x" "full.example.com" ["Origin: https://prefix.example.com", "Access-Control-Request-Method: GET"] => &["200 - cors_response full"]),
-    ask!("GET" "/x" "full.example.com" ["Origin: https://prefix.example.com"] => VIA),
-    ask!("OPTIONS" "/x" "full.example.com" ["Origin: https://a.regex.example.com", "Access-Control-Request-Method: GET"] => &["200 - cors_response full"]),
-    ask!("GET" "/x" "full.example.com" ["Origin: https://a.regex.example.com"] => VIA),
-    ask!("OPTIONS" "/x" "full.example.com" ["Origin: https://b1.regex.example.com", "Access-Control-Request-Method: GET"] => &["200 - via_upstream full"]),
-    ask!("GET" "/x" "full.example.com" ["Origin: https://b1.regex.example.com"] => VIA),
-    ask!("OPTIONS" "/x" "full.example.com" ["Origin: https://evil.example.com", "Access-Control-Request-Method: GET"] => &["200 - via_upstream full"]),
-    ask!("GET" "/x" "full.example.com" ["Origin: https://evil.example.com"] => VIA),
-    ask!("OPTIONS" "/x" "full.example.com" ["Origin: http://exact.example.com", "Access-Control-Request-Method: GET"] => &["200 - via_upstream full"]),
-    ask!("GET" "/x" "full.example.com" ["Origin: http://exact.example.com"] => VIA),
-    ask!("OPTIONS" "/x" "full.example.com" ["Origin: HTTPS://EXACT.example.com", "Access-Control-Request-Method: GET"] => &["200 - via_upstream full"]),
-    ask!("GET" "/x" "full.example.com" ["Origin: HTTPS://EXACT.example.com"] => VIA),
-    ask!("OPTIONS" "/x" "full.example.com" ["Origin: null", "Access-Control-Request-Method: GET"] => &["200 - via_upstream full"]),
-    ask!("GET" "/x" "full.example.com" ["Origin: null"] => VIA),
-    ask!("OPTIONS" "/x" "full.example.com" ["Origin:", "Access-Control-Request-Method: GET"] => &["200 - via_upstream full"]),
-    ask!("GET" "/x" "full.example.com" ["Origin:"] => VIA),
-    ask!("OPTIONS" "/x" "full.example.com" ["Origin: https://exact.example.com"] => VIA),
-    ask!("OPTIONS" "/x" "full.example.com" ["Access-Control-Request-Method: GET"] => VIA),
-    ask!("GET" "/x" "full.example.com" [] => VIA),
-    ask!("OPTIONS" "/x" "full.example.com" ["Origin: https://exact.example.com", "Access-Control-Request-Method: DELETE", "Access-Control-Request-Headers: X-Other"] => &["200 - cors_response full"]),
-    ask!("GET" "/x" "full.example.com" ["Origin: https://exact.example.com"] => VIA).origin(OWN_HEADERS),
-    ask!("OPTIONS" "/x" "plain.example.com" ["Origin: https://exact.example.com", "Access-Control-Request-Method: GET"] => &["200 - cors_response plain"]),
-    ask!("GET" "/x" "plain.example.com" ["Origin: https://exact.example.com"] => VIA),
-    ask!("OPTIONS" "/x" "plain.example.com" ["Origin: https://evil.example.com", "Access-Control-Request-Method: GET"] => &["200 - cors_response plain"]),
-    ask!("GET" "/x" "plain.example.com" ["Origin: https://evil.example.com"] => VIA),
-    ask!("OPTIONS" "/x" "plain.example.com" ["Origin: null", "Access-Control-Request-Method: GET"] => &["200 - cors_response plain"]),
-    ask!("GET" "/x" "plain.example.com" ["Origin: null"] => VIA),
-    ask!("OPTIONS" "/x" "plain.example.com" ["Origin:", "Access-Control-Request-Method: GET"] => &["200 - via_upstream plain"]),
-    ask!("GET" "/x" "plain.example.com" ["Origin:"] => VIA),
-    ask!("OPTIONS" "/x" "plain.example.com" ["Origin: https://exact.example.com"] => VIA),
-    ask!("OPTIONS" "/x" "plain.example.com" ["Access-Control-Request-Method: GET"] => VIA),
-    ask!("GET" "/x" "plain.example.com" [] => VIA),
-    ask!("OPTIONS" "/x" "plain.example.com" ["Origin: https://exact.example.com", "Access-Control-Request-Method: DELETE", "Access-Control-Request-Headers: X-Other"] => &["200 - cors_response plain"]),
-    ask!("GET" "/x" "plain.example.com" ["Origin: https://exact.example.com"] => VIA).origin(OWN_HEADERS),
-    ask!("OPTIONS" "/x" "ignore.example.com" ["Origin: https://exact.example.com", "Access-Control-Request-Method: GET"] => &["200 - cors_response ignore"]),
-    ask!("GET" "/x" "ignore.example.com" ["Origin: https://exact.example.com"] => VIA),
-    ask!("OPTIONS" "/x" "ignore.example.com" ["Origin: https://evil.example.com", "Access-Control-Request-Method: GET"] => &["200 - cors_response ignore"]),
-    ask!("GET" "/x" "ignore.example.com" ["Origin: https://evil.example.com"] => VIA),
-    ask!("OPTIONS" "/x" "ignore.example.com" ["Origin: null", "Access-Control-Request-Method: GET"] => &["200 - cors_response ignore"]),
-    ask!("GET" "/x" "ignore.example.com" ["Origin: null"] => VIA),
-    ask!("OPTIONS" "/x" "ignore.example.com" ["Origin:", "Access-Control-Request-Method: GET"] => &["200 - via_upstream ignore"]),
-    ask!("GET" "/x" "ignore.example.com" ["Origin:"] => VIA),
-    ask!("OPTIONS" "/x" "ignore.example.com" ["Origin: https://exact.example.com"] => VIA),
-    ask!("OPTIONS" "/x" "ignore.example.com" ["Access-Control-Request-Method: GET"] => VIA),
-    ask!("GET" "/x" "ignore.example.com" [] => VIA),
-    ask!("OPTIONS" "/x" "ignore.example.com" ["Origin: https://exact.example.com", "Access-Control-Request-Method: DELETE", "Access-Control-Request-Headers: X-Other"] => &["200 - cors_response ignore"]),
-    ask!("GET" "/x" "ignore.example.com" ["Origin: https://exact.example.com"] => VIA).origin(OWN_HEADERS),
-    ask!("OPTIONS" "/x" "star.example.com" ["Origin: https://exact.example.com", "Access-Control-Request-Method: GET"] => &["200 - cors_response star"]).but(ASKED_FOR_NONE),
-    ask!("GET" "/x" "star.example.com" ["Origin: https://exact.example.com"] => VIA),
-    ask!("OPTIONS" "/x" "star.example.com" ["Origin: https://evil.example.com", "Access-Control-Request-Method: GET"] => &["200 - cors_response star"]).but(ASKED_FOR_NONE),
-    ask!("GET" "/x" "star.example.com" ["Origin: https://evil.example.com"] => VIA),
-    ask!("OPTIONS" "/x" "star.example.com" ["Origin: null", "Access-Control-Request-Method: GET"] => &["200 - cors_response star"]).but(ASKED_FOR_NONE),
-    ask!("GET" "/x" "star.example.com" ["Origin: null"] => VIA),
-    ask!("OPTIONS" "/x" "star.example.com" ["Origin:", "Access-Control-Request-Method: GET"] => &["200 - via_upstream star"]),
-    ask!("GET" "/x" "star.example.com" ["Origin:"] => VIA),
-    ask!("OPTIONS" "/x" "star.example.com" ["Origin: https://exact.example.com"] => VIA),
-    ask!("OPTIONS" "/x" "star.example.com" ["Access-Control-Request-Method: GET"] => VIA),
-    ask!("GET" "/x" "star.example.com" [] => VIA),
-    ask!("OPTIONS" "/x" "star.example.com" ["Origin: https://exact.example.com", "Access-Control-Request-Method: DELETE", "Access-Control-Request-Headers: X-Other"] => &["200 - cors_response star"]),
-    ask!("GET" "/x" "star.example.com" ["Origin: https://exact.example.com"] => VIA).origin(OWN_HEADERS),
     ask!("GET" "/x" "full.example.com" ["Origin: https://exact.example.com", "Access-Control-Request-Method: GET"] => VIA),
     ask!("OPTIONS" "/x" "full.example.com" ["Origin: https://exact.example.com", "Origin: https://evil.example.com", "Access-Control-Request-Method: GET"] => &["200 - via_upstream full"]).but(TWO_ORIGINS),
     ask!("OPTIONS" "/x" "full.example.com" ["Origin: https://exact.example.com", "Access-Control-Request-Method:"] => &["200 - via_upstream full"]),
