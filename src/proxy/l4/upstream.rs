@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use crate::base::endpoint::EndpointAddress;
 use crate::io::{self, Timer};
 use crate::observe::stats::{ClusterStats, EndpointStats};
-use crate::plan::{Cluster, Discovery, Outbound, Target, TcpRoute};
+use crate::plan::{Cluster, Discovery, EndpointId, Outbound, Target, TcpRoute};
 use crate::policy::balance::PickContext;
 use crate::policy::hashing::key;
-use crate::policy::outlier::Outcome;
 use crate::proxy::core::{Core, GoingOut};
 use crate::proxy::dynamic::forward_proxy;
 use crate::proxy::dynamic::passthrough;
 use crate::proxy::router::termination::Termination;
+use crate::proxy::router::upstream_attempt::{self, Active, report_end};
 use crate::upstream::{Avoid, Installed, LocalCluster, LocalEndpoint, NoConnection, Upstream};
 
 /// An upstream connection of a tunnel.
@@ -30,7 +30,7 @@ pub(crate) struct TunnelUpstream {
     pub(crate) end: Option<Instant>,
     /// The counters of its cluster.
     pub(crate) stats: Arc<ClusterStats>,
-    _active: ActiveRequest,
+    _active: Active,
     _goes_out: Option<GoingOut>,
 }
 
@@ -62,26 +62,6 @@ impl Drop for Connecting<'_> {
     fn drop(&mut self) {
         self.0.upstream_rq_pending_active.dec();
         self.1.rq_pending_active.dec();
-    }
-}
-
-/// Counts a tunnel that has its connection as a request of its cluster and endpoint.
-struct ActiveRequest(Arc<ClusterStats>, Arc<EndpointStats>);
-
-impl ActiveRequest {
-    fn begin(cluster: &LocalCluster, endpoint: &LocalEndpoint) -> Self {
-        cluster.stats.upstream_rq_total.inc();
-        cluster.stats.upstream_rq_active.inc();
-        endpoint.stats.rq_total.inc();
-        endpoint.stats.rq_active.inc();
-        Self(cluster.stats.clone(), endpoint.stats.clone())
-    }
-}
-
-impl Drop for ActiveRequest {
-    fn drop(&mut self) {
-        self.0.upstream_rq_active.dec();
-        self.1.rq_active.dec();
     }
 }
 
@@ -148,17 +128,14 @@ async fn to_cluster(
     passes: u8,
 ) -> Attempt {
     let ask = PickContext { hash, now: io::now() };
-    let picked = core.with_rng(|rng| local.pick(ask, Avoid::default(), rng));
-    let Some(endpoint) = picked.and_then(|id| local.endpoint(id)) else {
-        local.stats.upstream_cx_none_healthy.inc();
-        return Attempt::failed(Termination::NoEndpoint);
+    let (id, endpoint) = match upstream_attempt::pick(core, local, ask, Avoid::default()) {
+        Ok(picked) => picked,
+        Err(ended) => return Attempt::failed(ended),
     };
     let host = Some(endpoint.address());
-    let outcome = connect(core, (cluster, local), endpoint, passes).await;
-    match &outcome {
-        Ok(_) => local.report(picked, Outcome::Connected),
-        Err(Termination::Overflow) => {}
-        Err(_) => local.report(picked, Outcome::Failed),
+    let outcome = connect(core, (cluster, local), (endpoint, Some(id)), passes).await;
+    if let Err(ended) = &outcome {
+        report_end(local, Some(id), ended, false);
     }
     Attempt { host, outcome }
 }
@@ -173,7 +150,7 @@ pub(crate) async fn to_addresses(
     let mut attempt = Attempt::failed(Termination::Unresolved);
     for address in addresses {
         let endpoint = local.undeclared(*address, io::now());
-        let outcome = connect(core, (cluster, local), &endpoint, passes).await;
+        let outcome = connect(core, (cluster, local), (&endpoint, None), passes).await;
         attempt = Attempt { host: Some((*address).into()), outcome };
         if attempt.outcome.is_ok() {
             break;
@@ -185,7 +162,7 @@ pub(crate) async fn to_addresses(
 async fn connect(
     core: &Rc<Core>,
     (cluster, local): (&Cluster, &LocalCluster),
-    endpoint: &LocalEndpoint,
+    (endpoint, id): (&LocalEndpoint, Option<EndpointId>),
     passes: u8,
 ) -> Result<TunnelUpstream, Termination> {
     let connecting = Connecting::begin(local, endpoint);
@@ -211,7 +188,7 @@ async fn connect(
                 quiet,
                 end,
                 stats,
-                _active: ActiveRequest::begin(local, endpoint),
+                _active: Active::begin(local, endpoint, id),
                 _goes_out: goes_out,
             })
         }

@@ -32,9 +32,9 @@ use crate::proxy::dynamic::forward_proxy;
 use crate::proxy::dynamic::passthrough;
 use crate::proxy::mirror::compare::{Difference, ObservedAnswer, ObservedResponse, Side, judge};
 use crate::proxy::mirror::queue::{MirrorAbort, MirrorPermit, MirrorQueue};
-use crate::proxy::router::attempt_report::{Active, report_end};
 use crate::proxy::router::body::{self, BodyError, BodyReader, BodyWriter, Data};
 use crate::proxy::router::termination::Termination;
+use crate::proxy::router::upstream_attempt::{self, Active, report_end};
 use crate::upstream::{Admitted, Avoid, Closed, Installed, Lease, LocalCluster, LocalEndpoint, Upstream, read_head};
 
 /// A copy, ready to be sent.
@@ -186,12 +186,10 @@ impl MirrorTask {
         }
         // Envoy's copies carry no hash either: which endpoint of a hashing cluster gets one is drawn.
         let ask = PickContext { hash: None, now: self.begun };
-        let picked = self.core.with_rng(|rng| local.pick(ask, Avoid::default(), rng));
-        let Some((endpoint, id)) = picked.and_then(|id| Some((local.endpoint(id)?, id))) else {
-            local.stats.upstream_cx_none_healthy.inc();
-            return Termination::NoEndpoint;
-        };
-        self.exchange(local, (endpoint, Some(id)), notes, digest).await
+        match upstream_attempt::pick(&self.core, local, ask, Avoid::default()) {
+            Ok((id, endpoint)) => self.exchange(local, (endpoint, Some(id)), notes, digest).await,
+            Err(ended) => ended,
+        }
     }
 
     /// Sends the copy to the first address of the request's host that takes the connection.
@@ -245,11 +243,8 @@ impl MirrorTask {
                 Ok(upstream) => upstream,
                 Err(ended) => return ended,
             };
-            notes.active.replace(Some(Active::begin(local, endpoint)));
+            notes.active.replace(Some(Active::begin(local, endpoint, id)));
             notes.connected.set(true);
-            local.report(id, Outcome::Connected);
-            local.stats.upstream_rq_total.inc();
-            endpoint.stats.rq_total.inc();
             let reused = upstream.begin_request();
             let received = notes.received.get();
             let (ended, reusable) = self.carry(&mut upstream, (local, id), notes, digest).await;
@@ -280,15 +275,11 @@ impl MirrorTask {
         endpoint: &Rc<LocalEndpoint>,
         fresh: bool,
     ) -> Result<Lease, Termination> {
-        let name = match &local.shared.tls {
-            None => None,
-            Some(tls) => Some(tls.name(self.authority.as_deref().unwrap_or_else(|| self.host()))?),
-        };
-        match local.admit(endpoint, name, fresh, &self.core.buffers) {
-            Ok(Admitted::Now(upstream)) => Ok(upstream),
-            Ok(Admitted::Pending(mut pending)) => Ok(pending.connection().await?),
-            Err(_) => Err(Termination::Overflow),
-        }
+        let host = self.authority.as_deref().unwrap_or_else(|| self.host());
+        Ok(match upstream_attempt::admit(local, endpoint, host, fresh, &self.core.buffers)? {
+            Admitted::Now(upstream) => upstream,
+            Admitted::Pending(mut pending) => pending.connection().await?,
+        })
     }
 
     /// The Host of the copy.

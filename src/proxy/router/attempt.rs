@@ -11,13 +11,11 @@ use crate::io::{self, Buf, BufPool};
 use crate::plan::{Cluster, Discovery, OwnAuthority};
 use crate::policy::balance::PickContext;
 use crate::policy::hashing::key::{self, Hashed, Key, NewCookie};
-use crate::policy::outlier::Outcome;
 use crate::proxy::core::Phase;
 use crate::proxy::dynamic::forward_proxy;
 use crate::proxy::dynamic::passthrough;
 use crate::proxy::l4::tunnel::{self, End, Ending, Meters, Until};
 use crate::proxy::mirror::start;
-use crate::proxy::router::attempt_report::{Active, report_end};
 use crate::proxy::router::attempt_result::{AttemptResult, ExchangeResult, RequestResult};
 use crate::proxy::router::exchange::ExchangeNotes;
 use crate::proxy::router::hash::SentHead;
@@ -26,11 +24,10 @@ use crate::proxy::router::progress::Progress;
 use crate::proxy::router::retry_state::RetryState;
 use crate::proxy::router::stream_info::StreamInfo;
 use crate::proxy::router::termination::Termination;
+use crate::proxy::router::upstream_attempt::{self, Active, report_end};
 use crate::proxy::router::waiting;
 use crate::proxy::stream::Stream;
-use crate::upstream::{
-    Admitted, Closed, ConnectError, Lease, LocalCluster, LocalEndpoint, NoConnection, Pending, Upstream,
-};
+use crate::upstream::{Admitted, Closed, Lease, LocalCluster, LocalEndpoint, NoConnection, Pending, Upstream};
 
 impl Stream<'_> {
     /// Makes the attempt. Where it fails before a response began, the caller answers.
@@ -52,15 +49,14 @@ impl Stream<'_> {
         };
         let ask = PickContext { hash: hashed.hash, now: self.info.began };
         let avoid = retry_state.retries.avoid(&self.scratch.tried);
-        let picked = self.conn.core.with_rng(|rng| local.pick(ask, avoid, rng));
-        retry_state.retries.at = picked;
-        let Some(endpoint) = picked.and_then(|id| local.endpoint(id)) else {
-            self.conn.core.buffers.put(head);
-            local.stats.upstream_cx_none_healthy.inc();
-            return AttemptResult::Final(RequestResult::failed(
-                Termination::NoEndpoint,
-                retry_state.progress.whole.get(),
-            ));
+        let picked = upstream_attempt::pick(&self.conn.core, local, ask, avoid);
+        retry_state.retries.at = picked.as_ref().ok().map(|(id, _)| *id);
+        let endpoint = match picked {
+            Ok((_, endpoint)) => endpoint,
+            Err(ended) => {
+                self.conn.core.buffers.put(head);
+                return AttemptResult::Final(RequestResult::failed(ended, retry_state.progress.whole.get()));
+            }
         };
         let head = (head, hashed.cookies.as_slice());
         self.attempt_on(local, endpoint, head, retry_state).await
@@ -156,10 +152,9 @@ impl Stream<'_> {
                     return AttemptResult::Final(RequestResult::failed(ended, retry_state.progress.whole.get()));
                 }
             };
-            let active = Active::begin(local, endpoint);
+            let active = Active::begin(local, endpoint, retry_state.retries.at);
             // The single endpoint of a name may have moved since.
             self.info.upstream_host = Some(upstream.peer().clone());
-            local.report(retry_state.retries.at, Outcome::Connected);
             let behind = self.conn.input.bytes().get(self.scratch.head.len..).unwrap_or_default();
             retry_state.upload.write_first(behind, &mut head);
             let parts = (local, endpoint, active);
@@ -181,11 +176,8 @@ impl Stream<'_> {
         buffers: &'l BufPool,
     ) -> Result<Admitted<'l>, Termination> {
         self.info.upstream_host = Some(endpoint.address());
-        let name = match &local.shared.tls {
-            None => None,
-            Some(tls) => Some(tls.name(self.sent_host()).map_err(|error| refused(endpoint, error))?),
-        };
-        local.admit(endpoint, name, fresh, buffers).map_err(|_| Termination::Overflow)
+        upstream_attempt::admit(local, endpoint, self.sent_host(), fresh, buffers)
+            .map_err(|error| refused(endpoint, error))
     }
 
     /// The connection that a request waits for.
@@ -198,8 +190,7 @@ impl Stream<'_> {
     ) -> Result<Lease, Termination> {
         match waiting::in_time(self, retry_state, pin!(pending.connection())).await {
             Ok(Ok(upstream)) => Ok(upstream),
-            Ok(Err(NoConnection::Overflow)) => Err(Termination::Overflow),
-            Ok(Err(NoConnection::Connect(error))) => Err(refused(endpoint, error)),
+            Ok(Err(error)) => Err(refused(endpoint, error)),
             Err(ended) => {
                 if matches!(ended, Termination::RequestTimedOut) {
                     time_out(local, &self.info);
@@ -224,8 +215,6 @@ impl Stream<'_> {
         mut upstream: Lease,
         retry_state: &mut RetryState<'_>,
     ) -> ExchangeResult {
-        local.stats.upstream_rq_total.inc();
-        endpoint.stats.rq_total.inc();
         if let Some(route) = self.info.route_stats {
             route.upstream_rq_total.inc();
         }
@@ -317,8 +306,11 @@ impl Stream<'_> {
 }
 
 /// Counts a request that gets no connection, and says how it ends.
-fn refused(endpoint: &LocalEndpoint, error: ConnectError) -> Termination {
-    endpoint.stats.rq_error.inc();
+fn refused(endpoint: &LocalEndpoint, error: NoConnection) -> Termination {
+    // Not an endpoint's error: a circuit breaker has refused it.
+    if !matches!(error, NoConnection::Overflow) {
+        endpoint.stats.rq_error.inc();
+    }
     Termination::from(error)
 }
 

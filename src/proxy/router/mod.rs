@@ -8,7 +8,6 @@
 //! It must never know how a client's connection is accepted or closed. Its caller is `downstream`.
 
 pub(crate) mod attempt;
-pub(crate) mod attempt_report;
 pub(crate) mod attempt_result;
 pub(crate) mod body;
 pub(crate) mod cors;
@@ -30,4 +29,5 @@ pub(crate) mod stream_info;
 pub(crate) mod templates;
 pub(crate) mod termination;
 pub(crate) mod timeouts;
+pub(crate) mod upstream_attempt;
 pub(crate) mod waiting;
