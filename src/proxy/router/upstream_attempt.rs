@@ -71,13 +71,13 @@ impl Drop for Active {
     }
 }
 
-/// Tells `outlierDetection` of the end of an attempt, unless it says nothing of the endpoint: the client left, or a breaker
-/// refused the attempt. Nor does a timeout but while the head of an answer is awaited: before, there was no connection yet,
-/// and after, the status was told already.
+/// Reports the end of an attempt to `outlierDetection`, unless it is not the endpoint's: the client left, or a breaker
+/// refused the attempt. A timeout counts only while the response head is awaited: before, there was no connection yet, and
+/// after, the status was reported already.
 pub(crate) fn report_end(local: &LocalCluster, at: Option<EndpointId>, ended: &Termination, awaited: bool) {
     let failed = match ended {
         Termination::ConnectFailed(_) | Termination::ConnectTimedOut => true,
-        // A Host that is no name is the client's doing.
+        // An invalid Host is the client's error.
         Termination::TlsFailed(failure) => **failure != TlsFailure::NoName,
         Termination::UpstreamReset | Termination::TlsBroke(_) => true,
         Termination::UpstreamProtocol | Termination::UpstreamCut | Termination::UpstreamCorrupt => true,
