@@ -106,8 +106,6 @@ pub struct Record<'a> {
     pub flags: Flags,
     /// Envoy's `RESPONSE_CODE_DETAILS`: `via_upstream`, `route_not_found`, …
     pub details: &'a str,
-    /// Envoy's `CONNECTION_TERMINATION_DETAILS`.
-    pub termination_details: &'a str,
     /// Envoy's `UPSTREAM_TRANSPORT_FAILURE_REASON`.
     pub transport_failure: &'a str,
     /// Bytes of the request's body.

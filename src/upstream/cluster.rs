@@ -172,7 +172,7 @@ impl LocalCluster {
 
     /// This core's endpoint for a host that a request names itself, which is not a member.
     #[must_use]
-    pub fn undeclared(&self, address: SocketAddr, now: Instant) -> Rc<LocalEndpoint> {
+    pub fn dynamic_endpoint(&self, address: SocketAddr, now: Instant) -> Rc<LocalEndpoint> {
         self.dynamic.at(address, now)
     }
 

@@ -438,7 +438,8 @@ impl Op {
             Self::Flags => out.plain(|out| record.flags.write(out)),
             Self::LongFlags => out.plain(|out| record.flags.write_long(out)),
             Self::Details => out.reason(record.details),
-            Self::TerminationDetails => out.reason(record.termination_details),
+            // Envoy's reasons are those of its network filters and of client certificates.
+            Self::TerminationDetails => out.reason(""),
             Self::TransportFailure => out.reason(record.transport_failure),
             Self::BytesReceived => out.number(record.bytes_received),
             Self::BytesSent => out.number(record.bytes_sent),

@@ -31,7 +31,6 @@ fn empty(headers: &dyn Headers) -> Record<'_> {
         status: 0,
         flags: Flags::NONE,
         details: "",
-        termination_details: "",
         transport_failure: "",
         bytes_received: 0,
         bytes_sent: 0,

@@ -263,7 +263,6 @@ fn log(accepted: &Accepted, info: &TcpInfo, server_name: &str) {
         status: 0,
         flags: info.flags,
         details: &info.details,
-        termination_details: "",
         transport_failure: &info.failure,
         bytes_received: info.received,
         bytes_sent: info.sent,

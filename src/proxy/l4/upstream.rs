@@ -149,7 +149,7 @@ pub(crate) async fn to_addresses(
 ) -> Attempt {
     let mut attempt = Attempt::failed(Termination::Unresolved);
     for address in addresses {
-        let endpoint = local.undeclared(*address, io::now());
+        let endpoint = local.dynamic_endpoint(*address, io::now());
         let outcome = connect(core, (cluster, local), (&endpoint, None), passes).await;
         attempt = Attempt { host: Some((*address).into()), outcome };
         if attempt.outcome.is_ok() {

@@ -218,7 +218,7 @@ impl MirrorTask {
             if let Some(before) = notes.endpoint.take() {
                 before.stats.rq_error.inc();
             }
-            let endpoint = local.undeclared(*address, io::now());
+            let endpoint = local.dynamic_endpoint(*address, io::now());
             last = self.exchange(local, (&endpoint, None), notes, digest).await;
             if !matches!(last, Termination::ConnectFailed(_) | Termination::ConnectTimedOut) {
                 break;

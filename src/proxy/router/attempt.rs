@@ -105,7 +105,7 @@ impl Stream<'_> {
         let mut tried =
             AttemptResult::Final(RequestResult::failed(Termination::Unresolved, retry_state.progress.whole.get()));
         for address in addresses {
-            let endpoint = local.undeclared(*address, self.info.began);
+            let endpoint = local.dynamic_endpoint(*address, self.info.began);
             let head = (self.outgoing(retry_state), &[][..]);
             tried = self.attempt_on(local, &endpoint, head, retry_state).await;
             let unreachable =

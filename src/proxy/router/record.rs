@@ -96,7 +96,6 @@ impl Stream<'_> {
             status: info.status,
             flags: info.flags,
             details: &info.details,
-            termination_details: "",
             transport_failure: &info.transport_failure,
             bytes_received: info.received,
             bytes_sent: info.sent,
