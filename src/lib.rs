@@ -1,6 +1,6 @@
 //! ringway: a thread-per-core proxy on io_uring that reads Istio's networking YAML and enforces it itself.
 //!
-//! The modules are layers, and an arrow means "may use"; `tests/layering.rs` holds them to it:
+//! The modules are layers, and an arrow means "may use"; `tests/layering` holds them to it:
 //!
 //! ```text
 //! base  <-  http, istio, policy, observe, io   (siblings: none uses another)
