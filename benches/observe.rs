@@ -36,7 +36,6 @@ fn line(c: &mut Criterion) {
         status: 200,
         flags: Flags::NONE,
         details: "via_upstream",
-        termination_details: "",
         transport_failure: "",
         bytes_received: 0,
         bytes_sent: 1024,
