@@ -11,6 +11,7 @@ use super::{Bench, Files, HOST, get, on_each_driver, rule};
 use crate::https::{Authority, Issued, Tls};
 use crate::support::ringway::Driver;
 use crate::support::wait::eventually;
+use crate::support::yaml;
 
 on_each_driver![
     a_secret_has_all_that_mutual_tls_needs,
@@ -103,7 +104,11 @@ fn settings_that_change_get_connections_of_their_own(driver: Driver) {
     let bench = Bench::with(driver, origin, |setup| setup.yaml(rule(&settings)));
     let reload = |tls: &str, more: &str| {
         let before = bench.ringway.stat("ringway.config_reload_success");
-        let text = rule(tls) + more;
+        let text = yaml::istio(
+            "DestinationRule",
+            "origin",
+            &format!("{{host: origin, trafficPolicy: {{tls: {{{tls}}}}}{more}}}"),
+        );
         let (path, new) = (bench.ringway.config().join("1.yaml"), bench.ringway.config().join(".1.yaml.new"));
         std::fs::write(&new, text).expect("write YAML");
         std::fs::rename(&new, path).expect("put it in place");
@@ -113,7 +118,7 @@ fn settings_that_change_get_connections_of_their_own(driver: Driver) {
     let names = || tls.seen().into_iter().filter_map(|seen| seen.sni).collect::<Vec<_>>();
     assert_eq!(bench.client().ask(get("/x")).status, 200);
     // Something else changes: the connection stays.
-    reload(&settings, "  subsets: [{name: other, labels: {app: origin}}]\n");
+    reload(&settings, ", subsets: [{name: other, labels: {app: origin}}]");
     assert_eq!(bench.client().ask(get("/x")).status, 200);
     assert_eq!(names(), [HOST]);
     // The name changes: the connection that rests is nobody's any more, but its session is as good as before.
