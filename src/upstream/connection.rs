@@ -214,6 +214,7 @@ impl Upstream {
     /// already has. The read costs nothing: it is the next response's, begun early, in place of a peek before every reuse.
     pub(super) fn rest(&mut self, buffers: &BufPool) -> bool {
         let size = self.expects;
+        self.roomy = None; // the old share counts until here
         self.roomy = if size == Size::Head { None } else { buffers.roomy.take(size.bytes()) };
         let mut buf = buffers.take(if self.roomy.is_some() { size } else { Size::Head });
         // Room for the head that goes on in place of the one that comes: see `proxy::router::relay`.

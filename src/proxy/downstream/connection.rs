@@ -115,6 +115,7 @@ impl ClientConnection {
         if size == self.expects {
             return;
         }
+        self.roomy = None; // the old share counts until here
         self.roomy = if size == Size::Head { None } else { self.core.buffers.roomy.take(size.bytes()) };
         self.expects = if self.roomy.is_some() { size } else { Size::Head };
     }
