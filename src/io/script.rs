@@ -21,11 +21,11 @@ pub(crate) struct ScriptedPeer(Rc<RefCell<State>>);
 
 #[derive(Debug)]
 struct State {
-    /// What the peer has said and nobody has read.
+    /// Bytes from the peer that have not been read.
     said: VecDeque<u8>,
     /// How the peer's end of the stream ended.
     end: Option<End>,
-    /// What the peer has got.
+    /// Bytes that the peer has received.
     got: Vec<u8>,
     /// How many bytes the peer still takes.
     takes: usize,
@@ -89,7 +89,7 @@ impl ScriptedPeer {
         self.wake(1);
     }
 
-    /// What the peer has got since the last time.
+    /// The bytes that the peer has received since the last call.
     pub(crate) fn got(&self) -> Vec<u8> {
         std::mem::take(&mut self.0.borrow_mut().got)
     }

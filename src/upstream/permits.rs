@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use crate::policy::permits::Breaker;
 
-/// What a permit is for; also its index in the owner's counts.
+/// The kinds of permits; also their index in the owner's counts.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum PermitKind {
     Connection,

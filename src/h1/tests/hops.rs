@@ -5,7 +5,7 @@ use crate::base::limits::{MOST_PASSES, MOST_RINGWAYS};
 use crate::http::head::RequestHead;
 use crate::http::hops::{GoesRound, id, pass};
 
-/// What becomes of these header lines.
+/// The header that goes on of a request with these lines.
 fn passed(lines: &str) -> Result<String, GoesRound> {
     let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
     let mut head = RequestHead::default();
@@ -24,7 +24,7 @@ fn every_pass_is_counted() {
         ("x-ringway-hops: 0000000b=3, 0000000a=4 ,0000000c=1\r\n", "0000000b=3,0000000c=1,0000000a=5"),
         // Several lines, or several counts, as a rule or a client may make them: the largest counts.
         ("x-ringway-hops: 0000000a=1\r\nx-ringway-hops: 0000000a=7, 0000000a=2\r\n", "0000000a=8"),
-        // What nobody of ours wrote.
+        // Values that no ringway has written.
         ("x-ringway-hops: \r\n", "0000000a=1"),
         ("x-ringway-hops: 17\r\n", "0000000a=1"),
         ("x-ringway-hops: 0000000a=-1, 0000000a=, =4, 0000000a=x, a=1, 0000000g=1\r\n", "0000000a=1"),

@@ -60,7 +60,7 @@ pub(super) struct ServerTls {
     pub(super) https_redirect: bool,
 }
 
-/// What the server does with clients' TLS.
+/// The mode of a server's TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     /// It is forwarded without termination.

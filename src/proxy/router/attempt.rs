@@ -41,7 +41,7 @@ impl Stream<'_> {
             // Boxed, because it is rare, and another whole attempt would enlarge every connection's task.
             return Box::pin(self.attempt_at_authority((cluster, local), own, retry_state)).await;
         }
-        // Written before there is an endpoint, because it may have the hash key that picks one.
+        // Written first, because it notes the attempt, whose number and time left may be among the hash keys.
         let head = self.outgoing(retry_state);
         let hashed = match cluster.spread.hashes() {
             true => self.hashed(keys, retry_state.retries.attempt),

@@ -1,9 +1,10 @@
 //! A request from its parsed head to its line in the log: framing, target, route, attempts, response.
 //!
 //! `route` decides and answers; `fault` delays or aborts; `retry` makes attempts in time (`timeouts`, `retry_state`),
-//! `attempt` makes one at one upstream connection, `exchange` moves its request and response at once, `relay` their bodies
-//! (`body`, `replay`). `local_reply` sends the proxy's own responses, `termination` lists how a request can end, `record`
-//! counts and logs it. Header operations are computed in `header_scratch` from `templates`, `rewrite` and `cors`.
+//! `attempt` makes one at one upstream connection (`hash`, and `upstream_attempt`, which mirrors and tunnels use as well),
+//! `exchange` moves its request and response at once, `relay` their bodies (`body`, `replay`). `local_reply` sends the proxy's
+//! own responses, `termination` lists how a request can end, `record` counts and logs it. Header operations are computed in
+//! `header_scratch` from `templates`, `rewrite` and `cors`.
 //!
 //! It must never know how a client's connection is accepted or closed. Its caller is `downstream`.
 

@@ -1,8 +1,7 @@
 //! Moving bodies: the client's to the upstream while its answer is awaited, the upstream's to the client.
 //!
 //! A body is never held whole. It passes as data (`body`): framing is always our own, so a chunk extension or a trailer never
-//! passes. No more than the next read is under way while a piece is written, so a slow
-//! receiver slows its sender down.
+//! passes. No more than the next read is under way while a piece is written, so a slow receiver slows its sender down.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -55,7 +54,7 @@ pub(crate) struct Client<'a> {
     pub(crate) replay: &'a mut ReplayBuffer,
     /// The mirrors that get a copy of it.
     pub(crate) mirrors: &'a Mirrors,
-    /// Where the bytes of a next, pipelined request are replay.
+    /// Takes the bytes of a next, pipelined request.
     pub(crate) behind: &'a mut Buf,
     pub(crate) body_timeout: Duration,
     /// How large the next request is expected to be.

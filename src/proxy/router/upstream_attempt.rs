@@ -1,7 +1,7 @@
 //! One attempt at an endpoint, whichever makes it: a client's request, a mirror or a tunnel. It picks the endpoint, gets a
 //! connection to it, counts for its cluster and its endpoint while it lasts, and tells `outlierDetection` how it ended.
 //!
-//! What is sent on the connection is the caller's: `attempt`, `mirror::task` and `l4::upstream`.
+//! The callers, `attempt`, `mirror::task` and `l4::upstream`, send on the connection.
 
 use std::rc::Rc;
 use std::sync::Arc;

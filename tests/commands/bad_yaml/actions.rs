@@ -336,7 +336,7 @@ fn rules_for_connections() {
             ),
             &[
                 NO_SERVER,
-                // What is wrong with their destinations is told once they have weights.
+                // Problems of their destinations are told once they have weights.
                 r#"8: VirtualService/default/v: spec.tcp[0]: the weights of several destinations sum to 0 (give each destination its "weight")"#,
             ],
         ),

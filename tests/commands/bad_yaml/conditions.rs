@@ -457,7 +457,7 @@ fn other_values_that_some_request_has() {
     ]);
 }
 
-/// What requests at a Gateway have whatever their client says.
+/// The headers that every request at a Gateway has, whatever its client says.
 #[test]
 fn headers_that_every_request_has() {
     let never = |name: &str| {

@@ -45,10 +45,11 @@ fn a_request_takes_no_longer_than_its_route_allows(driver: Driver) {
         let first = if name == "plain" { 300 } else { 80 };
         assert_eq!(told(0), first, "{name}");
         assert!(told(made.len() - 1) <= first, "{name}");
+        let timed_out = bench.ringway.origin_stat("upstream_rq_timeout");
+        // A route's timeout that passes in the back-off between two attempts times none of them out, as in Envoy.
+        let expected = if name == "plain" { 1..=1 } else { 1..=2 };
+        assert!(expected.contains(&timed_out), "{name}: {timed_out}");
     }
-    // One that is over in the back-off between two attempts times none of them out, as in Envoy.
-    let timed_out = bench.ringway.origin_stat("upstream_rq_timeout");
-    assert!((1..=2).contains(&timed_out), "{timed_out}");
     bench.finish();
 }
 

@@ -58,7 +58,7 @@ fn what_is_not_read_wakes_nobody() {
         for kind in [write, attributes, created] {
             assert_eq!(relevant.has(kind, &path), read, "{kind:?} {}", path.display());
         }
-        // Whatever has another name now, or is gone, may have been a folder; not what is never looked into.
+        // A path that was renamed or removed may have been a folder; hidden ones are never looked into.
         let may_be_a_folder =
             path.starts_with(dir.path()) && !path.ends_with(".a.yaml.swp") && !path.ends_with(".hidden.yaml");
         for kind in [renamed, EventKind::Remove(RemoveKind::File), EventKind::Any] {
